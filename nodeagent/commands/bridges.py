@@ -1,0 +1,146 @@
+"""Bridges with NAT: made with ip and nft, remembered, made again after the node's restart."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Dict, List
+
+from nodeagent import paths
+from nodeagent.commands import handles
+from nodeagent.errors import CommandFailed, InUse, InvalidParams
+from nodeagent.job import Job
+from nodeagent.protocol import Nothing, network, to_dict
+from nodeagent.run import run
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,14}\Z")
+
+
+@handles(network.BridgeEnsure)
+def bridge_ensure(request: network.BridgeEnsure, job: Job) -> network.BridgeState:
+    """Have the bridge, its address, forwarding and masquerading, and remember them."""
+    name, gateway, subnet = _checked(request)
+    if not _exists(name):
+        run(["ip", "link", "add", "name", name, "type", "bridge", "forward_delay", "0"], job)
+    if str(gateway) not in _addresses(name, job):
+        run(["ip", "address", "replace", str(gateway), "dev", name], job)
+    run(["ip", "link", "set", "dev", name, "up"], job)
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n", encoding="ascii")
+    if request.nat:
+        run(["nft", "-f", "-"], job, stdin=_rules(name, subnet))
+    else:
+        _drop_rules(name, job)
+    _remember({**_remembered(), name: to_dict(request)})
+    return _state(name)
+
+
+@handles(network.BridgeRemove)
+def bridge_remove(request: network.BridgeRemove, job: Job) -> Nothing:
+    """Remove the bridge and its rules, unless guests are joined to it."""
+    name = _name(request.name)
+    if _exists(name):
+        ports = _ports(name)
+        if ports:
+            raise InUse(f"The bridge still has {len(ports)} interfaces.", ports=ports)
+        run(["ip", "link", "delete", "dev", name], job)
+    _drop_rules(name, job)
+    _remember({key: value for key, value in _remembered().items() if key != name})
+    return Nothing()
+
+
+@handles(network.BridgesRead)
+def bridges_read(request: network.BridgesRead, job: Job) -> network.BridgeList:
+    """List the bridges that are remembered."""
+    return network.BridgeList(bridges=[_state(name) for name in sorted(_remembered())])
+
+
+def restore(job: Job) -> None:
+    """Make every remembered bridge again; called after the node's start."""
+    for values in _remembered().values():
+        bridge_ensure(network.BridgeEnsure(**values), job)
+
+
+def _checked(request: network.BridgeEnsure) -> Any:
+    name = _name(request.name)
+    try:
+        gateway = ipaddress.ip_interface(request.gateway)
+        subnet = ipaddress.ip_network(request.subnet)
+    except ValueError as error:
+        raise InvalidParams(f"This is not a network: {error}.", field="subnet") from error
+    if gateway.ip not in subnet:
+        raise InvalidParams("The gateway does not lie in the subnet.", field="gateway")
+    return name, gateway, subnet
+
+
+def _name(name: str) -> str:
+    if not NAME.match(name):
+        raise InvalidParams("A bridge has a name of up to 15 of a-z, 0-9 and hyphens.", field="name")
+    return name
+
+
+def _rules(name: str, subnet: Any) -> str:
+    """The bridge's own nft table, replaced as a whole; `name` and `subnet` are checked values."""
+    table = _table(name)
+    return (
+        f"table inet {table}\n"
+        f"delete table inet {table}\n"
+        f"table inet {table} {{\n"
+        " chain postrouting {\n"
+        "  type nat hook postrouting priority srcnat; policy accept;\n"
+        f'  ip saddr {subnet} oifname != "{name}" masquerade\n'
+        " }\n"
+        "}\n"
+    )
+
+
+def _table(name: str) -> str:
+    return "vmpanel_" + name.replace("-", "_")
+
+
+def _drop_rules(name: str, job: Job) -> None:
+    finished = run(["nft", "delete", "table", "inet", _table(name)], job, check=False)
+    if finished.exit_code != 0 and "No such file" not in finished.stderr:
+        raise CommandFailed(
+            "nft could not remove the bridge's rules.", argv0="nft", exit_code=finished.exit_code, stderr=finished.stderr
+        )
+
+
+def _exists(name: str) -> bool:
+    return Path("/sys/class/net", name, "bridge").is_dir()
+
+
+def _ports(name: str) -> List[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(os.listdir(f"/sys/class/net/{name}/brif"))
+    return []
+
+
+def _addresses(name: str, job: Job) -> List[str]:
+    entries = json.loads(run(["ip", "-j", "address", "show", "dev", name], job).stdout)
+    return [f"{each['local']}/{each['prefixlen']}" for entry in entries for each in entry.get("addr_info", [])]
+
+
+def _state(name: str) -> network.BridgeState:
+    return network.BridgeState(name=name, exists=_exists(name), ports=_ports(name))
+
+
+def _remembered() -> Dict[str, Any]:
+    try:
+        return dict(json.loads(paths.BRIDGES.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+
+
+def _remember(bridges: Dict[str, Any]) -> None:
+    if not bridges:
+        with contextlib.suppress(FileNotFoundError):
+            paths.BRIDGES.unlink()
+        return
+    paths.BRIDGES.parent.mkdir(parents=True, exist_ok=True)
+    partial = paths.BRIDGES.with_suffix(".part")
+    partial.write_text(json.dumps(bridges, indent=1), encoding="utf-8")
+    partial.rename(paths.BRIDGES)

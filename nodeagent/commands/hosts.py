@@ -1,0 +1,198 @@
+"""A VM's domain: create, delete, start, shut down, stop, read, wait for its guest."""
+
+from __future__ import annotations
+
+import socket
+import time
+import uuid as uuids
+from typing import Any, Dict, Optional
+
+from nodeagent import libvirtd
+from nodeagent.commands import handles
+from nodeagent.errors import DeadlinePassed, GuestStopped, InUse, InvalidParams, NoSuchDomain
+from nodeagent.job import Job
+from nodeagent.protocol import Nothing, host
+from nodeagent.run import run
+from nodeagent.xml.describe import domain_of
+from nodeagent.xml.domain import Domain
+
+# virDomainState, by libvirt's numbers; "shutdown" is a guest on its way off, which still runs.
+STATES: Dict[int, str] = {
+    0: "unknown",
+    1: "running",
+    2: "running",
+    3: "paused",
+    4: "running",
+    5: "shut off",
+    6: "crashed",
+    7: "paused",
+}
+ASK_AGAIN_SECONDS = 10.0
+POLL_SECONDS = 0.25
+
+
+def state_of(domain: Any, *, with_xml: bool = True) -> host.HostState:
+    """A libvirt domain as the panel is told of it."""
+    state = STATES.get(domain.state()[0], "unknown")
+    xml = domain.XMLDesc(0) if with_xml or state == "running" else ""
+    return host.HostState(
+        uuid=domain.UUIDString(),
+        exists=True,
+        name=domain.name(),
+        state=state,
+        persistent=bool(domain.isPersistent()),
+        vnc_port=_vnc_port(xml) if state in ("running", "paused") and xml else None,
+        xml=xml if with_xml else "",
+    )
+
+
+def _vnc_port(xml: str) -> Optional[int]:
+    for graphics in Domain.parse(xml).graphics:
+        if graphics.type == "vnc" and (graphics.port or 0) > 0:
+            return graphics.port
+    return None
+
+
+def find(conn: Any, uuid: str) -> Any:
+    """The libvirt domain; raises InvalidParams or NoSuchDomain."""
+    try:
+        parsed = str(uuids.UUID(uuid))
+    except ValueError as error:
+        raise InvalidParams("This is not a UUID.", field="uuid") from error
+    with libvirtd.translated():
+        return conn.lookupByUUIDString(parsed)
+
+
+def absent(uuid: str) -> host.HostState:
+    """What is told of a domain that is not there."""
+    return host.HostState(uuid=uuid, exists=False)
+
+
+@handles(host.HostCreate)
+def host_create(request: host.HostCreate, job: Job) -> host.HostState:
+    """Define the domain."""
+    xml = domain_of(request.spec, test_driver=libvirtd.is_test_driver()).to_xml()
+    with libvirtd.translated() as conn:
+        return state_of(conn.defineXML(xml))
+
+
+@handles(host.HostDelete)
+def host_delete(request: host.HostDelete, job: Job) -> Nothing:
+    """Undefine the domain with all that libvirt keeps for it."""
+    libvirt = libvirtd.bindings()
+    flags = (
+        libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    )
+    try:
+        with libvirtd.translated() as conn:
+            domain = find(conn, request.uuid)
+            if domain.isActive():
+                raise InUse("The domain still runs.")
+            # The test driver knows fewer flags.
+            domain.undefine() if libvirtd.is_test_driver() else domain.undefineFlags(flags)
+    except NoSuchDomain:
+        pass
+    return Nothing()
+
+
+@handles(host.HostStart)
+def host_start(request: host.HostStart, job: Job) -> host.HostState:
+    """Have the domain running; a paused one is resumed."""
+    with libvirtd.translated() as conn:
+        domain = find(conn, request.uuid)
+        if not domain.isActive():
+            domain.create()
+        elif STATES.get(domain.state()[0]) == "paused":
+            domain.resume()
+        return state_of(domain)
+
+
+@handles(host.HostShutdown)
+def host_shutdown(request: host.HostShutdown, job: Job) -> host.HostState:
+    """Ask the guest to power off, again every few seconds, until it has or time is over."""
+    began = time.monotonic()
+    asked = None
+    try:
+        with libvirtd.translated() as conn:
+            domain = find(conn, request.uuid)
+            while domain.isActive():
+                waited = time.monotonic() - began
+                if waited >= request.timeout_seconds:
+                    break
+                if asked is None or waited - asked >= ASK_AGAIN_SECONDS:
+                    # A guest that is still booting may have missed the button.
+                    asked = waited
+                    domain.shutdown()
+                job.progress(waited, request.timeout_seconds, "waiting for the guest")
+                job.wait(POLL_SECONDS)
+            return state_of(domain)
+    except NoSuchDomain:
+        return absent(request.uuid)
+
+
+@handles(host.HostStop)
+def host_stop(request: host.HostStop, job: Job) -> host.HostState:
+    """Force the domain off."""
+    libvirt = libvirtd.bindings()
+    try:
+        with libvirtd.translated() as conn:
+            domain = find(conn, request.uuid)
+            try:
+                if domain.isActive():
+                    domain.destroy()
+            except libvirt.libvirtError as error:
+                # It went off by itself between the look and the blow.
+                if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+                    raise
+            return state_of(domain)
+    except NoSuchDomain:
+        return absent(request.uuid)
+
+
+@handles(host.HostInfo)
+def host_info(request: host.HostInfo, job: Job) -> host.HostState:
+    """Read one domain."""
+    try:
+        with libvirtd.translated() as conn:
+            return state_of(find(conn, request.uuid))
+    except NoSuchDomain:
+        return absent(request.uuid)
+
+
+@handles(host.HostsRead)
+def hosts_read(request: host.HostsRead, job: Job) -> host.HostList:
+    """List all domains."""
+    with libvirtd.translated() as conn:
+        return host.HostList(hosts=[state_of(domain, with_xml=False) for domain in conn.listAllDomains()])
+
+
+@handles(host.GuestWait)
+def guest_wait(request: host.GuestWait, job: Job) -> host.Reached:
+    """Wait until the guest answers, as long as its domain runs."""
+    began = time.monotonic()
+    while True:
+        waited = time.monotonic() - began
+        job.progress(waited, request.timeout_seconds, "waiting for the guest to answer")
+        if _answers(request.address, request.port, job):
+            return host.Reached(seconds=time.monotonic() - began)
+        state = host_info(host.HostInfo(uuid=request.uuid), job)
+        if state.state not in ("running", "paused"):
+            raise GuestStopped(
+                f"The guest stopped ({state.state or 'its domain is gone'}) before it answered.", state=state.state
+            )
+        if waited > request.timeout_seconds:
+            raise DeadlinePassed(f"The guest did not answer within {request.timeout_seconds:g} s.")
+        job.wait(POLL_SECONDS)
+
+
+def _answers(address: str, port: int, job: Job) -> bool:
+    if port == 0:
+        return run(["ping", "-c", "1", "-W", "1", address], job, check=False).exit_code == 0
+    try:
+        with socket.create_connection((address, port), timeout=min(2.0, job.remaining() or 0.1)):
+            return True
+    except OSError:
+        return False

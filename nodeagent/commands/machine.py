@@ -1,0 +1,247 @@
+"""The node itself: facts, the probe of KVM, packages, libvirtd, and the agent's own removal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+from nodeagent import libvirtd, paths, services
+from nodeagent.commands import handles
+from nodeagent.errors import AgentError, CommandFailed, LibvirtError
+from nodeagent.job import Job
+from nodeagent.protocol import Nothing, node
+from nodeagent.run import run
+
+DEBIAN_PACKAGES = (
+    "libvirt-daemon-system",
+    "libvirt-clients",
+    "qemu-system-x86",
+    "qemu-utils",
+    "python3-libvirt",
+    "python3-zmq",
+    "genisoimage",
+    "nftables",
+    "iproute2",
+)
+REDHAT_PACKAGES = (
+    "libvirt-daemon-kvm",
+    "libvirt-client",
+    "qemu-kvm",
+    "qemu-img",
+    "python3-libvirt",
+    "python3-zmq",
+    "xorriso",
+    "nftables",
+    "iproute",
+)
+EMULATORS = ("/usr/bin/qemu-system-x86_64", "/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm")
+LIBVIRTD_SECONDS = 30.0
+
+
+@handles(node.NodeFacts)
+def node_facts(request: node.NodeFacts, job: Job) -> node.Facts:
+    """Read what the node is, libvirt's part only where libvirt answers."""
+    release = _os_release()
+    memory = _meminfo()
+    versions = _libvirt()
+    return node.Facts(
+        hostname=socket.gethostname(),
+        os_id=release.get("ID", "unknown"),
+        os_version=release.get("VERSION_ID", ""),
+        os_name=release.get("PRETTY_NAME", "unknown"),
+        kernel=platform.release(),
+        python=platform.python_version(),
+        arch=platform.machine(),
+        cpu_model=_cpu_model(),
+        cpu_count=os.cpu_count() or 1,
+        memory_mib=memory["MemTotal"] // 1024,
+        memory_free_mib=memory["MemAvailable"] // 1024,
+        file_systems=_file_systems(),
+        time=time.time(),
+        libvirt_version=versions[0],
+        qemu_version=versions[1],
+        host_uuid=versions[2],
+    )
+
+
+def _os_release() -> Dict[str, str]:
+    values = {}
+    for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition("=")
+        values[name] = value.strip('"')
+    return values
+
+
+def _meminfo() -> Dict[str, int]:
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) for line in lines}
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _file_systems() -> List[node.FileSystem]:
+    """Mounted file systems that hold data, each device once."""
+    found: Dict[str, node.FileSystem] = {}
+    for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
+        device, path, kind = line.split()[:3]
+        if kind not in ("ext4", "ext3", "xfs", "btrfs", "overlay", "zfs", "nfs", "nfs4") or device in found:
+            continue
+        with contextlib.suppress(OSError):
+            room = os.statvfs(path)
+            found[device] = node.FileSystem(path, device, room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize)
+    return list(found.values())
+
+
+def _libvirt() -> Tuple[Optional[str], Optional[str], Optional[str]]:
+    try:
+        with libvirtd.translated() as conn:
+            host = ET.fromstring(conn.getCapabilities()).findtext("./host/uuid")
+            qemu = None if libvirtd.is_test_driver() else _version(conn.getVersion())
+            return _version(conn.getLibVersion()), qemu, host
+    except AgentError:
+        return None, None, None
+
+
+def _version(number: int) -> str:
+    """libvirt's 1000000 * major + 1000 * minor + release."""
+    return f"{number // 1000000}.{number // 1000 % 1000}.{number % 1000}"
+
+
+@handles(node.NodeProbe)
+def node_probe(request: node.NodeProbe, job: Job) -> node.Probe:
+    """Find out whether guests can run under KVM here."""
+    if not Path("/dev/kvm").exists():
+        return node.Probe("qemu", "The node has no /dev/kvm.")
+    if kvm_works(min(request.timeout_seconds, max(1.0, job.remaining() - 1.0))):
+        return node.Probe("kvm", "A guest CPU ran through its firmware under KVM.")
+    return node.Probe("qemu", "There is a /dev/kvm, but a guest does not get through its firmware under it.")
+
+
+def kvm_works(seconds: float) -> bool:
+    """Whether a guest under KVM reaches its boot sector within `seconds`.
+
+    The boot sector writes a byte to QEMU's isa-debug-exit device, which ends QEMU with
+    (byte << 1) | 1: only a CPU that ran through the firmware can do that.
+    """
+    emulator = next((path for path in EMULATORS if os.access(path, os.X_OK)), None)
+    if emulator is None or not Path("/dev/kvm").exists():
+        return False
+    program = bytes([0xB0, 0x31, 0xE6, 0xF4, 0xF4])  # mov al, 0x31; out 0xf4, al; hlt
+    sector = program.ljust(510, b"\0") + struct.pack("<H", 0xAA55)
+    with tempfile.NamedTemporaryFile(prefix="vmpanel-probe-") as disk:
+        disk.write(sector.ljust(64 * 1024, b"\0"))
+        disk.flush()
+        argv = [emulator, "-accel", "kvm", "-m", "32", "-nodefaults", "-display", "none", "-no-reboot"]
+        argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+        argv += ["-drive", f"file={disk.name},format=raw,if=ide,snapshot=on"]
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            return process.wait(seconds) == (0x31 << 1) | 1
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            process.kill()
+            process.wait()
+
+
+@handles(node.PackagesInstall)
+def packages_install(request: node.PackagesInstall, job: Job) -> node.Installed:
+    """Install what is missing."""
+    if shutil.which("apt-get"):
+        missing = [name for name in DEBIAN_PACKAGES if not _has_deb(name, job)]
+        if missing:
+            quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+            job.progress(0, 2, "reading the package lists")
+            run(["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", "update"], job, env=quiet)
+            job.progress(1, 2, f"installing {len(missing)} packages")
+            argv = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120", "install", "--no-install-recommends", "--"]
+            run([*argv, *missing], job, env=quiet)
+    elif shutil.which("dnf"):
+        missing = [name for name in REDHAT_PACKAGES if run(["rpm", "-q", name], job, check=False).exit_code]
+        if missing:
+            job.progress(0, 1, f"installing {len(missing)} packages")
+            run(["dnf", "-q", "-y", "install", *missing], job)
+    else:
+        raise CommandFailed("The node has neither apt-get nor dnf.", argv0="apt-get", exit_code=127)
+    return node.Installed(packages=missing)
+
+
+def _has_deb(name: str, job: Job) -> bool:
+    shown = run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}", name], job, check=False)
+    return shown.stdout.startswith("ii")
+
+
+@handles(node.LibvirtEnsure)
+def libvirt_ensure(request: node.LibvirtEnsure, job: Job) -> node.Facts:
+    """Have libvirtd answering, and the remembered bridges there."""
+    from nodeagent.commands.bridges import restore
+
+    if not _answers():
+        _start_libvirtd(job)
+        until = time.monotonic() + LIBVIRTD_SECONDS
+        while not _answers():
+            if time.monotonic() > until:
+                raise LibvirtError("libvirtd was started but does not answer.", libvirt_code=0, connection_lost=True)
+            job.wait(0.2)
+    restore(job)
+    return node_facts(node.NodeFacts(), job)
+
+
+def _answers() -> bool:
+    try:
+        with libvirtd.translated():
+            return True
+    except LibvirtError:
+        return False
+
+
+def _start_libvirtd(job: Job) -> None:
+    if services.has_systemd():
+        run(["systemctl", "enable", "--now", "libvirtd.service"], job)
+        return
+    for program in ("virtlogd", "libvirtd"):
+        path = shutil.which(program) or f"/usr/sbin/{program}"
+        services.start(f"vmpanel-{program}", [path], job)
+
+
+@handles(node.AgentRemove)
+def agent_remove(request: node.AgentRemove, job: Job) -> Nothing:
+    """Remove what the panel put on the node; logs and an administrator's overrides are left to their owner."""
+    if not services.has_systemd():
+        # libvirtd was started by us; without guests nobody misses it.
+        for program in ("libvirtd", "virtlogd"):
+            services.stop(f"vmpanel-{program}", job)
+    _remove_key()
+    for path in (paths.MARKER, paths.VMWATCH_CONF, paths.VMWATCH, paths.AGENT):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+    shutil.rmtree(paths.RUN, ignore_errors=True)
+    for folder in (paths.LIB, paths.ETC, paths.STATE):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    return Nothing()
+
+
+def _remove_key() -> None:
+    """Take the panel's key, known by its comment, out of authorized_keys."""
+    path = Path.home() / ".ssh" / "authorized_keys"
+    with contextlib.suppress(FileNotFoundError):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.split()[2:3] != ["vmpanel"]]
+        if kept != lines:
+            path.write_text("".join(kept), encoding="utf-8")

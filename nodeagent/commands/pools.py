@@ -1,0 +1,92 @@
+"""Directory pools: a folder with images/, volumes/ and seeds/."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+
+from nodeagent import paths
+from nodeagent.commands import handles
+from nodeagent.errors import InUse, InvalidParams
+from nodeagent.job import Job
+from nodeagent.protocol import Nothing, storage
+
+FICLONE = 0x40049409
+"""The ioctl that clones a file by reference (linux/fs.h)."""
+
+
+@handles(storage.PoolEnsure)
+def pool_ensure(request: storage.PoolEnsure, job: Job) -> storage.PoolState:
+    """Have the pool's folders; QEMU must be able to pass through them."""
+    root = paths.pool_root(request.path)
+    for folder in (root, *(root / name for name in paths.POOL_FOLDERS)):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+    return _state(root)
+
+
+@handles(storage.PoolInfo)
+def pool_info(request: storage.PoolInfo, job: Job) -> storage.PoolState:
+    """Read a pool's room."""
+    root = paths.pool_root(request.path)
+    if not root.is_dir():
+        raise InvalidParams("There is no pool at this path.", field="path")
+    return _state(root)
+
+
+@handles(storage.PoolRemove)
+def pool_remove(request: storage.PoolRemove, job: Job) -> Nothing:
+    """Remove the pool unless it holds a volume or seed; what is not ours is left, and then the folder too."""
+    root = paths.pool_root(request.path)
+    for name in ("volumes", "seeds"):
+        if (root / name).is_dir() and any((root / name).iterdir()):
+            raise InUse(f"The pool still has {name}.")
+    images = root / "images"
+    if images.is_dir():
+        for pattern in ("*.img", "*.upload"):
+            for file in images.glob(pattern):
+                file.unlink()
+    for folder in (*(root / name for name in paths.POOL_FOLDERS), root):
+        with contextlib.suppress(FileNotFoundError, OSError):
+            folder.rmdir()
+    return Nothing()
+
+
+@handles(storage.PoolList)
+def pool_list(request: storage.PoolList, job: Job) -> storage.PoolFiles:
+    """List the pool's files by folder."""
+    root = paths.pool_root(request.path)
+    return storage.PoolFiles(
+        files={
+            name: sorted(entry.name for entry in (root / name).iterdir()) if (root / name).is_dir() else []
+            for name in paths.POOL_FOLDERS
+        }
+    )
+
+
+def _state(root: Path) -> storage.PoolState:
+    room = os.statvfs(root)
+    return storage.PoolState(
+        path=str(root),
+        capacity_bytes=room.f_blocks * room.f_frsize,
+        free_bytes=room.f_bavail * room.f_frsize,
+        reflink=_can_clone(root),
+    )
+
+
+def _can_clone(root: Path) -> bool:
+    with tempfile.TemporaryFile(dir=root) as source, tempfile.TemporaryFile(dir=root) as target:
+        source.write(b"\0" * 4096)
+        source.flush()
+        return clone(source.fileno(), target.fileno())
+
+
+def clone(source: int, target: int) -> bool:
+    """Make the file `target` a clone of `source` by reference; False where the file system cannot."""
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+    except OSError:
+        return False
+    return True

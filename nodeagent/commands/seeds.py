@@ -1,0 +1,113 @@
+"""NoCloud seeds (https://cloudinit.readthedocs.io, "NoCloud"): who a guest is, on a small ISO.
+
+JSON is valid YAML, so what cloud-init reads is written by the json module and nothing is quoted by
+hand. Our own tiny image has no YAML reader: for it the same facts stand in vmpanel.env.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Dict
+
+from nodeagent import paths
+from nodeagent.commands import handles
+from nodeagent.errors import CommandFailed
+from nodeagent.job import Job
+from nodeagent.protocol import Nothing, storage
+from nodeagent.run import run
+
+
+@handles(storage.SeedCreate)
+def seed_create(request: storage.SeedCreate, job: Job) -> storage.VolumeState:
+    """Make the seed anew."""
+    path = paths.inside(request.pool, request.path)
+    partial = Path(f"{path}.part")
+    with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
+        for name, text in seed_files(request.instance_id, request.guest).items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        try:
+            run([*_mkisofs(), "-quiet", "-o", str(partial), "-V", "cidata", "-J", "-r", folder], job)
+            partial.chmod(0o600)
+            partial.rename(path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                partial.unlink()
+    return storage.VolumeState(
+        exists=True, path=str(path), format="raw", virtual_bytes=path.stat().st_size, allocated_bytes=path.stat().st_size
+    )
+
+
+@handles(storage.SeedDelete)
+def seed_delete(request: storage.SeedDelete, job: Job) -> Nothing:
+    """Remove the seed."""
+    path = paths.inside(request.pool, request.path)
+    for file in (path, Path(f"{path}.part")):
+        with contextlib.suppress(FileNotFoundError):
+            file.unlink()
+    return Nothing()
+
+
+def seed_files(instance_id: str, guest: storage.GuestIdentity) -> Dict[str, str]:
+    """The seed's files by name."""
+    return {
+        "meta-data": json.dumps({"instance-id": instance_id, "local-hostname": guest.hostname}, indent=1) + "\n",
+        "user-data": "#cloud-config\n" + json.dumps(_user_data(guest), indent=1) + "\n",
+        "network-config": json.dumps(_network(guest), indent=1) + "\n",
+        "vmpanel.env": _env(guest),
+        "authorized_keys": "".join(f"{key}\n" for key in guest.ssh_keys),
+    }
+
+
+def _user_data(guest: storage.GuestIdentity) -> Dict[str, Any]:
+    user: Dict[str, Any] = {"name": guest.login, "ssh_authorized_keys": list(guest.ssh_keys)}
+    if guest.login != "root":
+        user.update(sudo="ALL=(ALL) NOPASSWD:ALL", shell="/bin/bash")
+    if guest.password_hash:
+        # hashed_passwd applies to users that exist already, passwd only to new ones.
+        user.update(hashed_passwd=guest.password_hash, lock_passwd=False)
+    return {
+        "hostname": guest.hostname,
+        "manage_etc_hosts": True,
+        "timezone": guest.timezone,
+        "disable_root": guest.login != "root",
+        "ssh_pwauth": bool(guest.password_hash),
+        "users": [user],
+    }
+
+
+def _network(guest: storage.GuestIdentity) -> Dict[str, Any]:
+    interface: Dict[str, Any] = {
+        "match": {"macaddress": guest.mac},
+        "addresses": [f"{guest.address}/{guest.prefix}"],
+        "gateway4": guest.gateway,
+    }
+    if guest.nameservers:
+        interface["nameservers"] = {"addresses": list(guest.nameservers)}
+    return {"version": 2, "ethernets": {"vmpanel0": interface}}
+
+
+def _env(guest: storage.GuestIdentity) -> str:
+    values = {
+        "HOSTNAME": guest.hostname,
+        "ADDRESS": guest.address,
+        "PREFIX": str(guest.prefix),
+        "GATEWAY": guest.gateway,
+        "MAC": guest.mac,
+        "NAMESERVERS": " ".join(guest.nameservers),
+        "LOGIN": guest.login,
+        "PASSWORD_HASH": guest.password_hash,
+    }
+    return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def _mkisofs() -> Any:
+    for program in ("genisoimage", "mkisofs"):
+        if shutil.which(program):
+            return [program]
+    if shutil.which("xorriso"):
+        return ["xorriso", "-as", "mkisofs"]
+    raise CommandFailed("The node has neither genisoimage nor xorriso.", argv0="genisoimage", exit_code=127)

@@ -1,0 +1,70 @@
+"""vmwatch-node on this node: its configuration and its service."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import List
+
+from nodeagent import paths, services
+from nodeagent.commands import handles
+from nodeagent.errors import InvalidParams
+from nodeagent.job import Job
+from nodeagent.protocol import Nothing, node
+
+NAME = "vmwatch-node"
+
+
+def _argv() -> List[str]:
+    return [sys.executable, str(paths.VMWATCH), "--config", str(paths.VMWATCH_CONF)]
+
+
+@handles(node.VmwatchConfigure)
+def vmwatch_configure(request: node.VmwatchConfigure, job: Job) -> node.ServiceState:
+    """Write the configuration and have the service running with it."""
+    values = {"connect": request.connect, "secret": request.secret, "node_id": str(request.node_id)}
+    if any(not value.isprintable() for value in values.values()):
+        raise InvalidParams("A value of the configuration has a character that it cannot hold.", field="connect")
+    text = "".join(f"{name}={value}\n" for name, value in values.items())
+    changed = _write(text)
+    if changed or services.running(NAME, job) is None:
+        services.restart(NAME, _argv(), job)
+    return _state(job)
+
+
+@handles(node.VmwatchStatus)
+def vmwatch_status(request: node.VmwatchStatus, job: Job) -> node.ServiceState:
+    """Look whether the service runs."""
+    return _state(job)
+
+
+@handles(node.VmwatchRemove)
+def vmwatch_remove(request: node.VmwatchRemove, job: Job) -> Nothing:
+    """Stop the service and remove its configuration."""
+    services.stop(NAME, job)
+    with contextlib.suppress(FileNotFoundError):
+        paths.VMWATCH_CONF.unlink()
+    return Nothing()
+
+
+def _write(text: str) -> bool:
+    paths.ETC.mkdir(parents=True, exist_ok=True)
+    try:
+        if paths.VMWATCH_CONF.read_text(encoding="utf-8") == text:
+            return False
+    except FileNotFoundError:
+        pass
+    partial = paths.VMWATCH_CONF.with_suffix(".part")
+    with contextlib.suppress(FileNotFoundError):
+        partial.unlink()
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    partial.rename(paths.VMWATCH_CONF)
+    return True
+
+
+def _state(job: Job) -> node.ServiceState:
+    pid = services.running(NAME, job)
+    return node.ServiceState(name=NAME, running=pid is not None, pid=pid)

@@ -1,0 +1,210 @@
+"""Volumes: copy from an image, create, grow, read, delete, customize."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Dict
+
+from nodeagent import paths
+from nodeagent.commands import handles
+from nodeagent.commands.pools import clone
+from nodeagent.errors import CommandFailed, Exists, InvalidParams, NoSpace
+from nodeagent.job import Job
+from nodeagent.protocol import Nothing, storage
+from nodeagent.run import run
+
+FORMATS = ("qcow2", "raw")
+BLOCK = 8 * 1024 * 1024
+
+
+@handles(storage.VolumeCopy)
+def volume_copy(request: storage.VolumeCopy, job: Job) -> storage.VolumeState:
+    """Make the volume from the pool's copy of the image."""
+    path = _volume(request.pool, request.path, request.format)
+    if path.exists():
+        return _state(path, job)
+    image = paths.image_file(request.pool, request.image_sha256)
+    if not image.exists():
+        raise InvalidParams("The pool has no copy of this image.", field="image_sha256")
+    partial = Path(f"{path}.part")
+    try:
+        if str(_info(image, job)["format"]) == request.format:
+            _copy(image, partial, job)
+        else:
+            run(["qemu-img", "convert", "-O", request.format, str(image), str(partial)], job)
+        partial.rename(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+    return _state(path, job)
+
+
+def _copy(source: Path, target: Path, job: Job) -> None:
+    """Clone by reference, or copy the parts that hold data; the kernel does both without our reading it."""
+    size = source.stat().st_size
+    with open(source, "rb") as reader, open(target, "wb") as writer:
+        if clone(reader.fileno(), writer.fileno()):
+            return
+        try:
+            for begin, end in _data(reader.fileno(), size):
+                while begin < end:
+                    begin += _copy_range(reader.fileno(), writer.fileno(), min(BLOCK, end - begin), begin)
+                    job.progress(begin, size, "copying the image")
+            os.ftruncate(writer.fileno(), size)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise NoSpace("There is no space left in the pool.") from error
+            raise
+
+
+def _copy_range(source: int, target: int, length: int, offset: int) -> int:
+    try:
+        return os.copy_file_range(source, target, length, offset, offset)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    os.lseek(target, offset, os.SEEK_SET)
+    return os.sendfile(target, source, offset, length)
+
+
+def _data(file: int, size: int) -> Any:
+    """The ranges of a sparse file that hold data."""
+    offset = 0
+    while offset < size:
+        try:
+            begin = os.lseek(file, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        offset = os.lseek(file, begin, os.SEEK_HOLE)
+        yield begin, offset
+
+
+@handles(storage.VolumeCreate)
+def volume_create(request: storage.VolumeCreate, job: Job) -> storage.VolumeState:
+    """Make an empty volume."""
+    path = _volume(request.pool, request.path, request.format)
+    if path.exists():
+        state = _state(path, job)
+        if state.virtual_bytes != request.size_bytes:
+            raise Exists("A volume of another size is there already.", virtual_bytes=state.virtual_bytes)
+        return state
+    partial = Path(f"{path}.part")
+    try:
+        run(["qemu-img", "create", "-q", "-f", request.format, str(partial), str(int(request.size_bytes))], job)
+        partial.rename(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+    return _state(path, job)
+
+
+@handles(storage.VolumeGrow)
+def volume_grow(request: storage.VolumeGrow, job: Job) -> storage.VolumeState:
+    """Grow the volume, never shrink it."""
+    path = paths.inside(request.pool, request.path)
+    state = _state(path, job)
+    if not state.exists:
+        raise InvalidParams("There is no such volume.", field="path")
+    if state.virtual_bytes < request.size_bytes:
+        run(["qemu-img", "resize", "-q", "-f", state.format, str(path), str(int(request.size_bytes))], job)
+        state = _state(path, job)
+    return state
+
+
+@handles(storage.VolumeInfo)
+def volume_info(request: storage.VolumeInfo, job: Job) -> storage.VolumeState:
+    """Read a volume."""
+    return _state(paths.inside(request.pool, request.path), job)
+
+
+@handles(storage.VolumeDelete)
+def volume_delete(request: storage.VolumeDelete, job: Job) -> Nothing:
+    """Remove a volume and what an interrupted copy left."""
+    path = paths.inside(request.pool, request.path)
+    for file in (path, Path(f"{path}.part")):
+        with contextlib.suppress(FileNotFoundError):
+            file.unlink()
+    return Nothing()
+
+
+@handles(storage.VolumeCustomize)
+def volume_customize(request: storage.VolumeCustomize, job: Job) -> Nothing:
+    """Write the guest's identity into its file system; secrets go by files that only root reads."""
+    path = paths.inside(request.pool, request.path)
+    guest = request.guest
+    with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
+        argv = ["virt-customize", "-q", "--no-network", "-a", str(path), "--hostname", guest.hostname]
+        argv += ["--timezone", guest.timezone]
+        if guest.password_hash:
+            # virt-customize takes plain passwords only, so the hash goes in by usermod's own input.
+            argv += ["--upload", f"{_write(folder, 'hash', f'{guest.login}:{guest.password_hash}')}:/root/.vmpanel-hash"]
+            argv += ["--run-command", "chpasswd -e < /root/.vmpanel-hash; rm -f /root/.vmpanel-hash"]
+        if guest.ssh_keys:
+            argv += ["--ssh-inject", f"{guest.login}:file:{_write(folder, 'keys', chr(10).join(guest.ssh_keys))}"]
+        for name, target, text in _network_files(request):
+            argv += ["--upload", f"{_write(folder, name, text)}:{target}"]
+        argv += ["--run-command", "chmod 600 /etc/NetworkManager/system-connections/vmpanel.nmconnection 2>/dev/null || true"]
+        argv += ["--run-command", "systemctl enable systemd-networkd 2>/dev/null || true"]
+        run(argv, job, env={"LIBGUESTFS_BACKEND": "direct", **_emulation()})
+    return Nothing()
+
+
+def _emulation() -> Dict[str, str]:
+    # KVM that is there but does not work would hang libguestfs's appliance; without a device it would fall back itself.
+    from nodeagent.commands.machine import kvm_works
+
+    return {} if kvm_works(8.0) else {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}
+
+
+def _network_files(request: storage.VolumeCustomize) -> Any:
+    guest = request.guest
+    dns = "".join(f"DNS={server}\n" for server in guest.nameservers)
+    networkd = (
+        f"[Match]\nMACAddress={guest.mac}\n\n[Network]\n"
+        f"Address={guest.address}/{guest.prefix}\nGateway={guest.gateway}\n{dns}"
+    )
+    yield "networkd", "/etc/systemd/network/10-vmpanel.network", networkd
+
+
+def _write(folder: str, name: str, text: str) -> str:
+    path = Path(folder) / name
+    path.touch(mode=0o600)
+    path.write_text(text + "\n", encoding="utf-8")
+    return str(path)
+
+
+def _volume(pool: str, path: str, kind: str) -> Path:
+    if kind not in FORMATS:
+        raise InvalidParams("A volume's format is qcow2 or raw.", field="format")
+    return paths.inside(pool, path)
+
+
+def _info(path: Path, job: Job) -> Dict[str, Any]:
+    # -U: a running guest holds its volume's lock, and reading its size does no harm.
+    out = run(["qemu-img", "info", "-U", "--output=json", str(path)], job).stdout
+    return dict(json.loads(out))
+
+
+def _state(path: Path, job: Job) -> storage.VolumeState:
+    if not path.exists():
+        return storage.VolumeState(exists=False, path=str(path))
+    try:
+        info = _info(path, job)
+    except CommandFailed:
+        if not path.exists():
+            return storage.VolumeState(exists=False, path=str(path))
+        raise
+    return storage.VolumeState(
+        exists=True,
+        path=str(path),
+        format=str(info["format"]),
+        virtual_bytes=int(info["virtual-size"]),
+        allocated_bytes=int(info["actual-size"]),
+    )

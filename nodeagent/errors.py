@@ -1,0 +1,94 @@
+"""The agent's errors: a stable code, a sentence, data. They cross the wire as they are."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+
+class AgentError(Exception):
+    """Base of all; `code` is what the panel acts on."""
+
+    code = "internal"
+
+    def __init__(self, message: str, **data: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data: Dict[str, Any] = data
+
+
+class InvalidParams(AgentError):
+    """The request's parameters cannot be accepted."""
+
+    code = "invalid_params"
+
+
+class UnknownCommand(AgentError):
+    """There is no such command."""
+
+    code = "unknown_command"
+
+
+class NoSuchDomain(AgentError):
+    """libvirt has no domain with this UUID."""
+
+    code = "no_such_domain"
+
+
+class LibvirtError(AgentError):
+    """libvirt refused; data: libvirt_code, connection_lost."""
+
+    code = "libvirt"
+
+
+class CommandFailed(AgentError):
+    """A program failed; data: argv0, exit_code, stderr (its tail)."""
+
+    code = "command_failed"
+
+
+class DeadlinePassed(AgentError):
+    """The request did not end in time."""
+
+    code = "deadline"
+
+
+class Cancelled(AgentError):
+    """The panel cancelled the request, or the conversation ended."""
+
+    code = "cancelled"
+
+
+class FencedOff(AgentError):
+    """A later holder of the task has been here; data: seen."""
+
+    code = "fenced"
+
+
+class NoSpace(AgentError):
+    """The file system is full."""
+
+    code = "no_space"
+
+
+class Exists(AgentError):
+    """Something else is there already."""
+
+    code = "exists"
+
+
+class InUse(AgentError):
+    """It cannot be removed while it is used."""
+
+    code = "in_use"
+
+
+class GuestStopped(AgentError):
+    """The guest stopped while it was waited for; data: state."""
+
+    code = "guest_stopped"
+
+
+class Corrupt(AgentError):
+    """Bytes are not what their checksum says."""
+
+    code = "corrupt"

@@ -1,0 +1,55 @@
+"""Where the agent keeps things on a node, and the rules for names and paths from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from nodeagent.errors import InvalidParams
+
+LIB = Path("/usr/lib/vmpanel")
+AGENT = LIB / "nodeagent.pyz"
+VMWATCH = LIB / "vmwatch.pyz"
+ETC = Path("/etc/vmpanel")
+STATE = Path("/var/lib/vmpanel")
+LOG = Path("/var/log/vmpanel")
+RUN = Path("/run/vmpanel")
+
+OVERRIDES = ETC / "commands"
+VMWATCH_CONF = ETC / "vmwatch-node.conf"
+BRIDGES = STATE / "bridges.json"
+MARKER = STATE / "node.json"
+FENCES = RUN / "fences"
+
+POOL_FOLDERS = ("images", "volumes", "seeds")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def pool_root(path: str) -> Path:
+    """The pool's folder; raises InvalidParams for one that cannot be a pool."""
+    root = Path(path)
+    if not root.is_absolute() or ".." in root.parts or len(root.parts) < 3:
+        raise InvalidParams("A pool must be an absolute path of at least two folders.", field="path")
+    return root
+
+
+def inside(pool: str, path: str) -> Path:
+    """`path`, which must lie in one of the pool's folders, symbolic links followed; else InvalidParams."""
+    root = Path(os.path.realpath(pool_root(pool)))
+    real = Path(os.path.realpath(path))
+    if real.parent not in [root / folder for folder in POOL_FOLDERS]:
+        raise InvalidParams("The path does not lie in a folder of the pool.", field="path")
+    return real
+
+
+def image_file(pool: str, sha256: str) -> Path:
+    """The pool's copy of an image."""
+    if not _SHA256.match(sha256):
+        raise InvalidParams("This is not a SHA-256.", field="sha256")
+    return pool_root(pool) / "images" / f"{sha256}.img"
+
+
+def upload_file(pool: str, sha256: str) -> Path:
+    """Where the image is uploaded to before it is checked."""
+    return image_file(pool, sha256).with_suffix(".upload")

@@ -1,0 +1,32 @@
+"""What panel and node agent say to each other: requests, results, errors, version.
+
+The only part of the agent that the panel imports. One request class a command; docs/nodeagent.md
+describes the lines on the wire.
+"""
+
+from nodeagent.protocol import host, network, node, storage
+from nodeagent.protocol.wire import (
+    PROTOCOL_VERSION,
+    REQUESTS,
+    BadMessage,
+    Fence,
+    Nothing,
+    Request,
+    from_dict,
+    to_dict,
+)
+
+__all__ = [
+    "PROTOCOL_VERSION",
+    "REQUESTS",
+    "BadMessage",
+    "Fence",
+    "Nothing",
+    "Request",
+    "from_dict",
+    "host",
+    "network",
+    "node",
+    "storage",
+    "to_dict",
+]

@@ -1,0 +1,181 @@
+"""Requests about a VM's domain. The commands bear the names that VMmanager's operators know (host_stop, ...).
+
+A domain is always named by its UUID. States are those of vmwatch.wire: "running", "paused",
+"shut off", "crashed"; a domain that is not there is exists=false.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import List, Optional
+
+from nodeagent.protocol.wire import Nothing, Request, command
+
+
+@dataclass(frozen=True)
+class DiskSpec:
+    """A disk of a domain: `target` is the guest's name for it (vda, sda), `bus` virtio, sata, scsi."""
+
+    path: str
+    format: str
+    target: str
+    bus: str = "virtio"
+    cache: str = "none"
+
+
+@dataclass(frozen=True)
+class InterfaceSpec:
+    """A network interface of a domain, joined to a bridge of the node."""
+
+    mac: str
+    bridge: str
+    model: str = "virtio"
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """A domain as the panel wants it. `virt` is "kvm" or "qemu"; `cdroms` are ISO paths."""
+
+    uuid: str
+    name: str
+    memory_mib: int
+    vcpus: int
+    virt: str
+    disks: List[DiskSpec]
+    interfaces: List[InterfaceSpec]
+    cdroms: List[str] = field(default_factory=list)
+    machine: str = "q35"
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class HostState:
+    """A domain as libvirt has it now; `vnc_port` is the loopback port of its console while it runs."""
+
+    uuid: str
+    exists: bool
+    name: str = ""
+    state: str = ""
+    persistent: bool = False
+    vnc_port: Optional[int] = None
+    xml: str = ""
+
+
+@command
+class HostCreate(Request[HostState]):
+    """Define the domain; one with this UUID is redefined to the same description."""
+
+    COMMAND = "host_create"
+    RESULT = HostState
+    spec: HostSpec
+
+
+@command
+class HostDelete(Request[Nothing]):
+    """Undefine the domain (NVRAM, managed save and snapshot records too); absent is success.
+
+    A running domain is refused with `in_use`: host_stop comes first.
+    """
+
+    COMMAND = "host_delete"
+    RESULT = Nothing
+    uuid: str
+
+
+@command
+class HostStart(Request[HostState]):
+    """Have the domain running; a running one is success."""
+
+    COMMAND = "host_start"
+    RESULT = HostState
+    uuid: str
+
+
+@command
+class HostShutdown(Request[HostState]):
+    """Ask the guest to power off (ACPI, guest agent) and wait up to `timeout_seconds`.
+
+    Answers the state reached: still "running" means that the guest did not obey. Reports progress.
+    """
+
+    COMMAND = "host_shutdown"
+    RESULT = HostState
+    uuid: str
+    timeout_seconds: float = 60.0
+
+
+@command
+class HostStop(Request[HostState]):
+    """Force the domain off at once; one that is off or absent is success."""
+
+    COMMAND = "host_stop"
+    RESULT = HostState
+    uuid: str
+
+
+@command
+class HostInfo(Request[HostState]):
+    """Read one domain."""
+
+    COMMAND = "host_info"
+    RESULT = HostState
+    MUTATES = False
+    uuid: str
+
+
+@dataclass(frozen=True)
+class HostList:
+    """All domains of the node (without their XML)."""
+
+    hosts: List[HostState]
+
+
+@command
+class HostsRead(Request[HostList]):
+    """List all domains of the node."""
+
+    COMMAND = "hosts_read"
+    RESULT = HostList
+    MUTATES = False
+
+
+@dataclass(frozen=True)
+class Reached:
+    """After how many seconds the guest answered."""
+
+    seconds: float
+
+
+@command
+class GuestWait(Request[Reached]):
+    """Wait until a TCP connection to the guest succeeds; port 0 means an answer to ARP or ping is enough.
+
+    Ends with `guest_stopped` when the domain stops meanwhile and `deadline` when time is over.
+    """
+
+    COMMAND = "guest_wait"
+    RESULT = Reached
+    MUTATES = False
+    uuid: str
+    address: str
+    port: int = 22
+    timeout_seconds: float = 300.0
+
+
+@dataclass(frozen=True)
+class Console:
+    """Where the console listens on the node's loopback until `expires` (seconds since the epoch)."""
+
+    port: int
+    expires: float
+
+
+@command
+class ConsoleOpen(Request[Console]):
+    """Set a one-time VNC password on a running domain, valid for `valid_seconds`."""
+
+    COMMAND = "console_open"
+    RESULT = Console
+    uuid: str
+    password: str
+    valid_seconds: float = 30.0

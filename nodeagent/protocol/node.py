@@ -1,0 +1,136 @@
+"""Requests about the node itself: facts, packages, services, vmwatch."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+from dataclasses import dataclass
+
+from nodeagent.protocol.wire import Nothing, Request, command
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """One mounted file system; sizes in bytes."""
+
+    path: str
+    device: str
+    size_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a node is. libvirt's parts are None while libvirt is not installed or not running."""
+
+    hostname: str
+    os_id: str
+    os_version: str
+    os_name: str
+    kernel: str
+    python: str
+    arch: str
+    cpu_model: str
+    cpu_count: int
+    memory_mib: int
+    memory_free_mib: int
+    file_systems: List[FileSystem]
+    time: float
+    libvirt_version: Optional[str] = None
+    qemu_version: Optional[str] = None
+    host_uuid: Optional[str] = None
+
+
+@command
+class NodeFacts(Request[Facts]):
+    """Read what the node is; changes nothing and needs nothing installed but Python."""
+
+    COMMAND = "node_facts"
+    RESULT = Facts
+    MUTATES = False
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How guests can run here: `accel` is "kvm" or "qemu"; `detail` says why, for a person."""
+
+    accel: str
+    detail: str
+
+
+@command
+class NodeProbe(Request[Probe]):
+    """Really start a guest CPU under KVM and see whether it gets through its firmware."""
+
+    COMMAND = "node_probe"
+    RESULT = Probe
+    MUTATES = False
+    timeout_seconds: float = 8.0
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Names of the packages that were missing and are now installed."""
+
+    packages: List[str]
+
+
+@command
+class PackagesInstall(Request[Installed]):
+    """Install the distribution packages a node needs (the agent knows their names per family)."""
+
+    COMMAND = "packages_install"
+    RESULT = Installed
+
+
+@command
+class LibvirtEnsure(Request[Facts]):
+    """Have libvirtd running and coming back by itself; answers the facts with libvirt's part."""
+
+    COMMAND = "libvirt_ensure"
+    RESULT = Facts
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """Whether a service runs; `pid` is None when it does not."""
+
+    name: str
+    running: bool
+    pid: Optional[int] = None
+
+
+@command
+class VmwatchConfigure(Request[ServiceState]):
+    """Write vmwatch-node.conf (mode 0600, atomically) and have the service running with it."""
+
+    COMMAND = "vmwatch_configure"
+    RESULT = ServiceState
+    connect: str
+    secret: str
+    node_id: int
+
+
+@command
+class VmwatchStatus(Request[ServiceState]):
+    """Look whether vmwatch-node runs."""
+
+    COMMAND = "vmwatch_status"
+    RESULT = ServiceState
+    MUTATES = False
+
+
+@command
+class VmwatchRemove(Request[Nothing]):
+    """Stop vmwatch-node and remove its configuration and service; nothing there is success."""
+
+    COMMAND = "vmwatch_remove"
+    RESULT = Nothing
+
+
+@command
+class AgentRemove(Request[Nothing]):
+    """Remove what the panel put on the node, the agent's own files last; the session ends after it."""
+
+    COMMAND = "agent_remove"
+    RESULT = Nothing

@@ -1,0 +1,227 @@
+"""Requests about pools, images, volumes, seeds. Paths are absolute; sizes are bytes.
+
+A directory pool holds `images/` (the node's copies of OS images, `<sha256>.img`), `volumes/`
+and `seeds/`. Every path in a request must lie inside the pool that the request names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, List
+
+from nodeagent.protocol.wire import Nothing, Request, command
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """Room of a pool's file system, in bytes, and whether it can clone files by reference."""
+
+    path: str
+    capacity_bytes: int
+    free_bytes: int
+    reflink: bool
+
+
+@command
+class PoolEnsure(Request[PoolState]):
+    """Have the directory pool at `path` with its three folders; an existing one is left as it is."""
+
+    COMMAND = "pool_ensure"
+    RESULT = PoolState
+    path: str
+
+
+@command
+class PoolInfo(Request[PoolState]):
+    """Read a pool's room."""
+
+    COMMAND = "pool_info"
+    RESULT = PoolState
+    MUTATES = False
+    path: str
+
+
+@command
+class PoolRemove(Request[Nothing]):
+    """Remove an empty pool with its image copies; refused with `in_use` while volumes or seeds are there."""
+
+    COMMAND = "pool_remove"
+    RESULT = Nothing
+    path: str
+
+
+@dataclass(frozen=True)
+class ImageState:
+    """Whether the node has the image's bytes, and where they are or must be uploaded to."""
+
+    present: bool
+    path: str
+    upload_path: str
+
+
+@command
+class ImageStatus(Request[ImageState]):
+    """Look whether the pool has a copy of the image with this SHA-256."""
+
+    COMMAND = "image_status"
+    RESULT = ImageState
+    MUTATES = False
+    pool: str
+    sha256: str
+
+
+@command
+class ImageCommit(Request[ImageState]):
+    """Check an uploaded image against its SHA-256 and put it in place; already there is success."""
+
+    COMMAND = "image_commit"
+    RESULT = ImageState
+    pool: str
+    sha256: str
+
+
+@command
+class ImageDelete(Request[Nothing]):
+    """Remove the pool's copy of an image and any part of an upload of it."""
+
+    COMMAND = "image_delete"
+    RESULT = Nothing
+    pool: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class VolumeState:
+    """A volume as qemu-img sees it; sizes in bytes, `allocated_bytes` what it takes on disk."""
+
+    exists: bool
+    path: str
+    format: str = ""
+    virtual_bytes: int = 0
+    allocated_bytes: int = 0
+
+
+@command
+class VolumeCopy(Request[VolumeState]):
+    """Make a volume from an image: a clone by reference where the file system can, else a copy.
+
+    Works in `<path>.part` and renames at the end, so an existing `path` is a finished volume and is left as it is.
+    Converts when `format` differs from the image's. Reports progress in bytes.
+    """
+
+    COMMAND = "volume_copy"
+    RESULT = VolumeState
+    pool: str
+    path: str
+    image_sha256: str
+    format: str = "qcow2"
+
+
+@command
+class VolumeCreate(Request[VolumeState]):
+    """Make an empty volume; an existing one of the same size is success, of another size `exists`."""
+
+    COMMAND = "volume_create"
+    RESULT = VolumeState
+    pool: str
+    path: str
+    size_bytes: int
+    format: str = "qcow2"
+
+
+@command
+class VolumeGrow(Request[VolumeState]):
+    """Grow a volume to `size_bytes`; never shrinks (a larger one is left as it is)."""
+
+    COMMAND = "volume_grow"
+    RESULT = VolumeState
+    pool: str
+    path: str
+    size_bytes: int
+
+
+@command
+class VolumeInfo(Request[VolumeState]):
+    """Read a volume; one that is absent answers exists=false."""
+
+    COMMAND = "volume_info"
+    RESULT = VolumeState
+    MUTATES = False
+    pool: str
+    path: str
+
+
+@command
+class VolumeDelete(Request[Nothing]):
+    """Remove a volume and its `.part`; absent is success."""
+
+    COMMAND = "volume_delete"
+    RESULT = Nothing
+    pool: str
+    path: str
+
+
+@dataclass(frozen=True)
+class GuestIdentity:
+    """What a new guest is told about itself. `password_hash` is a crypt(3) hash or empty."""
+
+    hostname: str
+    login: str
+    address: str
+    prefix: int
+    gateway: str
+    mac: str
+    nameservers: List[str] = field(default_factory=list)
+    ssh_keys: List[str] = field(default_factory=list)
+    password_hash: str = ""
+    timezone: str = "UTC"
+
+
+@command
+class SeedCreate(Request[VolumeState]):
+    """Make the NoCloud seed (an ISO 9660 image labelled cidata) from a guest's identity; overwrites."""
+
+    COMMAND = "seed_create"
+    RESULT = VolumeState
+    pool: str
+    path: str
+    instance_id: str
+    guest: GuestIdentity
+
+
+@command
+class SeedDelete(Request[Nothing]):
+    """Remove a seed; absent is success."""
+
+    COMMAND = "seed_delete"
+    RESULT = Nothing
+    pool: str
+    path: str
+
+
+@command
+class VolumeCustomize(Request[Nothing]):
+    """Set identity inside a stopped guest's volume with virt-customize, for images without cloud-init."""
+
+    COMMAND = "volume_customize"
+    RESULT = Nothing
+    pool: str
+    path: str
+    guest: GuestIdentity
+
+
+@dataclass(frozen=True)
+class PoolFiles:
+    """Names of the files in a pool by folder ("images", "volumes", "seeds"), unfinished ones included."""
+
+    files: Dict[str, List[str]]
+
+
+@command
+class PoolList(Request[PoolFiles]):
+    """List a pool's files, for comparing the node with the panel's records."""
+
+    COMMAND = "pool_list"
+    RESULT = PoolFiles
+    MUTATES = False
+    path: str

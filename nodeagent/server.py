@@ -1,0 +1,220 @@
+"""The conversation: JSON lines on stdin and stdout, one thread a request.
+
+Ends with its input, on SIGTERM, or when nothing was heard for SILENCE_SECONDS: a panel that is cut
+off must not leave commands running that its successor will repeat. Everything still running is
+cancelled first, and programs that it started are killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any, Dict, List, Optional, TextIO
+
+from nodeagent import __version__, commands, fences, paths
+from nodeagent.errors import AgentError, InvalidParams
+from nodeagent.job import Job
+from nodeagent.protocol import PROTOCOL_VERSION, REQUESTS, BadMessage, Fence, from_dict, to_dict
+
+SILENCE_SECONDS = 30.0
+LINE_LIMIT = 4 * 1024 * 1024
+log = logging.getLogger("nodeagent")
+
+
+class Server:
+    """Serves one conversation."""
+
+    def __init__(self, source: TextIO, sink: TextIO) -> None:
+        self.source = source
+        self.sink = sink
+        self.jobs: Dict[int, Job] = {}
+        self.threads: List[threading.Thread] = []
+        self.heard = time.monotonic()
+        self._writing = threading.Lock()
+        self._over = threading.Event()
+
+    def serve(self) -> int:
+        """Greet, then serve requests until the conversation ends; answers the exit code."""
+        if not self._greet():
+            return 2
+        threading.Thread(target=self._watch_silence, daemon=True).start()
+        fences.purge()
+        try:
+            while not self._over.is_set():
+                line = self.source.readline(LINE_LIMIT)
+                if not line:
+                    break
+                self.heard = time.monotonic()
+                self._handle(line)
+        finally:
+            self.end()
+        return 0
+
+    def end(self) -> None:
+        """Cancel what runs and give it a moment to stop."""
+        self._over.set()
+        for job in list(self.jobs.values()):
+            job.stopped.set()
+        for thread in self.threads:
+            thread.join(timeout=2.0)
+
+    def _greet(self) -> bool:
+        line = self.source.readline(LINE_LIMIT)
+        try:
+            theirs = json.loads(line)["hello"]["protocol"]
+        except (ValueError, KeyError, TypeError):
+            self._error(None, InvalidParams("The conversation must begin with a hello."))
+            return False
+        if theirs != PROTOCOL_VERSION:
+            data = {"agent": PROTOCOL_VERSION, "panel": theirs}
+            text = f"This agent speaks protocol {PROTOCOL_VERSION}, the panel {theirs}."
+            self._write({"error": {"code": "version_mismatch", "message": text, "data": data}})
+            return False
+        self._write(
+            {
+                "hello": {
+                    "protocol": PROTOCOL_VERSION,
+                    "agent": __version__,
+                    "python": sys.version.split()[0],
+                    "pid": os.getpid(),
+                    "commands": sorted(REQUESTS),
+                    "overrides": commands.overridden(),
+                }
+            }
+        )
+        return True
+
+    def _handle(self, line: str) -> None:
+        try:
+            message = json.loads(line)
+            if "ping" in message:
+                self._write({"pong": message["ping"]})
+                return
+            number = int(message["id"])
+        except (ValueError, KeyError, TypeError):
+            self._error(None, InvalidParams("This line is not a request."))
+            return
+        if message.get("cancel"):
+            if number in self.jobs:
+                self.jobs[number].stopped.set()
+            return
+        job = Job(
+            float(message.get("deadline", 60.0)),
+            str(message.get("request_id", "-")),
+            lambda done, total, text: self._write({"id": number, "progress": _progress(done, total, text)}),
+        )
+        self.jobs[number] = job
+        self.threads = [thread for thread in self.threads if thread.is_alive()]
+        thread = threading.Thread(target=self._run, args=(number, message, job), daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def _run(self, number: int, message: Dict[str, Any], job: Job) -> None:
+        command = str(message.get("command"))
+        began = time.monotonic()
+        outcome = "done"
+        try:
+            result = carry_out(command, message.get("params", {}), message.get("fence"), job)
+            self._write({"id": number, "result": result})
+        except AgentError as error:
+            outcome = error.code
+            self._error(number, error)
+        except Exception as error:
+            outcome = "internal"
+            log.exception("%s %s broke", job.request_id, command)
+            self._error(number, AgentError(f"{type(error).__name__}: {error}"))
+        finally:
+            self.jobs.pop(number, None)
+            log.info("%s %s: %s in %.3f s", job.request_id, command, outcome, time.monotonic() - began)
+
+    def _error(self, number: Optional[int], error: AgentError) -> None:
+        body = {"code": error.code, "message": error.message, "data": error.data}
+        self._write({"error": body} if number is None else {"id": number, "error": body})
+
+    def _write(self, message: Dict[str, Any]) -> None:
+        line = json.dumps(message) + "\n"
+        with self._writing:
+            try:
+                self.sink.write(line)
+                self.sink.flush()
+            except (BrokenPipeError, ValueError):
+                self._over.set()
+
+    def _watch_silence(self) -> None:
+        while not self._over.wait(1.0):
+            if time.monotonic() - self.heard > SILENCE_SECONDS:
+                log.warning("nothing was heard for %s s: ending", SILENCE_SECONDS)
+                self.end()
+                os._exit(3)
+
+
+def carry_out(command: str, params: Any, fence: Any, job: Job) -> Dict[str, Any]:
+    """Carry out one request given as decoded JSON and answer its result as JSON-ready dictionary.
+
+    Raises AgentError.
+    """
+    run = commands.handler(command)
+    try:
+        request = from_dict(REQUESTS[command], params)
+        held = from_dict(Fence, fence) if fence is not None else None
+    except BadMessage as error:
+        raise InvalidParams(str(error), field=error.field) from error
+    if not request.MUTATES:
+        return to_dict(run(request, job))
+    with fences.held(held, job):
+        return to_dict(run(request, job))
+
+
+def _progress(done: float, total: float, text: str) -> Dict[str, Any]:
+    return {"done": done, "total": total, "text": text}
+
+
+def _log_to_file() -> None:
+    try:
+        paths.LOG.mkdir(parents=True, exist_ok=True)
+        logging.basicConfig(
+            filename=str(paths.LOG / "nodeagent.log"),
+            level=logging.INFO,
+            format="%(asctime)s %(levelname)s %(process)d %(message)s",
+        )
+    except OSError:
+        # An agent that cannot log can still work; stdout belongs to the conversation.
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+
+
+def main() -> int:
+    """Serve a conversation on stdin and stdout, or restore the network after the node's start."""
+    parser = argparse.ArgumentParser(prog="nodeagent", description="The agent of vmpanel on a node.")
+    parser.add_argument("--restore-network", action="store_true", help="make the remembered bridges again and end")
+    arguments = parser.parse_args()
+    _log_to_file()
+    if arguments.restore_network:
+        from nodeagent.commands.bridges import restore
+
+        restore(Job(deadline=120.0))
+        return 0
+    # A copy of stdout is kept for the conversation; whatever else prints goes to stderr.
+    sink = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    server = Server(open(0, encoding="utf-8", closefd=False), sink)
+
+    def stop(_number: int, _frame: Any) -> None:
+        # The main thread sits in readline(), so ending happens beside it.
+        threading.Thread(target=lambda: (server.end(), os._exit(0))).start()
+
+    signal.signal(signal.SIGTERM, stop)
+    code = server.serve()
+    # Threads that do not heed their cancellation (a hung libvirt call) must not keep the process.
+    sys.stderr.flush()
+    os._exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""The domain of a VM, as the panel wants it, in libvirt's terms."""
+
+from __future__ import annotations
+
+from nodeagent.protocol.host import HostSpec
+from nodeagent.xml.domain import Domain
+
+NEVER = "1970-01-01T00:00:01"
+"""A console's password is no good until console_open gives it a time."""
+
+
+def domain_of(spec: HostSpec, *, test_driver: bool = False) -> Domain:
+    """The domain's description; the same spec gives the same XML.
+
+    `test_driver`: libvirt's test driver takes no domain of another type than "test".
+    """
+    domain = Domain()
+    domain.set(
+        type="test" if test_driver else spec.virt,
+        name=spec.name,
+        uuid=spec.uuid,
+        title=spec.title or None,
+        memory=spec.memory_mib * 1024,
+        memory_unit="KiB",
+        current_memory=spec.memory_mib * 1024,
+        current_memory_unit="KiB",
+        vcpus=spec.vcpus,
+        os_type="hvm",
+        arch="x86_64",
+        machine=spec.machine,
+        acpi=True,
+        apic=True,
+        # TCG guests hang or abort with the host's model; "maximum" is what the emulator can do at best.
+        cpu_mode="host-passthrough" if spec.virt == "kvm" else "maximum",
+        clock_offset="utc",
+        on_poweroff="destroy",
+        on_reboot="restart",
+        on_crash="destroy",
+    )
+    _add_storage(domain, spec)
+    for interface in spec.interfaces:
+        domain.interfaces.add(type="bridge", mac=interface.mac, bridge=interface.bridge, model=interface.model)
+    _add_devices(domain)
+    return domain
+
+
+def _add_storage(domain: Domain, spec: HostSpec) -> None:
+    for number, disk in enumerate(spec.disks, start=1):
+        domain.disks.add(
+            type="file",
+            device="disk",
+            driver_name="qemu",
+            driver_type=disk.format,
+            cache=disk.cache,
+            discard="unmap",
+            source_file=disk.path,
+            target_dev=disk.target,
+            target_bus=disk.bus,
+            boot_order=number,
+        )
+    for number, path in enumerate(spec.cdroms):
+        domain.disks.add(
+            type="file",
+            device="cdrom",
+            driver_name="qemu",
+            driver_type="raw",
+            source_file=path,
+            target_dev=f"sd{chr(ord('a') + number)}",
+            target_bus="sata",
+            read_only=True,
+        )
+
+
+def _add_devices(domain: Domain) -> None:
+    domain.serials.add(type="pty", target_port=0)
+    domain.consoles.add(type="pty", target_type="serial", target_port=0)
+    domain.channels.add(type="unix", target_type="virtio", target_name="org.qemu.guest_agent.0")
+    domain.inputs.add(type="tablet", bus="usb")
+    domain.graphics.add(
+        type="vnc",
+        port=-1,
+        autoport=True,
+        listen="127.0.0.1",
+        password_valid_to=NEVER,
+        listen_type="address",
+        listen_address="127.0.0.1",
+    )
+    domain.videos.add(model="vga")
+    domain.memballoon_model = "virtio"
+    domain.rngs.add(model="virtio", backend="/dev/urandom", backend_model="random")

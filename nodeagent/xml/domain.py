@@ -1,0 +1,134 @@
+"""The elements of libvirt's domain XML that we set or read (https://libvirt.org/formatdomain.html)."""
+
+from __future__ import annotations
+
+from nodeagent.xml.builder import Children, Element, Flag, Property, yes_no
+
+
+class Disk(Element):
+    """A disk or CD-ROM drive."""
+
+    TAG = "disk"
+    type = Property("./@type")
+    device = Property("./@device")
+    driver_name = Property("./driver/@name")
+    driver_type = Property("./driver/@type")
+    cache = Property("./driver/@cache")
+    discard = Property("./driver/@discard")
+    source_file = Property("./source/@file")
+    target_dev = Property("./target/@dev")
+    target_bus = Property("./target/@bus")
+    read_only = Flag("./readonly")
+    boot_order = Property("./boot/@order", int)
+
+
+class Interface(Element):
+    """A network interface."""
+
+    TAG = "interface"
+    type = Property("./@type")
+    mac = Property("./mac/@address")
+    bridge = Property("./source/@bridge")
+    model = Property("./model/@type")
+    target_dev = Property("./target/@dev")
+
+
+class Graphics(Element):
+    """A console; `password_valid_to` is libvirt's UTC form 2026-01-31T12:00:00."""
+
+    TAG = "graphics"
+    type = Property("./@type")
+    port = Property("./@port", int)
+    autoport = Property("./@autoport", yes_no)
+    listen = Property("./@listen")
+    password = Property("./@passwd")
+    password_valid_to = Property("./@passwdValidTo")
+    listen_type = Property("./listen/@type")
+    listen_address = Property("./listen/@address")
+
+
+class Serial(Element):
+    """A serial port."""
+
+    TAG = "serial"
+    type = Property("./@type")
+    target_port = Property("./target/@port", int)
+
+
+class Console(Element):
+    """The text console."""
+
+    TAG = "console"
+    type = Property("./@type")
+    target_type = Property("./target/@type")
+    target_port = Property("./target/@port", int)
+
+
+class Channel(Element):
+    """A channel between host and guest, such as the guest agent's."""
+
+    TAG = "channel"
+    type = Property("./@type")
+    target_type = Property("./target/@type")
+    target_name = Property("./target/@name")
+
+
+class Input(Element):
+    """A pointing device or keyboard."""
+
+    TAG = "input"
+    type = Property("./@type")
+    bus = Property("./@bus")
+
+
+class Video(Element):
+    """The graphics card."""
+
+    TAG = "video"
+    model = Property("./model/@type")
+
+
+class Rng(Element):
+    """A source of random bytes for the guest."""
+
+    TAG = "rng"
+    model = Property("./@model")
+    backend = Property("./backend")
+    backend_model = Property("./backend/@model")
+
+
+class Domain(Element):
+    """A domain."""
+
+    TAG = "domain"
+    type = Property("./@type")
+    name = Property("./name")
+    uuid = Property("./uuid")
+    title = Property("./title")
+    memory_unit = Property("./memory/@unit")
+    memory = Property("./memory", int)
+    current_memory_unit = Property("./currentMemory/@unit")
+    current_memory = Property("./currentMemory", int)
+    vcpus = Property("./vcpu", int)
+    os_type = Property("./os/type")
+    arch = Property("./os/type/@arch")
+    machine = Property("./os/type/@machine")
+    acpi = Flag("./features/acpi")
+    apic = Flag("./features/apic")
+    cpu_mode = Property("./cpu/@mode")
+    cpu_check = Property("./cpu/@check")
+    clock_offset = Property("./clock/@offset")
+    on_poweroff = Property("./on_poweroff")
+    on_reboot = Property("./on_reboot")
+    on_crash = Property("./on_crash")
+    emulator = Property("./devices/emulator")
+    disks = Children("./devices/disk", Disk)
+    interfaces = Children("./devices/interface", Interface)
+    serials = Children("./devices/serial", Serial)
+    consoles = Children("./devices/console", Console)
+    channels = Children("./devices/channel", Channel)
+    inputs = Children("./devices/input", Input)
+    graphics = Children("./devices/graphics", Graphics)
+    videos = Children("./devices/video", Video)
+    memballoon_model = Property("./devices/memballoon/@model")
+    rngs = Children("./devices/rng", Rng)

@@ -1,0 +1,9 @@
+"""Django's entry for the accounts room."""
+
+from django.apps import AppConfig
+
+
+class AccountsConfig(AppConfig):
+    """The accounts room."""
+
+    name = "panel.accounts"

@@ -1,0 +1,17 @@
+"""Django's entry for the cluster room."""
+
+from django.apps import AppConfig
+
+
+class ClusterConfig(AppConfig):
+    """The cluster room: tells the task engine of nodes and of what can be done with them."""
+
+    name = "panel.cluster"
+
+    def ready(self) -> None:
+        """Register the room's subject and operations."""
+        from panel.cluster import operations, selectors
+        from panel.tasks import registry, subjects
+
+        subjects.register(subjects.Subject("node", find=selectors.find_node, node_id=lambda node: node.pk))
+        registry.register(*operations.ALL)

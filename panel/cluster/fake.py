@@ -1,0 +1,403 @@
+"""A node in memory, with behaviour: domains, volumes, images, bridges, fences, and faults on request.
+
+It passes the same contract tests as the real agent (tests/contract), so that tests of pages and of
+the API are fast. It never stands as proof that an operation works on a real node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from nodeagent.protocol import Fence, Nothing, Request, host, network, storage
+from nodeagent.protocol import node as machine
+from panel.cluster.client import Channel, Progress, Report
+from panel.cluster.session import translate
+from panel.core.errors import NodeUnreachable
+
+T = TypeVar("T")
+GIB = 1024**3
+STATES_ON = ("running", "paused")
+
+
+class AgentRefusal(Exception):
+    """What the real agent would answer as an error; call() translates it the same way."""
+
+    def __init__(self, code: str, message: str, **data: Any) -> None:
+        super().__init__(message)
+        self.body = {"code": code, "message": message, "data": data}
+
+
+@dataclass
+class FakeDomain:
+    """A domain: its description and its state."""
+
+    spec: host.HostSpec
+    state: str = "shut off"
+    obeys: bool = True
+    """Whether its guest heeds a request to shut down."""
+
+
+@dataclass
+class FakeVolume:
+    """A volume or seed; sizes in bytes."""
+
+    format: str
+    virtual_bytes: int
+
+
+@dataclass
+class FakeNode:
+    """The node. Everything in it may be looked at and changed by a test."""
+
+    name: str = "fake"
+    memory_mib: int = 65536
+    cpu_count: int = 16
+    capacity_bytes: int = 500 * GIB
+    domains: dict[str, FakeDomain] = field(default_factory=dict)
+    pools: set[str] = field(default_factory=set)
+    files: dict[str, FakeVolume] = field(default_factory=dict)
+    bridges: dict[str, network.BridgeEnsure] = field(default_factory=dict)
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    fences: dict[int, int] = field(default_factory=dict)
+    vmwatch: machine.VmwatchConfigure | None = None
+    calls: list[Request[Any]] = field(default_factory=list)
+    libvirt_runs: bool = True
+    removed: bool = False
+
+    def __post_init__(self) -> None:
+        self._faults: list[tuple[str, Exception, bool]] = []
+        self._lock = threading.RLock()
+
+    def fail(self, command: str, error: Exception, *, times: int = 1) -> None:
+        """The next calls of `command` raise `error` and do nothing."""
+        self._faults += [(command, error, False)] * times
+
+    def lose_answer(self, command: str, *, times: int = 1) -> None:
+        """The next calls of `command` are carried out, but their answers never arrive."""
+        lost = NodeUnreachable(node=self.name, reason="the connection was lost")
+        self._faults += [(command, lost, True)] * times
+
+    def call(
+        self, request: Request[T], *, deadline: float = 60.0, fence: Fence | None = None, progress: Report | None = None
+    ) -> T:
+        """Carry out `request` in memory; raises as the session with a real agent does."""
+        with self._lock:
+            fault = self._next_fault(request.COMMAND)
+            if fault is not None and not fault[1]:
+                raise fault[0]
+            try:
+                if fence is not None and request.MUTATES:
+                    self._pass_fence(fence)
+                self.calls.append(request)
+                handler = cast(Callable[[Request[T], Report | None], T], getattr(self, f"_{request.COMMAND}"))
+                result = handler(request, progress)
+            except AgentRefusal as refusal:
+                raise translate(refusal.body, self.name, request.COMMAND, deadline) from refusal
+            if fault is not None:
+                raise fault[0]
+            return result
+
+    def upload(self, local: Path, remote: str, *, deadline: float, progress: Report | None = None) -> None:
+        """Keep the file's bytes under `remote`."""
+        content = local.read_bytes()
+        if progress is not None:
+            progress(Progress(len(content), len(content)))
+        self.uploads[remote] = content
+
+    def open_channel(self, port: int) -> Channel:
+        """A fake node has no consoles to speak of."""
+        raise NodeUnreachable(node=self.name, reason=f"nothing listens on its port {port}")
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _next_fault(self, command: str) -> tuple[Exception, bool] | None:
+        for index, (name, error, after) in enumerate(self._faults):
+            if name == command:
+                del self._faults[index]
+                return error, after
+        return None
+
+    def _pass_fence(self, fence: Fence) -> None:
+        if fence.number < self.fences.get(fence.task, 0):
+            raise AgentRefusal("fenced", "A later worker holds the task.", seen=self.fences[fence.task])
+        self.fences[fence.task] = fence.number
+
+    # The machine.
+
+    def _node_facts(self, request: machine.NodeFacts, _report: Report | None) -> machine.Facts:
+        used = sum(domain.spec.memory_mib for domain in self.domains.values() if domain.state in STATES_ON)
+        return machine.Facts(
+            hostname=self.name,
+            os_id="debian",
+            os_version="12",
+            os_name="Debian GNU/Linux 12 (fake)",
+            kernel="6.1.0",
+            python="3.11.2",
+            arch="x86_64",
+            cpu_model="Fake CPU",
+            cpu_count=self.cpu_count,
+            memory_mib=self.memory_mib,
+            memory_free_mib=self.memory_mib - used,
+            file_systems=[machine.FileSystem("/", "/dev/fake", self.capacity_bytes, self._free())],
+            time=time.time(),
+            libvirt_version="9.0.0" if self.libvirt_runs else None,
+            qemu_version="7.2.0" if self.libvirt_runs else None,
+            host_uuid=None,
+        )
+
+    def _node_probe(self, request: machine.NodeProbe, _report: Report | None) -> machine.Probe:
+        return machine.Probe("qemu", "A fake node emulates.")
+
+    def _packages_install(self, request: machine.PackagesInstall, _report: Report | None) -> machine.Installed:
+        return machine.Installed(packages=[])
+
+    def _libvirt_ensure(self, request: machine.LibvirtEnsure, report: Report | None) -> machine.Facts:
+        self.libvirt_runs = True
+        return self._node_facts(machine.NodeFacts(), report)
+
+    def _vmwatch_configure(self, request: machine.VmwatchConfigure, _report: Report | None) -> machine.ServiceState:
+        self.vmwatch = request
+        return machine.ServiceState("vmwatch-node", True, 4711)
+
+    def _vmwatch_status(self, request: machine.VmwatchStatus, _report: Report | None) -> machine.ServiceState:
+        running = self.vmwatch is not None
+        return machine.ServiceState("vmwatch-node", running, 4711 if running else None)
+
+    def _vmwatch_remove(self, request: machine.VmwatchRemove, _report: Report | None) -> Nothing:
+        self.vmwatch = None
+        return Nothing()
+
+    def _agent_remove(self, request: machine.AgentRemove, _report: Report | None) -> Nothing:
+        self.removed = True
+        return Nothing()
+
+    # Storage.
+
+    def _free(self) -> int:
+        return self.capacity_bytes - sum(file.virtual_bytes for file in self.files.values())
+
+    def _pool_state(self, path: str) -> storage.PoolState:
+        return storage.PoolState(path=path, capacity_bytes=self.capacity_bytes, free_bytes=self._free(), reflink=True)
+
+    def _pool_ensure(self, request: storage.PoolEnsure, _report: Report | None) -> storage.PoolState:
+        self.pools.add(request.path)
+        return self._pool_state(request.path)
+
+    def _pool_info(self, request: storage.PoolInfo, _report: Report | None) -> storage.PoolState:
+        if request.path not in self.pools:
+            raise AgentRefusal("invalid_params", "There is no pool at this path.", field="path")
+        return self._pool_state(request.path)
+
+    def _pool_remove(self, request: storage.PoolRemove, _report: Report | None) -> Nothing:
+        if any(path.startswith((f"{request.path}/volumes/", f"{request.path}/seeds/")) for path in self.files):
+            raise AgentRefusal("in_use", "The pool still has volumes.")
+        for path in [path for path in self.files if path.startswith(f"{request.path}/")]:
+            del self.files[path]
+        self.pools.discard(request.path)
+        return Nothing()
+
+    def _pool_list(self, request: storage.PoolList, _report: Report | None) -> storage.PoolFiles:
+        return storage.PoolFiles(
+            files={
+                name: sorted(
+                    path.rpartition("/")[2]
+                    for path in [*self.files, *self.uploads]
+                    if path.startswith(f"{request.path}/{name}/")
+                )
+                for name in ("images", "volumes", "seeds")
+            }
+        )
+
+    def _image_state(self, pool: str, sha256: str) -> storage.ImageState:
+        path = f"{pool}/images/{sha256}.img"
+        return storage.ImageState(path in self.files, path, f"{pool}/images/{sha256}.upload")
+
+    def _image_status(self, request: storage.ImageStatus, _report: Report | None) -> storage.ImageState:
+        return self._image_state(request.pool, request.sha256)
+
+    def _image_commit(self, request: storage.ImageCommit, _report: Report | None) -> storage.ImageState:
+        state = self._image_state(request.pool, request.sha256)
+        content = self.uploads.pop(state.upload_path, None)
+        if state.present:
+            return state
+        if content is None:
+            raise AgentRefusal("invalid_params", "The image was not uploaded.", field="sha256")
+        if hashlib.sha256(content).hexdigest() != request.sha256:
+            raise AgentRefusal("corrupt", "The image arrived with another checksum than it left with.")
+        self.files[state.path] = FakeVolume("qcow2", len(content))
+        return self._image_state(request.pool, request.sha256)
+
+    def _image_delete(self, request: storage.ImageDelete, _report: Report | None) -> Nothing:
+        state = self._image_state(request.pool, request.sha256)
+        self.files.pop(state.path, None)
+        self.uploads.pop(state.upload_path, None)
+        return Nothing()
+
+    def _inside(self, pool: str, path: str) -> None:
+        folder, _, name = path.rpartition("/")
+        if ".." in path or folder not in [f"{pool}/{each}" for each in ("images", "volumes", "seeds")] or not name:
+            raise AgentRefusal("invalid_params", "The path does not lie in a folder of the pool.", field="path")
+
+    def _volume_state(self, path: str) -> storage.VolumeState:
+        file = self.files.get(path)
+        if file is None:
+            return storage.VolumeState(exists=False, path=path)
+        return storage.VolumeState(True, path, file.format, file.virtual_bytes, file.virtual_bytes)
+
+    def _volume_copy(self, request: storage.VolumeCopy, report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        image = self.files.get(self._image_state(request.pool, request.image_sha256).path)
+        if request.path not in self.files:
+            if image is None:
+                raise AgentRefusal("invalid_params", "The pool has no copy of this image.", field="image_sha256")
+            if report is not None:
+                report(Progress(image.virtual_bytes, image.virtual_bytes))
+            self.files[request.path] = FakeVolume(request.format, image.virtual_bytes)
+        return self._volume_state(request.path)
+
+    def _volume_create(self, request: storage.VolumeCreate, _report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        there = self.files.get(request.path)
+        if there is not None and there.virtual_bytes != request.size_bytes:
+            raise AgentRefusal("exists", "A volume of another size is there already.")
+        self.files[request.path] = FakeVolume(request.format, request.size_bytes)
+        return self._volume_state(request.path)
+
+    def _volume_grow(self, request: storage.VolumeGrow, _report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        file = self.files.get(request.path)
+        if file is None:
+            raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
+        file.virtual_bytes = max(file.virtual_bytes, request.size_bytes)
+        return self._volume_state(request.path)
+
+    def _volume_info(self, request: storage.VolumeInfo, _report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        return self._volume_state(request.path)
+
+    def _volume_delete(self, request: storage.VolumeDelete, _report: Report | None) -> Nothing:
+        self._inside(request.pool, request.path)
+        self.files.pop(request.path, None)
+        return Nothing()
+
+    def _volume_customize(self, request: storage.VolumeCustomize, _report: Report | None) -> Nothing:
+        self._inside(request.pool, request.path)
+        return Nothing()
+
+    def _seed_create(self, request: storage.SeedCreate, _report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        self.files[request.path] = FakeVolume("raw", 400 * 1024)
+        return self._volume_state(request.path)
+
+    def _seed_delete(self, request: storage.SeedDelete, _report: Report | None) -> Nothing:
+        self._inside(request.pool, request.path)
+        self.files.pop(request.path, None)
+        return Nothing()
+
+    # Network.
+
+    def _bridge_state(self, name: str) -> network.BridgeState:
+        ports = [
+            interface.mac
+            for domain in self.domains.values()
+            if domain.state in STATES_ON
+            for interface in domain.spec.interfaces
+            if interface.bridge == name
+        ]
+        return network.BridgeState(name=name, exists=name in self.bridges, ports=ports)
+
+    def _bridge_ensure(self, request: network.BridgeEnsure, _report: Report | None) -> network.BridgeState:
+        self.bridges[request.name] = request
+        return self._bridge_state(request.name)
+
+    def _bridge_remove(self, request: network.BridgeRemove, _report: Report | None) -> Nothing:
+        if self._bridge_state(request.name).ports:
+            raise AgentRefusal("in_use", "The bridge still has interfaces.")
+        self.bridges.pop(request.name, None)
+        return Nothing()
+
+    def _bridges_read(self, request: network.BridgesRead, _report: Report | None) -> network.BridgeList:
+        return network.BridgeList(bridges=[self._bridge_state(name) for name in sorted(self.bridges)])
+
+    # Domains.
+
+    def _state(self, uuid: str) -> host.HostState:
+        domain = self.domains.get(uuid)
+        if domain is None:
+            return host.HostState(uuid=uuid, exists=False)
+        port = 5900 if domain.state in STATES_ON else None
+        return host.HostState(uuid, True, domain.spec.name, domain.state, True, port)
+
+    def _domain(self, uuid: str) -> FakeDomain:
+        if uuid not in self.domains:
+            raise AgentRefusal("no_such_domain", "libvirt has no such domain.")
+        return self.domains[uuid]
+
+    def _host_create(self, request: host.HostCreate, _report: Report | None) -> host.HostState:
+        spec = request.spec
+        if any(other.spec.name == spec.name and uuid != spec.uuid for uuid, other in self.domains.items()):
+            text = f"operation failed: domain '{spec.name}' already exists"
+            raise AgentRefusal("libvirt", text, libvirt_code=9, connection_lost=False)
+        there = self.domains.get(spec.uuid)
+        self.domains[spec.uuid] = FakeDomain(spec, there.state if there else "shut off")
+        return self._state(spec.uuid)
+
+    def _host_delete(self, request: host.HostDelete, _report: Report | None) -> Nothing:
+        domain = self.domains.get(request.uuid)
+        if domain is not None and domain.state in STATES_ON:
+            raise AgentRefusal("in_use", "The domain still runs.")
+        self.domains.pop(request.uuid, None)
+        return Nothing()
+
+    def _host_start(self, request: host.HostStart, _report: Report | None) -> host.HostState:
+        self._domain(request.uuid).state = "running"
+        return self._state(request.uuid)
+
+    def _host_shutdown(self, request: host.HostShutdown, _report: Report | None) -> host.HostState:
+        domain = self.domains.get(request.uuid)
+        if domain is not None and domain.obeys:
+            domain.state = "shut off"
+        return self._state(request.uuid)
+
+    def _host_stop(self, request: host.HostStop, _report: Report | None) -> host.HostState:
+        domain = self.domains.get(request.uuid)
+        if domain is not None:
+            domain.state = "shut off"
+        return self._state(request.uuid)
+
+    def _host_info(self, request: host.HostInfo, _report: Report | None) -> host.HostState:
+        return self._state(request.uuid)
+
+    def _hosts_read(self, request: host.HostsRead, _report: Report | None) -> host.HostList:
+        return host.HostList(hosts=[self._state(uuid) for uuid in self.domains])
+
+    def _guest_wait(self, request: host.GuestWait, _report: Report | None) -> host.Reached:
+        domain = self.domains.get(request.uuid)
+        if domain is None or domain.state not in STATES_ON:
+            raise AgentRefusal("guest_stopped", "The guest stopped before it answered.", state="shut off")
+        return host.Reached(seconds=0.0)
+
+    def _console_open(self, request: host.ConsoleOpen, _report: Report | None) -> host.Console:
+        if self._domain(request.uuid).state not in STATES_ON:
+            raise AgentRefusal("guest_stopped", "The VM does not run.", state="shut off")
+        return host.Console(port=5900, expires=time.time() + request.valid_seconds)
+
+
+_nodes: dict[int, FakeNode] = {}
+
+
+def node(node_id: int) -> FakeNode:
+    """The fake behind a node's row, made on first use."""
+    return _nodes.setdefault(node_id, FakeNode(name=f"fake-{node_id}"))
+
+
+def reset() -> None:
+    """Forget all fakes."""
+    _nodes.clear()

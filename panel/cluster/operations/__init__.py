@@ -1,0 +1,7 @@
+"""Every operation on a node, one line each; a new one is added here."""
+
+from panel.cluster.operations.add import AddNode
+from panel.cluster.operations.check import CheckNode
+from panel.cluster.operations.remove import RemoveNode
+
+ALL = (AddNode, CheckNode, RemoveNode)

@@ -1,0 +1,331 @@
+"""node.add: a host that one can reach by ssh becomes a node that VMs can run on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import shlex
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from nodeagent.protocol import node as protocol
+from panel.accounts.models import User
+from panel.cluster import agent_package, keys, parts, services, ssh
+from panel.cluster.client import NodeAddress
+from panel.cluster.context import NodeContext
+from panel.cluster.models import Node, NodeState, Virtualization
+from panel.cluster.nodes import client
+from panel.cluster.operations.remove import delete_record
+from panel.cluster.selectors import default_cluster
+from panel.core.errors import AlreadyExists, InvalidValue, NodeRefused, OperationFailed
+from panel.tasks.locks import exclusive
+from panel.tasks.operation import Operation, Params, Step
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
+ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,253}[A-Za-z0-9])?\Z")
+SYSTEMS = ("debian", "centos", "almalinux", "rocky", "rhel", "ol")
+MARKER = "/var/lib/vmpanel/node.json"
+OLDEST_PYTHON = (3, 9)
+PACKAGES_SECONDS = 1800.0
+
+
+class AddNodeParams(Params):
+    """How to reach the host. The password or key is used to let the panel's own key in, then forgotten."""
+
+    name: str = Field(max_length=63)
+    address: str = Field(max_length=255, description="Host name or IP address.")
+    ssh_port: int = Field(default=22, ge=1, le=65535)
+    ssh_user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
+    password: SecretStr | None = Field(default=None, description="Used once, never kept.")
+    key: SecretStr | None = Field(default=None, description="A private key's text; used once, never kept.")
+    host_key: str = Field(
+        default="", description="Fingerprint (SHA256:...) that the host must show; none: what it shows is pinned."
+    )
+    virtualization: Virtualization = Virtualization.AUTO
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME.match(value):
+            raise ValueError("use a-z, 0-9, dots and hyphens")
+        return value
+
+    @field_validator("address")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if not ADDRESS.match(value):
+            raise ValueError("must be a host name or an IP address")
+        return value
+
+    @field_validator("key")
+    @classmethod
+    def _key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            ssh.parse_key(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> AddNodeParams:
+        if self.password is not None and self.key is not None:
+            raise ValueError("give a password or a key, not both")
+        return self
+
+
+def reserve_node(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
+    """The node stands in the database, taking no VMs yet."""
+    asked = ctx.params
+    node = Node.objects.create(
+        cluster=default_cluster(),
+        name=asked.name,
+        address=asked.address,
+        ssh_port=asked.ssh_port,
+        ssh_user=asked.ssh_user,
+        virtualization=asked.virtualization,
+    )
+    ctx.set_object("node", node.pk, node.name)
+    ctx.set_node(node.pk)
+    return {"result": {"node": node.pk}}
+
+
+def check_host(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
+    """The host key is pinned, and the host is one that we can use and do not have yet; it is unchanged."""
+    with _bootstrap(ctx) as connection:
+        shown = connection.host_key
+        found = keys.fingerprint(shown)
+        if ctx.params.host_key and found != ctx.params.host_key:
+            raise NodeRefused(node=ctx.node.name, reason=f"its host key is {found}, not the one that was given")
+        Node.objects.filter(pk=ctx.node.pk).update(host_key=shown)
+        ctx.log(f"The host shows the key {found}.")
+        release = _os_release(connection.run_constant("cat /etc/os-release")[1])
+        python = connection.run_constant(
+            "/usr/bin/python3 -c 'import sys; print(sys.version_info[0], sys.version_info[1])'"
+        )
+        _refuse_unsuitable(release, python)
+        _refuse_ours(ctx, connection)
+    ctx.log(f"The host runs {release.get('PRETTY_NAME', 'an unknown system')}.")
+    return {"host_key": shown, "fingerprint": found, "result": {"fingerprint": found}}
+
+
+def _refuse_unsuitable(release: dict[str, str], python: tuple[int, str]) -> None:
+    system = release.get("ID", "unknown")
+    if system not in SYSTEMS:
+        raise OperationFailed(
+            f"The host runs {release.get('PRETTY_NAME', system)}; nodes run Debian or a system of the Red Hat family.",
+            step="check_host",
+        )
+    code, output = python
+    version = tuple(int(part) for part in output.split()) if code == 0 else (0, 0)
+    if version < OLDEST_PYTHON:
+        raise OperationFailed("The host needs Python 3.9 or newer as /usr/bin/python3.", step="check_host")
+
+
+def _refuse_ours(ctx: NodeContext[Any], connection: ssh.Connection) -> None:
+    """Raise AlreadyExists when the host is a node of ours already, by our mark on it or libvirt's host UUID."""
+    code, text = connection.run_constant("cat /var/lib/vmpanel/node.json")
+    if code == 0:
+        with contextlib.suppress(ValueError, KeyError):
+            mark = json.loads(text)
+            other = Node.objects.filter(pk=mark["node"]).exclude(pk=ctx.node.pk).first()
+            if mark["panel"] == panel_id() and other is not None:
+                raise AlreadyExists(
+                    f"This host is in the cluster already, as “{other.name}”.", field="address", object="node"
+                )
+    code, text = connection.run_constant("virsh -c qemu:///system capabilities")
+    if code == 0:
+        with contextlib.suppress(ET.ParseError):
+            services.refuse_known_host(ET.fromstring(text).findtext("./host/uuid"), ctx.node)
+
+
+def panel_id() -> str:
+    """What this panel marks its nodes with; tells nothing of its key."""
+    return hashlib.sha256(b"panel\0" + settings.SECRET_KEY.encode()).hexdigest()[:16]
+
+
+def authorize_key(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
+    """The panel's own key may sign in; the password or key that was given is not needed any more."""
+    with _bootstrap(ctx) as connection:
+        connection.authorize_key(keys.public_key())
+    return {}
+
+
+def deauthorize_key(ctx: NodeContext[AddNodeParams]) -> None:
+    """The panel's own key may not sign in."""
+    if _is_another_node(ctx):
+        return
+    try:
+        with _bootstrap(ctx) as connection:
+            connection.deauthorize_key(keys.public_key())
+    except NodeRefused:
+        # Nobody gave another way in, and the panel's key does not open any more: it is gone.
+        if ctx.params.password is not None or ctx.params.key is not None:
+            raise
+
+
+def install_agent(ctx: NodeContext[AddNodeParams]) -> None:
+    """The agent and vmwatch-node are on the host, with our mark."""
+    with _bootstrap(ctx) as connection:
+        for path, content in agent_package.files().items():
+            connection.put(content, path, 0o755)
+        mark = json.dumps({"panel": panel_id(), "node": ctx.node.pk})
+        connection.put(f"{mark}\n".encode(), MARKER, 0o600)
+
+
+def remove_agent(ctx: NodeContext[AddNodeParams]) -> None:
+    """Neither is on the host."""
+    if _is_another_node(ctx) or ctx.find_node() is None:
+        return
+    # The agent may not have arrived; it removes itself best, so it is sent again first.
+    install_agent(ctx)
+    _ = ctx.agent.call(protocol.AgentRemove())
+    client(ctx.node).close()
+
+
+def install_packages(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
+    """libvirt, QEMU and what else a node needs is installed."""
+    done = ctx.agent.call(protocol.PackagesInstall(), deadline=PACKAGES_SECONDS)
+    ctx.log(f"Installed: {', '.join(done.packages)}." if done.packages else "Every package was there already.")
+    return {"packages": done.packages}
+
+
+def start_libvirt(ctx: NodeContext[AddNodeParams]) -> None:
+    """libvirt answers, and says that this host is not one of ours already."""
+    facts = ctx.agent.call(protocol.LibvirtEnsure(), deadline=120.0)
+    services.record_facts(ctx.node, facts)
+
+
+def probe_virtualization(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
+    """It is known how guests run here: as the node's setting says, else as a real guest CPU showed."""
+    accel: str = ctx.params.virtualization
+    if accel == Virtualization.AUTO:
+        probe = ctx.agent.call(protocol.NodeProbe(), deadline=30.0)
+        accel = probe.accel
+        ctx.log(probe.detail)
+    Node.objects.filter(pk=ctx.node.pk).update(accel=accel)
+    return {"accel": accel}
+
+
+def make_storages(ctx: NodeContext[AddNodeParams]) -> None:
+    """Every storage of the cluster is on the node."""
+    parts.get("storage").prepare(ctx)
+
+
+def unmake_storages(ctx: NodeContext[AddNodeParams]) -> None:
+    """No storage of the cluster is on the node."""
+    if not _is_another_node(ctx):
+        parts.get("storage").remove(ctx)
+
+
+def make_bridges(ctx: NodeContext[AddNodeParams]) -> None:
+    """Every network of the cluster has its bridge on the node."""
+    parts.get("network").prepare(ctx)
+
+
+def unmake_bridges(ctx: NodeContext[AddNodeParams]) -> None:
+    """No network of the cluster has a bridge on the node."""
+    if not _is_another_node(ctx):
+        parts.get("network").remove(ctx)
+
+
+def configure_vmwatch(ctx: NodeContext[AddNodeParams]) -> None:
+    """vmwatch-node runs on the node and vmwatch-master expects it."""
+    parts.get("vmwatch").prepare(ctx)
+
+
+def unconfigure_vmwatch(ctx: NodeContext[AddNodeParams]) -> None:
+    """vmwatch-node is not on the node."""
+    if not _is_another_node(ctx):
+        parts.get("vmwatch").remove(ctx)
+
+
+def verify_node(ctx: NodeContext[AddNodeParams]) -> None:
+    """Everything was seen working, and the node takes VMs."""
+    complaints = [sentence for part in parts.every().values() for sentence in part.check(ctx)]
+    services.record_facts(ctx.node, ctx.agent.call(protocol.NodeFacts()))
+    for sentence in complaints:
+        ctx.log(sentence, "warning")
+    with transaction.atomic():
+        services.set_state(ctx.node, NodeState.READY)
+
+
+def _is_another_node(ctx: NodeContext[Any]) -> bool:
+    """Whether we are undoing since the host turned out to be another of our nodes: then nothing there is this task's."""
+    return (ctx.task.error or {}).get("code") == AlreadyExists.code
+
+
+@contextlib.contextmanager
+def _bootstrap(ctx: NodeContext[AddNodeParams]) -> Iterator[ssh.Connection]:
+    """A connection by the way in that was given, or by the panel's own key where none was."""
+    node, asked = ctx.node, ctx.params
+    own = asked.password is None and asked.key is None
+    address = NodeAddress(
+        name=node.name,
+        address=node.address,
+        port=node.ssh_port,
+        user=node.ssh_user,
+        host_key=node.host_key,
+        password=asked.password.get_secret_value() if asked.password else None,
+        key=asked.key.get_secret_value() if asked.key else None,
+        key_path=str(keys.private_key_path()) if own else None,
+    )
+    with contextlib.closing(ssh.open_connection(address, settings.CONFIG.node_connect_seconds)) as connection:
+        yield connection
+
+
+def _os_release(text: str) -> dict[str, str]:
+    values = {}
+    for line in text.splitlines():
+        name, separator, value = line.partition("=")
+        if separator:
+            with contextlib.suppress(ValueError):
+                values[name] = "".join(shlex.split(value))
+    return values
+
+
+class AddNode(Operation[AddNodeParams]):
+    """Add a host to the cluster by its address and root access, and prepare it."""
+
+    name = "node.add"
+    label = "Add"
+    permission = "cluster.manage"
+    params = AddNodeParams
+    context = NodeContext
+    creates = True
+    locks = (exclusive("node"),)
+    steps = (
+        Step(reserve_node, "Reserve the name", undo=delete_record, inline=True),
+        # No undo: it changes nothing on the host, and the pinned key goes with the record.
+        Step(check_host, "Check the host and pin its key"),
+        Step(authorize_key, "Let the panel's key in", undo=deauthorize_key),
+        Step(install_agent, "Install the agent and vmwatch-node", undo=remove_agent, weight=2),
+        # No undo: distribution packages are the host's own, others may use them by now.
+        Step(install_packages, "Install packages", weight=20),
+        # No undo: a libvirtd that runs harms nobody; remove_agent stops one that we started.
+        Step(start_libvirt, "Start libvirt", weight=2),
+        # No undo: it only looks.
+        Step(probe_virtualization, "Try virtualization", weight=3),
+        Step(make_storages, "Make the storages", undo=unmake_storages),
+        Step(make_bridges, "Make the bridges", undo=unmake_bridges),
+        Step(configure_vmwatch, "Configure vmwatch", undo=unconfigure_vmwatch, weight=2),
+        # No undo: the record's removal takes the state along.
+        Step(verify_node, "Verify"),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"Add node {ctx.params.name}"
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse a name or an address that another node has."""
+        if Node.objects.filter(name=ctx.params.name).exists():
+            raise AlreadyExists("Another node has this name.", field="name", object="node")
+        if Node.objects.filter(address=ctx.params.address, ssh_port=ctx.params.ssh_port).exists():
+            raise AlreadyExists("Another node has this address.", field="address", object="node")
+        if ctx.params.host_key and not ctx.params.host_key.startswith("SHA256:"):
+            raise InvalidValue("“host_key” must be a fingerprint such as SHA256:….", field="host_key")

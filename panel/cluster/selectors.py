@@ -1,0 +1,33 @@
+"""Reading nodes. Only those who see the whole cluster see its nodes."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+
+from panel.accounts.models import User
+from panel.core.errors import NotFound
+from panel.cluster.models import Cluster, Node
+
+
+def default_cluster() -> Cluster:
+    """The cluster that nodes and VMs belong to unless told otherwise, made on first use."""
+    return Cluster.objects.order_by("pk").first() or Cluster.objects.create(name="main")
+
+
+def list_nodes(viewer: User) -> QuerySet[Node]:
+    """The nodes that the viewer may see."""
+    nodes = Node.objects.select_related("cluster").prefetch_related("pools__pool")
+    return nodes if viewer.sees_all else nodes.none()
+
+
+def find_node(viewer: User, node_id: int) -> Node | None:
+    """One node, None when absent or not for this viewer."""
+    return list_nodes(viewer).filter(pk=node_id).first()
+
+
+def get_node(viewer: User, node_id: int) -> Node:
+    """One node; raises NotFound."""
+    node = find_node(viewer, node_id)
+    if node is None:
+        raise NotFound(object="node", id=node_id)
+    return node

@@ -1,0 +1,65 @@
+"""Writes about nodes that finish in one transaction."""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from nodeagent.protocol import to_dict
+from nodeagent.protocol.node import Facts
+from panel.cluster.models import Node, NodeState
+from panel.core import live
+from panel.core.errors import AlreadyExists
+from panel.notices.models import Severity
+from panel.notices.services import close_problem, open_problem
+
+
+def record_facts(node: Node, facts: Facts) -> None:
+    """Remember what the agent says the node is.
+
+    Raises AlreadyExists when another node of ours is the same host by libvirt's host UUID.
+    """
+    values: dict[str, object] = {"facts": to_dict(facts), "facts_at": timezone.now()}
+    if facts.host_uuid:
+        values["host_uuid"] = facts.host_uuid
+    try:
+        with transaction.atomic():
+            Node.objects.filter(pk=node.pk).update(**values)
+    except IntegrityError:
+        refuse_known_host(facts.host_uuid, node)
+        raise
+
+
+def refuse_known_host(host_uuid: str | None, node: Node) -> None:
+    """Raise AlreadyExists when another node has this libvirt host UUID."""
+    if not host_uuid:
+        return
+    other = Node.objects.filter(host_uuid=host_uuid).exclude(pk=node.pk).first()
+    if other is not None:
+        raise AlreadyExists(f"This host is in the cluster already, as “{other.name}”.", field="address", object="node")
+
+
+def set_state(node: Node, state: str) -> None:
+    """Put the node into a state and tell open pages."""
+    if Node.objects.filter(pk=node.pk).exclude(state=state).update(state=state):
+        node.state = state
+        transaction.on_commit(lambda: live.publish("node", {"id": node.pk, "state": state}))
+
+
+def report_unreachable(node: Node, reason: str) -> None:
+    """The node does not answer: its state and an open problem say so."""
+    set_state(node, NodeState.UNREACHABLE)
+    open_problem(
+        f"node:{node.pk}:unreachable",
+        f"The node “{node.name}” cannot be reached: {reason}",
+        severity=Severity.ERROR,
+        object_type="node",
+        object_id=node.pk,
+    )
+
+
+def report_reachable(node: Node) -> None:
+    """The node answers again: ready, and the problem closed."""
+    if node.state == NodeState.UNREACHABLE:
+        set_state(node, NodeState.READY)
+    close_problem(f"node:{node.pk}:unreachable")

@@ -1,0 +1,290 @@
+"""A node session: the agent on a node, started once over ssh and spoken to in JSON lines.
+
+One a process and node (get()); many threads may call. The agent's errors are translated here
+alone. docs/nodeagent.md describes the lines.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import threading
+import time
+from pathlib import Path
+from typing import Any, TypeVar
+
+import paramiko
+from django.conf import settings
+
+from nodeagent.protocol import PROTOCOL_VERSION, BadMessage, Fence, Request, from_dict, to_dict
+from panel import __version__
+from panel.cluster import ssh
+from panel.cluster.client import Channel, NodeAddress, Progress, Report
+from panel.core import request_id
+from panel.core.errors import (
+    Cancelled,
+    CommandFailed,
+    Fenced,
+    LibvirtFailure,
+    NodeError,
+    NodeTimeout,
+    NodeUnreachable,
+    VersionMismatch,
+)
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+PING_SECONDS = 5.0
+SILENCE_SECONDS = 20.0
+"""A node that answers no ping for so long is unreachable; the agent for its part ends after 30 s of silence."""
+GRACE_SECONDS = 5.0
+"""How long past its deadline a call waits for the agent to say so itself."""
+HELLO_SECONDS = 20.0
+
+
+class Link:
+    """One running agent: a connection, a reader thread, the calls that wait."""
+
+    def __init__(self, connection: ssh.Connection) -> None:
+        self.connection = connection
+        self.name = connection.address.name
+        self.channel = connection.open_session("/usr/bin/python3 /usr/lib/vmpanel/nodeagent.pyz")
+        self.waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self.lost = ""
+        self._next = 0
+        self._lock = threading.Lock()
+        self._buffer = b""
+        self._heard = time.monotonic()
+        self._send({"hello": {"protocol": PROTOCOL_VERSION, "panel": __version__}})
+        self.hello = self._read_hello()
+        threading.Thread(target=self._read, name=f"node-{self.name}", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether calls can be made."""
+        return not self.lost and self.connection.alive
+
+    def begin(self, body: dict[str, Any]) -> tuple[int, queue.SimpleQueue[dict[str, Any]]]:
+        """Send a request; its answers come out of the queue, at the end of the link an "unreachable" one."""
+        with self._lock:
+            self._next += 1
+            number = self._next
+            answers = self.waiting[number] = queue.SimpleQueue()
+        self._send({"id": number, **body})
+        if self.lost:
+            answers.put({"lost": self.lost})
+        return number, answers
+
+    def forget(self, number: int, *, cancel: bool) -> None:
+        """Wait no longer for a request, and have the agent stop it if `cancel`."""
+        self.waiting.pop(number, None)
+        if cancel and self.alive:
+            self._send({"id": number, "cancel": True})
+
+    def close(self, reason: str = "closed") -> None:
+        """End the agent and the connection; whoever waits is told the reason."""
+        self.lost = self.lost or reason
+        self.connection.close()
+        for answers in list(self.waiting.values()):
+            answers.put({"lost": self.lost})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self.channel.sendall((json.dumps(message) + "\n").encode())
+        except (OSError, paramiko.SSHException) as error:
+            self.close(str(error) or "the connection was lost")
+
+    def _read_hello(self) -> dict[str, Any]:
+        self.channel.settimeout(HELLO_SECONDS)
+        try:
+            while b"\n" not in self._buffer:
+                block = self.channel.recv(65536)
+                if not block:
+                    raise NodeUnreachable(node=self.name, reason=f"its agent does not start{self._stderr()}")
+                self._buffer += block
+        except TimeoutError as error:
+            raise NodeTimeout(node=self.name, command="hello", seconds=HELLO_SECONDS) from error
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer = json.loads(line)
+        if "hello" not in answer:
+            self.close()
+            data = answer.get("error", {}).get("data", {})
+            raise VersionMismatch(node=self.name, panel=PROTOCOL_VERSION, agent=data.get("agent", "?"))
+        hello: dict[str, Any] = answer["hello"]
+        return hello
+
+    def _stderr(self) -> str:
+        if not self.channel.recv_stderr_ready():
+            return ""
+        lines = self.channel.recv_stderr(2000).decode(errors="replace").strip().splitlines()
+        return f": {lines[-1]}" if lines else ""
+
+    def _read(self) -> None:
+        self.channel.settimeout(PING_SECONDS)
+        reason = "the connection was lost"
+        while not self.lost:
+            try:
+                block = self.channel.recv(262144)
+            except TimeoutError:
+                if time.monotonic() - self._heard > SILENCE_SECONDS:
+                    reason = f"it has been silent for {SILENCE_SECONDS:g} s"
+                    break
+                self._send({"ping": 1})
+                continue
+            except (OSError, paramiko.SSHException, EOFError) as error:
+                reason = str(error) or reason
+                break
+            if not block:
+                reason = "its agent ended"
+                break
+            self._heard = time.monotonic()
+            *lines, self._buffer = (self._buffer + block).split(b"\n")
+            for line in lines:
+                self._dispatch(line)
+        self.close(reason)
+
+    def _dispatch(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            log.warning("%s: a line that is no message: %.100r", self.name, line)
+            return
+        answers = self.waiting.get(message.get("id", 0))
+        if answers is not None:
+            answers.put(message)
+
+
+class Session:
+    """A node's client; connects when it is first needed and again after a loss."""
+
+    def __init__(self, address: NodeAddress) -> None:
+        self.address = address
+        self._link: Link | None = None
+        self._connecting = threading.Lock()
+
+    def link(self) -> Link:
+        """The running agent, started if need be; raises NodeUnreachable, NodeRefused, VersionMismatch."""
+        with self._connecting:
+            if self._link is None or not self._link.alive:
+                connection = ssh.open_connection(self.address, settings.CONFIG.node_connect_seconds)
+                try:
+                    self._link = Link(connection)
+                except BaseException:
+                    connection.close()
+                    raise
+            return self._link
+
+    def call(
+        self, request: Request[T], *, deadline: float = 60.0, fence: Fence | None = None, progress: Report | None = None
+    ) -> T:
+        """Have the node carry out `request` within `deadline` seconds."""
+        link = self.link()
+        body = {
+            "command": request.COMMAND,
+            "params": to_dict(request),
+            "deadline": deadline,
+            "request_id": request_id.current(),
+            "fence": to_dict(fence) if fence is not None else None,
+        }
+        number, answers = link.begin(body)
+        finished = False
+        try:
+            result = self._await(request, answers, deadline, progress)
+            finished = True
+            return result
+        except (NodeError, BadMessage):
+            finished = True
+            raise
+        finally:
+            link.forget(number, cancel=not finished)
+
+    def _await(
+        self,
+        request: Request[T],
+        answers: queue.SimpleQueue[dict[str, Any]],
+        deadline: float,
+        progress: Report | None,
+    ) -> T:
+        until = time.monotonic() + deadline + GRACE_SECONDS
+        while True:
+            try:
+                answer = answers.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                raise NodeTimeout(node=self.address.name, command=request.COMMAND, seconds=deadline) from None
+            if "progress" in answer:
+                if progress is not None:
+                    progress(from_dict(Progress, answer["progress"]))
+            elif "result" in answer:
+                return from_dict(request.RESULT, answer["result"])  # type: ignore[return-value]
+            elif "lost" in answer:
+                raise NodeUnreachable(node=self.address.name, reason=answer["lost"])
+            else:
+                raise translate(answer["error"], self.address.name, request.COMMAND, deadline)
+
+    def upload(self, local: Path, remote: str, *, deadline: float, progress: Report | None = None) -> None:
+        """Put a local file at `remote` on the node."""
+        until = time.monotonic() + deadline
+
+        def report(done: Progress) -> None:
+            if time.monotonic() > until:
+                raise NodeTimeout(node=self.address.name, command="upload", seconds=deadline)
+            if progress is not None:
+                progress(done)
+
+        self.link().connection.upload(local, remote, report)
+
+    def open_channel(self, port: int) -> Channel:
+        """A stream to the node's 127.0.0.1:`port`."""
+        return self.link().connection.open_port(port)
+
+    def close(self) -> None:
+        """Let the connection go."""
+        with self._connecting:
+            if self._link is not None:
+                self._link.close()
+                self._link = None
+
+
+def translate(error: dict[str, Any], node: str, command: str, deadline: float) -> NodeError | Cancelled:
+    """The panel's error for one that the agent answered."""
+    code, text, data = error.get("code", "internal"), error.get("message", ""), dict(error.get("data", {}))
+    if code == "libvirt":
+        return LibvirtFailure(
+            node=node,
+            command=command,
+            text=text,
+            libvirt_code=data.get("libvirt_code"),
+            connection_lost=data.get("connection_lost", False),
+        )
+    if code == "deadline":
+        return NodeTimeout(text, node=node, command=command, seconds=deadline)
+    if code == "fenced":
+        return Fenced(node=node, task="")
+    if code == "cancelled":
+        # Nobody here cancelled it, or we would not wait for its answer: the agent was told to end.
+        return NodeUnreachable(node=node, reason="its agent was ended")
+    return CommandFailed(node=node, command=command, agent_code=code, text=text)
+
+
+_sessions: dict[tuple[int, NodeAddress], Session] = {}
+_sessions_lock = threading.Lock()
+
+
+def get(address: NodeAddress) -> Session:
+    """The session of this process with the node; a forked process never uses its parent's."""
+    key = (os.getpid(), address)
+    with _sessions_lock:
+        if key not in _sessions:
+            _sessions[key] = Session(address)
+        return _sessions[key]
+
+
+def forget(address: NodeAddress) -> None:
+    """Close and drop the session with a node that is no more, or is reached differently now."""
+    with _sessions_lock:
+        session = _sessions.pop((os.getpid(), address), None)
+    if session is not None:
+        session.close()

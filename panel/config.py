@@ -1,0 +1,168 @@
+"""Every option of vmpanel.conf, declared once: name, type, default, help, whether a restart is needed.
+
+The file holds one NAME=VALUE a line, `#` begins a comment. It is found by VMPANEL_CONF, else
+/etc/vmpanel/vmpanel.conf. An unknown name or an unfit value is an error, not a surprise later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from panel.core.errors import ConfigError
+
+DEFAULT_PATH = "/etc/vmpanel/vmpanel.conf"
+
+
+def _yes_no(text: str) -> bool:
+    if text.lower() not in ("yes", "no"):
+        raise ValueError("must be yes or no")
+    return text.lower() == "yes"
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 65535:
+        raise ValueError("must be a port, 1 to 65535")
+    return number
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option: `parse` turns the file's text into the value and raises ValueError."""
+
+    name: str
+    attribute: str
+    default: Any
+    help: str
+    parse: Callable[[str], Any] = str
+    restart: bool = True
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("VarDir", "var_dir", "/var/lib/vmpanel", "Folder for keys, images and state.", Path),
+    Option("LogDir", "log_dir", "/var/log/vmpanel", "Folder for log files.", Path),
+    Option("ListenIp", "listen_ip", "0.0.0.0", "Address that the panel listens on."),
+    Option("ListenPort", "listen_port", 1500, "Port that the panel listens on (https).", _port),
+    Option("Certificate", "certificate", "", "TLS certificate file; empty: VarDir/tls/panel.crt."),
+    Option("CertificateKey", "certificate_key", "", "TLS key file; empty: VarDir/tls/panel.key."),
+    Option("AllowedHosts", "allowed_hosts", "*", "Host names that the panel answers to, separated by commas."),
+    Option("DatabaseSocket", "database_socket", "", "Unix socket of MariaDB; empty: DatabaseHost is used."),
+    Option("DatabaseHost", "database_host", "127.0.0.1", "Address of MariaDB."),
+    Option("DatabasePort", "database_port", 3306, "Port of MariaDB.", _port),
+    Option("DatabaseName", "database_name", "vmpanel", "Name of the database."),
+    Option("DatabaseUser", "database_user", "vmpanel", "User of the database."),
+    Option("DatabasePassword", "database_password", "", "Password of the database user."),
+    Option("RedisUrl", "redis_url", "redis://127.0.0.1:6379/0", "Redis, as redis://host:port/db or unix:///path."),
+    Option("WorkerConcurrency", "worker_concurrency", 4, "Tasks that one worker carries out at a time.", int),
+    Option("LeaseSeconds", "lease_seconds", 15.0, "How long a worker's hold on a task lasts without a heartbeat.", float),
+    Option("RetrySeconds", "retry_seconds", 300.0, "How long a step is tried again before the task is undone.", float),
+    Option("UndoRetrySeconds", "undo_retry_seconds", 3600.0, "How long an undo is tried again before the task is stuck.", float),
+    Option("SweepSeconds", "sweep_seconds", 2.0, "How often a worker looks for tasks that nobody holds.", float),
+    Option("NodeConnectSeconds", "node_connect_seconds", 10.0, "How long an ssh connection to a node may take.", float),
+    Option("ShutdownSeconds", "shutdown_seconds", 60.0, "How long a guest may take to shut down before it is forced off.", float, False),
+    Option("GuestReachableSeconds", "guest_reachable_seconds", 600.0, "How long a new guest may take until it answers.", float),
+    Option("VmwatchListenIp", "vmwatch_listen_ip", "", "Address that vmwatch-master listens on; empty: chosen."),
+    Option("VmwatchListenPort", "vmwatch_listen_port", 1515, "Port that vmwatch-master listens on.", _port),
+    Option("VmwatchConfigDir", "vmwatch_config_dir", "", "Folder of vmwatch-master.conf; empty: VarDir/etc."),
+    Option("Debug", "debug", False, "Show tracebacks to callers; never in production.", _yes_no),
+)
+
+
+class Config:
+    """The options in force, as attributes; made by load()."""
+
+    var_dir: Path
+    log_dir: Path
+    listen_ip: str
+    listen_port: int
+    certificate: str
+    certificate_key: str
+    allowed_hosts: str
+    database_socket: str
+    database_host: str
+    database_port: int
+    database_name: str
+    database_user: str
+    database_password: str
+    redis_url: str
+    worker_concurrency: int
+    lease_seconds: float
+    retry_seconds: float
+    undo_retry_seconds: float
+    sweep_seconds: float
+    node_connect_seconds: float
+    shutdown_seconds: float
+    guest_reachable_seconds: float
+    vmwatch_listen_ip: str
+    vmwatch_listen_port: int
+    vmwatch_config_dir: str
+    debug: bool
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        for option in OPTIONS:
+            setattr(self, option.attribute, values.get(option.name, option.default))
+        self.var_dir = Path(self.var_dir)
+        self.log_dir = Path(self.log_dir)
+
+    @property
+    def certificate_path(self) -> Path:
+        """The TLS certificate in force."""
+        return Path(self.certificate) if self.certificate else self.var_dir / "tls" / "panel.crt"
+
+    @property
+    def certificate_key_path(self) -> Path:
+        """The TLS certificate's key in force."""
+        return Path(self.certificate_key) if self.certificate_key else self.var_dir / "tls" / "panel.key"
+
+    @property
+    def vmwatch_master_conf(self) -> Path:
+        """Where vmwatch-master.conf is."""
+        folder = Path(self.vmwatch_config_dir) if self.vmwatch_config_dir else self.var_dir / "etc"
+        return folder / "vmwatch-master.conf"
+
+    @property
+    def images_dir(self) -> Path:
+        """Where the panel keeps the files of its images."""
+        return self.var_dir / "images"
+
+
+def parse(text: str, origin: str = "configuration") -> Config:
+    """The options in `text`; raises ConfigError naming the option and the line."""
+    by_name = {option.name: option for option in OPTIONS}
+    values: dict[str, Any] = {}
+    for number, name, value in _lines(text, origin):
+        if name not in by_name:
+            raise ConfigError(f"{origin}:{number}: there is no option “{name}”.", option=name)
+        try:
+            values[name] = by_name[name].parse(value)
+        except ValueError as error:
+            raise ConfigError(f"{origin}:{number}: {name}: {error}.", option=name) from error
+    return Config(values)
+
+
+def _lines(text: str, origin: str) -> Iterator[tuple[int, str, str]]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, separator, value = line.partition("=")
+        if not separator:
+            raise ConfigError(f"{origin}:{number}: expected NAME=VALUE.", option=name)
+        yield number, name.strip(), value.strip()
+
+
+def load(path: str | None = None) -> Config:
+    """Read the configuration file; a missing file means the defaults.
+
+    Raises ConfigError.
+    """
+    where = Path(path or os.environ.get("VMPANEL_CONF", DEFAULT_PATH))
+    try:
+        text = where.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    return parse(text, str(where))

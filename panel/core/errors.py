@@ -1,0 +1,230 @@
+"""The panel's errors: one small hierarchy that every door (REST, classic API, pages, command line) words alike.
+
+An error has a stable `code`, data fields, an HTTP status and a sentence that a person can act on.
+A new class is made only where a caller would act differently on it. Translation from libraries'
+errors is elsewhere: paramiko's and the agent's in cluster/session.py, the database's in tasks/engine.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class PanelError(Exception):
+    """Base of all. Keyword arguments are the error's data; they fill `sentence` and go to the caller as they are.
+
+    Never put a secret in the data: it is logged, stored with the task and shown.
+    """
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    sentence: ClassVar[str] = "Something went wrong."
+    retriable: ClassVar[bool] = False
+    """Whether doing the same again later may help with nothing else changed."""
+
+    def __init__(self, message: str = "", /, **data: Any) -> None:
+        self.data = data
+        self.message = message or self._worded()
+        super().__init__(self.message)
+
+    def _worded(self) -> str:
+        try:
+            return self.sentence.format(**self.data)
+        except (KeyError, IndexError):
+            return self.sentence
+
+    @property
+    def field(self) -> str | None:
+        """The name of the input that is wrong, when it is an input."""
+        return self.data.get("field")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as stored with a task and sent to callers."""
+        return {"code": self.code, "message": self.message, **self.data}
+
+
+class RequestError(PanelError):
+    """The caller asked for something that cannot be done as asked; nothing was touched."""
+
+    code = "bad_request"
+    status = 400
+    sentence = "The request cannot be carried out."
+
+
+class InvalidValue(RequestError):
+    """A value is not acceptable. Data: field, and what helps to correct it."""
+
+    code = "invalid_value"
+    sentence = "The value of “{field}” is not acceptable."
+
+
+class MissingValue(RequestError):
+    """A required value is absent. Data: field."""
+
+    code = "missing_value"
+    sentence = "“{field}” is required."
+
+
+class AlreadyExists(RequestError):
+    """Another object has this unique value. Data: field, object."""
+
+    code = "already_exists"
+    status = 409
+    sentence = "Another {object} has this {field} already."
+
+
+class NotFound(RequestError):
+    """No such object, or none that this viewer may see. Data: object, id."""
+
+    code = "not_found"
+    status = 404
+    sentence = "There is no {object} “{id}”."
+
+
+class AccessDenied(RequestError):
+    """The viewer may not do this. Data: permission."""
+
+    code = "access_denied"
+    status = 403
+    sentence = "You do not have the right to do this ({permission})."
+
+
+class BadCredentials(RequestError):
+    """Not signed in, or with a wrong name, password or token."""
+
+    code = "bad_credentials"
+    status = 401
+    sentence = "Sign in with a valid name and password, or a valid token."
+
+
+class WrongState(RequestError):
+    """The object is not in a state in which this can be done. Data: object, id, state."""
+
+    code = "wrong_state"
+    status = 409
+    sentence = "The {object} is {state}; this cannot be done now."
+
+
+class LimitExceeded(RequestError):
+    """A limit of the account would be passed. Data: limit, used, allowed."""
+
+    code = "limit_exceeded"
+    status = 403
+    sentence = "The limit “{limit}” would be exceeded: {used} of {allowed} are in use."
+
+
+class IdempotencyMismatch(RequestError):
+    """The idempotency key was used with another request. Data: task."""
+
+    code = "idempotency_mismatch"
+    status = 409
+    sentence = "This idempotency key was used with a different request (task {task})."
+
+
+class CapacityError(PanelError):
+    """No candidate can take what was asked for. Data: field, candidates ({name: what it lacks})."""
+
+    code = "no_capacity"
+    status = 409
+    sentence = "There is no room for this."
+
+
+class Busy(PanelError):
+    """Another task holds the object. Data: task, operation, object, id."""
+
+    code = "busy"
+    status = 409
+    sentence = "The {object} is held by task {task} ({operation})."
+
+
+class NodeError(PanelError):
+    """Work on a node failed. Data: node."""
+
+    code = "node_error"
+    status = 502
+    sentence = "The node “{node}” could not do this."
+
+
+class NodeUnreachable(NodeError):
+    """No ssh connection to the node, or it was lost. Data: node, reason."""
+
+    code = "node_unreachable"
+    sentence = "The node “{node}” cannot be reached: {reason}."
+    retriable = True
+
+
+class NodeTimeout(NodeError):
+    """A command on the node did not end by its deadline. Data: node, command, seconds."""
+
+    code = "node_timeout"
+    status = 504
+    sentence = "“{command}” on the node “{node}” did not end within {seconds} s."
+    retriable = True
+
+
+class NodeRefused(NodeError):
+    """The node let us in the door but not further: wrong password or key, or another host key than pinned. Data: node, reason."""
+
+    code = "node_refused"
+    sentence = "The node “{node}” refused the connection: {reason}."
+
+
+class LibvirtFailure(NodeError):
+    """libvirt refused. Data: node, command, libvirt_code, text. Retriable where libvirtd itself was away."""
+
+    code = "libvirt_failure"
+    sentence = "libvirt on the node “{node}” refused “{command}”: {text}"
+
+    def __init__(self, message: str = "", /, **data: Any) -> None:
+        super().__init__(message, **data)
+        self.retriable = bool(data.get("connection_lost"))  # type: ignore[misc]
+
+
+class CommandFailed(NodeError):
+    """A command on the node failed. Data: node, command, agent_code, text."""
+
+    code = "command_failed"
+    sentence = "“{command}” failed on the node “{node}”: {text}"
+
+
+class VersionMismatch(NodeError):
+    """Panel and agent speak different protocol versions. Data: node, panel, agent."""
+
+    code = "version_mismatch"
+    sentence = "The agent of the node “{node}” speaks protocol {agent}, the panel {panel}: update the node."
+
+
+class Fenced(NodeError):
+    """The node has seen a later holder of this task; this one must stop without touching anything more."""
+
+    code = "fenced"
+    sentence = "Another worker took over the task {task}."
+
+
+class OperationFailed(PanelError):
+    """An operation could not reach its end for a reason of its own. Data: step."""
+
+    code = "operation_failed"
+    sentence = "The operation failed."
+
+
+class UndoFailed(PanelError):
+    """What a task had done could not be undone. Data: task, step, node."""
+
+    code = "undo_failed"
+    sentence = "Step “{step}” of task {task} could not be undone."
+
+
+class Cancelled(PanelError):
+    """The task was cancelled by a person. Data: by."""
+
+    code = "cancelled"
+    status = 409
+    sentence = "Cancelled by {by}."
+
+
+class ConfigError(PanelError):
+    """The panel's configuration is wrong. Data: option."""
+
+    code = "config_error"
+    sentence = "The option “{option}” of the configuration is wrong."

@@ -1,0 +1,36 @@
+"""Live events to open pages, through Redis publish/subscribe.
+
+Best effort by design: the database is the truth, pages read it again when they (re)connect, so a
+lost event costs freshness only. Call publish() in transaction.on_commit, never before.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import lru_cache
+from typing import Any
+
+import redis
+from django.conf import settings
+
+CHANNEL = "vmpanel:live"
+log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=1)
+def _client() -> redis.Redis:
+    return redis.Redis.from_url(
+        settings.CONFIG.redis_url, socket_timeout=1.0, socket_connect_timeout=1.0
+    )
+
+
+def publish(topic: str, payload: dict[str, Any]) -> None:
+    """Tell open pages that `topic` ("vm", "node", "task", "problem") changed; `payload` has at least its `id`.
+
+    Never raises: a page that misses this reads the database later.
+    """
+    try:
+        _client().publish(CHANNEL, json.dumps({"topic": topic, **payload}, default=str))
+    except redis.RedisError as error:
+        log.warning("a live event was lost: %s", error)

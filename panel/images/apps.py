@@ -1,0 +1,9 @@
+"""Django's entry for the images room."""
+
+from django.apps import AppConfig
+
+
+class ImagesConfig(AppConfig):
+    """The images room."""
+
+    name = "panel.images"

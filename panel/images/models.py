@@ -1,0 +1,60 @@
+"""OS images and flavors. The files of images are in the panel's VarDir/images; nodes get copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+
+
+class Customization(models.TextChoices):
+    """How a new guest learns who it is."""
+
+    CLOUD_INIT = "cloud-init", "cloud-init (NoCloud seed)"
+    VIRT_CUSTOMIZE = "virt-customize", "virt-customize"
+
+
+class Image(models.Model):
+    """A disk with an installed OS that new VMs are copied from."""
+
+    name = models.SlugField(max_length=64, unique=True)
+    title = models.CharField(max_length=128)
+    os_family = models.CharField(max_length=32)
+    file_name = models.CharField(max_length=128)
+    format = models.CharField(max_length=8, default="qcow2")
+    sha256 = models.CharField(max_length=64)
+    size_bytes = models.BigIntegerField()
+    virtual_bytes = models.BigIntegerField()
+    customization = models.CharField(max_length=16, choices=Customization.choices, default=Customization.CLOUD_INIT)
+    login = models.CharField(max_length=32, default="root")
+    reachable_port = models.PositiveIntegerField(default=22)
+    min_memory_mib = models.PositiveIntegerField(default=64)
+    min_disk_gib = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def path(self) -> Path:
+        """The image's file beside the panel."""
+        return Path(settings.CONFIG.images_dir) / self.file_name
+
+
+class Flavor(models.Model):
+    """A named size of a VM (page: VM template; classic API: preset)."""
+
+    name = models.SlugField(max_length=64, unique=True)
+    title = models.CharField(max_length=128)
+    memory_mib = models.PositiveIntegerField()
+    vcpus = models.PositiveIntegerField()
+    disk_gib = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["memory_mib", "name"]
+
+    def __str__(self) -> str:
+        return self.name

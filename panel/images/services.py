@@ -1,0 +1,69 @@
+"""Registering images, and the flavors that a new panel begins with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from django.conf import settings
+from pydantic import BaseModel, Field, ValidationError
+
+from panel.core.errors import InvalidValue, NotFound
+from panel.images.models import Customization, Flavor, Image
+
+FLAVORS = (
+    ("tiny", "Tiny", 128, 1, 1),
+    ("small", "Small", 1024, 1, 10),
+    ("medium", "Medium", 2048, 2, 20),
+    ("large", "Large", 4096, 4, 40),
+)
+
+
+class Metadata(BaseModel):
+    """What stands in the NAME.json beside an image's NAME.qcow2."""
+
+    model_config = {"extra": "ignore"}
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")
+    title: str
+    os_family: str
+    format: str = "qcow2"
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    virtual_bytes: int = Field(gt=0)
+    customization: Customization = Customization.CLOUD_INIT
+    login: str = "root"
+    reachable_port: int = 22
+    min_memory_mib: int = 64
+    min_disk_gib: int = 1
+
+
+def register_image(metadata_path: Path) -> Image:
+    """Make the image beside `metadata_path` known, or known anew; both files lie in VarDir/images.
+
+    A VM that exists is not touched: it keeps the disk that it has.
+
+    Raises InvalidValue or NotFound.
+    """
+    try:
+        metadata = Metadata.model_validate(json.loads(metadata_path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise NotFound(object="file", id=str(metadata_path)) from None
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise InvalidValue(f"{metadata_path.name} does not describe an image: {error}", field="file") from error
+    file = metadata_path.with_suffix(f".{metadata.format}")
+    if file.resolve().parent != Path(settings.CONFIG.images_dir).resolve():
+        raise InvalidValue(f"The image must lie in {settings.CONFIG.images_dir}.", field="file")
+    if not file.is_file():
+        raise NotFound(object="file", id=str(file))
+    fields = {"size_bytes": file.stat().st_size, "file_name": file.name, **metadata.model_dump(exclude={"name"})}
+    image, _ = Image.objects.update_or_create(name=metadata.name, defaults=fields)
+    return image
+
+
+def ensure_flavors() -> None:
+    """Make the flavors that a new panel begins with, when it has none."""
+    if not Flavor.objects.exists():
+        Flavor.objects.bulk_create(
+            Flavor(name=name, title=title, memory_mib=memory, vcpus=vcpus, disk_gib=disk)
+            for name, title, memory, vcpus, disk in FLAVORS
+        )

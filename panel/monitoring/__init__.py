@@ -1,0 +1,1 @@
+"""What vmwatch brings into the panel, and its configuration."""

@@ -1,0 +1,51 @@
+"""The networks' part of a node: every network of the cluster has its bridge on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nodeagent.protocol import network as protocol
+from panel.cluster.context import NodeContext
+from panel.cluster.models import Node
+from panel.cluster.parts import Part
+from panel.network.models import Network, NetworkKind
+from panel.network.services import ensure_default_network
+
+
+def prepare(ctx: NodeContext[Any]) -> None:
+    """Every network of the cluster has its bridge on the node."""
+    ensure_default_network(ctx.node.cluster)
+    for network in _networks(ctx.node):
+        ctx.agent.call(_request(network))
+
+
+def remove(ctx: NodeContext[Any]) -> None:
+    """No network of the cluster has a bridge on the node."""
+    node = ctx.find_node()
+    if node is None:
+        return
+    for network in _networks(node):
+        ctx.agent.call(protocol.BridgeRemove(name=network.bridge))
+
+
+def check(ctx: NodeContext[Any]) -> list[str]:
+    """Make bridges and rules that are gone again; what cannot be made raises."""
+    for network in _networks(ctx.node):
+        ctx.agent.call(_request(network))
+    return []
+
+
+def _networks(node: Node) -> list[Network]:
+    return list(Network.objects.filter(cluster=node.cluster))
+
+
+def _request(network: Network) -> protocol.BridgeEnsure:
+    return protocol.BridgeEnsure(
+        name=network.bridge,
+        gateway=f"{network.gateway}/{network.prefix}",
+        subnet=network.subnet,
+        nat=network.kind == NetworkKind.NAT,
+    )
+
+
+PART = Part(prepare=prepare, remove=remove, check=check)

@@ -1,0 +1,39 @@
+"""Reading networks. Every user sees them: a VM is created in one."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from django.db.models import Count, QuerySet
+
+from panel.accounts.models import User
+from panel.cluster.models import Cluster
+from panel.core.errors import NotFound
+from panel.network.models import IpPool, Network
+
+
+def list_networks(viewer: User) -> QuerySet[Network]:
+    """All networks, each with `used_count` addresses in use."""
+    return Network.objects.prefetch_related("ip_pools").annotate(used_count=Count("addresses", distinct=True))
+
+
+def pool_size(pool: IpPool) -> int:
+    """How many addresses the range has."""
+    return int(ipaddress.ip_address(pool.last)) - int(ipaddress.ip_address(pool.first)) + 1
+
+
+def free_count(network: Network) -> int:
+    """How many addresses of the network's ranges are still free."""
+    used = getattr(network, "used_count", None)
+    if used is None:
+        used = network.addresses.count()
+    return sum(pool_size(pool) for pool in network.ip_pools.all()) - used
+
+
+def network_named(cluster: Cluster, name: str | None) -> Network:
+    """The network of that name, or the cluster's first when no name is given; raises NotFound."""
+    networks = Network.objects.filter(cluster=cluster).order_by("pk")
+    network = networks.filter(name=name).first() if name else networks.first()
+    if network is None:
+        raise NotFound(object="network", id=name or "default", field="network")
+    return network

@@ -1,0 +1,65 @@
+"""Giving out addresses, releasing them, and the network that a new cluster begins with."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+
+from django.db import transaction
+
+from panel.cluster.models import Cluster
+from panel.core.errors import CapacityError
+from panel.network.models import Address, IpPool, Network
+
+DEFAULT_SUBNET = "10.77.0.0/24"
+NAMESERVERS = ["1.1.1.1", "9.9.9.9"]
+MAC_PREFIX = (0x52, 0x54, 0x00)
+"""QEMU's locally used prefix."""
+
+
+def allocate(network: Network) -> Address:
+    """Take the lowest free address of the network's ranges; must run in a transaction.
+
+    The network's row is held meanwhile, so two who ask at once get two addresses; the unique
+    constraint stands behind that.
+
+    Raises CapacityError when none is free.
+    """
+    Network.objects.select_for_update().get(pk=network.pk)
+    used = {int(ipaddress.ip_address(ip)) for ip in network.addresses.values_list("ip", flat=True)}
+    for pool in network.ip_pools.order_by("pk"):
+        first, last = int(ipaddress.ip_address(pool.first)), int(ipaddress.ip_address(pool.last))
+        free = next((number for number in range(first, last + 1) if number not in used), None)
+        if free is not None:
+            return Address.objects.create(network=network, ip=str(ipaddress.ip_address(free)))
+    raise CapacityError(f"The network “{network.name}” has no free address.", field="network", candidates={})
+
+
+def release(address_id: int) -> None:
+    """Make the address free again; released already is success."""
+    Address.objects.filter(pk=address_id).delete()
+
+
+def new_mac() -> str:
+    """A random MAC address with QEMU's prefix."""
+    return ":".join(f"{byte:02x}" for byte in (*MAC_PREFIX, *secrets.token_bytes(3)))
+
+
+@transaction.atomic
+def ensure_default_network(cluster: Cluster, subnet: str = DEFAULT_SUBNET) -> Network:
+    """The cluster's first network: made, with all its host addresses but the gateway's, when there is none."""
+    Cluster.objects.select_for_update().get(pk=cluster.pk)
+    network = Network.objects.filter(cluster=cluster).order_by("pk").first()
+    if network is not None:
+        return network
+    parsed = ipaddress.ip_network(subnet)
+    network = Network.objects.create(
+        cluster=cluster,
+        name="private",
+        bridge="vmbr-nat0",
+        subnet=str(parsed),
+        gateway=str(parsed[1]),
+        nameservers=NAMESERVERS,
+    )
+    IpPool.objects.create(network=network, first=str(parsed[10]), last=str(parsed[-2]))
+    return network

@@ -1,0 +1,34 @@
+"""Problems: what is wrong now and needs a person, each open at most once. Channels come with later issues."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Severity(models.TextChoices):
+    """How bad a problem is."""
+
+    INFO = "info", "Notice"
+    WARNING = "warning", "Warning"
+    ERROR = "error", "Error"
+    ALARM = "alarm", "Alarm"
+
+
+class Problem(models.Model):
+    """One thing that is wrong. `key` names the thing ("node:3:unreachable"); an open key is unique."""
+
+    key = models.CharField(max_length=190, db_index=True)
+    open_key = models.CharField(max_length=190, unique=True, null=True, help_text="The key while open, else NULL.")
+    severity = models.CharField(max_length=16, choices=Severity.choices)
+    text = models.TextField()
+    object_type = models.CharField(max_length=32, blank=True)
+    object_id = models.BigIntegerField(null=True)
+    opened_at = models.DateTimeField(auto_now_add=True)
+    seen_at = models.DateTimeField(auto_now=True)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.text

@@ -1,0 +1,71 @@
+"""Storage pools and volumes."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+from panel.cluster.models import Cluster, Node
+
+
+class PoolKind(models.TextChoices):
+    """What holds the volumes. Only directories for now."""
+
+    DIRECTORY = "dir", "Directory"
+
+
+class Pool(models.Model):
+    """A storage that every node of the cluster has; a local kind has volumes of its own on each node."""
+
+    cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="pools")
+    name = models.CharField(max_length=64)
+    kind = models.CharField(max_length=16, choices=PoolKind.choices, default=PoolKind.DIRECTORY)
+    path = models.CharField(max_length=255)
+    volume_format = models.CharField(max_length=8, choices=[("qcow2", "qcow2"), ("raw", "raw")], default="qcow2")
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["cluster", "name"], name="one_pool_name_a_cluster")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class NodePool(models.Model):
+    """A pool on a node: its room as last seen, in bytes."""
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="pools")
+    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="on_nodes")
+    capacity_bytes = models.BigIntegerField(default=0)
+    free_bytes = models.BigIntegerField(default=0)
+    seen_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["node", "pool"], name="one_pool_a_node")]
+
+    def __str__(self) -> str:
+        return f"{self.pool} on {self.node}"
+
+
+class Volume(models.Model):
+    """A disk image in a pool on a node."""
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True)
+    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="volumes")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="volumes")
+    format = models.CharField(max_length=8, default="qcow2")
+    size_gib = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return str(self.uuid)
+
+    @property
+    def path(self) -> str:
+        """Where the volume is on its node."""
+        return f"{self.pool.path}/volumes/{self.uuid}.{self.format}"
+
+    @property
+    def size_bytes(self) -> int:
+        """The volume's size as the guest sees it."""
+        return self.size_gib * 1024**3

@@ -1,0 +1,85 @@
+"""What a step sees of the world: parameters, the object, earlier outputs, progress, log.
+
+Rooms above widen it (vms/context.py adds the VM and its node). Nothing here reaches a node.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from nodeagent.protocol import Fence
+from panel.core.errors import Cancelled, Fenced
+from panel.tasks.models import Task, TaskLog
+
+P = TypeVar("P", bound=BaseModel)
+
+
+class Context(Generic[P]):
+    """The narrow view that steps, undo functions, checks and plans work through.
+
+    In `check` and `plan` there is no saved task: `task.pk` is None and log() and progress() do nothing.
+    """
+
+    def __init__(self, task: Task, params: P, outputs: dict[str, dict[str, Any]] | None = None) -> None:
+        self.task = task
+        self.params = params
+        self.outputs = outputs if outputs is not None else {}
+        self.step_name = ""
+        self.lost = threading.Event()
+        self.cancelled = threading.Event()
+        self._report: Callable[[float, str], None] | None = None
+
+    @property
+    def fence(self) -> Fence:
+        """What the node checks so that only the present holder of the task can change anything."""
+        return Fence(task=self.task.pk, number=self.task.fence)
+
+    @property
+    def undoing(self) -> bool:
+        """Whether the task is on its way back."""
+        return self.task.undoing
+
+    def output(self, step: Callable[..., Any]) -> dict[str, Any]:
+        """What an earlier step function answered; empty while it has not run to its end."""
+        return self.outputs.get(step.__name__, {})
+
+    def set_object(self, kind: str, object_id: int, name: str) -> None:
+        """Say which object the task is about; a reserve step that makes the object calls this."""
+        self.task.object_type, self.task.object_id, self.task.object_name = kind, object_id, name
+
+    def set_node(self, node_id: int) -> None:
+        """Say which node the task works on."""
+        self.task.node_id = node_id
+
+    def lock_id(self, kind: str) -> int | None:
+        """The id of the object of `kind` that this task is about; None where there is none to lock."""
+        if kind == self.task.object_type:
+            return self.task.object_id
+        if kind == "node":
+            return self.task.node_id
+        return None
+
+    def progress(self, fraction: float, text: str = "") -> None:
+        """Report how far the present step is (0 to 1); also the place where a step notices that it must stop.
+
+        Raises Cancelled, or Fenced when another worker holds the task by now.
+        """
+        self.stop_if_asked()
+        if self._report is not None:
+            self._report(min(max(fraction, 0.0), 1.0), text)
+
+    def stop_if_asked(self) -> None:
+        """Raise Fenced when the task was lost to another worker, Cancelled when a person cancelled it."""
+        if self.lost.is_set():
+            raise Fenced(task=self.task.pk, node="")
+        if self.cancelled.is_set() and not self.undoing:
+            raise Cancelled(by=self.task.cancel_requested_by)
+
+    def log(self, text: str, level: str = "info") -> None:
+        """Add a line to the task's log. Never a secret."""
+        if self.task.pk is not None:
+            TaskLog.objects.create(task_id=self.task.pk, step=self.step_name, level=level, text=text)

@@ -1,0 +1,335 @@
+"""Carrying tasks out: claim, steps, retry, undo, end.
+
+Everything that must survive a crash is in the database before the next thing begins. Each write is
+guarded by the task's fence, so a worker that lost its lease (paused, cut off) can change nothing
+more; nodes refuse it by the same number. Nothing here knows Celery (worker.py does) or what a step
+does (operations do).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from panel.core import request_id, secretbox
+from panel.core.errors import Cancelled, Fenced, PanelError, UndoFailed
+from panel.notices.models import Severity
+from panel.notices.services import close_problem, open_problem
+from panel.tasks import live, locks, registry
+from panel.tasks.context import Context
+from panel.tasks.lease import Lease
+from panel.tasks.models import Status, StepStatus, Task, TaskSecret, TaskStep
+from panel.tasks.operation import Operation, Step
+
+log = logging.getLogger(__name__)
+
+BACKOFF_SECONDS = (1, 2, 4, 8, 15, 30)
+UNDO_ATTEMPTS = 3
+"""How often an undo that fails for a reason that time does not mend is tried before the task is stuck."""
+PROGRESS_INTERVAL = 0.5
+"""Seconds between two writes of a running step's progress."""
+
+
+class Observer:
+    """Is told of a task's way through the engine; the fault tests strike at these moments."""
+
+    def before(self, task: Task, step: TaskStep) -> None:
+        """A step or its undo is about to run."""
+
+    def ran(self, task: Task, step: TaskStep) -> None:
+        """A step or its undo has run; what it answered is not stored yet."""
+
+    def stored(self, task: Task, step: TaskStep) -> None:
+        """What a step or its undo answered is stored."""
+
+
+class _Later(Exception):
+    """The step shall be tried again at the task's next_run_at."""
+
+
+class _Lost(Exception):
+    """Another worker holds the task now, or will: leave without another word."""
+
+
+def claim(task_id: int, owner: str) -> Task | None:
+    """Take the task for this worker with a new fence; None when it is not to be run now.
+
+    It is when it waits its turn with no lock ahead of it (or is to be cancelled there), is due for a retry, or when the lease of
+    the worker that ran it is over.
+    """
+    with transaction.atomic():
+        ready = Q(status__in=(Status.QUEUED, Status.RETRYING), next_run_at__lte=Now())
+        orphaned = Q(status__in=(Status.RUNNING, Status.UNDOING), lease_until__lt=Now())
+        task = Task.objects.select_for_update().filter(ready | orphaned, pk=task_id).first()
+        if task is None or (task.status == Status.QUEUED and not task.cancel_requested_by and locks.blocker(task)):
+            return None
+        if task.status in (Status.RUNNING, Status.UNDOING):
+            log.warning("task %s: taken over from %s, which is silent", task.pk, task.lease_owner)
+        Task.objects.filter(pk=task.pk).update(
+            status=Status.UNDOING if task.undoing else Status.RUNNING,
+            fence=F("fence") + 1,
+            lease_owner=owner,
+            lease_until=Now() + timedelta(seconds=settings.CONFIG.lease_seconds),
+            started_at=task.started_at or timezone.now(),
+        )
+        task.refresh_from_db()
+    return task
+
+
+def run(task_id: int, owner: str, observer: Observer | None = None) -> Task | None:
+    """Carry the task as far as it goes now: to an end, or to its next retry.
+
+    Answers the task as left, None when it was not to be run or was lost to another worker.
+    """
+    task = claim(task_id, owner)
+    if task is None:
+        return None
+    token = request_id.bind(task.request_id)
+    try:
+        with Lease(task) as lease:
+            return Run(task, lease, observer or Observer()).carry_on()
+    except (_Lost, Fenced):
+        log.warning("task %s: lost to another worker", task_id)
+        return None
+    finally:
+        request_id.reset(token)
+
+
+class Run:
+    """One worker's hold on one task, from claim to letting go."""
+
+    def __init__(self, task: Task, lease: Lease, observer: Observer) -> None:
+        self.task = task
+        self.observer = observer
+        self.operation: Operation[Any] = registry.get(task.operation)
+        self.rows = {row.name: row for row in task.steps.all()}
+        self.ctx = self._context(lease)
+        self.last_report = 0.0
+
+    def _context(self, lease: Lease) -> Context[Any]:
+        raw = dict(self.task.params)
+        if secret := TaskSecret.objects.filter(task=self.task).first():
+            raw.update(secretbox.unseal(secret.sealed))
+        outputs = {row.name: row.output for row in self.rows.values() if row.status == StepStatus.DONE}
+        ctx = self.operation.context(self.task, self.operation.params.model_construct(), outputs)
+        # A task that was asked for under an older form of the parameters must still be undone.
+        ctx.params = self.operation.params.model_validate(raw)
+        ctx.lost, ctx.cancelled = lease.lost, lease.cancelled
+        return ctx
+
+    def carry_on(self) -> Task:
+        """Go through the steps, forwards or back, from where the task is."""
+        self._announce()
+        try:
+            if not self.task.undoing:
+                self._forwards()
+            if self.task.undoing:
+                self._backwards()
+        except _Later:
+            pass
+        return self.task
+
+    def _forwards(self) -> None:
+        try:
+            for step in self.operation.steps:
+                if self.rows[step.name].status != StepStatus.DONE:
+                    if self.operation.cancellable:
+                        self.ctx.stop_if_asked()
+                    self._do(step)
+        except PanelError as error:
+            if isinstance(error, Fenced):
+                raise
+            self._turn_back(error)
+        else:
+            self._end(Status.DONE)
+
+    def _do(self, step: Step) -> None:
+        row = self._begin(step, StepStatus.RUNNING)
+        try:
+            self.observer.before(self.task, row)
+            output = step.run(self.ctx) or {}
+            self.observer.ran(self.task, row)
+        except Exception as raised:
+            error = _as_panel_error(raised, row)
+            if error.retriable and not isinstance(error, Cancelled):
+                self._retry(row, error, settings.CONFIG.retry_seconds)
+            self._store(row, StepStatus.FAILED, error=error.as_dict())
+            raise error from raised
+        self.ctx.outputs[step.name] = output
+        self._store(row, StepStatus.DONE, output=output)
+        self.observer.stored(self.task, row)
+
+    def _turn_back(self, error: PanelError) -> None:
+        log.warning("task %s (%s): %s", self.task.pk, self.task.title, error)
+        self._log_line(error.message, "error")
+        if self.operation.on_failure == "stop":
+            self._end(Status.CANCELLED if isinstance(error, Cancelled) else Status.FAILED, error)
+            return
+        self._update_task(undoing=True, status=Status.UNDOING, error=error.as_dict())
+
+    def _backwards(self) -> None:
+        for step in reversed(self.operation.steps):
+            row = self.rows[step.name]
+            if row.status in (StepStatus.PENDING, StepStatus.UNDONE):
+                continue
+            self._undo(step)
+        cancelled = (self.task.error or {}).get("code") == Cancelled.code
+        self._end(Status.CANCELLED if cancelled else Status.FAILED)
+
+    def _undo(self, step: Step) -> None:
+        row = self._begin(step, StepStatus.UNDOING)
+        try:
+            self.observer.before(self.task, row)
+            if step.undo is not None:
+                step.undo(self.ctx)
+            self.observer.ran(self.task, row)
+        except Exception as raised:
+            error = _as_panel_error(raised, row)
+            if error.retriable or row.attempts < UNDO_ATTEMPTS:
+                self._retry(row, error, settings.CONFIG.undo_retry_seconds)
+            self._stuck(row, error)
+        self._store(row, StepStatus.UNDONE)
+        self.observer.stored(self.task, row)
+
+    def _begin(self, step: Step, status: StepStatus) -> TaskStep:
+        row = self.rows[step.name]
+        if row.status != status:
+            row.attempts, row.failing_since, row.started_at = 0, None, timezone.now()
+        row.status, row.progress, row.progress_text = status, 0.0, ""
+        row.attempts += 1
+        self.ctx.step_name = step.name
+        self.ctx._report = self._report
+        self._save(row, "status", "attempts", "failing_since", "started_at", "progress", "progress_text")
+        return row
+
+    def _retry(self, row: TaskStep, error: PanelError, limit: float) -> None:
+        """Put the task aside until later and leave; returns when it has been tried for `limit` seconds."""
+        now = timezone.now()
+        since = row.failing_since or now
+        if (now - since).total_seconds() >= limit:
+            return
+        wait = BACKOFF_SECONDS[min(row.attempts - 1, len(BACKOFF_SECONDS) - 1)]
+        row.failing_since, row.error = since, error.as_dict()
+        self._log_line(f"{error.message} Trying again in {wait} s.", "warning")
+        self._save(row, "failing_since", "error")
+        self._update_task(status=Status.RETRYING, lease_until=None, next_run_at=Now() + timedelta(seconds=wait))
+        raise _Later
+
+    def _stuck(self, row: TaskStep, error: PanelError) -> None:
+        final = UndoFailed(task=self.task.pk, step=row.title, node=str(error.data.get("node", "")), cause=error.message)
+        self._log_line(final.message, "error")
+        self._store(row, StepStatus.FAILED, error=error.as_dict())
+        self._update_task(status=Status.STUCK, lease_until=None, finished_at=timezone.now())
+        open_problem(
+            f"task:{self.task.pk}:stuck",
+            f"{self.task.title}: step “{row.title}” could not be undone: {error.message}",
+            severity=Severity.ALARM,
+            object_type="task",
+            object_id=self.task.pk,
+        )
+        raise _Later
+
+    def _store(
+        self,
+        row: TaskStep,
+        status: StepStatus,
+        output: dict[str, Any] | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> None:
+        row.status, row.finished_at, row.error, row.failing_since = status, timezone.now(), error, None
+        if output is not None:
+            row.output, row.progress = output, 1.0
+        self._save(row, "status", "finished_at", "error", "failing_since", "output", "progress")
+
+    def _save(self, row: TaskStep, *fields: str) -> None:
+        """Write a step's fields if the task is still ours; raises _Lost when it is not."""
+        self.task.progress = self._total_progress()
+        with transaction.atomic():
+            self._guard()
+            row.save(update_fields=fields)
+            Task.objects.filter(pk=self.task.pk).update(progress=self.task.progress)
+        live.task_changed(self.task, row)
+
+    def _update_task(self, **fields: Any) -> None:
+        with transaction.atomic():
+            self._guard()
+            Task.objects.filter(pk=self.task.pk).update(**fields)
+        self.task.refresh_from_db()
+        self._announce()
+
+    def _guard(self) -> None:
+        held = Task.objects.select_for_update().filter(pk=self.task.pk, fence=self.task.fence)
+        if not held.exists():
+            raise _Lost
+
+    def _end(self, status: Status, error: PanelError | None = None) -> None:
+        with transaction.atomic():
+            self._guard()
+            next_ids = locks.release(self.task)
+            TaskSecret.objects.filter(task=self.task).delete()
+            changes: dict[str, Any] = {"status": status, "finished_at": timezone.now(), "lease_until": None}
+            if status == Status.DONE:
+                changes.update(progress=1.0, error=None, result=self._result())
+            if error is not None:
+                changes["error"] = error.as_dict()
+            Task.objects.filter(pk=self.task.pk).update(**changes)
+            close_problem(f"task:{self.task.pk}:stuck")
+        self.task.refresh_from_db()
+        self._announce()
+        log.info("task %s (%s): %s", self.task.pk, self.task.title, status.label)
+        from panel.tasks.worker import enqueue
+
+        for task_id in next_ids:
+            enqueue(task_id)
+
+    def _result(self) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for step in self.operation.steps:
+            result.update(self.ctx.outputs.get(step.name, {}).get("result", {}))
+        return result
+
+    def _report(self, fraction: float, text: str) -> None:
+        now = time.monotonic()
+        if now - self.last_report < PROGRESS_INTERVAL:
+            return
+        self.last_report = now
+        row = self.rows[self.ctx.step_name]
+        row.progress, row.progress_text = fraction, text[:200]
+        self._save(row, "progress", "progress_text")
+
+    def _total_progress(self) -> float:
+        total = sum(row.weight for row in self.rows.values()) or 1
+        return sum(row.weight * row.progress for row in self.rows.values()) / total
+
+    def _log_line(self, text: str, level: str) -> None:
+        self.ctx.log(text, level)
+
+    def _announce(self) -> None:
+        live.task_changed(self.task)
+
+
+def _as_panel_error(raised: Exception, row: TaskStep) -> PanelError:
+    """What a step raised, as one of ours; what only concerns the worker goes through as it is."""
+    if isinstance(raised, (PanelError, _Lost)):
+        if isinstance(raised, (Fenced, _Lost)):
+            raise raised
+        return raised
+    if isinstance(raised, DatabaseError):
+        # The engine cannot write either; the lease runs out and another worker takes over.
+        raise raised
+    log.exception("step %s of task %s broke", row.name, row.task_id)
+    from panel.core.errors import OperationFailed
+
+    where = traceback.extract_tb(raised.__traceback__)[-1]
+    return OperationFailed(
+        f"Step “{row.title}” broke: {type(raised).__name__} at {where.name}:{where.lineno}.", step=row.name
+    )

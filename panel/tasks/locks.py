@@ -1,0 +1,94 @@
+"""Locks of tasks on objects, in MySQL.
+
+A lock is a row. Rows of one object are only added while the object's anchor row is held FOR UPDATE,
+and a task takes all its anchors, in one written order, before it adds its first row: so the ids of
+lock rows give all tasks one order, and "nobody with a smaller id conflicts" is both the right to run
+and a fair queue, with no deadlock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db.models import F, Q, QuerySet
+
+from panel.core.errors import Busy
+from panel.tasks.models import LockAnchor, Status, Task, TaskLock
+
+ORDER = ("cluster", "vm", "node", "pool", "network")
+
+
+@dataclass(frozen=True)
+class LockSpec:
+    """A lock that an operation needs on the object of `kind` that it is about."""
+
+    kind: str
+    exclusive: bool
+
+
+def exclusive(kind: str) -> LockSpec:
+    """Nobody else may hold the object."""
+    return LockSpec(kind, True)
+
+
+def shared(kind: str) -> LockSpec:
+    """Others may hold it too, but not exclusively."""
+    return LockSpec(kind, False)
+
+
+def take(task: Task, wanted: Sequence[tuple[LockSpec, int | None]], *, queue: bool) -> None:
+    """Add the task's locks; must run in the transaction that makes the task.
+
+    Raises Busy, naming the task that holds or waits for a conflicting lock, unless `queue`.
+    """
+    keys = sorted(
+        {(ORDER.index(spec.kind), spec.kind, object_id, spec.exclusive) for spec, object_id in wanted if object_id}
+    )
+    for _order, kind, object_id, _exclusive in keys:
+        LockAnchor.objects.bulk_create([LockAnchor(kind=kind, object_id=object_id)], ignore_conflicts=True)
+        LockAnchor.objects.select_for_update().get(kind=kind, object_id=object_id)
+    rows = [
+        TaskLock(task=task, kind=kind, object_id=object_id, exclusive=exclusive)
+        for _order, kind, object_id, exclusive in keys
+    ]
+    if not queue:
+        for row in rows:
+            if holder := _conflicting(row).select_related("task").order_by("id").first():
+                raise Busy(
+                    task=holder.task_id, operation=holder.task.operation, object=holder.kind, id=holder.object_id
+                )
+    for row in rows:
+        row.save()
+
+
+def _conflicting(row: TaskLock) -> QuerySet[TaskLock]:
+    others = TaskLock.objects.filter(kind=row.kind, object_id=row.object_id).exclude(task_id=row.task_id)
+    return others if row.exclusive else others.filter(exclusive=True)
+
+
+def blocker(task: Task) -> TaskLock | None:
+    """The lock that keeps the task from running; None when it may run."""
+    for row in task.locks.all():
+        if ahead := _conflicting(row).filter(pk__lt=row.pk).order_by("pk").first():
+            return ahead
+    return None
+
+
+def release(task: Task) -> list[int]:
+    """Drop the task's locks; answers the ids of queued tasks that may be able to run now."""
+    keys = list(task.locks.values_list("kind", "object_id"))
+    task.locks.all().delete()
+    if not keys:
+        return []
+    same = Q()
+    for kind, object_id in keys:
+        same |= Q(kind=kind, object_id=object_id)
+    waiting = TaskLock.objects.filter(same, task__status=Status.QUEUED).order_by(F("task_id"))
+    return sorted(set(waiting.values_list("task_id", flat=True)))
+
+
+def holders(kind: str, object_ids: Sequence[int]) -> dict[int, int]:
+    """Which task holds each of the objects, by object id; those that nobody holds are left out."""
+    rows = TaskLock.objects.filter(kind=kind, object_id__in=object_ids, exclusive=True).order_by("-pk")
+    return dict(rows.values_list("object_id", "task_id"))

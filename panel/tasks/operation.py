@@ -1,0 +1,263 @@
+"""What an operation is, and how one is asked for: check, reserve, commit, queue.
+
+An operation is one class in one file under a room's operations/ folder; registry.py knows them all,
+engine.py carries them out. Everything that a door needs (path, button, permission, title, verb)
+follows from the class.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal
+
+from django.conf import settings
+from django.db import IntegrityError, OperationalError, transaction
+from django.utils import timezone
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from panel.accounts.models import User
+from panel.core import permissions, request_id, secretbox
+from panel.core.errors import IdempotencyMismatch, InvalidValue, MissingValue, NotFound
+from panel.tasks import live, locks, subjects
+from panel.tasks.context import Context, P
+from panel.tasks.models import StepStatus, Task, TaskSecret, TaskStep
+
+log = logging.getLogger(__name__)
+
+StepFunction = Callable[[Any], "dict[str, Any] | None"]
+
+# MariaDB's codes of "deadlock found" and "lock wait timeout": the transaction is gone, doing it again is right.
+_LOST_TRANSACTION = (1213, 1205)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: what to do, how to undo it, and how large it is beside the others.
+
+    `run` answers a JSON-ready dictionary that later steps read, or None. Both functions may be
+    repeated, so they look first whether their effect is there. `inline` steps run in the caller's
+    transaction, before the task is queued, and touch nothing but the database. `describe` tells for
+    a plan what the step would change.
+    """
+
+    run: StepFunction
+    title: str
+    undo: Callable[[Any], None] | None = None
+    weight: int = 1
+    inline: bool = False
+    describe: Callable[[Any], str] | None = None
+
+    @property
+    def name(self) -> str:
+        """The step's name: that of its function."""
+        return self.run.__name__
+
+
+class Params(BaseModel):
+    """Base of every operation's parameters: unknown names are refused, text is stripped."""
+
+    model_config = {"extra": "forbid", "str_strip_whitespace": True}
+
+
+class Operation(Generic[P]):
+    """Base of every operation; see docs/decisions/0002 for the phases."""
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    """The button: one or two words."""
+    permission: ClassVar[str]
+    params: type[P]
+    context: ClassVar[type[Context[Any]]] = Context
+    locks: ClassVar[Sequence[locks.LockSpec]] = ()
+    steps: ClassVar[Sequence[Step]] = ()
+    on_failure: ClassVar[Literal["undo", "stop"]] = "undo"
+    """`stop` is for operations that go forward only, such as a deletion: they fail where they are and can be asked for again."""
+    cancellable: ClassVar[bool] = True
+    creates: ClassVar[bool] = False
+    """Whether the object is made by the operation, so that asking names no existing one."""
+    dangerous: ClassVar[bool] = False
+    """Whether a page asks before it does it."""
+
+    @property
+    def object_type(self) -> str:
+        """What kind of object the operation is about: the part of its name before the dot."""
+        return self.name.partition(".")[0]
+
+    @property
+    def verb(self) -> str:
+        """What it does with it: the part of its name after the dot."""
+        return self.name.partition(".")[2]
+
+    def title(self, ctx: Context[P]) -> str:
+        """The task's title, for people."""
+        return f"{self.label} {ctx.task.object_name}".strip()
+
+    def applies(self, obj: Any) -> bool:
+        """Whether the operation makes sense for the object as it is now; pages hide its button else."""
+        return True
+
+    def check(self, ctx: Context[P], viewer: User) -> None:
+        """Refuse with a reason before anything is touched; reads only.
+
+        Raises RequestError or CapacityError.
+        """
+
+    def parse(self, raw: dict[str, Any]) -> P:
+        """The parameters from a door's raw input; raises InvalidValue or MissingValue naming the field."""
+        try:
+            return self.params.model_validate(raw)
+        except ValidationError as error:
+            raise _as_request_error(error) from error
+
+    def submit(
+        self,
+        viewer: User,
+        raw: dict[str, Any],
+        *,
+        object_id: int | None = None,
+        idempotency_key: str | None = None,
+        queue: bool = False,
+    ) -> Task:
+        """Check the request, reserve what it needs and queue its task; answers the saved task.
+
+        `queue` waits behind a task that holds a lock, else that is refused with Busy. The same
+        idempotency key with the same request answers the task that it made before.
+
+        Raises RequestError, CapacityError or Busy; then nothing was changed.
+        """
+        permissions.require(viewer, self.permission)
+        params = self.parse(raw)
+        digest = self._digest(params, object_id)
+        for attempt in range(5):
+            if idempotency_key and (earlier := _earlier(viewer, idempotency_key, digest)):
+                return earlier
+            try:
+                return self._submit_once(viewer, params, object_id, idempotency_key, digest, queue)
+            except IntegrityError:
+                if not idempotency_key or attempt == 4:
+                    raise
+            except OperationalError as error:
+                if error.args[0] not in _LOST_TRANSACTION or attempt == 4:
+                    raise
+                time.sleep(0.02 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def plan(self, viewer: User, raw: dict[str, Any], *, object_id: int | None = None) -> list[dict[str, Any]]:
+        """The steps that submit() would lead to, each with what it would change; changes nothing.
+
+        Raises what submit() would, but for Busy.
+        """
+        permissions.require(viewer, self.permission)
+        ctx = self._new_context(viewer, self.parse(raw), object_id)
+        self.check(ctx, viewer)
+        return [
+            {
+                "name": step.name,
+                "title": step.title,
+                "changes": step.describe(ctx) if step.describe else step.title,
+                "can_be_undone": step.undo is not None,
+            }
+            for step in self.steps
+        ]
+
+    def _new_context(self, viewer: User, params: P, object_id: int | None) -> Context[P]:
+        task = Task(
+            operation=self.name,
+            owner=viewer,
+            created_by=viewer,
+            request_id=request_id.current(),
+            params=_public(params),
+            next_run_at=timezone.now(),
+        )
+        ctx = self.context(task, params)
+        if self.creates:
+            task.object_type = self.object_type
+        else:
+            subject = subjects.get(self.object_type)
+            if object_id is None:
+                raise MissingValue(field="id")
+            obj = subject.find(viewer, object_id)
+            if obj is None:
+                raise NotFound(object=self.object_type, id=object_id)
+            ctx.set_object(self.object_type, obj.pk, str(obj))
+            task.owner = subject.owner(obj) or viewer
+            if (node_id := subject.node_id(obj)) is not None:
+                ctx.set_node(node_id)
+        return ctx
+
+    def _submit_once(
+        self, viewer: User, params: P, object_id: int | None, key: str | None, digest: str, queue: bool
+    ) -> Task:
+        with transaction.atomic():
+            ctx = self._new_context(viewer, params, object_id)
+            task = ctx.task
+            task.idempotency_key, task.idempotency_digest = key, digest
+            self.check(ctx, viewer)
+            outputs = {}
+            for step in self.steps:
+                if step.inline:
+                    outputs[step.name] = ctx.outputs[step.name] = step.run(ctx) or {}
+            task.title = self.title(ctx)
+            task.save()
+            TaskStep.objects.bulk_create(self._step_rows(task, outputs))
+            if secret := _secrets(params):
+                TaskSecret.objects.create(task=task, sealed=secretbox.seal(secret))
+            locks.take(task, [(spec, ctx.lock_id(spec.kind)) for spec in self.locks], queue=queue)
+            from panel.tasks.worker import enqueue
+
+            transaction.on_commit(lambda: live.task_changed(task))
+            transaction.on_commit(lambda: enqueue(task.pk))
+        log.info("task %s: %s asked for by %s", task.pk, task.title, viewer)
+        return task
+
+    def _step_rows(self, task: Task, outputs: dict[str, dict[str, Any]]) -> list[TaskStep]:
+        now = timezone.now()
+        rows = []
+        for position, step in enumerate(self.steps):
+            row = TaskStep(task=task, position=position, name=step.name, title=step.title, weight=step.weight)
+            if step.inline:
+                row.status, row.output, row.progress = StepStatus.DONE, outputs[step.name], 1.0
+                row.attempts, row.started_at, row.finished_at = 1, now, now
+            rows.append(row)
+        return rows
+
+    def _digest(self, params: P, object_id: int | None) -> str:
+        # Keyed, since the parameters may hold a password and the digest stands in the task's row.
+        everything = {**_public(params), **_secrets(params)}
+        text = json.dumps([self.name, object_id, everything], sort_keys=True)
+        return hmac.new(settings.SECRET_KEY.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def _earlier(viewer: User, key: str, digest: str) -> Task | None:
+    task = Task.objects.filter(created_by=viewer, idempotency_key=key).first()
+    if task is not None and not hmac.compare_digest(task.idempotency_digest, digest):
+        raise IdempotencyMismatch(task=task.pk)
+    return task
+
+
+def _secret_fields(params: BaseModel) -> set[str]:
+    return {name for name in type(params).model_fields if isinstance(getattr(params, name), SecretStr)}
+
+
+def _public(params: BaseModel) -> dict[str, Any]:
+    return params.model_dump(mode="json", exclude=_secret_fields(params))
+
+
+def _secrets(params: BaseModel) -> dict[str, str]:
+    return {name: getattr(params, name).get_secret_value() for name in sorted(_secret_fields(params))}
+
+
+def _as_request_error(error: ValidationError) -> InvalidValue | MissingValue:
+    """pydantic's first complaint as ours; its `input` is left out, since it may be a secret."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "body"
+    if first["type"] == "missing":
+        return MissingValue(field=field)
+    reason = first["msg"].removeprefix("Value error, ")
+    return InvalidValue(f"“{field}”: {reason}.".replace("..", "."), field=field)

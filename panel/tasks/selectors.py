@@ -1,0 +1,29 @@
+"""Reading tasks, always for a viewer: a user sees the tasks about their own objects."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+
+from panel.accounts.models import User
+from panel.core.errors import NotFound
+from panel.tasks.models import ENDED, Task
+
+
+def list_tasks(viewer: User) -> QuerySet[Task]:
+    """The tasks that the viewer may see, newest first."""
+    tasks = Task.objects.select_related("owner")
+    return tasks if viewer.sees_all else tasks.filter(owner=viewer)
+
+
+def get_task(viewer: User, task_id: int) -> Task:
+    """One task with its steps; raises NotFound."""
+    task = list_tasks(viewer).prefetch_related("steps").filter(pk=task_id).first()
+    if task is None:
+        raise NotFound(object="task", id=task_id)
+    return task
+
+
+def open_tasks_of(kind: str, object_ids: list[int]) -> dict[int, Task]:
+    """The oldest task that is not ended of each object, by object id."""
+    tasks = Task.objects.filter(object_type=kind, object_id__in=object_ids).exclude(status__in=ENDED).order_by("-pk")
+    return {task.object_id: task for task in tasks if task.object_id is not None}

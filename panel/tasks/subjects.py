@@ -1,0 +1,35 @@
+"""The kinds of object that operations are about, registered by the rooms that own them.
+
+The tasks room lies below those rooms, so it asks through this table instead of importing them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from panel.accounts.models import User
+
+
+@dataclass(frozen=True)
+class Subject:
+    """How to find an object of one kind for a viewer (None: absent or not theirs), its owner and its node."""
+
+    kind: str
+    find: Callable[[User, int], Any | None]
+    owner: Callable[[Any], User | None] = lambda obj: None
+    node_id: Callable[[Any], int | None] = lambda obj: None
+
+
+_subjects: dict[str, Subject] = {}
+
+
+def register(subject: Subject) -> None:
+    """Make a kind known; called once from its room's AppConfig.ready()."""
+    _subjects[subject.kind] = subject
+
+
+def get(kind: str) -> Subject:
+    """The subject of a kind; KeyError is a programming error."""
+    return _subjects[kind]

@@ -1,0 +1,85 @@
+"""Where Celery meets the engine: "task N is ready", and the sweep that makes up for every lost message.
+
+Each worker process pool has one sweeping thread in its parent. Several sweeps do no harm: claim()
+lets just one worker have a task.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from datetime import timedelta
+from typing import Any
+
+from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connections
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from panel.celery import app
+from panel.tasks import engine
+from panel.tasks.models import Status, Task
+
+log = logging.getLogger(__name__)
+_stop_sweeping = threading.Event()
+
+
+@app.task(name="panel.tasks.run")
+def run_task(task_id: int) -> None:
+    """Carry out task `task_id` if it is to be run now."""
+    close_old_connections()
+    try:
+        engine.run(task_id, f"{socket.gethostname()}:{os.getpid()}")
+    except DatabaseError as error:
+        log.error("task %s: the database failed (%s); the sweep will find the task again", task_id, error)
+    finally:
+        close_old_connections()
+
+
+def enqueue(task_id: int) -> None:
+    """Tell the workers that a task is ready. Never raises: without Redis the sweep finds it."""
+    try:
+        run_task.apply_async((task_id,), retry=False)
+    except Exception as error:  # kombu raises whatever its transport does
+        log.warning("task %s could not be announced (%s); the sweep will find it", task_id, error)
+
+
+def find_ready(limit: int = 100) -> list[int]:
+    """Ids of tasks that wait for a worker: announced in vain, due for a retry, or left by one that died."""
+    # Its maker has just announced a young one itself.
+    unheard = Q(status=Status.QUEUED, next_run_at__lte=Now() - timedelta(seconds=settings.CONFIG.sweep_seconds))
+    due = Q(status=Status.RETRYING, next_run_at__lte=Now())
+    orphaned = Q(status__in=(Status.RUNNING, Status.UNDOING), lease_until__lt=Now())
+    return list(Task.objects.filter(unheard | due | orphaned).order_by("pk").values_list("pk", flat=True)[:limit])
+
+
+def _sweep_forever() -> None:
+    while not _stop_sweeping.wait(settings.CONFIG.sweep_seconds):
+        try:
+            ready = find_ready()
+        except DatabaseError as error:
+            log.warning("the sweep cannot read the database: %s", error)
+            connections.close_all()
+            continue
+        for task_id in ready:
+            enqueue(task_id)
+
+
+@worker_ready.connect
+def _start_sweeping(**_: Any) -> None:
+    _stop_sweeping.clear()
+    threading.Thread(target=_sweep_forever, name="sweep", daemon=True).start()
+
+
+@worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    _stop_sweeping.set()
+
+
+@worker_process_init.connect
+def _forget_inherited_connections(**_: Any) -> None:
+    # A forked process must not speak on its parent's database connection.
+    connections.close_all()

@@ -1,0 +1,13 @@
+"""Every address of the panel; the rooms have their own."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+from panel.monitoring.internal import take_messages
+
+urlpatterns = [
+    path("internal/vmwatch", take_messages),
+    path("api/v1/", include("panel.api.urls")),
+    path("", include("panel.web.urls")),
+]

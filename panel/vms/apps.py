@@ -1,0 +1,24 @@
+"""Django's entry for the vms room."""
+
+from django.apps import AppConfig
+
+
+class VmsConfig(AppConfig):
+    """The vms room: tells the task engine of VMs and of what can be done with them."""
+
+    name = "panel.vms"
+
+    def ready(self) -> None:
+        """Register the room's subject and operations."""
+        from panel.tasks import registry, subjects
+        from panel.vms import operations, selectors
+
+        subjects.register(
+            subjects.Subject(
+                "vm",
+                find=selectors.find_vm,
+                owner=lambda vm: vm.owner,
+                node_id=lambda vm: vm.node_id,
+            )
+        )
+        registry.register(*operations.ALL)

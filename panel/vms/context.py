@@ -1,0 +1,56 @@
+"""The context of operations on VMs: the VM, its node, and readings of its status."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+
+from django.utils import timezone
+
+from nodeagent.protocol import Request, host
+from panel.cluster.nodes import Agent
+from panel.core.errors import NotFound
+from panel.tasks.context import Context, P
+from panel.vms import services
+from panel.vms.models import Vm
+
+
+class VmContext(Context[P]):
+    """What a step of a VM's operation sees besides its parameters."""
+
+    @cached_property
+    def vm(self) -> Vm:
+        """The VM; raises NotFound when it was deleted meanwhile."""
+        vm = self.find_vm()
+        if vm is None:
+            raise NotFound(object="vm", id=self.task.object_id)
+        return vm
+
+    def find_vm(self) -> Vm | None:
+        """The VM, or None when its records are gone (an undo may have removed them before)."""
+        vms = Vm.objects.select_related("node__cluster", "pool", "image", "owner")
+        return vms.filter(pk=self.task.object_id).first()
+
+    @cached_property
+    def agent(self) -> Agent:
+        """The VM's node."""
+        return Agent(self.vm.node, self)
+
+    def lock_id(self, kind: str) -> int | None:
+        """Ids of what an operation on the VM may lock: the VM, its node, its pool."""
+        if kind == "vm":
+            return self.task.object_id
+        found = self.find_vm()
+        if found is None:
+            return None
+        return {"node": found.node_id, "pool": found.pool_id, "cluster": found.cluster_id}.get(kind)
+
+    def read_state(self, request: Request[host.HostState], *, deadline: float = 60.0) -> host.HostState:
+        """Have the node carry out a power command, and record the state that it answers."""
+        sent_at: datetime = timezone.now()
+        state = self.agent.call(request, deadline=deadline)
+        if state.exists:
+            services.record_task_reading(
+                self.vm.pk, state.state, sent_at=sent_at, node=self.vm.node, task_id=self.task.pk
+            )
+        return state

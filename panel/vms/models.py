@@ -1,0 +1,138 @@
+"""Virtual machines, their disks and interfaces, and the history of their status.
+
+`wanted` is what the owner asked for; `status` is what was last observed, changed by
+services.record_status and nothing else.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+
+from panel.cluster.models import Cluster, Node
+from panel.images.models import Image
+from panel.network.models import Address, Network
+from panel.storage.models import Pool, Volume
+from vmwatch import wire
+
+
+class Wanted(models.TextChoices):
+    """What the owner asked for."""
+
+    RUNNING = "running", "Running"
+    SHUT_OFF = "shut off", "Shut off"
+
+
+class VmStatus(models.TextChoices):
+    """What was last observed; the words are libvirt's, with two of our own for what cannot be seen."""
+
+    RUNNING = wire.RUNNING, "Running"
+    PAUSED = wire.PAUSED, "Paused"
+    SHUT_OFF = wire.SHUT_OFF, "Shut off"
+    CRASHED = wire.CRASHED, "Crashed"
+    MISSING = wire.MISSING, "Missing"
+    UNKNOWN = wire.UNKNOWN, "Unknown"
+
+
+class Vm(models.Model):
+    """A virtual machine. Its domain bears its name; its UUID is its identity everywhere."""
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True)
+    name = models.CharField(max_length=63, error_messages={"unique": "Another VM has this name."})
+    cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="vms")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="vms")
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="vms")
+    image = models.ForeignKey(Image, null=True, on_delete=models.SET_NULL, related_name="+")
+    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="+")
+    memory_mib = models.PositiveIntegerField()
+    vcpus = models.PositiveIntegerField()
+    installed = models.BooleanField(default=False, help_text="Whether its deployment reached its end.")
+
+    wanted = models.CharField(max_length=16, choices=Wanted.choices, default=Wanted.RUNNING)
+    status = models.CharField(max_length=16, choices=VmStatus.choices, default=VmStatus.UNKNOWN)
+    observed_at = models.DateTimeField(null=True)
+    observed_node = models.ForeignKey(Node, null=True, on_delete=models.SET_NULL, related_name="+")
+    observed_epoch = models.BigIntegerField(default=0, help_text="Start of the vmwatch-node that saw it (ns).")
+    observed_sequence = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["cluster", "name"],
+                name="one_vm_name_a_cluster",
+                violation_error_message="Another VM has this name.",
+            )
+        ]
+        indexes = [models.Index(fields=["owner", "id"], name="vm_owner")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def seed_path(self) -> str:
+        """Where the VM's NoCloud seed is on its node."""
+        return f"{self.pool.path}/seeds/{self.uuid}.iso"
+
+
+class Disk(models.Model):
+    """A volume attached to a VM under the guest's name for it (vda)."""
+
+    vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="disks")
+    volume = models.OneToOneField(Volume, on_delete=models.PROTECT, related_name="disk")
+    target = models.CharField(max_length=8, default="vda")
+    bus = models.CharField(max_length=8, default="virtio")
+
+    class Meta:
+        ordering = ["target"]
+        constraints = [models.UniqueConstraint(fields=["vm", "target"], name="one_disk_a_target")]
+
+    def __str__(self) -> str:
+        return f"{self.vm_id}/{self.target}"
+
+
+class Interface(models.Model):
+    """A network interface of a VM with its address."""
+
+    vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="interfaces")
+    network = models.ForeignKey(Network, on_delete=models.PROTECT, related_name="interfaces")
+    address = models.OneToOneField(Address, on_delete=models.PROTECT, related_name="interface")
+    mac = models.CharField(max_length=17, unique=True)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ["position"]
+
+    def __str__(self) -> str:
+        return self.mac
+
+
+class Cause(models.TextChoices):
+    """Who brought a change of status about."""
+
+    TASK = "task", "A task of the panel"
+    VMWATCH = "vmwatch", "Seen by vmwatch"
+    OUTSIDE = "outside", "Done outside the panel"
+    SILENCE = "silence", "The node is silent"
+
+
+class StatusChange(models.Model):
+    """One change of a VM's status: when, where it was seen, and why."""
+
+    vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="status_changes")
+    status = models.CharField(max_length=16, choices=VmStatus.choices)
+    at = models.DateTimeField()
+    node = models.ForeignKey(Node, null=True, on_delete=models.SET_NULL, related_name="+")
+    cause = models.CharField(max_length=16, choices=Cause.choices)
+    task_id = models.BigIntegerField(null=True)
+    request_id = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["vm", "-id"], name="status_change_vm")]
+
+    def __str__(self) -> str:
+        return f"{self.vm_id} {self.status}"

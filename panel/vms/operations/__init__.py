@@ -1,0 +1,7 @@
+"""Every operation on a VM, one line each; a new one is added here."""
+
+from panel.vms.operations.create import CreateVm
+from panel.vms.operations.delete import DeleteVm
+from panel.vms.operations.power import ForceOffVm, RestartVm, StartVm, StopVm
+
+ALL = (CreateVm, DeleteVm, StartVm, StopVm, ForceOffVm, RestartVm)

@@ -1,0 +1,44 @@
+"""vm.delete: nothing of the VM is left, on its node or in the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.operation import Operation, Params, Step
+from panel.vms.context import VmContext
+from panel.vms.operations.create import delete_seed, delete_volumes, release_records, stop_domain, undefine_domain
+
+
+class DeleteVmParams(Params):
+    """Nothing to choose."""
+
+
+class DeleteVm(Operation[DeleteVmParams]):
+    """Stop the VM and remove its domain, disks, seed and records.
+
+    Goes forward only: parts that are gone already are success, and where a part cannot be removed
+    the VM stays known, so that the deletion can be asked for again. Records go last.
+    """
+
+    name = "vm.delete"
+    label = "Delete"
+    permission = "vms.delete"
+    params = DeleteVmParams
+    context = VmContext
+    on_failure = "stop"
+    cancellable = False
+    dangerous = True
+    locks = (exclusive("vm"), shared("node"), shared("pool"))
+    # No step has an undo: what is deleted cannot come back.
+    steps = (
+        Step(stop_domain, "Stop the VM"),
+        Step(undefine_domain, "Remove the domain"),
+        Step(delete_volumes, "Delete the disks", weight=2),
+        Step(delete_seed, "Delete the seed"),
+        Step(release_records, "Release the address and forget the VM"),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"Delete VM {ctx.task.object_name}"

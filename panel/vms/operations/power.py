@@ -1,0 +1,153 @@
+"""vm.start, vm.stop, vm.force-off, vm.restart: the VM's power.
+
+All go forward only: when the node does not do it the VM is as it was, and what the owner wanted is
+remembered.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from pydantic import Field
+
+from nodeagent.protocol import host
+from panel.accounts.models import User
+from panel.core.errors import WrongState
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.operation import Operation, Params, Step
+from panel.vms import services
+from panel.vms.context import VmContext
+from panel.vms.models import Vm, VmStatus, Wanted
+
+ON = (VmStatus.RUNNING, VmStatus.PAUSED)
+
+
+class NoParams(Params):
+    """Nothing to choose."""
+
+
+class ShutdownParams(Params):
+    """How patient to be with the guest."""
+
+    timeout_seconds: float | None = Field(
+        default=None, ge=0, le=3600, description="How long the guest may take before it is forced off; none: the setting."
+    )
+
+
+def want_running(ctx: VmContext[Any]) -> None:
+    """The owner wants the VM to run."""
+    services.want(ctx.vm, Wanted.RUNNING)
+
+
+def want_shut_off(ctx: VmContext[Any]) -> None:
+    """The owner wants the VM to be off."""
+    services.want(ctx.vm, Wanted.SHUT_OFF)
+
+
+def power_on(ctx: VmContext[Any]) -> None:
+    """The domain runs."""
+    ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
+
+
+def shut_down(ctx: VmContext[ShutdownParams]) -> dict[str, Any]:
+    """The domain is off: the guest obeyed in time, or was forced."""
+    limit = ctx.params.timeout_seconds
+    if limit is None:
+        limit = settings.CONFIG.shutdown_seconds
+    uuid = str(ctx.vm.uuid)
+    state = ctx.read_state(host.HostShutdown(uuid=uuid, timeout_seconds=float(limit)), deadline=limit + 30.0)
+    if state.exists and state.state != VmStatus.SHUT_OFF:
+        ctx.log(f"The guest did not shut down within {limit:g} s: forcing it off.", "warning")
+        ctx.read_state(host.HostStop(uuid=uuid))
+        return {"result": {"forced": True}}
+    return {"result": {"forced": False}}
+
+
+def force_off(ctx: VmContext[Any]) -> None:
+    """The domain is off, at once."""
+    ctx.read_state(host.HostStop(uuid=str(ctx.vm.uuid)))
+
+
+class _PowerOperation(Operation[Any]):
+    """What the four have in common."""
+
+    permission = "vms.power"
+    context = VmContext
+    on_failure = "stop"
+    locks = (exclusive("vm"), shared("node"))
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"{self.label} VM {ctx.task.object_name}"
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse a VM whose domain is gone; asking for a state that is there already is success."""
+        if ctx.vm.status == VmStatus.MISSING:
+            raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
+
+
+class StartVm(_PowerOperation):
+    """Start a VM that is off; one that runs is left as it is."""
+
+    name = "vm.start"
+    label = "Start"
+    params = NoParams
+    steps = (
+        Step(want_running, "Remember that it shall run", inline=True),
+        Step(power_on, "Start the domain"),
+    )
+
+    def applies(self, obj: Vm) -> bool:
+        """A missing VM has no domain to start."""
+        return obj.status not in (*ON, VmStatus.MISSING)
+
+
+class StopVm(_PowerOperation):
+    """Ask the guest to shut down, and force it off when it does not in time."""
+
+    name = "vm.stop"
+    label = "Shut down"
+    params = ShutdownParams
+    steps = (
+        Step(want_shut_off, "Remember that it shall be off", inline=True),
+        Step(shut_down, "Shut the guest down"),
+    )
+
+    def applies(self, obj: Vm) -> bool:
+        """There is something to shut down, or we cannot know."""
+        return obj.status in (*ON, VmStatus.UNKNOWN)
+
+
+class ForceOffVm(_PowerOperation):
+    """Cut the VM's power at once."""
+
+    name = "vm.force-off"
+    label = "Force off"
+    params = NoParams
+    dangerous = True
+    steps = (
+        Step(want_shut_off, "Remember that it shall be off", inline=True),
+        Step(force_off, "Force the domain off"),
+    )
+
+    def applies(self, obj: Vm) -> bool:
+        """There is something to force off, or we cannot know."""
+        return obj.status in (*ON, VmStatus.CRASHED, VmStatus.UNKNOWN)
+
+
+class RestartVm(_PowerOperation):
+    """Shut the guest down (forced off when it does not obey in time) and start it again."""
+
+    name = "vm.restart"
+    label = "Restart"
+    params = ShutdownParams
+    steps = (
+        Step(want_running, "Remember that it shall run", inline=True),
+        Step(shut_down, "Shut the guest down", weight=5),
+        Step(power_on, "Start the domain"),
+    )
+
+    def applies(self, obj: Vm) -> bool:
+        """Only what runs can be restarted."""
+        return obj.status in ON

@@ -1,0 +1,41 @@
+"""Reading VMs: the only door to one. Another's VM is as absent."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+
+from panel.accounts.models import User
+from panel.cluster.models import Node
+from panel.core.errors import NotFound
+from panel.vms.models import StatusChange, Vm
+
+
+def list_vms(viewer: User) -> QuerySet[Vm]:
+    """The VMs that the viewer may see, with all that a list shows of them."""
+    vms = Vm.objects.select_related("node", "owner", "image", "pool").prefetch_related(
+        "disks__volume", "interfaces__address", "interfaces__network"
+    )
+    return vms if viewer.sees_all else vms.filter(owner=viewer)
+
+
+def find_vm(viewer: User, vm_id: int) -> Vm | None:
+    """One VM, None when absent or another's."""
+    return list_vms(viewer).filter(pk=vm_id).first()
+
+
+def get_vm(viewer: User, vm_id: int) -> Vm:
+    """One VM; raises NotFound, also for another's."""
+    vm = find_vm(viewer, vm_id)
+    if vm is None:
+        raise NotFound(object="vm", id=vm_id)
+    return vm
+
+
+def history(vm: Vm, limit: int = 50) -> list[StatusChange]:
+    """The newest changes of the VM's status."""
+    return list(vm.status_changes.select_related("node")[:limit])
+
+
+def promised_mib(node: Node) -> int:
+    """How much memory the VMs of the node are promised together, running or not."""
+    return sum(Vm.objects.filter(node=node).values_list("memory_mib", flat=True))

@@ -1,0 +1,53 @@
+"""A VM's rows as the domain that the node shall have."""
+
+from __future__ import annotations
+
+from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
+from nodeagent.protocol.storage import GuestIdentity
+from panel.images.models import Customization
+from panel.vms.models import Vm
+
+
+def host_spec(vm: Vm) -> HostSpec:
+    """The domain of a VM; the same rows always give the same description."""
+    disks = [
+        DiskSpec(path=disk.volume.path, format=disk.volume.format, target=disk.target, bus=disk.bus)
+        for disk in vm.disks.select_related("volume__pool")
+    ]
+    interfaces = [
+        InterfaceSpec(mac=interface.mac, bridge=interface.network.bridge)
+        for interface in vm.interfaces.select_related("network")
+    ]
+    return HostSpec(
+        uuid=str(vm.uuid),
+        name=vm.name,
+        memory_mib=vm.memory_mib,
+        vcpus=vm.vcpus,
+        virt=vm.node.accel,
+        disks=disks,
+        interfaces=interfaces,
+        cdroms=[vm.seed_path] if uses_seed(vm) else [],
+    )
+
+
+def uses_seed(vm: Vm) -> bool:
+    """Whether the VM's guest learns who it is from a NoCloud seed."""
+    return vm.image is not None and vm.image.customization == Customization.CLOUD_INIT
+
+
+def guest_identity(vm: Vm, *, password_hash: str, ssh_keys: list[str]) -> GuestIdentity:
+    """What the VM's guest is told about itself; the VM has an image and an interface."""
+    interface = vm.interfaces.select_related("network", "address").get(position=0)
+    network = interface.network
+    return GuestIdentity(
+        hostname=vm.name,
+        login=vm.image.login if vm.image else "root",
+        address=interface.address.ip,
+        prefix=network.prefix,
+        gateway=network.gateway,
+        mac=interface.mac,
+        nameservers=list(network.nameservers),
+        ssh_keys=ssh_keys,
+        password_hash=password_hash,
+        timezone=vm.cluster.timezone,
+    )
