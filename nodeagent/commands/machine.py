@@ -7,9 +7,6 @@ import os
 import platform
 import shutil
 import socket
-import struct
-import subprocess
-import tempfile
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -19,6 +16,7 @@ from nodeagent import libvirtd, paths, services
 from nodeagent.commands import handles
 from nodeagent.errors import AgentError, CommandFailed, LibvirtError
 from nodeagent.job import Job
+from nodeagent.probe import kvm_works
 from nodeagent.protocol import Nothing, node
 from nodeagent.run import run
 
@@ -44,7 +42,6 @@ REDHAT_PACKAGES = (
     "nftables",
     "iproute",
 )
-EMULATORS = ("/usr/bin/qemu-system-x86_64", "/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm")
 LIBVIRTD_SECONDS = 30.0
 
 
@@ -128,35 +125,8 @@ def node_probe(request: node.NodeProbe, job: Job) -> node.Probe:
     if not Path("/dev/kvm").exists():
         return node.Probe("qemu", "The node has no /dev/kvm.")
     if kvm_works(min(request.timeout_seconds, max(1.0, job.remaining() - 1.0))):
-        return node.Probe("kvm", "A guest CPU ran through its firmware under KVM.")
-    return node.Probe("qemu", "There is a /dev/kvm, but a guest does not get through its firmware under it.")
-
-
-def kvm_works(seconds: float) -> bool:
-    """Whether a guest under KVM reaches its boot sector within `seconds`.
-
-    The boot sector writes a byte to QEMU's isa-debug-exit device, which ends QEMU with
-    (byte << 1) | 1: only a CPU that ran through the firmware can do that.
-    """
-    emulator = next((path for path in EMULATORS if os.access(path, os.X_OK)), None)
-    if emulator is None or not Path("/dev/kvm").exists():
-        return False
-    program = bytes([0xB0, 0x31, 0xE6, 0xF4, 0xF4])  # mov al, 0x31; out 0xf4, al; hlt
-    sector = program.ljust(510, b"\0") + struct.pack("<H", 0xAA55)
-    with tempfile.NamedTemporaryFile(prefix="vmpanel-probe-") as disk:
-        disk.write(sector.ljust(64 * 1024, b"\0"))
-        disk.flush()
-        argv = [emulator, "-accel", "kvm", "-m", "32", "-nodefaults", "-display", "none", "-no-reboot"]
-        argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
-        argv += ["-drive", f"file={disk.name},format=raw,if=ide,snapshot=on"]
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            return process.wait(seconds) == (0x31 << 1) | 1
-        except subprocess.TimeoutExpired:
-            return False
-        finally:
-            process.kill()
-            process.wait()
+        return node.Probe("kvm", "A guest CPU ran well under KVM.")
+    return node.Probe("qemu", "There is a /dev/kvm, but a guest CPU does not get far under it.")
 
 
 @handles(node.PackagesInstall)

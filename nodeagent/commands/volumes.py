@@ -15,6 +15,7 @@ from nodeagent.commands import handles
 from nodeagent.commands.pools import clone
 from nodeagent.errors import CommandFailed, Exists, InvalidParams, NoSpace
 from nodeagent.job import Job
+from nodeagent.probe import kvm_works
 from nodeagent.protocol import Nothing, storage
 from nodeagent.run import run
 
@@ -158,8 +159,6 @@ def volume_customize(request: storage.VolumeCustomize, job: Job) -> Nothing:
 
 def _emulation() -> Dict[str, str]:
     # KVM that is there but does not work would hang libguestfs's appliance; without a device it would fall back itself.
-    from nodeagent.commands.machine import kvm_works
-
     return {} if kvm_works(8.0) else {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}
 
 

@@ -58,6 +58,9 @@ def _add_storage(domain: Domain, spec: HostSpec) -> None:
             target_bus=disk.bus,
             boot_order=number,
         )
+    if spec.cdroms:
+        # Not SATA: the kernels of cloud images have no driver for AHCI.
+        domain.controllers.add(type="scsi", model="virtio-scsi")
     for number, path in enumerate(spec.cdroms):
         domain.disks.add(
             type="file",
@@ -66,7 +69,7 @@ def _add_storage(domain: Domain, spec: HostSpec) -> None:
             driver_type="raw",
             source_file=path,
             target_dev=f"sd{chr(ord('a') + number)}",
-            target_bus="sata",
+            target_bus="scsi",
             read_only=True,
         )
 

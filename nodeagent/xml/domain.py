@@ -47,6 +47,14 @@ class Graphics(Element):
     listen_address = Property("./listen/@address")
 
 
+class Controller(Element):
+    """A bus that devices are joined to."""
+
+    TAG = "controller"
+    type = Property("./@type")
+    model = Property("./@model")
+
+
 class Serial(Element):
     """A serial port."""
 
@@ -123,6 +131,7 @@ class Domain(Element):
     on_crash = Property("./on_crash")
     emulator = Property("./devices/emulator")
     disks = Children("./devices/disk", Disk)
+    controllers = Children("./devices/controller", Controller)
     interfaces = Children("./devices/interface", Interface)
     serials = Children("./devices/serial", Serial)
     consoles = Children("./devices/console", Console)

@@ -1,0 +1,31 @@
+"""manage.py token_create USER NAME: a new API token, shown this once."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from panel.accounts.models import User
+from panel.accounts.services import create_token
+
+
+class Command(BaseCommand):
+    """Makes an API token."""
+
+    help = "Make an API token of a user."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Whose token, and what it is called."""
+        parser.add_argument("user")
+        parser.add_argument("name")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print {"token"} as JSON."""
+        user = User.objects.filter(name=options["user"]).first()
+        if user is None:
+            raise CommandError(f"There is no user “{options['user']}”.")
+        _token, text = create_token(user, options["name"])
+        self.stdout.write(json.dumps({"token": text}))

@@ -1,0 +1,29 @@
+"""Who calls the REST API: a token, or the session of a page."""
+
+from __future__ import annotations
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from panel.accounts.models import User
+from panel.accounts.services import user_of_token
+from panel.core.errors import BadCredentials
+
+KEYWORD = "Bearer"
+
+
+class TokenAuthentication(BaseAuthentication):
+    """`Authorization: Bearer TOKEN`."""
+
+    def authenticate(self, request: Request) -> tuple[User, None] | None:
+        """The token's user; None when the request has no such header. Raises BadCredentials."""
+        keyword, _, text = request.headers.get("Authorization", "").partition(" ")
+        if keyword != KEYWORD:
+            return None
+        if not text:
+            raise BadCredentials()
+        return user_of_token(text.strip()), None
+
+    def authenticate_header(self, request: Request) -> str:
+        """What a 401 asks for."""
+        return KEYWORD

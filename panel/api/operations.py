@@ -1,0 +1,111 @@
+"""Every operation of the registry as a REST action: path, body, answer and schema follow from its class.
+
+`POST /vms` for vm.create, `POST /vms/{id}/start` for vm.start, `DELETE /vms/{id}` for vm.delete.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import URLPattern, path
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from panel.accounts.models import User
+from panel.api.serializers import TaskDetailSerializer
+from panel.core.errors import InvalidValue
+from panel.tasks import registry
+from panel.tasks.models import Task
+from panel.tasks.operation import Operation
+
+PLURALS = {"vm": "vms", "node": "nodes"}
+REMOVING_VERBS = ("delete", "remove")
+LONGEST_KEY = 128
+
+
+def viewer_of(request: Request) -> User:
+    """Who asks; the permission classes have seen to it that somebody does."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def submit(operation: Operation[Any], request: Request, object_id: int | None = None) -> Response:
+    """Carry a request to its operation: 202 with the task, or 200 with the plan for `?plan=1`."""
+    viewer = viewer_of(request)
+    raw = request.data if request.data is not None else {}
+    if not isinstance(raw, dict):
+        raise InvalidValue("The body must be a JSON object.", field="body")
+    if _asked(request, "plan"):
+        return Response({"operation": operation.name, "steps": operation.plan(viewer, raw, object_id=object_id)})
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
+        raise InvalidValue("An idempotency key has 1 to 128 characters.", field="Idempotency-Key")
+    task = operation.submit(
+        viewer, raw, object_id=object_id, idempotency_key=key, queue=_asked(request, "queue")
+    )
+    return accepted(task)
+
+
+def accepted(task: Task) -> Response:
+    """202, the task, what its reservation made, and where to follow it."""
+    body: dict[str, Any] = {"task": TaskDetailSerializer(task).data}
+    for step in task.steps.all():
+        body.update(step.output.get("result", {}))
+    return Response(body, status=202, headers={"Location": f"/api/v1/tasks/{task.pk}"})
+
+
+def _asked(request: Request, name: str) -> bool:
+    return request.query_params.get(name, "") in ("1", "true", "yes")
+
+
+_SWITCHES = [
+    OpenApiParameter("plan", bool, description="Answer the steps and what each would change, and do nothing."),
+    OpenApiParameter("queue", bool, description="Wait behind a task that holds the object instead of 409."),
+    OpenApiParameter(
+        "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key and body give the same task."
+    ),
+]
+
+
+def describe(operation: Operation[Any]) -> Any:
+    """The schema of an operation's action."""
+    takes_body = bool(operation.params.model_fields) and operation.verb not in REMOVING_VERBS
+    return extend_schema(
+        operation_id=operation.name.replace(".", "_").replace("-", "_"),
+        summary=f"{operation.label} {operation.object_type}",
+        description=(type(operation).__doc__ or "").strip(),
+        tags=[PLURALS[operation.object_type]],
+        parameters=_SWITCHES,
+        request=operation.params if takes_body else None,
+        responses={
+            202: OpenApiResponse(
+                {"type": "object", "properties": {"task": {"$ref": "#/components/schemas/TaskDetail"}}},
+                description="The task that carries it out.",
+            )
+        },
+    )
+
+
+def action_views() -> list[URLPattern]:
+    """A path for each operation on an existing object."""
+    return [
+        path(f"{PLURALS[operation.object_type]}/<int:object_id>/{operation.verb}", _view_of(operation))
+        for operation in registry.every()
+        if not operation.creates
+    ]
+
+
+def _view_of(operation: Operation[Any]) -> Any:
+    class OperationView(APIView):
+        """One operation on one object."""
+
+        @describe(operation)
+        def post(self, request: Request, object_id: int) -> Response:
+            """Ask for the operation."""
+            return submit(operation, request, object_id)
+
+    name = "".join(part.capitalize() for part in operation.name.replace("-", ".").split("."))
+    OperationView.__name__ = OperationView.__qualname__ = f"{name}View"
+    return OperationView.as_view()

@@ -1,0 +1,283 @@
+"""Objects as the REST API shows them. Reading only: changes go through operations and services."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from panel.accounts.models import SshKey, Token, User
+from panel.cluster.models import Node
+from panel.images.models import Flavor, Image
+from panel.network.models import Network
+from panel.network.selectors import free_count
+from panel.notices.models import Problem
+from panel.storage.models import NodePool, Pool
+from panel.tasks.models import Task, TaskLog, TaskStep
+from panel.vms.models import Disk, Interface, StatusChange, Vm
+
+
+class DiskSerializer(serializers.ModelSerializer[Disk]):
+    """A disk of a VM."""
+
+    size_gib = serializers.IntegerField(source="volume.size_gib")
+    format = serializers.CharField(source="volume.format")
+
+    class Meta:
+        model = Disk
+        fields = ["target", "bus", "size_gib", "format"]
+
+
+class InterfaceSerializer(serializers.ModelSerializer[Interface]):
+    """A network interface of a VM."""
+
+    network = serializers.CharField(source="network.name")
+    address = serializers.CharField(source="address.ip")
+
+    class Meta:
+        model = Interface
+        fields = ["mac", "network", "address"]
+
+
+class VmSerializer(serializers.ModelSerializer[Vm]):
+    """A VM. `task` is the task that holds it now, if any."""
+
+    node = serializers.CharField(source="node.name")
+    owner = serializers.CharField(source="owner.name")
+    image = serializers.CharField(source="image.name", default=None)
+    pool = serializers.CharField(source="pool.name")
+    disks = DiskSerializer(many=True)
+    interfaces = InterfaceSerializer(many=True)
+    task = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Vm
+        fields = [
+            "id",
+            "uuid",
+            "name",
+            "status",
+            "wanted",
+            "observed_at",
+            "node",
+            "owner",
+            "image",
+            "pool",
+            "memory_mib",
+            "vcpus",
+            "disks",
+            "interfaces",
+            "installed",
+            "task",
+            "created_at",
+        ]
+
+    def get_task(self, vm: Vm) -> int | None:
+        """The id of the open task about the VM."""
+        task = self.context.get("tasks", {}).get(vm.pk)
+        return task.pk if task is not None else None
+
+
+class StatusChangeSerializer(serializers.ModelSerializer[StatusChange]):
+    """A change of a VM's status."""
+
+    node = serializers.CharField(source="node.name", default=None)
+
+    class Meta:
+        model = StatusChange
+        fields = ["status", "at", "node", "cause", "task_id", "request_id"]
+
+
+class NodePoolSerializer(serializers.ModelSerializer[NodePool]):
+    """A pool's room on a node."""
+
+    pool = serializers.CharField(source="pool.name")
+
+    class Meta:
+        model = NodePool
+        fields = ["pool", "capacity_bytes", "free_bytes", "seen_at"]
+
+
+class NodeSerializer(serializers.ModelSerializer[Node]):
+    """A node. `facts` is what its agent said it is: CPU, memory, file systems, versions."""
+
+    fingerprint = serializers.CharField()
+    pools = NodePoolSerializer(many=True)
+    vm_count = serializers.IntegerField()
+    facts = serializers.JSONField()
+
+    class Meta:
+        model = Node
+        fields = [
+            "id",
+            "name",
+            "address",
+            "ssh_port",
+            "ssh_user",
+            "state",
+            "fingerprint",
+            "host_uuid",
+            "virtualization",
+            "accel",
+            "vm_count",
+            "pools",
+            "facts",
+            "facts_at",
+            "created_at",
+        ]
+
+
+class StepSerializer(serializers.ModelSerializer[TaskStep]):
+    """A step of a task."""
+
+    class Meta:
+        model = TaskStep
+        fields = [
+            "position",
+            "name",
+            "title",
+            "status",
+            "attempts",
+            "progress",
+            "progress_text",
+            "error",
+            "started_at",
+            "finished_at",
+        ]
+
+
+class TaskSerializer(serializers.ModelSerializer[Task]):
+    """A task without its steps, as lists show it."""
+
+    owner = serializers.CharField(source="owner.name", default=None)
+
+    class Meta:
+        model = Task
+        fields = [
+            "id",
+            "operation",
+            "title",
+            "status",
+            "undoing",
+            "progress",
+            "object_type",
+            "object_id",
+            "object_name",
+            "owner",
+            "request_id",
+            "result",
+            "error",
+            "created_at",
+            "started_at",
+            "finished_at",
+        ]
+
+
+class TaskDetailSerializer(TaskSerializer):
+    """A task with its steps."""
+
+    steps = StepSerializer(many=True)
+
+    class Meta(TaskSerializer.Meta):
+        fields = [*TaskSerializer.Meta.fields, "steps"]
+
+
+class TaskLogSerializer(serializers.ModelSerializer[TaskLog]):
+    """A line of a task's log."""
+
+    class Meta:
+        model = TaskLog
+        fields = ["at", "step", "level", "text"]
+
+
+class ImageSerializer(serializers.ModelSerializer[Image]):
+    """An OS image."""
+
+    class Meta:
+        model = Image
+        fields = [
+            "id",
+            "name",
+            "title",
+            "os_family",
+            "format",
+            "sha256",
+            "size_bytes",
+            "virtual_bytes",
+            "customization",
+            "login",
+            "min_memory_mib",
+            "min_disk_gib",
+        ]
+
+
+class FlavorSerializer(serializers.ModelSerializer[Flavor]):
+    """A flavor."""
+
+    class Meta:
+        model = Flavor
+        fields = ["id", "name", "title", "memory_mib", "vcpus", "disk_gib"]
+
+
+class NetworkSerializer(serializers.ModelSerializer[Network]):
+    """A network."""
+
+    free_addresses = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Network
+        fields = ["id", "name", "kind", "bridge", "subnet", "gateway", "nameservers", "free_addresses"]
+
+    def get_free_addresses(self, network: Network) -> int:
+        """How many addresses are still free."""
+        return free_count(network)
+
+
+class PoolSerializer(serializers.ModelSerializer[Pool]):
+    """A storage pool."""
+
+    on_nodes = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Pool
+        fields = ["id", "name", "kind", "path", "volume_format", "on_nodes"]
+
+    def get_on_nodes(self, pool: Pool) -> list[dict[str, Any]]:
+        """The pool's room on each node, in bytes."""
+        return [
+            {"node": each.node.name, "capacity_bytes": each.capacity_bytes, "free_bytes": each.free_bytes}
+            for each in pool.on_nodes.all()
+        ]
+
+
+class ProblemSerializer(serializers.ModelSerializer[Problem]):
+    """A problem."""
+
+    class Meta:
+        model = Problem
+        fields = ["id", "key", "severity", "text", "object_type", "object_id", "opened_at", "seen_at"]
+
+
+class UserSerializer(serializers.ModelSerializer[User]):
+    """The account of whoever asks."""
+
+    class Meta:
+        model = User
+        fields = ["id", "name", "email", "level", "may_create_vms"]
+
+
+class TokenSerializer(serializers.ModelSerializer[Token]):
+    """A token; its text is shown once, when it is made."""
+
+    class Meta:
+        model = Token
+        fields = ["id", "name", "created_at", "expires_at", "last_used_at"]
+        read_only_fields = ["created_at", "last_used_at"]
+
+
+class SshKeySerializer(serializers.ModelSerializer[SshKey]):
+    """A public ssh key."""
+
+    class Meta:
+        model = SshKey
+        fields = ["id", "name", "public_key"]

@@ -1,0 +1,159 @@
+"""The console bridge: a browser's WebSocket to QEMU's VNC on the node, through the node's ssh session.
+
+The link is single-use, lives for seconds, and is bound to the session that asked. The panel signs in to
+QEMU itself with a one-time password and tells the browser that no password is needed, so the
+browser never has one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from http.cookies import SimpleCookie
+from typing import Any
+
+import redis
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.sessions.backends.db import SessionStore
+from django.http import HttpRequest
+
+from nodeagent.protocol import host
+from panel.accounts.models import User
+from panel.cluster.client import Channel
+from panel.cluster.nodes import client
+from panel.core import permissions, request_id
+from panel.core.errors import PanelError
+from panel.vms.selectors import find_vm
+from panel.web import rfb
+
+log = logging.getLogger(__name__)
+
+LINK_SECONDS = 30
+PASSWORD_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
+BLOCK = 65536
+PREFIX = "/console/"
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+def make_link(user_id: int, vm_id: int) -> str:
+    """A token that opens the VM's console for this user, once, within LINK_SECONDS."""
+    token = secrets.token_urlsafe(24)
+    _redis().set(f"vmpanel:console:{token}", f"{user_id}:{vm_id}", ex=LINK_SECONDS)
+    return token
+
+
+def use_link(token: str, user_id: int) -> int | None:
+    """The id of the VM that the token opens for this user; a token is used up by asking."""
+    value = _redis().getdel(f"vmpanel:console:{token}")
+    if not isinstance(value, bytes):
+        return None
+    owner, _, vm_id = value.decode().partition(":")
+    return int(vm_id) if int(owner) == user_id else None
+
+
+def _redis() -> redis.Redis:
+    return redis.Redis.from_url(settings.CONFIG.redis_url, socket_timeout=2.0)
+
+
+async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """One WebSocket, from its handshake to its end."""
+    await receive()
+    token = scope["path"].removeprefix(PREFIX)
+    channel = await sync_to_async(_open, thread_sensitive=False)(scope, token)
+    if channel is None:
+        await send({"type": "websocket.close", "code": 4403})
+        return
+    await send({"type": "websocket.accept", "subprotocol": "binary" if "binary" in scope["subprotocols"] else None})
+    bridge = Bridge(channel, receive, send)
+    try:
+        await bridge.run()
+    finally:
+        channel.close()
+
+
+def _open(scope: dict[str, Any], token: str) -> Channel | None:
+    """A channel to the VM's VNC, signed in; None when the link is no good or the console cannot be had."""
+    viewer = _session_user(scope)
+    if viewer is None or not _same_origin(scope):
+        return None
+    vm_id = use_link(token, viewer.pk)
+    vm = find_vm(viewer, vm_id) if vm_id is not None else None
+    if vm is None or not permissions.allows(viewer, "vms.console"):
+        return None
+    request_id.bind(None)
+    password = "".join(secrets.choice(PASSWORD_LETTERS) for _ in range(8))
+    try:
+        node = client(vm.node)
+        opened = node.call(host.ConsoleOpen(uuid=str(vm.uuid), password=password))
+        channel = node.open_channel(opened.port)
+        channel.settimeout(15.0)
+        rfb.sign_in(channel, password)
+        channel.settimeout(None)
+    except (PanelError, rfb.Refused, OSError) as error:
+        log.warning("the console of %s cannot be opened: %s", vm, error)
+        return None
+    return channel
+
+
+def _session_user(scope: dict[str, Any]) -> User | None:
+    cookies = SimpleCookie(_header(scope, b"cookie"))
+    morsel = cookies.get(settings.SESSION_COOKIE_NAME)
+    if morsel is None:
+        return None
+    request = HttpRequest()
+    request.session = SessionStore(morsel.value)
+    user = get_user(request)
+    return user if isinstance(user, User) else None
+
+
+def _same_origin(scope: dict[str, Any]) -> bool:
+    """Whether the page that connects is ours: cookies alone go along from any page."""
+    return _header(scope, b"origin") == f"https://{_header(scope, b'host')}"
+
+
+def _header(scope: dict[str, Any], name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
+class Bridge:
+    """Bytes both ways; each side is read only when the other took what came before."""
+
+    def __init__(self, channel: Channel, receive: Receive, send: Send) -> None:
+        self.channel, self.receive, self.send = channel, receive, send
+        self.browser = rfb.BrowserHandshake()
+
+    async def run(self) -> None:
+        """Until either side ends."""
+        tasks = [asyncio.create_task(self._from_browser()), asyncio.create_task(self._from_guest())]
+        _done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        self.channel.close()
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _from_browser(self) -> None:
+        await self._say(self.browser.greeting())
+        while True:
+            message = await self.receive()
+            if message["type"] != "websocket.receive":
+                return
+            data = message.get("bytes") or (message.get("text") or "").encode()
+            answer, rest = self.browser.feed(data)
+            if answer:
+                await self._say(answer)
+            if rest:
+                await asyncio.to_thread(self.channel.sendall, rest)
+
+    async def _from_guest(self) -> None:
+        await self.browser.done.wait()
+        while data := await asyncio.to_thread(self.channel.recv, BLOCK):
+            await self._say(data)
+        await self.send({"type": "websocket.close", "code": 1000})
+
+    async def _say(self, data: bytes) -> None:
+        await self.send({"type": "websocket.send", "bytes": data})

@@ -1,0 +1,67 @@
+"""Live events to open pages, as Server-Sent Events.
+
+A page that connects (again) reads its data once more, so a lost event costs freshness only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import redis.asyncio
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+
+from panel.accounts.models import User
+from panel.core import permissions
+from panel.core.live import CHANNEL
+
+HEARTBEAT_SECONDS = 15.0
+OWNED = ("vm", "task")
+"""Topics whose events bear their owner; the others are the cluster's."""
+
+
+async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """Every event that the viewer may see, until the page goes away."""
+    viewer = await sync_to_async(_viewer)(request)
+    if viewer is None:
+        return HttpResponse(status=401)
+    response = StreamingHttpResponse(_events(viewer), content_type="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _viewer(request: HttpRequest) -> User | None:
+    return request.user if isinstance(request.user, User) and request.user.is_active else None
+
+
+def may_see(viewer: User, event: dict[str, Any]) -> bool:
+    """Whether an event is the viewer's business."""
+    if viewer.sees_all:
+        return True
+    return event.get("topic") in OWNED and event.get("owner") == viewer.pk and permissions.allows(viewer, "vms.view")
+
+
+async def _events(viewer: User) -> AsyncIterator[str]:
+    client = redis.asyncio.Redis.from_url(settings.CONFIG.redis_url)
+    try:
+        async with client.pubsub() as channel:
+            await channel.subscribe(CHANNEL)
+            yield "event: hello\ndata: {}\n\n"
+            while True:
+                message = await channel.get_message(ignore_subscribe_messages=True, timeout=HEARTBEAT_SECONDS)
+                if message is None:
+                    yield ": still here\n\n"
+                    continue
+                event = json.loads(message["data"])
+                if may_see(viewer, event):
+                    yield f"event: {event['topic']}\ndata: {json.dumps(event)}\n\n"
+    except (redis.RedisError, asyncio.CancelledError):
+        # The browser connects again by itself, and reads what it missed.
+        return
+    finally:
+        await client.aclose()

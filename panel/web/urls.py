@@ -1,0 +1,24 @@
+"""Addresses of the pages."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from panel.web import events, views
+
+urlpatterns = [
+    path("", views.vm_list, name="vms"),
+    path("login", views.SignIn.as_view(), name="login"),
+    path("logout", views.sign_out, name="logout"),
+    path("vms/new", views.vm_new, name="vm-new"),
+    path("vms/<int:vm_id>", views.vm_page, name="vm"),
+    path("vms/<int:vm_id>/console", views.vm_console, name="vm-console"),
+    path("nodes", views.node_list, name="nodes"),
+    path("nodes/new", views.node_new, name="node-new"),
+    path("nodes/<int:node_id>", views.node_page, name="node"),
+    path("tasks", views.task_list, name="tasks"),
+    path("tasks/<int:task_id>", views.task_page, name="task"),
+    path("problems", views.problem_list, name="problems"),
+    path("events", events.stream, name="events"),
+    path("assets/<path:name>", views.asset, name="asset"),
+]

@@ -1,0 +1,178 @@
+"""The pages. They read through selectors; whatever changes something goes to the REST API from their scripts."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import logout
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import LoginView
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
+
+from panel.accounts.models import User
+from panel.cluster.selectors import get_node, list_nodes
+from panel.core import permissions
+from panel.core.errors import AccessDenied, NotFound
+from panel.images.selectors import list_flavors, list_images
+from panel.network.selectors import list_networks
+from panel.notices.selectors import list_problems
+from panel.tasks import registry
+from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
+from panel.vms.selectors import get_vm, history, list_vms
+from panel.web import console
+
+PAGE = 200
+"""Rows of a list on a page; more are reached by the API's cursor."""
+ASSETS = Path(__file__).parent / "static"
+
+
+class SignIn(LoginView):
+    """Name and password."""
+
+    template_name = "login.html"
+    redirect_authenticated_user = True
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """End the session."""
+    logout(request)
+    return redirect("login")
+
+
+def _viewer(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def _page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
+    viewer = _viewer(request)
+    context.setdefault("problem_count", list_problems(viewer).count())
+    return render(request, template, {"viewer": viewer, **context})
+
+
+def _or_404(find: Any, viewer: User, object_id: int) -> Any:
+    try:
+        return find(viewer, object_id)
+    except (NotFound, AccessDenied) as error:
+        raise Http404(error.message) from error
+
+
+def _actions(kind: str, viewer: User, obj: Any) -> list[dict[str, Any]]:
+    """The buttons of an object, from the registry; those that make no sense now are there but off."""
+    return [
+        {"operation": each, "on": each.applies(obj)}
+        for each in registry.for_object(kind, viewer)
+    ]
+
+
+@login_required
+def vm_list(request: HttpRequest) -> HttpResponse:
+    """The VMs."""
+    vms = list(list_vms(_viewer(request))[:PAGE])
+    tasks = open_tasks_of("vm", [vm.pk for vm in vms])
+    rows = [{"vm": vm, "task": tasks.get(vm.pk)} for vm in vms]
+    return _page(request, "vm_list.html", rows=rows, may_create=permissions.allows(_viewer(request), "vms.create"))
+
+
+@login_required
+def vm_new(request: HttpRequest) -> HttpResponse:
+    """The form for a new VM."""
+    viewer = _viewer(request)
+    return _page(
+        request,
+        "vm_new.html",
+        images=list_images(viewer),
+        flavors=list_flavors(viewer),
+        networks=list_networks(viewer),
+        nodes=list_nodes(viewer),
+    )
+
+
+@login_required
+def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
+    """One VM."""
+    viewer = _viewer(request)
+    vm = _or_404(get_vm, viewer, vm_id)
+    return _page(
+        request,
+        "vm.html",
+        vm=vm,
+        actions=_actions("vm", viewer, vm),
+        history=history(vm),
+        tasks=list_tasks(viewer).filter(object_type="vm", object_id=vm.pk)[:10],
+        task=open_tasks_of("vm", [vm.pk]).get(vm.pk),
+        may_console=permissions.allows(viewer, "vms.console"),
+    )
+
+
+@login_required
+def vm_console(request: HttpRequest, vm_id: int) -> HttpResponse:
+    """A VM's console: the link in the page is for this viewer, once and soon."""
+    viewer = _viewer(request)
+    vm = _or_404(get_vm, viewer, vm_id)
+    permissions.require(viewer, "vms.console")
+    token = console.make_link(viewer.pk, vm.pk)
+    return _page(request, "console.html", vm=vm, token=token)
+
+
+@login_required
+def node_list(request: HttpRequest) -> HttpResponse:
+    """The nodes."""
+    return _page(request, "node_list.html", nodes=list_nodes(_viewer(request))[:PAGE])
+
+
+@login_required
+def node_new(request: HttpRequest) -> HttpResponse:
+    """The form for a new node."""
+    return _page(request, "node_new.html")
+
+
+@login_required
+def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
+    """One node."""
+    viewer = _viewer(request)
+    node = _or_404(get_node, viewer, node_id)
+    return _page(
+        request,
+        "node.html",
+        node=node,
+        actions=_actions("node", viewer, node),
+        vms=list_vms(viewer).filter(node=node)[:PAGE],
+        problems=list_problems(viewer).filter(object_type="node", object_id=node.pk),
+        task=open_tasks_of("node", [node.pk]).get(node.pk),
+    )
+
+
+@login_required
+def task_list(request: HttpRequest) -> HttpResponse:
+    """The tasks."""
+    return _page(request, "task_list.html", tasks=list_tasks(_viewer(request))[:PAGE])
+
+
+@login_required
+def task_page(request: HttpRequest, task_id: int) -> HttpResponse:
+    """One task."""
+    return _page(request, "task.html", task=_or_404(get_task, _viewer(request), task_id))
+
+
+@login_required
+def problem_list(request: HttpRequest) -> HttpResponse:
+    """The open problems."""
+    return _page(request, "problem_list.html", problems=list_problems(_viewer(request))[:PAGE])
+
+
+def asset(request: HttpRequest, name: str) -> HttpResponse:
+    """A file of the pages: style, scripts, noVNC. In front of a busy panel nginx serves them."""
+    path = (ASSETS / name).resolve()
+    if not path.is_relative_to(ASSETS.resolve()) or not path.is_file():
+        raise Http404("There is no such file.")
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    response = FileResponse(open(path, "rb"), content_type=kind)
+    response.headers["Cache-Control"] = "no-cache" if settings.DEBUG else "max-age=300"
+    return response

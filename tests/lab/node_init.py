@@ -1,0 +1,166 @@
+"""PID 1 of a lab node: makes the node's mounts and files, starts sshd, reaps children, is ended by SIGKILL.
+
+Run by hosts.py inside fresh mount, PID, UTS and network namespaces with the system's Python, with the
+node's description as JSON on stdin. Everything that it mounts goes with its mount namespace, every process
+with its PID namespace, so that nothing has to be cleaned up inside.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# What this machine may have of a node's life already; a lab node begins without it.
+EMPTY_FOLDERS = ("/root/.ssh", "/etc/libvirt/qemu", "/var/lib/libvirt/qemu", "/var/log/libvirt", "/var/cache/libvirt")
+ABSENT = ("/usr/lib/vmpanel", "/etc/vmpanel", "/var/lib/vmpanel", "/var/log/vmpanel", "/etc/systemd/system/vmwatch-node.service")
+SSHD_CONFIG = """\
+Port {port}
+ListenAddress 0.0.0.0
+HostKey /etc/ssh/lab_host_ed25519
+PidFile /run/sshd.pid
+PermitRootLogin yes
+PasswordAuthentication yes
+UsePAM no
+UseDNS no
+MaxStartups 100
+MaxSessions 100
+Subsystem sftp /usr/lib/openssh/sftp-server
+"""
+QEMU_CONF = 'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nnamespaces = []\n'
+
+
+def call(*argv, stdin=None):
+    """Run a program that must succeed."""
+    subprocess.run(argv, check=True, input=stdin, text=True, stdout=subprocess.DEVNULL)
+
+
+def mount(kind, source, target, options=""):
+    """Mount, making the target folder."""
+    Path(target).mkdir(parents=True, exist_ok=True)
+    call("mount", "-t", kind, *(["-o", options] if options else []), source, str(target))
+
+
+def prepare_upper(upper):
+    """Hide from the node what this machine has of the same kind, in overlayfs's own terms."""
+    for path in EMPTY_FOLDERS:
+        folder = Path(f"{upper}{path}")
+        folder.mkdir(parents=True, exist_ok=True)
+        os.setxattr(folder, "trusted.overlay.opaque", b"y")
+    for path in ABSENT:
+        hidden = Path(f"{upper}{path}")
+        if Path(path).exists() and not os.path.lexists(hidden):
+            hidden.parent.mkdir(parents=True, exist_ok=True)
+            os.mknod(hidden, 0o000 | 0o020000, os.makedev(0, 0))  # a whiteout
+
+
+def enter_root(base):
+    """Make the overlay of this machine's root the root of this mount namespace."""
+    call("mount", "--make-rprivate", "/")
+    upper, work, root = f"{base}/upper", f"{base}/work", f"{base}/root"
+    for folder in (upper, work, root):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    if not Path(f"{upper}/.lab").exists():
+        prepare_upper(upper)
+        Path(f"{upper}/.lab").touch()
+    call("mount", "-t", "overlay", "-o", f"lowerdir=/,upperdir={upper},workdir={work}", "overlay", root)
+    mount("proc", "proc", f"{root}/proc")
+    mount("sysfs", "sysfs", f"{root}/sys")
+    call("mount", "--rbind", "/dev", f"{root}/dev")
+    mount("tmpfs", "tmpfs", f"{root}/dev/shm", "mode=1777")
+    mount("tmpfs", "tmpfs", f"{root}/run", "mode=755")
+    mount("tmpfs", "tmpfs", f"{root}/tmp", "mode=1777")
+    old = Path(f"{root}/run/old")
+    old.mkdir()
+    os.chdir(root)
+    call("pivot_root", ".", "run/old")
+    os.chroot(".")
+    os.chdir("/")
+    call("umount", "-l", "/run/old")
+    Path("/run/old").rmdir()
+
+
+def write_files(node):
+    """Own identity: host name, ssh, libvirt."""
+    socket.sethostname(node["name"])
+    Path("/etc/hostname").write_text(node["name"] + "\n")
+    Path("/etc/hosts").write_text(f"127.0.0.1 localhost\n{node['address']} {node['name']}\n")
+    # Keeps Debian's own services of the same name apart; sshd looks for this one folder.
+    Path("/run/sshd").mkdir(mode=0o755)
+    Path("/run/lock").mkdir(mode=0o1777)
+    key = Path("/etc/ssh/lab_host_ed25519")
+    if not key.exists():
+        call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", node["name"], "-f", str(key))
+        call("chpasswd", stdin=f"root:{node['password']}\n")
+        ssh = Path("/root/.ssh")
+        ssh.chmod(0o700)
+        (ssh / "authorized_keys").write_text(node["public_key"] + "\n")
+        (ssh / "authorized_keys").chmod(0o600)
+    Path("/etc/ssh/sshd_config").write_text(SSHD_CONFIG.format(port=node["port"]))
+    for folder in ("qemu/networks/autostart", "qemu/autostart"):
+        Path(f"/etc/libvirt/{folder}").mkdir(parents=True, exist_ok=True)
+    Path("/etc/libvirt/qemu.conf").write_text(QEMU_CONF)
+    Path("/etc/libvirt/libvirtd.conf").write_text(f'host_uuid = "{node["host_uuid"]}"\nauth_unix_rw = "none"\n')
+
+
+def start_libvirt():
+    """virtlogd and libvirtd, answering."""
+    call("/usr/sbin/virtlogd", "-d")
+    call("/usr/sbin/libvirtd", "-d")
+    until = time.monotonic() + 30
+    while subprocess.run(["virsh", "-c", "qemu:///system", "version"], capture_output=True).returncode:
+        if time.monotonic() > until:
+            raise SystemExit("libvirtd does not answer")
+        time.sleep(0.1)
+
+
+def wait_for_port(port):
+    """sshd accepts connections."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+def start_services(node):
+    """sshd, and libvirtd where asked, answer."""
+    call(shutil.which("sshd") or "/usr/sbin/sshd", "-f", "/etc/ssh/sshd_config", "-E", "/var/log/lab-sshd.log")
+    wait_for_port(node["port"])
+    if node["start_libvirt"]:
+        start_libvirt()
+    print("ready", flush=True)
+
+
+def main():
+    """Become the node: PID 1 only reaps, since libvirtd's probes of QEMU hang where nobody does."""
+    node = json.load(sys.stdin)
+    os.environ.clear()
+    os.environ.update(PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL="C.UTF-8", HOME="/root")
+    call("ip", "link", "set", "lo", "up")
+    enter_root(node["folder"])
+    write_files(node)
+    starter = os.fork()
+    if starter == 0:
+        start_services(node)
+        return
+    os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
+    while True:
+        try:
+            pid, status = os.wait()
+        except ChildProcessError:
+            time.sleep(1)
+            continue
+        if pid == starter and status:
+            sys.exit("the node's services did not start")
+
+
+if __name__ == "__main__":
+    main()
