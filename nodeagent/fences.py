@@ -1,9 +1,9 @@
 """Only the present holder of a task may change this node.
 
 For each task a file keeps the highest fence number seen and which agent works for it; a lock on the
-file is held while a command of that task runs. A request with a lower number is refused. One with a
-higher number ends the agent that still works under the older one: its worker is dead or has lost
-the task.
+file is held while a command of that task runs. A request with a lower number is refused. One that
+finds the lock taken ends whoever has it, a command of this agent or another agent: a task has one
+worker at a time, so that one is dead, cut off, or has lost the task.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import IO, Dict, Iterator, Optional
@@ -25,12 +26,15 @@ from nodeagent.protocol import Fence
 KEEP_SECONDS = 7 * 24 * 3600.0
 HANDOVER_SECONDS = 15.0
 
+_jobs: Dict[int, Job] = {}
+_jobs_lock = threading.Lock()
+
 
 @contextlib.contextmanager
 def held(fence: Optional[Fence], job: Job, folder: Optional[Path] = None) -> Iterator[None]:
     """Run the block as the holder that `fence` names; without a fence, just run it.
 
-    Raises FencedOff for a number below one seen, InUse when an older agent does not let go.
+    Raises FencedOff for a number below one seen, InUse when the one who works for the task does not let go.
     """
     if fence is None:
         yield
@@ -39,15 +43,16 @@ def held(fence: Optional[Fence], job: Job, folder: Optional[Path] = None) -> Ite
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{int(fence.task)}.json"
     with open(path, "a+", encoding="ascii") as file:
-        seen = _refuse_late(path, fence)
-        if fence.number > seen.get("number", 0) and seen.get("pid") not in (None, os.getpid()):
-            _end_agent(seen["pid"])
-        _lock(file, fence, job)
+        _lock(file, path, fence, job)
+        _refuse_late(path, fence)
+        _write(path, {"number": fence.number, "pid": os.getpid()})
+        with _jobs_lock:
+            _jobs[fence.task] = job
         try:
-            _refuse_late(path, fence)
-            _write(path, {"number": fence.number, "pid": os.getpid()})
             yield
         finally:
+            with _jobs_lock:
+                _jobs.pop(fence.task, None)
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
@@ -58,16 +63,31 @@ def _refuse_late(path: Path, fence: Fence) -> Dict[str, int]:
     return seen
 
 
-def _lock(file: IO[str], fence: Fence, job: Job) -> None:
+def _lock(file: IO[str], path: Path, fence: Fence, job: Job) -> None:
     until = time.monotonic() + HANDOVER_SECONDS
+    ended = set()
     while True:
+        seen = _refuse_late(path, fence)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if time.monotonic() > until:
                 raise InUse(f"Another agent still works on task {fence.task}.") from None
-            job.wait(0.05)
+        holder = seen.get("pid")
+        if holder == os.getpid():
+            _stop_own(fence.task)
+        elif holder is not None and holder not in ended:
+            ended.add(holder)
+            _end_agent(holder)
+        job.wait(0.05)
+
+
+def _stop_own(task: int) -> None:
+    with _jobs_lock:
+        other = _jobs.get(task)
+    if other is not None:
+        other.stopped.set()
 
 
 def _end_agent(pid: int) -> None:
@@ -89,11 +109,9 @@ def _read(path: Path) -> Dict[str, int]:
 
 
 def _write(path: Path, value: Dict[str, int]) -> None:
-    # In place: the lock is on this inode, and a torn write reads as "nothing seen", which only admits.
+    # In place: the lock is on this inode. The text is padded so that one write replaces the longer one before.
     with open(path, "r+", encoding="ascii") as file:
-        file.seek(0)
-        file.write(json.dumps(value))
-        file.truncate()
+        file.write(json.dumps(value).ljust(80))
 
 
 def purge(folder: Optional[Path] = None) -> None:

@@ -30,7 +30,9 @@ def bindings() -> Any:
     try:
         import libvirt
     except ImportError as error:
-        raise CommandFailed("The node has no libvirt bindings for Python yet.", argv0="python3", exit_code=127) from error
+        raise CommandFailed(
+            "The node has no libvirt bindings for Python yet.", argv0="python3", exit_code=127
+        ) from error
     if not getattr(bindings, "quiet", False):
         # libvirt prints every error to stderr by itself otherwise.
         libvirt.registerErrorHandler(lambda _context, _error: None, None)

@@ -8,19 +8,21 @@ from pathlib import Path
 
 from nodeagent.errors import InvalidParams
 
-LIB = Path("/usr/lib/vmpanel")
+ROOT = Path(os.environ.get("VMPANEL_NODE_ROOT", "/"))
+"""Before all of the agent's own files; the tests give each agent a folder of its own."""
+LIB = ROOT / "usr/lib/vmpanel"
 AGENT = LIB / "nodeagent.pyz"
 VMWATCH = LIB / "vmwatch.pyz"
-ETC = Path("/etc/vmpanel")
-STATE = Path("/var/lib/vmpanel")
-LOG = Path("/var/log/vmpanel")
-RUN = Path("/run/vmpanel")
+ETC = ROOT / "etc/vmpanel"
+STATE = ROOT / "var/lib/vmpanel"
+LOG = ROOT / "var/log/vmpanel"
+RUN = ROOT / "run/vmpanel"
+FENCES = RUN / "fences"
 
 OVERRIDES = ETC / "commands"
 VMWATCH_CONF = ETC / "vmwatch-node.conf"
 BRIDGES = STATE / "bridges.json"
 MARKER = STATE / "node.json"
-FENCES = RUN / "fences"
 
 POOL_FOLDERS = ("images", "volumes", "seeds")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
-import threading
 from dataclasses import dataclass
-from typing import Dict, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from nodeagent.errors import CommandFailed, NoSpace
 from nodeagent.job import Job
@@ -35,42 +36,53 @@ def run(
 ) -> Finished:
     """Run a program to its end, in the C locale, without a shell.
 
-    The program and all its children are killed when the job is cancelled or its deadline passes.
+    The program and all its children are killed when the job is cancelled or its deadline passes; the
+    program also when the agent dies (SIGKILL), so that it cannot write beside the agent's successor.
     A secret goes in by `stdin`, never in `argv`.
 
     Raises CommandFailed (if `check`), NoSpace when the program says so, Cancelled, DeadlinePassed.
     """
     job.check()
+    if shutil.which(argv[0]) is None:
+        raise CommandFailed(f"The program “{argv[0]}” is not installed.", argv0=argv[0], exit_code=127)
+    process = subprocess.Popen(
+        [*_dying_with_us(), *argv],
+        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "LC_ALL": "C", **(env or {})},
+        start_new_session=True,
+    )
     try:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "LC_ALL": "C", **(env or {})},
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        raise CommandFailed(f"The program “{argv[0]}” is not installed.", argv0=argv[0], exit_code=127) from error
-    watcher = threading.Thread(target=_kill_when_over, args=(process, job), daemon=True)
-    watcher.start()
-    out, err = process.communicate(stdin.encode() if stdin is not None else None)
-    watcher.join()
-    job.check()
+        out, err = _communicate(process, job, stdin)
+    except BaseException:
+        _kill(process)
+        raise
     finished = Finished(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
     if check and finished.exit_code != 0:
         _fail(argv[0], finished)
     return finished
 
 
-def _kill_when_over(process: subprocess.Popen[bytes], job: Job) -> None:
-    while process.poll() is None:
-        if job.stopped.wait(POLL_SECONDS) or job.remaining() <= 0:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            return
+def _communicate(process: subprocess.Popen[bytes], job: Job, stdin: Optional[str]) -> Tuple[bytes, bytes]:
+    data = stdin.encode() if stdin is not None else None
+    while True:
+        try:
+            return process.communicate(data, timeout=POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            job.check()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _dying_with_us() -> List[str]:
+    # util-linux's setpriv asks the kernel for it and then becomes the program; a preexec_fn is unsafe beside threads.
+    setpriv = shutil.which("setpriv")
+    return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]
 
 
 def _fail(program: str, finished: Finished) -> None:

@@ -8,6 +8,7 @@ cancelled first, and programs that it started are killed.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ import time
 from typing import Any, Dict, List, Optional, TextIO
 
 from nodeagent import __version__, commands, fences, paths
-from nodeagent.errors import AgentError, InvalidParams
+from nodeagent.errors import AgentError, InvalidParams, NoSpace
 from nodeagent.job import Job
 from nodeagent.protocol import PROTOCOL_VERSION, REQUESTS, BadMessage, Fence, from_dict, to_dict
 
@@ -165,10 +166,13 @@ def carry_out(command: str, params: Any, fence: Any, job: Job) -> Dict[str, Any]
         held = from_dict(Fence, fence) if fence is not None else None
     except BadMessage as error:
         raise InvalidParams(str(error), field=error.field) from error
-    if not request.MUTATES:
-        return to_dict(run(request, job))
-    with fences.held(held, job):
-        return to_dict(run(request, job))
+    try:
+        with fences.held(held if request.MUTATES else None, job):
+            return to_dict(run(request, job))
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise NoSpace("There is no space left on the node.") from error
+        raise
 
 
 def _progress(done: float, total: float, text: str) -> Dict[str, Any]:
@@ -204,16 +208,19 @@ def main() -> int:
     os.dup2(2, 1)
     server = Server(open(0, encoding="utf-8", closefd=False), sink)
 
+    def end() -> None:
+        server.end()
+        os._exit(0)
+
     def stop(_number: int, _frame: Any) -> None:
         # The main thread sits in readline(), so ending happens beside it.
-        threading.Thread(target=lambda: (server.end(), os._exit(0))).start()
+        threading.Thread(target=end).start()
 
     signal.signal(signal.SIGTERM, stop)
     code = server.serve()
     # Threads that do not heed their cancellation (a hung libvirt call) must not keep the process.
     sys.stderr.flush()
     os._exit(code)
-    return code
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def has_systemd() -> bool:
 
 def pid_of(name: str) -> Optional[int]:
     """The process id of the service itself, None when it does not run."""
-    return _alive(_read(_file(name, "pid")))
+    return _recorded(name, "pid")
 
 
 def start(name: str, argv: Sequence[str], job: Job) -> None:
@@ -42,7 +42,9 @@ def start(name: str, argv: Sequence[str], job: Job) -> None:
         run(["systemctl", "daemon-reload"], job)
         run(["systemctl", "enable", "--now", f"{name}.service"], job)
         return
-    if _alive(_read(_file(name, "keeper"))) is None:
+    if _recorded(name, "keeper") is None:
+        # Without its keeper the service itself may have lived on; it must not run twice.
+        _end(_recorded(name, "pid"), job)
         _keep(name, list(argv))
     until = time.monotonic() + STOP_SECONDS
     while pid_of(name) is None and time.monotonic() < until:
@@ -67,9 +69,7 @@ def stop(name: str, job: Job) -> None:
         run(["systemctl", "daemon-reload"], job)
         return
     for kind in ("keeper", "pid"):
-        pid = _alive(_read(_file(name, kind)))
-        if pid is not None:
-            _end(pid, job)
+        _end(_recorded(name, kind), job)
         with contextlib.suppress(FileNotFoundError):
             _file(name, kind).unlink()
 
@@ -88,31 +88,45 @@ def _file(name: str, kind: str) -> Path:
     return paths.RUN / f"{name}.{kind}"
 
 
-def _read(path: Path) -> Optional[int]:
+def _record(name: str, kind: str, pid: int) -> None:
+    """Write down a process with the moment of its start: a process id alone may be another program's later."""
+    partial = _file(name, f"{kind}.part")
+    partial.write_text(f"{pid} {_started(pid)}", encoding="ascii")
+    partial.rename(_file(name, kind))
+
+
+def _recorded(name: str, kind: str) -> Optional[int]:
+    """The process that was written down, None when it is no more."""
     try:
-        return int(path.read_text(encoding="ascii"))
+        pid, _, started = _file(name, kind).read_text(encoding="ascii").partition(" ")
+        return int(pid) if started and _started(int(pid)) == started else None
     except (FileNotFoundError, ValueError):
         return None
 
 
-def _alive(pid: Optional[int]) -> Optional[int]:
-    if pid is None:
-        return None
+def _started(pid: int) -> Optional[str]:
+    """When the process was started, in the kernel's ticks; None when it is no more (or is a zombie)."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    return None if state == "Z" else pid
+    # proc(5): after the name in brackets come state (3rd field) and, as the 22nd, the start time.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else fields[19]
 
 
-def _end(pid: int, job: Job) -> None:
+def _end(pid: Optional[int], job: Job) -> None:
+    if pid is None:
+        return
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + STOP_SECONDS
-    while _alive(pid) is not None and time.monotonic() < until:
-        job.wait(0.05)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    while _started(pid) is not None:
+        if time.monotonic() > until:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            return
+        job.wait(0.02)
 
 
 def _keep(name: str, argv: List[str]) -> None:
@@ -134,22 +148,29 @@ def _keep(name: str, argv: List[str]) -> None:
 
 def keep(name: str, argv: List[str]) -> None:
     """The keeper's life: start the service, start it again when it ends, end it on SIGTERM."""
-    _file(name, "keeper").write_text(str(os.getpid()), encoding="ascii")
-    child: List[Optional["subprocess.Popen[bytes]"]] = [None]
-
-    def end(_number: int, _frame: object) -> None:
-        if child[0] is not None:
-            child[0].terminate()
+    _record(name, "keeper", os.getpid())
+    signal.signal(signal.SIGTERM, _stop_keeping)
+    child: Optional[subprocess.Popen[bytes]] = None
+    try:
+        while True:
+            child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+            _record(name, "pid", child.pid)
+            child.wait()
+            time.sleep(RESTART_SECONDS)
+    except _StopKeeping:
+        if child is not None:
+            child.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child[0].wait(STOP_SECONDS)
-        os._exit(0)
+                child.wait(STOP_SECONDS)
 
-    signal.signal(signal.SIGTERM, end)
-    while True:
-        child[0] = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-        _file(name, "pid").write_text(str(child[0].pid), encoding="ascii")
-        child[0].wait()
-        time.sleep(RESTART_SECONDS)
+
+class _StopKeeping(BaseException):
+    pass
+
+
+def _stop_keeping(_number: int, _frame: object) -> None:
+    # Raised, not handled here: the interrupted wait() holds a lock that another wait() would need.
+    raise _StopKeeping
 
 
 def _write_unit(name: str, argv: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import Any, Callable, Dict, List
@@ -59,11 +60,9 @@ class Watcher:
         threading.Thread(target=self._loop, name="libvirt-events", daemon=True).start()
         self.conn = libvirt.openReadOnly(os.environ.get("VMPANEL_LIBVIRT_URI", "qemu:///system"))
         self.conn.registerCloseCallback(self._closed, None)
-        try:
+        # Drivers inside this process (the test driver) have no connection to keep alive.
+        with contextlib.suppress(libvirt.libvirtError):
             self.conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
-        except libvirt.libvirtError:
-            # Drivers inside this process (the test driver) have no connection to keep alive.
-            pass
         self.conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
         self.conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._rebooted, None)
 

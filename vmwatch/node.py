@@ -38,7 +38,7 @@ class Node:
         self.config: NodeConfig = read_node(path)
         self.epoch = time.time_ns()
         self.sequence = 0
-        self.events: "queue.Queue[Optional[wire.DomainState]]" = queue.Queue(QUEUE_LENGTH)
+        self.events: queue.Queue[Optional[wire.DomainState]] = queue.Queue(QUEUE_LENGTH)
         self.over = False
         self.reload = False
         self.socket: Any = None

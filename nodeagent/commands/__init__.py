@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
@@ -20,6 +21,7 @@ Handler = Callable[[Any, Job], Any]
 
 _MODULES = ("bridges", "console", "hosts", "images", "machine", "pools", "seeds", "vmwatch", "volumes")
 _builtin: Dict[str, Handler] = {}
+_loading = threading.Lock()
 
 
 def handles(request: type) -> Callable[[Handler], Handler]:
@@ -34,7 +36,7 @@ def handles(request: type) -> Callable[[Handler], Handler]:
 
 def builtin(name: str) -> Handler:
     """Our own function for the command `name`; raises UnknownCommand."""
-    if not _builtin:
+    with _loading:
         for module in _MODULES:
             importlib.import_module(f"nodeagent.commands.{module}")
     try:

@@ -105,7 +105,10 @@ def _drop_rules(name: str, job: Job) -> None:
     finished = run(["nft", "delete", "table", "inet", _table(name)], job, check=False)
     if finished.exit_code != 0 and "No such file" not in finished.stderr:
         raise CommandFailed(
-            "nft could not remove the bridge's rules.", argv0="nft", exit_code=finished.exit_code, stderr=finished.stderr
+            "nft could not remove the bridge's rules.",
+            argv0="nft",
+            exit_code=finished.exit_code,
+            stderr=finished.stderr,
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import time
 import uuid as uuids
-from typing import Any, Dict, Optional
+import xml.etree.ElementTree as ET
+from typing import Any, Callable, Dict, Optional
 
 from nodeagent import libvirtd
 from nodeagent.commands import handles
@@ -71,7 +73,10 @@ def absent(uuid: str) -> host.HostState:
 @handles(host.HostCreate)
 def host_create(request: host.HostCreate, job: Job) -> host.HostState:
     """Define the domain."""
-    xml = domain_of(request.spec, test_driver=libvirtd.is_test_driver()).to_xml()
+    try:
+        xml = domain_of(request.spec, test_driver=libvirtd.is_test_driver()).to_xml()
+    except ET.ParseError as error:
+        raise InvalidParams("A name or path has a character that XML cannot hold.", field="spec") from error
     with libvirtd.translated() as conn:
         return state_of(conn.defineXML(xml))
 
@@ -125,7 +130,7 @@ def host_shutdown(request: host.HostShutdown, job: Job) -> host.HostState:
                 if asked is None or waited - asked >= ASK_AGAIN_SECONDS:
                     # A guest that is still booting may have missed the button.
                     asked = waited
-                    domain.shutdown()
+                    _unless_off(domain.shutdown)
                 job.progress(waited, request.timeout_seconds, "waiting for the guest")
                 job.wait(POLL_SECONDS)
             return state_of(domain)
@@ -136,20 +141,24 @@ def host_shutdown(request: host.HostShutdown, job: Job) -> host.HostState:
 @handles(host.HostStop)
 def host_stop(request: host.HostStop, job: Job) -> host.HostState:
     """Force the domain off."""
-    libvirt = libvirtd.bindings()
     try:
         with libvirtd.translated() as conn:
             domain = find(conn, request.uuid)
-            try:
-                if domain.isActive():
-                    domain.destroy()
-            except libvirt.libvirtError as error:
-                # It went off by itself between the look and the blow.
-                if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
-                    raise
+            if domain.isActive():
+                _unless_off(domain.destroy)
             return state_of(domain)
     except NoSuchDomain:
         return absent(request.uuid)
+
+
+def _unless_off(act: Callable[[], Any]) -> None:
+    """Do it to a running domain; that it went off by itself just before is no error."""
+    libvirt = libvirtd.bindings()
+    try:
+        act()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+            raise
 
 
 @handles(host.HostInfo)
@@ -172,6 +181,10 @@ def hosts_read(request: host.HostsRead, job: Job) -> host.HostList:
 @handles(host.GuestWait)
 def guest_wait(request: host.GuestWait, job: Job) -> host.Reached:
     """Wait until the guest answers, as long as its domain runs."""
+    try:
+        ipaddress.ip_address(request.address)
+    except ValueError as error:
+        raise InvalidParams("This is not an IP address.", field="address") from error
     began = time.monotonic()
     while True:
         waited = time.monotonic() - began

@@ -57,6 +57,4 @@ def image_delete(request: storage.ImageDelete, job: Job) -> Nothing:
 
 def _state(pool: str, sha256: str) -> storage.ImageState:
     final = paths.image_file(pool, sha256)
-    return storage.ImageState(
-        present=final.exists(), path=str(final), upload_path=str(paths.upload_file(pool, sha256))
-    )
+    return storage.ImageState(present=final.exists(), path=str(final), upload_path=str(paths.upload_file(pool, sha256)))

@@ -37,7 +37,11 @@ def seed_create(request: storage.SeedCreate, job: Job) -> storage.VolumeState:
             with contextlib.suppress(FileNotFoundError):
                 partial.unlink()
     return storage.VolumeState(
-        exists=True, path=str(path), format="raw", virtual_bytes=path.stat().st_size, allocated_bytes=path.stat().st_size
+        exists=True,
+        path=str(path),
+        format="raw",
+        virtual_bytes=path.stat().st_size,
+        allocated_bytes=path.stat().st_size,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Dict
 from nodeagent import paths
 from nodeagent.commands import handles
 from nodeagent.commands.pools import clone
-from nodeagent.errors import CommandFailed, Exists, InvalidParams, NoSpace
+from nodeagent.errors import CommandFailed, Exists, InvalidParams
 from nodeagent.job import Job
 from nodeagent.probe import kvm_works
 from nodeagent.protocol import Nothing, storage
@@ -51,16 +51,11 @@ def _copy(source: Path, target: Path, job: Job) -> None:
     with open(source, "rb") as reader, open(target, "wb") as writer:
         if clone(reader.fileno(), writer.fileno()):
             return
-        try:
-            for begin, end in _data(reader.fileno(), size):
-                while begin < end:
-                    begin += _copy_range(reader.fileno(), writer.fileno(), min(BLOCK, end - begin), begin)
-                    job.progress(begin, size, "copying the image")
-            os.ftruncate(writer.fileno(), size)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise NoSpace("There is no space left in the pool.") from error
-            raise
+        for begin, end in _data(reader.fileno(), size):
+            while begin < end:
+                begin += _copy_range(reader.fileno(), writer.fileno(), min(BLOCK, end - begin), begin)
+                job.progress(begin, size, "copying the image")
+        os.ftruncate(writer.fileno(), size)
 
 
 def _copy_range(source: int, target: int, length: int, offset: int) -> int:
@@ -145,13 +140,19 @@ def volume_customize(request: storage.VolumeCustomize, job: Job) -> Nothing:
         argv += ["--timezone", guest.timezone]
         if guest.password_hash:
             # virt-customize takes plain passwords only, so the hash goes in by usermod's own input.
-            argv += ["--upload", f"{_write(folder, 'hash', f'{guest.login}:{guest.password_hash}')}:/root/.vmpanel-hash"]
+            argv += [
+                "--upload",
+                f"{_write(folder, 'hash', f'{guest.login}:{guest.password_hash}')}:/root/.vmpanel-hash",
+            ]
             argv += ["--run-command", "chpasswd -e < /root/.vmpanel-hash; rm -f /root/.vmpanel-hash"]
         if guest.ssh_keys:
             argv += ["--ssh-inject", f"{guest.login}:file:{_write(folder, 'keys', chr(10).join(guest.ssh_keys))}"]
         for name, target, text in _network_files(request):
             argv += ["--upload", f"{_write(folder, name, text)}:{target}"]
-        argv += ["--run-command", "chmod 600 /etc/NetworkManager/system-connections/vmpanel.nmconnection 2>/dev/null || true"]
+        argv += [
+            "--run-command",
+            "chmod 600 /etc/NetworkManager/system-connections/vmpanel.nmconnection 2>/dev/null || true",
+        ]
         argv += ["--run-command", "systemctl enable systemd-networkd 2>/dev/null || true"]
         run(argv, job, env={"LIBGUESTFS_BACKEND": "direct", **_emulation()})
     return Nothing()

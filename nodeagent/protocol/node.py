@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
-
 from dataclasses import dataclass
+from typing import List, Optional
 
 from nodeagent.protocol.wire import Nothing, Request, command
 

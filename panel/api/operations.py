@@ -42,9 +42,7 @@ def submit(operation: Operation[Any], request: Request, object_id: int | None = 
     key = request.headers.get("Idempotency-Key")
     if key is not None and not 1 <= len(key) <= LONGEST_KEY:
         raise InvalidValue("An idempotency key has 1 to 128 characters.", field="Idempotency-Key")
-    task = operation.submit(
-        viewer, raw, object_id=object_id, idempotency_key=key, queue=_asked(request, "queue")
-    )
+    task = operation.submit(viewer, raw, object_id=object_id, idempotency_key=key, queue=_asked(request, "queue"))
     return accepted(task)
 
 

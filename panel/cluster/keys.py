@@ -15,7 +15,7 @@ COMMENT = "vmpanel"
 
 
 def fingerprint(host_key: str) -> str:
-    """"SHA256:..." as OpenSSH shows it, of a key in the form "ssh-ed25519 AAAA..."."""
+    """ "SHA256:..." as OpenSSH shows it, of a key in the form "ssh-ed25519 AAAA..."."""
     blob = base64.b64decode(host_key.split()[1])
     digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
     return f"SHA256:{digest}"
@@ -37,15 +37,11 @@ def public_key() -> str:
 def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes(
-        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     Path(f"{path}.pub").write_text(f"{public.decode()} {COMMENT}\n", encoding="ascii")
     partial = path.with_suffix(f".{os.getpid()}")
     partial.touch(mode=0o600)
     partial.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
     )
     partial.rename(path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db.models import QuerySet
 
 from panel.accounts.models import User
-from panel.core.errors import NotFound
 from panel.cluster.models import Cluster, Node
+from panel.core.errors import NotFound
 
 
 def default_cluster() -> Cluster:

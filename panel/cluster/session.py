@@ -56,8 +56,9 @@ class Link:
         self.lost = ""
         self._next = 0
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
         self._buffer = b""
-        self._heard = time.monotonic()
+        self._heard = self._pinged = time.monotonic()
         self._send({"hello": {"protocol": PROTOCOL_VERSION, "panel": __version__}})
         self.hello = self._read_hello()
         threading.Thread(target=self._read, name=f"node-{self.name}", daemon=True).start()
@@ -93,7 +94,8 @@ class Link:
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
-            self.channel.sendall((json.dumps(message) + "\n").encode())
+            with self._sending:
+                self.channel.sendall((json.dumps(message) + "\n").encode())
         except (OSError, paramiko.SSHException) as error:
             self.close(str(error) or "the connection was lost")
 
@@ -108,12 +110,15 @@ class Link:
         except TimeoutError as error:
             raise NodeTimeout(node=self.name, command="hello", seconds=HELLO_SECONDS) from error
         line, _, self._buffer = self._buffer.partition(b"\n")
-        answer = json.loads(line)
-        if "hello" not in answer:
-            self.close()
-            data = answer.get("error", {}).get("data", {})
-            raise VersionMismatch(node=self.name, panel=PROTOCOL_VERSION, agent=data.get("agent", "?"))
-        hello: dict[str, Any] = answer["hello"]
+        try:
+            answer = json.loads(line)
+            hello: dict[str, Any] | None = answer.get("hello")
+            error = answer.get("error", {})
+        except (ValueError, AttributeError) as cause:
+            raise NodeUnreachable(node=self.name, reason=f"its agent said {line[:80]!r} instead of hello") from cause
+        if hello is None or hello.get("protocol") != PROTOCOL_VERSION:
+            agent = error.get("data", {}).get("agent", (hello or {}).get("protocol", "?"))
+            raise VersionMismatch(node=self.name, panel=PROTOCOL_VERSION, agent=agent)
         return hello
 
     def _stderr(self) -> str:
@@ -126,13 +131,13 @@ class Link:
         self.channel.settimeout(PING_SECONDS)
         reason = "the connection was lost"
         while not self.lost:
+            self._ping_when_due()
             try:
                 block = self.channel.recv(262144)
             except TimeoutError:
                 if time.monotonic() - self._heard > SILENCE_SECONDS:
                     reason = f"it has been silent for {SILENCE_SECONDS:g} s"
                     break
-                self._send({"ping": 1})
                 continue
             except (OSError, paramiko.SSHException, EOFError) as error:
                 reason = str(error) or reason
@@ -145,6 +150,12 @@ class Link:
             for line in lines:
                 self._dispatch(line)
         self.close(reason)
+
+    def _ping_when_due(self) -> None:
+        # By the clock, not by silence: an agent that reports progress all the time must hear of us too.
+        if time.monotonic() - self._pinged >= PING_SECONDS:
+            self._pinged = time.monotonic()
+            self._send({"ping": 1})
 
     def _dispatch(self, line: bytes) -> None:
         try:
@@ -195,8 +206,9 @@ class Session:
             result = self._await(request, answers, deadline, progress)
             finished = True
             return result
-        except (NodeError, BadMessage):
-            finished = True
+        except (NodeError, BadMessage) as error:
+            # The agent ended it, unless the agent does not know that time is over.
+            finished = not isinstance(error, NodeTimeout)
             raise
         finally:
             link.forget(number, cancel=not finished)

@@ -20,9 +20,7 @@ log = logging.getLogger(__name__)
 
 @lru_cache(maxsize=1)
 def _client() -> redis.Redis:
-    return redis.Redis.from_url(
-        settings.CONFIG.redis_url, socket_timeout=1.0, socket_connect_timeout=1.0
-    )
+    return redis.Redis.from_url(settings.CONFIG.redis_url, socket_timeout=1.0, socket_connect_timeout=1.0)
 
 
 def publish(topic: str, payload: dict[str, Any]) -> None:

@@ -43,7 +43,9 @@ def listen_ip() -> str:
     for candidate in own:
         if not ipaddress.ip_address(candidate).is_loopback:
             return candidate
-    raise ConfigError("This machine has no address that nodes could reach; set VmwatchListenIp.", option="VmwatchListenIp")
+    raise ConfigError(
+        "This machine has no address that nodes could reach; set VmwatchListenIp.", option="VmwatchListenIp"
+    )
 
 
 def _own_addresses() -> list[str]:

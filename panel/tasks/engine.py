@@ -63,8 +63,8 @@ class _Lost(Exception):
 def claim(task_id: int, owner: str) -> Task | None:
     """Take the task for this worker with a new fence; None when it is not to be run now.
 
-    It is when it waits its turn with no lock ahead of it (or is to be cancelled there), is due for a retry, or when the lease of
-    the worker that ran it is over.
+    It is when it waits its turn with no lock ahead of it (or is to be cancelled there), is due for a
+    retry, or when the lease of the worker that ran it is over.
     """
     with transaction.atomic():
         ready = Q(status__in=(Status.QUEUED, Status.RETRYING), next_run_at__lte=Now())

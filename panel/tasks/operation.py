@@ -77,7 +77,8 @@ class Operation(Generic[P]):
     locks: ClassVar[Sequence[locks.LockSpec]] = ()
     steps: ClassVar[Sequence[Step]] = ()
     on_failure: ClassVar[Literal["undo", "stop"]] = "undo"
-    """`stop` is for operations that go forward only, such as a deletion: they fail where they are and can be asked for again."""
+    """`stop` is for operations that go forward only, such as a deletion: they fail where they are, and
+    can be asked for again."""
     cancellable: ClassVar[bool] = True
     creates: ClassVar[bool] = False
     """Whether the object is made by the operation, so that asking names no existing one."""

@@ -65,10 +65,7 @@ def _or_404(find: Any, viewer: User, object_id: int) -> Any:
 
 def _actions(kind: str, viewer: User, obj: Any) -> list[dict[str, Any]]:
     """The buttons of an object, from the registry; those that make no sense now are there but off."""
-    return [
-        {"operation": each, "on": each.applies(obj)}
-        for each in registry.for_object(kind, viewer)
-    ]
+    return [{"operation": each, "on": each.applies(obj)} for each in registry.for_object(kind, viewer)]
 
 
 @login_required
@@ -173,6 +170,6 @@ def asset(request: HttpRequest, name: str) -> HttpResponse:
     if not path.is_relative_to(ASSETS.resolve()) or not path.is_file():
         raise Http404("There is no such file.")
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    response = FileResponse(open(path, "rb"), content_type=kind)
+    response = FileResponse(path.open("rb"), content_type=kind)
     response.headers["Cache-Control"] = "no-cache" if settings.DEBUG else "max-age=300"
     return response

@@ -167,7 +167,7 @@ class Node:
 
     def pids(self, name: str) -> list[int]:
         """The node's own numbers of its processes of this (short) name."""
-        script = "for f in /proc/[0-9]*/comm; do read -r n < $f && [ \"$n\" = \"$1\" ] && echo $f; done 2>/dev/null; true"
+        script = 'for f in /proc/[0-9]*/comm; do read -r n < $f && [ "$n" = "$1" ] && echo $f; done 2>/dev/null; true'
         shown = self.run(["sh", "-c", script, "sh", name]).stdout.split()
         return sorted(int(path.split("/")[2]) for path in shown)
 
@@ -241,7 +241,13 @@ class Lab:
 
     @classmethod
     def create(
-        cls, count: int, *, start_libvirt: bool = False, base: Path | None = None, keep: bool = False, ssh_port: int = 22
+        cls,
+        count: int,
+        *,
+        start_libvirt: bool = False,
+        base: Path | None = None,
+        keep: bool = False,
+        ssh_port: int = 22,
     ) -> Lab:
         """A lab of `count` nodes that are on. `keep`: it may outlive this process (script/lab up).
 

@@ -16,7 +16,13 @@ from pathlib import Path
 
 # What this machine may have of a node's life already; a lab node begins without it.
 EMPTY_FOLDERS = ("/root/.ssh", "/etc/libvirt/qemu", "/var/lib/libvirt/qemu", "/var/log/libvirt", "/var/cache/libvirt")
-ABSENT = ("/usr/lib/vmpanel", "/etc/vmpanel", "/var/lib/vmpanel", "/var/log/vmpanel", "/etc/systemd/system/vmwatch-node.service")
+ABSENT = (
+    "/usr/lib/vmpanel",
+    "/etc/vmpanel",
+    "/var/lib/vmpanel",
+    "/var/log/vmpanel",
+    "/etc/systemd/system/vmwatch-node.service",
+)
 SSHD_CONFIG = """\
 Port {port}
 ListenAddress 0.0.0.0
@@ -143,7 +149,9 @@ def main():
     """Become the node: PID 1 only reaps, since libvirtd's probes of QEMU hang where nobody does."""
     node = json.load(sys.stdin)
     os.environ.clear()
-    os.environ.update(PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL="C.UTF-8", HOME="/root")
+    os.environ.update(
+        PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL="C.UTF-8", HOME="/root"
+    )
     call("ip", "link", "set", "lo", "up")
     enter_root(node["folder"])
     write_files(node)

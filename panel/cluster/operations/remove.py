@@ -8,7 +8,7 @@ from django.db import transaction
 
 from nodeagent.protocol import node as protocol
 from panel.accounts.models import User
-from panel.cluster import keys, parts, services
+from panel.cluster import parts, services
 from panel.cluster.context import NodeContext
 from panel.cluster.models import NodeState
 from panel.cluster.nodes import client

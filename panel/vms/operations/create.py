@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from typing import Any
 
 from django.conf import settings
@@ -16,8 +15,8 @@ from panel.accounts.models import SshKey, User
 from panel.cluster.models import Cluster, Node
 from panel.cluster.nodes import client
 from panel.cluster.placement import Candidate, Need, choose
-from panel.core.errors import AlreadyExists, CapacityError, InvalidValue, MissingValue, NotFound, OperationFailed
 from panel.cluster.selectors import default_cluster
+from panel.core.errors import AlreadyExists, CapacityError, InvalidValue, MissingValue, NotFound, OperationFailed
 from panel.images.models import Customization, Flavor, Image
 from panel.images.selectors import flavor_named, image_named
 from panel.network import services as network_services
@@ -350,9 +349,7 @@ class CreateVm(Operation[CreateVmParams]):
             raise InvalidValue(
                 f"“{ctx.image.title}” needs a disk of at least {smallest} GiB.", field="disk_gib", minimum=smallest
             )
-        if ctx.image.customization == Customization.VIRT_CUSTOMIZE and not (
-            ctx.params.password or ctx.params.ssh_keys
-        ):
+        if ctx.image.customization == Customization.VIRT_CUSTOMIZE and not (ctx.params.password or ctx.params.ssh_keys):
             raise MissingValue("This image needs a password or an ssh key.", field="password")
         if free_count(ctx.network) < 1:
             raise CapacityError(

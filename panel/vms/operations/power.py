@@ -31,7 +31,10 @@ class ShutdownParams(Params):
     """How patient to be with the guest."""
 
     timeout_seconds: float | None = Field(
-        default=None, ge=0, le=3600, description="How long the guest may take before it is forced off; none: the setting."
+        default=None,
+        ge=0,
+        le=3600,
+        description="How long the guest may take before it is forced off; none: the setting.",
     )
 
 

@@ -1,0 +1,73 @@
+"""What all tests share. A private MariaDB and Redis are started only when a chosen test needs them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import django
+import pytest
+
+from tests.services import Services
+
+# The tiers in the order in which they run: the fast ones first.
+TIERS = ("unit", "contract", "db", "lab", "faults", "browser", "scale")
+WITHOUT_DATABASE = ("unit",)
+TESTS = Path(__file__).parent
+
+# Here and not in a hook: pytest reads other conftest files, and they Django's settings, before any hook of ours.
+_services = Services()
+os.environ["VMPANEL_CONF"] = str(_services.conf)
+os.environ["DJANGO_SETTINGS_MODULE"] = "panel.settings"
+django.setup()
+
+
+def tier_of(path: Path) -> str:
+    """The tier that a test file belongs to: its folder below tests/."""
+    parts = path.resolve().relative_to(TESTS).parts
+    return parts[0] if parts and parts[0] in TIERS else "unit"
+
+
+def _chosen(config: pytest.Config) -> set[str]:
+    chosen = set()
+    for argument in config.args:
+        path = Path(argument.split("::")[0]).resolve()
+        inside = path.is_relative_to(TESTS) and path != TESTS
+        chosen |= {tier_of(path)} if inside else set(TIERS)
+    return chosen
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the services, unless nothing that was chosen needs them."""
+    if not (config.option.help or config.option.version or _chosen(config) <= set(WITHOUT_DATABASE)):
+        _services.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop them, however the run ended."""
+    _services.stop()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--regenerate: write the golden files anew instead of comparing with them."""
+    parser.addoption("--regenerate", action="store_true", help="write the golden files anew")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tiers first; sockets are closed to unit tests."""
+    items.sort(key=lambda item: TIERS.index(tier_of(item.path)))
+    for item in items:
+        if tier_of(item.path) == "unit":
+            item.add_marker(pytest.mark.disable_socket)
+
+
+@pytest.fixture
+def regenerate(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are to be written anew."""
+    return bool(request.config.getoption("--regenerate"))
+
+
+@pytest.fixture(scope="session")
+def services() -> Services:
+    """The run's database and Redis."""
+    return _services

@@ -1,0 +1,227 @@
+"""What holds for every operation: each step failing, repeated, undone twice, and the worker dying at each moment.
+
+Runs over the registry. An operation without a scenario fails test_every_operation_has_a_scenario.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nodeagent.protocol import REQUESTS
+from panel.accounts.models import User
+from panel.cluster import fake
+from panel.cluster.models import Node
+from panel.core.errors import OperationFailed
+from panel.images.models import Image
+from panel.network.models import Address
+from panel.storage.models import Volume
+from panel.tasks import engine, registry
+from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret, TaskStep
+from panel.vms.models import Disk, Interface, Vm
+from tests.db.conftest import run_task
+
+PAST = "2000-01-01T00:00:00Z"
+# node.add prepares a real host over ssh; tests/faults runs the same four cases on lab nodes.
+ON_REAL_HOSTS = {"node.add"}
+
+
+class Died(BaseException):
+    """The worker is killed: nothing of the engine may catch this."""
+
+
+class Strike(engine.Observer):
+    """Strikes once, at one moment of one step, in one direction."""
+
+    def __init__(self, step: str, moment: str, blow: BaseException, *, undoing: bool = False) -> None:
+        self.step, self.moment, self.blow, self.undoing = step, moment, blow, undoing
+        self.struck = False
+
+    def _strike(self, moment: str, task: Task, step: TaskStep) -> None:
+        if self.struck or (moment, step.name, task.undoing) != (self.moment, self.step, self.undoing):
+            return
+        self.struck = True
+        raise self.blow
+
+    def before(self, task: Task, step: TaskStep) -> None:
+        """Before the step's function."""
+        self._strike("before", task, step)
+
+    def ran(self, task: Task, step: TaskStep) -> None:
+        """After it, before its output is stored."""
+        self._strike("ran", task, step)
+
+    def stored(self, task: Task, step: TaskStep) -> None:
+        """After its output is stored."""
+        self._strike("stored", task, step)
+
+
+class FailAndStrike(Strike):
+    """Fails the last step, and strikes on the way back."""
+
+    def __init__(self, last: str, step: str, moment: str) -> None:
+        super().__init__(step, moment, Died(), undoing=True)
+        self.last = last
+
+    def before(self, task: Task, step: TaskStep) -> None:
+        """Fail the last step forwards."""
+        if step.name == self.last and not task.undoing:
+            raise OperationFailed("It was meant to fail.", step=step.name)
+        super().before(task, step)
+
+
+def world() -> dict[str, Any]:
+    """All that an operation could have left behind, in the database and on the nodes in memory."""
+    nodes = {}
+    for pk in Node.objects.values_list("pk", flat=True):
+        memory = fake.node(pk)
+        nodes[pk] = {
+            "domains": {uuid: domain.state for uuid, domain in memory.domains.items()},
+            "files": sorted(path for path in memory.files if "/images/" not in path),
+            "bridges": sorted(memory.bridges),
+            "pools": sorted(memory.pools),
+        }
+    counts = {model.__name__: model.objects.count() for model in (Vm, Disk, Interface, Volume, Address, Node)}
+    return {"nodes": nodes, "rows": counts, "locks": TaskLock.objects.count(), "secrets": TaskSecret.objects.count()}
+
+
+def ask_create(admin: User) -> Task:
+    """A new VM with all that one can have."""
+    raw = {"name": "web1", "image": "small", "flavor": "small", "password": "correct horse"}
+    return registry.get("vm.create").submit(admin, raw)
+
+
+def _vm(admin: User) -> int:
+    task = run_task(ask_create(admin))
+    assert task.status == Status.DONE, task.error
+    return int(task.object_id or 0)
+
+
+def _on_vm(name: str) -> Callable[[User, Node], Callable[[], Task]]:
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        vm_id = _vm(admin)
+        return lambda: registry.get(name).submit(admin, {}, object_id=vm_id)
+
+    return prepare
+
+
+def _start(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    run_task(registry.get("vm.force-off").submit(admin, {}, object_id=vm_id))
+    return lambda: registry.get("vm.start").submit(admin, {}, object_id=vm_id)
+
+
+def _on_node(name: str) -> Callable[[User, Node], Callable[[], Task]]:
+    return lambda admin, node: lambda: registry.get(name).submit(admin, {}, object_id=node.pk)
+
+
+SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
+    "vm.create": lambda admin, node: lambda: ask_create(admin),
+    "vm.delete": _on_vm("vm.delete"),
+    "vm.start": _start,
+    "vm.stop": _on_vm("vm.stop"),
+    "vm.force-off": _on_vm("vm.force-off"),
+    "vm.restart": _on_vm("vm.restart"),
+    "node.check": _on_node("node.check"),
+    "node.remove": _on_node("node.remove"),
+}
+
+STEPS = [
+    pytest.param(name, step.name, id=f"{name}-{step.name}")
+    for name in sorted(SCENARIOS)
+    for step in registry.get(name).steps
+    if not step.inline
+]
+UNDO_STEPS = [
+    pytest.param(name, step.name, id=f"{name}-{step.name}")
+    for name in sorted(SCENARIOS)
+    if registry.get(name).on_failure == "undo"
+    for step in registry.get(name).steps[:-1]
+]
+
+
+@pytest.fixture
+def prepared(request: pytest.FixtureRequest, admin: User, node: Node, image: Image) -> Callable[[], Task]:
+    """The function that asks for the operation, its world being ready."""
+    return SCENARIOS[request.node.callspec.params["name"]](admin, node)
+
+
+def die_and_go_on(task: Task, observer: engine.Observer) -> Task:
+    """Run into the worker's death, let its lease run out, and have another worker go on."""
+    with pytest.raises(Died):
+        run_task(task, observer)
+    Task.objects.filter(pk=task.pk).update(lease_until=PAST)
+    return run_task(task)
+
+
+def test_every_operation_has_a_scenario() -> None:
+    assert {operation.name for operation in registry.every()} == set(SCENARIOS) | ON_REAL_HOSTS
+
+
+@pytest.mark.parametrize(("name", "step"), STEPS)
+def test_a_failing_step_leaves_nothing_behind(prepared: Callable[[], Task], name: str, step: str) -> None:
+    before = world()
+    task = prepared()
+    ended = run_task(task, Strike(step, "before", OperationFailed("It was meant to fail.", step=step)))
+
+    assert ended.status == Status.FAILED
+    assert ended.error is not None and ended.error["code"] == "operation_failed"
+    assert (TaskLock.objects.count(), TaskSecret.objects.count()) == (0, 0)
+    if registry.get(name).on_failure == "undo":
+        assert world() == before
+    else:
+        # It goes forward only, so asking again carries it to its end.
+        assert run_task(prepared()).status == Status.DONE
+
+
+@pytest.mark.parametrize("moment", ["before", "ran", "stored"])
+@pytest.mark.parametrize(("name", "step"), STEPS)
+def test_a_worker_that_dies_is_made_up_for(prepared: Callable[[], Task], name: str, step: str, moment: str) -> None:
+    ended = die_and_go_on(prepared(), Strike(step, moment, Died()))
+
+    assert ended.status == Status.DONE, ended.error
+    assert ended.fence == 2
+    assert not ended.steps.exclude(status=StepStatus.DONE).exists()
+    assert (TaskLock.objects.count(), TaskSecret.objects.count()) == (0, 0)
+    for memory in (fake.node(pk) for pk in Node.objects.values_list("pk", flat=True)):
+        assert len(memory.domains) == Vm.objects.count()
+        assert len([path for path in memory.files if "/volumes/" in path]) == Volume.objects.count()
+
+
+@pytest.mark.parametrize("moment", ["before", "ran", "stored"])
+@pytest.mark.parametrize(("name", "step"), UNDO_STEPS)
+def test_an_undo_may_be_repeated(prepared: Callable[[], Task], name: str, step: str, moment: str) -> None:
+    before = world()
+    last = registry.get(name).steps[-1].name
+    ended = die_and_go_on(prepared(), FailAndStrike(last, step, moment))
+
+    assert ended.status == Status.FAILED
+    assert world() == before
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_every_answer_of_the_node_may_be_lost_once(prepared: Callable[[], Task], name: str, node: Node) -> None:
+    task = prepared()
+    memory = fake.node(node.pk)
+    for command in REQUESTS:
+        memory.lose_answer(command)
+    ended = run_task(task)
+
+    assert ended.status == Status.DONE, ended.error
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_a_plan_names_the_steps_and_changes_nothing(
+    prepared: Callable[[], Task], name: str, admin: User, node: Node
+) -> None:
+    operation = registry.get(name)
+    before = world()
+    vm = Vm.objects.first()
+    object_id = None if operation.creates else node.pk if operation.object_type == "node" else vm.pk if vm else None
+    raw = {"name": "web9", "image": "small", "flavor": "small"} if operation.creates else {}
+    steps = operation.plan(admin, raw, object_id=object_id)
+
+    assert [step["name"] for step in steps] == [step.name for step in operation.steps]
+    assert world() == before
