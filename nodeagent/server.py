@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
 import logging
 import os
@@ -105,8 +106,12 @@ class Server:
             if number in self.jobs:
                 self.jobs[number].stopped.set()
             return
+        deadline = message.get("deadline", 60.0)
+        if not isinstance(deadline, (int, float)):
+            self._error(number, InvalidParams("deadline: must be a number of seconds", field="deadline"))
+            return
         job = Job(
-            float(message.get("deadline", 60.0)),
+            float(deadline),
             str(message.get("request_id", "-")),
             lambda done, total, text: self._write({"id": number, "progress": _progress(done, total, text)}),
         )
@@ -206,7 +211,7 @@ def main() -> int:
     # A copy of stdout is kept for the conversation; whatever else prints goes to stderr.
     sink = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    server = Server(open(0, encoding="utf-8", closefd=False), sink)
+    server = Server(io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8"), sink)
 
     def end() -> None:
         server.end()

@@ -132,18 +132,17 @@ def _end(pid: Optional[int], job: Job) -> None:
 def _keep(name: str, argv: List[str]) -> None:
     paths.RUN.mkdir(parents=True, exist_ok=True)
     paths.LOG.mkdir(parents=True, exist_ok=True)
-    log = open(paths.LOG / f"{name}.out", "ab")
     code = "from nodeagent.services import keep; import sys; keep(sys.argv[1], sys.argv[2:])"
-    subprocess.Popen(
-        [sys.executable, "-c", code, name, *argv],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        cwd="/",
-        env={**os.environ, "PYTHONPATH": sys.path[0]},
-    )
-    log.close()
+    with open(paths.LOG / f"{name}.out", "ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-c", code, name, *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": sys.path[0]},
+        )
 
 
 def keep(name: str, argv: List[str]) -> None:

@@ -12,7 +12,7 @@ from tests.services import Services
 
 # The tiers in the order in which they run: the fast ones first.
 TIERS = ("unit", "contract", "db", "lab", "faults", "browser", "scale")
-WITHOUT_DATABASE = ("unit",)
+WITHOUT_DATABASE = ("unit", "contract")
 TESTS = Path(__file__).parent
 
 # Here and not in a hook: pytest reads other conftest files, and they Django's settings, before any hook of ours.

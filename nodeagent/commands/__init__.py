@@ -1,7 +1,7 @@
 """The commands, one small function each, and how an administrator's own takes the place of ours.
 
 `/etc/vmpanel/commands/NAME.py` with a function `run(request, job)` replaces the built-in command
-NAME for every conversation that begins afterwards; it may call `builtin(NAME)`.
+NAME from the next request on; it may call `builtin(NAME)`.
 """
 
 from __future__ import annotations
@@ -10,25 +10,26 @@ import importlib
 import importlib.util
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Type, TypeVar
 
 from nodeagent import paths
 from nodeagent.errors import UnknownCommand
 from nodeagent.job import Job
-from nodeagent.protocol import REQUESTS
+from nodeagent.protocol import REQUESTS, Request
 
 Handler = Callable[[Any, Job], Any]
+F = TypeVar("F", bound=Handler)
 
 _MODULES = ("bridges", "console", "hosts", "images", "machine", "pools", "seeds", "vmwatch", "volumes")
 _builtin: Dict[str, Handler] = {}
 _loading = threading.Lock()
 
 
-def handles(request: type) -> Callable[[Handler], Handler]:
+def handles(request: Type[Request[Any]]) -> Callable[[F], F]:
     """Decorator: the function carries out requests of this class."""
 
-    def register(function: Handler) -> Handler:
-        _builtin[request.COMMAND] = function  # type: ignore[attr-defined]
+    def register(function: F) -> F:
+        _builtin[request.COMMAND] = function
         return function
 
     return register
@@ -62,5 +63,7 @@ def handler(name: str, folder: Optional[Path] = None) -> Handler:
         raise UnknownCommand(f"{path} cannot be loaded.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    run: Handler = module.run
+    run: Optional[Handler] = getattr(module, "run", None)
+    if run is None:
+        raise UnknownCommand(f"{path} has no function run(request, job).")
     return run

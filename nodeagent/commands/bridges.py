@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
-import os
 import re
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 from nodeagent import paths
 from nodeagent.commands import handles
@@ -24,7 +23,7 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,14}\Z")
 def bridge_ensure(request: network.BridgeEnsure, job: Job) -> network.BridgeState:
     """Have the bridge, its address, forwarding and masquerading, and remember them."""
     name, gateway, subnet = _checked(request)
-    if not _exists(name):
+    if not _exists(name, job):
         run(["ip", "link", "add", "name", name, "type", "bridge", "forward_delay", "0"], job)
     if str(gateway) not in _addresses(name, job):
         run(["ip", "address", "replace", str(gateway), "dev", name], job)
@@ -35,15 +34,15 @@ def bridge_ensure(request: network.BridgeEnsure, job: Job) -> network.BridgeStat
     else:
         _drop_rules(name, job)
     _remember({**_remembered(), name: to_dict(request)})
-    return _state(name)
+    return _state(name, job)
 
 
 @handles(network.BridgeRemove)
 def bridge_remove(request: network.BridgeRemove, job: Job) -> Nothing:
     """Remove the bridge and its rules, unless guests are joined to it."""
     name = _name(request.name)
-    if _exists(name):
-        ports = _ports(name)
+    if _exists(name, job):
+        ports = _ports(name, job)
         if ports:
             raise InUse(f"The bridge still has {len(ports)} interfaces.", ports=ports)
         run(["ip", "link", "delete", "dev", name], job)
@@ -55,7 +54,7 @@ def bridge_remove(request: network.BridgeRemove, job: Job) -> Nothing:
 @handles(network.BridgesRead)
 def bridges_read(request: network.BridgesRead, job: Job) -> network.BridgeList:
     """List the bridges that are remembered."""
-    return network.BridgeList(bridges=[_state(name) for name in sorted(_remembered())])
+    return network.BridgeList(bridges=[_state(name, job) for name in sorted(_remembered())])
 
 
 def restore(job: Job) -> None:
@@ -64,11 +63,11 @@ def restore(job: Job) -> None:
         bridge_ensure(network.BridgeEnsure(**values), job)
 
 
-def _checked(request: network.BridgeEnsure) -> Any:
+def _checked(request: network.BridgeEnsure) -> Tuple[str, ipaddress.IPv4Interface, ipaddress.IPv4Network]:
     name = _name(request.name)
     try:
-        gateway = ipaddress.ip_interface(request.gateway)
-        subnet = ipaddress.ip_network(request.subnet)
+        gateway = ipaddress.IPv4Interface(request.gateway)
+        subnet = ipaddress.IPv4Network(request.subnet)
     except ValueError as error:
         raise InvalidParams(f"This is not a network: {error}.", field="subnet") from error
     if gateway.ip not in subnet:
@@ -82,7 +81,7 @@ def _name(name: str) -> str:
     return name
 
 
-def _rules(name: str, subnet: Any) -> str:
+def _rules(name: str, subnet: ipaddress.IPv4Network) -> str:
     """The bridge's own nft table, replaced as a whole; `name` and `subnet` are checked values."""
     table = _table(name)
     return (
@@ -112,23 +111,28 @@ def _drop_rules(name: str, job: Job) -> None:
         )
 
 
-def _exists(name: str) -> bool:
-    return Path("/sys/class/net", name, "bridge").is_dir()
+def _ip(argv: List[str], job: Job) -> List[Dict[str, Any]]:
+    """What `ip` shows. Asked by netlink and not read in /sys, which may be another network namespace's."""
+    shown = json.loads(run(["ip", "-j", *argv], job).stdout or "[]")
+    return [entry for entry in shown if entry]
 
 
-def _ports(name: str) -> List[str]:
-    with contextlib.suppress(FileNotFoundError):
-        return sorted(os.listdir(f"/sys/class/net/{name}/brif"))
-    return []
+def _exists(name: str, job: Job) -> bool:
+    return name in [entry["ifname"] for entry in _ip(["link", "show", "type", "bridge"], job)]
+
+
+def _ports(name: str, job: Job) -> List[str]:
+    return sorted(entry["ifname"] for entry in _ip(["link", "show", "master", name], job))
 
 
 def _addresses(name: str, job: Job) -> List[str]:
-    entries = json.loads(run(["ip", "-j", "address", "show", "dev", name], job).stdout)
+    entries = _ip(["address", "show", "dev", name], job)
     return [f"{each['local']}/{each['prefixlen']}" for entry in entries for each in entry.get("addr_info", [])]
 
 
-def _state(name: str) -> network.BridgeState:
-    return network.BridgeState(name=name, exists=_exists(name), ports=_ports(name))
+def _state(name: str, job: Job) -> network.BridgeState:
+    exists = _exists(name, job)
+    return network.BridgeState(name=name, exists=exists, ports=_ports(name, job) if exists else [])
 
 
 def _remembered() -> Dict[str, Any]:

@@ -133,10 +133,12 @@ def node_probe(request: node.NodeProbe, job: Job) -> node.Probe:
 def packages_install(request: node.PackagesInstall, job: Job) -> node.Installed:
     """Install what is missing."""
     if shutil.which("apt-get"):
-        missing = [name for name in DEBIAN_PACKAGES if not _has_deb(name, job)]
+        missing = _missing_debs(job)
         if missing:
             quiet = {"DEBIAN_FRONTEND": "noninteractive"}
             job.progress(0, 2, "reading the package lists")
+            # An installation that was killed half-way (ours, for one) is finished first, or apt-get refuses.
+            run(["dpkg", "--configure", "-a", "--force-confold"], job, env=quiet)
             run(["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", "update"], job, env=quiet)
             job.progress(1, 2, f"installing {len(missing)} packages")
             argv = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120", "install", "--no-install-recommends", "--"]
@@ -151,9 +153,11 @@ def packages_install(request: node.PackagesInstall, job: Job) -> node.Installed:
     return node.Installed(packages=missing)
 
 
-def _has_deb(name: str, job: Job) -> bool:
-    shown = run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}", name], job, check=False)
-    return shown.stdout.startswith("ii")
+def _missing_debs(job: Job) -> List[str]:
+    # Ends with 1 when it does not know one of them, and tells of the others.
+    shown = run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package}\n", *DEBIAN_PACKAGES], job, check=False)
+    there = {line.split()[1] for line in shown.stdout.splitlines() if line.startswith("ii")}
+    return [name for name in DEBIAN_PACKAGES if name not in there]
 
 
 @handles(node.LibvirtEnsure)

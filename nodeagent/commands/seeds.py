@@ -11,13 +11,13 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from nodeagent import paths
 from nodeagent.commands import handles
-from nodeagent.errors import CommandFailed
+from nodeagent.errors import CommandFailed, InvalidParams
 from nodeagent.job import Job
-from nodeagent.protocol import Nothing, storage
+from nodeagent.protocol import BadMessage, Nothing, storage
 from nodeagent.run import run
 
 
@@ -25,6 +25,7 @@ from nodeagent.run import run
 def seed_create(request: storage.SeedCreate, job: Job) -> storage.VolumeState:
     """Make the seed anew."""
     path = paths.inside(request.pool, request.path)
+    check_guest(request.guest)
     partial = Path(f"{path}.part")
     with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
         for name, text in seed_files(request.instance_id, request.guest).items():
@@ -55,6 +56,14 @@ def seed_delete(request: storage.SeedDelete, job: Job) -> Nothing:
     return Nothing()
 
 
+def check_guest(guest: storage.GuestIdentity) -> None:
+    """Refuse an identity that could mean something else where it is written; raises InvalidParams."""
+    try:
+        storage.check_identity(guest)
+    except BadMessage as error:
+        raise InvalidParams(str(error), field=error.field) from error
+
+
 def seed_files(instance_id: str, guest: storage.GuestIdentity) -> Dict[str, str]:
     """The seed's files by name."""
     return {
@@ -73,7 +82,7 @@ def _user_data(guest: storage.GuestIdentity) -> Dict[str, Any]:
     if guest.password_hash:
         # hashed_passwd applies to users that exist already, passwd only to new ones.
         user.update(hashed_passwd=guest.password_hash, lock_passwd=False)
-    return {
+    data = {
         "hostname": guest.hostname,
         "manage_etc_hosts": True,
         "timezone": guest.timezone,
@@ -81,6 +90,10 @@ def _user_data(guest: storage.GuestIdentity) -> Dict[str, Any]:
         "ssh_pwauth": bool(guest.password_hash),
         "users": [user],
     }
+    if guest.login == "root" and guest.password_hash:
+        # Distributions let root in by key only; written before cloud-init lets sshd start.
+        data["write_files"] = [{"path": "/etc/ssh/sshd_config.d/10-vmpanel.conf", "content": "PermitRootLogin yes\n"}]
+    return data
 
 
 def _network(guest: storage.GuestIdentity) -> Dict[str, Any]:
@@ -108,7 +121,7 @@ def _env(guest: storage.GuestIdentity) -> str:
     return "".join(f"{name}={value}\n" for name, value in values.items())
 
 
-def _mkisofs() -> Any:
+def _mkisofs() -> List[str]:
     for program in ("genisoimage", "mkisofs"):
         if shutil.which(program):
             return [program]

@@ -8,11 +8,12 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Iterator, Tuple
 
 from nodeagent import paths
 from nodeagent.commands import handles
 from nodeagent.commands.pools import clone
+from nodeagent.commands.seeds import check_guest
 from nodeagent.errors import CommandFailed, Exists, InvalidParams
 from nodeagent.job import Job
 from nodeagent.probe import kvm_works
@@ -68,7 +69,7 @@ def _copy_range(source: int, target: int, length: int, offset: int) -> int:
     return os.sendfile(target, source, offset, length)
 
 
-def _data(file: int, size: int) -> Any:
+def _data(file: int, size: int) -> Iterator[Tuple[int, int]]:
     """The ranges of a sparse file that hold data."""
     offset = 0
     while offset < size:
@@ -135,27 +136,29 @@ def volume_customize(request: storage.VolumeCustomize, job: Job) -> Nothing:
     """Write the guest's identity into its file system; secrets go by files that only root reads."""
     path = paths.inside(request.pool, request.path)
     guest = request.guest
+    check_guest(guest)
+    if not path.exists():
+        raise InvalidParams("There is no such volume.", field="path")
     with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
         argv = ["virt-customize", "-q", "--no-network", "-a", str(path), "--hostname", guest.hostname]
         argv += ["--timezone", guest.timezone]
-        if guest.password_hash:
-            # virt-customize takes plain passwords only, so the hash goes in by usermod's own input.
-            argv += [
-                "--upload",
-                f"{_write(folder, 'hash', f'{guest.login}:{guest.password_hash}')}:/root/.vmpanel-hash",
-            ]
-            argv += ["--run-command", "chpasswd -e < /root/.vmpanel-hash; rm -f /root/.vmpanel-hash"]
+        for name, target, text in _guest_files(guest):
+            argv += ["--upload", f"{_write(folder, name, text)}:{target}"]
+        argv += ["--run-command", SETUP]
         if guest.ssh_keys:
             argv += ["--ssh-inject", f"{guest.login}:file:{_write(folder, 'keys', chr(10).join(guest.ssh_keys))}"]
-        for name, target, text in _network_files(request):
-            argv += ["--upload", f"{_write(folder, name, text)}:{target}"]
-        argv += [
-            "--run-command",
-            "chmod 600 /etc/NetworkManager/system-connections/vmpanel.nmconnection 2>/dev/null || true",
-        ]
-        argv += ["--run-command", "systemctl enable systemd-networkd 2>/dev/null || true"]
         run(argv, job, env={"LIBGUESTFS_BACKEND": "direct", **_emulation()})
     return Nothing()
+
+
+SETUP = """
+login=$(cat /root/.vmpanel-login)
+id "$login" >/dev/null 2>&1 || useradd -m -s /bin/bash "$login"
+if [ -s /root/.vmpanel-hash ]; then chpasswd -e < /root/.vmpanel-hash; fi
+rm -f /root/.vmpanel-login /root/.vmpanel-hash
+systemctl enable systemd-networkd 2>/dev/null || true
+"""
+"""Run inside the guest; a constant, so what differs between guests comes in files."""
 
 
 def _emulation() -> Dict[str, str]:
@@ -163,8 +166,11 @@ def _emulation() -> Dict[str, str]:
     return {} if kvm_works(8.0) else {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}
 
 
-def _network_files(request: storage.VolumeCustomize) -> Any:
-    guest = request.guest
+def _guest_files(guest: storage.GuestIdentity) -> Iterator[Tuple[str, str, str]]:
+    yield "login", "/root/.vmpanel-login", guest.login
+    if guest.password_hash:
+        # virt-customize takes plain passwords only, so the hash goes in by a file that chpasswd reads.
+        yield "hash", "/root/.vmpanel-hash", f"{guest.login}:{guest.password_hash}"
     dns = "".join(f"DNS={server}\n" for server in guest.nameservers)
     networkd = (
         f"[Match]\nMACAddress={guest.mac}\n\n[Network]\n"

@@ -6,10 +6,12 @@ and `seeds/`. Every path in a request must lie inside the pool that the request 
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass, field
 from typing import Dict, List
 
-from nodeagent.protocol.wire import Nothing, Request, command
+from nodeagent.protocol.wire import BadMessage, Nothing, Request, command
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,33 @@ class GuestIdentity:
     ssh_keys: List[str] = field(default_factory=list)
     password_hash: str = ""
     timezone: str = "UTC"
+
+
+_SHAPES = {
+    "hostname": re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}\Z"),
+    "login": re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z"),
+    "mac": re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z"),
+    "password_hash": re.compile(r"[A-Za-z0-9./$=,+*-]*\Z"),
+    "timezone": re.compile(r"[A-Za-z0-9][A-Za-z0-9/_+-]*\Z"),
+}
+
+
+def check_identity(guest: GuestIdentity) -> None:
+    """Refuse what could mean something else in one of the files that are made of it; raises BadMessage."""
+    for name, shape in _SHAPES.items():
+        if not shape.match(getattr(guest, name)):
+            raise BadMessage(f"guest.{name}", "is not acceptable")
+    addresses = {"address": [guest.address], "gateway": [guest.gateway], "nameservers": guest.nameservers}
+    for name, values in addresses.items():
+        try:
+            for value in values:
+                ipaddress.ip_address(value)
+        except ValueError as error:
+            raise BadMessage(f"guest.{name}", "is not acceptable") from error
+    if not 0 <= guest.prefix <= ipaddress.ip_address(guest.address).max_prefixlen:
+        raise BadMessage("guest.prefix", "is not acceptable")
+    if not all(key.isprintable() and key.strip() for key in guest.ssh_keys):
+        raise BadMessage("guest.ssh_keys", "must be one line each")
 
 
 @command

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from typing import Any, ClassVar, Dict, Generic, Type, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Generic, Type, TypeVar, Union
 
 PROTOCOL_VERSION = 1
 """Raised with every change that an older peer would misread; peers of different versions refuse."""
@@ -52,7 +52,20 @@ REQUESTS: Dict[str, Type[Request[Any]]] = {}
 """Every request class by its command name."""
 
 
-def command(cls: Type[Request[Any]]) -> Type[Any]:
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_options: Any) -> Callable[[Any], Any]:
+        """What tells type checkers that @command makes dataclasses; Python 3.9 lacks it and needs none."""
+        return lambda decorator: decorator
+
+
+R = TypeVar("R", bound=Request[Any])
+
+
+@dataclass_transform(frozen_default=True)
+def command(cls: Type[R]) -> Type[R]:
     """Class decorator: make a frozen dataclass of a request and enter it in REQUESTS."""
     made = dataclasses.dataclass(frozen=True)(cls)
     REQUESTS[made.COMMAND] = made

@@ -8,7 +8,10 @@ that of virtinst's xmlbuilder.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from typing import Any, Callable, Generic, Iterator, List, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Generic, Iterator, List, Optional, Tuple, Type, TypeVar, overload
+
+# QEMU's own options stand in a namespace; libvirt's documentation writes it with this prefix.
+ET.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
 
 E = TypeVar("E", bound="Element")
 V = TypeVar("V")
@@ -20,7 +23,13 @@ class Property(Generic[V]):
     Reading what is absent gives None; setting None removes it, and setting makes what the path needs.
     """
 
-    def __init__(self, path: str, kind: Callable[[str], V] = str) -> None:  # type: ignore[assignment]
+    @overload
+    def __init__(self: Property[str], path: str) -> None: ...
+
+    @overload
+    def __init__(self, path: str, kind: Callable[[str], V]) -> None: ...
+
+    def __init__(self, path: str, kind: Callable[[str], Any] = str) -> None:
         self.steps, self.attribute = _split(path)
         self.kind = kind
 
@@ -74,9 +83,9 @@ class Flag:
                 found = node.find(step)
                 node = ET.SubElement(node, step) if found is None else found
             return
-        parent, node = _find(owner.node, self.steps[:-1]), _find(owner.node, self.steps)
-        if parent is not None and node is not None:
-            parent.remove(node)
+        parent, flag = _find(owner.node, self.steps[:-1]), _find(owner.node, self.steps)
+        if parent is not None and flag is not None:
+            parent.remove(flag)
 
 
 class Children(Generic[E]):

@@ -21,7 +21,7 @@ class NodeContext(Context[P]):
 
     def find_node(self) -> Node | None:
         """The node, or None when its record is gone (an undo may have removed it before)."""
-        return Node.objects.select_related("cluster").filter(pk=self.task.object_id).first()
+        return Node.objects.select_related("cluster").filter(pk=self.task.object_id or 0).first()
 
     @property
     def agent(self) -> Agent:

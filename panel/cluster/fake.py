@@ -7,15 +7,19 @@ the API are fast. It never stands as proof that an operation works on a real nod
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import re
 import threading
 import time
+import uuid as uuids
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from nodeagent.protocol import Fence, Nothing, Request, host, network, storage
+from nodeagent.protocol import BadMessage, Fence, Nothing, Request, host, network, storage
 from nodeagent.protocol import node as machine
+from nodeagent.protocol.storage import check_identity
 from panel.cluster.client import Channel, Progress, Report
 from panel.cluster.session import translate
 from panel.core.errors import NodeUnreachable
@@ -41,6 +45,8 @@ class FakeDomain:
     state: str = "shut off"
     obeys: bool = True
     """Whether its guest heeds a request to shut down."""
+    answers: bool = True
+    """Whether its guest can be reached while it runs."""
 
 
 @dataclass
@@ -163,6 +169,8 @@ class FakeNode:
         return self._node_facts(machine.NodeFacts(), report)
 
     def _vmwatch_configure(self, request: machine.VmwatchConfigure, _report: Report | None) -> machine.ServiceState:
+        if not (request.connect.isprintable() and request.secret.isprintable()):
+            raise AgentRefusal("invalid_params", "A value has a character that it cannot hold.", field="connect")
         self.vmwatch = request
         return machine.ServiceState("vmwatch-node", True, 4711)
 
@@ -186,7 +194,12 @@ class FakeNode:
     def _pool_state(self, path: str) -> storage.PoolState:
         return storage.PoolState(path=path, capacity_bytes=self.capacity_bytes, free_bytes=self._free(), reflink=True)
 
+    def _check_pool(self, path: str) -> None:
+        if not path.startswith("/") or ".." in path.split("/") or len(Path(path).parts) < 3:
+            raise AgentRefusal("invalid_params", "A pool must be an absolute path of two folders.", field="path")
+
     def _pool_ensure(self, request: storage.PoolEnsure, _report: Report | None) -> storage.PoolState:
+        self._check_pool(request.path)
         self.pools.add(request.path)
         return self._pool_state(request.path)
 
@@ -216,6 +229,9 @@ class FakeNode:
         )
 
     def _image_state(self, pool: str, sha256: str) -> storage.ImageState:
+        self._check_pool(pool)
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise AgentRefusal("invalid_params", "This is not a SHA-256.", field="sha256")
         path = f"{pool}/images/{sha256}.img"
         return storage.ImageState(path in self.files, path, f"{pool}/images/{sha256}.upload")
 
@@ -231,7 +247,7 @@ class FakeNode:
             raise AgentRefusal("invalid_params", "The image was not uploaded.", field="sha256")
         if hashlib.sha256(content).hexdigest() != request.sha256:
             raise AgentRefusal("corrupt", "The image arrived with another checksum than it left with.")
-        self.files[state.path] = FakeVolume("qcow2", len(content))
+        self.files[state.path] = _disk(content)
         return self._image_state(request.pool, request.sha256)
 
     def _image_delete(self, request: storage.ImageDelete, _report: Report | None) -> Nothing:
@@ -251,7 +267,12 @@ class FakeNode:
             return storage.VolumeState(exists=False, path=path)
         return storage.VolumeState(True, path, file.format, file.virtual_bytes, file.virtual_bytes)
 
+    def _check_format(self, name: str) -> None:
+        if name not in ("qcow2", "raw"):
+            raise AgentRefusal("invalid_params", "A volume's format is qcow2 or raw.", field="format")
+
     def _volume_copy(self, request: storage.VolumeCopy, report: Report | None) -> storage.VolumeState:
+        self._check_format(request.format)
         self._inside(request.pool, request.path)
         image = self.files.get(self._image_state(request.pool, request.image_sha256).path)
         if request.path not in self.files:
@@ -263,6 +284,7 @@ class FakeNode:
         return self._volume_state(request.path)
 
     def _volume_create(self, request: storage.VolumeCreate, _report: Report | None) -> storage.VolumeState:
+        self._check_format(request.format)
         self._inside(request.pool, request.path)
         there = self.files.get(request.path)
         if there is not None and there.virtual_bytes != request.size_bytes:
@@ -289,10 +311,20 @@ class FakeNode:
 
     def _volume_customize(self, request: storage.VolumeCustomize, _report: Report | None) -> Nothing:
         self._inside(request.pool, request.path)
+        self._check_identity(request.guest)
+        if request.path not in self.files:
+            raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
         return Nothing()
+
+    def _check_identity(self, guest: storage.GuestIdentity) -> None:
+        try:
+            check_identity(guest)
+        except BadMessage as error:
+            raise AgentRefusal("invalid_params", str(error), field=error.field) from error
 
     def _seed_create(self, request: storage.SeedCreate, _report: Report | None) -> storage.VolumeState:
         self._inside(request.pool, request.path)
+        self._check_identity(request.guest)
         self.files[request.path] = FakeVolume("raw", 400 * 1024)
         return self._volume_state(request.path)
 
@@ -313,11 +345,23 @@ class FakeNode:
         ]
         return network.BridgeState(name=name, exists=name in self.bridges, ports=ports)
 
+    def _check_bridge(self, name: str) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,14}", name):
+            raise AgentRefusal("invalid_params", "A bridge has another kind of name.", field="name")
+
     def _bridge_ensure(self, request: network.BridgeEnsure, _report: Report | None) -> network.BridgeState:
+        self._check_bridge(request.name)
+        try:
+            gateway, subnet = ipaddress.IPv4Interface(request.gateway), ipaddress.IPv4Network(request.subnet)
+        except ValueError as error:
+            raise AgentRefusal("invalid_params", f"This is not a network: {error}.", field="subnet") from error
+        if gateway.ip not in subnet:
+            raise AgentRefusal("invalid_params", "The gateway does not lie in the subnet.", field="gateway")
         self.bridges[request.name] = request
         return self._bridge_state(request.name)
 
     def _bridge_remove(self, request: network.BridgeRemove, _report: Report | None) -> Nothing:
+        self._check_bridge(request.name)
         if self._bridge_state(request.name).ports:
             raise AgentRefusal("in_use", "The bridge still has interfaces.")
         self.bridges.pop(request.name, None)
@@ -329,19 +373,31 @@ class FakeNode:
     # Domains.
 
     def _state(self, uuid: str) -> host.HostState:
-        domain = self.domains.get(uuid)
+        domain = self._find(uuid)
         if domain is None:
             return host.HostState(uuid=uuid, exists=False)
         port = 5900 if domain.state in STATES_ON else None
         return host.HostState(uuid, True, domain.spec.name, domain.state, True, port)
 
+    def _find(self, uuid: str) -> FakeDomain | None:
+        try:
+            return self.domains.get(str(uuids.UUID(uuid)))
+        except ValueError:
+            raise AgentRefusal("invalid_params", "This is not a UUID.", field="uuid") from None
+
     def _domain(self, uuid: str) -> FakeDomain:
-        if uuid not in self.domains:
+        domain = self._find(uuid)
+        if domain is None:
             raise AgentRefusal("no_such_domain", "libvirt has no such domain.")
-        return self.domains[uuid]
+        return domain
 
     def _host_create(self, request: host.HostCreate, _report: Report | None) -> host.HostState:
         spec = request.spec
+        if any(ord(character) < 32 and character not in "\t\n\r" for character in spec.name):
+            raise AgentRefusal("invalid_params", "A name has a character that XML cannot hold.", field="spec")
+        if not spec.name or "/" in spec.name or "\n" in spec.name:
+            text = f"XML error: the name {spec.name!r} is not acceptable"
+            raise AgentRefusal("libvirt", text, libvirt_code=27, connection_lost=False)
         if any(other.spec.name == spec.name and uuid != spec.uuid for uuid, other in self.domains.items()):
             text = f"operation failed: domain '{spec.name}' already exists"
             raise AgentRefusal("libvirt", text, libvirt_code=9, connection_lost=False)
@@ -350,7 +406,7 @@ class FakeNode:
         return self._state(spec.uuid)
 
     def _host_delete(self, request: host.HostDelete, _report: Report | None) -> Nothing:
-        domain = self.domains.get(request.uuid)
+        domain = self._find(request.uuid)
         if domain is not None and domain.state in STATES_ON:
             raise AgentRefusal("in_use", "The domain still runs.")
         self.domains.pop(request.uuid, None)
@@ -361,13 +417,13 @@ class FakeNode:
         return self._state(request.uuid)
 
     def _host_shutdown(self, request: host.HostShutdown, _report: Report | None) -> host.HostState:
-        domain = self.domains.get(request.uuid)
+        domain = self._find(request.uuid)
         if domain is not None and domain.obeys:
             domain.state = "shut off"
         return self._state(request.uuid)
 
     def _host_stop(self, request: host.HostStop, _report: Report | None) -> host.HostState:
-        domain = self.domains.get(request.uuid)
+        domain = self._find(request.uuid)
         if domain is not None:
             domain.state = "shut off"
         return self._state(request.uuid)
@@ -379,15 +435,30 @@ class FakeNode:
         return host.HostList(hosts=[self._state(uuid) for uuid in self.domains])
 
     def _guest_wait(self, request: host.GuestWait, _report: Report | None) -> host.Reached:
-        domain = self.domains.get(request.uuid)
+        try:
+            ipaddress.ip_address(request.address)
+        except ValueError:
+            raise AgentRefusal("invalid_params", "This is not an IP address.", field="address") from None
+        domain = self._find(request.uuid)
         if domain is None or domain.state not in STATES_ON:
             raise AgentRefusal("guest_stopped", "The guest stopped before it answered.", state="shut off")
+        if not domain.answers:
+            raise AgentRefusal("deadline", f"The guest did not answer within {request.timeout_seconds:g} s.")
         return host.Reached(seconds=0.0)
 
     def _console_open(self, request: host.ConsoleOpen, _report: Report | None) -> host.Console:
+        if len(request.password) != 8:
+            raise AgentRefusal("invalid_params", "A console's password has 8 characters.", field="password")
         if self._domain(request.uuid).state not in STATES_ON:
             raise AgentRefusal("guest_stopped", "The VM does not run.", state="shut off")
         return host.Console(port=5900, expires=time.time() + request.valid_seconds)
+
+
+def _disk(content: bytes) -> FakeVolume:
+    """An image's format and size, as qemu-img would find them."""
+    if content[:4] == b"QFI\xfb":
+        return FakeVolume("qcow2", int.from_bytes(content[24:32], "big"))
+    return FakeVolume("raw", len(content))
 
 
 _nodes: dict[int, FakeNode] = {}

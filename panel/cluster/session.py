@@ -103,7 +103,7 @@ class Link:
         self.channel.settimeout(HELLO_SECONDS)
         try:
             while b"\n" not in self._buffer:
-                block = self.channel.recv(65536)
+                block = self._receive_hello()
                 if not block:
                     raise NodeUnreachable(node=self.name, reason=f"its agent does not start{self._stderr()}")
                 self._buffer += block
@@ -113,13 +113,19 @@ class Link:
         try:
             answer = json.loads(line)
             hello: dict[str, Any] | None = answer.get("hello")
-            error = answer.get("error", {})
+            refusal = answer.get("error", {})
         except (ValueError, AttributeError) as cause:
             raise NodeUnreachable(node=self.name, reason=f"its agent said {line[:80]!r} instead of hello") from cause
         if hello is None or hello.get("protocol") != PROTOCOL_VERSION:
-            agent = error.get("data", {}).get("agent", (hello or {}).get("protocol", "?"))
+            agent = refusal.get("data", {}).get("agent", (hello or {}).get("protocol", "?"))
             raise VersionMismatch(node=self.name, panel=PROTOCOL_VERSION, agent=agent)
         return hello
+
+    def _receive_hello(self) -> bytes:
+        try:
+            return self.channel.recv(65536)
+        except (ConnectionError, EOFError, paramiko.SSHException):
+            return b""
 
     def _stderr(self) -> str:
         if not self.channel.recv_stderr_ready():
@@ -230,7 +236,7 @@ class Session:
                 if progress is not None:
                     progress(from_dict(Progress, answer["progress"]))
             elif "result" in answer:
-                return from_dict(request.RESULT, answer["result"])  # type: ignore[return-value]
+                return from_dict(request.RESULT, answer["result"])
             elif "lost" in answer:
                 raise NodeUnreachable(node=self.address.name, reason=answer["lost"])
             else:

@@ -30,7 +30,7 @@ def seal(values: dict[str, Any]) -> bytes:
 def unseal(sealed: bytes) -> dict[str, Any]:
     """Decrypt what seal() made; raises ConfigError when the installation's key is another."""
     try:
-        values: dict[str, Any] = json.loads(_box().decrypt(bytes(sealed)))
+        values: dict[str, Any] = json.loads(_box().decrypt(sealed))
     except InvalidToken as error:
         raise ConfigError(
             "The secret.key of this installation is not the one that encrypted this.", option="VarDir"

@@ -118,7 +118,7 @@ class Run:
     def _context(self, lease: Lease) -> Context[Any]:
         raw = dict(self.task.params)
         if secret := TaskSecret.objects.filter(task=self.task).first():
-            raw.update(secretbox.unseal(secret.sealed))
+            raw.update(secretbox.unseal(bytes(secret.sealed)))
         outputs = {row.name: row.output for row in self.rows.values() if row.status == StepStatus.DONE}
         ctx = self.operation.context(self.task, self.operation.params.model_construct(), outputs)
         # A task that was asked for under an older form of the parameters must still be undone.

@@ -29,7 +29,7 @@ class VmContext(Context[P]):
     def find_vm(self) -> Vm | None:
         """The VM, or None when its records are gone (an undo may have removed them before)."""
         vms = Vm.objects.select_related("node__cluster", "pool", "image", "owner")
-        return vms.filter(pk=self.task.object_id).first()
+        return vms.filter(pk=self.task.object_id or 0).first()
 
     @cached_property
     def agent(self) -> Agent:

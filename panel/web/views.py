@@ -164,7 +164,7 @@ def problem_list(request: HttpRequest) -> HttpResponse:
     return _page(request, "problem_list.html", problems=list_problems(_viewer(request))[:PAGE])
 
 
-def asset(request: HttpRequest, name: str) -> HttpResponse:
+def asset(request: HttpRequest, name: str) -> FileResponse:
     """A file of the pages: style, scripts, noVNC. In front of a busy panel nginx serves them."""
     path = (ASSETS / name).resolve()
     if not path.is_relative_to(ASSETS.resolve()) or not path.is_file():

@@ -142,10 +142,10 @@ class Node:
         """What runs `argv` inside the node when run here."""
         if not self.running:
             raise LabError(f"{self.name} is off.")
-        spaces = ["--mount", "--uts", "--net", "--pid"]
+        spaces = ["--mount", "--uts", "--net", "--pid", "--root"]
         clean = ["env", "-i", "HOME=/root", "LC_ALL=C.UTF-8", "TERM=xterm"]
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return ["nsenter", "--target", str(self.pid), *spaces, "--wd=/", *clean, path, *argv]
+        return ["nsenter", "--target", str(self.pid), *spaces, *clean, path, *argv]
 
     def run(
         self, argv: Sequence[str], *, check: bool = True, input: str | None = None, timeout: float = 120.0

@@ -1,0 +1,161 @@
+"""The real agent as a child process: the panel's own session speaks with it over a socket instead of ssh.
+
+It has a folder of its own for everything that it keeps, a private libvirt test driver and, if asked,
+a network namespace, so that it can do nothing to the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, cast
+
+from panel.cluster import agent_package, session, ssh
+from panel.cluster.client import Channel, NodeAddress, Progress, Report
+
+PYTHON = "/usr/bin/python3"
+"""The node's own Python, which has the libvirt bindings."""
+
+
+class Pipe:
+    """What the session uses of a paramiko channel, over a socket to the agent."""
+
+    def __init__(self, own: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        self._socket = own
+        self._process = process
+        self.recv = own.recv
+        self.sendall = own.sendall
+        self.settimeout = own.settimeout
+
+    def recv_stderr_ready(self) -> bool:
+        """Whether the agent said why it does not start."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        return self._process.poll() is not None
+
+    def recv_stderr(self, size: int) -> bytes:
+        """What it said."""
+        assert self._process.stderr is not None
+        return self._process.stderr.read(size)
+
+
+class LocalConnection:
+    """Stands where the session has its ssh connection."""
+
+    def __init__(self, agent: LocalAgent) -> None:
+        self.address = agent.address
+        self._agent = agent
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the agent runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def open_session(self, _command: str) -> Pipe:
+        """Start the agent."""
+        self._socket, theirs = socket.socketpair()
+        self._process = self._agent.start(theirs)
+        theirs.close()
+        return Pipe(self._socket, self._process)
+
+    def open_port(self, port: int) -> Channel:
+        """A stream to a port of the machine."""
+        return cast(Channel, socket.create_connection(("127.0.0.1", port), timeout=5))
+
+    def upload(self, local: Path, remote: str, report: Report | None = None) -> None:
+        """Put a file in place."""
+        shutil.copyfile(local, remote)
+        if report is not None:
+            report(Progress(1, 1))
+
+    def close(self) -> None:
+        """Close the agent's input, as a lost ssh connection does."""
+        if self._socket is not None:
+            # Not close(): that would leave the session's reader in its recv().
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class LocalAgent(session.Session):
+    """A session with an agent on this machine."""
+
+    def __init__(self, folder: Path, *, netns: bool = False) -> None:
+        super().__init__(NodeAddress(name="local", address="127.0.0.1"))
+        self.folder = folder
+        self.netns = netns
+        self.zipapp = folder / "nodeagent.pyz"
+        self.zipapp.parent.mkdir(parents=True, exist_ok=True)
+        self.zipapp.write_bytes(agent_package.files()[agent_package.AGENT_PATH])
+        (folder / "libvirt.xml").write_text("<node/>")
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def root(self) -> Path:
+        """What the agent takes for the node's /."""
+        return self.folder / "root"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the agent is started with."""
+        return {
+            **os.environ,
+            "VMPANEL_NODE_ROOT": str(self.root),
+            "VMPANEL_LIBVIRT_URI": f"test://{self.folder}/libvirt.xml",
+            "HOME": str(self.folder / "home"),
+        }
+
+    def link(self) -> session.Link:
+        """The running agent, started if need be."""
+        with self._connecting:
+            if self._link is None or not self._link.alive:
+                self._link = session.Link(cast(ssh.Connection, LocalConnection(self)))
+            return self._link
+
+    def start(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        """Start an agent that converses over the socket."""
+        argv = [PYTHON, str(self.zipapp)]
+        if self.netns:
+            argv = ["unshare", "--net", "--", *argv]
+        process = subprocess.Popen(
+            argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE, env=self.environment
+        )
+        self.processes.append(process)
+        return process
+
+    def run_in_namespace(self, *argv: str) -> str:
+        """What a program prints in the agent's network namespace."""
+        pid: Any = self.link().hello["pid"]
+        inside = ["nsenter", f"--net=/proc/{pid}/ns/net", *argv]
+        return subprocess.run(inside, check=True, capture_output=True, text=True).stdout
+
+    def stop(self) -> None:
+        """End the conversation and see that every agent ends by itself."""
+        self.close()
+        for process in self.processes:
+            try:
+                process.wait(10)
+            finally:
+                process.kill()
+                process.wait()
+                if process.stderr is not None:
+                    process.stderr.close()
+
+    def kill(self) -> None:
+        """Have the agent die at once, as by SIGKILL."""
+        self.processes[-1].send_signal(signal.SIGKILL)
+
+
+def until(condition: Any, seconds: float = 10.0) -> None:
+    """Wait until the condition holds; fails the test when it does not in time."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "what was waited for did not happen"
+        time.sleep(0.01)

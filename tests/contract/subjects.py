@@ -1,0 +1,152 @@
+"""The two that must behave alike, with the little that a test needs to do behind their backs."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from nodeagent.protocol import Fence, Request, host, storage
+from panel.cluster.client import NodeClient, Report
+from panel.cluster.fake import FakeNode
+from panel.core.errors import CommandFailed, Fenced, LibvirtFailure, NodeError, NodeTimeout
+from tests.contract.local_agent import LocalAgent
+
+T = TypeVar("T")
+MIB = 1024**2
+
+
+class Subject(Protocol):
+    """A node under test."""
+
+    client: NodeClient
+    pool: str
+    called: set[str]
+
+    def call(self, request: Request[T], *, fence: Fence | None = None, progress: Report | None = None) -> T:
+        """Call the node, remembering which command it was."""
+
+    def join_guest(self, bridge: str) -> None:
+        """Have a guest's interface joined to the bridge."""
+
+    def leave_guest(self, bridge: str) -> None:
+        """Take it away again."""
+
+    def damage_upload(self, path: str) -> None:
+        """Change the bytes that were uploaded to `path`."""
+
+    def silence_guest(self, vm: str) -> None:
+        """Have the guest answer nobody and heed nothing."""
+
+
+class Base:
+    """What both have in common."""
+
+    client: NodeClient
+
+    def __init__(self) -> None:
+        self.called: set[str] = set()
+
+    def call(self, request: Request[T], *, fence: Fence | None = None, progress: Report | None = None) -> T:
+        """Call the node, remembering which command it was."""
+        self.called.add(request.COMMAND)
+        return self.client.call(request, deadline=30.0, fence=fence, progress=progress)
+
+
+class FakeSubject(Base):
+    """The fake."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client = self.node = FakeNode()
+        self.pool = "/var/lib/vmpanel/pool"
+
+    def join_guest(self, bridge: str) -> None:
+        """A running domain with an interface in the bridge."""
+        spec = make_spec(self.pool, bridge=bridge)
+        self.node.call(host.HostCreate(spec=spec))
+        self.node.call(host.HostStart(uuid=spec.uuid))
+
+    def leave_guest(self, bridge: str) -> None:
+        """No domains any more."""
+        self.node.domains.clear()
+
+    def damage_upload(self, path: str) -> None:
+        """Turn the first byte round."""
+        self.node.uploads[path] = b"\0" + self.node.uploads[path][1:]
+
+    def silence_guest(self, vm: str) -> None:
+        """The domain's own switches."""
+        self.node.domains[vm].answers = False
+        self.node.domains[vm].obeys = False
+
+
+class AgentSubject(Base):
+    """The real agent."""
+
+    def __init__(self, folder: Path, *, netns: bool) -> None:
+        super().__init__()
+        self.client = self.agent = LocalAgent(folder, netns=netns)
+        self.pool = str(folder / "pool")
+
+    def join_guest(self, bridge: str) -> None:
+        """An interface of the kernel's, as QEMU's tap would be."""
+        self.agent.run_in_namespace("ip", "link", "add", "guest0", "type", "veth", "peer", "name", "guest0p")
+        self.agent.run_in_namespace("ip", "link", "set", "guest0", "master", bridge)
+
+    def leave_guest(self, bridge: str) -> None:
+        """Take it away."""
+        self.agent.run_in_namespace("ip", "link", "delete", "guest0")
+
+    def damage_upload(self, path: str) -> None:
+        """Turn the first byte round."""
+        with open(path, "r+b") as file:
+            file.write(b"\0")
+
+    def silence_guest(self, vm: str) -> None:
+        """The test driver's guests neither listen on a port nor refuse to shut down; nothing to be done."""
+
+
+def make_image(folder: Path, *, size_mib: int = 8, fmt: str = "qcow2") -> Path:
+    """A small disk image with some data in it."""
+    path = folder / f"image-{size_mib}.{fmt}"
+    raw = folder / "image.raw"
+    raw.write_bytes(bytes(range(256)) * 2048)
+    subprocess.run(["truncate", "-s", f"{size_mib}M", str(raw)], check=True)
+    subprocess.run(["qemu-img", "convert", "-O", fmt, str(raw), str(path)], check=True)
+    return path
+
+
+def put_image(subject: Subject, image: Path) -> str:
+    """Bring the image to the node's pool; answers its SHA-256."""
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    state = subject.call(storage.ImageStatus(pool=subject.pool, sha256=sha256))
+    subject.client.upload(image, state.upload_path, deadline=10.0)
+    assert subject.call(storage.ImageCommit(pool=subject.pool, sha256=sha256)).present
+    return sha256
+
+
+def make_spec(pool: str, *, name: str = "", bridge: str = "vmbr-nat0", **changes: Any) -> host.HostSpec:
+    """A VM's description."""
+    vm = changes.pop("uuid", None) or str(uuid.uuid4())
+    values: dict[str, Any] = {
+        "uuid": vm,
+        "name": name or f"vm-{vm[:8]}",
+        "memory_mib": 512,
+        "vcpus": 1,
+        "virt": "qemu",
+        "disks": [host.DiskSpec(path=f"{pool}/volumes/{vm}.qcow2", format="qcow2", target="vda")],
+        "interfaces": [host.InterfaceSpec(mac="52:54:00:12:34:56", bridge=bridge)],
+        "cdroms": [f"{pool}/seeds/{vm}.iso"],
+    }
+    return host.HostSpec(**{**values, **changes})
+
+
+def code_of(error: NodeError) -> str:
+    """The agent's code behind an error of the panel."""
+    if isinstance(error, CommandFailed):
+        return str(error.data["agent_code"])
+    codes = {LibvirtFailure: "libvirt", NodeTimeout: "deadline", Fenced: "fenced"}
+    return codes.get(type(error), type(error).__name__)

@@ -1,0 +1,111 @@
+"""Facts, packages and services behave alike on the fake node and on the real agent, as far as that is safe here."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nodeagent.commands.machine import DEBIAN_PACKAGES
+from nodeagent.protocol import Nothing
+from nodeagent.protocol import node as machine
+from panel.core.errors import NodeError
+from tests.contract.local_agent import until
+from tests.contract.subjects import AgentSubject, Subject, code_of
+
+SERVICE = "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: exit(0))\nwhile True: time.sleep(1)\n"
+"""Stands where vmwatch-node's program is; what the agent knows of it is that it runs."""
+
+
+def put_service(node: Subject) -> None:
+    """Have something to run as vmwatch-node."""
+    if isinstance(node, AgentSubject):
+        if Path("/run/systemd/system").is_dir():
+            pytest.skip("would make a unit of this machine's systemd")
+        program = node.agent.root / "usr/lib/vmpanel/vmwatch.pyz"
+        program.parent.mkdir(parents=True)
+        program.write_text(SERVICE)
+
+
+@pytest.mark.covers("node_facts")
+def test_facts_name_the_system_and_its_size(node: Subject) -> None:
+    facts = node.call(machine.NodeFacts())
+    assert facts.arch == "x86_64"
+    assert facts.cpu_count >= 1
+    assert 0 < facts.memory_free_mib <= facts.memory_mib
+    assert facts.os_id and facts.kernel and facts.python and facts.hostname
+    assert facts.libvirt_version
+
+
+@pytest.mark.covers("node_probe")
+def test_the_probe_names_an_accelerator_and_says_why(node: Subject) -> None:
+    probe = node.call(machine.NodeProbe(timeout_seconds=2.0))
+    assert probe.accel in ("kvm", "qemu")
+    assert probe.detail
+
+
+@pytest.mark.covers("packages_install")
+def test_nothing_is_installed_where_nothing_is_missing(node: Subject) -> None:
+    if isinstance(node, AgentSubject):
+        known = subprocess.run(["dpkg-query", "-W", *DEBIAN_PACKAGES], capture_output=True, check=False)
+        if known.returncode != 0:
+            pytest.skip("this machine lacks packages of a node")
+    assert node.call(machine.PackagesInstall()) == machine.Installed(packages=[])
+
+
+@pytest.mark.covers("libvirt_ensure")
+def test_libvirt_that_answers_is_left_as_it_is(node: Subject) -> None:
+    assert node.call(machine.LibvirtEnsure()).libvirt_version
+
+
+@pytest.mark.covers("vmwatch_configure", "vmwatch_status", "vmwatch_remove")
+def test_vmwatch_runs_from_its_configuration_to_its_removal(node: Subject) -> None:
+    put_service(node)
+    assert node.call(machine.VmwatchStatus()) == machine.ServiceState("vmwatch-node", False)
+    configure = machine.VmwatchConfigure(connect="tcp://10.0.0.1:1515", secret="s3cret", node_id=1)
+    state = node.call(configure)
+    assert state.running and state.pid
+    assert node.call(configure) == state
+    assert node.call(machine.VmwatchStatus()) == state
+    for _ in range(2):
+        assert node.call(machine.VmwatchRemove()) == Nothing()
+    assert node.call(machine.VmwatchStatus()) == machine.ServiceState("vmwatch-node", False)
+
+
+def test_a_configuration_of_two_lines_is_refused(node: Subject) -> None:
+    put_service(node)
+    with pytest.raises(NodeError) as caught:
+        node.call(machine.VmwatchConfigure(connect="tcp://x\nsecret=y", secret="s", node_id=1))
+    assert code_of(caught.value) == "invalid_params"
+    assert not node.call(machine.VmwatchStatus()).running
+
+
+def test_a_service_that_dies_is_started_again_and_its_configuration_is_secret(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no processes")
+    put_service(node)
+    configure = machine.VmwatchConfigure(connect="tcp://10.0.0.1:1515", secret="s3cret", node_id=1)
+    before = node.call(configure)
+    assert (node.agent.root / "etc/vmpanel/vmwatch-node.conf").stat().st_mode & 0o777 == 0o600
+    try:
+        subprocess.run(["kill", "-KILL", str(before.pid)], check=True)
+        until(lambda: node.call(machine.VmwatchStatus()).pid not in (None, before.pid))
+    finally:
+        node.call(machine.VmwatchRemove())
+
+
+@pytest.mark.covers("agent_remove")
+def test_the_agent_removes_its_own_traces(node: Subject) -> None:
+    if isinstance(node, AgentSubject):
+        ssh = node.agent.folder / "home/.ssh"
+        ssh.mkdir(parents=True)
+        (ssh / "authorized_keys").write_text("ssh-ed25519 AAAA me@home\nssh-ed25519 BBBB vmpanel\n")
+        (node.agent.root / "usr/lib/vmpanel").mkdir(parents=True)
+        (node.agent.root / "usr/lib/vmpanel/nodeagent.pyz").write_text("")
+    for _ in range(2):
+        assert node.call(machine.AgentRemove()) == Nothing()
+    if isinstance(node, AgentSubject):
+        assert (ssh / "authorized_keys").read_text() == "ssh-ed25519 AAAA me@home\n"
+        left = [path.relative_to(node.agent.root) for path in node.agent.root.rglob("*") if path.is_file()]
+        assert left == [Path("var/log/vmpanel/nodeagent.log")]

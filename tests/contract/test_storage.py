@@ -1,0 +1,244 @@
+"""Pools, images, volumes and seeds behave alike on the fake node and on the real agent."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from nodeagent.protocol import Nothing, Request, storage
+from panel.core.errors import NodeError
+from tests.contract.subjects import MIB, AgentSubject, Subject, code_of, make_image, put_image
+
+GUEST = storage.GuestIdentity(
+    hostname="vm-1",
+    login="admin",
+    address="10.77.0.5",
+    prefix=24,
+    gateway="10.77.0.1",
+    mac="52:54:00:12:34:56",
+    nameservers=["10.77.0.1"],
+    ssh_keys=["ssh-ed25519 AAAA me"],
+    password_hash="$6$salt$hash",
+)
+
+
+def refusal(node: Subject, request: Request[object]) -> str:
+    """The code with which the node refuses."""
+    with pytest.raises(NodeError) as caught:
+        node.call(request)
+    return code_of(caught.value)
+
+
+def volume(node: Subject, name: str = "v.qcow2") -> str:
+    """The path of a volume."""
+    return f"{node.pool}/volumes/{name}"
+
+
+def files(node: Subject) -> dict[str, list[str]]:
+    """The names in the pool."""
+    return node.call(storage.PoolList(path=node.pool)).files
+
+
+@pytest.mark.covers("pool_ensure", "pool_info", "pool_list")
+def test_a_new_pool_is_empty_and_has_room(node: Subject) -> None:
+    state = node.call(storage.PoolEnsure(path=node.pool))
+    assert state.path == node.pool
+    assert 0 < state.free_bytes <= state.capacity_bytes
+    assert node.call(storage.PoolInfo(path=node.pool)).capacity_bytes == state.capacity_bytes
+    assert files(node) == {"images": [], "volumes": [], "seeds": []}
+
+
+def test_an_existing_pool_is_left_as_it_is(node: Subject) -> None:
+    node.call(storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=MIB))
+    node.call(storage.PoolEnsure(path=node.pool))
+    assert files(node)["volumes"] == ["v.qcow2"]
+
+
+@pytest.mark.parametrize("path", ["relative/pool", "/", "/pool", "/var/../pool/x"])
+def test_a_pool_needs_an_absolute_path_of_two_folders(node: Subject, path: str) -> None:
+    assert refusal(node, storage.PoolEnsure(path=path)) == "invalid_params"
+    assert refusal(node, storage.PoolInfo(path=path)) == "invalid_params"
+
+
+def test_the_room_of_a_pool_that_is_not_there_is_not_told(node: Subject) -> None:
+    assert refusal(node, storage.PoolInfo(path=f"{node.pool}-other")) == "invalid_params"
+
+
+@pytest.mark.covers("pool_remove")
+def test_a_pool_with_volumes_is_not_removed(node: Subject) -> None:
+    node.call(storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=MIB))
+    assert refusal(node, storage.PoolRemove(path=node.pool)) == "in_use"
+    node.call(storage.VolumeDelete(pool=node.pool, path=volume(node)))
+    for _ in range(2):
+        assert node.call(storage.PoolRemove(path=node.pool)) == Nothing()
+    assert refusal(node, storage.PoolInfo(path=node.pool)) == "invalid_params"
+
+
+def test_a_pool_is_removed_with_its_images(node: Subject, image: Path) -> None:
+    put_image(node, image)
+    node.call(storage.PoolRemove(path=node.pool))
+    assert files(node) == {"images": [], "volumes": [], "seeds": []}
+
+
+@pytest.mark.covers("image_status", "image_commit", "image_delete")
+def test_an_image_is_present_from_its_commit_to_its_deletion(node: Subject, image: Path) -> None:
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    status = storage.ImageStatus(pool=node.pool, sha256=sha256)
+    assert not node.call(status).present
+    assert put_image(node, image) == sha256
+    state = node.call(status)
+    assert (state.present, state.path) == (True, f"{node.pool}/images/{sha256}.img")
+    assert files(node)["images"] == [f"{sha256}.img"]
+    for _ in range(2):
+        assert node.call(storage.ImageDelete(pool=node.pool, sha256=sha256)) == Nothing()
+    assert not node.call(status).present
+
+
+def test_an_image_with_other_bytes_is_refused_and_removed(node: Subject, image: Path) -> None:
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    state = node.call(storage.ImageStatus(pool=node.pool, sha256=sha256))
+    node.client.upload(image, state.upload_path, deadline=10)
+    node.damage_upload(state.upload_path)
+    assert refusal(node, storage.ImageCommit(pool=node.pool, sha256=sha256)) == "corrupt"
+    assert files(node)["images"] == []
+
+
+def test_committing_what_was_not_uploaded_is_refused(node: Subject) -> None:
+    assert refusal(node, storage.ImageCommit(pool=node.pool, sha256="0" * 64)) == "invalid_params"
+
+
+def test_committing_again_is_success(node: Subject, image: Path) -> None:
+    sha256 = put_image(node, image)
+    assert node.call(storage.ImageCommit(pool=node.pool, sha256=sha256)).present
+    node.client.upload(image, node.call(storage.ImageStatus(pool=node.pool, sha256=sha256)).upload_path, deadline=10)
+    assert node.call(storage.ImageCommit(pool=node.pool, sha256=sha256)).present
+    assert files(node)["images"] == [f"{sha256}.img"]
+
+
+@pytest.mark.parametrize("sha256", ["../../etc/passwd", "A" * 64, "0" * 63, ""])
+def test_only_a_sha256_names_an_image(node: Subject, sha256: str) -> None:
+    assert refusal(node, storage.ImageStatus(pool=node.pool, sha256=sha256)) == "invalid_params"
+
+
+@pytest.mark.covers("volume_copy", "volume_info", "volume_delete")
+@pytest.mark.parametrize("source", ["qcow2", "raw"])
+@pytest.mark.parametrize("target", ["qcow2", "raw"])
+def test_a_copied_volume_has_the_image_s_size(node: Subject, tmp_path: Path, source: str, target: str) -> None:
+    sha256 = put_image(node, make_image(tmp_path, size_mib=8, fmt=source))
+    copy = storage.VolumeCopy(pool=node.pool, path=volume(node), image_sha256=sha256, format=target)
+    state = node.call(copy)
+    assert (state.exists, state.format, state.virtual_bytes) == (True, target, 8 * MIB)
+    assert node.call(storage.VolumeInfo(pool=node.pool, path=volume(node))) == state
+    assert files(node)["volumes"] == ["v.qcow2"]
+    for _ in range(2):
+        assert node.call(storage.VolumeDelete(pool=node.pool, path=volume(node))) == Nothing()
+    assert node.call(storage.VolumeInfo(pool=node.pool, path=volume(node))) == storage.VolumeState(False, volume(node))
+
+
+def test_copying_again_leaves_the_finished_volume(node: Subject, image: Path) -> None:
+    sha256 = put_image(node, image)
+    copy = storage.VolumeCopy(pool=node.pool, path=volume(node), image_sha256=sha256)
+    node.call(copy)
+    node.call(storage.VolumeGrow(pool=node.pool, path=volume(node), size_bytes=16 * MIB))
+    assert node.call(copy).virtual_bytes == 16 * MIB
+
+
+def test_an_image_that_the_pool_lacks_is_not_copied(node: Subject) -> None:
+    copy = storage.VolumeCopy(pool=node.pool, path=volume(node), image_sha256="0" * 64)
+    assert refusal(node, copy) == "invalid_params"
+    assert files(node)["volumes"] == []
+
+
+@pytest.mark.covers("volume_create")
+def test_an_empty_volume_is_made_once(node: Subject) -> None:
+    create = storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=4 * MIB)
+    state = node.call(create)
+    assert (state.format, state.virtual_bytes) == ("qcow2", 4 * MIB)
+    assert node.call(create) == state
+    assert refusal(node, dataclasses.replace(create, size_bytes=8 * MIB)) == "exists"
+
+
+def test_a_volume_has_a_format_that_we_know(node: Subject) -> None:
+    create = storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=MIB, format="vmdk")
+    assert refusal(node, create) == "invalid_params"
+
+
+@pytest.mark.covers("volume_grow")
+def test_a_volume_grows_and_never_shrinks(node: Subject) -> None:
+    node.call(storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=4 * MIB))
+    assert node.call(storage.VolumeGrow(pool=node.pool, path=volume(node), size_bytes=8 * MIB)).virtual_bytes == 8 * MIB
+    assert node.call(storage.VolumeGrow(pool=node.pool, path=volume(node), size_bytes=MIB)).virtual_bytes == 8 * MIB
+
+
+def test_a_volume_that_is_not_there_does_not_grow(node: Subject) -> None:
+    assert refusal(node, storage.VolumeGrow(pool=node.pool, path=volume(node), size_bytes=MIB)) == "invalid_params"
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/shadow", "{pool}/x", "{pool}/volumes/../../x", "{pool}/volumes/a/b", "{pool}/volumes/"]
+)
+def test_a_path_outside_of_the_pool_is_refused(node: Subject, path: str) -> None:
+    where = path.format(pool=node.pool)
+    for request in (
+        storage.VolumeCreate(pool=node.pool, path=where, size_bytes=MIB),
+        storage.VolumeInfo(pool=node.pool, path=where),
+        storage.VolumeDelete(pool=node.pool, path=where),
+        storage.VolumeGrow(pool=node.pool, path=where, size_bytes=MIB),
+        storage.SeedCreate(pool=node.pool, path=where, instance_id="i", guest=GUEST),
+        storage.SeedDelete(pool=node.pool, path=where),
+        storage.VolumeCustomize(pool=node.pool, path=where, guest=GUEST),
+    ):
+        assert refusal(node, request) == "invalid_params"
+
+
+def test_a_symbolic_link_does_not_lead_out_of_the_pool(node: Subject, tmp_path: Path) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no file system")
+    secret = tmp_path / "secret"
+    secret.write_text("kept")
+    (Path(node.pool) / "volumes" / "link").symlink_to(secret)
+    assert refusal(node, storage.VolumeDelete(pool=node.pool, path=volume(node, "link"))) == "invalid_params"
+    assert secret.read_text() == "kept"
+
+
+@pytest.mark.covers("seed_create", "seed_delete")
+def test_a_seed_is_there_until_it_is_deleted(node: Subject) -> None:
+    path = f"{node.pool}/seeds/vm.iso"
+    for _ in range(2):
+        state = node.call(storage.SeedCreate(pool=node.pool, path=path, instance_id="i-1", guest=GUEST))
+        assert (state.exists, state.format) == (True, "raw")
+        assert files(node)["seeds"] == ["vm.iso"]
+    for _ in range(2):
+        assert node.call(storage.SeedDelete(pool=node.pool, path=path)) == Nothing()
+    assert files(node)["seeds"] == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hostname", "a\nLOGIN=root"),
+        ("hostname", ""),
+        ("login", "root;reboot"),
+        ("address", "10.0.0.1 "),
+        ("prefix", 33),
+        ("gateway", "gw"),
+        ("mac", "52:54:00"),
+        ("nameservers", ["8.8.8.8\nX=1"]),
+        ("ssh_keys", ["ssh-ed25519 AAAA\nssh-rsa BBBB"]),
+        ("password_hash", "x\nroot:y"),
+        ("timezone", "../x"),
+    ],
+)
+def test_an_identity_that_could_mean_something_else_is_refused(node: Subject, field: str, value: object) -> None:
+    guest = dataclasses.replace(GUEST, **{field: value})  # type: ignore[arg-type]
+    seed = storage.SeedCreate(pool=node.pool, path=f"{node.pool}/seeds/vm.iso", instance_id="i", guest=guest)
+    assert refusal(node, seed) == "invalid_params"
+    assert files(node)["seeds"] == []
+
+
+@pytest.mark.covers("volume_customize")
+def test_a_volume_that_is_not_there_is_not_customized(node: Subject) -> None:
+    assert refusal(node, storage.VolumeCustomize(pool=node.pool, path=volume(node), guest=GUEST)) == "invalid_params"

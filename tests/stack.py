@@ -1,0 +1,193 @@
+"""A whole panel for tests: the processes that script/server runs, on ports of their own, with the run's database.
+
+No supervisor: a test kills and starts processes itself, and a death that nobody meant must not be mended unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from typing import Any
+
+import httpx
+
+from panel.standalone import private
+from panel.standalone.options import TOP, Options
+from panel.standalone.setup import Layout, make_certificate, write_configuration
+from panel.standalone.supervisor import programs
+from tests.services import Services
+
+START_SECONDS = 60.0
+# Short enough for tests of what happens when they run out.
+QUICK = {
+    "LeaseSeconds": "4",
+    "SweepSeconds": "0.5",
+    "RetrySeconds": "60",
+    "UndoRetrySeconds": "120",
+    "NodeConnectSeconds": "3",
+    "WorkerConcurrency": "2",
+    "GuestReachableSeconds": "300",
+}
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("0.0.0.0", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(ready: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+    """The first true answer of `ready`; AssertionError naming `what` when there is none in time."""
+    until = time.monotonic() + seconds
+    while True:
+        answer = ready()
+        if answer:
+            return answer
+        if time.monotonic() > until:
+            raise AssertionError(f"after {seconds:g} s still not: {what}")
+        time.sleep(0.05)
+
+
+class Stack:
+    """The panel, a worker, vmwatch-master; start() them, stop() them."""
+
+    def __init__(self, services: Services, name: str, listen_ip: str, options: Mapping[str, str] | None = None) -> None:
+        self.port = free_port()
+        self.options = Options(services.folder / name, self.port, "0.0.0.0", (), None, False)
+        self.layout = Layout(self.options)
+        self.layout.make()
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        extra = {"VmwatchListenIp": listen_ip, "VmwatchListenPort": str(free_port()), "DatabaseName": f"vmpanel_{name}"}
+        lines = "".join(f"{key}={value}\n" for key, value in {**extra, **QUICK, **(options or {})}.items())
+        self.layout.conf.write_text(lines, encoding="utf-8")
+        write_configuration(self.layout, self.options, services.database, services.redis)
+        make_certificate(self.layout)
+        private.create_database(services.database, f"vmpanel_{name}")
+        concurrency = int({**QUICK, **(options or {})}["WorkerConcurrency"])
+        chosen = programs(self.layout, self.port, "0.0.0.0", concurrency)
+        self.programs = {program.name: program.argv for program in chosen}
+        self.token = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of the panel's processes."""
+        return {**os.environ, "VMPANEL_CONF": str(self.layout.conf), "DJANGO_SETTINGS_MODULE": "panel.settings"}
+
+    def start(self) -> None:
+        """All of it runs and serves; an administrator's token is there."""
+        self.manage("migrate", "--verbosity", "0")
+        self.password = self.json(self.manage("create_admin", "--name", "admin"))["password"]
+        self.token = self.json(self.manage("token_create", "admin", "tests"))["token"]
+        for name in ("panel", "worker", "vmwatch-master"):
+            self.run(name)
+        wait_until(self._serves, "the panel serves", START_SECONDS)
+
+    @staticmethod
+    def json(text: str) -> dict[str, Any]:
+        """What a command of manage.py printed."""
+        import json
+
+        return dict(json.loads(text))
+
+    def run(self, name: str, argv: list[str] | None = None, **environment: str) -> subprocess.Popen[bytes]:
+        """Start one of the programs (or `argv` under its name)."""
+        with (self.layout.log / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                argv or self.programs[name],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=TOP,
+                env={**self.environment, **environment},
+                start_new_session=True,
+            )
+        return self.processes[name]
+
+    def kill(self, name: str) -> None:
+        """The program and all its processes die at once."""
+        process = self.processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def end(self, name: str) -> None:
+        """The program ends by itself on request."""
+        process = self.processes.pop(name)
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def stop(self) -> None:
+        """Nothing of it runs."""
+        for name in list(self.processes):
+            self.end(name)
+
+    def manage(self, *words: str) -> str:
+        """Run a command of manage.py; answers what it prints."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=TOP,
+            env=self.environment,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def api(self) -> httpx.Client:
+        """The REST API as the administrator, the panel's certificate being checked."""
+        context = ssl.create_default_context(cafile=str(self.layout.tls / "panel.crt"))
+        return httpx.Client(
+            base_url=f"https://127.0.0.1:{self.port}/api/v1/",
+            headers={"Authorization": f"Bearer {self.token}"},
+            verify=context,
+            timeout=30,
+        )
+
+    def _serves(self) -> bool:
+        process = self.processes["panel"]
+        assert process.poll() is None, (self.layout.log / "panel.log").read_text(encoding="utf-8")[-2000:]
+        try:
+            with self.api() as api:
+                return api.get("me").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def task_of(answer: httpx.Response) -> int:
+    """The id of the task that an accepted request made."""
+    assert answer.status_code == 202, answer.text
+    return int(answer.json()["task"]["id"])
+
+
+def wait_for_task(api: httpx.Client, task_id: int, seconds: float = 180.0) -> dict[str, Any]:
+    """The task, once it has ended."""
+    ended = ("done", "failed", "cancelled", "stuck")
+
+    def look() -> dict[str, Any] | None:
+        task = api.get(f"tasks/{task_id}").json()
+        return task if task["status"] in ended else None
+
+    try:
+        return dict(wait_until(look, f"task {task_id} has ended", seconds))
+    except AssertionError:
+        steps = [(step["name"], step["status"], step["error"]) for step in api.get(f"tasks/{task_id}").json()["steps"]]
+        raise AssertionError(f"task {task_id} does not end: {steps}") from None
+
+
+def done(api: httpx.Client, answer: httpx.Response, seconds: float = 180.0) -> dict[str, Any]:
+    """The accepted request's task, which ended well."""
+    task = wait_for_task(api, task_of(answer), seconds)
+    assert task["status"] == "done", (task["error"], api.get(f"tasks/{task['id']}/log").json())
+    return task
