@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict
 
 NODE_CONF = Path("/etc/vmpanel/vmwatch-node.conf")
+RESYNC_SECONDS = 15.0
+MIN_RESYNC_SECONDS, MAX_RESYNC_SECONDS = 0.1, 3600.0
 
 
 class BadConfig(ValueError):
@@ -52,15 +55,18 @@ def read_master(path: Path) -> MasterConfig:
 def read_node(path: Path) -> NodeConfig:
     """Read vmwatch-node.conf; raises BadConfig."""
     values = read(path)
+    connect, secret, node_id = (_required(values, name, path) for name in ("connect", "secret", "node_id"))
+    if not (node_id.isascii() and node_id.isdigit()):
+        raise BadConfig(f"{path}: “node_id” must be a number, not “{node_id}”")
     try:
-        return NodeConfig(
-            connect=_required(values, "connect", path),
-            secret=_required(values, "secret", path),
-            node_id=int(_required(values, "node_id", path)),
-            resync=float(values.get("resync", "15")),
-        )
-    except ValueError as error:
-        raise BadConfig(f"{path}: {error}") from error
+        resync = float(values.get("resync", RESYNC_SECONDS))
+    except ValueError:
+        resync = 0.0
+    # Also false for NaN.
+    if not MIN_RESYNC_SECONDS <= resync <= MAX_RESYNC_SECONDS:
+        bounds = f"{MIN_RESYNC_SECONDS:g} to {MAX_RESYNC_SECONDS:g}"
+        raise BadConfig(f"{path}: “resync” must be seconds, {bounds}, not “{values['resync']}”")
+    return NodeConfig(connect, secret, int(node_id), resync)
 
 
 def read(path: Path) -> Dict[str, str]:
@@ -69,7 +75,9 @@ def read(path: Path) -> Dict[str, str]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadConfig(f"{path}: {error.strerror}") from error
-    values = {}
+    except UnicodeDecodeError as error:
+        raise BadConfig(f"{path}: is not text in UTF-8") from error
+    values: Dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
         if not line or line.startswith("#"):
@@ -77,21 +85,33 @@ def read(path: Path) -> Dict[str, str]:
         name, separator, value = line.partition("=")
         if not separator:
             raise BadConfig(f"{path}:{number}: expected NAME=VALUE")
+        if name.strip() in values:
+            raise BadConfig(f"{path}:{number}: “{name.strip()}” is there twice")
         values[name.strip()] = value.strip()
     return values
 
 
 def write(path: Path, values: Dict[str, str]) -> bool:
-    """Have the file with these parameters, mode 0600; True when it was not so before."""
+    """Have the file with these parameters, mode 0600; True when it was not so before.
+
+    Raises BadConfig for a value that a line cannot hold.
+    """
+    for name, value in values.items():
+        if not value.isprintable():
+            raise BadConfig(f"{path}: the value of “{name}” has a character that a line cannot hold")
     text = "".join(f"{name}={value}\n" for name, value in values.items())
     try:
-        if path.read_text(encoding="utf-8") == text:
+        if path.read_bytes() == text.encode():
+            path.chmod(0o600)
             return False
     except FileNotFoundError:
         pass
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Left by a process of this number that died at it; made anew, so that its mode is ours.
+    with contextlib.suppress(FileNotFoundError):
+        partial.unlink()
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

@@ -52,8 +52,10 @@ OnEvent = Callable[[wire.DomainState], None]
 class Watcher:
     """A libvirt connection whose events go to a function, until `lost` is set."""
 
-    def __init__(self, on_event: OnEvent) -> None:
+    def __init__(self, on_event: OnEvent, on_lost: Callable[[], None]) -> None:
+        """Connect and watch; both functions are called in libvirt's thread. Raises libvirt.libvirtError."""
         self.on_event = on_event
+        self.on_lost = on_lost
         self.lost = threading.Event()
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         libvirt.virEventRegisterDefaultImpl()
@@ -79,6 +81,7 @@ class Watcher:
 
     def _closed(self, _conn: Any, _reason: int, _opaque: Any) -> None:
         self.lost.set()
+        self.on_lost()
 
     def _lifecycle(self, _conn: Any, domain: Any, event: int, _detail: int, _opaque: Any) -> None:
         state = AFTER.get(event)

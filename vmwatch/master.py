@@ -2,13 +2,15 @@
 
 While the panel is away messages wait in memory, at most WAITING of them; a node's newer picture makes
 its older messages needless. Ends with 4 at once while its configuration says disabled=yes (with --wait it
-waits instead), 2 for a bad one. SIGHUP reads the configuration again.
+waits instead), 2 for a bad one, 5 when it cannot listen. SIGHUP reads the configuration again.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import errno
+import itertools
 import logging
 import os
 import signal
@@ -22,11 +24,16 @@ import zmq
 from vmwatch import wire
 from vmwatch.config import BadConfig, MasterConfig, read_master
 from vmwatch.logs import log_to
-from vmwatch.panel_client import PanelAway, PanelClient
+from vmwatch.panel_client import PanelAway, PanelClient, PanelRefused
 
+BAD_CONFIG = 2
 DISABLED = 4
+CANNOT_LISTEN = 5
 WAITING = 20_000
 BATCH = 500
+BATCH_BYTES = 1024 * 1024
+"""A batch ends with the message that reaches this."""
+BIND_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 COUNT_SECONDS = 60.0
 WAIT_SECONDS = 0.5
@@ -49,16 +56,18 @@ class Master:
         self._try_again_at = 0.0
         self._count_at = time.monotonic() + COUNT_SECONDS
         self._away = ""
+        self._one_by_one = 0
 
     def run(self) -> int:
         """Serve until told to end; answers the exit code."""
         if self.config.disabled:
             log.error("disabled=yes in %s: not running", self.path)
             return DISABLED
-        self._listen()
+        if not self._listen():
+            return CANNOT_LISTEN
         while not self.over:
-            if self.reload and not self._read_again():
-                return DISABLED
+            if self.reload and (code := self._read_again()):
+                return code
             if self.socket.poll(1000 if not self.waiting else 50):
                 self._receive()
             self._deliver()
@@ -75,7 +84,8 @@ class Master:
         """Read the configuration again at the next moment."""
         self.reload = True
 
-    def _listen(self) -> None:
+    def _listen(self) -> bool:
+        """Listen as the configuration says; False when that cannot be."""
         if self.socket is not None:
             self.socket.close(0)
         self.socket = zmq.Context.instance().socket(zmq.PULL)
@@ -83,24 +93,43 @@ class Master:
         self.socket.setsockopt(zmq.RCVHWM, WAITING)
         self.socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
         self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6000)
-        self.socket.bind(self.config.listen)
+        until = time.monotonic() + BIND_SECONDS
+        while True:
+            try:
+                self.socket.bind(self.config.listen)
+                break
+            except zmq.ZMQError as error:
+                # ZeroMQ closes in the background, so the address may be ours for a moment longer.
+                if error.errno != errno.EADDRINUSE or time.monotonic() > until:
+                    log.error("%s: cannot listen on %s: %s", self.path, self.config.listen, error)
+                    return False
+                time.sleep(0.05)
+        self._know_panel()
+        return True
+
+    def _know_panel(self) -> None:
+        if self.panel is not None:
+            self.panel.close()
         self.panel = PanelClient(self.config.panel, self.config.certificate, self.config.secret)
         log.info("listening on %s, for the panel at %s", self.config.listen, self.config.panel)
 
-    def _read_again(self) -> bool:
+    def _read_again(self) -> int:
+        """Read the configuration again; answers an exit code when the daemon must end, else 0."""
         self.reload = False
         try:
             config = read_master(self.path)
         except BadConfig as error:
             log.error("the configuration is kept as it was: %s", error)
-            return True
+            return 0
         if config.disabled:
             log.error("disabled=yes in %s: ending", self.path)
-            return False
-        if config != self.config:
-            self.config = config
-            self._listen()
-        return True
+            return DISABLED
+        elsewhere = config.listen != self.config.listen
+        self.config = config
+        if elsewhere:
+            return 0 if self._listen() else CANNOT_LISTEN
+        self._know_panel()
+        return 0
 
     def _receive(self) -> None:
         """Take what has arrived, up to one batch."""
@@ -130,10 +159,17 @@ class Master:
 
     def _deliver(self) -> None:
         while self.waiting and time.monotonic() >= self._try_again_at:
-            batch: List[bytes] = [body for _, body in list(self.waiting)[:BATCH]]
+            batch = self._next_batch()
             assert self.panel is not None
             try:
                 self.panel.deliver(batch)
+            except PanelRefused as error:
+                if len(batch) > 1:
+                    # One message must not take the others with it.
+                    self._one_by_one = len(batch)
+                    continue
+                log.error("the panel refuses a message, which is dropped: %s", error)
+                self.refused["refused by the panel"] += 1
             except PanelAway as error:
                 if not self._away:
                     log.warning("the panel does not take messages: %s", error)
@@ -142,9 +178,21 @@ class Master:
                 return
             for _ in batch:
                 self.waiting.popleft()
+            self._one_by_one = max(0, self._one_by_one - len(batch))
             if self._away:
                 log.info("the panel takes messages again")
                 self._away = ""
+
+    def _next_batch(self) -> List[bytes]:
+        """The bodies to hand over next; they stay waiting until the panel has them."""
+        batch: List[bytes] = []
+        size = 0
+        for _, body in itertools.islice(self.waiting, 1 if self._one_by_one else BATCH):
+            batch.append(body)
+            size += len(body)
+            if size >= BATCH_BYTES:
+                break
+        return batch
 
     def _report_refused(self) -> None:
         if self.refused and time.monotonic() >= self._count_at:
@@ -187,11 +235,16 @@ def main() -> int:
     except BadConfig as error:
         log.error("%s", error)
         print(error, file=sys.stderr)
-        return 2
+        return BAD_CONFIG
     signal.signal(signal.SIGTERM, master.stop)
     signal.signal(signal.SIGINT, master.stop)
     signal.signal(signal.SIGHUP, master.hang_up)
-    return master.run()
+    try:
+        return master.run()
+    finally:
+        if arguments.pid_file:
+            # A number left there could be another process' one day.
+            arguments.pid_file.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

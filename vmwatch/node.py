@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, Optional
 
 import libvirt
 import zmq
@@ -22,118 +22,135 @@ from vmwatch import wire
 from vmwatch.config import NODE_CONF, BadConfig, NodeConfig, read_node
 from vmwatch.libvirt_events import Watcher
 from vmwatch.logs import log_to
+from vmwatch.outbox import Outbox
 
+BAD_CONFIG = 2
 LOST_LIBVIRT = 3
+EPOCH_FILE = Path("/run/vmpanel/vmwatch-node.epoch")
 QUEUE_LENGTH = 10_000
-"""Messages kept while the master is away; the next picture says what the dropped ones would have."""
-LINGER_MS = 1000
+"""Events that libvirt's thread may be ahead of the main thread."""
 log = logging.getLogger("vmwatch-node")
+
+
+def new_epoch(path: Path) -> int:
+    """A number for this run of the daemon, larger than any before, also when the clock was set back."""
+    try:
+        last = int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        last = 0
+    epoch = max(time.time_ns(), last + 1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(epoch), encoding="ascii")
+    except OSError as error:
+        log.warning("%s cannot be written: %s", path, error)
+    return epoch
 
 
 class Node:
     """The daemon: libvirt's thread puts events into a queue, the main thread speaks."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, epoch_file: Path = EPOCH_FILE) -> None:
         self.path = path
         self.config: NodeConfig = read_node(path)
-        self.epoch = time.time_ns()
-        self.sequence = 0
-        self.events: queue.Queue[Optional[wire.DomainState]] = queue.Queue(QUEUE_LENGTH)
+        self.epoch = new_epoch(epoch_file)
+        # Unlike queue.Queue it may be put to by a signal handler that interrupts its own get().
+        self.events: queue.SimpleQueue[Optional[wire.DomainState]] = queue.SimpleQueue()
         self.over = False
         self.reload = False
-        self.socket: Any = None
 
     def run(self) -> int:
         """Watch until told to end or until libvirt is lost; answers the exit code."""
         try:
-            watcher = Watcher(self._put)
+            watcher = Watcher(self._put, self._wake)
         except libvirt.libvirtError as error:
             log.error("no connection to libvirt: %s", error)
             return LOST_LIBVIRT
-        self._connect()
+        try:
+            outbox = Outbox(self.config, self.epoch)
+        except zmq.ZMQError as error:
+            log.error("%s: cannot connect to %s: %s", self.path, self.config.connect, error)
+            return BAD_CONFIG
         log.info("watching as node %s, for %s", self.config.node_id, self.config.connect)
         next_picture = 0.0
         while not self.over:
             if self.reload:
-                self._read_again()
+                self._read_again(outbox)
                 next_picture = 0.0
             if time.monotonic() >= next_picture:
-                if not self._send_picture(watcher):
+                # Before the picture, so that what happened before it is not told after it.
+                self._pass_on(outbox, self.events.qsize())
+                if not self._send_picture(watcher, outbox):
                     break
                 next_picture = time.monotonic() + self.config.resync
-            event = self._next_event(next_picture - time.monotonic())
-            if event is not None:
-                self._send(wire.EVENT, [event])
+            self._pass_on(outbox, 1, next_picture - time.monotonic())
+            outbox.flush()
+            if outbox.came_back():
+                log.info("the master is there again")
+                next_picture = 0.0
             if watcher.lost.is_set():
                 log.error("the connection to libvirt is lost")
                 break
-        self.socket.close(LINGER_MS)
+        outbox.close()
         return 0 if self.over else LOST_LIBVIRT
 
     def stop(self, *_: Any) -> None:
         """End at the next moment."""
         self.over = True
-        self._put(None)
+        self._wake()
 
     def hang_up(self, *_: Any) -> None:
         """Read the configuration again at the next moment."""
         self.reload = True
-        self._put(None)
+        self._wake()
 
-    def _put(self, event: Optional[wire.DomainState]) -> None:
-        try:
-            self.events.put_nowait(event)
-        except queue.Full:
+    def _wake(self) -> None:
+        self.events.put(None)
+
+    def _put(self, event: wire.DomainState) -> None:
+        if self.events.qsize() < QUEUE_LENGTH:
+            self.events.put(event)
+        else:
             log.warning("an event was dropped; the next picture makes up for it")
 
-    def _next_event(self, seconds: float) -> Optional[wire.DomainState]:
-        try:
-            # Waking once a second is how a lost libvirt is noticed by this thread.
-            return self.events.get(timeout=min(max(seconds, 0.0), 1.0))
-        except queue.Empty:
-            return None
+    def _pass_on(self, outbox: Outbox, count: int, seconds: float = 0.0) -> None:
+        """Send up to so many events, waiting for the first one."""
+        for _ in range(count):
+            try:
+                # Waking now and then is how this thread notices that the master is there again.
+                event = self.events.get(timeout=min(max(seconds, 0.0), 0.1 if outbox.away else 1.0))
+            except queue.Empty:
+                return
+            if event is not None:
+                log.info("%s (%s): %s, %s", event.name, event.uuid, event.detail, event.state)
+                outbox.put(wire.EVENT, [event])
 
-    def _connect(self) -> None:
-        if self.socket is not None:
-            self.socket.close(LINGER_MS)
-        self.socket = zmq.Context.instance().socket(zmq.PUSH)
-        self.socket.setsockopt(zmq.SNDHWM, QUEUE_LENGTH)
-        self.socket.setsockopt(zmq.RECONNECT_IVL, 100)
-        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
-        # A master that vanished without a word (a cut network) is noticed, and connected to anew.
-        self.socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
-        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6000)
-        self.socket.connect(self.config.connect)
-
-    def _read_again(self) -> None:
+    def _read_again(self, outbox: Outbox) -> None:
         self.reload = False
         try:
-            self.config = read_node(self.path)
+            config = read_node(self.path)
+            outbox.connect(config)
         except BadConfig as error:
             log.error("the configuration is kept as it was: %s", error)
             return
-        self._connect()
+        except zmq.ZMQError as error:
+            log.error("the configuration is kept as it was: cannot connect to %s: %s", config.connect, error)
+            outbox.connect(self.config)
+            return
+        self.config = config
         log.info("configuration read again: node %s, for %s", self.config.node_id, self.config.connect)
 
-    def _send_picture(self, watcher: Watcher) -> bool:
+    def _send_picture(self, watcher: Watcher, outbox: Outbox) -> bool:
         try:
-            # Events up to here are in the picture; those that come while it is taken follow it.
             domains = watcher.picture()
         except libvirt.libvirtError as error:
             log.error("libvirt does not answer: %s", error)
             return False
-        self._send(wire.PICTURE, domains)
+        outbox.put(wire.PICTURE, domains)
+        if outbox.dropped:
+            log.warning("%d messages were dropped while the master was away", outbox.dropped)
+            outbox.dropped = 0
         return True
-
-    def _send(self, kind: str, domains: List[wire.DomainState]) -> None:
-        self.sequence += 1
-        message = wire.Message(self.config.node_id, self.epoch, self.sequence, time.time(), kind, domains)
-        try:
-            self.socket.send_multipart(wire.encode(message, self.config.secret), zmq.DONTWAIT)
-        except zmq.Again:
-            log.warning("the master takes no more messages; the next picture makes up for it")
-        for domain in domains if kind == wire.EVENT else []:
-            log.info("%s (%s): %s, %s", domain.name, domain.uuid, domain.detail, domain.state)
 
 
 def main() -> int:
@@ -141,14 +158,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="vmwatch-node", description="Sends the states of a node's VMs to the panel.")
     parser.add_argument("--config", type=Path, default=NODE_CONF, help="configuration file (%(default)s)")
     parser.add_argument("--log", type=Path, default=Path("/var/log/vmpanel/vmwatch-node.log"), help="log file")
+    parser.add_argument("--epoch-file", type=Path, default=EPOCH_FILE, help="where the last run's number is kept")
     arguments = parser.parse_args()
     log_to(arguments.log)
     try:
-        node = Node(arguments.config)
+        node = Node(arguments.config, arguments.epoch_file)
     except BadConfig as error:
         log.error("%s", error)
         print(error, file=sys.stderr)
-        return 2
+        return BAD_CONFIG
     signal.signal(signal.SIGTERM, node.stop)
     signal.signal(signal.SIGINT, node.stop)
     signal.signal(signal.SIGHUP, node.hang_up)

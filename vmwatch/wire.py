@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -30,6 +31,7 @@ CLOCK_WINDOW_SECONDS = 120.0
 """How far a message's time may be from the receiver's clock."""
 LARGEST_MESSAGE = 8 * 1024 * 1024
 """Bytes; a picture of 20,000 domains is about 2 MB."""
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Refused(ValueError):
@@ -89,9 +91,14 @@ def decode(frames: List[bytes], secret: str, now: Optional[float] = None) -> Mes
     if not hmac.compare_digest(sign(body, secret).encode(), proof):
         raise Refused("forged", "the proof does not fit")
     message = from_body(body)
-    if now is not None and abs(now - message.time) > CLOCK_WINDOW_SECONDS:
+    if now is not None and not fresh(message.time, now):
         raise Refused("stale", f"its time is {now - message.time:+.0f} s off")
     return message
+
+
+def fresh(spoken_at: float, now: float) -> bool:
+    """Whether a time is so near to the receiver's clock that what bears it is no replay; NaN is not."""
+    return abs(now - spoken_at) <= CLOCK_WINDOW_SECONDS
 
 
 def from_body(body: bytes) -> Message:
@@ -108,7 +115,7 @@ def from_body(body: bytes) -> Message:
             domains=domains,
             version=_integer(raw["version"]),
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Refused("malformed", f"not a message: {error}") from error
     if message.version != VERSION or message.kind not in KINDS:
         raise Refused("malformed", f"version {message.version}, kind {message.kind!r}")
@@ -121,6 +128,8 @@ def _domain(raw: Dict[str, Any]) -> DomainState:
     )
     if domain.state not in SEEN_STATES:
         raise ValueError(f"unknown state {domain.state!r}")
+    if not _UUID.fullmatch(domain.uuid):
+        raise ValueError(f"no UUID {domain.uuid[:40]!r}")
     return domain
 
 

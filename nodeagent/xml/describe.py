@@ -84,6 +84,8 @@ def _add_devices(domain: Domain) -> None:
         port=-1,
         autoport=True,
         listen="127.0.0.1",
+        # Empty lets nobody in; without one libvirt drops the expiry too and lets everybody in.
+        password="",
         password_valid_to=NEVER,
         listen_type="address",
         listen_address="127.0.0.1",

@@ -74,15 +74,14 @@ class Connection:
     def upload(self, local: Path, remote: str, report: Report | None = None) -> None:
         """Put a file at `remote`, several writes under way at a time."""
         total = local.stat().st_size
-        with self._translated(), self._sftp() as sftp, open(local, "rb") as source:
-            with sftp.open(remote, "wb") as target:
-                target.set_pipelined(True)
-                done = 0
-                while block := source.read(PACKET):
-                    target.write(block)
-                    done += len(block)
-                    if report is not None:
-                        report(Progress(done, total, f"{done >> 20} of {total >> 20} MiB sent"))
+        with self._translated(), self._sftp() as sftp, open(local, "rb") as source, sftp.open(remote, "wb") as target:
+            target.set_pipelined(True)
+            done = 0
+            while block := source.read(PACKET):
+                target.write(block)
+                done += len(block)
+                if report is not None:
+                    report(Progress(done, total, f"{done >> 20} of {total >> 20} MiB sent"))
 
     def put(self, content: bytes, remote: str, mode: int) -> bool:
         """Have a small file with this content at `remote`, put in place as a whole; True when it was not there so."""
@@ -185,6 +184,10 @@ def _negotiate(address: NodeAddress, seconds: float) -> paramiko.Transport:
             kind = address.host_key.split()[0]
             options.key_types = [kind, *(name for name in options.key_types if name != kind)]
         transport.start_client(timeout=seconds)
+        if not transport.initial_kex_done:
+            # paramiko says nothing when its time is over.
+            transport.close()
+            raise NodeUnreachable(node=address.name, reason="no ssh server answers")
     except (paramiko.SSHException, EOFError, OSError) as error:
         sock.close()
         raise NodeUnreachable(node=address.name, reason=str(error) or "no ssh server answers") from error

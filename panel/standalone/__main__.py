@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import signal
 import sys
 import time
@@ -14,7 +15,7 @@ from types import FrameType
 
 from panel.standalone import machine, private
 from panel.standalone.client import Api, ApiError, manage
-from panel.standalone.options import Options, parse
+from panel.standalone.options import TOP, Options, parse
 from panel.standalone.private import Unfit
 from panel.standalone.setup import Layout, make_certificate, port_is_free, prepare_sshd, write_configuration
 from panel.standalone.show import say
@@ -33,7 +34,7 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def only_one(layout: Layout, port: int) -> Iterator[None]:
+def only_one(layout: Layout) -> Iterator[None]:
     """Hold this installation; raises Unfit while another script/server runs it."""
     with (layout.run / "server.lock").open("w") as lock:
         try:
@@ -66,14 +67,30 @@ def bring_up(supervisor: Supervisor, layout: Layout, options: Options) -> int:
         if time.monotonic() > until:
             raise Unfit(f"The private MariaDB or Redis did not start; see {layout.log}.")
         time.sleep(0.1)
-    private.create_database(database, "vmpanel")
-    say("Bringing the database up to date")
-    manage(layout, "migrate", "--no-input", "--verbosity", "0")
-    say("Starting panel, worker, vmwatch-master and cron")
-    for program in chosen:
-        if not program.first:
-            supervisor.start_program(program.name)
+    migrate(layout, database)
+    say("Starting the panel")
+    supervisor.start_program("panel")
     return ssh_port
+
+
+def migrate(layout: Layout, database: Path) -> None:
+    """The database has the tables that this version needs; where it had them at the last start nothing is done."""
+    stamp = layout.var / "mysql" / "vmpanel.migrated"
+    wanted = migrations_digest()
+    if stamp.exists() and stamp.read_text(encoding="ascii") == wanted:
+        return
+    say("Bringing the database up to date")
+    private.create_database(database, "vmpanel")
+    manage(layout, "migrate", "--no-input", "--verbosity", "0")
+    stamp.write_text(wanted, encoding="ascii")
+
+
+def migrations_digest() -> str:
+    """What the tables follow from: our migrations, and the installed packages' through setup.cfg."""
+    digest = hashlib.sha256((TOP / "setup.cfg").read_bytes())
+    for path in sorted((TOP / "panel").glob("*/migrations/*.py")):
+        digest.update(str(path.relative_to(TOP)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def furnish(api: Api, layout: Layout, options: Options, ssh_port: int) -> int:
@@ -100,6 +117,10 @@ def serve(layout: Layout, options: Options) -> int:
         api = Api(layout, options.port)
         api.wait_until_served()
         say(f"The panel is served at https://localhost:{options.port}/")
+        # Only now: on a small machine they would make the first page wait.
+        say("Starting worker, vmwatch-master and cron")
+        for name in ("worker", "vmwatch-master", "cron"):
+            supervisor.start_program(name)
         node_id = furnish(api, layout, options, ssh_port)
         say("Everything is ready. Ctrl-C stops it.")
         while supervisor.process is not None and supervisor.process.poll() is None:
@@ -141,7 +162,7 @@ def main(argv: list[str]) -> int:
     try:
         layout.make()
         log = layout.log / "server.log"
-        with only_one(layout, options.port):
+        with only_one(layout):
             return serve(layout, options)
     except Stopped:
         return 130

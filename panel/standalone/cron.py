@@ -58,11 +58,13 @@ def run_forever(jobs: list[tuple[Any, ...]]) -> None:
     while True:
         time.sleep(60 - time.time() % 60)
         now = datetime.now()
+        # Asked, each that has ended is no zombie any more.
+        running = {name: process for name, process in running.items() if process.poll() is None}
         for job in jobs:
             name = job_hash(job)
             if not matches(job[0], now):
                 continue
-            if name in running and running[name].poll() is None:
+            if name in running:
                 log.warning("%s still runs, so it is left out this time", job[1])
                 continue
             running[name] = subprocess.Popen([sys.executable, str(TOP / "manage.py"), "crontab", "run", name])

@@ -21,7 +21,10 @@ from panel.standalone.show import follow, say
 
 ADDRESS = "127.0.0.1"
 LOGIN_SECONDS = 120.0
-SIZES = {"tiny": {"flavor": "tiny"}, "debian-12": {"memory_mib": 1024, "vcpus": 1, "disk_gib": 10}}
+SIZES: dict[str, dict[str, object]] = {
+    "tiny": {"flavor": "tiny"},
+    "debian-12": {"memory_mib": 1024, "vcpus": 1, "disk_gib": 10},
+}
 RECORDS = Path("/run/vmpanel")
 """Where the agent writes down the services that it keeps on a node without systemd (nodeagent/services.py)."""
 KEPT = ("vmwatch-node", "vmpanel-libvirtd", "vmpanel-virtlogd")
@@ -34,20 +37,35 @@ def make_images(layout: Layout, options: Options) -> None:
         known = (layout.images / f"{name}.qcow2").exists()
         if not known:
             say(f"Making the OS image {name} from Debian's packages")
-        log = layout.log / f"image-{name}.log"
-        with log.open("wb") as output:
-            done = subprocess.run(
-                [str(TOP / "script" / "image"), name, str(layout.images)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                check=False,
-            )
-        if done.returncode:
-            raise Unfit(f"The OS image {name} could not be made; see {log}.")
+        _make_image(name, layout.images, layout.log / f"image-{name}.log")
         metadata.append(str(layout.images / f"{name}.json"))
     manage(layout, "image_register", *metadata)
     say(f"OS images: {', '.join(options.images)}")
+
+
+def _make_image(name: str, folder: Path, log: Path) -> None:
+    """Run script/image; when we are stopped meanwhile, so are it and all that it started."""
+    argv = [str(TOP / "script" / "image"), name, str(folder)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    try:
+        code = process.wait()
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
+    if code:
+        raise Unfit(f"The OS image {name} could not be made{_reason(log)}; see {log}.")
+
+
+def _reason(log: Path) -> str:
+    text = log.read_text(encoding="utf-8", errors="replace")
+    if "No space left" in text:
+        return ": the disk is full"
+    if any(words in text for words in ("Temporary failure resolving", "Failed to fetch", "Could not resolve")):
+        return ": the Debian package registry cannot be reached"
+    return ""
 
 
 def ensure_node(api: Api, layout: Layout, port: int) -> dict[str, Any]:
@@ -66,7 +84,8 @@ def ensure_node(api: Api, layout: Layout, port: int) -> dict[str, Any]:
         for task in _open_tasks(api, "node", node["id"]):
             follow(api, task)
         with contextlib.suppress(ApiError):
-            # It mends what a restart of the machine, or the end of an earlier run, took away. Somebody else may be at it.
+            # It mends what a restart of the machine, or the end of an earlier run, took away.
+            # When another task has the node, that is as good.
             follow(api, api.post(f"/nodes/{node['id']}/check", {})["task"]["id"])
     node = find_node(api, port)
     if node is None or node["state"] != "ready":
@@ -101,7 +120,7 @@ def ensure_first_vm(api: Api, layout: Layout, image: str) -> None:
     say(f"Deploying a first VM from {image}")
     public = make_key(layout.ssh / "first_vm", "vmpanel-first-vm")
     password = secrets.token_urlsafe(12)
-    body = {"name": "first", "image": image, "password": password, "ssh_keys": [public], **SIZES[image]}
+    body: dict[str, Any] = {"name": "first", "image": image, "password": password, "ssh_keys": [public], **SIZES[image]}
     answer = api.post("/vms", body)
     follow(api, answer["task"]["id"])
     login = next(row["login"] for row in api.list("/images") if row["name"] == image)

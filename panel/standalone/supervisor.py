@@ -25,8 +25,8 @@ from panel.standalone.setup import Layout
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 PR_SET_PDEATHSIG = 1
-SPAWN_ERROR, FATAL = 50, 200
-BAD_NAME, ALREADY_STARTED = 10, 60
+ALREADY_STARTED = 60
+"""supervisor.xmlrpc.Faults"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def programs(layout: Layout, port: int, listen: str, concurrency: int) -> list[P
     return [
         Program("mariadb", private.mariadb_argv(layout.var / "mysql", database), first=True, stop_seconds=40),
         Program("redis", private.redis_argv(layout.run, redis), first=True),
-        Program("sshd", [_sshd(), "-D", "-e", "-f", str(layout.ssh / "sshd_config")], first=True, group=False),
+        Program("sshd", ["/usr/sbin/sshd", "-D", "-e", "-f", str(layout.ssh / "sshd_config")], first=True, group=False),
         Program(
             "panel",
             [
@@ -79,17 +79,14 @@ def programs(layout: Layout, port: int, listen: str, concurrency: int) -> list[P
     ]
 
 
-def _sshd() -> str:
-    return "/usr/sbin/sshd"
-
-
 def configuration(layout: Layout, chosen: list[Program]) -> str:
     """supervisord.conf. Values go through quoting: supervisord splits commands like a shell and expands `%`."""
     variables = f'VMPANEL_CONF="{_plain(layout.conf)}",DJANGO_SETTINGS_MODULE="panel.settings",PYTHONUNBUFFERED="1"'
     parts = [
         f"[unix_http_server]\nfile={_plain(layout.run / 'supervisor.sock')}\nchmod=0700\n",
-        f"[supervisord]\nlogfile={_plain(layout.log / 'supervisord.log')}\npidfile={_plain(layout.run / 'supervisord.pid')}"
-        f"\nnodaemon=true\nsilent=true\nminfds=4096\nenvironment={variables}\n",
+        f"[supervisord]\nlogfile={_plain(layout.log / 'supervisord.log')}\n"
+        f"pidfile={_plain(layout.run / 'supervisord.pid')}\nnodaemon=true\nsilent=true\nminfds=4096\n"
+        f"environment={variables}\n",
         "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n",
     ]
     for priority, program in enumerate(chosen, start=1):
@@ -175,10 +172,6 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != ALREADY_STARTED:
                 raise Unfit(f"{name} could not be started: {fault.faultString}.") from fault
-
-    def has_failed(self, name: str) -> bool:
-        """Whether the supervisor has given the program up."""
-        return bool(self.rpc().getProcessInfo(name)["state"] == FATAL)
 
     def stop(self) -> None:
         """Every program has ended, and supervisord."""

@@ -409,7 +409,7 @@ def free_subnet(taken: set[str]) -> str:
 
 
 def writable_base(wanted: Path) -> Path:
-    """`wanted`, or a folder in memory where `wanted` lies on an overlay, which cannot carry another overlay's upper part."""
+    """`wanted`, or a folder in memory where it lies on an overlay, which cannot carry another overlay's upper part."""
     wanted.mkdir(parents=True, exist_ok=True)
     kind = run("stat", "-f", "-c", "%T", str(wanted)).stdout.strip()
     if not kind.startswith("overlay"):

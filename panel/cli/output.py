@@ -1,0 +1,75 @@
+"""What the command line prints: tables, facts, JSON, and a task's steps with their bars."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from panel.cli.client import Panel
+
+POLL_SECONDS = 0.4
+ENDED = ("done", "failed", "cancelled", "stuck")
+MARKS = {"done": "●", "failed": "✕", "undone": "↺", "undoing": "↺", "running": "◐", "pending": "○"}
+
+
+def show(value: Any, columns: tuple[str, ...], as_json: bool) -> None:
+    """Print a list as a table of these columns, one object as its facts, or either as JSON."""
+    if as_json:
+        click.echo(json.dumps(value, indent=1))
+        return
+    table = Table(box=None, pad_edge=False)
+    if isinstance(value, list):
+        for column in columns:
+            table.add_column(column.replace("_", " ").upper())
+        for row in value:
+            table.add_row(*[_cell(row.get(column)) for column in columns])
+    else:
+        table.show_header = False
+        for name, inner in value.items():
+            table.add_row(name.replace("_", " "), _cell(inner))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return json.dumps(value)
+    if isinstance(value, float):
+        return f"{value:.0%}" if value <= 1 else f"{value:.1f}"
+    return "–" if value is None else str(value)
+
+
+def follow(panel: Panel, task_id: int, *, quiet: bool) -> dict[str, Any]:
+    """Watch a task to its end, with a bar for each step unless `quiet`; answers it as it ended."""
+    columns = (TextColumn("{task.fields[mark]} {task.description}"), BarColumn(24), TextColumn("{task.fields[note]}"))
+    bars: dict[int, TaskID] = {}
+    with Progress(*columns, TimeElapsedColumn(), disable=quiet) as progress:
+        while True:
+            task: dict[str, Any] = panel.get(f"tasks/{task_id}")
+            for step in task["steps"]:
+                _draw(progress, bars, step)
+            if task["status"] in ENDED:
+                break
+            time.sleep(POLL_SECONDS)
+    if not quiet:
+        click.echo(f"{task['title']}: {task['status']}.")
+        if task["error"]:
+            click.echo(task["error"]["message"], err=True)
+    return task
+
+
+def _draw(progress: Progress, bars: dict[int, TaskID], step: dict[str, Any]) -> None:
+    position = step["position"]
+    if position not in bars:
+        bars[position] = progress.add_task(step["title"], total=1.0, start=False, mark="○", note="")
+    bar = bars[position]
+    if step["started_at"] and not progress.tasks[bar].started:
+        progress.start_task(bar)
+    progress.update(bar, completed=step["progress"], mark=MARKS.get(step["status"], "?"), note=step["progress_text"])
+    if step["finished_at"]:
+        progress.stop_task(bar)

@@ -1,0 +1,227 @@
+"""The panel's ssh session against a real sshd: host keys, signing in, files, the agent, a lost connection."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nodeagent.protocol import host
+from nodeagent.protocol import node as machine
+from panel.cluster import agent_package, session, ssh
+from panel.cluster.client import NodeAddress, Progress
+from panel.core import request_id
+from panel.core.errors import NodeRefused, NodeTimeout, NodeUnreachable
+from tests.contract.local_agent import until
+from tests.contract.private_sshd import SSHD, Sshd, running
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not Path(SSHD).exists() or shutil.which("unshare") is None,
+    reason="a private sshd needs root, sshd and unshare",
+)
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """A node to sign in to."""
+    with running(tmp_path_factory.mktemp("sshd")) as sshd:
+        yield sshd
+
+
+@pytest.fixture
+def connection(sshd: Sshd) -> Iterator[ssh.Connection]:
+    """A connection by password."""
+    connection = ssh.open_connection(sshd.address())
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def client(sshd: Sshd, connection: ssh.Connection) -> Iterator[session.Session]:
+    """A session with the panel's programs on the node, by key."""
+    connection.authorize_key(sshd.public_key)
+    for path, content in agent_package.files().items():
+        connection.put(content, path, 0o644)
+    client = session.Session(sshd.address(password=None, key_path=str(sshd.key_path)))
+    yield client
+    client.close()
+    connection.deauthorize_key(sshd.public_key)
+
+
+def test_the_host_key_is_read_before_anything_is_told(sshd: Sshd) -> None:
+    assert ssh.read_host_key(sshd.address(password=None, host_key="")) == sshd.host_key
+
+
+def test_another_host_key_than_the_pinned_one_is_refused_before_signing_in(sshd: Sshd) -> None:
+    other = sshd.host_key.replace("AAAAIK", "AAAAIL") if "AAAAIK" in sshd.host_key else sshd.host_key[:-4] + "AAAA"
+    with pytest.raises(NodeRefused, match="host key"):
+        ssh.open_connection(sshd.address(host_key=other, password="never sent"))
+
+
+def test_without_a_pinned_key_the_shown_one_can_be_read(sshd: Sshd) -> None:
+    connection = ssh.open_connection(sshd.address(host_key=""))
+    assert connection.host_key == sshd.host_key
+    connection.close()
+
+
+def test_a_wrong_password_and_an_unknown_key_are_refused(sshd: Sshd) -> None:
+    with pytest.raises(NodeRefused, match="key or password"):
+        ssh.open_connection(sshd.address(password="wrong"))
+    with pytest.raises(NodeRefused, match="key or password"):
+        ssh.open_connection(sshd.address(password=None, key_path=str(sshd.key_path)))
+    with pytest.raises(NodeRefused, match="neither"):
+        ssh.open_connection(sshd.address(password=None))
+
+
+def test_a_port_that_nobody_listens_on_is_unreachable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(NodeUnreachable):
+        ssh.open_connection(NodeAddress("gone", "127.0.0.1", port, password="x"))
+
+
+def test_a_port_that_speaks_no_ssh_is_unreachable_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(NodeUnreachable):
+        ssh.open_connection(NodeAddress("mute", "127.0.0.1", silent.getsockname()[1], password="x"), seconds=1)
+
+
+def test_a_key_that_was_let_in_signs_in_and_is_written_once(sshd: Sshd, connection: ssh.Connection) -> None:
+    for _ in range(2):
+        connection.authorize_key(sshd.public_key)
+    assert sshd.authorized_keys == [sshd.public_key]
+    for address in (
+        sshd.address(password=None, key_path=str(sshd.key_path)),
+        sshd.address(password=None, key=sshd.key_path.read_text()),
+    ):
+        ssh.open_connection(address).close()
+    connection.deauthorize_key(sshd.public_key)
+    assert sshd.authorized_keys == []
+
+
+def test_constant_commands_answer_their_exit_code_and_output(connection: ssh.Connection) -> None:
+    assert connection.run_constant("cat /etc/os-release") == (0, Path("/etc/os-release").read_text())
+    code, _output = connection.run_constant("cat /var/lib/vmpanel/node.json")
+    assert code in (0, 1)
+
+
+def test_a_file_is_put_in_place_as_a_whole_and_only_when_it_differs(sshd: Sshd, connection: ssh.Connection) -> None:
+    path = sshd.folder / "new/folder/file"
+    assert connection.put(b"one", str(path), 0o600)
+    assert not connection.put(b"one", str(path), 0o600)
+    assert connection.put(b"two", str(path), 0o600)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"two", 0o600)
+    assert [each.name for each in path.parent.iterdir()] == ["file"]
+
+
+def test_an_upload_arrives_whole_and_reports_its_bytes(client: session.Session, tmp_path: Path) -> None:
+    content = os.urandom(1024 * 1024) * 20 + b"the end"
+    (tmp_path / "image").write_bytes(content)
+    reports: list[Progress] = []
+    client.upload(tmp_path / "image", str(tmp_path / "arrived"), deadline=60, progress=reports.append)
+    assert (tmp_path / "arrived").read_bytes() == content
+    assert (reports[-1].done, reports[-1].total) == (len(content), len(content))
+    assert [each.done for each in reports] == sorted(each.done for each in reports)
+
+
+def test_an_upload_ends_with_its_deadline(client: session.Session, tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(b"x" * 1024 * 1024)
+    with pytest.raises(NodeTimeout):
+        client.upload(tmp_path / "image", str(tmp_path / "arrived"), deadline=0)
+
+
+def test_an_upload_to_where_it_cannot_be_is_refused(client: session.Session, tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(b"x")
+    with pytest.raises(NodeRefused):
+        client.upload(tmp_path / "image", str(tmp_path / "no/such/folder"), deadline=10)
+
+
+def test_the_agent_answers_over_ssh_and_logs_the_request_id(client: session.Session, sshd: Sshd) -> None:
+    token = request_id.bind("req-4711")
+    try:
+        assert client.call(machine.NodeFacts()).hostname == socket.gethostname()
+    finally:
+        request_id.reset(token)
+    assert client.call(host.HostsRead()).hosts is not None
+    assert "req-4711 node_facts: done" in (sshd.folder / "root/var/log/vmpanel/nodeagent.log").read_text()
+
+
+def test_a_stream_reaches_a_port_of_the_node_and_a_closed_port_is_named(client: session.Session) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        channel = client.open_channel(port)
+        peer, _ = server.accept()
+        with peer:
+            channel.settimeout(10)
+            channel.sendall(b"ping")
+            assert peer.recv(4) == b"ping"
+            peer.sendall(b"pong")
+            assert channel.recv(4) == b"pong"
+        channel.close()
+    with pytest.raises(NodeUnreachable):
+        client.open_channel(port)
+
+
+def test_a_lost_connection_fails_every_open_call_and_the_next_call_connects_again(client: session.Session) -> None:
+    pid = client.link().hello["pid"]
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    outcomes: list[Exception] = []
+    waiting = threading.Event()
+
+    def wait() -> None:
+        try:
+            request = host.GuestWait(uuid=vm, address="127.0.0.1", port=free_port, timeout_seconds=60)
+            client.call(request, deadline=60, progress=lambda _progress: waiting.set())
+        except Exception as error:
+            outcomes.append(error)
+
+    vm = "11111111-2222-4333-8444-555555555555"
+    client.call(host.HostCreate(spec=host.HostSpec(vm, "vm", 64, 1, "qemu", [], [])))
+    client.call(host.HostStart(uuid=vm))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        free_port = free.getsockname()[1]
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert waiting.wait(10)
+    os.kill(parent, signal.SIGKILL)
+    for thread in threads:
+        thread.join(10)
+    assert [type(error) for error in outcomes] == [NodeUnreachable] * 3
+    assert client.call(machine.NodeFacts()).hostname
+    assert client.link().hello["pid"] != pid
+    until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_a_process_has_one_session_a_node_until_it_is_forgotten(sshd: Sshd) -> None:
+    address = sshd.address()
+    assert session.get(address) is session.get(address)
+    before = session.get(address)
+    session.forget(address)
+    assert session.get(address) is not before
+    session.forget(address)
+
+
+def test_a_node_without_the_agent_is_unreachable_with_the_reason(sshd: Sshd, client: session.Session) -> None:
+    with ssh_only(sshd) as connection, connection._sftp() as sftp:
+        sftp.remove(agent_package.AGENT_PATH)
+    with pytest.raises(NodeUnreachable, match="agent does not start"):
+        client.call(machine.NodeFacts())
+
+
+class ssh_only:
+    """A second connection for what the test does behind the session's back."""
+
+    def __init__(self, sshd: Sshd) -> None:
+        self._connection = ssh.open_connection(sshd.address())
+
+    def __enter__(self) -> ssh.Connection:
+        return self._connection
+
+    def __exit__(self, *_error: object) -> None:
+        self._connection.close()

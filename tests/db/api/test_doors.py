@@ -1,0 +1,81 @@
+"""Who gets in, how errors look, and that the schema and the registry agree."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from rest_framework.test import APIClient
+
+from panel.accounts.models import User
+from panel.accounts.services import create_token, ensure_administrator
+from panel.tasks import registry
+
+
+def test_a_token_lets_its_user_in_and_no_other_does(user: User) -> None:
+    _token, text = create_token(user, "test")
+    client = APIClient()
+    assert client.get("/api/v1/me", headers={"Authorization": f"Bearer {text}"}).json()["name"] == "anna"
+    refused = client.get("/api/v1/me", headers={"Authorization": f"Bearer {text}x"})
+    assert (refused.status_code, refused.json()["code"]) == (401, "bad_credentials")
+    assert client.get("/api/v1/me").status_code == 401
+
+
+def test_a_token_is_kept_as_a_hash_alone(user: User) -> None:
+    token, text = create_token(user, "test")
+    assert text not in str(vars(token))
+
+
+def test_a_disabled_user_does_not_get_in(user: User) -> None:
+    _token, text = create_token(user, "test")
+    User.objects.update(is_active=False)
+    assert APIClient().get("/api/v1/me", headers={"Authorization": f"Bearer {text}"}).status_code == 401
+
+
+def test_a_name_and_password_give_a_token(user: User) -> None:
+    client = APIClient()
+    good = client.post("/api/v1/auth/token", {"name": "anna", "password": "correct horse"}, format="json")
+    bad = client.post("/api/v1/auth/token", {"name": "anna", "password": "wrong"}, format="json")
+    assert good.status_code == 201 and good.json()["token"]
+    assert (bad.status_code, bad.json()["code"]) == (401, "bad_credentials")
+
+
+def test_an_administrator_is_made_once() -> None:
+    first, password = ensure_administrator("root")
+    again, nothing = ensure_administrator("root")
+    assert first.pk == again.pk and password and nothing is None
+
+
+def test_a_request_id_goes_in_and_out(api: APIClient) -> None:
+    answer = api.get("/api/v1/vms/999", headers={"X-Request-Id": "abc-1"})
+    assert answer.headers["X-Request-Id"] == "abc-1"
+    assert answer.json()["request_id"] == "abc-1"
+    unfit = api.get("/api/v1/me", headers={"X-Request-Id": "a\tb<script>"})
+    assert "script" not in unfit.headers["X-Request-Id"]
+
+
+def test_every_operation_has_an_action_in_the_schema(api: APIClient) -> None:
+    schema = api.get("/api/v1/schema?format=json").json()
+    assert schema["openapi"].startswith("3.1")
+    for operation in registry.every():
+        plural = {"vm": "vms", "node": "nodes"}[operation.object_type]
+        path = f"/api/v1/{plural}" if operation.creates else f"/api/v1/{plural}/{{object_id}}/{operation.verb}"
+        assert "post" in schema["paths"][path], path
+
+
+def test_the_operations_are_listed_with_their_parameters(api: APIClient) -> None:
+    listed = {each["name"]: each for each in api.get("/api/v1/operations").json()}
+    assert set(listed) == {operation.name for operation in registry.every()}
+    assert "image" in listed["vm.create"]["params"]["properties"]
+
+
+@pytest.mark.parametrize("path", ["/", "/vms/new", "/nodes", "/nodes/new", "/tasks", "/problems"])
+def test_pages_ask_strangers_to_sign_in(path: str, admin: User) -> None:
+    client = Client()
+    assert client.get(path, secure=True).headers["Location"].startswith("/login")
+    client.force_login(admin)
+    assert client.get(path, secure=True).status_code == 200
+
+
+def test_files_outside_the_assets_are_not_served() -> None:
+    assert Client().get("/assets/../views.py", secure=True).status_code == 404
+    assert Client().get("/assets/web/panel.css", secure=True).status_code == 200

@@ -1,0 +1,253 @@
+"""VMs through the REST API, on a node in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
+
+from panel.accounts.models import User
+from panel.cluster import fake
+from panel.cluster.models import Node, NodeState
+from panel.core.errors import LibvirtFailure
+from panel.images.models import Image
+from panel.network.models import Address, IpPool
+from panel.tasks.models import Task
+from panel.vms.models import Vm
+from tests.db.conftest import make_node
+
+GOOD = {"name": "web1", "image": "small", "flavor": "small"}
+
+
+def test_creating_answers_at_once_with_task_id_and_address(api: APIClient, node: Node, image: Image) -> None:
+    answer = api.post("/api/v1/vms", GOOD)
+
+    assert answer.status_code == 202
+    body = answer.json()
+    assert body["address"] == "10.77.0.10"
+    assert body["task"]["status"] == "queued"
+    assert answer.headers["Location"] == f"/api/v1/tasks/{body['task']['id']}"
+    shown = api.get(f"/api/v1/vms/{body['vm']}").json()
+    assert (shown["name"], shown["task"]) == ("web1", body["task"]["id"])
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code", "field"),
+    [
+        ({"image": "nothing"}, 404, "not_found", "image"),
+        ({"flavor": "nothing"}, 404, "not_found", "flavor"),
+        ({"network": "nothing"}, 404, "not_found", "network"),
+        ({"node": "nothing"}, 404, "not_found", "node"),
+        ({"flavor": None}, 400, "missing_value", "memory_mib"),
+        ({"memory_mib": 64}, 400, "invalid_value", "memory_mib"),
+        ({"memory_mib": 10_000_000}, 400, "invalid_value", "memory_mib"),
+        ({"memory_mib": 1_000_000}, 409, "no_capacity", "node"),
+        ({"vcpus": 64}, 409, "no_capacity", "node"),
+        ({"name": ""}, 400, "invalid_value", "name"),
+        ({"name": "a'b"}, 400, "invalid_value", "name"),
+        ({"name": 'a"b'}, 400, "invalid_value", "name"),
+        ({"name": "a\nb"}, 400, "invalid_value", "name"),
+        ({"name": "web1\n"}, 202, None, None),
+        ({"name": "<domain>"}, 400, "invalid_value", "name"),
+        ({"name": "a;reboot"}, 400, "invalid_value", "name"),
+        ({"name": "$(id)"}, 400, "invalid_value", "name"),
+        ({"name": "x" * 64}, 400, "invalid_value", "name"),
+        ({"ssh_keys": ["ssh-ed25519 AAAA\nruncmd: [reboot]"]}, 400, "invalid_value", "ssh_keys"),
+        ({"ssh_keys": ["not a key"]}, 400, "invalid_value", "ssh_keys"),
+        ({"password": "short"}, 400, "invalid_value", "password"),
+        ({"surprise": 1}, 400, "invalid_value", "surprise"),
+    ],
+)
+def test_bad_input_is_told_with_code_field_and_sentence_before_anything_is_touched(
+    api: APIClient,
+    node: Node,
+    image: Image,
+    change: dict[str, object],
+    status: int,
+    code: str | None,
+    field: str | None,
+) -> None:
+    answer = api.post("/api/v1/vms", {**GOOD, **change})
+
+    assert answer.status_code == status
+    if code is None:
+        return
+    body = answer.json()
+    assert (body["code"], body["field"]) == (code, field)
+    assert body["detail"].endswith(".")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert (Vm.objects.count(), Task.objects.count(), Address.objects.count()) == (0, 0, 0)
+    assert fake.node(node.pk).calls == []
+
+
+def test_a_name_in_use_is_refused(api: APIClient, node: Node, image: Image) -> None:
+    api.post("/api/v1/vms", GOOD)
+    answer = api.post("/api/v1/vms", GOOD)
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (409, "already_exists", "name")
+
+
+def test_no_free_address_is_refused(api: APIClient, node: Node, image: Image) -> None:
+    IpPool.objects.update(last="10.77.0.10")
+    assert api.post("/api/v1/vms", GOOD).status_code == 202
+    answer = api.post("/api/v1/vms", {**GOOD, "name": "web2"})
+    assert (answer.status_code, answer.json()["field"]) == (409, "network")
+
+
+def test_no_room_says_what_each_node_lacks(api: APIClient, node: Node, image: Image) -> None:
+    node.pools.update(free_bytes=1)
+    other = make_node("fake2")
+    Node.objects.filter(pk=other.pk).update(state=NodeState.UNREACHABLE)
+    answer = api.post("/api/v1/vms", GOOD)
+    assert answer.status_code == 409
+    assert set(answer.json()["candidates"]) == {"fake1", "fake2"}
+
+
+def test_the_same_key_and_body_give_the_same_task(api: APIClient, node: Node, image: Image) -> None:
+    first = api.post("/api/v1/vms", GOOD, headers={"Idempotency-Key": "order-7"})
+    again = api.post("/api/v1/vms", GOOD, headers={"Idempotency-Key": "order-7"})
+    other = api.post("/api/v1/vms", {**GOOD, "name": "web2"}, headers={"Idempotency-Key": "order-7"})
+
+    assert first.json()["task"]["id"] == again.json()["task"]["id"]
+    assert again.json()["vm"] == first.json()["vm"]
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_mismatch")
+    assert Vm.objects.count() == 1
+
+
+def test_a_held_vm_is_refused_with_the_task_or_queued_as_asked(
+    api: APIClient, node: Node, image: Image, run_tasks: Callable[[], None]
+) -> None:
+    created = api.post("/api/v1/vms", GOOD).json()
+    path = f"/api/v1/vms/{created['vm']}"
+    refused = api.post(f"{path}/force-off", {})
+    queued = api.post(f"{path}/force-off?queue=1", {})
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "busy")
+    assert refused.json()["task"] == created["task"]["id"]
+    assert queued.status_code == 202
+    run_tasks()
+    assert api.get(path).json()["status"] == "shut off"
+
+
+def test_a_plan_is_answered_and_nothing_done(api: APIClient, node: Node, image: Image) -> None:
+    answer = api.post("/api/v1/vms?plan=1", GOOD)
+    assert answer.status_code == 200
+    assert [step["name"] for step in answer.json()["steps"]][0] == "reserve_records"
+    assert Task.objects.count() == 0
+
+
+def test_a_customer_reaches_nothing_of_another(
+    api: APIClient, api_as_user: APIClient, user: User, node: Node, image: Image, run_tasks: Callable[[], None]
+) -> None:
+    created = api.post("/api/v1/vms", GOOD).json()
+    run_tasks()
+    path = f"/api/v1/vms/{created['vm']}"
+
+    for answer in (
+        api_as_user.get(path),
+        api_as_user.delete(path),
+        api_as_user.post(f"{path}/start", {}),
+        api_as_user.get(f"{path}/history"),
+        api_as_user.get(f"/api/v1/tasks/{created['task']['id']}"),
+        api_as_user.post(f"/api/v1/tasks/{created['task']['id']}/cancel"),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert api_as_user.get("/api/v1/vms").json()["results"] == []
+    assert api_as_user.post("/api/v1/nodes", {"name": "n", "address": "a"}).status_code == 403
+    assert api_as_user.get("/api/v1/nodes").status_code == 403
+
+
+def test_a_customer_runs_their_own_vm(
+    api_as_user: APIClient, user: User, node: Node, image: Image, run_tasks: Callable[[], None]
+) -> None:
+    created = api_as_user.post("/api/v1/vms", GOOD).json()
+    run_tasks()
+    path = f"/api/v1/vms/{created['vm']}"
+    assert api_as_user.get(path).json()["owner"] == "anna"
+    assert api_as_user.post(f"{path}/stop", {}).status_code == 202
+    run_tasks()
+    assert api_as_user.get(path).json()["status"] == "shut off"
+    assert api_as_user.delete(path).status_code == 202
+    run_tasks()
+    assert api_as_user.get(path).status_code == 404
+
+
+def test_a_guest_that_does_not_obey_is_forced_off(
+    api: APIClient, node: Node, image: Image, run_tasks: Callable[[], None]
+) -> None:
+    created = api.post("/api/v1/vms", GOOD).json()
+    run_tasks()
+    next(iter(fake.node(node.pk).domains.values())).obeys = False
+    answer = api.post(f"/api/v1/vms/{created['vm']}/stop", {"timeout_seconds": 0})
+    run_tasks()
+    task = api.get(f"/api/v1/tasks/{answer.json()['task']['id']}").json()
+    assert task["result"] == {"forced": True}
+    assert api.get(f"/api/v1/vms/{created['vm']}").json()["status"] == "shut off"
+
+
+def test_a_failed_task_tells_why_and_its_log_when(
+    api: APIClient, node: Node, image: Image, run_tasks: Callable[[], None]
+) -> None:
+    refusal = LibvirtFailure(node="fake1", command="host_start", text="no emulator", libvirt_code=1)
+    fake.node(node.pk).fail("host_start", refusal)
+    created = api.post("/api/v1/vms", GOOD).json()
+    run_tasks()
+    task = api.get(f"/api/v1/tasks/{created['task']['id']}").json()
+    assert task["status"] == "failed"
+    assert task["error"]["code"] == "libvirt_failure"
+    assert "no emulator" in task["error"]["message"]
+    assert api.get(f"/api/v1/tasks/{created['task']['id']}/log").json()[-1]["level"] == "error"
+    assert Vm.objects.count() == 0
+
+
+def test_passwords_of_guests_stand_in_no_row(
+    api: APIClient, node: Node, image: Image, run_tasks: Callable[[], None]
+) -> None:
+    api.post("/api/v1/vms", {**GOOD, "password": "a very secret word"})
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT params, result FROM tasks_task")
+        assert "secret word" not in str(cursor.fetchall())
+        cursor.execute("SELECT sealed FROM tasks_tasksecret")
+        assert "secret word" not in str(cursor.fetchall())
+    run_tasks()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM tasks_tasksecret")
+        assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/vms", "/api/v1/nodes", "/api/v1/tasks", "/api/v1/networks", "/api/v1/pools"])
+def test_a_list_makes_the_same_queries_for_few_and_many(
+    api: APIClient, node: Node, image: Image, run_tasks: Callable[[], None], path: str
+) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert api.get(path).status_code == 200
+        return len(captured)
+
+    for number in range(3):
+        api.post("/api/v1/vms", {**GOOD, "name": f"few{number}", "flavor": "tiny"})
+    few = queries()
+    for number in range(20):
+        api.post("/api/v1/vms", {**GOOD, "name": f"many{number}", "flavor": "tiny"})
+    make_node("fake2")
+    assert queries() == few
+    assert few <= 8
+
+
+def test_a_list_has_bounded_pages(api: APIClient, node: Node, image: Image) -> None:
+    for number in range(5):
+        api.post("/api/v1/vms", {**GOOD, "name": f"page{number}", "flavor": "tiny"})
+    first = api.get("/api/v1/vms?limit=2").json()
+    second = api.get(first["next"]).json()
+    assert [vm["name"] for vm in first["results"] + second["results"]] == ["page0", "page1", "page2", "page3"]
+    assert len(api.get("/api/v1/vms?limit=100000").json()["results"]) == 5
+
+
+def test_addresses_are_given_out_once(api: APIClient, node: Node, image: Image) -> None:
+    given = [
+        api.post("/api/v1/vms", {**GOOD, "name": f"n{number}", "flavor": "tiny"}).json()["address"]
+        for number in range(10)
+    ]
+    assert len(set(given)) == 10

@@ -1,0 +1,63 @@
+"""The panel's own worker, that dies at a moment written in the VM's name.
+
+"ran-3-x" dies by SIGKILL after step 3 ran and before its output is stored, "stored-3-x" right after it
+was stored, "undo-3-x" fails at the last step and dies after the undo of step 3 ran. Each task kills
+once: a file in FAULTS_DIR remembers. Everything else is the real engine in real processes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import django
+
+django.setup()
+
+from panel.celery import app  # noqa: E402
+from panel.core.errors import OperationFailed  # noqa: E402
+from panel.tasks import engine, registry  # noqa: E402
+from panel.tasks.models import Task, TaskStep  # noqa: E402
+
+__all__ = ["app"]
+
+NAME = re.compile(r"(?P<moment>ran|stored|undo)-(?P<position>\d+)-")
+
+
+class Killer(engine.Observer):
+    """Kills this process once a task, at the moment that the object's name says."""
+
+    def before(self, task: Task, step: TaskStep) -> None:
+        """Fail the last step of a task that is to be undone."""
+        asked = NAME.match(task.object_name)
+        last = len(registry.get(task.operation).steps) - 1
+        if task.operation == "vm.create" and asked and asked["moment"] == "undo" and not task.undoing:
+            if step.position == last:
+                raise OperationFailed("It was meant to fail.", step=step.name)
+
+    def ran(self, task: Task, step: TaskStep) -> None:
+        """After a step or its undo ran."""
+        self._kill(task, step, "undo" if task.undoing else "ran")
+
+    def stored(self, task: Task, step: TaskStep) -> None:
+        """After what it answered was stored."""
+        if not task.undoing:
+            self._kill(task, step, "stored")
+
+    def _kill(self, task: Task, step: TaskStep, moment: str) -> None:
+        asked = NAME.match(task.object_name)
+        if task.operation != "vm.create" or not asked:
+            return
+        if (asked["moment"], int(asked["position"])) != (moment, step.position):
+            return
+        try:
+            (Path(os.environ["FAULTS_DIR"]) / str(task.pk)).touch(exist_ok=False)
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+# The engine makes its observer when it is given none; the worker gives none.
+engine.Observer = Killer  # type: ignore[misc]

@@ -1,0 +1,77 @@
+"""The keeper of services on a node without systemd."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nodeagent import paths, services
+from nodeagent.job import Job
+from tests.contract.local_agent import until
+
+OBEYS = "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: exit(0))\nwhile True: time.sleep(1)\n"
+ARGV = [sys.executable, "-c", OBEYS]
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Everything under the test's own folder; the service is stopped afterwards."""
+    root = Path(services.__file__).parent.parent
+    monkeypatch.setenv("VMPANEL_NODE_ROOT", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(root), *sys.path])
+    monkeypatch.setattr(paths, "RUN", tmp_path / "run/vmpanel")
+    monkeypatch.setattr(paths, "LOG", tmp_path / "var/log/vmpanel")
+    monkeypatch.setattr(services, "SYSTEMD", tmp_path / "no-systemd")
+    yield
+    services.stop("test", Job())
+
+
+def test_a_started_service_runs_until_it_is_stopped() -> None:
+    services.start("test", ARGV, Job())
+    pid = services.running("test", Job())
+    assert pid is not None
+    services.start("test", ARGV, Job())
+    assert services.running("test", Job()) == pid
+    services.stop("test", Job())
+    assert services.running("test", Job()) is None
+    services.stop("test", Job())
+
+
+def test_a_service_that_is_killed_comes_back() -> None:
+    services.start("test", ARGV, Job())
+    pid = services.running("test", Job())
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: services.running("test", Job()) not in (None, pid))
+
+
+def test_a_service_whose_keeper_was_killed_does_not_run_twice() -> None:
+    services.start("test", ARGV, Job())
+    pid = services.running("test", Job())
+    keeper = services._recorded("test", "keeper")
+    assert pid is not None and keeper is not None
+    os.kill(keeper, signal.SIGKILL)
+    until(lambda: services._recorded("test", "keeper") is None)
+    services.start("test", ARGV, Job())
+    until(lambda: services.running("test", Job()) not in (None, pid))
+    assert not Path(f"/proc/{pid}").exists() or services._started(pid) is None
+
+
+def test_a_restarted_service_is_another_process() -> None:
+    services.start("test", ARGV, Job())
+    pid = services.running("test", Job())
+    services.restart("test", ARGV, Job())
+    assert services.running("test", Job()) not in (None, pid)
+
+
+def test_a_process_id_that_another_program_has_by_now_is_not_ours(tmp_path: Path) -> None:
+    paths.RUN.mkdir(parents=True)
+    (paths.RUN / "test.pid").write_text(f"{os.getpid()} 12345")
+    (paths.RUN / "test.keeper").write_text(str(os.getpid()))
+    assert services.running("test", Job()) is None
+    services.stop("test", Job())
