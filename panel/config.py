@@ -130,6 +130,13 @@ class Config:
         self.log_dir = Path(self.log_dir)
 
     @property
+    def own_host(self) -> str:
+        """The address by which this machine's own programs reach the panel."""
+        everywhere = self.listen_ip in ("", "0.0.0.0", "::")
+        address = "127.0.0.1" if everywhere else self.listen_ip
+        return f"[{address}]" if ":" in address else address
+
+    @property
     def certificate_path(self) -> Path:
         """The TLS certificate in force."""
         return Path(self.certificate) if self.certificate else self.var_dir / "tls" / "panel.crt"

@@ -26,7 +26,8 @@ def _secret_key(path: Path) -> str:
 
 SECRET_KEY = _secret_key(CONFIG.var_dir / "keys" / "secret.key")
 DEBUG = CONFIG.debug
-ALLOWED_HOSTS = [host.strip() for host in CONFIG.allowed_hosts.split(",") if host.strip()]
+# vmwatch-master speaks to the panel by its own address, whatever names browsers use.
+ALLOWED_HOSTS = [host.strip() for host in CONFIG.allowed_hosts.split(",") if host.strip()] + [CONFIG.own_host]
 
 INSTALLED_APPS = [
     "django.contrib.auth",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import tempfile
@@ -152,15 +153,26 @@ def volume_customize(request: storage.VolumeCustomize, job: Job) -> Nothing:
 
 
 SETUP = """
+set -e
 login=$(cat /root/.vmpanel-login)
 id "$login" >/dev/null 2>&1 || useradd -m -s /bin/bash "$login"
-if [ -s /root/.vmpanel-hash ]; then chpasswd -e < /root/.vmpanel-hash; fi
+if [ -e /root/.vmpanel-hash ]; then
+    chpasswd -e < /root/.vmpanel-hash
+    if [ "$login" = root ] && [ -d /etc/ssh/sshd_config.d ]; then
+        echo "PermitRootLogin yes" > /etc/ssh/sshd_config.d/10-vmpanel.conf
+    fi
+fi
 rm -f /root/.vmpanel-login /root/.vmpanel-hash
+# Copies of one image must not share what is to tell them apart.
+rm -f /etc/ssh/ssh_host_*
+if command -v ssh-keygen >/dev/null; then ssh-keygen -A >/dev/null; fi
+if [ -e /etc/machine-id ]; then : > /etc/machine-id; fi
 systemctl enable systemd-networkd 2>/dev/null || true
 """
 """Run inside the guest; a constant, so what differs between guests comes in files."""
 
 
+@functools.cache
 def _emulation() -> Dict[str, str]:
     # KVM that is there but does not work would hang libguestfs's appliance; without a device it would fall back itself.
     return {} if kvm_works(8.0) else {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}

@@ -6,18 +6,21 @@ The shared secret stands in vmwatch-master.conf and on the nodes, in no table an
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import ipaddress
-import os
 import secrets
 import signal
 import socket
 import string
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 from django.conf import settings
+from django.db import transaction
 
 from panel.cluster.models import Node
+from panel.cluster.periodic import check_nodes
 from panel.core.errors import ConfigError
 from vmwatch import config as vmwatch_config
 
@@ -29,7 +32,8 @@ def listen_ip() -> str:
     """The address that vmwatch-master listens on.
 
     VmwatchListenIp; else the address of the node that is this machine; else this machine's first
-    address that is not a loopback one (the order that VMmanager documents).
+    address that is not a loopback one (the order that VMmanager documents). A loopback address is
+    no choice as soon as there is a node elsewhere, which could not reach it.
 
     Raises ConfigError when there is none.
     """
@@ -37,12 +41,15 @@ def listen_ip() -> str:
     if chosen:
         return chosen
     own = _own_addresses()
-    for address in Node.objects.values_list("address", flat=True):
-        if address in own:
-            return str(address)
-    for candidate in own:
-        if not ipaddress.ip_address(candidate).is_loopback:
-            return candidate
+    nodes = list(Node.objects.order_by("pk").values_list("address", flat=True))
+    local = [address for address in nodes if address in own]
+    reachable = [address for address in own if not ipaddress.ip_address(address).is_loopback]
+    chosen_from = [address for address in local if address in reachable]
+    if len(local) == len(nodes):
+        chosen_from += local
+    chosen_from += reachable
+    if chosen_from:
+        return chosen_from[0]
     raise ConfigError(
         "This machine has no address that nodes could reach; set VmwatchListenIp.", option="VmwatchListenIp"
     )
@@ -63,23 +70,41 @@ def endpoint() -> str:
 def configure_master() -> tuple[str, str]:
     """vmwatch-master is configured, and disabled only while there is no node; answers endpoint and secret."""
     path: Path = settings.CONFIG.vmwatch_master_conf
-    secret = _secret(path)
-    if not Node.objects.exists():
-        changed = vmwatch_config.write(path, {"disabled": "yes", "secret": secret})
-        where = ""
-    else:
-        where = endpoint()
-        values = {
-            "disabled": "no",
-            "listen": where,
-            "secret": secret,
-            "panel": f"https://127.0.0.1:{settings.CONFIG.listen_port}",
-            "certificate": str(settings.CONFIG.certificate_path),
-        }
-        changed = vmwatch_config.write(path, values)
-    if changed:
-        _reload_master()
+    with _alone(path):
+        secret = _secret(path)
+        where = endpoint() if Node.objects.exists() else ""
+        before = _listens_on(path)
+        if where:
+            values = {
+                "disabled": "no",
+                "listen": where,
+                "secret": secret,
+                "panel": f"https://{settings.CONFIG.own_host}:{settings.CONFIG.listen_port}",
+                "certificate": str(settings.CONFIG.certificate_path),
+            }
+        else:
+            values = {"disabled": "yes", "secret": secret}
+        if vmwatch_config.write(path, values):
+            _reload_master()
+    if before and where and before != where:
+        # The nodes there are speak to the old address: their checks tell them the new one.
+        transaction.on_commit(check_nodes)
     return where, secret
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Held by one process at a time: two that add the first nodes must not make two secrets."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _listens_on(path: Path) -> str:
+    with contextlib.suppress(vmwatch_config.BadConfig):
+        return vmwatch_config.read(path).get("listen", "")
+    return ""
 
 
 def shared_secret() -> str:
@@ -103,5 +128,8 @@ def _secret(path: Path) -> str:
 
 def _reload_master() -> None:
     """Have a running master read its configuration; one that does not run reads it when it starts."""
-    with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
-        os.kill(int(pid_file().read_text(encoding="ascii")), signal.SIGHUP)
+    with contextlib.suppress(OSError, ValueError, psutil.Error):
+        process = psutil.Process(int(pid_file().read_text(encoding="ascii")))
+        # The number in the file may be another process' by now, and the signal would end it.
+        if any("vmwatch" in word for word in process.cmdline()):
+            process.send_signal(signal.SIGHUP)

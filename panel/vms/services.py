@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -59,6 +60,20 @@ def record_status(vm: Vm, seen: Observation) -> bool:
         )
         transaction.on_commit(lambda: vm_changed(vm))
     return changed
+
+
+def confirm_status(vms: Sequence[Vm], *, node: Node, at: datetime, epoch: int, sequence: int) -> None:
+    """The VMs were seen again with the status that they have: one query for all.
+
+    Called with rows taken FOR UPDATE, and a message of vmwatch that is newer than any that was taken
+    from that node.
+    """
+    seen = Vm.objects.filter(pk__in=[vm.pk for vm in vms])
+    if vms:
+        seen.update(observed_at=at, observed_node=node, observed_epoch=epoch, observed_sequence=sequence)
+    for vm in vms:
+        vm.observed_at, vm.observed_node = at, node
+        vm.observed_epoch, vm.observed_sequence = epoch, sequence
 
 
 def record_task_reading(vm_id: int, status: str, *, sent_at: datetime, node: Node, task_id: int) -> None:

@@ -33,9 +33,9 @@ class Killer(engine.Observer):
         """Fail the last step of a task that is to be undone."""
         asked = NAME.match(task.object_name)
         last = len(registry.get(task.operation).steps) - 1
-        if task.operation == "vm.create" and asked and asked["moment"] == "undo" and not task.undoing:
-            if step.position == last:
-                raise OperationFailed("It was meant to fail.", step=step.name)
+        to_undo = task.operation == "vm.create" and asked and asked["moment"] == "undo"
+        if to_undo and not task.undoing and step.position == last:
+            raise OperationFailed("It was meant to fail.", step=step.name)
 
     def ran(self, task: Task, step: TaskStep) -> None:
         """After a step or its undo ran."""

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-
 from tests.lab import hosts
 from tests.lab.hosts import Lab, Node, labs, run
 
@@ -103,7 +102,7 @@ def test_closed_lab_leaves_nothing() -> None:
 
 
 def test_lab_of_a_process_that_was_killed_is_removed_by_the_next() -> None:
-    code = "import os; from tests.lab.hosts import Lab; lab = Lab.create(1); print(lab.id, flush=True); os.kill(os.getpid(), 9)"
+    code = "import os; from tests.lab.hosts import Lab; print(Lab.create(1).id, flush=True); os.kill(os.getpid(), 9)"
     shown = subprocess.run([sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, check=False)
     lab_id = shown.stdout.strip()
     assert traces(lab_id)
