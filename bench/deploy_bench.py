@@ -104,9 +104,8 @@ def main() -> int:
     for name in parts[0]:
         print(f"    {name:16} {statistics.median(each[name] for each in parts):7.3f}")
     limit = AIM_RATIO * floor + AIM_SECONDS
-    print(
-        f"  ratio {ours / floor:.2f}; aim {AIM_RATIO} x + {AIM_SECONDS} s = {limit:.3f} s: {'met' if ours <= limit else 'MISSED'}"
-    )
+    verdict = "met" if ours <= limit else "MISSED"
+    print(f"  ratio {ours / floor:.2f}; aim {AIM_RATIO} x + {AIM_SECONDS} s = {limit:.3f} s: {verdict}")
     return 0
 
 

@@ -40,9 +40,6 @@ def main() -> int:
     with panel_with_node("footprint") as (stack, _api, node):
         programs = {name: process.pid for name, process in stack.processes.items()}
         programs["cron"] = stack.run("cron").pid
-        watch = node.run(
-            ["sh", "-c", "cat /run/vmpanel/vmwatch-node.pid 2>/dev/null || pgrep -f vmwatch.pyz | head -n 1"]
-        )
         time.sleep(SETTLE_SECONDS)
         total = 0.0
         for name, pid in programs.items():

@@ -52,6 +52,6 @@ def image_file(pool: str, sha256: str) -> Path:
     return pool_root(pool) / "images" / f"{sha256}.img"
 
 
-def upload_file(pool: str, sha256: str) -> Path:
-    """Where the image is uploaded to before it is checked."""
-    return image_file(pool, sha256).with_suffix(".upload")
+def upload_file(pool: str, sha256: str, task: int) -> Path:
+    """Where a task uploads the image to before it is checked; two that send the same one do not meet there."""
+    return image_file(pool, sha256).with_suffix(f".{int(task)}.upload")

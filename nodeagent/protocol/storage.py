@@ -54,7 +54,7 @@ class PoolRemove(Request[Nothing]):
 
 @dataclass(frozen=True)
 class ImageState:
-    """Whether the node has the image's bytes, and where they are or must be uploaded to."""
+    """Whether the node has the image's bytes, and where they are, or the asking task must upload them to."""
 
     present: bool
     path: str
@@ -70,6 +70,7 @@ class ImageStatus(Request[ImageState]):
     MUTATES = False
     pool: str
     sha256: str
+    task: int = 0
 
 
 @command
@@ -80,6 +81,7 @@ class ImageCommit(Request[ImageState]):
     RESULT = ImageState
     pool: str
     sha256: str
+    task: int = 0
 
 
 @command
@@ -90,6 +92,17 @@ class ImageDelete(Request[Nothing]):
     RESULT = Nothing
     pool: str
     sha256: str
+
+
+@command
+class UploadDelete(Request[Nothing]):
+    """Remove what a task uploaded of an image and did not commit; absent is success."""
+
+    COMMAND = "upload_delete"
+    RESULT = Nothing
+    pool: str
+    sha256: str
+    task: int
 
 
 @dataclass(frozen=True)

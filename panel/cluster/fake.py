@@ -228,18 +228,18 @@ class FakeNode:
             }
         )
 
-    def _image_state(self, pool: str, sha256: str) -> storage.ImageState:
+    def _image_state(self, pool: str, sha256: str, task: int = 0) -> storage.ImageState:
         self._check_pool(pool)
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise AgentRefusal("invalid_params", "This is not a SHA-256.", field="sha256")
         path = f"{pool}/images/{sha256}.img"
-        return storage.ImageState(path in self.files, path, f"{pool}/images/{sha256}.upload")
+        return storage.ImageState(path in self.files, path, f"{pool}/images/{sha256}.{task}.upload")
 
     def _image_status(self, request: storage.ImageStatus, _report: Report | None) -> storage.ImageState:
-        return self._image_state(request.pool, request.sha256)
+        return self._image_state(request.pool, request.sha256, request.task)
 
     def _image_commit(self, request: storage.ImageCommit, _report: Report | None) -> storage.ImageState:
-        state = self._image_state(request.pool, request.sha256)
+        state = self._image_state(request.pool, request.sha256, request.task)
         content = self.uploads.pop(state.upload_path, None)
         if state.present:
             return state
@@ -248,12 +248,17 @@ class FakeNode:
         if hashlib.sha256(content).hexdigest() != request.sha256:
             raise AgentRefusal("corrupt", "The image arrived with another checksum than it left with.")
         self.files[state.path] = _disk(content)
-        return self._image_state(request.pool, request.sha256)
+        return self._image_state(request.pool, request.sha256, request.task)
 
     def _image_delete(self, request: storage.ImageDelete, _report: Report | None) -> Nothing:
         state = self._image_state(request.pool, request.sha256)
         self.files.pop(state.path, None)
-        self.uploads.pop(state.upload_path, None)
+        for path in [path for path in self.uploads if path.startswith(f"{request.pool}/images/{request.sha256}.")]:
+            del self.uploads[path]
+        return Nothing()
+
+    def _upload_delete(self, request: storage.UploadDelete, _report: Report | None) -> Nothing:
+        self.uploads.pop(self._image_state(request.pool, request.sha256, request.task).upload_path, None)
         return Nothing()
 
     def _inside(self, pool: str, path: str) -> None:

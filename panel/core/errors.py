@@ -163,7 +163,7 @@ class NodeTimeout(NodeError):
 
 
 class NodeRefused(NodeError):
-    """The node let us in the door but not further: wrong password or key, or another host key than pinned. Data: node, reason."""
+    """The node answers but does not let us in, or shows another host key than the pinned one. Data: node, reason."""
 
     code = "node_refused"
     sentence = "The node “{node}” refused the connection: {reason}."

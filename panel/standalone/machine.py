@@ -18,6 +18,7 @@ from panel.standalone.options import TOP, Options
 from panel.standalone.private import Unfit
 from panel.standalone.setup import Layout, make_key, write_secret
 from panel.standalone.show import follow, say
+from panel.standalone.supervisor import started
 
 ADDRESS = "127.0.0.1"
 LOGIN_SECONDS = 120.0
@@ -176,24 +177,16 @@ def stop_kept_services() -> None:
 
 def _end_recorded(record: Path) -> None:
     try:
-        pid_text, _, started = record.read_text(encoding="ascii").partition(" ")
+        pid_text, _, began = record.read_text(encoding="ascii").partition(" ")
         pid = int(pid_text)
     except (FileNotFoundError, ValueError):
         return
     until = time.monotonic() + 10
-    while _started(pid) == started:
+    while started(pid) == began:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM if time.monotonic() < until else signal.SIGKILL)
         time.sleep(0.1)
     record.unlink(missing_ok=True)
-
-
-def _started(pid: int) -> str | None:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else fields[19]
 
 
 def _qemu_runs() -> bool:

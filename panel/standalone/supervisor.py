@@ -112,12 +112,22 @@ def _command(argv: list[str]) -> str:
     return shlex.join(argv).replace("%", "%%")
 
 
+def started(pid: int) -> str | None:
+    """When the process was started, in the kernel's ticks: with the id it names one process. None: it is no more."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
 class Supervisor:
     """supervisord as a child of this process: it gets SIGTERM when we die, however we do, and stops all programs."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.socket = layout.run / "supervisor.sock"
+        self.record = layout.run / "supervisor.process"
         self.process: subprocess.Popen[bytes] | None = None
 
     def rpc(self) -> Any:
@@ -126,17 +136,23 @@ class Supervisor:
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
     def end_orphan(self) -> None:
-        """No supervisord of an earlier run that died is left."""
-        if not self.socket.exists():
-            return
+        """No supervisord of an earlier run that died is left, nor anything that it kept."""
         with contextlib.suppress(OSError, xmlrpc.client.Error):
             self.rpc().shutdown()
         until = time.monotonic() + STOP_SECONDS
-        while self.socket.exists() and self._answers():
+        while self._recorded():
             if time.monotonic() > until:
                 raise Unfit("What an earlier run of script/server left does not stop.")
             time.sleep(0.1)
         self.socket.unlink(missing_ok=True)
+
+    def _recorded(self) -> bool:
+        """Whether the supervisord that was started last still runs."""
+        try:
+            pid, _, began = self.record.read_text(encoding="ascii").partition(" ")
+        except FileNotFoundError:
+            return False
+        return started(int(pid)) == began
 
     def _answers(self) -> bool:
         try:
@@ -159,6 +175,7 @@ class Supervisor:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
+        self.record.write_text(f"{self.process.pid} {started(self.process.pid)}", encoding="ascii")
         until = time.monotonic() + START_SECONDS
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > until:

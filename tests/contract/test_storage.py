@@ -106,6 +106,19 @@ def test_an_image_with_other_bytes_is_refused_and_removed(node: Subject, image: 
     assert files(node)["images"] == []
 
 
+@pytest.mark.covers("upload_delete")
+def test_two_tasks_send_one_image_without_meeting(node: Subject, image: Path) -> None:
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    paths = [node.call(storage.ImageStatus(node.pool, sha256, task=task)).upload_path for task in (1, 2, 3)]
+    for path in paths:
+        node.client.upload(image, path, deadline=10)
+    for _ in range(2):
+        assert node.call(storage.UploadDelete(pool=node.pool, sha256=sha256, task=3)) == Nothing()
+    assert node.call(storage.ImageCommit(node.pool, sha256, task=1)).present
+    assert node.call(storage.ImageCommit(node.pool, sha256, task=2)).present
+    assert files(node)["images"] == [f"{sha256}.img"]
+
+
 def test_committing_what_was_not_uploaded_is_refused(node: Subject) -> None:
     assert refusal(node, storage.ImageCommit(pool=node.pool, sha256="0" * 64)) == "invalid_params"
 

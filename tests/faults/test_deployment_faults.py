@@ -1,4 +1,4 @@
-"""Whatever dies in the middle of a real deployment: it ends properly without a person's help, and leaves nothing behind."""
+"""Whatever dies in a real deployment: it ends properly without a person's help, and leaves nothing behind."""
 
 from __future__ import annotations
 

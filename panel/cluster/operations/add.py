@@ -255,7 +255,7 @@ def verify_node(ctx: NodeContext[AddNodeParams]) -> None:
 
 
 def _is_another_node(ctx: NodeContext[Any]) -> bool:
-    """Whether we are undoing since the host turned out to be another of our nodes: then nothing there is this task's."""
+    """Whether the host turned out to be another of our nodes: then nothing on it is this task's to undo."""
     return (ctx.task.error or {}).get("code") == AlreadyExists.code
 
 

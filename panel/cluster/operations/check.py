@@ -40,7 +40,7 @@ def check_node(ctx: NodeContext[Any]) -> dict[str, Any]:
             open_problem(key, text, severity=Severity.WARNING, object_type="node", object_id=node.pk)
         else:
             close_problem(key)
-    return {"result": {"reachable": True, "complaints": sum(complaints.values(), [])}}
+    return {"result": {"reachable": True, "complaints": [each for found in complaints.values() for each in found]}}
 
 
 class CheckNode(Operation[CheckNodeParams]):

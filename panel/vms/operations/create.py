@@ -154,6 +154,9 @@ def release_records(ctx: VmContext[Any]) -> None:
     if vm is None:
         return
     with transaction.atomic():
+        # Held, so that no observation adds to its history while it goes.
+        if not Vm.objects.select_for_update().filter(pk=vm.pk).exists():
+            return
         volumes = list(vm.disks.values_list("volume_id", flat=True))
         addresses = list(vm.interfaces.values_list("address_id", flat=True))
         vm.delete()
@@ -164,9 +167,12 @@ def release_records(ctx: VmContext[Any]) -> None:
 
 
 def place_image(ctx: CreateVmContext) -> dict[str, Any]:
-    """The node has its own copy of the image, checked against its SHA-256."""
-    image, pool = _image(ctx), ctx.vm.pool.path
-    state = ctx.agent.call(storage.ImageStatus(pool=pool, sha256=image.sha256))
+    """The node has its own copy of the image, checked against its SHA-256.
+
+    Two deployments that need the same image at the same time each send it, to a file of their own.
+    """
+    image, pool, task = _image(ctx), ctx.vm.pool.path, ctx.task.pk
+    state = ctx.agent.call(storage.ImageStatus(pool=pool, sha256=image.sha256, task=task))
     if state.present:
         return {"sent": False}
     ctx.log(f"The node has no copy of “{image.name}” yet: sending {image.size_bytes >> 20} MiB.")
@@ -176,8 +182,15 @@ def place_image(ctx: CreateVmContext) -> dict[str, Any]:
         deadline=UPLOAD_SECONDS,
         progress=lambda done: ctx.progress(done.done / max(done.total, 1), done.text),
     )
-    ctx.agent.call(storage.ImageCommit(pool=pool, sha256=image.sha256), deadline=600.0)
+    ctx.agent.call(storage.ImageCommit(pool=pool, sha256=image.sha256, task=task), deadline=600.0)
     return {"sent": True}
+
+
+def delete_upload(ctx: VmContext[Any]) -> None:
+    """What this task sent of the image and did not finish is gone; a finished copy serves every later VM."""
+    vm = ctx.find_vm()
+    if vm is not None and vm.image is not None:
+        ctx.agent.call(storage.UploadDelete(pool=vm.pool.path, sha256=vm.image.sha256, task=ctx.task.pk))
 
 
 def copy_image(ctx: CreateVmContext) -> None:
@@ -296,10 +309,10 @@ class CreateVm(Operation[CreateVmParams]):
             inline=True,
             describe=lambda ctx: f"VM “{ctx.params.name}” with an address of “{ctx.network.name}”",
         ),
-        # No undo: the node's copy of an image serves every later VM.
         Step(
             place_image,
             "Send the image to the node",
+            undo=delete_upload,
             weight=5,
             describe=lambda ctx: f"image “{ctx.image.name}”, if the node has no copy",
         ),

@@ -134,7 +134,7 @@ def test_a_held_vm_is_refused_with_the_task_or_queued_as_asked(
 def test_a_plan_is_answered_and_nothing_done(api: APIClient, node: Node, image: Image) -> None:
     answer = api.post("/api/v1/vms?plan=1", GOOD)
     assert answer.status_code == 200
-    assert [step["name"] for step in answer.json()["steps"]][0] == "reserve_records"
+    assert answer.json()["steps"][0]["name"] == "reserve_records"
     assert Task.objects.count() == 0
 
 

@@ -31,6 +31,17 @@ def test_without_an_emulator_nothing_works(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_bytes_are_those_of_the_source(tmp_path: Path) -> None:
     source = Path(probe.__file__).with_name("probe.S")
     subprocess.run(["as", "--32", str(source), "-o", str(tmp_path / "o")], check=True, capture_output=True)
-    link = ["ld", "-m", "elf_i386", "-Ttext", "0", "--oformat", "binary", str(tmp_path / "o"), "-o", str(tmp_path / "b")]
+    link = [
+        "ld",
+        "-m",
+        "elf_i386",
+        "-Ttext",
+        "0",
+        "--oformat",
+        "binary",
+        str(tmp_path / "o"),
+        "-o",
+        str(tmp_path / "b"),
+    ]
     subprocess.run(link, check=True, capture_output=True)
     assert (tmp_path / "b").read_bytes()[: len(probe.PROGRAM)] == probe.PROGRAM

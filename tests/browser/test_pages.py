@@ -1,0 +1,130 @@
+"""What a person sees and does, in a real browser with real nodes and guests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.lab.hosts import Node
+from tests.stack import done, wait_until
+
+FOLLOWS_SECONDS = 1.0
+
+
+@pytest.fixture
+def vm(cluster: list[Node], api: httpx.Client) -> Iterator[dict[str, Any]]:
+    """A running VM on the first node."""
+    answer = api.post("vms", json={"name": "seen", "image": "tiny", "flavor": "tiny", "node": cluster[0].name})
+    done(api, answer)
+    yield answer.json()
+    if api.get(f"vms/{answer.json()['vm']}").status_code == 200:
+        done(api, api.delete(f"vms/{answer.json()['vm']}?queue=1"))
+
+
+def shot(page: Page, name: str) -> None:
+    """A picture of the page, kept for people in var/screenshots."""
+    folder = Path("var/screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(folder / f"{name}.png"), full_page=True)
+
+
+def test_a_wrong_password_is_told(page: Page) -> None:
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Name").fill("admin")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_have_text("The name or the password is wrong.")
+
+
+def test_virsh_destroy_shows_in_the_open_list_within_a_second(
+    page: Page, vm: dict[str, Any], cluster: list[Node]
+) -> None:
+    page.goto("/")
+    page.locator("#live[data-connected]").wait_for()
+    status = page.locator(f"[data-vm='{vm['vm']}'] .status")
+    expect(status).to_have_text("Running")
+    shot(page, "vms")
+    # Seen by the page itself, so that asking it costs nothing of the second.
+    page.evaluate(
+        """(id) => { const row = document.getElementById("live");
+        window.changed = new Promise((tell) => new MutationObserver(() => {
+          const status = document.querySelector(`[data-vm="${id}"] .status`);
+          if (status && status.dataset.status === "shut off") tell(Date.now());
+        }).observe(row, {subtree: true, childList: true, attributes: true, characterData: true})); }""",
+        vm["vm"],
+    )
+    began = time.time()
+    cluster[0].run(["virsh", "-c", "qemu:///system", "destroy", "seen"])
+    seen = page.evaluate("window.changed") / 1000
+    assert seen - began < FOLLOWS_SECONDS
+    expect(status).to_have_text("Shut off")
+
+
+def test_a_vm_is_created_followed_and_deleted_by_hand(page: Page, cluster: list[Node], api: httpx.Client) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Create").first.click()
+    page.get_by_text("Tiny Linux").click()
+    page.locator("input[name=flavor][value=tiny]").check()
+    page.get_by_label("Name").fill("by hand")
+    page.get_by_role("button", name="Create").click()
+    expect(page.locator("[data-error=name]")).to_contain_text("use a-z")
+    page.get_by_label("Name").fill("byhand")
+    shot(page, "create")
+    page.get_by_role("button", name="Create").click()
+    page.wait_for_url("**/vms/*")
+    expect(page.locator(".steps li")).to_have_count(8)
+    shot(page, "deploying")
+    expect(page.locator("h1 .status")).to_have_text("Running", timeout=60_000)
+    expect(page.locator(".steps")).to_have_count(0, timeout=60_000)
+    shot(page, "vm")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_url(lambda url: url.endswith("/"), timeout=60_000)
+    assert api.get("vms", params={"name": "byhand"}).json()["results"] == []
+
+
+def test_the_console_shows_the_guests_screen(page: Page, vm: dict[str, Any]) -> None:
+    page.goto(f"/vms/{vm['vm']}/console")
+    expect(page.locator("#console-state")).to_have_text("Connected", timeout=30_000)
+    canvas = page.locator("#console canvas")
+    wait_until(lambda: (canvas.bounding_box() or {"width": 0})["width"] > 100, "the guest's screen is drawn", 20)
+    link = page.locator("#console").get_attribute("data-token")
+    shot(page, "console")
+    # The link was used up: a second use of it is refused.
+    refused = page.evaluate(
+        """(token) => new Promise((tell) => { const socket = new WebSocket(`wss://${location.host}/console/${token}`);
+        socket.onopen = () => tell("open"); socket.onclose = () => tell("refused"); })""",
+        link,
+    )
+    assert refused == "refused"
+
+
+def test_every_page_opens_without_an_error(page: Page, vm: dict[str, Any], cluster: list[Node]) -> None:
+    node = 1
+    for name, path in {
+        "nodes": "/nodes",
+        "node": f"/nodes/{node}",
+        "node-new": "/nodes/new",
+        "tasks": "/tasks",
+        "task": f"/tasks/{vm['task']['id']}",
+        "problems": "/problems",
+        "stopped-vm": f"/vms/{vm['vm']}",
+    }.items():
+        answer = page.goto(path)
+        assert answer is not None and answer.status == 200, path
+        shot(page, name)
+    page.goto("/api/v1/docs")
+    page.get_by_text("/api/v1/vms/{object_id}/start").wait_for()
+
+
+def test_a_narrow_screen_scrolls_in_its_tables_alone(page: Page, vm: dict[str, Any]) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto("/")
+    shot(page, "narrow")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

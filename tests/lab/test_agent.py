@@ -1,0 +1,163 @@
+"""The agent on a real host without a panel around it: consoles, a deaf guest, a libvirtd that dies, its removal."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from nodeagent.protocol import host, network, storage
+from nodeagent.protocol import node as machine
+from panel.cluster import agent_package, session, ssh
+from panel.cluster.client import NodeAddress
+from panel.core.errors import LibvirtFailure, NodeError
+from panel.web import rfb
+from tests.lab.hosts import Lab, Node
+from tests.stack import wait_until
+
+POOL = "/srv/agent/pool"
+BRIDGE = "vmbr-agent"
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Node]:
+    """A host of a lab of its own, which no panel knows."""
+    with Lab.create(1) as lab:
+        yield lab.nodes[0]
+
+
+@pytest.fixture(scope="module")
+def client(alone: Node) -> Iterator[session.Session]:
+    """A session with the agent on it."""
+    address = NodeAddress(alone.name, alone.address, alone.ssh_port, password=alone.root_password)
+    connection = ssh.open_connection(address)
+    for path, content in agent_package.files().items():
+        connection.put(content, path, 0o644)
+    connection.close()
+    client = session.Session(address)
+    client.call(machine.LibvirtEnsure(), deadline=60)
+    client.call(storage.PoolEnsure(path=POOL))
+    client.call(network.BridgeEnsure(name=BRIDGE, gateway="10.99.0.1/24", subnet="10.99.0.0/24"))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def running(client: session.Session) -> Iterator[host.HostSpec]:
+    """A VM with an empty disk: its firmware finds nothing to start and heeds no button."""
+    vm = str(uuid.uuid4())
+    disk = f"{POOL}/volumes/{vm}.qcow2"
+    client.call(storage.VolumeCreate(pool=POOL, path=disk, size_bytes=16 * 1024**2))
+    spec = host.HostSpec(
+        uuid=vm,
+        name="deaf",
+        memory_mib=64,
+        vcpus=1,
+        virt="qemu",
+        disks=[host.DiskSpec(path=disk, format="qcow2", target="vda")],
+        interfaces=[host.InterfaceSpec(mac="52:54:00:00:00:99", bridge=BRIDGE)],
+    )
+    client.call(host.HostCreate(spec=spec))
+    client.call(host.HostStart(uuid=vm))
+    yield spec
+    client.call(host.HostStop(uuid=vm))
+    client.call(host.HostDelete(uuid=vm))
+    client.call(storage.VolumeDelete(pool=POOL, path=disk))
+
+
+def lets_in(client: session.Session, port: int, password: str) -> bool:
+    """Whether the console's VNC server takes the password."""
+    channel = client.open_channel(port)
+    channel.settimeout(10)
+    try:
+        rfb.sign_in(channel, password)
+    except rfb.Refused:
+        return False
+    finally:
+        channel.close()
+    return True
+
+
+def test_a_console_lets_nobody_in_but_for_a_moment_who_has_its_password(
+    client: session.Session, running: host.HostSpec
+) -> None:
+    port = client.call(host.HostInfo(uuid=running.uuid)).vnc_port
+    assert port is not None
+    assert not lets_in(client, port, "")
+    console = client.call(host.ConsoleOpen(uuid=running.uuid, password="onetime1", valid_seconds=3.0))
+    assert console.port == port
+    assert lets_in(client, port, "onetime1")
+    assert not lets_in(client, port, "onetime2")
+    wait_until(lambda: not lets_in(client, port, "onetime1"), "the password expires", 10)
+    assert not lets_in(client, port, "")
+
+
+def test_a_console_listens_on_the_loopback_address_only(alone: Node, running: host.HostSpec) -> None:
+    listening = [line.split()[3] for line in alone.run(["ss", "-ltnH"]).stdout.splitlines()]
+    consoles = [each for each in listening if ":59" in each]
+    assert consoles and all(each.startswith("127.0.0.1:") for each in consoles)
+
+
+def test_a_guest_that_does_not_obey_is_still_running_after_the_time(
+    client: session.Session, running: host.HostSpec
+) -> None:
+    assert client.call(host.HostShutdown(uuid=running.uuid, timeout_seconds=1.0)).state == "running"
+
+
+def test_a_bridge_with_a_guest_is_not_removed(client: session.Session, running: host.HostSpec) -> None:
+    with pytest.raises(NodeError) as caught:
+        client.call(network.BridgeRemove(name=BRIDGE))
+    assert caught.value.data["agent_code"] == "in_use"
+
+
+def test_a_volume_in_use_by_a_guest_can_be_read(client: session.Session, running: host.HostSpec) -> None:
+    state = client.call(storage.VolumeInfo(pool=POOL, path=running.disks[0].path))
+    assert state.virtual_bytes == 16 * 1024**2
+
+
+def test_a_guest_that_is_destroyed_ends_the_wait_for_it(client: session.Session, running: host.HostSpec) -> None:
+    errors: list[NodeError] = []
+    begun = threading.Event()
+
+    def wait() -> None:
+        request = host.GuestWait(uuid=running.uuid, address="10.99.0.9", port=22, timeout_seconds=60)
+        try:
+            client.call(request, deadline=70, progress=lambda _progress: begun.set())
+        except NodeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert begun.wait(20)
+    client.call(host.HostStop(uuid=running.uuid))
+    thread.join(20)
+    assert [error.data["agent_code"] for error in errors] == ["guest_stopped"]
+
+
+def test_a_libvirtd_that_dies_comes_back_and_its_guests_live(
+    client: session.Session, alone: Node, running: host.HostSpec
+) -> None:
+    before = alone.run(["pidof", "libvirtd"]).stdout
+    alone.run(["pkill", "-KILL", "-x", "libvirtd"])
+
+    def answers() -> bool:
+        try:
+            return client.call(host.HostInfo(uuid=running.uuid)).state == "running"
+        except LibvirtFailure as error:
+            assert error.retriable
+            return False
+
+    wait_until(answers, "libvirtd answers again", 40)
+    assert alone.run(["pidof", "libvirtd"]).stdout != before
+
+
+def test_an_agent_that_is_removed_leaves_a_clean_host(client: session.Session, alone: Node) -> None:
+    client.call(network.BridgeRemove(name=BRIDGE))
+    client.call(storage.PoolRemove(path=POOL))
+    client.call(machine.AgentRemove())
+    client.close()
+    assert alone.run(["ls", "/usr/lib/vmpanel", "/run/vmpanel"], check=False).stdout == ""
+    assert BRIDGE not in alone.run(["ip", "link"]).stdout
+    assert "vmpanel" not in alone.run(["nft", "list", "ruleset"]).stdout
