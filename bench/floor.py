@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 
-from tests.lab.conftest import link_images
+from tests.lab.fixtures import link_images
 from tests.lab.hosts import Lab, Node
 from tests.services import Services
 from tests.stack import Stack, done

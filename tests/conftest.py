@@ -8,7 +8,11 @@ from pathlib import Path
 import django
 import pytest
 
+from tests.lab.fixtures import api, cluster, lab, lab_nodes, stack
 from tests.services import Services
+
+# One lab and one panel beside it for all tiers that need them; the db tier has an `api` of its own.
+__all__ = ["api", "cluster", "lab", "lab_nodes", "stack"]
 
 # The tiers in the order in which they run: the fast ones first.
 TIERS = ("unit", "contract", "db", "lab", "faults", "browser", "scale")

@@ -21,7 +21,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from panel.core import request_id, secretbox
-from panel.core.errors import Cancelled, Fenced, PanelError, UndoFailed
+from panel.core.errors import Cancelled, Fenced, OperationFailed, PanelError, UndoFailed
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 from panel.tasks import live, locks, registry
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 BACKOFF_SECONDS = (1, 2, 4, 8, 15, 30)
 UNDO_ATTEMPTS = 3
 """How often an undo that fails for a reason that time does not mend is tried before the task is stuck."""
+MOST_ATTEMPTS = 30
+"""How often a step is begun at most; one that ends its worker each time must not do so for ever."""
 PROGRESS_INTERVAL = 0.5
 """Seconds between two writes of a running step's progress."""
 
@@ -155,6 +157,8 @@ class Run:
     def _do(self, step: Step) -> None:
         row = self._begin(step, StepStatus.RUNNING)
         try:
+            if row.attempts > MOST_ATTEMPTS:
+                raise OperationFailed(f"Step “{row.title}” was begun {MOST_ATTEMPTS} times in vain.", step=row.name)
             self.observer.before(self.task, row)
             output = step.run(self.ctx) or {}
             self.observer.ran(self.task, row)
@@ -327,8 +331,6 @@ def _as_panel_error(raised: Exception, row: TaskStep) -> PanelError:
         # The engine cannot write either; the lease runs out and another worker takes over.
         raise raised
     log.exception("step %s of task %s broke", row.name, row.task_id)
-    from panel.core.errors import OperationFailed
-
     where = traceback.extract_tb(raised.__traceback__)[-1]
     return OperationFailed(
         f"Step “{row.title}” broke: {type(raised).__name__} at {where.name}:{where.lineno}.", step=row.name

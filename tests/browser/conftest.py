@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.lab.conftest import api, cluster, lab, lab_nodes, stack
 from tests.stack import Stack
-
-__all__ = ["api", "cluster", "lab", "lab_nodes", "stack"]
 
 # As root, and without the talk with its maker that a closed network would refuse many times a second.
 ARGUMENTS = [

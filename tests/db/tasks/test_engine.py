@@ -1,0 +1,146 @@
+"""What the engine promises beside steps and undo: leases, fences, retries, cancelling, being stuck, the sweep."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from panel.accounts.models import User
+from panel.cluster import fake
+from panel.cluster.models import Node
+from panel.core.errors import CommandFailed, NodeUnreachable, WrongState
+from panel.images.models import Image
+from panel.notices.models import Problem
+from panel.tasks import engine, registry, services, worker
+from panel.tasks.models import Status, Task, TaskLock, TaskStep
+from panel.vms.models import Vm
+from tests.db.conftest import run_task
+
+PAST = "2000-01-01T00:00:00Z"
+
+
+@pytest.fixture
+def task(admin: User, node: Node, image: Image) -> Task:
+    """A deployment that nobody has begun yet."""
+    return registry.get("vm.create").submit(admin, {"name": "web1", "image": "small", "flavor": "small"})
+
+
+def unreachable() -> NodeUnreachable:
+    """A node that does not answer."""
+    return NodeUnreachable(node="fake1", reason="no route")
+
+
+def test_a_claimed_task_is_nobody_elses_until_its_lease_is_over(task: Task) -> None:
+    assert engine.claim(task.pk, "one") is not None
+    assert engine.claim(task.pk, "two") is None
+    Task.objects.update(lease_until=PAST)
+    taken = engine.claim(task.pk, "two")
+    assert taken is not None and taken.fence == 2
+
+
+def test_a_worker_that_lost_its_task_changes_nothing_more(task: Task, node: Node) -> None:
+    class Overtaken(engine.Observer):
+        """Another worker takes the task while a step runs."""
+
+        def ran(self, task: Task, step: TaskStep) -> None:
+            """The lease is over, and somebody else is quicker."""
+            if step.name == "copy_image":
+                Task.objects.update(lease_until=PAST)
+                assert engine.claim(task.pk, "two") is not None
+
+    assert engine.run(task.pk, "one", Overtaken()) is None
+    assert Task.objects.get().fence == 2
+    assert TaskStep.objects.get(name="copy_image").status == "running"
+    assert fake.node(node.pk).domains == {}
+
+
+def test_the_node_refuses_a_worker_that_was_overtaken(task: Task, node: Node) -> None:
+    fake.node(node.pk).fences[task.pk] = 7
+    assert engine.run(task.pk, "one") is None
+    assert Task.objects.get().status == Status.RUNNING
+
+
+def test_an_unreachable_node_is_tried_again_later_and_the_lease_given_up(task: Task, node: Node) -> None:
+    fake.node(node.pk).fail("host_start", unreachable())
+    left = engine.run(task.pk, "one")
+    assert left is not None and left.status == Status.RETRYING
+    assert left.next_run_at is not None and left.next_run_at > timezone.now()
+    assert engine.claim(task.pk, "one") is None
+    assert run_task(task).status == Status.DONE
+
+
+def test_a_node_that_stays_away_makes_the_task_undo_itself(task: Task, node: Node) -> None:
+    fake.node(node.pk).fail("host_start", unreachable())
+    engine.run(task.pk, "one")
+    TaskStep.objects.filter(name="start_domain").update(failing_since=timezone.now() - timedelta(hours=1))
+    fake.node(node.pk).fail("host_start", unreachable())
+    ended = run_task(task)
+    assert (ended.status, ended.error and ended.error["code"]) == (Status.FAILED, "node_unreachable")
+    assert Vm.objects.count() == 0
+    assert fake.node(node.pk).domains == {}
+
+
+def test_what_cannot_be_undone_is_stuck_keeps_its_locks_and_says_so(task: Task, node: Node, admin: User) -> None:
+    refusal = CommandFailed(node="fake1", command="volume_delete", text="read-only file system", agent_code="internal")
+    memory = fake.node(node.pk)
+    memory.fail("host_start", CommandFailed(node="fake1", command="host_start", text="no", agent_code="internal"))
+    memory.fail("volume_delete", refusal, times=engine.UNDO_ATTEMPTS)
+    ended = run_task(task)
+
+    assert ended.status == Status.STUCK
+    assert TaskLock.objects.filter(task=task).exists()
+    problem = Problem.objects.get(open_key=f"task:{task.pk}:stuck")
+    assert "read-only file system" in problem.text
+    with pytest.raises(WrongState):
+        services.cancel(ended, admin)
+
+    services.retry_undo(ended, admin)
+    assert run_task(task).status == Status.FAILED
+    assert not TaskLock.objects.exists()
+    assert not Problem.objects.filter(open_key__isnull=False).exists()
+    assert Vm.objects.count() == 0
+
+
+def test_a_cancelled_task_undoes_what_it_did(task: Task, node: Node, admin: User) -> None:
+    fake.node(node.pk).fail("host_start", unreachable())
+    engine.run(task.pk, "one")
+    services.cancel(Task.objects.get(), admin)
+    ended = run_task(task)
+    assert (ended.status, ended.error and ended.error["by"]) == (Status.CANCELLED, "admin")
+    assert fake.node(node.pk).domains == {}
+
+
+def test_a_task_is_cancelled_before_it_begins(task: Task, admin: User) -> None:
+    services.cancel(task, admin)
+    assert run_task(task).status == Status.CANCELLED
+    assert Vm.objects.count() == 0
+
+
+def test_the_sweep_finds_what_nobody_was_told_of(task: Task) -> None:
+    assert worker.find_ready() == []
+    Task.objects.update(next_run_at=PAST)
+    assert worker.find_ready() == [task.pk]
+    engine.claim(task.pk, "one")
+    assert worker.find_ready() == []
+    Task.objects.update(lease_until=PAST)
+    assert worker.find_ready() == [task.pk]
+
+
+def test_queued_tasks_run_in_the_order_in_which_they_were_asked_for(task: Task, admin: User) -> None:
+    first = registry.get("vm.force-off").submit(admin, {}, object_id=task.object_id, queue=True)
+    second = registry.get("vm.start").submit(admin, {}, object_id=task.object_id, queue=True)
+    assert engine.claim(first.pk, "x") is None
+    assert engine.claim(second.pk, "x") is None
+    run_task(task)
+    assert engine.claim(second.pk, "x") is None
+    run_task(first)
+    assert run_task(second).status == Status.DONE
+    assert Vm.objects.get().status == "running"
+
+
+def test_a_step_that_is_always_interrupted_fails_in_the_end(task: Task) -> None:
+    TaskStep.objects.filter(name="grow_disk").update(status="running", attempts=engine.MOST_ATTEMPTS)
+    ended = run_task(task)
+    assert (ended.status, ended.error and ended.error["code"]) == (Status.FAILED, "operation_failed")
