@@ -181,10 +181,14 @@ class LibvirtFailure(NodeError):
 
 
 class CommandFailed(NodeError):
-    """A command on the node failed. Data: node, command, agent_code, text."""
+    """A command on the node failed. Data: node, command, agent_code, text. Retriable where bytes arrived damaged."""
 
     code = "command_failed"
     sentence = "“{command}” failed on the node “{node}”: {text}"
+
+    def __init__(self, message: str = "", /, **data: Any) -> None:
+        super().__init__(message, **data)
+        self.retriable = data.get("agent_code") == "corrupt"  # type: ignore[misc]
 
 
 class VersionMismatch(NodeError):

@@ -146,6 +146,8 @@ def _end(supervisor: Supervisor, api: Api | None, node_id: int | None, options: 
         except Exception as error:
             # Whatever it was, the rest has to be stopped all the same.
             print(f"script/server: not every VM was shut down: {error}", file=sys.stderr)
+    if supervisor.process is None:
+        return
     supervisor.stop()
     if node_id is not None:
         machine.stop_kept_services()

@@ -33,6 +33,7 @@ from panel.web import rfb
 log = logging.getLogger(__name__)
 
 LINK_SECONDS = 30
+CALL_SECONDS = 15.0
 PASSWORD_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 BLOCK = 65536
 PREFIX = "/console/"
@@ -89,7 +90,7 @@ def _open(scope: dict[str, Any], token: str) -> Channel | None:
     password = "".join(secrets.choice(PASSWORD_LETTERS) for _ in range(8))
     try:
         node = client(vm.node)
-        opened = node.call(host.ConsoleOpen(uuid=str(vm.uuid), password=password))
+        opened = node.call(host.ConsoleOpen(uuid=str(vm.uuid), password=password), deadline=CALL_SECONDS)
         channel = node.open_channel(opened.port)
         channel.settimeout(15.0)
         rfb.sign_in(channel, password)

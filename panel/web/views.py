@@ -22,6 +22,7 @@ from panel.images.selectors import list_flavors, list_images
 from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
 from panel.tasks import registry
+from panel.tasks.models import Task
 from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
 from panel.vms.selectors import get_vm, history, list_vms
 from panel.web import console
@@ -63,9 +64,9 @@ def _or_404(find: Any, viewer: User, object_id: int) -> Any:
         raise Http404(error.message) from error
 
 
-def _actions(kind: str, viewer: User, obj: Any) -> list[dict[str, Any]]:
-    """The buttons of an object, from the registry; those that make no sense now are there but off."""
-    return [{"operation": each, "on": each.applies(obj)} for each in registry.for_object(kind, viewer)]
+def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> list[dict[str, Any]]:
+    """The buttons of an object, from the registry; those that make no sense now, or must wait for `task`, are off."""
+    return [{"operation": each, "on": task is None and each.applies(obj)} for each in registry.for_object(kind, viewer)]
 
 
 @login_required
@@ -96,14 +97,15 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
     """One VM."""
     viewer = _viewer(request)
     vm = _or_404(get_vm, viewer, vm_id)
+    task = open_tasks_of("vm", [vm.pk]).get(vm.pk)
     return _page(
         request,
         "vm.html",
         vm=vm,
-        actions=_actions("vm", viewer, vm),
+        actions=_actions("vm", viewer, vm, task),
         history=history(vm),
         tasks=list_tasks(viewer).filter(object_type="vm", object_id=vm.pk)[:10],
-        task=open_tasks_of("vm", [vm.pk]).get(vm.pk),
+        task=task,
         may_console=permissions.allows(viewer, "vms.console"),
     )
 
@@ -135,14 +137,15 @@ def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
     """One node."""
     viewer = _viewer(request)
     node = _or_404(get_node, viewer, node_id)
+    task = open_tasks_of("node", [node.pk]).get(node.pk)
     return _page(
         request,
         "node.html",
         node=node,
-        actions=_actions("node", viewer, node),
+        actions=_actions("node", viewer, node, task),
         vms=list_vms(viewer).filter(node=node)[:PAGE],
         problems=list_problems(viewer).filter(object_type="node", object_id=node.pk),
-        task=open_tasks_of("node", [node.pk]).get(node.pk),
+        task=task,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -140,12 +139,14 @@ def refusal(node: Node, *argv: str) -> str:
 
 
 def test_taken_port_is_one_sentence(host: Node) -> None:
-    code = "import socket, time; s = socket.create_server(('0.0.0.0', 1700)); print('x', flush=True); time.sleep(600)"
-    with subprocess.Popen(host.argv(["python3", "-c", code]), stdout=subprocess.PIPE) as other:
+    code = "import os, socket, time; s = socket.create_server(('0.0.0.0', 1700)); print(os.getpid(), flush=True)"
+    with subprocess.Popen(host.argv(["python3", "-c", f"{code}; time.sleep(600)"]), stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
-        other.stdout.readline()
-        said = refusal(host, str(TOP / "script" / "server"), "--var", "/srv/other", "--port", "1700")
-        other.send_signal(signal.SIGKILL)
+        pid = int(other.stdout.readline())
+        try:
+            said = refusal(host, str(TOP / "script" / "server"), "--var", "/srv/other", "--port", "1700")
+        finally:
+            host.kill(pid)
     assert said == "script/server: Port 1700 is taken by another program; choose another with --port."
 
 

@@ -102,6 +102,7 @@ def test_a_silent_node_makes_its_vms_unknown_until_it_is_heard_again(vm: Guest, 
     seen = vm.api.get(vm.path).json()["observed_at"]
     vm.node.cut()
     try:
+        # The silence itself is what is waited for.
         time.sleep(SILENCE_SECONDS)
         sweep = "from panel.monitoring.periodic import mark_silent_nodes; mark_silent_nodes()"
         wait_until(lambda: stack.manage("shell", "-c", sweep) is not None and vm.status == "unknown", "unknown", 30)
@@ -110,4 +111,5 @@ def test_a_silent_node_makes_its_vms_unknown_until_it_is_heard_again(vm: Guest, 
     finally:
         vm.node.heal()
     vm.becomes("shut off", 20)
-    assert vm.history()[-2:] == ["unknown", "shut off"]
+    # The picture that waited was taken before the guest was turned off: it may come between.
+    assert [each for each in vm.history()[-3:] if each != "running"] == ["unknown", "shut off"]

@@ -42,6 +42,8 @@ function mark(selector, status) {
   }
 }
 
+const STEP_LABELS = { pending: "Waiting", running: "Running", done: "Done", failed: "Failed", undoing: "Undoing", undone: "Undone" };
+
 const on = {
   vm(event) {
     mark(`[data-vm="${event.id}"] .status`, event.status);
@@ -57,6 +59,7 @@ const on = {
       if (step) {
         step.dataset.status = event.step.status;
         step.querySelector(".note").textContent = event.step.text;
+        step.querySelector(".state").textContent = STEP_LABELS[event.step.status] ?? event.step.status;
       }
     }
     const moves = event.step && event.status === "running" && event.step.status === "running";
