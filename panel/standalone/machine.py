@@ -21,6 +21,7 @@ from panel.standalone.show import follow, say
 from panel.standalone.supervisor import started
 
 ADDRESS = "127.0.0.1"
+FIRST = "first"
 LOGIN_SECONDS = 120.0
 SIZES: dict[str, dict[str, object]] = {
     "tiny": {"flavor": "tiny"},
@@ -116,12 +117,15 @@ def _open_tasks(api: Api, object_type: str, object_id: int) -> list[int]:
 
 def ensure_first_vm(api: Api, layout: Layout, image: str) -> None:
     """There is a VM that one can log in to over ssh; where there are VMs already nothing is done."""
-    if api.list("/vms"):
+    if vms := api.list("/vms"):
+        # An earlier start may have been stopped in the middle of this very deployment.
+        for task in [task for vm in vms if vm["name"] == FIRST for task in _open_tasks(api, "vm", vm["id"])]:
+            follow(api, task)
         return
     say(f"Deploying a first VM from {image}")
     public = make_key(layout.ssh / "first_vm", "vmpanel-first-vm")
     password = secrets.token_urlsafe(12)
-    body: dict[str, Any] = {"name": "first", "image": image, "password": password, "ssh_keys": [public], **SIZES[image]}
+    body: dict[str, Any] = {"name": FIRST, "image": image, "password": password, "ssh_keys": [public], **SIZES[image]}
     answer = api.post("/vms", body)
     follow(api, answer["task"]["id"])
     login = next(row["login"] for row in api.list("/images") if row["name"] == image)

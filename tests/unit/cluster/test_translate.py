@@ -52,7 +52,7 @@ def test_an_agent_that_was_ended_is_as_good_as_unreachable() -> None:
     assert error.retriable
 
 
-@pytest.mark.parametrize("code", ["no_space", "in_use", "corrupt", "guest_stopped", "internal", "of_a_later_agent"])
+@pytest.mark.parametrize("code", ["no_space", "in_use", "guest_stopped", "internal", "of_a_later_agent"])
 def test_any_other_code_is_kept_for_the_caller_to_act_on(code: str) -> None:
     error = translated(code)
     assert isinstance(error, CommandFailed)
@@ -61,3 +61,9 @@ def test_any_other_code_is_kept_for_the_caller_to_act_on(code: str) -> None:
 
 def test_an_error_without_anything_is_still_an_error() -> None:
     assert isinstance(translate({}, "n1", "host_start", 1.0), CommandFailed)
+
+
+def test_bytes_that_arrived_damaged_may_be_sent_again() -> None:
+    error = translated("corrupt")
+    assert isinstance(error, CommandFailed)
+    assert error.retriable
