@@ -79,6 +79,7 @@ def enter_root(base):
     mount("tmpfs", "tmpfs", f"{root}/dev/shm", "mode=1777")
     mount("tmpfs", "tmpfs", f"{root}/run", "mode=755")
     mount("tmpfs", "tmpfs", f"{root}/tmp", "mode=1777")
+    show_project(base, root)
     old = Path(f"{root}/run/old")
     old.mkdir()
     os.chdir(root)
@@ -87,6 +88,17 @@ def enter_root(base):
     os.chdir("/")
     call("umount", "-l", "/run/old")
     Path("/run/old").rmdir()
+
+
+def show_project(base, root):
+    """Have the project's tree in the node also where it lies in a folder that every node has for itself."""
+    top = Path(__file__).resolve().parents[2]
+    if top.parts[1] not in ("tmp", "run"):
+        return
+    upper, work = f"{base}/project-upper", f"{base}/project-work"
+    for folder in (upper, work, f"{root}{top}"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    call("mount", "-t", "overlay", "-o", f"lowerdir={top},upperdir={upper},workdir={work}", "overlay", f"{root}{top}")
 
 
 def write_files(node):

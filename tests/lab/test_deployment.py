@@ -116,12 +116,13 @@ def test_a_debian_guest_gets_its_name_key_disk_and_shuts_down(
 ) -> None:
     node = cluster[1]
     raw = {"name": "deb", "image": "debian-12", "memory_mib": 1024, "vcpus": 2, "disk_gib": 5, "node": node.name}
+    login = api.get("images", params={"name": "debian-12"}).json()["results"][0]["login"]
     answer = api.post("vms", json={**raw, "ssh_keys": [key[1]], "password": "correct horse"})
     created = answer.json()
     done(api, answer, 400)
 
     def inside(*command: str) -> str:
-        return ssh(node, key[0], "debian", created["address"], *command)
+        return ssh(node, key[0], login, created["address"], *command)
 
     def login_works() -> bool:
         # sshd may answer a moment before cloud-init has made the account.

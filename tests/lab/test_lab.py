@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.lab import hosts
 from tests.lab.hosts import Lab, Node, labs, run
+from tests.stack import wait_until
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -75,7 +76,7 @@ def test_libvirtd_of_a_node_runs_beside_that_of_another_and_dies_alone() -> None
         assert one.host_uuid in capabilities[0]
         assert two.host_uuid in capabilities[1]
         one.kill_libvirtd()
-        assert one.pids("libvirtd") == []
+        wait_until(lambda: one.pids("libvirtd") == [], "it is dead", 10)
         assert two.pids("libvirtd")
         one.ensure_libvirt()
         assert one.pids("libvirtd")
