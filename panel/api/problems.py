@@ -10,7 +10,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from panel.core import request_id
-from panel.core.errors import PanelError
+from panel.core.errors import BadCredentials, PanelError
 
 log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/problem+json"
@@ -31,7 +31,10 @@ _CODES = {
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """The answer for any error of a view; what nobody expected is logged and told by its request id alone."""
     if isinstance(error, PanelError):
-        return problem(error.status, error.code, error.message, **error.data)
+        answer = problem(error.status, error.code, error.message, **error.data)
+        if isinstance(error, BadCredentials):
+            answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
     if isinstance(error, Http404):
         return problem(404, "not_found", "There is no such page.")
     if isinstance(error, exceptions.ValidationError):

@@ -25,7 +25,12 @@ class Panel:
     """One panel. The certificate is always checked: against `certificate` if given, else the system's authorities."""
 
     def __init__(self, url: str, token: str, certificate: str | None = None) -> None:
-        context = ssl.create_default_context(cafile=certificate or None)
+        if not url.startswith("https://"):
+            raise click.ClickException(f"{url} is not an https:// address; nothing was sent.")
+        try:
+            context = ssl.create_default_context(cafile=certificate or None)
+        except OSError as error:
+            raise click.ClickException(f"The certificate {certificate} cannot be read: {error}.") from error
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.http = httpx.Client(base_url=f"{url.rstrip('/')}/api/v1/", headers=headers, verify=context, timeout=30)
 
@@ -59,7 +64,12 @@ class Panel:
 
     @staticmethod
     def _answer(response: httpx.Response) -> Any:
-        body = response.json() if response.content else {}
+        try:
+            body = response.json() if response.content else {}
+        except ValueError:
+            raise Refused(
+                {"code": "not_a_panel", "detail": f"{response.url} answers {response.status_code}, and not as a panel."}
+            ) from None
         if response.is_error:
             raise Refused(body)
         return body

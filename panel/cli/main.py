@@ -17,7 +17,16 @@ from panel.cli import output
 from panel.cli.client import Panel, Refused, connect, save_login
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE = 1, 2, 3
-PLURALS = {"vm": "vms", "node": "nodes", "task": "tasks", "image": "images", "flavor": "flavors", "network": "networks"}
+PLURALS = {
+    "vm": "vms",
+    "node": "nodes",
+    "task": "tasks",
+    "image": "images",
+    "flavor": "flavors",
+    "network": "networks",
+    "pool": "pools",
+    "problem": "problems",
+}
 COLUMNS = {
     "vm": ("id", "name", "status", "node", "memory_mib", "vcpus", "image", "owner"),
     "node": ("id", "name", "state", "address", "accel", "vm_count"),
@@ -25,6 +34,8 @@ COLUMNS = {
     "image": ("name", "title", "os_family", "min_memory_mib", "min_disk_gib"),
     "flavor": ("name", "title", "vcpus", "memory_mib", "disk_gib"),
     "network": ("name", "kind", "subnet", "gateway", "free_addresses"),
+    "pool": ("name", "kind", "path", "volume_format", "on_nodes"),
+    "problem": ("id", "severity", "text", "opened_at"),
 }
 
 
@@ -184,7 +195,7 @@ for _kind in ("vm", "node"):
     _group = ObjectGroup(_kind)
     _add_reading(_group, _kind)
     cli.add_command(_group)
-for _kind in ("task", "image", "flavor", "network"):
+for _kind in ("task", "image", "flavor", "network", "pool", "problem"):
     _plain = click.Group(_kind, help=f"{_kind.capitalize()}s.")
     _add_reading(_plain, _kind)
     cli.add_command(_plain)
@@ -211,6 +222,22 @@ def follow_task(context: click.Context, task_id: int) -> None:
 def cancel_task(context: click.Context, task_id: int) -> None:
     """Ask for a task's end; it undoes what it did."""
     output.show(_panel(context).post(f"tasks/{task_id}/cancel", {})["task"], (), context.obj["json"])
+
+
+@_tasks.command("log")
+@click.argument("task_id", type=int)
+@click.pass_context
+def show_log(context: click.Context, task_id: int) -> None:
+    """Show what a task wrote down."""
+    output.show(_panel(context).get(f"tasks/{task_id}/log"), ("at", "level", "text"), context.obj["json"])
+
+
+@_tasks.command("retry-undo")
+@click.argument("task_id", type=int)
+@click.pass_context
+def retry_undo(context: click.Context, task_id: int) -> None:
+    """Have a task that is stuck try its undo again."""
+    output.show(_panel(context).post(f"tasks/{task_id}/retry-undo", {})["task"], (), context.obj["json"])
 
 
 def main() -> None:

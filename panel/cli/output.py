@@ -33,7 +33,8 @@ def show(value: Any, columns: tuple[str, ...], as_json: bool) -> None:
         table.show_header = False
         for name, inner in value.items():
             table.add_row(name.replace("_", " "), _cell(inner))
-    Console().print(table)
+    # What the panel answers is text, whatever brackets are in it.
+    Console(markup=False).print(table)
 
 
 def _cell(value: Any) -> str:
@@ -46,7 +47,11 @@ def _cell(value: Any) -> str:
 
 def follow(panel: Panel, task_id: int, *, quiet: bool) -> dict[str, Any]:
     """Watch a task to its end, with a bar for each step unless `quiet`; answers it as it ended."""
-    columns = (TextColumn("{task.fields[mark]} {task.description}"), BarColumn(24), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("{task.fields[mark]} {task.description}", markup=False),
+        BarColumn(24),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
     bars: dict[int, TaskID] = {}
     with Progress(*columns, TimeElapsedColumn(), disable=quiet) as progress:
         while True:

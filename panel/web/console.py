@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -19,6 +20,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import connections
 from django.http import HttpRequest
 
 from nodeagent.protocol import host
@@ -79,6 +81,14 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
 
 def _open(scope: dict[str, Any], token: str) -> Channel | None:
     """A channel to the VM's VNC, signed in; None when the link is no good or the console cannot be had."""
+    try:
+        return _open_vnc(scope, token)
+    finally:
+        # No request ends in this thread that would give its connection back.
+        connections.close_all()
+
+
+def _open_vnc(scope: dict[str, Any], token: str) -> Channel | None:
     viewer = _session_user(scope)
     if viewer is None or not _same_origin(scope):
         return None
@@ -92,10 +102,15 @@ def _open(scope: dict[str, Any], token: str) -> Channel | None:
         node = client(vm.node)
         opened = node.call(host.ConsoleOpen(uuid=str(vm.uuid), password=password), deadline=CALL_SECONDS)
         channel = node.open_channel(opened.port)
-        channel.settimeout(15.0)
+    except (PanelError, OSError) as error:
+        log.warning("the console of %s cannot be opened: %s", vm, error)
+        return None
+    try:
+        channel.settimeout(CALL_SECONDS)
         rfb.sign_in(channel, password)
         channel.settimeout(None)
-    except (PanelError, rfb.Refused, OSError) as error:
+    except (rfb.Refused, OSError) as error:
+        channel.close()
         log.warning("the console of %s cannot be opened: %s", vm, error)
         return None
     return channel
@@ -127,6 +142,9 @@ class Bridge:
     def __init__(self, channel: Channel, receive: Receive, send: Send) -> None:
         self.channel, self.receive, self.send = channel, receive, send
         self.browser = rfb.BrowserHandshake()
+        # Threads of its own, one a direction: in the shared pool a few open consoles, each waiting for its
+        # guest, would leave no thread for anything else.
+        self.threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="console")
 
     async def run(self) -> None:
         """Until either side ends."""
@@ -136,8 +154,10 @@ class Bridge:
         for task in pending:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self.threads.shutdown(wait=False)
 
     async def _from_browser(self) -> None:
+        loop = asyncio.get_running_loop()
         await self._say(self.browser.greeting())
         while True:
             message = await self.receive()
@@ -148,11 +168,12 @@ class Bridge:
             if answer:
                 await self._say(answer)
             if rest:
-                await asyncio.to_thread(self.channel.sendall, rest)
+                await loop.run_in_executor(self.threads, self.channel.sendall, rest)
 
     async def _from_guest(self) -> None:
+        loop = asyncio.get_running_loop()
         await self.browser.done.wait()
-        while data := await asyncio.to_thread(self.channel.recv, BLOCK):
+        while data := await loop.run_in_executor(self.threads, self.channel.recv, BLOCK):
             await self._say(data)
         await self.send({"type": "websocket.close", "code": 1000})
 

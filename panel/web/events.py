@@ -13,6 +13,7 @@ from typing import Any
 import redis.asyncio
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from panel.accounts.models import User
@@ -36,7 +37,11 @@ async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
 
 
 def _viewer(request: HttpRequest) -> User | None:
-    return request.user if isinstance(request.user, User) and request.user.is_active else None
+    try:
+        return request.user if isinstance(request.user, User) and request.user.is_active else None
+    finally:
+        # The answer lasts as long as the page is open; without this its database connection would too.
+        connections.close_all()
 
 
 def may_see(viewer: User, event: dict[str, Any]) -> bool:

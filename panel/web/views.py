@@ -29,6 +29,7 @@ from panel.web import console
 
 PAGE = 200
 """Rows of a list on a page; more are reached by the API's cursor."""
+LAST_VERBS = ("delete", "remove")
 ASSETS = Path(__file__).parent / "static"
 
 
@@ -66,7 +67,15 @@ def _or_404(find: Any, viewer: User, object_id: int) -> Any:
 
 def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> list[dict[str, Any]]:
     """The buttons of an object, from the registry; those that make no sense now, or must wait for `task`, are off."""
-    return [{"operation": each, "on": task is None and each.applies(obj)} for each in registry.for_object(kind, viewer)]
+    # What cannot be taken back comes last, farthest from what is pressed often.
+    found = sorted(registry.for_object(kind, viewer), key=lambda each: (each.dangerous, each.verb in LAST_VERBS))
+    return [{"operation": each, "on": task is None and each.applies(obj)} for each in found]
+
+
+def _need(viewer: User, permission: str) -> None:
+    """A page that the viewer has no use for is as absent."""
+    if not permissions.allows(viewer, permission):
+        raise Http404("There is no such page.")
 
 
 @login_required
@@ -82,6 +91,7 @@ def vm_list(request: HttpRequest) -> HttpResponse:
 def vm_new(request: HttpRequest) -> HttpResponse:
     """The form for a new VM."""
     viewer = _viewer(request)
+    _need(viewer, "vms.create")
     return _page(
         request,
         "vm_new.html",
@@ -115,7 +125,7 @@ def vm_console(request: HttpRequest, vm_id: int) -> HttpResponse:
     """A VM's console: the link in the page is for this viewer, once and soon."""
     viewer = _viewer(request)
     vm = _or_404(get_vm, viewer, vm_id)
-    permissions.require(viewer, "vms.console")
+    _need(viewer, "vms.console")
     token = console.make_link(viewer.pk, vm.pk)
     return _page(request, "console.html", vm=vm, token=token)
 
@@ -123,12 +133,16 @@ def vm_console(request: HttpRequest, vm_id: int) -> HttpResponse:
 @login_required
 def node_list(request: HttpRequest) -> HttpResponse:
     """The nodes."""
-    return _page(request, "node_list.html", nodes=list_nodes(_viewer(request))[:PAGE])
+    viewer = _viewer(request)
+    _need(viewer, "cluster.view")
+    may_add = permissions.allows(viewer, "cluster.manage")
+    return _page(request, "node_list.html", nodes=list_nodes(viewer)[:PAGE], may_add=may_add)
 
 
 @login_required
 def node_new(request: HttpRequest) -> HttpResponse:
     """The form for a new node."""
+    _need(_viewer(request), "cluster.manage")
     return _page(request, "node_new.html")
 
 
@@ -164,6 +178,7 @@ def task_page(request: HttpRequest, task_id: int) -> HttpResponse:
 @login_required
 def problem_list(request: HttpRequest) -> HttpResponse:
     """The open problems."""
+    _need(_viewer(request), "notices.view")
     return _page(request, "problem_list.html", problems=list_problems(_viewer(request))[:PAGE])
 
 

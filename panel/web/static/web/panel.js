@@ -87,13 +87,18 @@ function follow() {
 }
 
 async function call(method, url, body) {
-  const answer = await fetch(url, {
-    method,
-    headers: { "Content-Type": "application/json", "X-CSRFToken": live.dataset.csrf },
-    body: body === undefined ? undefined : JSON.stringify(body),
-  });
-  const data = answer.status === 204 ? {} : await answer.json();
-  return { ok: answer.ok, data };
+  try {
+    const answer = await fetch(url, {
+      method,
+      headers: { "Content-Type": "application/json", "X-CSRFToken": live.dataset.csrf },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    if (answer.status === 401) { location.reload(); }  // the session ended: the page asks to sign in
+    const data = answer.status === 204 ? {} : await answer.json();
+    return { ok: answer.ok, data };
+  } catch {
+    return { ok: false, data: { detail: "The panel does not answer. Try again in a moment." } };
+  }
 }
 
 document.addEventListener("click", async (event) => {
@@ -117,6 +122,8 @@ document.addEventListener("submit", async (event) => {
   button.disabled = false;
   const place = form.querySelector(`[data-error="${CSS.escape(data.field ?? "")}"]`) ?? form.querySelector('[data-error=""]');
   place.textContent = data.detail;
+  form.querySelector(`[name="${CSS.escape(data.field ?? "")}"]`)?.focus();
+  place.scrollIntoView({ block: "nearest" });
 });
 
 function values(form) {

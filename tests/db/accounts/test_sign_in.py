@@ -1,0 +1,110 @@
+"""Signing in through every door, and how guessing is stopped."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+
+import pytest
+import redis
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from panel.accounts.backend import WRONG_ALLOWED
+from panel.accounts.models import Token, User
+from panel.accounts.services import create_token
+
+
+@pytest.fixture(autouse=True)
+def nothing_counted() -> None:
+    """No wrong password of an earlier test counts."""
+    redis.Redis.from_url(settings.CONFIG.redis_url).flushall()
+
+
+def _token(name: str, password: str, address: str = "192.0.2.1") -> int:
+    client = APIClient(REMOTE_ADDR=address)
+    return client.post("/api/v1/auth/token", {"name": name, "password": password}).status_code
+
+
+def test_after_many_wrong_passwords_the_right_one_is_refused_too_from_that_address_alone(user: User) -> None:
+    assert {_token("anna", f"guess {number}") for number in range(WRONG_ALLOWED)} == {401}
+    assert _token("anna", "correct horse") == 401
+    assert _token("anna", "correct horse", address="192.0.2.2") == 201
+
+
+def test_the_page_and_the_api_count_together(user: User) -> None:
+    for number in range(WRONG_ALLOWED):
+        _token("anna", f"guess {number}", address="127.0.0.1")
+    answer = Client().post("/login", {"username": "anna", "password": "correct horse"}, secure=True)
+    assert answer.status_code == 200
+    assert b"The name or the password is wrong." in answer.content
+
+
+def test_a_few_wrong_passwords_do_no_harm(user: User) -> None:
+    for number in range(WRONG_ALLOWED - 1):
+        _token("anna", f"guess {number}")
+    assert _token("anna", "correct horse") == 201
+
+
+def test_an_unknown_name_is_answered_like_a_wrong_password(user: User) -> None:
+    client = APIClient()
+    wrong = client.post("/api/v1/auth/token", {"name": "anna", "password": "no"}).json()
+    unknown = client.post("/api/v1/auth/token", {"name": "nobody", "password": "no"}).json()
+    assert {**wrong, "request_id": ""} == {**unknown, "request_id": ""}
+
+
+def test_a_missing_password_names_its_field() -> None:
+    answer = APIClient().post("/api/v1/auth/token", {"name": "anna"})
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, "missing_value", "password")
+
+
+def test_an_expired_token_lets_nobody_in(user: User) -> None:
+    _token_row, text = create_token(user, "old", expires_at=timezone.now())
+    assert APIClient().get("/api/v1/me", headers={"Authorization": f"Bearer {text}"}).status_code == 401
+
+
+def test_a_tokens_last_use_is_written_once_a_minute(user: User) -> None:
+    token, text = create_token(user, "mine")
+    client = APIClient()
+    client.get("/api/v1/me", headers={"Authorization": f"Bearer {text}"})
+    first = Token.objects.get(pk=token.pk).last_used_at
+    client.get("/api/v1/me", headers={"Authorization": f"Bearer {text}"})
+    assert first is not None and Token.objects.get(pk=token.pk).last_used_at == first
+
+
+def test_only_ones_own_tokens_and_keys_are_seen_and_removed(api: APIClient, api_as_user: APIClient, user: User) -> None:
+    made = api.post("/api/v1/tokens", {"name": "theirs"}).json()
+    key = {
+        "name": "laptop",
+        "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ2Xk0A3T0mT7ZJmYx1m0c3yJb0zQm7s9v1n2b3c4d5e me",
+    }
+    made_key = api.post("/api/v1/ssh-keys", key).json()
+    assert made["token"] and "token" not in api.get("/api/v1/tokens").json()["results"][0]
+    assert api_as_user.get("/api/v1/tokens").json()["results"] == []
+    assert api_as_user.get("/api/v1/ssh-keys").json()["results"] == []
+    assert api_as_user.delete(f"/api/v1/tokens/{made['id']}").status_code == 404
+    assert api_as_user.delete(f"/api/v1/ssh-keys/{made_key['id']}").status_code == 404
+    again = api.post("/api/v1/ssh-keys", key)
+    assert (again.status_code, again.json()["field"]) == (409, "name")
+    assert api.delete(f"/api/v1/tokens/{made['id']}").status_code == 204
+    assert api.delete(f"/api/v1/ssh-keys/{made_key['id']}").status_code == 204
+
+
+def test_the_commands_answer_json_and_show_a_secret_once(user: User) -> None:
+    def answer(*words: str) -> dict[str, object]:
+        out = StringIO()
+        call_command(*words, stdout=out)
+        found: dict[str, object] = json.loads(out.getvalue())
+        return found
+
+    first = answer("create_admin", "--name", "boss")
+    assert first["created"] is True and first["password"]
+    assert answer("create_admin", "--name", "boss") == {"name": "boss", "created": False}
+    assert _token("boss", str(first["password"])) == 201
+    text = answer("token_create", "anna", "script")["token"]
+    assert APIClient().get("/api/v1/me", headers={"Authorization": f"Bearer {text}"}).json()["name"] == "anna"
+    with pytest.raises(CommandError, match="no user"):
+        call_command("token_create", "nobody", "script")

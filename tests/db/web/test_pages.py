@@ -1,0 +1,168 @@
+"""What stands on the pages, and for whom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import connection
+from django.http import StreamingHttpResponse
+from django.test import AsyncClient, Client
+from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
+
+from panel.accounts.models import Level, User
+from panel.cluster.models import Node
+from panel.core import live
+from panel.images.models import Image
+from panel.web import console, events
+from tests.db.conftest import make_node
+
+GOOD = {"name": "web1", "image": "small", "flavor": "tiny"}
+
+
+def signed_in(user: User) -> Client:
+    """A browser of that user."""
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def _text(client: Client, path: str, status: int = 200) -> str:
+    answer = client.get(path, secure=True)
+    assert answer.status_code == status, path
+    return answer.content.decode()
+
+
+@pytest.fixture
+def vm(api: APIClient, node: Node, image: Image, run_tasks: Callable[[], None]) -> int:
+    """A running VM of the administrator's."""
+    made: int = api.post("/api/v1/vms", GOOD).json()["vm"]
+    run_tasks()
+    return made
+
+
+def test_the_buttons_come_from_the_registry_and_the_dangerous_last(admin: User, vm: int) -> None:
+    page = _text(signed_in(admin), f"/vms/{vm}")
+    places = [page.index(f'data-action="/api/v1/vms/{vm}/{verb}"') for verb in ("start", "stop", "force-off", "delete")]
+    assert places == sorted(places)
+    assert "10.77.0.10" in page and "Console" in page
+
+
+def test_a_readonly_administrator_sees_all_and_has_no_button(vm: int, node: Node) -> None:
+    client = signed_in(User.objects.create_user("auditor", "correct horse", level=Level.READONLY))
+    assert "web1" in _text(client, "/")
+    assert "data-action" not in _text(client, f"/vms/{vm}")
+    assert "/nodes/new" not in _text(client, "/nodes")
+    for path in ("/vms/new", "/nodes/new", f"/vms/{vm}/console"):
+        _text(client, path, status=404)
+
+
+def test_a_customer_sees_nothing_of_others_and_of_the_cluster(user: User, vm: int, node: Node) -> None:
+    client = signed_in(user)
+    assert "web1" not in _text(client, "/")
+    for path in (
+        f"/vms/{vm}",
+        f"/vms/{vm}/console",
+        "/nodes",
+        f"/nodes/{node.pk}",
+        "/nodes/new",
+        "/problems",
+        "/tasks/1",
+    ):
+        _text(client, path, status=404)
+    assert node.name not in _text(client, "/vms/new")
+
+
+@pytest.mark.parametrize("path", ["/", "/nodes", "/tasks"])
+def test_a_page_makes_the_same_queries_for_few_and_many(
+    api: APIClient, admin: User, node: Node, image: Image, run_tasks: Callable[[], None], path: str
+) -> None:
+    client = signed_in(admin)
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            _text(client, path)
+        return len(captured)
+
+    for number in range(3):
+        api.post("/api/v1/vms", {**GOOD, "name": f"few{number}"})
+    few = queries()
+    for number in range(20):
+        api.post("/api/v1/vms", {**GOOD, "name": f"many{number}"})
+    make_node("fake2")
+    assert queries() == few
+    assert few <= 12
+
+
+def test_names_from_outside_are_escaped(admin: User, node: Node) -> None:
+    Node.objects.filter(pk=node.pk).update(facts={"os_name": "<script>alert(1)</script>"})
+    page = _text(signed_in(admin), f"/nodes/{node.pk}")
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page
+
+
+def test_pages_let_browsers_run_only_the_panels_own_scripts(admin: User) -> None:
+    client = signed_in(admin)
+    for path in ("/", "/vms/new", "/api/v1/docs", "/login"):
+        answer = client.get(path, secure=True)
+        policy = answer.headers["Content-Security-Policy"]
+        assert "script-src 'self';" in policy and "unsafe" not in policy
+        assert " style=" not in answer.content.decode() and " onclick=" not in answer.content.decode()
+
+
+def test_an_action_from_another_site_is_refused(admin: User, vm: int) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin)
+    answer = client.post(f"/api/v1/vms/{vm}/force-off", {}, content_type="application/json", secure=True)
+    assert (answer.status_code, answer.json()["code"]) == (403, "access_denied")
+
+
+def test_a_console_link_opens_once_and_for_its_user_alone(admin: User, user: User, vm: int) -> None:
+    token = console.make_link(admin.pk, vm)
+    assert console.use_link(token, admin.pk) == vm
+    assert console.use_link(token, admin.pk) is None
+    stolen = console.make_link(admin.pk, vm)
+    assert console.use_link(stolen, user.pk) is None
+    assert console.use_link(stolen, admin.pk) is None
+    assert console.use_link("nothing", admin.pk) is None
+
+
+def test_events_reach_only_those_whom_they_concern(admin: User, user: User) -> None:
+    reader = User.objects.create_user("auditor", "correct horse", level=Level.READONLY)
+    theirs = {"topic": "vm", "id": 1, "owner": user.pk}
+    others = {"topic": "task", "id": 1, "owner": admin.pk}
+    of_cluster = ({"topic": "node", "id": 1}, {"topic": "problem", "id": 1, "owner": user.pk})
+    assert events.may_see(user, theirs)
+    assert not events.may_see(user, others)
+    assert not any(events.may_see(user, event) for event in of_cluster)
+    for viewer in (admin, reader):
+        assert all(events.may_see(viewer, event) for event in (theirs, others, *of_cluster))
+
+
+def test_strangers_get_no_events() -> None:
+    assert Client().get("/events", secure=True).status_code == 401
+
+
+def test_a_published_event_arrives_at_the_pages_of_its_owner(user: User) -> None:
+    client = AsyncClient()
+    client.force_login(user)
+
+    async def listen() -> list[str]:
+        answer = await client.get("/events", secure=True)
+        assert isinstance(answer, StreamingHttpResponse)
+        stream = answer.streaming_content.__aiter__()
+        said = [bytes(await anext(stream)).decode()]
+        for owner in (user.pk + 1, user.pk):
+            await sync_to_async(live.publish)("vm", {"id": owner, "owner": owner, "status": "running"})
+        while len(said) < 2:
+            line = bytes(await asyncio.wait_for(anext(stream), 5)).decode()
+            if not line.startswith(":"):  # a comment, which only keeps the connection up
+                said.append(line)
+        await stream.aclose()
+        return said
+
+    hello, event = async_to_sync(listen)()
+    assert hello.startswith("event: hello")
+    assert event.startswith("event: vm\n") and f'"owner": {user.pk}' in event
