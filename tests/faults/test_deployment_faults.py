@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.lab.guests import NOTHING, remains
-from tests.lab.hosts import Node
+from tests.lab.hosts import Lab, Node
 from tests.stack import Stack, done, task_of, wait_for_task, wait_until
 
 # The steps of vm.create, of which the first is done in the caller's transaction.
@@ -128,3 +128,31 @@ def test_the_connection_cut_while_an_image_is_sent_and_then_cancelled(
     assert api.post(f"tasks/{task}/cancel").status_code == 202
     assert wait_for_task(api, task)["status"] == "cancelled"
     assert api.get(f"vms/{vm}").status_code == 404
+
+
+def test_a_worker_killed_at_every_step_of_adding_a_node(killing_worker: Path, lab: Lab, api: httpx.Client) -> None:
+    node = lab.add_node()
+    raw = {"name": "every-x", "address": node.address, "password": node.root_password, "virtualization": "qemu"}
+    added = api.post("nodes", json=raw)
+    task = wait_for_task(api, task_of(added), 300)
+    assert task["status"] == "done", task["error"]
+    assert len(list(killing_worker.iterdir())) == len(task["steps"]) - 1
+    assert api.get(f"nodes/{added.json()['node']}").json()["state"] == "ready"
+    done(api, api.delete(f"nodes/{added.json()['node']}"))
+
+
+def test_a_worker_killed_at_every_step_of_not_adding_a_node_after_all(
+    killing_worker: Path, lab: Lab, api: httpx.Client
+) -> None:
+    node = lab.add_node()
+    keys_before = node.run(["cat", "/root/.ssh/authorized_keys"]).stdout
+    raw = {"name": "every-back-x", "address": node.address, "password": node.root_password, "virtualization": "qemu"}
+    added = api.post("nodes", json=raw)
+    task = wait_for_task(api, task_of(added), 300)
+    assert (task["status"], task["error"]["code"]) == ("failed", "operation_failed"), task["steps"]
+    assert len(list(killing_worker.iterdir())) >= len(task["steps"]) - 1
+    assert api.get(f"nodes/{added.json()['node']}").status_code == 404
+    assert node.run(["cat", "/root/.ssh/authorized_keys"]).stdout == keys_before
+    for gone in ("/usr/lib/vmpanel", "/etc/vmpanel", "/var/lib/vmpanel", "/run/vmpanel"):
+        assert node.run(["ls", gone], check=False).returncode != 0, node.run(["find", gone]).stdout
+    assert "vmbr" not in node.run(["ip", "link"]).stdout

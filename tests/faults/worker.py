@@ -2,7 +2,9 @@
 
 "ran-3-x" dies by SIGKILL after step 3 ran and before its output is stored, "stored-3-x" right after it
 was stored, "undo-3-x" fails at the last step and dies after the undo of step 3 ran. Each task kills
-once: a file in FAULTS_DIR remembers. Everything else is the real engine in real processes.
+once: a file in FAULTS_DIR remembers. For nodes, "every-x" dies once after each step of node.add, and
+"every-back-x" fails at its last step and dies once after each undo. Everything else is the real engine
+in real processes.
 """
 
 from __future__ import annotations
@@ -27,33 +29,37 @@ NAME = re.compile(r"(?P<moment>ran|stored|undo)-(?P<position>\d+)-")
 
 
 class Killer(engine.Observer):
-    """Kills this process once a task, at the moment that the object's name says."""
+    """Kills this process at the moments that the object's name says, each once."""
 
     def before(self, task: Task, step: TaskStep) -> None:
         """Fail the last step of a task that is to be undone."""
-        asked = NAME.match(task.object_name)
         last = len(registry.get(task.operation).steps) - 1
-        to_undo = task.operation == "vm.create" and asked and asked["moment"] == "undo"
+        to_undo = task.object_name.startswith(("undo-", "every-back-")) and task.operation in ("vm.create", "node.add")
         if to_undo and not task.undoing and step.position == last:
             raise OperationFailed("It was meant to fail.", step=step.name)
 
     def ran(self, task: Task, step: TaskStep) -> None:
         """After a step or its undo ran."""
-        self._kill(task, step, "undo" if task.undoing else "ran")
+        if task.operation == "node.add" and task.object_name.startswith("every-"):
+            if task.undoing or not task.object_name.startswith("every-back-"):
+                self._kill(f"{task.pk}-{step.position}")
+        else:
+            self._strike(task, step, "undo" if task.undoing else "ran")
 
     def stored(self, task: Task, step: TaskStep) -> None:
         """After what it answered was stored."""
         if not task.undoing:
-            self._kill(task, step, "stored")
+            self._strike(task, step, "stored")
 
-    def _kill(self, task: Task, step: TaskStep, moment: str) -> None:
+    def _strike(self, task: Task, step: TaskStep, moment: str) -> None:
         asked = NAME.match(task.object_name)
-        if task.operation != "vm.create" or not asked:
-            return
-        if (asked["moment"], int(asked["position"])) != (moment, step.position):
-            return
+        here = (moment, str(step.position))
+        if task.operation == "vm.create" and asked and (asked["moment"], asked["position"]) == here:
+            self._kill(str(task.pk))
+
+    def _kill(self, mark: str) -> None:
         try:
-            (Path(os.environ["FAULTS_DIR"]) / str(task.pk)).touch(exist_ok=False)
+            (Path(os.environ["FAULTS_DIR"]) / mark).touch(exist_ok=False)
         except FileExistsError:
             return
         os.kill(os.getpid(), signal.SIGKILL)

@@ -24,11 +24,12 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def lab_nodes(lab: Lab) -> list[Node]:
     """The lab's nodes, all on and connected."""
-    for node in lab.nodes:
+    nodes = list(lab.nodes)
+    for node in nodes:
         node.heal()
         if not node.running:
             node.start()
-    return lab.nodes
+    return nodes
 
 
 @pytest.fixture(scope="session")
@@ -54,13 +55,14 @@ def api(stack: Stack) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="session")
 def cluster(lab: Lab, stack: Stack, api: httpx.Client) -> list[Node]:
     """The lab's nodes, added to the panel by their ssh passwords."""
-    tasks = []
-    for node in lab.nodes:
+    # As they are now: a test may add hosts to the lab that it does not add to the panel.
+    nodes, tasks = list(lab.nodes), []
+    for node in nodes:
         raw = {"name": node.name, "address": node.address, "ssh_port": node.ssh_port, "password": node.root_password}
         tasks.append(api.post("nodes", json={**raw, "virtualization": "qemu"}))
     for answer in tasks:
         done(api, answer)
-    return lab.nodes
+    return nodes
 
 
 def link_images(stack: Stack) -> None:

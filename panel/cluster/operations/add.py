@@ -181,9 +181,17 @@ def remove_agent(ctx: NodeContext[AddNodeParams]) -> None:
     """Neither is on the host."""
     if _is_another_node(ctx) or ctx.find_node() is None:
         return
-    # The agent may not have arrived; it removes itself best, so it is sent again first.
-    install_agent(ctx)
-    _ = ctx.agent.call(protocol.AgentRemove())
+    try:
+        # The agent removes itself best, so it is sent again where it has not arrived, or is gone since an
+        # interrupted undo; and with itself it takes the key that lets us speak to it.
+        authorize_key(ctx)
+        install_agent(ctx)
+    except NodeRefused:
+        if ctx.params.password is not None or ctx.params.key is not None:
+            raise
+        # The panel's key was the only way in and opens no more: the agent took it along.
+        return
+    ctx.agent.call(protocol.AgentRemove())
     client(ctx.node).close()
 
 

@@ -24,7 +24,7 @@ from panel.vms.models import Disk, Interface, Vm
 from tests.db.conftest import run_task
 
 PAST = "2000-01-01T00:00:00Z"
-# node.add prepares a real host over ssh; tests/faults runs the same four cases on lab nodes.
+# node.add prepares a real host over ssh: tests/faults has its worker killed at every step, there and back.
 ON_REAL_HOSTS = {"node.add"}
 
 
