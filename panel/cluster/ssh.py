@@ -21,6 +21,8 @@ from panel.core.errors import NodeRefused, NodeTimeout, NodeUnreachable
 AUTHORIZED_KEYS = ".ssh/authorized_keys"
 WINDOW = 16 * 1024 * 1024
 PACKET = 32 * 1024
+ANSWER_SECONDS = 60.0
+"""How long a node may take to answer one request about a file."""
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 
 Constant = Literal[
@@ -123,11 +125,17 @@ class Connection:
 
     @contextlib.contextmanager
     def _sftp(self) -> Iterator[paramiko.SFTPClient]:
-        client = paramiko.SFTPClient.from_transport(self.transport, window_size=WINDOW, max_packet_size=PACKET)
-        if client is None:
-            raise NodeUnreachable(node=self.address.name, reason="the connection was lost")
-        with contextlib.closing(client):
-            yield client
+        channel = self.transport.open_session(window_size=WINDOW, max_packet_size=PACKET, timeout=15)
+        channel.settimeout(ANSWER_SECONDS)
+        channel.invoke_subsystem("sftp")
+        with contextlib.closing(paramiko.SFTPClient(channel)) as client:
+            try:
+                yield client
+            except OSError as error:
+                # A dying transport closes its channels a moment before it says itself that it is not active.
+                if channel.closed:
+                    raise EOFError("the connection was lost") from error
+                raise
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -135,7 +143,7 @@ class Connection:
             yield
         except TimeoutError as error:
             raise NodeTimeout(node=self.address.name, command="ssh", seconds=0) from error
-        except (paramiko.SSHException, EOFError, ConnectionError) as error:
+        except (paramiko.SSHException, paramiko.SFTPError, EOFError, ConnectionError) as error:
             raise NodeUnreachable(node=self.address.name, reason=str(error) or "the connection was lost") from error
         except OSError as error:
             if not self.transport.is_active():

@@ -141,6 +141,21 @@ def test_an_upload_to_where_it_cannot_be_is_refused(client: session.Session, tmp
         client.upload(tmp_path / "image", str(tmp_path / "no/such/folder"), deadline=10)
 
 
+def test_an_upload_whose_connection_dies_is_tried_again_not_given_up(
+    connection: ssh.Connection, tmp_path: Path
+) -> None:
+    (tmp_path / "image").write_bytes(b"x" * 1024 * 1024)
+
+    def die(_progress: Progress) -> None:
+        # What a dying transport does first: its channels are closed while it still calls itself active.
+        for channel in connection.transport._channels.values():
+            channel._unlink()
+        assert connection.alive
+
+    with pytest.raises(NodeUnreachable):
+        connection.upload(tmp_path / "image", str(tmp_path / "arrived"), die)
+
+
 def test_the_agent_answers_over_ssh_and_logs_the_request_id(client: session.Session, sshd: Sshd) -> None:
     token = request_id.bind("req-4711")
     try:

@@ -124,7 +124,10 @@ def test_the_connection_cut_while_an_image_is_sent_and_then_cancelled(
         wait_until(lambda: api.get(f"tasks/{task}").json()["status"] == "retrying", "the cut is noticed", 60)
     finally:
         node.heal()
-    wait_until(running(api, task, "wait_for_guest"), "the deployment goes on", 120)
+    try:
+        wait_until(running(api, task, "wait_for_guest"), "the deployment goes on", 120)
+    except AssertionError:
+        raise AssertionError(api.get(f"tasks/{task}").json()) from None
     assert api.post(f"tasks/{task}/cancel").status_code == 202
     assert wait_for_task(api, task)["status"] == "cancelled"
     assert api.get(f"vms/{vm}").status_code == 404
