@@ -88,7 +88,18 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("VmwatchListenIp", "vmwatch_listen_ip", "", "Address that vmwatch-master listens on; empty: chosen."),
     Option("VmwatchListenPort", "vmwatch_listen_port", 1515, "Port that vmwatch-master listens on.", _port),
+    Option(
+        "VmwatchResyncSeconds",
+        "vmwatch_resync_seconds",
+        15.0,
+        "How often nodes tell the state of all their VMs; one that is silent for so long is not believed any more.",
+        float,
+    ),
     Option("VmwatchConfigDir", "vmwatch_config_dir", "", "Folder of vmwatch-master.conf; empty: VarDir/etc."),
+    Option("HistoryDays", "history_days", 365, "How long changes of VMs' status are kept.", int, False),
+    Option("StatisticsDays", "statistics_days", 7, "How long statistics of ten minutes are kept.", int, False),
+    Option("StatisticsHourDays", "statistics_hour_days", 90, "How long statistics of hours are kept.", int, False),
+    Option("StatisticsDayDays", "statistics_day_days", 1095, "How long statistics of days are kept.", int, False),
     Option("Debug", "debug", False, "Show tracebacks to callers; never in production.", _yes_no),
 )
 
@@ -120,7 +131,12 @@ class Config:
     guest_reachable_seconds: float
     vmwatch_listen_ip: str
     vmwatch_listen_port: int
+    vmwatch_resync_seconds: float
     vmwatch_config_dir: str
+    history_days: int
+    statistics_days: int
+    statistics_hour_days: int
+    statistics_day_days: int
     debug: bool
 
     def __init__(self, values: dict[str, Any]) -> None:

@@ -169,6 +169,9 @@ CRONJOBS = [
     ("* * * * *", "panel.monitoring.periodic.mark_silent_nodes"),
     ("*/5 * * * *", "panel.cluster.periodic.check_nodes"),
     ("17 * * * *", "panel.tasks.periodic.purge"),
+    ("23 * * * *", "panel.vms.periodic.purge_history"),
+    ("6,36 * * * *", "panel.monitoring.periodic.roll_up_statistics"),
+    ("47 3 * * *", "panel.monitoring.periodic.purge_statistics"),
 ]
 
 # kombu has a scheme of its own for a Unix socket.

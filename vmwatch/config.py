@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict
 
 NODE_CONF = Path("/etc/vmpanel/vmwatch-node.conf")
 RESYNC_SECONDS = 15.0
-MIN_RESYNC_SECONDS, MAX_RESYNC_SECONDS = 0.1, 3600.0
+STATISTICS_SECONDS = 600.0
+MIN_SECONDS, MAX_SECONDS = 0.1, 3600.0
+KEY_LENGTH = 40
+"""A CURVE key in Z85, as ZeroMQ writes it."""
+_KEY = re.compile(r"[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{" + str(KEY_LENGTH) + "}")
 
 
 class BadConfig(ValueError):
@@ -19,23 +24,35 @@ class BadConfig(ValueError):
 
 @dataclass(frozen=True)
 class MasterConfig:
-    """vmwatch-master.conf. `panel` is the base URL of the panel, `certificate` the file that proves it."""
+    """vmwatch-master.conf. `panel` is the base URL of the panel, `certificate` the file that proves it.
+
+    `previous_secret` is believed too while the secret is being changed. With the CURVE keys nodes must
+    speak encrypted.
+    """
 
     disabled: bool
     listen: str
     secret: str
     panel: str
     certificate: str
+    previous_secret: str = ""
+    curve_public_key: str = ""
+    curve_secret_key: str = ""
 
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """vmwatch-node.conf. `resync` is the seconds between two full pictures."""
+    """vmwatch-node.conf. `resync` are the seconds between two full pictures, `statistics` between two collections.
+
+    `server_key` is the master's public CURVE key, empty where messages travel in the open.
+    """
 
     connect: str
     secret: str
     node_id: int
-    resync: float
+    resync: float = RESYNC_SECONDS
+    statistics: float = STATISTICS_SECONDS
+    server_key: str = ""
 
 
 def read_master(path: Path) -> MasterConfig:
@@ -43,12 +60,18 @@ def read_master(path: Path) -> MasterConfig:
     values = read(path)
     if values.get("disabled", "no") == "yes":
         return MasterConfig(True, values.get("listen", ""), "", "", "")
+    public, secret = (_key(values, f"curve_{half}_key", path) for half in ("public", "secret"))
+    if bool(public) != bool(secret):
+        raise BadConfig(f"{path}: “curve_public_key” and “curve_secret_key” go together")
     return MasterConfig(
         disabled=False,
         listen=_required(values, "listen", path),
         secret=_required(values, "secret", path),
         panel=_required(values, "panel", path),
         certificate=_required(values, "certificate", path),
+        previous_secret=values.get("previous_secret", ""),
+        curve_public_key=public,
+        curve_secret_key=secret,
     )
 
 
@@ -58,15 +81,14 @@ def read_node(path: Path) -> NodeConfig:
     connect, secret, node_id = (_required(values, name, path) for name in ("connect", "secret", "node_id"))
     if not (node_id.isascii() and node_id.isdigit()):
         raise BadConfig(f"{path}: “node_id” must be a number, not “{node_id}”")
-    try:
-        resync = float(values.get("resync", RESYNC_SECONDS))
-    except ValueError:
-        resync = 0.0
-    # Also false for NaN.
-    if not MIN_RESYNC_SECONDS <= resync <= MAX_RESYNC_SECONDS:
-        bounds = f"{MIN_RESYNC_SECONDS:g} to {MAX_RESYNC_SECONDS:g}"
-        raise BadConfig(f"{path}: “resync” must be seconds, {bounds}, not “{values['resync']}”")
-    return NodeConfig(connect, secret, int(node_id), resync)
+    return NodeConfig(
+        connect=connect,
+        secret=secret,
+        node_id=int(node_id),
+        resync=_seconds(values, "resync", RESYNC_SECONDS, path),
+        statistics=_seconds(values, "statistics", STATISTICS_SECONDS, path),
+        server_key=_key(values, "server_key", path),
+    )
 
 
 def read(path: Path) -> Dict[str, str]:
@@ -124,3 +146,22 @@ def _required(values: Dict[str, str], name: str, path: Path) -> str:
     if not values.get(name):
         raise BadConfig(f"{path}: the parameter “{name}” is missing")
     return values[name]
+
+
+def _seconds(values: Dict[str, str], name: str, default: float, path: Path) -> float:
+    try:
+        seconds = float(values.get(name, default))
+    except ValueError:
+        seconds = 0.0
+    # Also false for NaN.
+    if not MIN_SECONDS <= seconds <= MAX_SECONDS:
+        raise BadConfig(f"{path}: “{name}” must be seconds, {MIN_SECONDS:g} to {MAX_SECONDS:g}, not “{values[name]}”")
+    return seconds
+
+
+def _key(values: Dict[str, str], name: str, path: Path) -> str:
+    key = values.get(name, "")
+    # The key is not told: it may be the secret one.
+    if key and not _KEY.fullmatch(key):
+        raise BadConfig(f"{path}: “{name}” is no CURVE key of {KEY_LENGTH} characters")
+    return key

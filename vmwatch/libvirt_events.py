@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import sys
 import threading
-from typing import Any, Callable, Dict, List
+import time
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import libvirt
 
@@ -43,10 +46,71 @@ AFTER: Dict[int, str] = {
     libvirt.VIR_DOMAIN_EVENT_PMSUSPENDED: wire.PAUSED,
     libvirt.VIR_DOMAIN_EVENT_CRASHED: wire.CRASHED,
 }
+REASONS: Dict[int, List[str]] = {
+    # In the order of libvirt's enumerations virDomainEvent*DetailType, whose numbers count from 0.
+    libvirt.VIR_DOMAIN_EVENT_DEFINED: ["added", "updated", "renamed", "from-snapshot"],
+    libvirt.VIR_DOMAIN_EVENT_UNDEFINED: ["removed", "renamed"],
+    libvirt.VIR_DOMAIN_EVENT_STARTED: ["booted", "migrated", "restored", "from-snapshot", "wakeup", "recovered"],
+    libvirt.VIR_DOMAIN_EVENT_SUSPENDED: [
+        "paused",
+        "migrated",
+        "io-error",
+        "watchdog",
+        "restored",
+        "from-snapshot",
+        "api-error",
+        "postcopy",
+        "postcopy-failed",
+    ],
+    libvirt.VIR_DOMAIN_EVENT_RESUMED: ["unpaused", "migrated", "from-snapshot", "postcopy", "postcopy-failed"],
+    libvirt.VIR_DOMAIN_EVENT_STOPPED: [
+        "shutdown",
+        "destroyed",
+        "crashed",
+        "migrated",
+        "saved",
+        "failed",
+        "from-snapshot",
+        "recreated",
+    ],
+    libvirt.VIR_DOMAIN_EVENT_SHUTDOWN: ["finished", "guest", "host"],
+    libvirt.VIR_DOMAIN_EVENT_PMSUSPENDED: ["memory", "disk"],
+    libvirt.VIR_DOMAIN_EVENT_CRASHED: ["panicked", "crashloaded"],
+}
+WATCHDOG_ACTIONS = ["none", "pause", "reset", "poweroff", "shutdown", "debug", "inject-nmi"]
+BLOCK_JOB_STATUS = ["completed", "failed", "canceled", "ready"]
+AGENT_STATES = {1: "connected", 2: "disconnected"}
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_COUNT = 3
+REPEAT_SECONDS = 1.0
+REMEMBERED = 1000
 
 OnEvent = Callable[[wire.DomainState], None]
+
+
+def state_of(state: Optional[int], reason: Optional[int]) -> str:
+    """libvirt's state and reason as ours."""
+    if state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_STARTING_UP:
+        # QEMU is there and the guest is not yet; the event of its start follows, or that it failed.
+        return wire.SHUT_OFF
+    return STATES.get(state, wire.UNKNOWN) if state is not None else wire.UNKNOWN
+
+
+def lifecycle_detail(event: int, reason: int) -> str:
+    """libvirt's numbers of a lifecycle event and its reason as words: "stopped:destroyed"."""
+    word = EVENTS.get(event, str(event))
+    reasons = REASONS.get(event, [])
+    return f"{word}:{reasons[reason]}" if 0 <= reason < len(reasons) else word
+
+
+def disk_of_alias(xml: str, alias: str) -> str:
+    """The target ("vda") of the disk with this alias ("virtio-disk0") in a domain's XML; else the alias."""
+    # Not parsed: an XML parser would take a tenth of the memory that this process may have.
+    for disk in re.findall("<disk .*?</disk>", xml, re.DOTALL):
+        named, target = re.search(r"<alias name=['\"]([^'\"]*)", disk), re.search(r"<target dev=['\"]([^'\"]*)", disk)
+        if named and target and named[1] == alias:
+            return target[1]
+    return alias
 
 
 class Watcher:
@@ -57,6 +121,7 @@ class Watcher:
         self.on_event = on_event
         self.on_lost = on_lost
         self.lost = threading.Event()
+        self._reported: Dict[Tuple[str, str], float] = {}
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         libvirt.virEventRegisterDefaultImpl()
         threading.Thread(target=self._loop, name="libvirt-events", daemon=True).start()
@@ -65,14 +130,24 @@ class Watcher:
         # Drivers inside this process (the test driver) have no connection to keep alive.
         with contextlib.suppress(libvirt.libvirtError):
             self.conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
-        self.conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
-        self.conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._rebooted, None)
+        for event, function in (
+            (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle),
+            (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._rebooted),
+            (libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, self._io_error),
+            (libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG, self._watchdog),
+            (libvirt.VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2, self._block_job),
+            (libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, self._iteration),
+            (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._agent),
+        ):
+            self.conn.domainEventRegisterAny(None, event, function, None)
 
     def picture(self) -> List[wire.DomainState]:
-        """All domains as they are now; raises libvirt.libvirtError."""
+        """All domains as they are now, by one call; raises libvirt.libvirtError."""
         return [
-            wire.DomainState(domain.UUIDString(), domain.name(), STATES.get(domain.state()[0], wire.UNKNOWN))
-            for domain in self.conn.listAllDomains()
+            wire.DomainState(
+                domain.UUIDString(), domain.name(), state_of(found.get("state.state"), found.get("state.reason"))
+            )
+            for domain, found in self.conn.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
         ]
 
     def _loop(self) -> None:
@@ -83,19 +158,54 @@ class Watcher:
         self.lost.set()
         self.on_lost()
 
-    def _lifecycle(self, _conn: Any, domain: Any, event: int, _detail: int, _opaque: Any) -> None:
+    def _lifecycle(self, _conn: Any, domain: Any, event: int, reason: int, _opaque: Any) -> None:
         state = AFTER.get(event)
+        if event == libvirt.VIR_DOMAIN_EVENT_STARTED and reason == libvirt.VIR_DOMAIN_EVENT_STARTED_MIGRATED:
+            # It still runs where it comes from; that it has arrived is an event of its own (resumed:migrated).
+            state = wire.PAUSED
         if state is None or event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
             state = self._look(domain, state)
-        self._tell(domain, state, EVENTS.get(event, str(event)))
+        self._tell(domain, state, lifecycle_detail(event, reason))
 
     def _rebooted(self, _conn: Any, domain: Any, _opaque: Any) -> None:
-        self._tell(domain, self._look(domain, None), "rebooted")
+        self._report(domain, "rebooted")
+
+    def _io_error(
+        self, _conn: Any, domain: Any, _path: str, alias: str, _action: int, _reason: str, _opaque: Any
+    ) -> None:
+        with contextlib.suppress(libvirt.libvirtError):
+            alias = disk_of_alias(domain.XMLDesc(), alias)
+        self._report(domain, f"io-error:{alias}")
+
+    def _watchdog(self, _conn: Any, domain: Any, action: int, _opaque: Any) -> None:
+        self._report(domain, f"watchdog:{_nth(WATCHDOG_ACTIONS, action)}")
+
+    def _block_job(self, _conn: Any, domain: Any, disk: str, _kind: int, status: int, _opaque: Any) -> None:
+        self._report(domain, f"block-job:{disk}:{_nth(BLOCK_JOB_STATUS, status)}")
+
+    def _iteration(self, _conn: Any, domain: Any, iteration: int, _opaque: Any) -> None:
+        self._report(domain, f"migration:{iteration}")
+
+    def _agent(self, _conn: Any, domain: Any, state: int, _reason: int, _opaque: Any) -> None:
+        self._report(domain, f"agent:{AGENT_STATES.get(state, str(state))}")
+
+    def _report(self, domain: Any, detail: str) -> None:
+        """Tell what is no change of state: of a domain the same at most once in REPEAT_SECONDS.
+
+        Some of it a guest can bring about as often as it likes: failing reads, an agent that comes and goes.
+        """
+        now, what = time.monotonic(), (domain.UUIDString(), detail)
+        if now - self._reported.get(what, -REPEAT_SECONDS) < REPEAT_SECONDS:
+            return
+        if len(self._reported) >= REMEMBERED:
+            self._reported.clear()
+        self._reported[what] = now
+        self._tell(domain, self._look(domain, None), detail)
 
     def _look(self, domain: Any, otherwise: Any) -> str:
         """The domain's state as libvirt has it now; MISSING when it has it no more."""
         try:
-            seen = STATES.get(domain.state()[0], wire.UNKNOWN)
+            seen = state_of(*domain.state())
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                 return wire.MISSING
@@ -104,4 +214,10 @@ class Watcher:
         return otherwise or seen
 
     def _tell(self, domain: Any, state: str, detail: str) -> None:
-        self.on_event(wire.DomainState(domain.UUIDString(), domain.name(), state, detail))
+        # The same few words in thousands of events: one copy of each.
+        uuid, name, detail = (sys.intern(word) for word in (domain.UUIDString(), domain.name(), detail))
+        self.on_event(wire.DomainState(uuid, name, state, detail))
+
+
+def _nth(words: List[str], number: int) -> str:
+    return words[number] if 0 <= number < len(words) else str(number)

@@ -1,23 +1,24 @@
 """vmwatch-master: receives the nodes' messages, believes those that prove themselves, hands them to the panel.
 
-While the panel is away messages wait in memory, at most WAITING of them; a node's newer picture makes
-its older messages needless. Ends with 4 at once while its configuration says disabled=yes (with --wait it
-waits instead), 2 for a bad one, 5 when it cannot listen. SIGHUP reads the configuration again.
+While the panel is away messages wait in memory and on disk (spool.py). Ends with 4 at once while its
+configuration says disabled=yes (with --wait it waits instead), 2 for a bad one, 5 when it cannot listen.
+SIGHUP reads the configuration again.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
+import ctypes
 import errno
-import itertools
 import logging
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, Counter, Deque, List, Optional, Tuple
+from typing import Any, Counter, List, Optional
 
 import zmq
 
@@ -25,38 +26,45 @@ from vmwatch import wire
 from vmwatch.config import BadConfig, MasterConfig, read_master
 from vmwatch.logs import log_to
 from vmwatch.panel_client import PanelAway, PanelClient, PanelRefused
+from vmwatch.spool import Spool
 
 BAD_CONFIG = 2
 DISABLED = 4
 CANNOT_LISTEN = 5
-WAITING = 20_000
-BATCH = 500
-BATCH_BYTES = 1024 * 1024
+SPOOL_NAME = "vmwatch-master.waiting"
+HANDED_BY_ZEROMQ = 100
+"""Messages of one sender that ZeroMQ may be ahead: all of them may be as large as 8 MiB, and lies."""
+BATCH = 1000
+BATCH_BYTES = 2 * 1024 * 1024
 """A batch ends with the message that reaches this."""
+ALIVE_SECONDS = 5.0
+"""How long the panel hears nothing of this daemon at most."""
 BIND_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 COUNT_SECONDS = 60.0
 WAIT_SECONDS = 0.5
+M_MMAP_THRESHOLD = -3
+"""malloc.h"""
 log = logging.getLogger("vmwatch-master")
 
 
 class Master:
     """The daemon: one loop that receives, checks, and delivers."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, spool: Path) -> None:
         self.path = path
-        self.config: MasterConfig = read_master(path)
+        self.config: MasterConfig = read_usable(path)
         self.order = wire.Order()
-        self.waiting: Deque[Tuple[int, bytes]] = collections.deque()
+        self.spool = Spool(spool, self.order.has_seen)
         self.refused: Counter[str] = collections.Counter()
         self.over = False
         self.reload = False
         self.socket: Any = None
         self.panel: Optional[PanelClient] = None
-        self._try_again_at = 0.0
-        self._count_at = time.monotonic() + COUNT_SECONDS
+        self._try_again_at = self._spoken_at = self._count_at = 0.0
         self._away = ""
-        self._one_by_one = 0
+        self._batch = BATCH
+        self._refusal = ""
 
     def run(self) -> int:
         """Serve until told to end; answers the exit code."""
@@ -68,13 +76,25 @@ class Master:
         while not self.over:
             if self.reload and (code := self._read_again()):
                 return code
-            if self.socket.poll(1000 if not self.waiting else 50):
+            if self.socket.poll(self._idle_ms()):
                 self._receive()
             self._deliver()
             self._report_refused()
-        self._deliver()
+        while self._receive():
+            pass
+        while self._deliver():
+            pass
+        if len(self.spool):
+            self.spool.panel_away()
+        self._report_refused(now=True)
         self.socket.close(0)
         return 0
+
+    def _idle_ms(self) -> int:
+        """Milliseconds until there is something to do, if nothing arrives."""
+        due = self._try_again_at if len(self.spool) else max(self._spoken_at + ALIVE_SECONDS, self._try_again_at)
+        # Not longer than a second: a signal does not end the wait.
+        return int(1000 * min(1.0, max(0.0, due - time.monotonic())))
 
     def stop(self, *_: Any) -> None:
         """End at the next moment."""
@@ -87,10 +107,15 @@ class Master:
     def _listen(self) -> bool:
         """Listen as the configuration says; False when that cannot be."""
         if self.socket is not None:
+            while self._receive():
+                pass
             self.socket.close(0)
         self.socket = zmq.Context.instance().socket(zmq.PULL)
+        if self.config.curve_secret_key:
+            self.socket.setsockopt(zmq.CURVE_SERVER, 1)
+            self.socket.setsockopt(zmq.CURVE_SECRETKEY, self.config.curve_secret_key.encode())
         self.socket.setsockopt(zmq.MAXMSGSIZE, wire.LARGEST_MESSAGE)
-        self.socket.setsockopt(zmq.RCVHWM, WAITING)
+        self.socket.setsockopt(zmq.RCVHWM, HANDED_BY_ZEROMQ)
         self.socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
         self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6000)
         until = time.monotonic() + BIND_SECONDS
@@ -117,89 +142,100 @@ class Master:
         """Read the configuration again; answers an exit code when the daemon must end, else 0."""
         self.reload = False
         try:
-            config = read_master(self.path)
+            config = read_usable(self.path)
         except BadConfig as error:
             log.error("the configuration is kept as it was: %s", error)
             return 0
         if config.disabled:
             log.error("disabled=yes in %s: ending", self.path)
             return DISABLED
-        elsewhere = config.listen != self.config.listen
+        elsewhere = (config.listen, config.curve_secret_key) != (self.config.listen, self.config.curve_secret_key)
         self.config = config
         if elsewhere:
             return 0 if self._listen() else CANNOT_LISTEN
         self._know_panel()
         return 0
 
-    def _receive(self) -> None:
-        """Take what has arrived, up to one batch."""
+    def _receive(self) -> bool:
+        """Take what has arrived, up to one batch; answers whether there may be more."""
         for _ in range(BATCH):
             try:
-                frames = self.socket.recv_multipart(zmq.DONTWAIT)
+                frames = self._frames()
             except zmq.Again:
-                return
+                return False
             try:
-                message = wire.decode(frames, self.config.secret, time.time())
+                message = wire.decode(frames, self.config.secret, time.time(), self.config.previous_secret)
                 self.order.accept(message)
             except wire.Refused as refused:
                 self.refused[refused.reason] += 1
                 continue
-            if message.kind == wire.PICTURE and self._away:
-                # A picture says all that the node's waiting pictures would have; its events are history, and stay.
-                self._drop_pictures(message.node_id)
-            if len(self.waiting) < WAITING:
-                self.waiting.append((message.node_id, frames[0]))
-            else:
-                self.refused["no room"] += 1
+            self.spool.add(message, frames[0])
+        return True
 
-    def _drop_pictures(self, node_id: int) -> None:
-        marker = b'"kind":"picture"'
-        kept = [(node, body) for node, body in self.waiting if node != node_id or marker not in body]
-        self.waiting = collections.deque(kept)
+    def _frames(self) -> List[bytes]:
+        """The next message's frames; of one that has too many only the first three. Raises zmq.Again."""
+        frames = [self.socket.recv(zmq.DONTWAIT)]
+        while self.socket.getsockopt(zmq.RCVMORE):
+            frame = self.socket.recv(zmq.DONTWAIT)
+            if len(frames) < 3:
+                frames.append(frame)
+        return frames
 
-    def _deliver(self) -> None:
-        while self.waiting and time.monotonic() >= self._try_again_at:
-            batch = self._next_batch()
-            assert self.panel is not None
-            try:
-                self.panel.deliver(batch)
-            except PanelRefused as error:
-                if len(batch) > 1:
-                    # One message must not take the others with it.
-                    self._one_by_one = len(batch)
-                    continue
-                log.error("the panel refuses a message, which is dropped: %s", error)
-                self.refused["refused by the panel"] += 1
-            except PanelAway as error:
-                if not self._away:
-                    log.warning("the panel does not take messages: %s", error)
-                self._away = str(error)
-                self._try_again_at = time.monotonic() + RETRY_SECONDS
-                return
-            for _ in batch:
-                self.waiting.popleft()
-            self._one_by_one = max(0, self._one_by_one - len(batch))
-            if self._away:
-                log.info("the panel takes messages again")
-                self._away = ""
+    def _deliver(self) -> bool:
+        """Hand over a batch, or say that there is nothing, when it is time; answers whether there may be more."""
+        now = time.monotonic()
+        batch = self.spool.first(self._batch, BATCH_BYTES)
+        if now < self._try_again_at or not (batch or now >= self._spoken_at + ALIVE_SECONDS):
+            return False
+        assert self.panel is not None
+        try:
+            self.panel.deliver([held.body for held in batch], [held.waited for held in batch])
+        except PanelRefused as error:
+            if len(batch) > 1:
+                # One message must not take the others with it: it is looked for by halves.
+                self._batch = len(batch) // 2
+                return True
+            self._refusal = str(error)
+            self.refused["refused by the panel"] += len(batch)
+        except PanelAway as error:
+            if not self._away:
+                log.warning("the panel does not take messages: %s", error)
+            self._away = str(error)
+            self._try_again_at = time.monotonic() + RETRY_SECONDS
+            self.spool.panel_away()
+            return False
+        else:
+            self._batch = min(BATCH, 2 * self._batch)
+        self._spoken_at = time.monotonic()
+        self.spool.done(len(batch))
+        if self._away:
+            log.info("the panel takes messages again")
+            self._away = ""
+        return bool(len(self.spool))
 
-    def _next_batch(self) -> List[bytes]:
-        """The bodies to hand over next; they stay waiting until the panel has them."""
-        batch: List[bytes] = []
-        size = 0
-        for _, body in itertools.islice(self.waiting, 1 if self._one_by_one else BATCH):
-            batch.append(body)
-            size += len(body)
-            if size >= BATCH_BYTES:
-                break
-        return batch
-
-    def _report_refused(self) -> None:
-        if self.refused and time.monotonic() >= self._count_at:
+    def _report_refused(self, now: bool = False) -> None:
+        """Log what was dropped: at once after a quiet minute, else once a minute, however much it is."""
+        if self.spool.dropped:
+            self.refused["no room"] += self.spool.dropped
+            self.spool.dropped = 0
+        if self.refused and (now or time.monotonic() >= self._count_at):
             log.warning("dropped: %s", ", ".join(f"{count} {reason}" for reason, count in self.refused.items()))
+            if self._refusal:
+                log.error("the panel refuses what it was given: %s", self._refusal)
+                self._refusal = ""
             self.refused.clear()
-        if time.monotonic() >= self._count_at:
             self._count_at = time.monotonic() + COUNT_SECONDS
+
+
+def read_usable(path: Path) -> MasterConfig:
+    """Read the configuration, and see that this ZeroMQ can do what it says; raises BadConfig."""
+    config = read_master(path)
+    if config.curve_secret_key:
+        if not zmq.has("curve"):
+            raise BadConfig(f"{path}: “curve_secret_key” is there, but this ZeroMQ has no CURVE")
+        if zmq.curve_public(config.curve_secret_key.encode()) != config.curve_public_key.encode():
+            raise BadConfig(f"{path}: “curve_public_key” is not that of “curve_secret_key”")
+    return config
 
 
 def wait_until_enabled(path: Path) -> None:
@@ -217,21 +253,32 @@ def wait_until_enabled(path: Path) -> None:
         time.sleep(WAIT_SECONDS)
 
 
+def give_back_memory() -> None:
+    """Have glibc give back what a large message took, as soon as it is gone.
+
+    By default it learns from large blocks to keep them, so that a flood would grow the process for good.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 256 * 1024)
+
+
 def main() -> int:
     """The program."""
     parser = argparse.ArgumentParser(prog="vmwatch-master", description="Receives the states of VMs for the panel.")
     parser.add_argument("--config", type=Path, default=Path("/var/lib/vmpanel/etc/vmwatch-master.conf"))
     parser.add_argument("--log", type=Path, default=Path("/var/log/vmpanel/vmwatch-master.log"), help="log file")
+    parser.add_argument("--spool", type=Path, help="file of what waits for the panel (beside the configuration)")
     parser.add_argument("--wait", action="store_true", help="wait while there is no configuration or it says disabled")
     parser.add_argument("--pid-file", type=Path, help="where to write the process id")
     arguments = parser.parse_args()
+    give_back_memory()
     log_to(arguments.log)
     if arguments.pid_file:
         arguments.pid_file.write_text(str(os.getpid()), encoding="ascii")
     if arguments.wait:
         wait_until_enabled(arguments.config)
     try:
-        master = Master(arguments.config)
+        master = Master(arguments.config, arguments.spool or arguments.config.with_name(SPOOL_NAME))
     except BadConfig as error:
         log.error("%s", error)
         print(error, file=sys.stderr)

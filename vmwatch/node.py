@@ -13,20 +13,26 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, List, Union
 
 import libvirt
 import zmq
 
 from vmwatch import wire
 from vmwatch.config import NODE_CONF, BadConfig, NodeConfig, read_node
+from vmwatch.journal import TOLD_SECONDS, Journal
 from vmwatch.libvirt_events import Watcher
 from vmwatch.logs import log_to
 from vmwatch.outbox import Outbox
+from vmwatch.stats import Collector
 
 BAD_CONFIG = 2
 LOST_LIBVIRT = 3
 EPOCH_FILE = Path("/run/vmpanel/vmwatch-node.epoch")
+JOURNAL_NAME = "vmwatch-node.recent"
+"""Beside the epoch's file."""
+ALIVE_SECONDS = 5.0
+"""How long the daemon is silent at most; a third of the resync interval where that is less."""
 QUEUE_LENGTH = 10_000
 """Events that libvirt's thread may be ahead of the main thread."""
 log = logging.getLogger("vmwatch-node")
@@ -41,7 +47,10 @@ def new_epoch(path: Path) -> int:
     epoch = max(time.time_ns(), last + 1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(str(epoch), encoding="ascii")
+        # As a whole: after a death in the midst of it a clock that was set back would give a smaller number.
+        partial = path.with_name(path.name + ".part")
+        partial.write_text(str(epoch), encoding="ascii")
+        partial.rename(path)
     except OSError as error:
         log.warning("%s cannot be written: %s", path, error)
     return epoch
@@ -54,8 +63,11 @@ class Node:
         self.path = path
         self.config: NodeConfig = read_node(path)
         self.epoch = new_epoch(epoch_file)
+        self.journal = Journal(epoch_file.with_name(JOURNAL_NAME))
+        self._set_told_seconds()
         # Unlike queue.Queue it may be put to by a signal handler that interrupts its own get().
-        self.events: queue.SimpleQueue[Optional[wire.DomainState]] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[Union[wire.DomainState, List[wire.DomainStatistics], None]] = queue.SimpleQueue()
+        self.collector = Collector(self.config.node_id, self.events.put)
         self.over = False
         self.reload = False
 
@@ -68,10 +80,14 @@ class Node:
             return LOST_LIBVIRT
         try:
             outbox = Outbox(self.config, self.epoch)
+        except BadConfig as error:
+            log.error("%s: %s", self.path, error)
+            return BAD_CONFIG
         except zmq.ZMQError as error:
             log.error("%s: cannot connect to %s: %s", self.path, self.config.connect, error)
             return BAD_CONFIG
         log.info("watching as node %s, for %s", self.config.node_id, self.config.connect)
+        self.collector.start(self.config.statistics)
         next_picture = 0.0
         while not self.over:
             if self.reload:
@@ -85,14 +101,26 @@ class Node:
                 next_picture = time.monotonic() + self.config.resync
             self._pass_on(outbox, 1, next_picture - time.monotonic())
             outbox.flush()
+            self.journal.look(there=not outbox.away)
             if outbox.came_back():
-                log.info("the master is there again")
+                log.info("the master is there")
                 next_picture = 0.0
+            elif not outbox.away and time.monotonic() - outbox.sent_at >= self._alive_seconds:
+                outbox.put(wire.ALIVE)
             if watcher.lost.is_set():
                 log.error("the connection to libvirt is lost")
                 break
         outbox.close()
+        self.journal.close()
         return 0 if self.over else LOST_LIBVIRT
+
+    @property
+    def _alive_seconds(self) -> float:
+        return min(ALIVE_SECONDS, self.config.resync / 3)
+
+    def _set_told_seconds(self) -> None:
+        # Two pictures at least tell each event again.
+        self.journal.told_seconds = max(TOLD_SECONDS, 2 * self.config.resync)
 
     def stop(self, *_: Any) -> None:
         """End at the next moment."""
@@ -118,12 +146,17 @@ class Node:
         for _ in range(count):
             try:
                 # Waking now and then is how this thread notices that the master is there again.
-                event = self.events.get(timeout=min(max(seconds, 0.0), 0.1 if outbox.away else 1.0))
+                longest = 0.1 if outbox.away else min(1.0, self._alive_seconds / 2)
+                event = self.events.get(timeout=min(max(seconds, 0.0), longest))
             except queue.Empty:
                 return
-            if event is not None:
+            if isinstance(event, wire.DomainState):
                 log.info("%s (%s): %s, %s", event.name, event.uuid, event.detail, event.state)
-                outbox.put(wire.EVENT, [event])
+                # Remembered first: what was sent when the process dies may not have left.
+                self.journal.remember(self.epoch, outbox.sequence + 1, event)
+                outbox.put_event(event)
+            elif event is not None and not outbox.put(wire.STATISTICS, statistics=event):
+                log.info("statistics are not sent: the master is away")
 
     def _read_again(self, outbox: Outbox) -> None:
         self.reload = False
@@ -138,6 +171,8 @@ class Node:
             outbox.connect(self.config)
             return
         self.config = config
+        self._set_told_seconds()
+        self.collector.change(config.statistics)
         log.info("configuration read again: node %s, for %s", self.config.node_id, self.config.connect)
 
     def _send_picture(self, watcher: Watcher, outbox: Outbox) -> bool:
@@ -146,9 +181,9 @@ class Node:
         except libvirt.libvirtError as error:
             log.error("libvirt does not answer: %s", error)
             return False
-        outbox.put(wire.PICTURE, domains)
+        outbox.put(wire.PICTURE, domains, self.journal.recent())
         if outbox.dropped:
-            log.warning("%d messages were dropped while the master was away", outbox.dropped)
+            log.warning("%d events were dropped while the master was away", outbox.dropped)
             outbox.dropped = 0
         return True
 

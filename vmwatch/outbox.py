@@ -1,54 +1,69 @@
-"""What vmwatch-node has still to say: kept in order while the master is away, in bounded memory."""
+"""What vmwatch-node has still to say: events wait in order while the master is away, in bounded memory."""
 
 from __future__ import annotations
 
 import collections
 import time
-from dataclasses import dataclass
-from typing import Any, Deque, List
+from dataclasses import replace
+from typing import Any, Deque, List, NamedTuple, Optional
 
 import zmq
 
 from vmwatch import wire
-from vmwatch.config import NodeConfig
+from vmwatch.config import BadConfig, NodeConfig
 
 WAITING = 10_000
-"""Messages kept while the master is away; the next picture says what the dropped ones would have."""
+"""Events kept while the master is away; the journal tells the dropped ones again."""
 HANDED_TO_ZEROMQ = 1000
 LINGER_MS = 1000
 
 
-@dataclass(frozen=True)
-class _Waiting:
+class _Waiting(NamedTuple):
+    """`at` is when it happened, by time.monotonic()."""
+
     sequence: int
-    kind: str
-    domains: List[wire.DomainState]
+    at: float
+    domain: wire.DomainState
 
 
 class Outbox:
     """The way to the master. Messages get their number when they are put, their time when they leave.
 
-    Of the pictures that wait only the newest is kept: it says all that the others would.
+    Only events wait: what else there is to say is said anew when the master is there.
     """
 
     def __init__(self, config: NodeConfig, epoch: int) -> None:
         self.epoch = epoch
         self.sequence = 0
         self.dropped = 0
-        self.away = False
+        self.away = True
+        self.sent_at = 0.0
+        """When the last message left (time.monotonic())."""
         self._came_back = False
         self._waiting: Deque[_Waiting] = collections.deque()
         self._socket: Any = None
+        self._monitor: Any = None
         self.connect(config)
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def connect(self, config: NodeConfig) -> None:
-        """Speak as this configuration says from now on; what waits goes the new way."""
+        """Speak as this configuration says from now on; what waits goes the new way.
+
+        Raises zmq.ZMQError for an address or a key that ZeroMQ cannot use, BadConfig for a key where it has no CURVE.
+        """
+        if config.server_key and not zmq.has("curve"):
+            raise BadConfig("“server_key” is there, but this ZeroMQ has no CURVE")
         self.close()
         self._config = config
         self._socket = zmq.Context.instance().socket(zmq.PUSH)
+        if config.server_key:
+            # The messages prove themselves; these keys only hide them on the way, and are made anew each time.
+            public, secret = zmq.curve_keypair()
+            self._socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
+            self._socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
+            self._socket.setsockopt(zmq.CURVE_SERVERKEY, config.server_key.encode())
         self._socket.setsockopt(zmq.SNDHWM, HANDED_TO_ZEROMQ)
         # Nothing is given to a connection that is not there: what waits, waits here, where it is bounded.
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -57,46 +72,86 @@ class Outbox:
         # A master that vanished without a word (a cut network) is noticed, and connected to anew.
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6000)
+        # A master that is gone and back between two looks at it would not be noticed otherwise.
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self._socket.connect(config.connect)
+        self.away = True
 
     def close(self) -> None:
         """Give what was handed over a moment to leave, and stop."""
         if self._socket is not None:
+            self._socket.disable_monitor()
             self._socket.close(LINGER_MS)
             self._socket = None
 
-    def put(self, kind: str, domains: List[wire.DomainState]) -> None:
-        """Have a message sent, now if the master is there."""
-        if kind == wire.PICTURE:
-            self._waiting = collections.deque(each for each in self._waiting if each.kind != wire.PICTURE)
+    def put_event(self, domain: wire.DomainState) -> int:
+        """Have an event sent that happened just now, at once if the master is there; answers its number."""
         if len(self._waiting) >= WAITING:
             self._waiting.popleft()
             self.dropped += 1
         self.sequence += 1
-        self._waiting.append(_Waiting(self.sequence, kind, domains))
+        self._waiting.append(_Waiting(self.sequence, time.monotonic(), domain))
         self.flush()
+        return self.sequence
+
+    def put(
+        self,
+        kind: str,
+        domains: Optional[List[wire.DomainState]] = None,
+        recent: Optional[List[wire.PastEvent]] = None,
+        statistics: Optional[List[wire.DomainStatistics]] = None,
+    ) -> bool:
+        """Say something that is true now; False when the master is away and it was not said."""
+        self.flush()
+        if self.away or self._waiting:
+            return False
+        self.sequence += 1
+        return self._send(
+            wire.Message(
+                self._config.node_id,
+                self.epoch,
+                self.sequence,
+                time.time(),
+                kind,
+                domains or [],
+                recent or [],
+                statistics or [],
+            )
+        )
 
     def flush(self) -> None:
         """Send what waits, never blocking, and look whether the master is there."""
+        self._hear_of_connection()
         there = bool(self._socket.poll(0, zmq.POLLOUT))
         while there and self._waiting:
-            there = self._send(self._waiting[0])
+            there = self._send_event(self._waiting[0])
             if there:
                 self._waiting.popleft()
-        self._came_back |= self.away and there
         self.away = not there
 
     def came_back(self) -> bool:
-        """Whether the master came back since this was asked last: what was on its way when it went may be lost."""
-        answer, self._came_back = self._came_back, False
-        return answer
+        """Whether the master came or came back since this was asked last: what was on its way may be lost."""
+        if self.away or not self._came_back:
+            return False
+        self._came_back = False
+        return True
 
-    def _send(self, waiting: _Waiting) -> bool:
-        message = wire.Message(
-            self._config.node_id, self.epoch, waiting.sequence, time.time(), waiting.kind, waiting.domains
+    def _hear_of_connection(self) -> None:
+        """Take in what ZeroMQ tells of the connection: each message says that there is a new one."""
+        while self._monitor.poll(0):
+            self._monitor.recv_multipart()
+            self._came_back = True
+
+    def _send_event(self, waiting: _Waiting) -> bool:
+        domain = replace(waiting.domain, age=time.monotonic() - waiting.at)
+        return self._send(
+            wire.Message(self._config.node_id, self.epoch, waiting.sequence, time.time(), wire.EVENT, [domain])
         )
+
+    def _send(self, message: wire.Message) -> bool:
         try:
             self._socket.send_multipart(wire.encode(message, self._config.secret), zmq.DONTWAIT)
         except zmq.Again:
             return False
+        self.sent_at = time.monotonic()
         return True

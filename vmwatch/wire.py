@@ -6,12 +6,11 @@ Field by field in docs/vmwatch.md.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import re
-from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from dataclasses import dataclass, field, fields
+from typing import Any, Dict, List, Optional, Type, TypeVar
 
 VERSION = 1
 
@@ -24,13 +23,22 @@ UNKNOWN = "unknown"
 
 EVENT = "event"
 PICTURE = "picture"
-KINDS = (EVENT, PICTURE)
+ALIVE = "alive"
+STATISTICS = "statistics"
+KINDS = (EVENT, PICTURE, ALIVE, STATISTICS)
 SEEN_STATES = (RUNNING, PAUSED, SHUT_OFF, CRASHED, MISSING, UNKNOWN)
 
 CLOCK_WINDOW_SECONDS = 120.0
 """How far a message's time may be from the receiver's clock."""
+PROOF_LENGTH = 64
 LARGEST_MESSAGE = 8 * 1024 * 1024
 """Bytes; a picture of 20,000 domains is about 2 MB."""
+MOST_STATISTICS = 500
+"""Domains of one statistics message."""
+LONGEST_TEXT = 255
+LARGEST_AGE_SECONDS = 30 * 86400.0
+# vars() and not asdict(), which would copy thousands of domains to throw the copies away.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=vars)
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -44,12 +52,64 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class DomainState:
-    """One domain as seen: its UUID, name, state, and for an event libvirt's word for what happened."""
+    """One domain as seen: its UUID, name, state, and for an event libvirt's word for what happened.
+
+    `age` is how many seconds before the message's `time` that was, by a clock that nobody sets.
+    """
 
     uuid: str
     name: str
     state: str
     detail: str = ""
+    age: float = 0.0
+
+
+@dataclass(frozen=True)
+class PastEvent:
+    """An event told before, told again with a picture: whoever missed its message has it from here."""
+
+    epoch: int
+    sequence: int
+    domain: DomainState
+
+
+@dataclass(frozen=True)
+class DiskStatistics:
+    """What a domain did with one disk since it was started."""
+
+    name: str
+    read_bytes: int
+    read_requests: int
+    write_bytes: int
+    write_requests: int
+
+
+@dataclass(frozen=True)
+class InterfaceStatistics:
+    """What a domain received and sent on one interface since it was started."""
+
+    name: str
+    rx_bytes: int
+    rx_packets: int
+    tx_bytes: int
+    tx_packets: int
+
+
+@dataclass(frozen=True)
+class DomainStatistics:
+    """The counters of one active domain since it was started.
+
+    `run` is libvirt's id of the running domain: another one at every start, when counters begin anew.
+    `cpu_ns` is CPU time, `memory_kib` what the guest has been given, `rss_kib` what it takes on the host.
+    """
+
+    uuid: str
+    run: int
+    cpu_ns: int
+    memory_kib: int
+    rss_kib: int
+    disks: List[DiskStatistics] = field(default_factory=list)
+    interfaces: List[InterfaceStatistics] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -57,7 +117,8 @@ class Message:
     """One message. (`epoch`, `sequence`) orders all messages of a node.
 
     `epoch` is when the daemon started (nanoseconds since 1970), `time` when it spoke (seconds).
-    A picture's `domains` are all that the node has; an event's the one that it is about.
+    A picture's `domains` are all that the node has, and `recent` the events of the last minute;
+    an event's `domains` are the one that it is about. `statistics` are those of active domains.
     """
 
     node_id: int
@@ -66,29 +127,51 @@ class Message:
     time: float
     kind: str
     domains: List[DomainState] = field(default_factory=list)
+    recent: List[PastEvent] = field(default_factory=list)
+    statistics: List[DomainStatistics] = field(default_factory=list)
     version: int = VERSION
 
 
 def encode(message: Message, secret: str) -> List[bytes]:
     """The message's two frames."""
-    body = json.dumps(asdict(message), separators=(",", ":")).encode()
+    body = to_body(message)
     return [body, sign(body, secret).encode()]
+
+
+def to_body(message: Message) -> bytes:
+    """The message's first frame; lists that are empty are left out."""
+    parts = []
+    for name, value in vars(message).items():
+        if isinstance(value, list):
+            # One by one: all at once would take ten times the memory of the text.
+            value_text = f"[{','.join(map(_ENCODER.encode, value))}]" if value else ""
+        else:
+            value_text = _ENCODER.encode(value)
+        if value_text:
+            parts.append(f'"{name}":{value_text}')
+    return ("{" + ",".join(parts) + "}").encode()
 
 
 def sign(body: bytes, secret: str) -> str:
     """The proof that whoever wrote `body` knows the secret."""
-    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return hmac.digest(secret.encode(), body, "sha256").hex()
 
 
-def decode(frames: List[bytes], secret: str, now: Optional[float] = None) -> Message:
+def proves(body: bytes, proof: bytes, secret: str) -> bool:
+    """Whether whoever wrote `body` knows the secret."""
+    # A proof of another length needs no look at the body, which may be large.
+    return len(proof) == PROOF_LENGTH and hmac.compare_digest(sign(body, secret).encode(), proof)
+
+
+def decode(frames: List[bytes], secret: str, now: Optional[float] = None, previous: str = "") -> Message:
     """The message in these frames; `now` is the receiver's clock, None leaves the time unchecked.
 
-    Raises Refused.
+    A `previous` secret is believed too, for as long as not every node has the new one. Raises Refused.
     """
     if len(frames) != 2 or len(frames[0]) > LARGEST_MESSAGE:
         raise Refused("malformed", "not two frames of an acceptable size")
     body, proof = frames
-    if not hmac.compare_digest(sign(body, secret).encode(), proof):
+    if not proves(body, proof, secret) and not (previous and proves(body, proof, previous)):
         raise Refused("forged", "the proof does not fit")
     message = from_body(body)
     if now is not None and not fresh(message.time, now):
@@ -104,33 +187,86 @@ def fresh(spoken_at: float, now: float) -> bool:
 def from_body(body: bytes) -> Message:
     """The message of a body whose proof was checked; raises Refused as malformed."""
     try:
-        raw = json.loads(body)
-        domains = [_domain(each) for each in raw["domains"]]
+        # Decoded here, since json.loads() takes UTF-16 too, and UTF-8 is promised to whoever reads on.
+        raw = json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        raise Refused("malformed", f"not a message: {error}") from error
+    return from_raw(raw)
+
+
+def from_raw(raw: Any) -> Message:
+    """The message of a body that was parsed; raises Refused as malformed."""
+    try:
         message = Message(
             node_id=_integer(raw["node_id"]),
             epoch=_integer(raw["epoch"]),
             sequence=_integer(raw["sequence"]),
             time=float(raw["time"]),
             kind=raw["kind"],
-            domains=domains,
+            domains=[_domain(each) for each in raw.get("domains", ())],
+            recent=[_past(each) for each in raw.get("recent", ())],
+            statistics=[_statistics(each) for each in raw.get("statistics", ())],
             version=_integer(raw["version"]),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Refused("malformed", f"not a message: {error}") from error
     if message.version != VERSION or message.kind not in KINDS:
         raise Refused("malformed", f"version {message.version}, kind {message.kind!r}")
+    if len(message.statistics) > MOST_STATISTICS:
+        raise Refused("malformed", f"statistics of {len(message.statistics)} domains in one message")
     return message
 
 
 def _domain(raw: Dict[str, Any]) -> DomainState:
     domain = DomainState(
-        uuid=str(raw["uuid"]), name=str(raw["name"]), state=str(raw["state"]), detail=str(raw.get("detail", ""))
+        uuid=_uuid(raw["uuid"]),
+        name=_text(raw["name"]),
+        state=str(raw["state"]),
+        detail=_text(raw.get("detail", "")),
+        age=_age(raw.get("age", 0.0)),
     )
     if domain.state not in SEEN_STATES:
         raise ValueError(f"unknown state {domain.state!r}")
-    if not _UUID.fullmatch(domain.uuid):
-        raise ValueError(f"no UUID {domain.uuid[:40]!r}")
     return domain
+
+
+def _past(raw: Dict[str, Any]) -> PastEvent:
+    return PastEvent(_integer(raw["epoch"]), _integer(raw["sequence"]), _domain(raw["domain"]))
+
+
+def _statistics(raw: Dict[str, Any]) -> DomainStatistics:
+    numbers = {name: _integer(raw[name]) for name in ("run", "cpu_ns", "memory_kib", "rss_kib")}
+    disks = [_counters(DiskStatistics, each) for each in raw.get("disks", ())]
+    interfaces = [_counters(InterfaceStatistics, each) for each in raw.get("interfaces", ())]
+    return DomainStatistics(uuid=_uuid(raw["uuid"]), disks=disks, interfaces=interfaces, **numbers)
+
+
+C = TypeVar("C", DiskStatistics, InterfaceStatistics)
+
+
+def _counters(kind: Type[C], raw: Dict[str, Any]) -> C:
+    numbers = {each.name: _integer(raw[each.name]) for each in fields(kind) if each.name != "name"}
+    return kind(name=_text(raw["name"]), **numbers)
+
+
+def _uuid(value: Any) -> str:
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise ValueError(f"no UUID {str(value)[:40]!r}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        raise ValueError(f"no text of at most {LONGEST_TEXT} characters")
+    return value
+
+
+def _age(value: Any) -> float:
+    age = float(value)
+    # Also false for NaN.
+    if not 0 <= age <= LARGEST_AGE_SECONDS:
+        raise ValueError("not an age in seconds")
+    return age
 
 
 def _integer(value: Any) -> int:
@@ -140,14 +276,64 @@ def _integer(value: Any) -> int:
 
 
 class Order:
-    """Which messages of each node have been seen: lets each through once, and none older than the last."""
+    """Which messages of each node have been seen: lets each through once, in whatever order they come.
+
+    Remembers the last WINDOW numbers of a node's last two epochs. What is older than that cannot be
+    told from a repeat, and is refused as one.
+    """
+
+    WINDOW = 4096
+    NODES = 10_000
+    """Nodes that are remembered: whoever knows the secret must not fill the memory."""
 
     def __init__(self) -> None:
-        self._last: Dict[int, Tuple[int, int]] = {}
+        self._nodes: Dict[int, Dict[int, _Seen]] = {}
 
     def accept(self, message: Message) -> None:
-        """Remember the message as seen; raises Refused as replayed when it, or a later one, was seen before."""
-        place = (message.epoch, message.sequence)
-        if place <= self._last.get(message.node_id, (0, -1)):
-            raise Refused("replayed", f"{place} of node {message.node_id} after {self._last[message.node_id]}")
-        self._last[message.node_id] = place
+        """Remember the message as seen; raises Refused as replayed when it was, or may have been, seen before."""
+        epochs = self._nodes.get(message.node_id)
+        if epochs is None:
+            if len(self._nodes) >= self.NODES:
+                del self._nodes[next(iter(self._nodes))]
+            epochs = self._nodes[message.node_id] = {}
+        seen = epochs.get(message.epoch)
+        if seen is None:
+            if epochs and message.epoch < max(epochs):
+                raise Refused("replayed", f"epoch {message.epoch} of node {message.node_id} is over")
+            seen = epochs[message.epoch] = _Seen()
+            if len(epochs) > 2:
+                del epochs[min(epochs)]
+        if not seen.add(message.sequence, self.WINDOW):
+            raise Refused("replayed", f"number {message.sequence} of node {message.node_id} was there before")
+
+    def has_seen(self, node_id: int, epoch: int, sequence: int) -> bool:
+        """Whether this very message is remembered."""
+        seen = self._nodes.get(node_id, {}).get(epoch)
+        return seen is not None and seen.has(sequence)
+
+
+class _Seen:
+    """The numbers seen of one epoch: the highest, and a bit for each of those below it."""
+
+    __slots__ = ("_bits", "_highest")
+
+    def __init__(self) -> None:
+        self._highest = -1
+        self._bits = 0
+
+    def add(self, number: int, window: int) -> bool:
+        """Remember the number; False when it was there, or is too far below the highest to know."""
+        ahead = number - self._highest
+        if ahead > 0:
+            self._bits = ((self._bits << min(ahead, window)) | 1) & ((1 << window) - 1)
+            self._highest = number
+            return True
+        if -ahead >= window or self.has(number):
+            return False
+        self._bits |= 1 << -ahead
+        return True
+
+    def has(self, number: int) -> bool:
+        """Whether the number is remembered."""
+        behind = self._highest - number
+        return behind >= 0 and bool(self._bits >> behind & 1)

@@ -9,6 +9,7 @@ from rest_framework import serializers
 from panel.accounts.models import SshKey, Token, User
 from panel.cluster.models import Node
 from panel.images.models import Flavor, Image
+from panel.monitoring.statistics.selectors import warnings
 from panel.network.models import Network
 from panel.network.selectors import free_count
 from panel.notices.models import Problem
@@ -48,6 +49,9 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
     pool = serializers.CharField(source="pool.name")
     disks = DiskSerializer(many=True)
     interfaces = InterfaceSerializer(many=True)
+    installing = serializers.BooleanField(help_text="Whether an installer is at work in it.")
+    seen_elsewhere = serializers.BooleanField(help_text="Whether another node runs a domain of its UUID.")
+    warnings = serializers.SerializerMethodField()
     task = serializers.SerializerMethodField()
 
     class Meta:
@@ -68,9 +72,16 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
             "disks",
             "interfaces",
             "installed",
+            "installing",
+            "seen_elsewhere",
+            "warnings",
             "task",
             "created_at",
         ]
+
+    def get_warnings(self, vm: Vm) -> list[str]:
+        """What is strange about the running VM, where the policy `check_vm_status` wants that checked."""
+        return warnings(vm)
 
     def get_task(self, vm: Vm) -> int | None:
         """The id of the open task about the VM."""
@@ -85,7 +96,7 @@ class StatusChangeSerializer(serializers.ModelSerializer[StatusChange]):
 
     class Meta:
         model = StatusChange
-        fields = ["status", "at", "node", "cause", "task_id", "request_id"]
+        fields = ["status", "detail", "at", "node", "cause", "task_id", "request_id"]
 
 
 class NodePoolSerializer(serializers.ModelSerializer[NodePool]):

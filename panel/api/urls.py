@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView
 
-from panel.api import views
+from panel.api import monitoring, views
 from panel.api.operations import action_views
 from panel.api.pages import docs
 
@@ -19,6 +19,9 @@ urlpatterns = [
     path("vms", views.VmsView.as_view()),
     path("vms/<int:object_id>", views.VmView.as_view()),
     path("vms/<int:object_id>/history", views.VmHistoryView.as_view()),
+    path("vms/<int:object_id>/statistics", monitoring.VmStatisticsView.as_view()),
+    path("vms/<int:object_id>/traffic", monitoring.VmTrafficView.as_view()),
+    path("cluster", monitoring.ClusterView.as_view()),
     path("nodes", views.NodesView.as_view()),
     path("nodes/<int:object_id>", views.NodeView.as_view()),
     path("tasks", views.TasksView.as_view()),

@@ -28,6 +28,9 @@ class Cluster(models.Model):
     name = models.CharField(max_length=64, unique=True)
     timezone = models.CharField(max_length=64, default="UTC")
     memory_overselling_percent = models.PositiveSmallIntegerField(default=100)
+    check_vm_status = models.BooleanField(
+        default=False, help_text="Whether running VMs that receive or write nothing bear a warning."
+    )
 
     def __str__(self) -> str:
         return self.name

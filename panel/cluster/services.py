@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from nodeagent.protocol import to_dict
 from nodeagent.protocol.node import Facts
-from panel.cluster.models import Node, NodeState
+from panel.cluster.models import Cluster, Node, NodeState
 from panel.core import live
 from panel.core.errors import AlreadyExists
 from panel.notices.models import Severity
@@ -63,3 +66,11 @@ def report_reachable(node: Node) -> None:
     if node.state == NodeState.UNREACHABLE:
         set_state(node, NodeState.READY)
     close_problem(f"node:{node.pk}:unreachable")
+
+
+def set_policies(cluster: Cluster, changes: Mapping[str, Any]) -> Cluster:
+    """Change policies of the cluster; answers it as it is now."""
+    for name, value in changes.items():
+        setattr(cluster, name, value)
+    cluster.save(update_fields=list(changes))
+    return cluster

@@ -4,13 +4,20 @@ from django.apps import AppConfig
 
 
 class MonitoringConfig(AppConfig):
-    """The monitoring room: has its part on every node."""
+    """The monitoring room: has its part on every node, its operations, and an eye on silence."""
 
     name = "panel.monitoring"
 
     def ready(self) -> None:
-        """Register the room's part of a node."""
+        """Register the room's part of a node, its operations, and what it does in every sweep."""
         from panel.cluster import parts
+        from panel.monitoring import operations
+        from panel.monitoring.installing import finish_installations
         from panel.monitoring.node_part import PART
+        from panel.monitoring.silence import SilenceWatch
+        from panel.tasks import registry, worker
 
         parts.register("vmwatch", PART)
+        registry.register(*operations.ALL)
+        worker.on_sweep(SilenceWatch())
+        worker.on_sweep(finish_installations)

@@ -33,7 +33,10 @@ def take_messages(request: HttpRequest) -> HttpResponse:
         envelope = json.loads(body)
         if not wire.fresh(float(envelope["time"]), time.time()):
             return JsonResponse({"code": "access_denied"}, status=403)
-        messages = [wire.from_body(json.dumps(each).encode()) for each in envelope["messages"]]
+        messages = [wire.from_raw(each) for each in envelope["messages"]]
+        waited = [max(0.0, float(each)) for each in envelope.get("waited") or [0.0] * len(messages)]
+        if len(waited) != len(messages) or not all(each <= wire.LARGEST_AGE_SECONDS for each in waited):
+            raise ValueError("“waited” must be a number of seconds for each message")
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         return JsonResponse({"code": "bad_request", "message": str(error)}, status=400)
-    return JsonResponse({"taken": services.take_messages(messages)})
+    return JsonResponse({"taken": services.take_messages(messages, waited)})

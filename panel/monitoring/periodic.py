@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from panel.monitoring import services
+from datetime import timedelta
+
+from panel.monitoring import silence
+from panel.monitoring.statistics import rollup
+
+NOBODY_ELSE = timedelta(seconds=60)
+"""Workers look for silence every few seconds; when none has for so long, cron does."""
 
 
 def mark_silent_nodes() -> None:
     """VMs of nodes that nobody has heard of for a while are not known to be anything."""
-    services.mark_silent_nodes()
+    silence.mark_silent(silence.silent_after() + NOBODY_ELSE)
+
+
+def roll_up_statistics() -> None:
+    """Add up what is over to hours and days."""
+    rollup.roll_up()
+
+
+def purge_statistics() -> None:
+    """Delete what is older than it is kept."""
+    rollup.purge()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -11,81 +12,190 @@ from django.db.models import Q
 from django.utils import timezone
 
 from panel.cluster.models import Node
-from panel.monitoring.models import NodeWatch
+from panel.monitoring import duplicates, happenings, installing, order
+from panel.monitoring.models import MasterWatch, NodeWatch
+from panel.monitoring.statistics import intake as statistics
 from panel.tasks.models import Task
 from panel.tasks.selectors import open_tasks_of
 from panel.vms.models import Cause, Vm, VmStatus
-from panel.vms.services import Observation, confirm_status, record_status
+from panel.vms.status import Observation, StatusLog
 from vmwatch import wire
 
 log = logging.getLogger(__name__)
 
-SILENT_AFTER = timedelta(seconds=45)
-"""Three resync intervals of vmwatch-node without a word."""
+
+@dataclass(frozen=True)
+class Heard:
+    """One message to act on. `at` is when it left its node, by the panel's clock; `late` when newer ones were taken."""
+
+    message: wire.Message
+    node: Node
+    at: datetime
+    late: bool
 
 
-def take_messages(messages: Sequence[wire.Message]) -> int:
-    """Take in messages whose proof was checked, in their order; answers how many were new.
+@dataclass(frozen=True)
+class Told:
+    """One event, from its own message or told again with a picture."""
 
-    All or nothing: vmwatch-master sends a batch again that it got no answer to.
+    heard: Heard
+    epoch: int
+    sequence: int
+    domain: wire.DomainState
+
+    @property
+    def at(self) -> datetime:
+        """When it happened, by the panel's clock."""
+        return self.heard.at - timedelta(seconds=self.domain.age)
+
+
+def take_messages(messages: Sequence[wire.Message], waited: Sequence[float] = ()) -> int:
+    """Take in messages whose proof was checked, in the order of their arrival; answers how many were new.
+
+    `waited` are the seconds that vmwatch-master has held each of them. All or nothing: vmwatch-master
+    sends a batch again that it got no answer to.
     """
     with transaction.atomic():
+        now = timezone.now()
+        if not MasterWatch.objects.filter(id=1).update(heard_at=now):
+            MasterWatch.objects.get_or_create(id=1, defaults={"heard_at": now})
         nodes = {node.pk: node for node in Node.objects.filter(pk__in={each.node_id for each in messages})}
         watches = _watches(list(nodes.values()))
-        now = timezone.now()
-        news = []
-        for message in messages:
+        heard = []
+        for place, message in enumerate(messages):
             watch = watches.get(message.node_id)
-            if watch is None or (message.epoch, message.sequence) <= (watch.epoch, watch.sequence):
-                continue
-            watch.epoch, watch.sequence, watch.heard_at = message.epoch, message.sequence, now
-            news.append(message)
-        vms = _vms_of(news)
-        tasks = open_tasks_of("vm", [vm.pk for of_node in vms.values() for vm in of_node.values()])
-        for message in news:
-            _apply(message, vms.get(message.node_id, {}), tasks, nodes[message.node_id], now)
-        NodeWatch.objects.bulk_update(watches.values(), ["epoch", "sequence", "heard_at"])
-    return len(news)
+            verdict = order.take(watch, message.epoch, message.sequence) if watch is not None else order.KNOWN
+            if watch is not None and verdict != order.KNOWN:
+                left_at = now - timedelta(seconds=waited[place] if waited else 0.0)
+                watch.heard_at = max(watch.heard_at or left_at, left_at)
+                heard.append(Heard(message, nodes[message.node_id], left_at, verdict == order.LATE))
+        Intake(heard, watches).take()
+        NodeWatch.objects.bulk_update(watches.values(), ["epoch", "sequence", "heard_at", "gaps"])
+    return len(heard)
+
+
+def master_heard_at() -> datetime | None:
+    """When vmwatch-master last spoke; None when it never has."""
+    return MasterWatch.objects.filter(id=1).values_list("heard_at", flat=True).first()
 
 
 def _watches(nodes: Sequence[Node]) -> dict[int, NodeWatch]:
     """The nodes' watch rows, held until the transaction ends, so that batches follow one another."""
-    NodeWatch.objects.bulk_create([NodeWatch(node=node) for node in nodes], ignore_conflicts=True)
-    rows = NodeWatch.objects.select_for_update().filter(node__in=nodes).order_by("node_id")
+    rows = list(NodeWatch.objects.select_for_update().filter(node__in=nodes).order_by("node_id"))
+    if len(rows) < len(nodes):
+        NodeWatch.objects.bulk_create([NodeWatch(node=node) for node in nodes], ignore_conflicts=True)
+        rows = list(NodeWatch.objects.select_for_update().filter(node__in=nodes).order_by("node_id"))
     return {row.node_id: row for row in rows}
 
 
-def _vms_of(messages: Sequence[wire.Message]) -> dict[int, dict[str, Vm]]:
-    """The VMs that the messages say something of, by node and UUID; one query, held until the transaction ends."""
-    whole = {each.node_id for each in messages if each.kind == wire.PICTURE}
-    events = [each for each in messages if each.kind == wire.EVENT and each.node_id not in whole]
-    named = Q(node__in={each.node_id for each in events}, uuid__in={d.uuid for each in events for d in each.domains})
-    vms: dict[int, dict[str, Vm]] = {}
-    for vm in Vm.objects.select_for_update().filter(Q(node__in=whole) | named).order_by("pk"):
-        vms.setdefault(vm.node_id, {})[str(vm.uuid)] = vm
-    return vms
+class Intake:
+    """The messages of one batch that are to be acted on, and the VMs that they are about."""
 
+    def __init__(self, heard: Sequence[Heard], watches: Mapping[int, NodeWatch]) -> None:
+        self.heard = heard
+        self.watches = watches
+        # A picture that comes late says nothing that the newer one did not say.
+        self.pictures = [each for each in heard if each.message.kind == wire.PICTURE and not each.late]
+        self.vms = _vms_of(heard)
+        self.tasks = open_tasks_of("vm", [vm.pk for of_node in self.vms.values() for vm in of_node.values()])
+        self.log = StatusLog()
 
-def _apply(message: wire.Message, vms: Mapping[str, Vm], tasks: Mapping[int, Task], node: Node, now: datetime) -> None:
-    """Record what one message says of its node's VMs."""
-    states = {domain.uuid: domain.state for domain in message.domains if domain.uuid in vms}
-    if message.kind == wire.PICTURE:
-        states = {**dict.fromkeys(vms, wire.MISSING), **states}
-    as_before = []
-    for uuid, state in states.items():
-        vm = vms[uuid]
-        if state == VmStatus.MISSING and not vm.installed:
+    def take(self) -> None:
+        """Act on all of it."""
+        happened = []
+        for each in self.heard:
+            for told in self._events(each):
+                vm = self.vms.get(each.node.pk, {}).get(told.domain.uuid)
+                if vm is not None and self._see(vm, told):
+                    happened.append((vm, told.domain, told.at))
+            if each in self.pictures:
+                self._look_at(each)
+        self.log.write()
+        happenings.report(happened)
+        duplicates.compare(self._sights(), self.vms)
+        installing.move_on(happened)
+        collected = [each for each in self.heard if each.message.kind == wire.STATISTICS and not each.late]
+        if collected:
+            statistics.take([(each.message, each.at) for each in collected], {e.node.pk: e.node for e in collected})
+
+    def _events(self, heard: Heard) -> Iterator[Told]:
+        """The message's own event, or those of a picture that never came by themselves."""
+        message = heard.message
+        if message.kind == wire.EVENT:
+            for domain in message.domains:
+                yield Told(heard, message.epoch, message.sequence, domain)
+        for past in message.recent:
+            if order.fill(self.watches[message.node_id], past.epoch, past.sequence):
+                yield Told(heard, past.epoch, past.sequence, past.domain)
+
+    def _see(self, vm: Vm, told: Told) -> bool:
+        """Record an event of a VM; False for what says nothing of it."""
+        if told.domain.state == VmStatus.MISSING and not vm.installed:
             # A VM that is being made has no domain yet; one that is being deleted has none any more.
-            continue
-        if state == vm.status:
-            as_before.append(vm)
-            continue
-        task = tasks.get(vm.pk)
-        seen = Observation(
-            state, now, _cause(vm, task), node, message.epoch, message.sequence, task.pk if task else None
+            return False
+        self.log.record(vm, self._observation(vm, told.domain, told.at, told.heard.node, told.epoch, told.sequence))
+        return True
+
+    def _look_at(self, heard: Heard) -> None:
+        """Record what a picture says of its node's VMs."""
+        message, vms = heard.message, self.vms.get(heard.node.pk, {})
+        domains = {domain.uuid: domain for domain in message.domains if domain.uuid in vms}
+        as_before = []
+        for uuid, vm in vms.items():
+            domain = domains.get(uuid) or wire.DomainState(uuid, vm.name, wire.MISSING)
+            if domain.state == VmStatus.MISSING and not vm.installed:
+                continue
+            if vm.observed_by_task and vm.observed_at is not None and heard.at < vm.observed_at:
+                # A task has read it since the picture was made.
+                continue
+            if domain.state == vm.status:
+                as_before.append(vm)
+            else:
+                at = heard.at
+                self.log.record(vm, self._observation(vm, domain, at, heard.node, message.epoch, message.sequence))
+        self.log.confirm(as_before, node=heard.node, at=heard.at, epoch=message.epoch, sequence=message.sequence)
+
+    def _observation(
+        self, vm: Vm, domain: wire.DomainState, at: datetime, node: Node, epoch: int, sequence: int
+    ) -> Observation:
+        task = self.tasks.get(vm.pk)
+        return Observation(
+            domain.state,
+            at,
+            _cause(vm, task),
+            node,
+            epoch,
+            sequence,
+            task.pk if task else None,
+            domain.detail,
+            task.request_id if task else "",
         )
-        record_status(vm, seen)
-    confirm_status(as_before, node=node, at=now, epoch=message.epoch, sequence=message.sequence)
+
+    def _sights(self) -> Iterator[duplicates.Sight]:
+        """What the messages say of domains of VMs that belong elsewhere, in their order."""
+        for each in self.heard:
+            if each.late or each.message.kind not in (wire.EVENT, wire.PICTURE):
+                continue
+            own = self.vms.get(each.node.pk, {})
+            states = {d.uuid: d.state for d in each.message.domains if d.uuid not in own}
+            yield duplicates.Sight(each.node, each.at, states, whole=each.message.kind == wire.PICTURE)
+
+
+def _vms_of(heard: Iterable[Heard]) -> dict[int, dict[str, Vm]]:
+    """The VMs that the messages say something of, by node and UUID; one query, held until the transaction ends."""
+    whole = {each.node.pk for each in heard if each.message.kind == wire.PICTURE}
+    named: dict[int, set[str]] = {}
+    for each in heard:
+        if each.message.kind == wire.EVENT and each.node.pk not in whole:
+            named.setdefault(each.node.pk, set()).update(domain.uuid for domain in each.message.domains)
+    wanted = Q(node__in=whole)
+    for node_id, uuids in named.items():
+        wanted |= Q(node=node_id, uuid__in=uuids)
+    vms: dict[int, dict[str, Vm]] = {}
+    if whole or named:
+        for vm in Vm.objects.select_for_update().filter(wanted).order_by("pk"):
+            vms.setdefault(vm.node_id, {})[str(vm.uuid)] = vm
+    return vms
 
 
 def _cause(vm: Vm, task: Task | None) -> str:
@@ -93,22 +203,3 @@ def _cause(vm: Vm, task: Task | None) -> str:
         return Cause.TASK
     # Nothing happened to a VM whose status was just not known.
     return Cause.VMWATCH if vm.status == VmStatus.UNKNOWN else Cause.OUTSIDE
-
-
-def mark_silent_nodes() -> int:
-    """VMs of nodes that have been silent too long become unknown; answers how many did."""
-    marked = 0
-    before = timezone.now() - SILENT_AFTER
-    silent = NodeWatch.objects.filter(heard_at__lt=before)
-    for pk in list(silent.values_list("pk", flat=True)):
-        with transaction.atomic():
-            # Looked at again under the lock that take_messages holds: a word may have come just now.
-            watch = silent.select_for_update().filter(pk=pk).first()
-            if watch is None:
-                continue
-            vms = Vm.objects.select_for_update().filter(node_id=watch.node_id).exclude(status=VmStatus.UNKNOWN)
-            for vm in vms.order_by("pk"):
-                # The time it was last seen stays: that is what a person wants to know.
-                seen = Observation(VmStatus.UNKNOWN, vm.observed_at or before, Cause.SILENCE, watch.node)
-                marked += record_status(vm, seen)
-    return marked

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from panel.core import live
@@ -29,10 +32,26 @@ def open_problem(
 
 def close_problem(key: str) -> bool:
     """Close the problem `key` if it is open; True when it was."""
-    problem = Problem.objects.filter(open_key=key).first()
-    if problem is None:
-        return False
-    closed = Problem.objects.filter(pk=problem.pk, open_key=key).update(open_key=None, closed_at=timezone.now())
+    return close_problems([key]) == 1
+
+
+def close_problems(keys: Sequence[str]) -> int:
+    """Close those of the problems that are open; answers how many were. One query when none is."""
+    return _close(Problem.objects.filter(open_key__in=keys))
+
+
+def close_problems_of(object_type: str, object_id: int) -> int:
+    """Close what is open about an object that is no more; answers how many problems were."""
+    problems = Problem.objects.filter(object_type=object_type, object_id=object_id, open_key__isnull=False)
+    return _close(problems)
+
+
+def _close(open_ones: QuerySet[Problem]) -> int:
+    problems = list(open_ones.values_list("pk", "open_key"))
+    closed = []
+    for pk, key in problems:
+        if Problem.objects.filter(pk=pk, open_key=key).update(open_key=None, closed_at=timezone.now()):
+            closed.append({"id": pk, "open": False})
     if closed:
-        transaction.on_commit(lambda: live.publish("problem", {"id": problem.pk, "open": False}))
-    return bool(closed)
+        transaction.on_commit(lambda: live.publish_many("problem", closed))
+    return len(closed)

@@ -84,6 +84,8 @@ class Operation(Generic[P]):
     """Whether the object is made by the operation, so that asking names no existing one."""
     dangerous: ClassVar[bool] = False
     """Whether a page asks before it does it."""
+    rare: ClassVar[bool] = False
+    """Whether its button is not even shown while the operation makes no sense for the object."""
 
     @property
     def object_type(self) -> str:

@@ -6,14 +6,16 @@ lets just one worker have a task.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import worker_before_create_process, worker_process_init, worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 from django.db.models import Q
@@ -25,6 +27,7 @@ from panel.tasks.models import Status, Task
 
 log = logging.getLogger(__name__)
 _stop_sweeping = threading.Event()
+_others: list[Callable[[], None]] = []
 
 
 @app.task(name="panel.tasks.run")
@@ -56,16 +59,24 @@ def find_ready(limit: int = 100) -> list[int]:
     return list(Task.objects.filter(unheard | due | orphaned).order_by("pk").values_list("pk", flat=True)[:limit])
 
 
+def on_sweep(function: Callable[[], None]) -> None:
+    """Have a function called in every sweep of every worker; for rooms above, from their AppConfig.ready()."""
+    _others.append(function)
+
+
 def _sweep_forever() -> None:
     while not _stop_sweeping.wait(settings.CONFIG.sweep_seconds):
         try:
-            ready = find_ready()
+            for task_id in find_ready():
+                enqueue(task_id)
+            for function in _others:
+                function()
         except DatabaseError as error:
-            log.warning("the sweep cannot read the database: %s", error)
+            log.warning("the sweep cannot use the database: %s", error)
             connections.close_all()
-            continue
-        for task_id in ready:
-            enqueue(task_id)
+        except Exception:
+            # The sweep is what makes up for everything else; nothing may end it.
+            log.exception("the sweep broke")
 
 
 @worker_ready.connect
@@ -77,6 +88,13 @@ def _start_sweeping(**_: Any) -> None:
 @worker_shutting_down.connect
 def _stop(**_: Any) -> None:
     _stop_sweeping.set()
+
+
+@worker_before_create_process.connect
+def _keep_memory_shared(**_: Any) -> None:
+    # What the parent has loaded would be copied into each child by the first collection of garbage there.
+    gc.collect()
+    gc.freeze()
 
 
 @worker_process_init.connect

@@ -1,7 +1,7 @@
 """Virtual machines, their disks and interfaces, and the history of their status.
 
 `wanted` is what the owner asked for; `status` is what was last observed, changed by
-services.record_status and nothing else.
+status.py and nothing else.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class Vm(models.Model):
     observed_node = models.ForeignKey(Node, null=True, on_delete=models.SET_NULL, related_name="+")
     observed_epoch = models.BigIntegerField(default=0, help_text="Start of the vmwatch-node that saw it (ns).")
     observed_sequence = models.BigIntegerField(default=0)
+    observed_by_task = models.BooleanField(default=False, help_text="Whether a task's own reading was the last.")
+    seen_elsewhere = models.BooleanField(default=False, help_text="Whether another node runs a domain of its UUID.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -71,6 +73,12 @@ class Vm(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def installing(self) -> bool:
+        """Whether an installer is at work in it; of a row that was read with its installation."""
+        found = getattr(self, "installation", None)
+        return found is not None and found.stage != InstallStage.DONE
 
     @property
     def seed_path(self) -> str:
@@ -120,19 +128,70 @@ class Cause(models.TextChoices):
 
 
 class StatusChange(models.Model):
-    """One change of a VM's status: when, where it was seen, and why."""
+    """One observation of a VM that is history: when, where, what, and why.
+
+    `repeated` are those that found the status as it was before (a reboot, an event that followed a
+    picture): the history is the others. They are kept so that an observation that comes late can be put
+    where it belongs. `epoch` and `sequence` are vmwatch's, 0 for what a task read and for silence.
+    """
 
     vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="status_changes")
     status = models.CharField(max_length=16, choices=VmStatus.choices)
+    detail = models.CharField(max_length=64, blank=True, help_text="libvirt's word for what happened.")
     at = models.DateTimeField()
     node = models.ForeignKey(Node, null=True, on_delete=models.SET_NULL, related_name="+")
     cause = models.CharField(max_length=16, choices=Cause.choices)
     task_id = models.BigIntegerField(null=True)
     request_id = models.CharField(max_length=64, blank=True)
+    epoch = models.BigIntegerField(default=0)
+    sequence = models.BigIntegerField(default=0)
+    repeated = models.BooleanField(default=False)
 
     class Meta:
-        ordering = ["-id"]
-        indexes = [models.Index(fields=["vm", "-id"], name="status_change_vm")]
+        # Messages of one node may bear the same time; their numbers say which was first.
+        ordering = ["-at", "-epoch", "-sequence", "-id"]
+        indexes = [models.Index(fields=["vm", "at", "epoch", "sequence"], name="status_change_vm")]
 
     def __str__(self) -> str:
         return f"{self.vm_id} {self.status}"
+
+
+class Sighting(models.Model):
+    """A VM's UUID is active on a node that the VM does not belong to.
+
+    `accepted` once a person has said which copy is right, and this one still runs.
+    """
+
+    vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="sightings")
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="+")
+    status = models.CharField(max_length=16, choices=VmStatus.choices)
+    seen_at = models.DateTimeField()
+    accepted = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["vm", "node"], name="one_sighting_a_node")]
+
+    def __str__(self) -> str:
+        return f"{self.vm_id} on {self.node_id}"
+
+
+class InstallStage(models.TextChoices):
+    """How far the installation of a VM's system is."""
+
+    INSTALLING = "installing", "The installer runs"
+    FINISHING = "finishing", "The installed system is being started"
+    DONE = "done", "Installed"
+
+
+class Installation(models.Model):
+    """An installer that runs inside a VM. The guest ends it itself: by powering off or rebooting."""
+
+    vm = models.OneToOneField(Vm, on_delete=models.CASCADE, related_name="installation")
+    stage = models.CharField(max_length=16, choices=InstallStage.choices, default=InstallStage.INSTALLING)
+    started_at = models.DateTimeField(auto_now_add=True)
+    guest_ended_at = models.DateTimeField(null=True, help_text="When the guest powered off or rebooted.")
+    done_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.vm_id} {self.stage}"

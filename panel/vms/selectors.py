@@ -12,7 +12,9 @@ from panel.vms.models import StatusChange, Vm
 
 def list_vms(viewer: User) -> QuerySet[Vm]:
     """The VMs that the viewer may see, with all that a list shows of them."""
-    vms = Vm.objects.select_related("node", "owner", "image", "pool").prefetch_related(
+    # `counters` is the monitoring room's row about a VM, from which lists know its warnings.
+    related = ("node", "owner", "image", "pool", "cluster", "installation", "counters")
+    vms = Vm.objects.select_related(*related).prefetch_related(
         "disks__volume", "interfaces__address", "interfaces__network"
     )
     return vms if viewer.sees_all else vms.filter(owner=viewer)
@@ -33,7 +35,7 @@ def get_vm(viewer: User, vm_id: int) -> Vm:
 
 def history(vm: Vm, limit: int = 50) -> list[StatusChange]:
     """The newest changes of the VM's status."""
-    return list(vm.status_changes.select_related("node")[:limit])
+    return list(vm.status_changes.filter(repeated=False).select_related("node")[:limit])
 
 
 def promised_mib(node: Node) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
+from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from panel.accounts.models import User
@@ -19,16 +23,22 @@ from panel.cluster.selectors import get_node, list_nodes
 from panel.core import permissions
 from panel.core.errors import AccessDenied, NotFound
 from panel.images.selectors import list_flavors, list_images
+from panel.monitoring.statistics.selectors import warnings
 from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
+from panel.vms import timeline
 from panel.vms.selectors import get_vm, history, list_vms
 from panel.web import console
 
-PAGE = 200
-"""Rows of a list on a page; more are reached by the API's cursor."""
+PAGE = 100
+"""Rows of a list on a page."""
+MOST_INSIDE = 200
+"""Rows of a list that is only a part of a page."""
+TIMELINE = timedelta(hours=24)
+"""How much of a VM's history its page shows as a line."""
 LAST_VERBS = ("delete", "remove")
 ASSETS = Path(__file__).parent / "static"
 
@@ -58,6 +68,11 @@ def _page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
     return render(request, template, {"viewer": viewer, **context})
 
 
+def _rows(request: HttpRequest, found: QuerySet[Any]) -> Page[Any]:
+    """The rows of the page that is asked for by `?page=`; the last one when there are not so many."""
+    return Paginator(found, PAGE).get_page(request.GET.get("page"))
+
+
 def _or_404(find: Any, viewer: User, object_id: int) -> Any:
     try:
         return find(viewer, object_id)
@@ -69,7 +84,8 @@ def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> list[dict[
     """The buttons of an object, from the registry; those that make no sense now, or must wait for `task`, are off."""
     # What cannot be taken back comes last, farthest from what is pressed often.
     found = sorted(registry.for_object(kind, viewer), key=lambda each: (each.dangerous, each.verb in LAST_VERBS))
-    return [{"operation": each, "on": task is None and each.applies(obj)} for each in found]
+    fitting = [(each, each.applies(obj)) for each in found]
+    return [{"operation": each, "on": task is None and fits} for each, fits in fitting if fits or not each.rare]
 
 
 def _need(viewer: User, permission: str) -> None:
@@ -81,10 +97,13 @@ def _need(viewer: User, permission: str) -> None:
 @login_required
 def vm_list(request: HttpRequest) -> HttpResponse:
     """The VMs."""
-    vms = list(list_vms(_viewer(request))[:PAGE])
-    tasks = open_tasks_of("vm", [vm.pk for vm in vms])
-    rows = [{"vm": vm, "task": tasks.get(vm.pk)} for vm in vms]
-    return _page(request, "vm_list.html", rows=rows, may_create=permissions.allows(_viewer(request), "vms.create"))
+    viewer = _viewer(request)
+    page = _rows(request, list_vms(viewer))
+    tasks = open_tasks_of("vm", [vm.pk for vm in page])
+    rows = [{"vm": vm, "task": tasks.get(vm.pk), "warnings": warnings(vm)} for vm in page]
+    return _page(
+        request, "vm_list.html", rows=rows, page=page, may_create=permissions.allows(_viewer(request), "vms.create")
+    )
 
 
 @login_required
@@ -108,10 +127,15 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
     viewer = _viewer(request)
     vm = _or_404(get_vm, viewer, vm_id)
     task = open_tasks_of("vm", [vm.pk]).get(vm.pk)
+    now = timezone.now()
     return _page(
         request,
         "vm.html",
         vm=vm,
+        copies=vm.sightings.select_related("node") if permissions.allows(viewer, "cluster.manage") else (),
+        problems=list_problems(viewer).filter(object_type="vm", object_id=vm.pk),
+        warnings=warnings(vm),
+        timeline=timeline.of(vm, now - TIMELINE, now),
         actions=_actions("vm", viewer, vm, task),
         history=history(vm),
         tasks=list_tasks(viewer).filter(object_type="vm", object_id=vm.pk)[:10],
@@ -136,7 +160,8 @@ def node_list(request: HttpRequest) -> HttpResponse:
     viewer = _viewer(request)
     _need(viewer, "cluster.view")
     may_add = permissions.allows(viewer, "cluster.manage")
-    return _page(request, "node_list.html", nodes=list_nodes(viewer)[:PAGE], may_add=may_add)
+    page = _rows(request, list_nodes(viewer))
+    return _page(request, "node_list.html", nodes=page, page=page, may_add=may_add)
 
 
 @login_required
@@ -157,7 +182,7 @@ def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
         "node.html",
         node=node,
         actions=_actions("node", viewer, node, task),
-        vms=list_vms(viewer).filter(node=node)[:PAGE],
+        vms=list_vms(viewer).filter(node=node)[:MOST_INSIDE],
         problems=list_problems(viewer).filter(object_type="node", object_id=node.pk),
         task=task,
     )
@@ -166,7 +191,8 @@ def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
 @login_required
 def task_list(request: HttpRequest) -> HttpResponse:
     """The tasks."""
-    return _page(request, "task_list.html", tasks=list_tasks(_viewer(request))[:PAGE])
+    page = _rows(request, list_tasks(_viewer(request)))
+    return _page(request, "task_list.html", tasks=page, page=page)
 
 
 @login_required
@@ -179,7 +205,8 @@ def task_page(request: HttpRequest, task_id: int) -> HttpResponse:
 def problem_list(request: HttpRequest) -> HttpResponse:
     """The open problems."""
     _need(_viewer(request), "notices.view")
-    return _page(request, "problem_list.html", problems=list_problems(_viewer(request))[:PAGE])
+    page = _rows(request, list_problems(_viewer(request)))
+    return _page(request, "problem_list.html", problems=page, page=page)
 
 
 def asset(request: HttpRequest, name: str) -> FileResponse:

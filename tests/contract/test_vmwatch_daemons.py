@@ -75,6 +75,7 @@ class Panel:
         self.certificate, key = make_certificate(folder, "panel")
         self.messages: list[dict[str, Any]] = []
         self.arrived: list[float] = []
+        self.waited: list[float] = []
         self.status = 200
         self.refuses = ""
         panel = self
@@ -93,7 +94,10 @@ class Panel:
                     status = 400
                 if status == 200:
                     panel.arrived.append(time.time())
-                    panel.messages += json.loads(body)["messages"]
+                    envelope = json.loads(body)
+                    assert len(envelope["waited"]) == len(envelope["messages"])
+                    panel.waited += envelope["waited"]
+                    panel.messages += envelope["messages"]
                 self.send_response(status)
                 self.send_header("Content-Length", "2")
                 self.end_headers()
@@ -119,7 +123,7 @@ class Panel:
         """What the messages so far say of a domain: an event of it, or its place in a picture."""
         state = ""
         for message in self.messages:
-            told = {each["uuid"]: each["state"] for each in message["domains"]}
+            told = {each["uuid"]: each["state"] for each in message.get("domains", ())}
             if message["kind"] == wire.PICTURE:
                 state = told.get(domain, wire.MISSING)
             else:
@@ -149,7 +153,7 @@ class Daemons:
         self.package.write_bytes(agent_package.files()[agent_package.VMWATCH_PATH])
         self.configure()
 
-    def configure(self, secret: str = SECRET, **master: str) -> None:
+    def configure(self, secret: str = SECRET, node: dict[str, str] | None = None, **master: str) -> None:
         """Write both files."""
         values = {
             "disabled": "no",
@@ -159,7 +163,8 @@ class Daemons:
             "certificate": str(self.panel.certificate),
         }
         config.write(self.master_conf, {**values, **master})
-        config.write(self.node_conf, {"connect": self.endpoint, "secret": secret, "node_id": "3", "resync": "3600"})
+        values = {"connect": self.endpoint, "secret": secret, "node_id": "3", "resync": "3600"}
+        config.write(self.node_conf, {**values, **(node or {})})
 
     def run(self, *argv: str, **environment: str) -> subprocess.Popen[str]:
         """Start a process that ends with the test."""
@@ -256,12 +261,12 @@ def test_every_change_of_a_domain_reaches_the_panel_in_its_order(daemons: Daemon
     assert daemons.panel.messages[0]["kind"] == wire.PICTURE
     assert [each["name"] for each in daemons.panel.messages[0]["domains"]] == ["test"]
     steps = [
-        (f"define web1 {WEB1}", "defined", wire.SHUT_OFF),
-        ("create web1", "started", wire.RUNNING),
-        ("suspend web1", "suspended", wire.PAUSED),
-        ("resume web1", "resumed", wire.RUNNING),
-        ("destroy web1", "stopped", wire.SHUT_OFF),
-        ("undefine web1", "undefined", wire.MISSING),
+        (f"define web1 {WEB1}", "defined:added", wire.SHUT_OFF),
+        ("create web1", "started:booted", wire.RUNNING),
+        ("suspend web1", "suspended:paused", wire.PAUSED),
+        ("resume web1", "resumed:unpaused", wire.RUNNING),
+        ("destroy web1", "stopped:destroyed", wire.SHUT_OFF),
+        ("undefine web1", "undefined:removed", wire.MISSING),
     ]
     for command, detail, state in steps:
         tell(node, command)
@@ -376,11 +381,12 @@ def test_messages_wait_for_a_panel_that_is_away_in_their_order(daemons: Daemons)
     daemons.master()
     node = daemons.node()
     wait_until(lambda: "does not take messages" in daemons.log("master"), "the master noticed")
+    wait_until(lambda: "watching" in daemons.log("node"), "the node watches")
     tell(node, f"define web1 {WEB1}", "create web1", "suspend web1")
     wait_until(lambda: daemons.log("node").count("web1") == 3, "the events were sent")
     daemons.panel.status = 200
     wait_until(lambda: daemons.panel.state_of(WEB1) == wire.PAUSED, "the events arrived")
-    assert daemons.panel.details() == ["defined", "started", "suspended"]
+    assert daemons.panel.details() == ["defined:added", "started:booted", "suspended:paused"]
 
 
 def test_a_message_that_the_panel_refuses_does_not_hold_up_the_others(daemons: Daemons) -> None:
@@ -410,10 +416,11 @@ def test_another_certificate_gets_nothing(daemons: Daemons) -> None:
 
 
 def test_a_secret_can_be_changed_while_both_run(daemons: Daemons) -> None:
-    daemons.configure(secret="OLD")
+    # What the one says in the new secret before the other knows it comes with the next picture.
+    daemons.configure(secret="OLD", node={"resync": "0.5"})
     master, node = daemons.master(), daemons.node()
     wait_until(lambda: "watching" in daemons.log("node"), "the node watches")
-    daemons.configure()
+    daemons.configure(node={"resync": "0.5"})
     for process in (master, node):
         process.send_signal(signal.SIGHUP)
     tell(node, f"define web1 {WEB1}", "create web1")
@@ -441,3 +448,185 @@ def test_a_killed_node_comes_back_with_a_later_epoch_though_the_clock_was_set_ba
     daemons.node()
     wait_until(lambda: daemons.panel.messages, "the first picture")
     assert daemons.panel.messages[0]["epoch"] == ahead + 1
+
+
+def test_an_event_that_the_killed_master_took_along_is_told_again(daemons: Daemons) -> None:
+    daemons.panel.status = 503
+    master, node = daemons.master(), daemons.node()
+    wait_until(lambda: "does not take messages" in daemons.log("master"), "the master noticed")
+    wait_until(lambda: "watching" in daemons.log("node"), "the node watches")
+    # It has the events, and dies with them; what it wrote is gone as well.
+    tell(node, f"define web1 {WEB1}", "create web1")
+    wait_until(lambda: daemons.log("node").count("web1") == 2, "the events were sent")
+    master.kill()
+    master.wait()
+    (daemons.folder / "vmwatch-master.waiting").unlink(missing_ok=True)
+    daemons.panel.status = 200
+    daemons.master()
+    wait_until(lambda: any(each["kind"] == wire.PICTURE for each in daemons.panel.messages), "a new picture")
+    [picture] = [each for each in daemons.panel.messages if each["kind"] == wire.PICTURE]
+    assert [past["domain"]["detail"] for past in picture["recent"]] == ["defined:added", "started:booted"]
+
+
+def test_what_waited_for_the_panel_outlives_the_killed_master(daemons: Daemons) -> None:
+    daemons.panel.status = 503
+    master = daemons.master()
+    messages = [event(number, wire.RUNNING) for number in (1, 2, 3)]
+    forge(daemons.endpoint, [wire.encode(messages[0], SECRET)])
+    spool = daemons.folder / "vmwatch-master.waiting"
+    wait_until(lambda: spool.exists() and spool.read_bytes().count(b"\n") == 1, "the first message is on the disk")
+    forge(daemons.endpoint, [wire.encode(each, SECRET) for each in messages[1:]])
+    wait_until(lambda: spool.read_bytes().count(b"\n") == 3, "all are on the disk")
+    assert spool.stat().st_mode & 0o777 == 0o600
+    master.kill()
+    master.wait()
+    with spool.open("ab") as file:
+        file.write(b'{"at":12,"body":{"torn')
+    daemons.panel.status = 200
+    begun = time.time()
+    daemons.master()
+    wait_until(lambda: len(daemons.panel.messages) == 3, "they are delivered")
+    assert [each["sequence"] for each in daemons.panel.messages] == [1, 2, 3]
+    assert all(0 < waited < 30 + time.time() - begun for waited in daemons.panel.waited)
+    wait_until(lambda: not spool.exists(), "nothing waits any more")
+
+
+def test_the_panel_hears_of_both_daemons_though_nothing_happens(daemons: Daemons) -> None:
+    daemons.configure(node={"resync": "0.9"})
+    daemons.master()
+    daemons.node()
+    kinds = lambda: [each["kind"] for each in daemons.panel.messages]  # noqa: E731
+    wait_until(lambda: kinds().count(wire.ALIVE) >= 2 and kinds().count(wire.PICTURE) >= 2, "words of life")
+    for process in daemons.processes[1:]:
+        process.kill()
+    before = len(daemons.panel.arrived)
+    wait_until(lambda: len(daemons.panel.arrived) > before, "the master speaks for itself", 20)
+
+
+def test_while_a_secret_is_changed_the_previous_one_is_believed(daemons: Daemons) -> None:
+    daemons.configure(secret="OLD")
+    node = daemons.node()
+    wait_until(lambda: "watching" in daemons.log("node"), "the node watches")
+    values = config.read(daemons.master_conf)
+    config.write(daemons.master_conf, {**values, "secret": SECRET, "previous_secret": "OLD"})
+    master = daemons.master()
+    tell(node, f"define web1 {WEB1}", "create web1")
+    wait_until(lambda: daemons.panel.state_of(WEB1) == wire.RUNNING, "the event under the previous secret")
+    config.write(daemons.master_conf, {**values, "secret": SECRET})
+    master.send_signal(signal.SIGHUP)
+    wait_until(lambda: daemons.log("master").count("listening on") == 2, "the master has read its file")
+    tell(node, "destroy web1")
+    wait_until(lambda: daemons.log("node").count("web1") == 3, "the event was sent")
+    forge(daemons.endpoint, [wire.encode(event(1, wire.RUNNING), SECRET)])
+    wait_until(lambda: daemons.panel.messages[-1]["node_id"] == 9, "a message under the new secret")
+    assert daemons.panel.details()[-2:] == ["started:booted", "told"]
+
+
+def test_with_curve_keys_nothing_is_taken_that_travels_in_the_open(daemons: Daemons) -> None:
+    public, secret = (key.decode() for key in zmq.curve_keypair())
+    daemons.configure(node={"server_key": public}, curve_public_key=public, curve_secret_key=secret)
+    daemons.master()
+    node = daemons.node()
+    tell(node, f"define web1 {WEB1}", "create web1")
+    wait_until(lambda: daemons.panel.state_of(WEB1) == wire.RUNNING, "the event, encrypted")
+    with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+        push.setsockopt(zmq.LINGER, 0)
+        push.setsockopt(zmq.IMMEDIATE, 1)
+        push.connect(daemons.endpoint)
+        assert not push.poll(1000, zmq.POLLOUT)
+
+
+def test_statistics_of_active_domains_come_by_themselves(daemons: Daemons) -> None:
+    daemons.configure(node={"statistics": "0.5"})
+    daemons.master()
+    node = daemons.node()
+    tell(node, f"define web1 {WEB1}", f"define web2 {uuid.UUID(int=2)}", "create web1")
+
+    def collected() -> list[set[str]]:
+        found = [each for each in daemons.panel.messages if each["kind"] == wire.STATISTICS]
+        return [{domain["uuid"] for domain in each["statistics"]} for each in found]
+
+    wait_until(lambda: len(collected()) >= 3, "three collections")
+    assert WEB1 in collected()[-1] and str(uuid.UUID(int=2)) not in collected()[-1]
+
+
+def test_what_happens_besides_changes_of_state_is_told_with_the_present_state(daemons: Daemons) -> None:
+    daemons.master()
+    node = daemons.node()
+    wait_until(lambda: daemons.panel.messages, "the first picture")
+    tell(node, f"define web1 {WEB1}", "create web1")
+    whats = ("reboot", "io-error", "watchdog", "block-job", "iteration", "agent", "arrive")
+    tell(node, *(f"happen web1 {what}" for what in whats))
+    # As often as the guest likes, but not told as often.
+    tell(node, *["happen web1 agent"] * 50)
+    tell(node, "suspend web1")
+    wait_until(lambda: "suspended:paused" in daemons.panel.details(), "all is told")
+    assert daemons.panel.details()[2:-1] == [
+        "rebooted",
+        "io-error:vda",
+        "watchdog:reset",
+        "block-job:vda:ready",
+        "migration:3",
+        "agent:connected",
+        "started:migrated",
+    ]
+    events = [each["domains"][0] for each in daemons.panel.messages if each["kind"] == wire.EVENT]
+    # What arrives by a migration runs elsewhere still.
+    assert [each["state"] for each in events[2:]] == [wire.RUNNING] * 6 + [wire.PAUSED] * 2
+
+
+def test_what_a_killed_node_could_not_say_is_told_by_its_next_run(daemons: Daemons) -> None:
+    node = daemons.node()
+    wait_until(lambda: "watching" in daemons.log("node"), "the node watches")
+    tell(node, f"define web1 {WEB1}", "create web1")
+    wait_until(lambda: daemons.log("node").count("web1") == 2, "the events were heard")
+    node.kill()
+    node.wait()
+    epoch = int((daemons.folder / "epoch").read_text())
+    daemons.node()
+    daemons.master()
+    wait_until(lambda: daemons.panel.messages, "the first picture")
+    recent = daemons.panel.messages[0]["recent"]
+    assert [(past["epoch"], past["sequence"], past["domain"]["detail"]) for past in recent] == [
+        (epoch, 1, "defined:added"),
+        (epoch, 2, "started:booted"),
+    ]
+    assert all(0 < past["domain"]["age"] < 30 for past in recent)
+    assert daemons.panel.messages[0]["epoch"] > epoch
+
+
+def test_of_ten_thousand_events_none_is_lost_with_a_killed_master_and_memory_is_bounded(daemons: Daemons) -> None:
+    daemons.panel.status = 503
+    daemons.configure(node={"resync": "1"})
+    spool = ("--spool", str(daemons.folder / "waiting"))
+    master, node = daemons.master(*spool), daemons.node()
+    wait_until(lambda: "the master is there" in daemons.log("node"), "the node has the master")
+    tell(node, f"define web1 {WEB1}", "create web1")
+    before = rss_kib(node)
+    tell(node, "storm web1 5000")
+    master.kill()
+    master.wait()
+    tell(node, "storm web1 5000")
+    wait_until(lambda: daemons.log("node").count("web1 (") == 10_002, "the events were heard", 60)
+    daemons.panel.status = 200
+    daemons.master(*spool)
+    events: set[int] = set()
+
+    def all_told() -> bool:
+        for message in list(daemons.panel.messages):
+            if message["kind"] == wire.EVENT:
+                events.add(message["sequence"])
+            events.update(past["sequence"] for past in message.get("recent", ()))
+        return len(events) >= 10_002
+
+    wait_until(all_told, "every event was told", 60)
+    assert rss_kib(node) - before < 16 * 1024
+
+
+def test_a_public_key_of_another_pair_is_said(daemons: Daemons) -> None:
+    public, _ = (key.decode() for key in zmq.curve_keypair())
+    _, secret = (key.decode() for key in zmq.curve_keypair())
+    daemons.configure(curve_public_key=public, curve_secret_key=secret)
+    assert daemons.master().wait(10) == 2
+    assert "“curve_public_key” is not that of “curve_secret_key”" in daemons.log("master")
+    assert secret not in daemons.log("master")

@@ -2,6 +2,7 @@
 
 from panel.vms.operations.create import CreateVm
 from panel.vms.operations.delete import DeleteVm
+from panel.vms.operations.finish_install import FinishInstall
 from panel.vms.operations.power import ForceOffVm, RestartVm, StartVm, StopVm
 
-ALL = (CreateVm, DeleteVm, StartVm, StopVm, ForceOffVm, RestartVm)
+ALL = (CreateVm, DeleteVm, StartVm, StopVm, ForceOffVm, RestartVm, FinishInstall)

@@ -22,15 +22,16 @@ from panel.images.selectors import flavor_named, image_named
 from panel.network import services as network_services
 from panel.network.models import Address, Network
 from panel.network.selectors import free_count, network_named
+from panel.notices.services import close_problems_of
 from panel.storage.models import NodePool, Pool, Volume
 from panel.storage.selectors import pool_named
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
-from panel.vms import services
 from panel.vms.context import VmContext
 from panel.vms.models import Disk, Interface, Vm, VmStatus, Wanted
 from panel.vms.selectors import promised_mib
 from panel.vms.spec import guest_identity, host_spec, uses_seed
+from panel.vms.status import tell_gone, tell_pages
 
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\r\n]*)?\Z")
@@ -144,7 +145,7 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     Interface.objects.create(vm=vm, network=ctx.network, address=address, mac=network_services.new_mac())
     ctx.set_object("vm", vm.pk, vm.name)
     ctx.set_node(node.pk)
-    transaction.on_commit(lambda: services.vm_changed(vm))
+    transaction.on_commit(lambda: tell_pages([vm]))
     return {"result": {"vm": vm.pk, "uuid": str(vm.uuid), "node": node.name, "address": address.ip}}
 
 
@@ -160,10 +161,11 @@ def release_records(ctx: VmContext[Any]) -> None:
         volumes = list(vm.disks.values_list("volume_id", flat=True))
         addresses = list(vm.interfaces.values_list("address_id", flat=True))
         vm.delete()
+        close_problems_of("vm", ctx.task.object_id or 0)
         Volume.objects.filter(pk__in=volumes).delete()
         Address.objects.filter(pk__in=addresses).delete()
         vm.pk = ctx.task.object_id
-        transaction.on_commit(lambda: services.vm_changed(vm, gone=True))
+        transaction.on_commit(lambda: tell_gone(vm))
 
 
 def place_image(ctx: CreateVmContext) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from panel.accounts.models import User
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms.context import VmContext
 from panel.vms.operations.create import delete_seed, delete_volumes, release_records, stop_domain, undefine_domain
+from panel.vms.services import refuse_seen_elsewhere
 
 
 class DeleteVmParams(Params):
@@ -42,3 +44,7 @@ class DeleteVm(Operation[DeleteVmParams]):
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
         return f"Delete VM {ctx.task.object_name}"
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse a VM of which another node runs a copy: nobody knows whose disks are the right ones."""
+        refuse_seen_elsewhere(ctx.vm)

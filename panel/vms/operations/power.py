@@ -6,7 +6,7 @@ remembered.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from pydantic import Field
@@ -50,6 +50,8 @@ def want_shut_off(ctx: VmContext[Any]) -> None:
 
 def power_on(ctx: VmContext[Any]) -> None:
     """The domain runs."""
+    # Asked again: a copy may have shown itself since the task was queued.
+    services.refuse_seen_elsewhere(ctx.vm)
     ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
 
 
@@ -79,6 +81,8 @@ class _PowerOperation(Operation[Any]):
     context = VmContext
     on_failure = "stop"
     locks = (exclusive("vm"), shared("node"))
+    starts: ClassVar[bool] = False
+    """Whether the domain runs afterwards, which a copy of it elsewhere forbids."""
 
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
@@ -86,6 +90,8 @@ class _PowerOperation(Operation[Any]):
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM whose domain is gone; asking for a state that is there already is success."""
+        if self.starts:
+            services.refuse_seen_elsewhere(ctx.vm)
         if ctx.vm.status == VmStatus.MISSING:
             raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
 
@@ -95,6 +101,7 @@ class StartVm(_PowerOperation):
 
     name = "vm.start"
     label = "Start"
+    starts = True
     params = NoParams
     steps = (
         Step(want_running, "Remember that it shall run", inline=True),
@@ -144,6 +151,7 @@ class RestartVm(_PowerOperation):
 
     name = "vm.restart"
     label = "Restart"
+    starts = True
     params = ShutdownParams
     steps = (
         Step(want_running, "Remember that it shall run", inline=True),

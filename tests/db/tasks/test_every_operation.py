@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from nodeagent.protocol import REQUESTS
 from panel.accounts.models import User
@@ -20,8 +21,8 @@ from panel.network.models import Address
 from panel.storage.models import Volume
 from panel.tasks import engine, registry
 from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret, TaskStep
-from panel.vms.models import Disk, Interface, Vm
-from tests.db.conftest import run_task
+from panel.vms.models import Disk, Installation, Interface, Sighting, Vm, VmStatus
+from tests.db.conftest import make_node, run_task
 
 PAST = "2000-01-01T00:00:00Z"
 # node.add prepares a real host over ssh: tests/faults has its worker killed at every step, there and back.
@@ -117,6 +118,23 @@ def _on_node(name: str) -> Callable[[User, Node], Callable[[], Task]]:
     return lambda admin, node: lambda: registry.get(name).submit(admin, {}, object_id=node.pk)
 
 
+def _finish_install(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    Installation.objects.create(vm_id=vm_id)
+    run_task(registry.get("vm.force-off").submit(admin, {}, object_id=vm_id))
+    return lambda: registry.get("vm.finish-install").submit(admin, {}, object_id=vm_id)
+
+
+def _settle(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    other = make_node("fake2")
+    [(uuid, domain)] = fake.node(node.pk).domains.items()
+    fake.node(other.pk).domains[uuid] = fake.FakeDomain(domain.spec, VmStatus.RUNNING)
+    Sighting.objects.create(vm_id=vm_id, node=other, status=VmStatus.RUNNING, seen_at=timezone.now())
+    raw = {"node": node.name, "stop_others": True}
+    return lambda: registry.get("vm.settle").submit(admin, raw, object_id=vm_id)
+
+
 SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.create": lambda admin, node: lambda: ask_create(admin),
     "vm.delete": _on_vm("vm.delete"),
@@ -124,6 +142,8 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.stop": _on_vm("vm.stop"),
     "vm.force-off": _on_vm("vm.force-off"),
     "vm.restart": _on_vm("vm.restart"),
+    "vm.finish-install": _finish_install,
+    "vm.settle": _settle,
     "node.check": _on_node("node.check"),
     "node.remove": _on_node("node.remove"),
 }
@@ -185,9 +205,12 @@ def test_a_worker_that_dies_is_made_up_for(prepared: Callable[[], Task], name: s
     assert ended.fence == 2
     assert not ended.steps.exclude(status=StepStatus.DONE).exists()
     assert (TaskLock.objects.count(), TaskSecret.objects.count()) == (0, 0)
-    for memory in (fake.node(pk) for pk in Node.objects.values_list("pk", flat=True)):
-        assert len(memory.domains) == Vm.objects.count()
-        assert len([path for path in memory.files if "/volumes/" in path]) == Volume.objects.count()
+    known = {str(uuid) for uuid in Vm.objects.values_list("uuid", flat=True)}
+    for pk in Node.objects.values_list("pk", flat=True):
+        memory = fake.node(pk)
+        assert {str(vm.uuid) for vm in Vm.objects.filter(node=pk)} <= set(memory.domains) <= known
+        volumes = Volume.objects.filter(node=pk).count()
+        assert len([path for path in memory.files if "/volumes/" in path]) == volumes
 
 
 @pytest.mark.parametrize("moment", ["before", "ran", "stored"])

@@ -11,13 +11,15 @@ from django.db import connection
 from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from panel.accounts.models import Level, User
 from panel.cluster.models import Node
 from panel.core import live
 from panel.images.models import Image
-from panel.web import console, events
+from panel.vms.models import Sighting, StatusChange, Vm
+from panel.web import console, events, views
 from tests.db.conftest import make_node
 
 GOOD = {"name": "web1", "image": "small", "flavor": "tiny"}
@@ -95,6 +97,37 @@ def test_a_page_makes_the_same_queries_for_few_and_many(
     make_node("fake2")
     assert queries() == few
     assert few <= 12
+
+
+def test_a_long_list_has_pages_and_no_row_is_out_of_reach(admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "PAGE", 3)
+    for number in range(7):
+        make_node(f"fake{number}")
+    client = signed_in(admin)
+    pages = [_text(client, f"/nodes?page={number}") for number in (1, 2, 3)]
+    assert [sum(f">fake{number}<" in page for number in range(7)) for page in pages] == [3, 3, 1]
+    assert 'href="?page=2"' in pages[0] and 'href="?page=3"' in pages[1] and 'rel="next"' not in pages[2]
+    # Further than there is: the last page, as after rows have gone.
+    assert ">fake6<" in _text(client, "/nodes?page=99")
+
+
+def test_a_vm_on_two_nodes_can_be_settled_from_its_page(admin: User, user: User, vm: int) -> None:
+    other = make_node("fake2")
+    Sighting.objects.create(vm_id=vm, node=other, status="running", seen_at=timezone.now())
+    Vm.objects.filter(pk=vm).update(seen_elsewhere=True)
+    page = _text(signed_in(admin), f"/vms/{vm}")
+    assert 'data-node="fake2"' in page and "Which copy is right?" in page
+    Vm.objects.filter(pk=vm).update(owner=user)
+    assert "Which copy is right?" not in _text(signed_in(user), f"/vms/{vm}")
+
+
+def test_a_vms_history_is_a_line_with_what_libvirt_and_the_request_called_it(admin: User, vm: int) -> None:
+    StatusChange.objects.create(
+        vm_id=vm, status="crashed", detail="stopped:crashed", at=timezone.now(), cause="outside", request_id="req-4711"
+    )
+    page = _text(signed_in(admin), f"/vms/{vm}")
+    assert 'class="timeline"' in page and '<rect data-status="crashed"' in page
+    assert "stopped:crashed" in page and "req-4711" in page
 
 
 def test_names_from_outside_are_escaped(admin: User, node: Node) -> None:

@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from vmwatch import config, master, outbox, panel_client, wire
+from vmwatch import config, master, outbox, panel_client, spool, wire
 
 TEXT = (Path(__file__).parents[3] / "docs/vmwatch.md").read_text(encoding="utf-8")
 
@@ -15,7 +15,8 @@ TEXT = (Path(__file__).parents[3] / "docs/vmwatch.md").read_text(encoding="utf-8
 def table(heading: str) -> list[str]:
     """The first words of the rows of the first table after `heading`."""
     rows = TEXT.split(heading, 1)[1].split("|\n\n", 1)[0]
-    return [word.strip("`") for word in re.findall(r"^\| ([^|]+) \|", rows, re.MULTILINE)][1:]
+    cells = re.findall(r"^\| ([^|]+) \|", rows, re.MULTILINE)[1:]
+    return [word.strip("`") for cell in cells for word in cell.split(", ")]
 
 
 def names(cls: type) -> set[str]:
@@ -26,6 +27,9 @@ def names(cls: type) -> set[str]:
 def test_every_field_stands_there() -> None:
     assert set(table("One ZeroMQ message")) == names(wire.Message)
     assert set(table("and of each domain:")) == names(wire.DomainState)
+    assert set(table("The counters of a domain")) == names(wire.DomainStatistics)
+    for cls in (wire.PastEvent, wire.DiskStatistics, wire.InterfaceStatistics):
+        assert all(f"`{name}`" in TEXT for name in names(cls))
 
 
 def test_every_parameter_stands_there() -> None:
@@ -45,7 +49,7 @@ def test_every_exit_code_stands_there() -> None:
 
 
 def test_the_numbers_are_those_in_force() -> None:
-    for number in (outbox.WAITING, master.WAITING, master.BATCH):
+    for number in (outbox.WAITING, spool.WAITING, master.BATCH):
         assert f"{number:,} messages" in TEXT
     assert f"{wire.CLOCK_WINDOW_SECONDS:g} seconds" in TEXT
     assert f"{wire.LARGEST_MESSAGE >> 20} MiB" in TEXT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ DOMAIN = wire.DomainState("6695eb01-f6a4-8304-79aa-97f2502e193f", "web1", wire.R
 @pytest.fixture
 def config(tmp_path: Path) -> NodeConfig:
     """A node's configuration, to a master that is not there yet."""
-    return NodeConfig(f"ipc://{tmp_path}/master", SECRET, 4, 15.0)
+    return NodeConfig(f"ipc://{tmp_path}/master", SECRET, 4)
 
 
 @pytest.fixture
@@ -47,50 +48,107 @@ def take(outbox: Outbox, master: Any) -> list[wire.Message]:
         outbox.flush()
         if master.poll(20):
             messages.append(wire.decode(master.recv_multipart(), SECRET))
-        elif not len(outbox) and messages:
+        elif not len(outbox) and not outbox.away:
             return messages
     raise AssertionError("the outbox was never empty")
 
 
 def test_events_wait_for_the_master_and_keep_their_order(outbox: Outbox, master: Any, config: NodeConfig) -> None:
-    for _ in range(5):
-        outbox.put(wire.EVENT, [DOMAIN])
+    assert [outbox.put_event(DOMAIN) for _ in range(5)] == [1, 2, 3, 4, 5]
     assert outbox.away
     master.bind(config.connect)
     messages = take(outbox, master)
-    assert [each.sequence for each in messages] == [1, 2, 3, 4, 5]
-    assert {(each.node_id, each.epoch) for each in messages} == {(4, 100)}
+    assert [(each.sequence, each.kind, each.node_id, each.epoch) for each in messages] == [
+        (number, wire.EVENT, 4, 100) for number in range(1, 6)
+    ]
 
 
-def test_of_waiting_pictures_only_the_newest_is_sent(outbox: Outbox, master: Any, config: NodeConfig) -> None:
-    for kind in (wire.PICTURE, wire.EVENT, wire.PICTURE, wire.EVENT, wire.PICTURE):
-        outbox.put(kind, [DOMAIN])
+def test_an_event_says_how_long_ago_it_was(outbox: Outbox, master: Any, config: NodeConfig) -> None:
+    before = time.monotonic()
+    outbox.put_event(DOMAIN)
+    while time.monotonic() - before < 0.2:
+        outbox.flush()
     master.bind(config.connect)
-    assert [each.sequence for each in take(outbox, master)] == [2, 4, 5]
+    [message] = take(outbox, master)
+    assert 0.2 <= message.domains[0].age <= time.monotonic() - before
 
 
-def test_a_full_outbox_drops_the_oldest_and_counts_it(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [wire.PICTURE, wire.ALIVE, wire.STATISTICS])
+def test_what_is_true_only_now_does_not_wait(outbox: Outbox, master: Any, config: NodeConfig, kind: str) -> None:
+    assert not outbox.put(kind)
+    outbox.put_event(DOMAIN)
+    master.bind(config.connect)
+    assert [each.kind for each in take(outbox, master)] == [wire.EVENT]
+    assert outbox.put(kind)
+    assert [each.kind for each in take(outbox, master)] == [kind]
+
+
+def test_more_events_than_fit_drop_the_oldest_and_count_them(
+    outbox: Outbox, master: Any, config: NodeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(outbox_module, "WAITING", 3)
     for _ in range(5):
-        outbox.put(wire.EVENT, [DOMAIN])
+        outbox.put_event(DOMAIN)
     assert (len(outbox), outbox.dropped) == (3, 2)
-
-
-def test_the_return_of_the_master_is_told_once(outbox: Outbox, master: Any, config: NodeConfig) -> None:
-    outbox.put(wire.EVENT, [DOMAIN])
-    assert not outbox.came_back()
     master.bind(config.connect)
-    take(outbox, master)
-    assert outbox.came_back()
+    assert [each.sequence for each in take(outbox, master)] == [3, 4, 5]
+
+
+def test_a_master_that_comes_or_comes_back_is_noticed_once(outbox: Outbox, config: NodeConfig) -> None:
     assert not outbox.came_back()
+    for _ in range(2):
+        with zmq.Context.instance().socket(zmq.PULL) as master:
+            master.bind(config.connect)
+            take(outbox, master)
+            assert outbox.came_back()
+            assert not outbox.came_back()
+        until = time.monotonic() + 10
+        while not outbox.away and time.monotonic() < until:
+            outbox.flush()
+        assert outbox.away
 
 
-def test_what_waits_goes_the_new_way_with_the_new_secret(outbox: Outbox, master: Any, tmp_path: Path) -> None:
-    outbox.put(wire.EVENT, [DOMAIN])
-    elsewhere = NodeConfig(f"ipc://{tmp_path}/other", "NEW", 4, 15.0)
-    master.bind(elsewhere.connect)
-    outbox.connect(elsewhere)
-    outbox.flush()
-    while not master.poll(20):
-        outbox.flush()
-    assert wire.decode(master.recv_multipart(), "NEW").sequence == 1
+def test_what_waits_goes_the_new_way_with_the_new_secret(outbox: Outbox, tmp_path: Path) -> None:
+    outbox.put_event(DOMAIN)
+    elsewhere = NodeConfig(f"ipc://{tmp_path}/elsewhere", "N3W", 5)
+    socket = zmq.Context.instance().socket(zmq.PULL)
+    socket.bind(elsewhere.connect)
+    try:
+        outbox.connect(elsewhere)
+        for _ in range(500):
+            outbox.flush()
+            if socket.poll(20):
+                break
+        message = wire.decode(socket.recv_multipart(zmq.DONTWAIT), "N3W")
+        assert (message.node_id, message.sequence) == (5, 1)
+    finally:
+        socket.close(0)
+
+
+def test_with_the_masters_key_nothing_travels_in_the_open(config: NodeConfig, master: Any) -> None:
+    public, secret = zmq.curve_keypair()
+    master.setsockopt(zmq.CURVE_SERVER, 1)
+    master.setsockopt(zmq.CURVE_SECRETKEY, secret)
+    master.bind(config.connect)
+    hidden = Outbox(NodeConfig(config.connect, SECRET, 4, server_key=public.decode()), epoch=1)
+    try:
+        hidden.put_event(DOMAIN)
+        assert [each.kind for each in take(hidden, master)] == [wire.EVENT]
+    finally:
+        hidden.close()
+
+
+def test_a_master_of_another_key_gets_nothing(config: NodeConfig, master: Any) -> None:
+    other, _ = zmq.curve_keypair()
+    _, secret = zmq.curve_keypair()
+    master.setsockopt(zmq.CURVE_SERVER, 1)
+    master.setsockopt(zmq.CURVE_SECRETKEY, secret)
+    master.bind(config.connect)
+    wrong = Outbox(NodeConfig(config.connect, SECRET, 4, server_key=other.decode()), epoch=1)
+    try:
+        wrong.put_event(DOMAIN)
+        assert not master.poll(500)
+        wrong.flush()
+        assert wrong.away and len(wrong) == 1
+    finally:
+        wrong.close()

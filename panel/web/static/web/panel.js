@@ -105,7 +105,8 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-action]");
   if (!button || (button.dataset.confirm && !confirm(button.dataset.confirm))) return;
   button.disabled = true;
-  const { ok, data } = await call("POST", button.dataset.action, {});
+  const body = button.dataset.node ? { node: button.dataset.node, stop_others: true } : {};
+  const { ok, data } = await call("POST", button.dataset.action, body);
   if (!ok) { say(data.detail); button.disabled = false; }
   refreshSoon(0);
 });

@@ -1,0 +1,111 @@
+"""The REST API's views of what is measured, and of the policies about it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.utils.dateparse import parse_datetime
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from panel.api.operations import viewer_of
+from panel.cluster.models import Cluster
+from panel.cluster.selectors import default_cluster
+from panel.cluster.services import set_policies
+from panel.core import permissions
+from panel.core.errors import InvalidValue
+from panel.monitoring.models import VmTraffic, VmUsage
+from panel.monitoring.models.statistics import COUNTERS
+from panel.monitoring.statistics import selectors
+
+
+class VmUsageSerializer(serializers.ModelSerializer[VmUsage]):
+    """What a VM used in the stretch of time that begins at `at`."""
+
+    class Meta:
+        model = VmUsage
+        fields = ["at", "seconds", "memory_kib", "rss_kib", *COUNTERS]
+
+
+class VmTrafficSerializer(serializers.ModelSerializer[VmTraffic]):
+    """What a VM received and sent in a month."""
+
+    class Meta:
+        model = VmTraffic
+        fields = ["month", "rx_bytes", "tx_bytes"]
+
+
+class ClusterSerializer(serializers.ModelSerializer[Cluster]):
+    """The cluster and its policies."""
+
+    class Meta:
+        model = Cluster
+        fields = ["id", "name", "timezone", "check_vm_status"]
+        read_only_fields = ["id", "name", "timezone"]
+
+
+class VmStatisticsView(APIView):
+    """What a VM used."""
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("step", enum=list(selectors.STEPS), description="Length of a row; 10m when absent."),
+            OpenApiParameter("from", OpenApiTypes.DATETIME, description="Begin; a hundred steps ago when absent."),
+            OpenApiParameter("to", OpenApiTypes.DATETIME, description="End; now when absent."),
+        ],
+        responses=VmUsageSerializer(many=True),
+    )
+    def get(self, request: Request, object_id: int) -> Response:
+        """Rows of a series, the oldest first, at most 2,000."""
+        asked = request.query_params
+        since, until = (_moment(asked.get(name), name) for name in ("from", "to"))
+        rows = selectors.usage(viewer_of(request), object_id, asked.get("step", "10m"), since, until)
+        return Response(VmUsageSerializer(rows, many=True).data)
+
+
+class VmTrafficView(APIView):
+    """A VM's traffic."""
+
+    @extend_schema(responses=VmTrafficSerializer(many=True))
+    def get(self, request: Request, object_id: int) -> Response:
+        """Bytes by calendar month (UTC), the newest first."""
+        rows = selectors.traffic(viewer_of(request), object_id)
+        return Response(VmTrafficSerializer(rows, many=True).data)
+
+
+class ClusterView(APIView):
+    """The cluster."""
+
+    @extend_schema(responses=ClusterSerializer)
+    def get(self, request: Request) -> Response:
+        """The cluster and its policies."""
+        permissions.require(viewer_of(request), "cluster.view")
+        return Response(ClusterSerializer(default_cluster()).data)
+
+    @extend_schema(request=ClusterSerializer, responses=ClusterSerializer)
+    def patch(self, request: Request) -> Response:
+        """Change policies."""
+        permissions.require(viewer_of(request), "cluster.manage")
+        asked = ClusterSerializer(data=request.data, partial=True)
+        for name in request.data:
+            if name not in asked.fields or asked.fields[name].read_only:
+                raise InvalidValue(f"“{name}” cannot be set.", field=name)
+        asked.is_valid(raise_exception=True)
+        return Response(ClusterSerializer(set_policies(default_cluster(), asked.validated_data)).data)
+
+
+def _moment(text: str | None, field: str) -> datetime | None:
+    """A time with its zone; raises InvalidValue."""
+    if text is None:
+        return None
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidValue(f"“{field}” must be a time with its zone, as 2026-01-31T12:00:00Z.", field=field)
+    return moment

@@ -1,0 +1,6 @@
+"""The tables of the monitoring room, by what they are about."""
+
+from panel.monitoring.models.statistics import RolledUp, Step, VmCounters, VmTraffic, VmUsage
+from panel.monitoring.models.watch import MasterWatch, NodeWatch
+
+__all__ = ["MasterWatch", "NodeWatch", "RolledUp", "Step", "VmCounters", "VmTraffic", "VmUsage"]

@@ -1,0 +1,106 @@
+"""What VMs use: the newest counters of each, and rows of what was added in a stretch of time."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from panel.vms.models import Vm
+
+COUNTERS = (
+    "cpu_ns",
+    "read_bytes",
+    "read_requests",
+    "write_bytes",
+    "write_requests",
+    "rx_bytes",
+    "rx_packets",
+    "tx_bytes",
+    "tx_packets",
+)
+"""What libvirt counts from a domain's start; disks and interfaces are added up."""
+
+
+class Counted(models.Model):
+    """The columns of COUNTERS."""
+
+    cpu_ns = models.BigIntegerField(default=0)
+    read_bytes = models.BigIntegerField(default=0)
+    read_requests = models.BigIntegerField(default=0)
+    write_bytes = models.BigIntegerField(default=0)
+    write_requests = models.BigIntegerField(default=0)
+    rx_bytes = models.BigIntegerField(default=0)
+    rx_packets = models.BigIntegerField(default=0)
+    tx_bytes = models.BigIntegerField(default=0)
+    tx_packets = models.BigIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class VmCounters(Counted):
+    """A VM's counters as last collected, from which the next collection's differences are made.
+
+    `quiet_packets` and `quiet_writes` say that in the whole period before nothing was received, or written.
+    """
+
+    vm = models.OneToOneField(
+        Vm, primary_key=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="counters"
+    )
+    node_id = models.BigIntegerField()
+    run = models.BigIntegerField(help_text="libvirt's id of the running domain; another one counts from 0.")
+    at = models.DateTimeField()
+    quiet_packets = models.BooleanField(default=False)
+    quiet_writes = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return f"counters of {self.vm_id}"
+
+
+class Step(models.IntegerChoices):
+    """How long a stretch of time a row is about, in seconds."""
+
+    TEN_MINUTES = 600, "10m"
+    HOUR = 3600, "hour"
+    DAY = 86400, "day"
+
+
+class VmUsage(Counted):
+    """What was added to a VM's counters in the stretch of time that begins at `at`.
+
+    `seconds` of it were counted; memory is the mean over them. The primary key keeps a VM's series
+    together, and there is no constraint on the VM: its deletion must not wait for thousands of rows.
+    """
+
+    pk = models.CompositePrimaryKey("vm_id", "step", "at")
+    vm = models.ForeignKey(Vm, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    step = models.IntegerField(choices=Step.choices)
+    at = models.DateTimeField()
+    seconds = models.IntegerField(default=0)
+    memory_kib = models.BigIntegerField(default=0)
+    rss_kib = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"usage of {self.vm_id} at {self.at}"
+
+
+class VmTraffic(models.Model):
+    """What a VM received and sent in a calendar month (UTC), counted apart so that no purge touches it."""
+
+    pk = models.CompositePrimaryKey("vm_id", "month")
+    vm = models.ForeignKey(Vm, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    month = models.DateField(help_text="Its first day.")
+    rx_bytes = models.BigIntegerField(default=0)
+    tx_bytes = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"traffic of {self.vm_id} in {self.month:%Y-%m}"
+
+
+class RolledUp(models.Model):
+    """Until when the rows of a step were made from the finer ones."""
+
+    step = models.IntegerField(primary_key=True, choices=Step.choices)
+    until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.get_step_display()} until {self.until}"

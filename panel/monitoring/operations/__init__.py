@@ -1,0 +1,5 @@
+"""Every operation of the monitoring room, one line each; a new one is added here."""
+
+from panel.monitoring.operations.settle import SettleVm
+
+ALL = (SettleVm,)

@@ -1,0 +1,93 @@
+"""Not hearing is not knowing: what becomes of VMs when their node, or vmwatch-master, says nothing."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from panel.monitoring.models import MasterWatch, NodeWatch
+from panel.notices.models import Severity
+from panel.notices.services import close_problem, close_problems, open_problem
+from panel.vms.models import Cause, Vm, VmStatus
+from panel.vms.status import Observation, StatusLog
+
+MASTER_KEY = "vmwatch:master"
+
+
+def silent_after() -> timedelta:
+    """How long a node may be silent: one resync interval, in which it says three times that it is there."""
+    return timedelta(seconds=settings.CONFIG.vmwatch_resync_seconds)
+
+
+def mark_silent(after: timedelta | None = None) -> int:
+    """VMs of nodes that have been silent too long become unknown, and problems say so; answers how many VMs did."""
+    before = timezone.now() - (after or silent_after())
+    master = MasterWatch.objects.filter(id=1).first()
+    watches = list(NodeWatch.objects.exclude(heard_at=None).select_related("node"))
+    silent = [watch for watch in watches if watch.heard_at is not None and watch.heard_at < before]
+    heard = [watch for watch in watches if watch not in silent]
+    close_problems([_key(watch) for watch in heard])
+    master_is_silent = bool(silent) and master is not None and master.heard_at is not None and master.heard_at < before
+    if master_is_silent:
+        open_problem(
+            MASTER_KEY,
+            "vmwatch-master is silent: the status of VMs is not known.",
+            severity=Severity.ALARM,
+            object_type="vmwatch",
+        )
+    else:
+        close_problem(MASTER_KEY)
+        for watch in silent:
+            open_problem(
+                _key(watch),
+                f"Nothing is heard of node “{watch.node.name}”: the status of its VMs is not known.",
+                severity=Severity.ERROR,
+                object_type="node",
+                object_id=watch.node_id,
+            )
+    return sum(_forget_node(watch.pk, before) for watch in silent)
+
+
+def _forget_node(watch_id: int, before: datetime) -> int:
+    with transaction.atomic():
+        # Looked at again under the lock that take_messages holds: a word may have come just now.
+        watch = NodeWatch.objects.select_for_update().filter(pk=watch_id, heard_at__lt=before).first()
+        if watch is None:
+            return 0
+        marked = 0
+        log = StatusLog()
+        vms = Vm.objects.select_for_update().filter(node_id=watch.node_id).exclude(status=VmStatus.UNKNOWN)
+        for vm in vms.order_by("pk"):
+            # The time it was last seen stays: that is what a person wants to know.
+            seen = Observation(VmStatus.UNKNOWN, vm.observed_at or before, Cause.SILENCE, watch.node)
+            marked += log.record(vm, seen)
+        log.write()
+    return marked
+
+
+def _key(watch: NodeWatch) -> str:
+    return f"node:{watch.node_id}:silent"
+
+
+class SilenceWatch:
+    """mark_silent() for a process that calls it again and again, and may itself have been cut off.
+
+    Who could not reach the database for a while has nothing to say of others' silence until they had
+    the time to speak again.
+    """
+
+    def __init__(self) -> None:
+        self._called = self._since = float("-inf")
+
+    def __call__(self) -> None:
+        """Mark, unless this process has been back for less than the time that nodes may be silent."""
+        now = time.monotonic()
+        if now - self._called > settings.CONFIG.sweep_seconds + 3.0:
+            self._since = now
+        self._called = now
+        if now - self._since >= silent_after().total_seconds():
+            mark_silent()

@@ -1,0 +1,1 @@
+"""Statistics of VMs: taken in, added up to hours and days, read, and judged."""

@@ -1,0 +1,58 @@
+"""Reading statistics, of VMs that the viewer may see."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from panel.accounts.models import User
+from panel.core.errors import InvalidValue
+from panel.monitoring.models import Step, VmTraffic, VmUsage
+from panel.vms.models import Vm, VmStatus
+from panel.vms.selectors import get_vm
+
+MOST_ROWS = 2000
+STEPS = {step.label: step for step in Step}
+
+
+def usage(viewer: User, vm_id: int, step: str, since: datetime | None, until: datetime | None) -> list[VmUsage]:
+    """What a VM used from `since` (a hundred steps ago) to `until` (now), by "10m", "hour" or "day", oldest first.
+
+    Raises NotFound, or InvalidValue naming the field, also for more than MOST_ROWS rows.
+    """
+    vm = get_vm(viewer, vm_id)
+    if step not in STEPS:
+        raise InvalidValue(f"“step” must be one of {', '.join(STEPS)}.", field="step")
+    length = timedelta(seconds=STEPS[step])
+    end = until or timezone.now()
+    begin = since or end - 100 * length
+    if begin >= end:
+        raise InvalidValue("“from” must be before “to”.", field="from")
+    if (end - begin) / length > MOST_ROWS:
+        raise InvalidValue(f"That is more than {MOST_ROWS} rows; ask for less, or a longer step.", field="from")
+    rows = VmUsage.objects.filter(vm_id=vm.pk, step=STEPS[step], at__gte=begin, at__lt=end)
+    return list(rows.order_by("at"))
+
+
+def traffic(viewer: User, vm_id: int) -> list[VmTraffic]:
+    """What a VM received and sent in each month, the newest first; raises NotFound."""
+    vm = get_vm(viewer, vm_id)
+    return list(VmTraffic.objects.filter(vm_id=vm.pk).order_by("-month")[:120])
+
+
+def warnings(vm: Vm) -> list[str]:
+    """What is strange about a running VM, if its cluster wants that checked.
+
+    The VM must have been read with its cluster and counters. The rule is VMmanager's: received packets or
+    write requests that are 0 over a collection's period.
+    """
+    counters = getattr(vm, "counters", None)
+    if counters is None or not vm.cluster.check_vm_status or vm.status != VmStatus.RUNNING:
+        return []
+    found = []
+    if counters.quiet_packets:
+        found.append("No packet was received since the last statistics.")
+    if counters.quiet_writes:
+        found.append("Nothing was written to its disks since the last statistics.")
+    return found

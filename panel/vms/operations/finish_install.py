@@ -1,0 +1,70 @@
+"""vm.finish-install: what follows when an installer has ended itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+from nodeagent.protocol import host
+from panel.accounts.models import User
+from panel.core.errors import WrongState
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.operation import Operation, Params, Step
+from panel.vms.context import VmContext
+from panel.vms.models import Installation, InstallStage, Vm
+
+
+class FinishInstallParams(Params):
+    """Nothing to choose."""
+
+
+def start_installed(ctx: VmContext[Any]) -> None:
+    """The installed system runs."""
+    ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
+
+
+def record_installed(ctx: VmContext[Any]) -> None:
+    """The VM's installation is over."""
+    Installation.objects.filter(vm=ctx.vm).exclude(stage=InstallStage.DONE).update(
+        stage=InstallStage.DONE, done_at=timezone.now()
+    )
+
+
+class FinishInstall(Operation[FinishInstallParams]):
+    """Start the system that an installer has installed.
+
+    The panel asks for it itself when the guest powers off or reboots; a person may when that was missed.
+    """
+
+    name = "vm.finish-install"
+    label = "Finish installing"
+    rare = True
+    permission = "vms.power"
+    params = FinishInstallParams
+    context = VmContext
+    on_failure = "stop"
+    locks = (exclusive("vm"), shared("node"))
+    steps = (
+        Step(start_installed, "Start the installed system"),
+        Step(record_installed, "Note that it is installed"),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"Finish installing VM {ctx.task.object_name}"
+
+    def applies(self, obj: Vm) -> bool:
+        """Only while something is being installed."""
+        return installing(obj)
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse a VM on which nothing is being installed."""
+        if not installing(ctx.vm):
+            raise WrongState(object="vm", id=ctx.vm.pk, state="not being installed", field="id")
+
+
+def installing(vm: Vm) -> bool:
+    """Whether an installer is at work in the VM, or its end is."""
+    found = Installation.objects.filter(vm=vm).exclude(stage=InstallStage.DONE)
+    return found.exists()
