@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -25,7 +26,12 @@ def private_key_path() -> Path:
     """The panel's private key for its nodes (OpenSSH form, mode 0600), made on first use."""
     path = Path(settings.CONFIG.var_dir) / "keys" / "node_ed25519"
     if not path.exists():
-        _make(path)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with path.with_suffix(".lock").open("w") as lock:
+            # Two workers that add the first nodes at the same time must not each let in a key of their own.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                _make(path)
     return path
 
 
@@ -35,7 +41,6 @@ def public_key() -> str:
 
 
 def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     Path(f"{path}.pub").write_text(f"{public.decode()} {COMMENT}\n", encoding="ascii")
