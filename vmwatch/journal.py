@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import json
 import logging
+import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -113,7 +114,8 @@ class Journal:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: what was written is there when the process is killed at the next moment.
-            self._file = partial.open("wb", buffering=0)
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            self._file = os.fdopen(descriptor, "wb", buffering=0)
             self._lines = 0
             for entry in self._entries:
                 self._write(entry)

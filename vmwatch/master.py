@@ -55,7 +55,8 @@ class Master:
         self.path = path
         self.config: MasterConfig = read_usable(path)
         self.order = wire.Order()
-        self.spool = Spool(spool, self.order.has_seen)
+        self.spool: Spool
+        self._spool_path = spool
         self.refused: Counter[str] = collections.Counter()
         self.over = False
         self.reload = False
@@ -73,6 +74,13 @@ class Master:
             return DISABLED
         if not self._listen():
             return CANNOT_LISTEN
+        # Not before it listens: another master that runs already has the file.
+        self.spool = Spool(self._spool_path, self.order.has_seen)
+        code = self._serve()
+        self._finish()
+        return code
+
+    def _serve(self) -> int:
         while not self.over:
             if self.reload and (code := self._read_again()):
                 return code
@@ -80,15 +88,22 @@ class Master:
                 self._receive()
             self._deliver()
             self._report_refused()
-        while self._receive():
-            pass
+        return 0
+
+    def _finish(self) -> None:
+        """Take what has arrived, hand over what the panel takes now, and leave the rest to the next run."""
+        self._drain()
+        self.socket.close(0)
+        if len(self.spool):
+            # First to the disk: whoever wants this process to end may not wait for the panel.
+            self.spool.panel_away()
         while self._deliver():
             pass
-        if len(self.spool):
-            self.spool.panel_away()
         self._report_refused(now=True)
-        self.socket.close(0)
-        return 0
+
+    def _drain(self) -> None:
+        while not self.socket.closed and self._receive():
+            pass
 
     def _idle_ms(self) -> int:
         """Milliseconds until there is something to do, if nothing arrives."""
@@ -107,8 +122,7 @@ class Master:
     def _listen(self) -> bool:
         """Listen as the configuration says; False when that cannot be."""
         if self.socket is not None:
-            while self._receive():
-                pass
+            self._drain()
             self.socket.close(0)
         self.socket = zmq.Context.instance().socket(zmq.PULL)
         if self.config.curve_secret_key:
@@ -196,7 +210,8 @@ class Master:
                 self._batch = len(batch) // 2
                 return True
             self._refusal = str(error)
-            self.refused["refused by the panel"] += len(batch)
+            if batch:
+                self.refused["refused by the panel"] += 1
         except PanelAway as error:
             if not self._away:
                 log.warning("the panel does not take messages: %s", error)
@@ -218,13 +233,15 @@ class Master:
         if self.spool.dropped:
             self.refused["no room"] += self.spool.dropped
             self.spool.dropped = 0
-        if self.refused and (now or time.monotonic() >= self._count_at):
+        if not (self.refused or self._refusal) or not (now or time.monotonic() >= self._count_at):
+            return
+        if self.refused:
             log.warning("dropped: %s", ", ".join(f"{count} {reason}" for reason, count in self.refused.items()))
-            if self._refusal:
-                log.error("the panel refuses what it was given: %s", self._refusal)
-                self._refusal = ""
-            self.refused.clear()
-            self._count_at = time.monotonic() + COUNT_SECONDS
+        if self._refusal:
+            log.error("the panel refuses what it was given: %s", self._refusal)
+        self.refused.clear()
+        self._refusal = ""
+        self._count_at = time.monotonic() + COUNT_SECONDS
 
 
 def read_usable(path: Path) -> MasterConfig:
@@ -233,7 +250,11 @@ def read_usable(path: Path) -> MasterConfig:
     if config.curve_secret_key:
         if not zmq.has("curve"):
             raise BadConfig(f"{path}: “curve_secret_key” is there, but this ZeroMQ has no CURVE")
-        if zmq.curve_public(config.curve_secret_key.encode()) != config.curve_public_key.encode():
+        try:
+            public = zmq.curve_public(config.curve_secret_key.encode()).decode()
+        except zmq.ZMQError as error:
+            raise BadConfig(f"{path}: “curve_secret_key” is no key") from error
+        if public != config.curve_public_key:
             raise BadConfig(f"{path}: “curve_public_key” is not that of “curve_secret_key”")
     return config
 
@@ -243,7 +264,6 @@ def wait_until_enabled(path: Path) -> None:
 
     For supervisors that would start a program that ends again and again.
     """
-    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
     while True:
         try:
             if not read_master(path).disabled:
@@ -273,6 +293,9 @@ def main() -> int:
     arguments = parser.parse_args()
     give_back_memory()
     log_to(arguments.log)
+    # Before anybody knows this process' number: the signal's default would end it.
+    hung_up: List[int] = []
+    signal.signal(signal.SIGHUP, lambda number, _frame: hung_up.append(number))
     if arguments.pid_file:
         arguments.pid_file.write_text(str(os.getpid()), encoding="ascii")
     if arguments.wait:
@@ -286,6 +309,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, master.stop)
     signal.signal(signal.SIGINT, master.stop)
     signal.signal(signal.SIGHUP, master.hang_up)
+    master.reload |= bool(hung_up)
     try:
         return master.run()
     finally:

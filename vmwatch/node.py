@@ -33,6 +33,7 @@ JOURNAL_NAME = "vmwatch-node.recent"
 """Beside the epoch's file."""
 ALIVE_SECONDS = 5.0
 """How long the daemon is silent at most; a third of the resync interval where that is less."""
+BUSY_SECONDS = 0.2
 QUEUE_LENGTH = 10_000
 """Events that libvirt's thread may be ahead of the main thread."""
 log = logging.getLogger("vmwatch-node")
@@ -70,6 +71,7 @@ class Node:
         self.collector = Collector(self.config.node_id, self.events.put)
         self.over = False
         self.reload = False
+        self._statistics_owed = False
 
     def run(self) -> int:
         """Watch until told to end or until libvirt is lost; answers the exit code."""
@@ -98,12 +100,17 @@ class Node:
                 self._pass_on(outbox, self.events.qsize())
                 if not self._send_picture(watcher, outbox):
                     break
-                next_picture = time.monotonic() + self.config.resync
+                # While events wait for a master that is there but slow, the picture was not said.
+                busy = len(outbox) and not outbox.away
+                next_picture = time.monotonic() + (BUSY_SECONDS if busy else self.config.resync)
             self._pass_on(outbox, 1, next_picture - time.monotonic())
             outbox.flush()
             self.journal.look(there=not outbox.away)
             if outbox.came_back():
                 log.info("the master is there")
+                if self._statistics_owed:
+                    self._statistics_owed = False
+                    self.collector.soon()
                 next_picture = 0.0
             elif not outbox.away and time.monotonic() - outbox.sent_at >= self._alive_seconds:
                 outbox.put(wire.ALIVE)
@@ -157,6 +164,7 @@ class Node:
                 outbox.put_event(event)
             elif event is not None and not outbox.put(wire.STATISTICS, statistics=event):
                 log.info("statistics are not sent: the master is away")
+                self._statistics_owed = True
 
     def _read_again(self, outbox: Outbox) -> None:
         self.reload = False

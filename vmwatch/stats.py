@@ -104,6 +104,11 @@ class Collector:
         self._next = min(self._next, time.monotonic() + interval)
         self._changed.set()
 
+    def soon(self) -> None:
+        """Collect now: the last ones could not be sent."""
+        self._next = time.monotonic()
+        self._changed.set()
+
     def _run(self) -> None:
         while True:
             self._changed.wait(max(0.0, self._next - time.monotonic()))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -52,9 +52,29 @@ class Told:
 def take_messages(messages: Sequence[wire.Message], waited: Sequence[float] = ()) -> int:
     """Take in messages whose proof was checked, in the order of their arrival; answers how many were new.
 
-    `waited` are the seconds that vmwatch-master has held each of them. All or nothing: vmwatch-master
-    sends a batch again that it got no answer to.
+    `waited` are the seconds that vmwatch-master has held each of them. All or nothing where the database
+    fails: vmwatch-master sends a batch again that it got no answer to. A message that the panel itself
+    breaks at is logged and passed over, or it would hold up the others for ever.
     """
+    held = list(waited) or [0.0] * len(messages)
+    try:
+        return _take(messages, held)
+    except DatabaseError:
+        raise
+    except Exception:
+        log.exception("a batch of %d messages broke", len(messages))
+    taken = 0
+    for message, seconds in zip(messages, held, strict=True):
+        try:
+            taken += _take([message], [seconds])
+        except DatabaseError:
+            raise
+        except Exception:
+            log.exception("message %s of node %s is passed over", message.sequence, message.node_id)
+    return taken
+
+
+def _take(messages: Sequence[wire.Message], waited: Sequence[float]) -> int:
     with transaction.atomic():
         now = timezone.now()
         if not MasterWatch.objects.filter(id=1).update(heard_at=now):
@@ -62,11 +82,11 @@ def take_messages(messages: Sequence[wire.Message], waited: Sequence[float] = ()
         nodes = {node.pk: node for node in Node.objects.filter(pk__in={each.node_id for each in messages})}
         watches = _watches(list(nodes.values()))
         heard = []
-        for place, message in enumerate(messages):
+        for message, seconds in zip(messages, waited, strict=True):
             watch = watches.get(message.node_id)
             verdict = order.take(watch, message.epoch, message.sequence) if watch is not None else order.KNOWN
             if watch is not None and verdict != order.KNOWN:
-                left_at = now - timedelta(seconds=waited[place] if waited else 0.0)
+                left_at = now - timedelta(seconds=seconds)
                 watch.heard_at = max(watch.heard_at or left_at, left_at)
                 heard.append(Heard(message, nodes[message.node_id], left_at, verdict == order.LATE))
         Intake(heard, watches).take()
@@ -94,8 +114,6 @@ class Intake:
     def __init__(self, heard: Sequence[Heard], watches: Mapping[int, NodeWatch]) -> None:
         self.heard = heard
         self.watches = watches
-        # A picture that comes late says nothing that the newer one did not say.
-        self.pictures = [each for each in heard if each.message.kind == wire.PICTURE and not each.late]
         self.vms = _vms_of(heard)
         self.tasks = open_tasks_of("vm", [vm.pk for of_node in self.vms.values() for vm in of_node.values()])
         self.log = StatusLog()
@@ -108,7 +126,8 @@ class Intake:
                 vm = self.vms.get(each.node.pk, {}).get(told.domain.uuid)
                 if vm is not None and self._see(vm, told):
                     happened.append((vm, told.domain, told.at))
-            if each in self.pictures:
+            # A picture that comes late says nothing that the newer one did not say.
+            if each.message.kind == wire.PICTURE and not each.late:
                 self._look_at(each)
         self.log.write()
         happenings.report(happened)

@@ -19,11 +19,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from panel.accounts.models import User
-from panel.cluster.selectors import get_node, list_nodes
+from panel.cluster.selectors import default_cluster, get_node, list_nodes
 from panel.core import permissions
 from panel.core.errors import AccessDenied, NotFound
 from panel.images.selectors import list_flavors, list_images
-from panel.monitoring.statistics.selectors import warnings
+from panel.monitoring.statistics.selectors import traffic, warnings
 from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
 from panel.tasks import registry
@@ -38,7 +38,9 @@ PAGE = 100
 MOST_INSIDE = 200
 """Rows of a list that is only a part of a page."""
 TIMELINE = timedelta(hours=24)
-"""How much of a VM's history its page shows as a line."""
+"""How much of a VM's history its page shows as a line, unless the VM is younger."""
+MONTHS = 3
+"""Of how many months a VM's page shows the traffic."""
 LAST_VERBS = ("delete", "remove")
 ASSETS = Path(__file__).parent / "static"
 
@@ -128,6 +130,7 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
     vm = _or_404(get_vm, viewer, vm_id)
     task = open_tasks_of("vm", [vm.pk]).get(vm.pk)
     now = timezone.now()
+    start = max(now - TIMELINE, vm.created_at)
     return _page(
         request,
         "vm.html",
@@ -135,7 +138,9 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
         copies=vm.sightings.select_related("node") if permissions.allows(viewer, "cluster.manage") else (),
         problems=list_problems(viewer).filter(object_type="vm", object_id=vm.pk),
         warnings=warnings(vm),
-        timeline=timeline.of(vm, now - TIMELINE, now),
+        traffic=traffic(viewer, vm.pk)[:MONTHS],
+        timeline=timeline.of(vm, start, now),
+        timeline_start=start,
         actions=_actions("vm", viewer, vm, task),
         history=history(vm),
         tasks=list_tasks(viewer).filter(object_type="vm", object_id=vm.pk)[:10],
@@ -161,7 +166,7 @@ def node_list(request: HttpRequest) -> HttpResponse:
     _need(viewer, "cluster.view")
     may_add = permissions.allows(viewer, "cluster.manage")
     page = _rows(request, list_nodes(viewer))
-    return _page(request, "node_list.html", nodes=page, page=page, may_add=may_add)
+    return _page(request, "node_list.html", nodes=page, page=page, may_add=may_add, policies=default_cluster())
 
 
 @login_required

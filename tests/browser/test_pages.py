@@ -128,3 +128,29 @@ def test_a_narrow_screen_scrolls_in_its_tables_alone(page: Page, vm: dict[str, A
     page.goto("/")
     shot(page, "narrow")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_policy_is_switched_on_and_stays_on(page: Page, cluster: list[Node], api: httpx.Client) -> None:
+    page.goto("/nodes")
+    box = page.get_by_label("Warn of running VMs")
+    expect(box).not_to_be_checked()
+    try:
+        box.check()
+        expect(page.locator("#toast")).to_have_text("Saved.")
+        page.reload()
+        expect(page.get_by_label("Warn of running VMs")).to_be_checked()
+        assert api.get("cluster").json()["check_vm_status"]
+    finally:
+        api.patch("cluster", json={"check_vm_status": False})
+
+
+def test_a_vms_history_is_a_line_of_what_it_was(
+    page: Page, vm: dict[str, Any], cluster: list[Node], api: httpx.Client
+) -> None:
+    for verb, status in (("suspend", "paused"), ("resume", "running")):
+        cluster[0].run(["virsh", "-c", "qemu:///system", verb, "seen"])
+        wait_until(lambda status=status: api.get(f"vms/{vm['vm']}").json()["status"] == status, status)
+    page.goto(f"/vms/{vm['vm']}")
+    line = page.locator("svg.timeline rect")
+    assert [each.get_attribute("data-status") for each in line.all()][-2:] == ["paused", "running"]
+    shot(page, "history")

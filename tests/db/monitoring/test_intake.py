@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -27,6 +27,7 @@ from panel.tasks.models import Status, Task
 from panel.vms import selectors
 from panel.vms.models import Cause, StatusChange, Vm, VmStatus
 from panel.vms.services import record_task_reading
+from panel.vms.status import Observation, StatusLog
 from tests.db.conftest import make_node
 from tests.db.monitoring.messages import EPOCH, event, history, make_vm, picture, status_of, told
 from vmwatch import config as vmwatch_config
@@ -112,6 +113,36 @@ class TestEvents:
         services.take_messages([event(vm, wire.RUNNING, 1), event(vm, wire.SHUT_OFF, 2)])
         [(topic, payload, in_database)] = published
         assert (topic, payload["id"], payload["status"], in_database) == ("vm", vm.pk, wire.SHUT_OFF, wire.SHUT_OFF)
+
+
+class TestOurOwnFaults:
+    """The panel breaking at a message."""
+
+    def test_a_message_that_breaks_the_panel_is_passed_over_and_the_others_are_taken(
+        self, vm: Vm, user: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bad = make_vm(vm.node, user, "bad")
+        record = StatusLog.record
+
+        def break_at_bad(log: StatusLog, vm: Vm, seen: Observation) -> bool:
+            if vm.name == "bad":
+                raise RuntimeError("a fault of ours")
+            return record(log, vm, seen)
+
+        monkeypatch.setattr(StatusLog, "record", break_at_bad)
+        batch = [event(vm, wire.PAUSED, 1), event(bad, wire.PAUSED, 2), event(vm, wire.SHUT_OFF, 3)]
+        assert services.take_messages(batch) == 2
+        assert history(vm) == [(wire.PAUSED, Cause.OUTSIDE), (wire.SHUT_OFF, Cause.OUTSIDE)]
+
+    def test_a_database_that_fails_takes_nothing_of_the_batch(self, vm: Vm, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(_log: StatusLog) -> None:
+            raise OperationalError(2006, "Server has gone away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(StatusLog, "write", fail)
+            with pytest.raises(OperationalError):
+                services.take_messages([event(vm, wire.PAUSED, 1)])
+        assert services.take_messages([event(vm, wire.PAUSED, 1)]) == 1
 
 
 class TestTasksAndEvents:

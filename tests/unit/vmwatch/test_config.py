@@ -68,6 +68,36 @@ def test_comments_blank_lines_and_spaces_do_no_harm(path: Path) -> None:
     assert config.read_node(path) == config.NodeConfig("tcp://h:1", "A=B", 1, 0.5)
 
 
+KEY = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+
+
+def test_what_may_be_absent_is_read_when_it_is_there(path: Path) -> None:
+    config.write(path, {**NODE, "resync": "1", "statistics": "60", "server_key": KEY})
+    assert config.read_node(path) == config.NodeConfig("tcp://10.0.0.1:1515", "S3CRET", 7, 1, 60, KEY)
+    more = {"previous_secret": "OLD", "curve_public_key": KEY, "curve_secret_key": KEY[::-1]}
+    config.write(path, {**MASTER, **more})
+    assert config.read_master(path) == config.MasterConfig(False, *list(MASTER.values())[1:], *more.values())
+
+
+@pytest.mark.parametrize("key", [KEY[1:], KEY + "a", KEY[:-1] + "é", KEY[:-1] + '"'])
+def test_a_key_that_is_none_is_refused_and_not_told(path: Path, key: str) -> None:
+    for name in ("curve_public_key", "curve_secret_key"):
+        config.write(path, {**MASTER, "curve_public_key": KEY, "curve_secret_key": KEY, name: key})
+        with pytest.raises(config.BadConfig, match=name) as raised:
+            config.read_master(path)
+        assert key not in str(raised.value)
+    config.write(path, {**NODE, "server_key": key})
+    with pytest.raises(config.BadConfig, match="server_key"):
+        config.read_node(path)
+
+
+@pytest.mark.parametrize("name", ["curve_public_key", "curve_secret_key"])
+def test_one_key_alone_is_refused(path: Path, name: str) -> None:
+    config.write(path, {**MASTER, name: KEY})
+    with pytest.raises(config.BadConfig, match="go together"):
+        config.read_master(path)
+
+
 def test_a_disabled_master_needs_nothing_else(path: Path) -> None:
     assert config.read_master(text(path, "disabled=yes\n")).disabled
 

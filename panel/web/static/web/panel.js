@@ -111,6 +111,15 @@ document.addEventListener("click", async (event) => {
   refreshSoon(0);
 });
 
+document.addEventListener("change", async (event) => {
+  const box = event.target.closest("[data-patch]");
+  if (!box) return;
+  const { ok, data } = await call("PATCH", box.dataset.patch, { [box.name]: box.checked });
+  if (ok) { say("Saved."); return; }
+  box.checked = !box.checked;
+  say(data.detail);
+});
+
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest("[data-submit]");
   if (!form) return;
