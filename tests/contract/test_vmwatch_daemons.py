@@ -556,6 +556,8 @@ def test_what_happens_besides_changes_of_state_is_told_with_the_present_state(da
     node = daemons.node()
     wait_until(lambda: daemons.panel.messages, "the first picture")
     tell(node, f"define web1 {WEB1}", "create web1")
+    # What the hand does comes from another thread than what libvirt tells.
+    wait_until(lambda: "started:booted" in daemons.panel.details(), "it runs")
     whats = ("reboot", "io-error", "watchdog", "block-job", "iteration", "agent", "arrive")
     tell(node, *(f"happen web1 {what}" for what in whats))
     wait_until(lambda: "started:migrated" in daemons.panel.details(), "all is told")
