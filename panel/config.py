@@ -95,6 +95,14 @@ OPTIONS: tuple[Option, ...] = (
         "How often nodes tell the state of all their VMs; one that is silent for so long is not believed any more.",
         float,
     ),
+    Option("VmwatchCurve", "vmwatch_curve", False, "Whether vmwatch's messages travel encrypted (CurveZMQ).", _yes_no),
+    Option(
+        "PanelHere",
+        "panel_here",
+        True,
+        "Whether the panel and vmwatch-master run on this machine; no where only workers do.",
+        _yes_no,
+    ),
     Option("VmwatchConfigDir", "vmwatch_config_dir", "", "Folder of vmwatch-master.conf; empty: VarDir/etc."),
     Option("HistoryDays", "history_days", 365, "How long changes of VMs' status are kept.", int, False),
     Option("StatisticsDays", "statistics_days", 7, "How long statistics of ten minutes are kept.", int, False),
@@ -132,6 +140,8 @@ class Config:
     vmwatch_listen_ip: str
     vmwatch_listen_port: int
     vmwatch_resync_seconds: float
+    vmwatch_curve: bool
+    panel_here: bool
     vmwatch_config_dir: str
     history_days: int
     statistics_days: int

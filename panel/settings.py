@@ -170,6 +170,7 @@ CRONJOBS = [
     ("*/5 * * * *", "panel.cluster.periodic.check_nodes"),
     ("17 * * * *", "panel.tasks.periodic.purge"),
     ("23 * * * *", "panel.vms.periodic.purge_history"),
+    ("11 * * * *", "panel.monitoring.periodic.check_master"),
     ("6,36 * * * *", "panel.monitoring.periodic.roll_up_statistics"),
     ("47 3 * * *", "panel.monitoring.periodic.purge_statistics"),
 ]

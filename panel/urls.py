@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from django.urls import include, path
 
+from panel.mgrapi.views import vmmgr
 from panel.monitoring.internal import take_messages
 
 urlpatterns = [
     path("internal/vmwatch", take_messages),
+    path("vmmgr", vmmgr),
     path("api/v1/", include("panel.api.urls")),
     path("", include("panel.web.urls")),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import struct
 import time
 from dataclasses import replace
 from typing import Any, Deque, List, NamedTuple, Optional
@@ -16,6 +17,8 @@ WAITING = 10_000
 """Events kept while the master is away; the journal tells the dropped ones again."""
 HANDED_TO_ZEROMQ = 1000
 LINGER_MS = 1000
+ANEW_SECONDS = 5.0
+"""How long a connection may not be there until it is made from scratch."""
 
 
 class _Waiting(NamedTuple):
@@ -39,7 +42,8 @@ class Outbox:
         self.away = True
         self.sent_at = 0.0
         """When the last message left (time.monotonic())."""
-        self._came_back = False
+        self._came_back = self._connected = False
+        self._tried_at = 0.0
         self._waiting: Deque[_Waiting] = collections.deque()
         self._socket: Any = None
         self._monitor: Any = None
@@ -73,9 +77,10 @@ class Outbox:
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6000)
         # A master that is gone and back between two looks at it would not be noticed otherwise.
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self._socket.connect(config.connect)
         self.away = True
+        self._connected, self._tried_at = False, time.monotonic()
 
     def close(self) -> None:
         """Give what was handed over a moment to leave, and stop."""
@@ -122,6 +127,9 @@ class Outbox:
     def flush(self) -> None:
         """Send what waits, never blocking, and look whether the master is there."""
         self._hear_of_connection()
+        if not self._connected and time.monotonic() - self._tried_at >= ANEW_SECONDS:
+            # After a master that spoke otherwise (plain, or encrypted) ZeroMQ would never try again by itself.
+            self.connect(self._config)
         there = bool(self._socket.poll(0, zmq.POLLOUT))
         while there and self._waiting:
             there = self._send_event(self._waiting[0])
@@ -137,10 +145,12 @@ class Outbox:
         return True
 
     def _hear_of_connection(self) -> None:
-        """Take in what ZeroMQ tells of the connection: each message says that there is a new one."""
+        """Take in what ZeroMQ tells of the connection; zmq_socket_monitor(3) has the form of its frames."""
         while self._monitor.poll(0):
-            self._monitor.recv_multipart()
-            self._came_back = True
+            event, _value = struct.unpack("=HI", self._monitor.recv_multipart()[0])
+            self._connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self._came_back |= self._connected
+            self._tried_at = time.monotonic()
 
     def _send_event(self, waiting: _Waiting) -> bool:
         domain = replace(waiting.domain, age=time.monotonic() - waiting.at)

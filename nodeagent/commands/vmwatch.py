@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import time
+from pathlib import Path
 from typing import List
 
 from nodeagent import paths, services
@@ -23,14 +26,38 @@ def _argv() -> List[str]:
 @handles(node.VmwatchConfigure)
 def vmwatch_configure(request: node.VmwatchConfigure, job: Job) -> node.ServiceState:
     """Write the configuration and have the service running with it."""
-    values = {"connect": request.connect, "secret": request.secret, "node_id": str(request.node_id)}
+    values = {
+        "connect": request.connect,
+        "secret": request.secret,
+        "node_id": str(request.node_id),
+        "resync": f"{request.resync:g}",
+    }
+    if request.server_key:
+        values["server_key"] = request.server_key
     if any(not value.isprintable() for value in values.values()):
         raise InvalidParams("A value of the configuration has a character that it cannot hold.", field="connect")
     text = "".join(f"{name}={value}\n" for name, value in values.items())
     changed = _write(text)
-    if changed or services.running(NAME, job) is None:
+    pid = services.running(NAME, job)
+    if pid is None or _older_than_program(pid):
         services.restart(NAME, _argv(), job)
+    elif changed:
+        # It goes on where it is: no event is missed, as it would be while it starts.
+        os.kill(pid, signal.SIGHUP)
     return _state(job)
+
+
+def _older_than_program(pid: int) -> bool:
+    """Whether the process was started before its program was put in place."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+        # proc(5): the 22nd field is the start in clock ticks after boot; the 2nd may hold blanks.
+        age = uptime - int(stat.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        now = time.time()
+        return now - age < paths.VMWATCH.stat().st_mtime <= now
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 @handles(node.VmwatchStatus)

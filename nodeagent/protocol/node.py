@@ -101,13 +101,19 @@ class ServiceState:
 
 @command
 class VmwatchConfigure(Request[ServiceState]):
-    """Write vmwatch-node.conf (mode 0600, atomically) and have the service running with it."""
+    """Write vmwatch-node.conf (mode 0600, atomically) and have the service running with it.
+
+    A running service reads its file again; one whose program changed since its start is started anew.
+    `resync` are seconds; `server_key` is empty where messages travel in the open.
+    """
 
     COMMAND = "vmwatch_configure"
     RESULT = ServiceState
     connect: str
     secret: str
     node_id: int
+    resync: float = 15.0
+    server_key: str = ""
 
 
 @command

@@ -20,7 +20,9 @@ from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.operation import Operation
 
-PLURALS = {"vm": "vms", "node": "nodes"}
+PLURALS = {"vm": "vms", "node": "nodes", "vmwatch": "vmwatch"}
+ONLY_ONE = {"vmwatch": 1}
+"""Kinds of which there is one object, with its id: their paths name none."""
 REMOVING_VERBS = ("delete", "remove")
 LONGEST_KEY = 128
 
@@ -88,11 +90,15 @@ def describe(operation: Operation[Any]) -> Any:
 
 def action_views() -> list[URLPattern]:
     """A path for each operation on an existing object."""
-    return [
-        path(f"{PLURALS[operation.object_type]}/<int:object_id>/{operation.verb}", _view_of(operation))
-        for operation in registry.every()
-        if not operation.creates
-    ]
+    found = []
+    for operation in registry.every():
+        plural = PLURALS[operation.object_type]
+        if operation.object_type in ONLY_ONE:
+            only = {"object_id": ONLY_ONE[operation.object_type]}
+            found.append(path(f"{plural}/{operation.verb}", _view_of(operation), only))
+        elif not operation.creates:
+            found.append(path(f"{plural}/<int:object_id>/{operation.verb}", _view_of(operation)))
+    return found
 
 
 def _view_of(operation: Operation[Any]) -> Any:

@@ -14,10 +14,12 @@ class MonitoringConfig(AppConfig):
         from panel.monitoring import operations
         from panel.monitoring.installing import finish_installations
         from panel.monitoring.node_part import PART
+        from panel.monitoring.operations.configure import SUBJECT
         from panel.monitoring.silence import SilenceWatch
-        from panel.tasks import registry, worker
+        from panel.tasks import registry, subjects, worker
 
         parts.register("vmwatch", PART)
+        subjects.register(SUBJECT)
         registry.register(*operations.ALL)
         worker.on_sweep(SilenceWatch())
         worker.on_sweep(finish_installations)

@@ -1,6 +1,6 @@
 """vmwatch.configure: both ends of the status subsystem, by what the panel's configuration says.
 
-The shared secret stands in vmwatch-master.conf and on the nodes, in no table and no log.
+The keys are those of keys.py; besides they stand in vmwatch-master.conf and on the nodes, in no log.
 """
 
 from __future__ import annotations
@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import ipaddress
-import secrets
 import signal
 import socket
-import string
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +17,15 @@ import psutil
 from django.conf import settings
 from django.db import transaction
 
+from nodeagent.protocol import node as protocol
 from panel.cluster.models import Node
+from panel.cluster.nodes import Agent
 from panel.cluster.periodic import check_nodes
 from panel.core.errors import ConfigError
+from panel.monitoring import keys
+from panel.monitoring.keys import Keys
+from panel.monitoring.models import NodeWatch
 from vmwatch import config as vmwatch_config
-
-SECRET_LENGTH = 48
-SECRET_LETTERS = string.ascii_uppercase + string.digits
 
 
 def listen_ip() -> str:
@@ -67,29 +67,64 @@ def endpoint() -> str:
     return f"tcp://{listen_ip()}:{settings.CONFIG.vmwatch_listen_port}"
 
 
-def configure_master() -> tuple[str, str]:
-    """vmwatch-master is configured, and disabled only while there is no node; answers endpoint and secret."""
+def configure_master() -> tuple[str, Keys]:
+    """vmwatch-master is configured, and disabled only while there is no node; answers endpoint and keys.
+
+    Its file is written where the master runs (PanelHere); elsewhere the nodes learn the same.
+    """
     path: Path = settings.CONFIG.vmwatch_master_conf
     with _alone(path):
-        secret = _secret(path)
+        held = keys.ensure()
         where = endpoint() if Node.objects.exists() else ""
         before = _listens_on(path)
-        if where:
-            values = {
-                "disabled": "no",
-                "listen": where,
-                "secret": secret,
-                "panel": f"https://{settings.CONFIG.own_host}:{settings.CONFIG.listen_port}",
-                "certificate": str(settings.CONFIG.certificate_path),
-            }
-        else:
-            values = {"disabled": "yes", "secret": secret}
-        if vmwatch_config.write(path, values):
+        if settings.CONFIG.panel_here and vmwatch_config.write(path, _master_values(where, held)):
             _reload_master()
     if before and where and before != where:
         # The nodes there are speak to the old address: their checks tell them the new one.
         transaction.on_commit(check_nodes)
-    return where, secret
+    return where, held
+
+
+def _master_values(where: str, held: Keys) -> dict[str, str]:
+    if not where:
+        return {"disabled": "yes", "secret": held.secret}
+    values = {
+        "disabled": "no",
+        "listen": where,
+        "secret": held.secret,
+        "previous_secret": held.previous,
+        "panel": f"https://{settings.CONFIG.own_host}:{settings.CONFIG.listen_port}",
+        "certificate": str(settings.CONFIG.certificate_path),
+        "curve_public_key": held.curve_public,
+        "curve_secret_key": held.curve_secret,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def tell_node(agent: Agent, node: Node, where: str, held: Keys) -> None:
+    """vmwatch-node runs on the node and knows the master; raises NodeError."""
+    agent.call(
+        protocol.VmwatchConfigure(
+            connect=where,
+            secret=held.secret,
+            node_id=node.pk,
+            resync=settings.CONFIG.vmwatch_resync_seconds,
+            server_key=held.curve_public,
+        )
+    )
+    NodeWatch.objects.update_or_create(node=node, defaults={"keys_digest": held.digest})
+
+
+def end_rotation() -> bool:
+    """Believe the previous secret no more, once every node has the present one; True when that is so now."""
+    held = keys.current()
+    if held is None or not held.previous:
+        return True
+    if Node.objects.exclude(watch__keys_digest=held.digest).exists():
+        return False
+    keys.forget_previous()
+    configure_master()
+    return True
 
 
 @contextlib.contextmanager
@@ -107,23 +142,9 @@ def _listens_on(path: Path) -> str:
     return ""
 
 
-def shared_secret() -> str:
-    """The secret in force; empty before the master is configured."""
-    with contextlib.suppress(vmwatch_config.BadConfig):
-        return vmwatch_config.read(settings.CONFIG.vmwatch_master_conf).get("secret", "")
-    return ""
-
-
 def pid_file() -> Path:
     """Where vmwatch-master writes its process id."""
     return Path(settings.CONFIG.var_dir) / "run" / "vmwatch-master.pid"
-
-
-def _secret(path: Path) -> str:
-    with contextlib.suppress(vmwatch_config.BadConfig):
-        if secret := vmwatch_config.read(path).get("secret"):
-            return secret
-    return "".join(secrets.choice(SECRET_LETTERS) for _ in range(SECRET_LENGTH))
 
 
 def _reload_master() -> None:

@@ -7,13 +7,14 @@ from typing import Any
 from nodeagent.protocol import node as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.parts import Part
-from panel.monitoring.configure import configure_master
+from panel.monitoring.configure import configure_master, end_rotation, tell_node
 
 
 def prepare(ctx: NodeContext[Any]) -> None:
     """The master is configured, and vmwatch-node runs on the node with the same secret."""
-    connect, secret = configure_master()
-    ctx.agent.call(protocol.VmwatchConfigure(connect=connect, secret=secret, node_id=ctx.node.pk))
+    where, held = configure_master()
+    tell_node(ctx.agent, ctx.node, where, held)
+    end_rotation()
 
 
 def remove(ctx: NodeContext[Any]) -> None:
@@ -23,7 +24,7 @@ def remove(ctx: NodeContext[Any]) -> None:
 
 
 def check(ctx: NodeContext[Any]) -> list[str]:
-    """Configure the service again when it is stopped, and complain when that does not help."""
+    """Configure the service, which starts it when it is stopped, and complain when that does not help."""
     prepare(ctx)
     if ctx.agent.call(protocol.VmwatchStatus()).running:
         return []

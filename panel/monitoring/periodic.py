@@ -16,6 +16,11 @@ def mark_silent_nodes() -> None:
     silence.mark_silent(silence.silent_after() + NOBODY_ELSE)
 
 
+def check_master() -> None:
+    """vmwatch-master runs and speaks, or that is a problem."""
+    silence.check_master()
+
+
 def roll_up_statistics() -> None:
     """Add up what is over to hours and days."""
     rollup.roll_up()

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from panel.accounts.system import system_user
+from panel.cluster.models import Node
+from panel.cluster.periodic import check_nodes
 from panel.monitoring.models import MasterWatch, NodeWatch
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, close_problems, open_problem
+from panel.tasks import registry
+from panel.tasks.models import ENDED, Task
 from panel.vms.models import Cause, Vm, VmStatus
 from panel.vms.status import Observation, StatusLog
 
 MASTER_KEY = "vmwatch:master"
+MASTER_SILENT = timedelta(seconds=60)
+"""How long vmwatch-master, which speaks every 5 seconds, may say nothing to its check."""
 
 
 def silent_after() -> timedelta:
@@ -30,17 +39,15 @@ def mark_silent(after: timedelta | None = None) -> int:
     watches = list(NodeWatch.objects.exclude(heard_at=None).select_related("node"))
     silent = [watch for watch in watches if watch.heard_at is not None and watch.heard_at < before]
     heard = [watch for watch in watches if watch not in silent]
-    close_problems([_key(watch) for watch in heard])
+    if close_problems([_key(watch) for watch in heard]):
+        # VMmanager's rule: what was wrong and is solved is configured again.
+        transaction.on_commit(check_nodes)
     master_is_silent = bool(silent) and master is not None and master.heard_at is not None and master.heard_at < before
     if master_is_silent:
-        open_problem(
-            MASTER_KEY,
-            "vmwatch-master is silent: the status of VMs is not known.",
-            severity=Severity.ALARM,
-            object_type="vmwatch",
-        )
+        _say_master_is_silent()
     else:
-        close_problem(MASTER_KEY)
+        if close_problem(MASTER_KEY):
+            transaction.on_commit(configure_again)
         for watch in silent:
             open_problem(
                 _key(watch),
@@ -50,6 +57,36 @@ def mark_silent(after: timedelta | None = None) -> int:
                 object_id=watch.node_id,
             )
     return sum(_forget_node(watch.pk, before) for watch in silent)
+
+
+def configure_again() -> None:
+    """Ask for vmwatch.configure; one that is under way already is enough."""
+    open_one = Task.objects.filter(operation="vmwatch.configure").exclude(status__in=ENDED)
+    if not open_one.exists():
+        registry.get("vmwatch.configure").submit(system_user(), {}, object_id=1)
+
+
+def check_master() -> None:
+    """The check of every 60 minutes: a vmwatch-master that says nothing is a problem, and is started where we can.
+
+    Workers notice its silence sooner and close the problem when it speaks; this is for when none works.
+    """
+    if not Node.objects.exists():
+        # It is blocked until there is one.
+        return
+    heard_at = MasterWatch.objects.filter(id=1).values_list("heard_at", flat=True).first()
+    if heard_at is not None and timezone.now() - heard_at < MASTER_SILENT:
+        if close_problem(MASTER_KEY):
+            configure_again()
+        return
+    _say_master_is_silent()
+    if settings.CONFIG.panel_here and Path("/run/systemd/system").is_dir():
+        subprocess.run(["systemctl", "start", "vmwatch-master"], check=False, timeout=60)
+
+
+def _say_master_is_silent() -> None:
+    text = "vmwatch-master is silent: the status of VMs is not known."
+    open_problem(MASTER_KEY, text, severity=Severity.ALARM, object_type="vmwatch")
 
 
 def _forget_node(watch_id: int, before: datetime) -> int:

@@ -152,6 +152,51 @@ def test_events_that_wait_while_everything_else_dies_are_all_history(vm: Guest, 
     )
 
 
+def test_the_secret_is_changed_and_no_event_is_lost(vm: Guest, stack: Stack) -> None:
+    before = len(vm.history())
+    first = vm.node.run(["cat", "/etc/vmpanel/vmwatch-node.conf"]).stdout
+    pids = watchers(vm.node)
+    answer = vm.api.post("vmwatch/configure", json={"rotate": True})
+    for verb in ("suspend", "resume") * 3:
+        vm.virsh(verb)
+    task = done(vm.api, answer)
+    assert task["result"] == {"listen": task["result"]["listen"], "configured": 2, "missed": [], "rotated": True}
+    for verb, status in (("suspend", "paused"), ("resume", "running")):
+        vm.virsh(verb)
+        vm.becomes(status, 2.0)
+    assert vm.history()[before:] == ["paused", "running"] * 4
+    changed = vm.node.run(["cat", "/etc/vmpanel/vmwatch-node.conf"]).stdout
+    assert changed != first and watchers(vm.node) == pids
+    assert "previous_secret" not in (stack.layout.conf.parent / "etc/vmwatch-master.conf").read_text(encoding="utf-8")
+    mode = vm.node.run(["stat", "-c", "%a", "/etc/vmpanel/vmwatch-node.conf"]).stdout.strip()
+    assert mode == "600"
+
+
+def test_messages_travel_encrypted_where_that_is_wanted(vm: Guest, stack: Stack) -> None:
+    def configure(curve: str) -> None:
+        set_option(stack, "VmwatchCurve", curve)
+        for name in ("panel", "worker"):
+            stack.end(name)
+            stack.run(name)
+        wait_until(stack._serves, "the panel serves", 60)
+        done(vm.api, vm.api.post("vmwatch/configure"))
+
+    before = len(vm.history())
+    try:
+        configure("yes")
+        assert "server_key=" in vm.node.run(["cat", "/etc/vmpanel/vmwatch-node.conf"]).stdout
+        for verb, status in (("suspend", "paused"), ("resume", "running")):
+            vm.virsh(verb)
+            vm.becomes(status, RESYNC_SECONDS)
+    finally:
+        configure("no")
+    vm.virsh("suspend")
+    vm.becomes("paused", RESYNC_SECONDS)
+    vm.virsh("resume")
+    vm.becomes("running", 2.0)
+    assert [each for each in vm.history()[before:] if each != "unknown"] == ["paused", "running"] * 2
+
+
 def test_a_guest_that_powers_itself_off_ends_its_installation(
     cluster: list[Node], api: httpx.Client, stack: Stack, tmp_path: Path
 ) -> None:
@@ -168,6 +213,17 @@ def test_a_guest_that_powers_itself_off_ends_its_installation(
     wait_until(lambda: not api.get(path).json()["installing"], "the installation is over", 60)
     assert [each["status"] for each in api.get(f"{path}/history").json()[:2]] == ["running", "shut off"]
     done(api, api.delete(path))
+
+
+def watchers(node: Node) -> list[str]:
+    """The process ids of the node's vmwatch-node."""
+    return node.run(["pgrep", "-f", "^/usr/bin/python3 /usr/lib/vmpanel/vmwatch.pyz"]).stdout.split()
+
+
+def set_option(stack: Stack, name: str, value: str) -> None:
+    """Have an option of the stack's vmpanel.conf."""
+    lines = [each for each in stack.layout.conf.read_text().splitlines() if not each.startswith(f"{name}=")]
+    stack.layout.conf.write_text("\n".join([*lines, f"{name}={value}", ""]))
 
 
 def problems(api: httpx.Client) -> list[str]:

@@ -18,6 +18,7 @@ class NodeWatch(models.Model):
     sequence = models.BigIntegerField(default=0)
     heard_at = models.DateTimeField(null=True)
     gaps = models.JSONField(default=list)
+    keys_digest = models.CharField(max_length=16, blank=True, help_text="Which keys the node was told last.")
 
     def __str__(self) -> str:
         return f"vmwatch-node of {self.node_id}"

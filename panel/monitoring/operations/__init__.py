@@ -1,5 +1,6 @@
 """Every operation of the monitoring room, one line each; a new one is added here."""
 
+from panel.monitoring.operations.configure import ConfigureVmwatch
 from panel.monitoring.operations.settle import SettleVm
 
-ALL = (SettleVm,)
+ALL = (ConfigureVmwatch, SettleVm)

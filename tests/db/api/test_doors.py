@@ -57,8 +57,10 @@ def test_every_operation_has_an_action_in_the_schema(api: APIClient) -> None:
     schema = api.get("/api/v1/schema?format=json").json()
     assert schema["openapi"].startswith("3.1")
     for operation in registry.every():
-        plural = {"vm": "vms", "node": "nodes"}[operation.object_type]
+        plural = {"vm": "vms", "node": "nodes", "vmwatch": "vmwatch"}[operation.object_type]
         path = f"/api/v1/{plural}" if operation.creates else f"/api/v1/{plural}/{{object_id}}/{operation.verb}"
+        if operation.object_type == "vmwatch":
+            path = f"/api/v1/vmwatch/{operation.verb}"
         assert "post" in schema["paths"][path], path
 
 

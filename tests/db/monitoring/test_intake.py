@@ -19,9 +19,9 @@ from django.utils import timezone
 
 from panel.accounts.models import User
 from panel.cluster.models import Node
-from panel.core import live
+from panel.core import live, secretbox
 from panel.monitoring import services, silence
-from panel.monitoring.models import MasterWatch, NodeWatch
+from panel.monitoring.models import MasterWatch, NodeWatch, WatchKeys
 from panel.notices.models import Problem
 from panel.tasks.models import Status, Task
 from panel.vms import selectors
@@ -30,7 +30,6 @@ from panel.vms.services import record_task_reading
 from panel.vms.status import Observation, StatusLog
 from tests.db.conftest import make_node
 from tests.db.monitoring.messages import EPOCH, event, history, make_vm, picture, status_of, told
-from vmwatch import config as vmwatch_config
 from vmwatch import wire
 
 SECRET = "S3CRET"
@@ -351,10 +350,9 @@ class TestDoor:
 
     @pytest.fixture(autouse=True)
     def secret(self) -> Iterator[None]:
-        path = settings.CONFIG.vmwatch_master_conf
-        vmwatch_config.write(path, {"disabled": "yes", "secret": SECRET})
+        sealed = secretbox.seal({"secret": SECRET, "previous": "PR3VIOUS"})
+        WatchKeys.objects.create(id=1, sealed=sealed)
         yield
-        path.unlink(missing_ok=True)
 
     def post(self, content: bytes, proof: str | None = None) -> Any:
         signature = wire.sign(content, SECRET) if proof is None else proof
@@ -375,6 +373,10 @@ class TestDoor:
     def test_a_batch_without_proof_is_refused(self, vm: Vm, proof: str) -> None:
         assert self.post(self.envelope(event(vm, wire.SHUT_OFF, 1)), proof).status_code == 403
         assert status_of(vm) == VmStatus.RUNNING
+
+    def test_while_the_secret_changes_the_previous_one_is_a_proof_too(self, vm: Vm) -> None:
+        content = self.envelope(event(vm, wire.SHUT_OFF, 1))
+        assert self.post(content, wire.sign(content, "PR3VIOUS")).status_code == 200
 
     @pytest.mark.parametrize("off", [-3600, 3600, float("nan")])
     def test_a_batch_of_another_time_is_refused(self, vm: Vm, off: float) -> None:
@@ -400,7 +402,7 @@ class TestDoor:
         assert status_of(vm) == VmStatus.PAUSED
 
     def test_without_a_secret_nobody_passes(self, vm: Vm) -> None:
-        settings.CONFIG.vmwatch_master_conf.unlink()
+        WatchKeys.objects.all().delete()
         content = self.envelope(event(vm, wire.SHUT_OFF, 1))
         assert self.post(content, wire.sign(content, "")).status_code == 403
 

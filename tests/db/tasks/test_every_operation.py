@@ -144,6 +144,7 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.restart": _on_vm("vm.restart"),
     "vm.finish-install": _finish_install,
     "vm.settle": _settle,
+    "vmwatch.configure": lambda admin, node: lambda: registry.get("vmwatch.configure").submit(admin, {}, object_id=1),
     "node.check": _on_node("node.check"),
     "node.remove": _on_node("node.remove"),
 }
@@ -242,7 +243,8 @@ def test_a_plan_names_the_steps_and_changes_nothing(
     operation = registry.get(name)
     before = world()
     vm = Vm.objects.first()
-    object_id = None if operation.creates else node.pk if operation.object_type == "node" else vm.pk if vm else None
+    objects = {"node": node.pk, "vm": vm.pk if vm else None, "vmwatch": 1}
+    object_id = None if operation.creates else objects[operation.object_type]
     raw = {"name": "web9", "image": "small", "flavor": "small"} if operation.creates else {}
     steps = operation.plan(admin, raw, object_id=object_id)
 

@@ -152,3 +152,30 @@ def test_a_master_of_another_key_gets_nothing(config: NodeConfig, master: Any) -
         assert wrong.away and len(wrong) == 1
     finally:
         wrong.close()
+
+
+@pytest.mark.parametrize("encrypted_first", [False, True])
+def test_a_master_that_spoke_otherwise_first_is_spoken_to_when_it_speaks_alike(
+    config: NodeConfig, monkeypatch: pytest.MonkeyPatch, encrypted_first: bool
+) -> None:
+    monkeypatch.setattr(outbox_module, "ANEW_SECONDS", 0.3)
+    public, secret = zmq.curve_keypair()
+    key = "" if encrypted_first else public.decode()
+    outbox = Outbox(NodeConfig(config.connect, SECRET, 4, server_key=key), epoch=1)
+    try:
+        outbox.put_event(DOMAIN)
+        for encrypted in (encrypted_first, not encrypted_first):
+            with zmq.Context.instance().socket(zmq.PULL) as master:
+                if encrypted:
+                    master.setsockopt(zmq.CURVE_SERVER, 1)
+                    master.setsockopt(zmq.CURVE_SECRETKEY, secret)
+                master.bind(config.connect)
+                if encrypted == encrypted_first:
+                    # The two have met, and did not understand each other.
+                    assert not master.poll(700)
+                    outbox.flush()
+                    assert outbox.away
+                else:
+                    assert [each.kind for each in take(outbox, master)] == [wire.EVENT]
+    finally:
+        outbox.close()

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from panel.cluster.periodic import check_nodes
+from panel.accounts.system import system_user
 from panel.core.errors import PanelError
 from panel.monitoring.configure import configure_master
+from panel.tasks import registry
 
 
 class Command(BaseCommand):
-    """Writes vmwatch-master.conf and asks for a check of every node, which configures its vmwatch-node."""
+    """Writes vmwatch-master.conf at once, and asks for the task that configures every node."""
 
     help = "Configure vmwatch-master, and vmwatch-node on every node."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """What to do besides."""
+        parser.add_argument("--rotate", action="store_true", help="make a new secret; no event is lost by it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Configure both ends."""
         try:
-            endpoint, _secret = configure_master()
+            endpoint, _keys = configure_master()
+            raw = {"rotate": options["rotate"]}
+            task = registry.get("vmwatch.configure").submit(system_user(), raw, object_id=1)
         except PanelError as error:
             raise CommandError(error.message) from error
-        check_nodes()
         self.stdout.write(f"vmwatch-master listens on {endpoint}" if endpoint else "disabled until there is a node")
+        self.stdout.write(f"task {task.pk}: {task.title}")

@@ -1,0 +1,87 @@
+"""vmwatch.configure: the whole status subsystem anew, at both ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from panel.accounts.models import User
+from panel.cluster.models import Node, NodeState
+from panel.cluster.nodes import Agent
+from panel.core.errors import NodeError
+from panel.monitoring import configure, keys
+from panel.monitoring.models import WatchKeys
+from panel.tasks.context import Context
+from panel.tasks.operation import Operation, Params, Step
+from panel.tasks.subjects import Subject
+
+ONLY = 1
+"""The one object that the operation is about."""
+
+
+class ConfigureParams(Params):
+    """What to do besides."""
+
+    rotate: bool = Field(default=False, description="Make a new secret. No event is lost by it.")
+
+
+def configure_master(ctx: Context[ConfigureParams]) -> dict[str, Any]:
+    """vmwatch-master knows its address and its keys; while the secret changes it believes both."""
+    if ctx.params.rotate:
+        keys.rotate()
+    where, _ = configure.configure_master()
+    ctx.log(f"vmwatch-master listens on {where}." if where else "vmwatch-master is disabled until there is a node.")
+    return {"where": where, "result": {"listen": where}}
+
+
+def configure_nodes(ctx: Context[ConfigureParams]) -> dict[str, Any]:
+    """vmwatch-node runs on every node that can be reached, with the same keys."""
+    where, held = configure.configure_master()
+    nodes = list(Node.objects.filter(state__in=(NodeState.READY, NodeState.UNREACHABLE)).order_by("pk"))
+    missed = []
+    for number, node in enumerate(nodes):
+        ctx.stop_if_asked()
+        ctx.progress(number / len(nodes), f"node {node.name}")
+        try:
+            configure.tell_node(Agent(node, ctx), node, where, held)
+        except NodeError as error:
+            ctx.log(f"{error.message} Its next check configures it.", "warning")
+            missed.append(node.name)
+    return {"result": {"configured": len(nodes) - len(missed), "missed": missed}}
+
+
+def forget_previous(ctx: Context[ConfigureParams]) -> dict[str, Any]:
+    """Only the present secret is believed, unless a node has still to learn it."""
+    if configure.end_rotation():
+        return {"result": {"rotated": True}}
+    ctx.log("The previous secret is believed until every node has the new one.", "warning")
+    return {"result": {"rotated": False}}
+
+
+class ConfigureVmwatch(Operation[ConfigureParams]):
+    """Configure vmwatch-master and every node's vmwatch-node: address, port and keys, as the panel's options say."""
+
+    name = "vmwatch.configure"
+    label = "Configure"
+    permission = "cluster.manage"
+    params = ConfigureParams
+    on_failure = "stop"
+    # No undo: it mends towards what shall be there.
+    steps = (
+        Step(configure_master, "Configure vmwatch-master"),
+        Step(configure_nodes, "Configure the nodes", weight=5),
+        Step(forget_previous, "Forget the previous secret"),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return "Change the secret of vmwatch" if ctx.params.rotate else "Configure vmwatch"
+
+
+def find(viewer: User, object_id: int) -> WatchKeys | None:
+    """The status subsystem, for those who see the cluster."""
+    return WatchKeys.objects.get_or_create(id=ONLY)[0] if viewer.sees_all and object_id == ONLY else None
+
+
+SUBJECT = Subject("vmwatch", find=find)
