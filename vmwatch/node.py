@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, List, Union
+from typing import Any, Dict, List, Union
 
 import libvirt
 import zmq
@@ -34,6 +34,8 @@ JOURNAL_NAME = "vmwatch-node.recent"
 ALIVE_SECONDS = 5.0
 """How long the daemon is silent at most; a third of the resync interval where that is less."""
 BUSY_SECONDS = 0.2
+SETTLE_SECONDS = 0.05
+"""How much later than a picture libvirt may still tell of what happened before it."""
 QUEUE_LENGTH = 10_000
 """Events that libvirt's thread may be ahead of the main thread."""
 log = logging.getLogger("vmwatch-node")
@@ -148,16 +150,26 @@ class Node:
         else:
             log.warning("an event was dropped; the next picture makes up for it")
 
-    def _pass_on(self, outbox: Outbox, count: int, seconds: float = 0.0) -> None:
-        """Send up to so many events, waiting for the first one."""
+    def _settle(self, outbox: Outbox) -> Dict[str, wire.DomainState]:
+        """Send the events that come within a moment; answers the last one of each domain."""
+        until = time.monotonic() + SETTLE_SECONDS
+        last: Dict[str, wire.DomainState] = {}
+        while (left := until - time.monotonic()) > 0 and not self.over:
+            last.update(self._pass_on(outbox, 1, left))
+        return last
+
+    def _pass_on(self, outbox: Outbox, count: int, seconds: float = 0.0) -> Dict[str, wire.DomainState]:
+        """Send up to so many events, waiting for the first one; answers the last one of each domain."""
+        last: Dict[str, wire.DomainState] = {}
         for _ in range(count):
             try:
                 # Waking now and then is how this thread notices that the master is there again.
                 longest = 0.1 if outbox.away else min(1.0, self._alive_seconds / 2)
                 event = self.events.get(timeout=min(max(seconds, 0.0), longest))
             except queue.Empty:
-                return
+                break
             if isinstance(event, wire.DomainState):
+                last[event.uuid] = event
                 log.info("%s (%s): %s, %s", event.name, event.uuid, event.detail, event.state)
                 # Remembered first: what was sent when the process dies may not have left.
                 self.journal.remember(self.epoch, outbox.sequence + 1, event)
@@ -165,6 +177,7 @@ class Node:
             elif event is not None and not outbox.put(wire.STATISTICS, statistics=event):
                 log.info("statistics are not sent: the master is away")
                 self._statistics_owed = True
+        return last
 
     def _read_again(self, outbox: Outbox) -> None:
         self.reload = False
@@ -189,11 +202,31 @@ class Node:
         except libvirt.libvirtError as error:
             log.error("libvirt does not answer: %s", error)
             return False
-        outbox.put(wire.PICTURE, domains, self.journal.recent())
+        outbox.put(wire.PICTURE, with_events(domains, self._settle(outbox)), self.journal.recent())
         if outbox.dropped:
             log.warning("%d events were dropped while the master was away", outbox.dropped)
             outbox.dropped = 0
         return True
+
+
+def with_events(picture: List[wire.DomainState], last: Dict[str, wire.DomainState]) -> List[wire.DomainState]:
+    """The picture as it is after events that came while it was made.
+
+    Their messages go before the picture's, so a state that the picture has from before them, or from after
+    the first of them, would be a change that never was.
+    """
+    told = [
+        wire.DomainState(each.uuid, each.name, last[each.uuid].state if each.uuid in last else each.state)
+        for each in picture
+        if each.uuid not in last or last[each.uuid].state != wire.MISSING
+    ]
+    there = {each.uuid for each in picture}
+    told += [
+        wire.DomainState(each.uuid, each.name, each.state)
+        for each in last.values()
+        if each.uuid not in there and each.state != wire.MISSING
+    ]
+    return told
 
 
 def main() -> int:
