@@ -159,6 +159,9 @@ class Watcher:
         self.on_lost()
 
     def _lifecycle(self, _conn: Any, domain: Any, event: int, reason: int, _opaque: Any) -> None:
+        if event == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN:
+            # It is on its way off, whatever it was: a paused domain would seem to run. That it is off follows.
+            return
         state = AFTER.get(event)
         if event == libvirt.VIR_DOMAIN_EVENT_STARTED and reason == libvirt.VIR_DOMAIN_EVENT_STARTED_MIGRATED:
             # It still runs where it comes from; that it has arrived is an event of its own (resumed:migrated).
