@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type, TypeVar
 
 import libvirt
 
@@ -24,6 +24,7 @@ WHAT = (
     | libvirt.VIR_DOMAIN_STATS_BLOCK
 )
 log = logging.getLogger("vmwatch-node")
+D = TypeVar("D", wire.DiskStatistics, wire.InterfaceStatistics)
 
 
 def collect(conn: Any) -> List[wire.DomainStatistics]:
@@ -42,44 +43,33 @@ def collect(conn: Any) -> List[wire.DomainStatistics]:
 
 def from_libvirt(uuid: str, run: int, found: Dict[str, Any]) -> wire.DomainStatistics:
     """One domain's record of virConnectGetAllDomainStats, whose names libvirt's documentation lists."""
-    disks = [
-        wire.DiskStatistics(
-            name=_name(found, f"block.{number}"),
-            read_bytes=_count(found, f"block.{number}.rd.bytes"),
-            read_requests=_count(found, f"block.{number}.rd.reqs"),
-            write_bytes=_count(found, f"block.{number}.wr.bytes"),
-            write_requests=_count(found, f"block.{number}.wr.reqs"),
-        )
-        for number in range(_count(found, "block.count"))
-    ]
-    interfaces = [
-        wire.InterfaceStatistics(
-            name=_name(found, f"net.{number}"),
-            rx_bytes=_count(found, f"net.{number}.rx.bytes"),
-            rx_packets=_count(found, f"net.{number}.rx.pkts"),
-            tx_bytes=_count(found, f"net.{number}.tx.bytes"),
-            tx_packets=_count(found, f"net.{number}.tx.pkts"),
-        )
-        for number in range(_count(found, "net.count"))
-    ]
     return wire.DomainStatistics(
         uuid=uuid,
         run=run,
         cpu_ns=_count(found, "cpu.time"),
         memory_kib=_count(found, "balloon.current"),
         rss_kib=_count(found, "balloon.rss"),
-        disks=disks,
-        interfaces=interfaces,
+        disks=_devices(found, "block", wire.DiskStatistics, ("rd.bytes", "rd.reqs", "wr.bytes", "wr.reqs")),
+        interfaces=_devices(found, "net", wire.InterfaceStatistics, ("rx.bytes", "rx.pkts", "tx.bytes", "tx.pkts")),
     )
 
 
-def _count(found: Dict[str, Any], name: str) -> int:
-    # A counter that libvirt could not read is -1, or not there.
-    return max(0, int(found.get(name, 0)))
+def _devices(found: Dict[str, Any], group: str, kind: Type[D], counters: Tuple[str, ...]) -> Optional[List[D]]:
+    """The devices of a group, with the counters in the order of `kind`; None when libvirt left the group out."""
+    count = _count(found, f"{group}.count")
+    if count is None:
+        return None
+    prefixes = [f"{group}.{number}" for number in range(count)]
+    return [
+        kind(str(found.get(f"{each}.name", "")), *(_count(found, f"{each}.{name}") for name in counters))
+        for each in prefixes
+    ]
 
 
-def _name(found: Dict[str, Any], prefix: str) -> str:
-    return str(found.get(f"{prefix}.name", ""))
+def _count(found: Dict[str, Any], name: str) -> Optional[int]:
+    """A counter; None when libvirt could not read it: then it is left out, or -1."""
+    value = int(found.get(name, -1))
+    return value if value >= 0 else None
 
 
 class Collector:

@@ -75,24 +75,24 @@ class PastEvent:
 
 @dataclass(frozen=True)
 class DiskStatistics:
-    """What a domain did with one disk since it was started."""
+    """What a domain did with one disk since it was started, or the disk attached; None is not known."""
 
     name: str
-    read_bytes: int
-    read_requests: int
-    write_bytes: int
-    write_requests: int
+    read_bytes: Optional[int]
+    read_requests: Optional[int]
+    write_bytes: Optional[int]
+    write_requests: Optional[int]
 
 
 @dataclass(frozen=True)
 class InterfaceStatistics:
-    """What a domain received and sent on one interface since it was started."""
+    """What a domain received and sent on one interface since it was started, or attached; None is not known."""
 
     name: str
-    rx_bytes: int
-    rx_packets: int
-    tx_bytes: int
-    tx_packets: int
+    rx_bytes: Optional[int]
+    rx_packets: Optional[int]
+    tx_bytes: Optional[int]
+    tx_packets: Optional[int]
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,16 @@ class DomainStatistics:
 
     `run` is libvirt's id of the running domain: another one at every start, when counters begin anew.
     `cpu_ns` is CPU time, `memory_kib` what the guest has been given, `rss_kib` what it takes on the host.
+    None is what libvirt could not read just now, which is not 0.
     """
 
     uuid: str
     run: int
-    cpu_ns: int
-    memory_kib: int
-    rss_kib: int
-    disks: List[DiskStatistics] = field(default_factory=list)
-    interfaces: List[InterfaceStatistics] = field(default_factory=list)
+    cpu_ns: Optional[int]
+    memory_kib: Optional[int]
+    rss_kib: Optional[int]
+    disks: Optional[List[DiskStatistics]] = None
+    interfaces: Optional[List[InterfaceStatistics]] = None
 
 
 @dataclass(frozen=True)
@@ -235,18 +236,24 @@ def _past(raw: Dict[str, Any]) -> PastEvent:
 
 
 def _statistics(raw: Dict[str, Any]) -> DomainStatistics:
-    numbers = {name: _integer(raw[name]) for name in ("run", "cpu_ns", "memory_kib", "rss_kib")}
-    disks = [_counters(DiskStatistics, each) for each in raw.get("disks", ())]
-    interfaces = [_counters(InterfaceStatistics, each) for each in raw.get("interfaces", ())]
-    return DomainStatistics(uuid=_uuid(raw["uuid"]), disks=disks, interfaces=interfaces, **numbers)
+    numbers = {name: _known(raw.get(name)) for name in ("cpu_ns", "memory_kib", "rss_kib")}
+    disks = _counters(DiskStatistics, raw.get("disks"))
+    interfaces = _counters(InterfaceStatistics, raw.get("interfaces"))
+    return DomainStatistics(_uuid(raw["uuid"]), _integer(raw["run"]), disks=disks, interfaces=interfaces, **numbers)
 
 
 C = TypeVar("C", DiskStatistics, InterfaceStatistics)
 
 
-def _counters(kind: Type[C], raw: Dict[str, Any]) -> C:
-    numbers = {each.name: _integer(raw[each.name]) for each in fields(kind) if each.name != "name"}
-    return kind(name=_text(raw["name"]), **numbers)
+def _counters(kind: Type[C], raw: Optional[List[Dict[str, Any]]]) -> Optional[List[C]]:
+    if raw is None:
+        return None
+    names = [each.name for each in fields(kind) if each.name != "name"]
+    return [kind(_text(each["name"]), *(_known(each.get(name)) for name in names)) for each in raw]
+
+
+def _known(value: Any) -> Optional[int]:
+    return None if value is None else _integer(value)
 
 
 def _uuid(value: Any) -> str:

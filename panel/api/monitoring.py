@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from panel.api.operations import viewer_of
+from panel.api.operations import body_of, viewer_of
 from panel.cluster.models import Cluster
 from panel.cluster.selectors import default_cluster
 from panel.cluster.services import set_policies
@@ -90,8 +90,9 @@ class ClusterView(APIView):
     def patch(self, request: Request) -> Response:
         """Change policies."""
         permissions.require(viewer_of(request), "cluster.manage")
-        asked = ClusterSerializer(data=request.data, partial=True)
-        for name in request.data:
+        body = body_of(request)
+        asked = ClusterSerializer(data=body, partial=True)
+        for name in body:
             if name not in asked.fields or asked.fields[name].read_only:
                 raise InvalidValue(f"“{name}” cannot be set.", field=name)
         asked.is_valid(raise_exception=True)

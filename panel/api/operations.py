@@ -33,12 +33,18 @@ def viewer_of(request: Request) -> User:
     return request.user
 
 
-def submit(operation: Operation[Any], request: Request, object_id: int | None = None) -> Response:
-    """Carry a request to its operation: 202 with the task, or 200 with the plan for `?plan=1`."""
-    viewer = viewer_of(request)
+def body_of(request: Request) -> dict[str, Any]:
+    """The body's fields; raises InvalidValue for a body that has none."""
     raw = request.data if request.data is not None else {}
     if not isinstance(raw, dict):
         raise InvalidValue("The body must be a JSON object.", field="body")
+    return raw
+
+
+def submit(operation: Operation[Any], request: Request, object_id: int | None = None) -> Response:
+    """Carry a request to its operation: 202 with the task, or 200 with the plan for `?plan=1`."""
+    viewer = viewer_of(request)
+    raw = body_of(request)
     if _asked(request, "plan"):
         return Response({"operation": operation.name, "steps": operation.plan(viewer, raw, object_id=object_id)})
     key = request.headers.get("Idempotency-Key")

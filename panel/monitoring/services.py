@@ -133,7 +133,9 @@ class Intake:
         happenings.report(happened)
         duplicates.compare(self._sights(), self.vms)
         installing.move_on(happened)
-        collected = [each for each in self.heard if each.message.kind == wire.STATISTICS and not each.late]
+        if happened:
+            statistics.forget_quiet({vm.pk for vm, _, _ in happened})
+        collected = [each for each in self.heard if each.message.kind == wire.STATISTICS]
         if collected:
             statistics.take([(each.message, each.at) for each in collected], {e.node.pk: e.node for e in collected})
 

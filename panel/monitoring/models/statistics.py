@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings
 from django.db import models
 
 from panel.vms.models import Vm
@@ -20,24 +23,31 @@ COUNTERS = (
 """What libvirt counts from a domain's start; disks and interfaces are added up."""
 
 
-class Counted(models.Model):
-    """The columns of COUNTERS."""
+class Step(models.IntegerChoices):
+    """How long a stretch of time a row is about, in seconds."""
 
-    cpu_ns = models.BigIntegerField(default=0)
-    read_bytes = models.BigIntegerField(default=0)
-    read_requests = models.BigIntegerField(default=0)
-    write_bytes = models.BigIntegerField(default=0)
-    write_requests = models.BigIntegerField(default=0)
-    rx_bytes = models.BigIntegerField(default=0)
-    rx_packets = models.BigIntegerField(default=0)
-    tx_bytes = models.BigIntegerField(default=0)
-    tx_packets = models.BigIntegerField(default=0)
-
-    class Meta:
-        abstract = True
+    TEN_MINUTES = 600, "10m"
+    HOUR = 3600, "hour"
+    DAY = 86400, "day"
 
 
-class VmCounters(Counted):
+def slot(at: datetime, step: int = Step.TEN_MINUTES) -> datetime:
+    """The begin of the stretch of time that `at` lies in."""
+    seconds = int(at.timestamp())
+    return datetime.fromtimestamp(seconds - seconds % step, UTC)
+
+
+def kept_since(step: int, now: datetime) -> datetime:
+    """From when on rows of a step are kept: from the begin of a day, so that what days are made of is whole."""
+    days = {
+        Step.TEN_MINUTES: settings.CONFIG.statistics_days,
+        Step.HOUR: settings.CONFIG.statistics_hour_days,
+        Step.DAY: settings.CONFIG.statistics_day_days,
+    }
+    return slot(now - timedelta(days=days[Step(step)]), Step.DAY)
+
+
+class VmCounters(models.Model):
     """A VM's counters as last collected, from which the next collection's differences are made.
 
     `quiet_packets` and `quiet_writes` say that in the whole period before nothing was received, or written.
@@ -49,6 +59,9 @@ class VmCounters(Counted):
     node_id = models.BigIntegerField()
     run = models.BigIntegerField(help_text="libvirt's id of the running domain; another one counts from 0.")
     at = models.DateTimeField()
+    epoch = models.BigIntegerField(default=0, help_text="Of the message, as `sequence`; they order a node's.")
+    sequence = models.BigIntegerField(default=0)
+    reading = models.JSONField(default=dict, help_text="The counters of each device; see statistics/counters.py.")
     quiet_packets = models.BooleanField(default=False)
     quiet_writes = models.BooleanField(default=False)
 
@@ -56,19 +69,12 @@ class VmCounters(Counted):
         return f"counters of {self.vm_id}"
 
 
-class Step(models.IntegerChoices):
-    """How long a stretch of time a row is about, in seconds."""
-
-    TEN_MINUTES = 600, "10m"
-    HOUR = 3600, "hour"
-    DAY = 86400, "day"
-
-
-class VmUsage(Counted):
+class VmUsage(models.Model):
     """What was added to a VM's counters in the stretch of time that begins at `at`.
 
-    `seconds` of it were counted; memory is the mean over them. The primary key keeps a VM's series
-    together, and there is no constraint on the VM: its deletion must not wait for thousands of rows.
+    It was counted over `seconds`, which are more than the stretch has where nothing was heard before;
+    memory is the mean over them. The primary key keeps a VM's series together, and there is no constraint
+    on the VM: its deletion must not wait for thousands of rows.
     """
 
     pk = models.CompositePrimaryKey("vm_id", "step", "at")
@@ -78,6 +84,15 @@ class VmUsage(Counted):
     seconds = models.IntegerField(default=0)
     memory_kib = models.BigIntegerField(default=0)
     rss_kib = models.BigIntegerField(default=0)
+    cpu_ns = models.BigIntegerField(default=0)
+    read_bytes = models.BigIntegerField(default=0)
+    read_requests = models.BigIntegerField(default=0)
+    write_bytes = models.BigIntegerField(default=0)
+    write_requests = models.BigIntegerField(default=0)
+    rx_bytes = models.BigIntegerField(default=0)
+    rx_packets = models.BigIntegerField(default=0)
+    tx_bytes = models.BigIntegerField(default=0)
+    tx_packets = models.BigIntegerField(default=0)
 
     def __str__(self) -> str:
         return f"usage of {self.vm_id} at {self.at}"

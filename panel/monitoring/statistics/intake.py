@@ -6,136 +6,183 @@ writes is locked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
 from django.db import connection
-from django.db.models import Model
+from django.db.models import Model, Q
+from django.utils import timezone
 
 from panel.cluster.models import Node
 from panel.monitoring.models import RolledUp, Step, VmCounters, VmTraffic, VmUsage
-from panel.monitoring.models.statistics import COUNTERS
-from panel.vms.models import StatusChange, Vm
+from panel.monitoring.models.statistics import COUNTERS, kept_since, slot
+from panel.monitoring.statistics.counters import AT_START, DISK, INTERFACE, Reading, advance, is_known
+from panel.vms.models import StatusChange, Vm, VmStatus
 from vmwatch import wire
-
-
-def take(collected: Sequence[tuple[wire.Message, datetime]], nodes: Mapping[int, Node]) -> None:
-    """Take in statistics messages, each with the time (by the panel's clock) at which it left its node.
-
-    Called within the transaction that takes the messages, which lets each of them through once.
-    """
-    for message, at in collected:
-        _take(message.statistics, nodes[message.node_id], at)
-
-
-def slot(at: datetime, step: int = Step.TEN_MINUTES) -> datetime:
-    """The begin of the stretch of time that `at` lies in."""
-    seconds = int(at.timestamp())
-    return datetime.fromtimestamp(seconds - seconds % step, UTC)
-
 
 ADD, REPLACE = "{0} + VALUES({0})", "VALUES({0})"
 YOUNG = timedelta(hours=1)
 """A VM that is not older has done all that its first counters say since it was made."""
+LONGEST_OF_A_START = timedelta(seconds=Step.TEN_MINUTES)
+"""When a domain was started is not told; of a new run so much is taken for counted."""
 
 
-def added(before: VmCounters | None, now: VmCounters, *, young: bool = False) -> dict[str, int]:
-    """What was added to the counters since `before`.
+@dataclass(frozen=True)
+class Advance:
+    """What a collection says of one VM: its row before and now, what was added, and in what time."""
 
-    A domain that was started anew counts from 0, and so does one whose counters are smaller than they
-    were. Of a VM that is seen for the first time and is not young nobody knows since when it counts:
-    nothing is added.
+    before: VmCounters | None
+    now: VmCounters
+    read: Reading
+    added: dict[str, int]
+    same_run: bool
+    steady: bool
+    """Whether the VM ran all the time between."""
+
+    @property
+    def since(self) -> datetime:
+        """From when on it was counted."""
+        if self.before is None:
+            return self.now.at
+        return self.before.at if self.same_run else max(self.before.at, self.now.at - LONGEST_OF_A_START)
+
+
+def take(
+    collected: Iterable[tuple[wire.Message, datetime]], nodes: Mapping[int, Node], now: datetime | None = None
+) -> None:
+    """Take in statistics messages, each with the time (by the panel's clock) at which it left its node.
+
+    Called within the transaction that takes the messages. A message that others have overtaken counts as
+    long as nothing newer was said of its domains, which may have been stopped since.
     """
-    if before is None:
-        return {name: getattr(now, name) if young else 0 for name in COUNTERS}
-    anew = before.run != now.run or before.node_id != now.node_id
-    found = {}
-    for name in COUNTERS:
-        value, earlier = getattr(now, name), getattr(before, name)
-        found[name] = value if anew or value < earlier else value - earlier
+    now = now or timezone.now()
+    too_old = kept_since(Step.TEN_MINUTES, now)
+    in_order = sorted(collected, key=lambda each: (each[0].node_id, each[0].epoch, each[0].sequence))
+    for message, at in in_order:
+        # Its hour and day could not be added up anew: the other rows of them may be gone.
+        if at >= too_old:
+            _take(message, nodes[message.node_id], at, now)
+
+
+def forget_quiet(vm_ids: Collection[int]) -> None:
+    """Something happened to these VMs: what the last collection said of them holds no more."""
+    marked = VmCounters.objects.filter(Q(quiet_packets=True) | Q(quiet_writes=True), vm_id__in=vm_ids)
+    marked.update(quiet_packets=False, quiet_writes=False)
+
+
+def _take(message: wire.Message, node: Node, at: datetime, now: datetime) -> None:
+    late = slot(at, Step.HOUR) + timedelta(seconds=Step.HOUR) <= now
+    if late:
+        # Its hour may just be added up: what is inserted below would be missed. Held until the transaction ends.
+        list(RolledUp.objects.select_for_update().order_by("step"))
+    found = _advances(message, node, at)
+    if not found:
+        return
+    fields = [field.attname for field in VmCounters._meta.concrete_fields if not field.primary_key]
+    VmCounters.objects.bulk_create([each.now for each in found], update_conflicts=True, update_fields=fields)
+    _add_usage(found)
+    _add_traffic(found)
+    if late:
+        for step in (Step.HOUR, Step.DAY):
+            RolledUp.objects.filter(step=step, until__gt=slot(at, step)).update(until=slot(at, step))
+
+
+def _advances(message: wire.Message, node: Node, at: datetime) -> list[Advance]:
+    told = {each.uuid: each for each in message.statistics}
+    vms = {vm.pk: vm for vm in Vm.objects.filter(node=node, uuid__in=told).only("uuid", "created_at", "status")}
+    earlier = VmCounters.objects.in_bulk(list(vms))
+    changes = StatusChange.objects.filter(
+        vm__in=list(earlier), at__gte=min((each.at for each in earlier.values()), default=at), repeated=False
+    )
+    unsteady = {vm_id for vm_id, changed_at in changes.values_list("vm_id", "at") if changed_at >= earlier[vm_id].at}
+    found = []
+    for pk, vm in vms.items():
+        before, domain = earlier.get(pk), told[str(vm.uuid)]
+        if before is not None and not _is_newer(message, node, at, before):
+            continue
+        same_run = before is not None and (before.node_id, before.run) == (node.pk, domain.run)
+        if same_run and before is not None:
+            begin = Reading(**before.reading)
+        elif before is not None or at - vm.created_at < YOUNG:
+            begin = AT_START
+        else:
+            # Seen for the first time: nobody knows since when it counts.
+            begin = Reading()
+        read = Reading.of(domain)
+        added, reading = advance(begin, read)
+        now = VmCounters(
+            vm_id=pk,
+            node_id=node.pk,
+            run=domain.run,
+            at=at,
+            epoch=message.epoch,
+            sequence=message.sequence,
+            reading=reading.as_json(),
+        )
+        steady = same_run and pk not in unsteady and vm.status == VmStatus.RUNNING
+        each = Advance(before, now, read, added, same_run, steady)
+        _judge(each)
+        found.append(each)
     return found
 
 
-def _take(told: Sequence[wire.DomainStatistics], node: Node, at: datetime) -> None:
-    by_uuid = {each.uuid: each for each in told}
-    found = Vm.objects.filter(node=node, uuid__in=by_uuid).values_list("pk", "uuid", "created_at")
-    vms = {str(uuid): pk for pk, uuid, _ in found}
-    young = {pk for pk, _, created_at in found if at - created_at < YOUNG}
-    before = VmCounters.objects.in_bulk(vms.values())
-    now = [_counters(by_uuid[uuid], pk, node, at) for uuid, pk in vms.items()]
-    now = [each for each in now if each.vm_id not in before or before[each.vm_id].at < at]
-    if not now:
-        return
-    differences = {each.vm_id: added(before.get(each.vm_id), each, young=each.vm_id in young) for each in now}
-    _judge(now, before, differences)
-    fields = [field.attname for field in VmCounters._meta.concrete_fields if not field.primary_key]
-    VmCounters.objects.bulk_create(now, update_conflicts=True, update_fields=fields)
-    _add_usage(now, before, differences, {pk: by_uuid[uuid] for uuid, pk in vms.items()})
-    _add_traffic(differences, at)
-    # What comes late is added up again.
-    RolledUp.objects.filter(until__gt=slot(at, Step.HOUR), step=Step.HOUR).update(until=slot(at, Step.HOUR))
-    RolledUp.objects.filter(until__gt=slot(at, Step.DAY), step=Step.DAY).update(until=slot(at, Step.DAY))
+def _is_newer(message: wire.Message, node: Node, at: datetime, before: VmCounters) -> bool:
+    if before.node_id == node.pk:
+        return (message.epoch, message.sequence) > (before.epoch, before.sequence)
+    return at > before.at
 
 
-def _counters(told: wire.DomainStatistics, vm_id: int, node: Node, at: datetime) -> VmCounters:
-    return VmCounters(
-        vm_id=vm_id,
-        node_id=node.pk,
-        run=told.run,
-        at=at,
-        cpu_ns=told.cpu_ns,
-        read_bytes=sum(disk.read_bytes for disk in told.disks),
-        read_requests=sum(disk.read_requests for disk in told.disks),
-        write_bytes=sum(disk.write_bytes for disk in told.disks),
-        write_requests=sum(disk.write_requests for disk in told.disks),
-        rx_bytes=sum(each.rx_bytes for each in told.interfaces),
-        rx_packets=sum(each.rx_packets for each in told.interfaces),
-        tx_bytes=sum(each.tx_bytes for each in told.interfaces),
-        tx_packets=sum(each.tx_packets for each in told.interfaces),
-    )
+def _judge(found: Advance) -> None:
+    """Note of a VM that ran for the whole period whether it received nothing, or wrote nothing.
 
-
-def _judge(
-    now: Iterable[VmCounters], before: Mapping[int, VmCounters], differences: Mapping[int, Mapping[str, int]]
-) -> None:
-    """Note of each VM that ran for the whole period whether it received nothing, or wrote nothing.
-
-    Those that were started, paused or stopped meanwhile are not judged.
+    Those that were started, paused or stopped meanwhile are not judged, nor what could not be read.
     """
-    same = [each for each in now if each.vm_id in before and before[each.vm_id].run == each.run]
-    if not same:
+    if not found.steady:
         return
-    since = min(before[each.vm_id].at for each in same)
-    pks = [each.vm_id for each in same]
-    changes = StatusChange.objects.filter(vm__in=pks, at__gte=since, repeated=False)
-    unsteady = {vm_id for vm_id, at in changes.values_list("vm_id", "at") if at >= before[vm_id].at}
-    for each in same:
-        if each.vm_id not in unsteady:
-            each.quiet_packets = differences[each.vm_id]["rx_packets"] == 0
-            each.quiet_writes = differences[each.vm_id]["write_requests"] == 0
+    if is_known(found.read.interfaces, INTERFACE.index("rx_packets")):
+        found.now.quiet_packets = found.added["rx_packets"] == 0
+    if is_known(found.read.disks, DISK.index("write_requests")):
+        found.now.quiet_writes = found.added["write_requests"] == 0
 
 
-def _add_usage(
-    now: Iterable[VmCounters],
-    before: Mapping[int, VmCounters],
-    differences: Mapping[int, Mapping[str, int]],
-    told: Mapping[int, wire.DomainStatistics],
-) -> None:
+def _add_usage(found: Iterable[Advance]) -> None:
     rows = []
-    for each in now:
-        earlier = before.get(each.vm_id)
-        seconds = round((each.at - earlier.at).total_seconds()) if earlier is not None else 0
-        memory = (told[each.vm_id].memory_kib, told[each.vm_id].rss_kib)
-        place = (each.vm_id, Step.TEN_MINUTES.value, slot(each.at))
-        rows.append((*place, seconds, *memory, *differences[each.vm_id].values()))
+    for each in found:
+        seconds = round((each.now.at - each.since).total_seconds())
+        memory = (each.now.reading["memory_kib"] or 0, each.now.reading["rss_kib"] or 0)
+        place = (each.now.vm_id, Step.TEN_MINUTES.value, slot(each.now.at))
+        rows.append((*place, seconds, *memory, *each.added.values()))
     changes = {"seconds": ADD, "memory_kib": REPLACE, "rss_kib": REPLACE, **dict.fromkeys(COUNTERS, ADD)}
     _upsert(VmUsage, ("vm_id", "step", "at"), changes, rows)
 
 
-def _add_traffic(differences: Mapping[int, Mapping[str, int]], at: datetime) -> None:
-    month = at.astimezone(UTC).date().replace(day=1)
-    rows = [(pk, month, found["rx_bytes"], found["tx_bytes"]) for pk, found in differences.items()]
+def _add_traffic(found: Iterable[Advance]) -> None:
+    rows = []
+    for each in found:
+        rx_bytes, tx_bytes = each.added["rx_bytes"], each.added["tx_bytes"]
+        for month, part in months(each.since, each.now.at):
+            rx, tx = round(rx_bytes * part), round(tx_bytes * part)
+            rows.append((each.now.vm_id, month, rx, tx))
+            rx_bytes, tx_bytes = rx_bytes - rx, tx_bytes - tx
     _upsert(VmTraffic, ("vm_id", "month"), {"rx_bytes": ADD, "tx_bytes": ADD}, rows)
+
+
+def months(since: datetime, until: datetime) -> Iterator[tuple[date, float]]:
+    """The first day of each calendar month (UTC) of a stretch of time, with its part of what is left.
+
+    The last part is 1, so that nothing is lost to rounding.
+    """
+    begin, until = since.astimezone(UTC), until.astimezone(UTC)
+    while True:
+        first = begin.date().replace(day=1)
+        following = (first + timedelta(days=32)).replace(day=1)
+        end = datetime(following.year, following.month, 1, tzinfo=UTC)
+        if end >= until:
+            yield first, 1.0
+            return
+        yield first, (end - begin) / (until - begin)
+        begin = end
 
 
 def _upsert(

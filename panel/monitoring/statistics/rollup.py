@@ -5,71 +5,100 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Min
 from django.utils import timezone
 
 from panel.monitoring.models import RolledUp, Step, VmCounters, VmUsage
-from panel.monitoring.models.statistics import COUNTERS
-from panel.monitoring.statistics.intake import slot
+from panel.monitoring.models.statistics import COUNTERS, kept_since, slot
 from panel.vms.models import Vm
 
 FINER = {Step.HOUR: Step.TEN_MINUTES, Step.DAY: Step.HOUR}
+COARSER = {finer: step for step, finer in FINER.items()}
+SETTLED = timedelta(minutes=2)
+"""So long after its end an hour is made: messages of it that are being taken in are in the database by then."""
 VMS_A_QUERY = 500
+ROWS_A_DELETE = 5000
 MOST_SLOTS = 24 * 14
 """How far one call goes; after a long rest the next call goes on."""
 
 
 def roll_up(now: datetime | None = None) -> None:
     """Make the rows of all hours and days that are over and not made yet; made again they are the same."""
+    settled = (now or timezone.now()) - SETTLED
     for step, finer in FINER.items():
-        over = slot(now or timezone.now(), step)
-        start = _start(step, finer)
+        _begin(step, finer)
         for _ in range(MOST_SLOTS):
-            if start is None or start >= over:
-                break
-            _roll(step, finer, start)
-            start += timedelta(seconds=step)
-            # Only forwards from where it was: what came late meanwhile has set it back.
-            made = RolledUp.objects.filter(step=step, until=start - timedelta(seconds=step)).update(until=start)
-            if not made and RolledUp.objects.filter(step=step).exists():
+            if not _roll_next(step, finer, settled):
                 break
 
 
-def purge() -> None:
-    """Delete rows that are older than their step is kept, and those of VMs that are no more."""
-    now = timezone.now()
-    kept = {
-        Step.TEN_MINUTES: settings.CONFIG.statistics_days,
-        Step.HOUR: settings.CONFIG.statistics_hour_days,
-        Step.DAY: settings.CONFIG.statistics_day_days,
-    }
-    for pks in _vms():
-        for step, days in kept.items():
-            VmUsage.objects.filter(vm_id__in=pks, step=step, at__lt=now - timedelta(days=days)).delete()
+def purge(now: datetime | None = None) -> None:
+    """Delete rows that are older than their step is kept and were added up, and those of VMs that are no more."""
+    now = now or timezone.now()
+    until = dict(RolledUp.objects.values_list("step", "until"))
+    for step in Step:
+        before = kept_since(step, now)
+        if step in COARSER:
+            if COARSER[step] not in until:
+                continue
+            before = min(before, until[COARSER[step]])
+        for pks in _vms():
+            _delete("step = %s AND at < %s", [step, before], pks)
     gone = VmCounters.objects.exclude(vm_id__in=Vm.objects.values("pk")).values_list("vm_id", flat=True)
-    for pk in list(gone[:VMS_A_QUERY]):
-        VmUsage.objects.filter(vm_id=pk).delete()
+    while pks := list(gone[:VMS_A_QUERY]):
+        _delete("TRUE", [], pks)
         # Traffic stays: it may not have been billed yet.
-        VmCounters.objects.filter(vm_id=pk).delete()
+        VmCounters.objects.filter(vm_id__in=pks).delete()
 
 
-def _start(step: int, finer: int) -> datetime | None:
-    row = RolledUp.objects.filter(step=step).first()
-    if row is not None:
-        return row.until
-    first = VmUsage.objects.filter(step=finer).aggregate(first=Min("at"))["first"]
-    if first is None:
-        return None
-    return RolledUp.objects.get_or_create(step=step, defaults={"until": slot(first, step)})[0].until
+def _begin(step: int, finer: int) -> None:
+    """There is a row that says until when the step was made, if there is anything to make."""
+    if not RolledUp.objects.filter(step=step).exists():
+        first = VmUsage.objects.filter(step=finer).aggregate(first=Min("at"))["first"]
+        if first is not None:
+            RolledUp.objects.get_or_create(step=step, defaults={"until": slot(first, step)})
+
+
+def _roll_next(step: int, finer: int, settled: datetime) -> bool:
+    """Make the next stretch; False when it is not over, or what it is made of is not made yet.
+
+    What comes late for it waits for this transaction, and then sets the step back.
+    """
+    with transaction.atomic():
+        made = RolledUp.objects.select_for_update().in_bulk()
+        if step not in made:
+            return False
+        start, end = made[step].until, made[step].until + timedelta(seconds=step)
+        ready = made[finer].until if finer in made else settled
+        if end > ready:
+            return False
+        _roll(step, finer, start)
+        RolledUp.objects.filter(step=step).update(until=end)
+    return True
 
 
 def _vms() -> Iterator[list[int]]:
     """The ids of all VMs that have statistics, in parts."""
-    pks = list(VmCounters.objects.order_by("vm_id").values_list("vm_id", flat=True))
-    for start in range(0, len(pks), VMS_A_QUERY):
-        yield pks[start : start + VMS_A_QUERY]
+    last = 0
+    while pks := list(
+        VmCounters.objects.filter(vm_id__gt=last).order_by("vm_id").values_list("vm_id", flat=True)[:VMS_A_QUERY]
+    ):
+        yield pks
+        last = pks[-1]
+
+
+def _delete(condition: str, values: list[int | datetime], pks: list[int]) -> None:
+    """Delete the VMs' usage that fulfils the condition, in statements that hold no lock for long."""
+    table = connection.ops.quote_name(VmUsage._meta.db_table)
+    marks = ", ".join(["%s"] * len(pks))
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute(
+                f"DELETE FROM {table} WHERE vm_id IN ({marks}) AND {condition} LIMIT {ROWS_A_DELETE}", [*pks, *values]
+            )
+            if cursor.rowcount < ROWS_A_DELETE:
+                return
 
 
 def _roll(step: int, finer: int, start: datetime) -> None:

@@ -13,6 +13,8 @@ from panel.vms.models import Vm, VmStatus
 from panel.vms.selectors import get_vm
 
 MOST_ROWS = 2000
+RECENT = timedelta(minutes=30)
+"""What a collection says holds for so long; they come every ten minutes."""
 STEPS = {step.label: step for step in Step}
 
 
@@ -26,7 +28,10 @@ def usage(viewer: User, vm_id: int, step: str, since: datetime | None, until: da
         raise InvalidValue(f"“step” must be one of {', '.join(STEPS)}.", field="step")
     length = timedelta(seconds=STEPS[step])
     end = until or timezone.now()
-    begin = since or end - 100 * length
+    try:
+        begin = since or end - 100 * length
+    except OverflowError:
+        raise InvalidValue("“to” is too early.", field="to") from None
     if begin >= end:
         raise InvalidValue("“from” must be before “to”.", field="from")
     if (end - begin) / length > MOST_ROWS:
@@ -49,6 +54,8 @@ def warnings(vm: Vm) -> list[str]:
     """
     counters = getattr(vm, "counters", None)
     if counters is None or not vm.cluster.check_vm_status or vm.status != VmStatus.RUNNING:
+        return []
+    if counters.node_id != vm.node_id or timezone.now() - counters.at > RECENT:
         return []
     found = []
     if counters.quiet_packets:

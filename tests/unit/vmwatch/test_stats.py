@@ -43,7 +43,7 @@ def test_a_record_becomes_counters() -> None:
         cpu_ns=5_021_000_000,
         memory_kib=131_072,
         rss_kib=98_304,
-        disks=[wire.DiskStatistics("vda", 45_056, 11, 8_192, 2), wire.DiskStatistics("sda", 0, 0, 0, 0)],
+        disks=[wire.DiskStatistics("vda", 45_056, 11, 8_192, 2), wire.DiskStatistics("sda", None, None, None, None)],
         interfaces=[wire.InterfaceStatistics("vnet3", 700, 7, 300, 3)],
     )
 
@@ -53,15 +53,24 @@ def test_what_a_busy_domain_does_not_tell_is_left_out(left_out: str) -> None:
     record = {name: value for name, value in RECORD.items() if not name.startswith(left_out)}
     found = stats.from_libvirt(UUID, 3, record)
     assert (found.uuid, found.run) == (UUID, 3)
-    assert len(found.disks) == (0 if left_out == "block" else 2)
+    untold = {"cpu": found.cpu_ns, "balloon": found.rss_kib, "net": found.interfaces, "block": found.disks}
+    assert [name for name, value in untold.items() if value is None] == [left_out]
 
 
-def test_a_counter_that_could_not_be_read_is_no_negative_number() -> None:
-    assert stats.from_libvirt(UUID, 3, {**RECORD, "net.0.rx.bytes": -1}).interfaces[0].rx_bytes == 0
+def test_a_counter_that_could_not_be_read_is_not_nought() -> None:
+    found = stats.from_libvirt(UUID, 3, {**RECORD, "net.0.rx.bytes": -1, "cpu.time": -1})
+    assert found.interfaces == [wire.InterfaceStatistics("vnet3", None, 7, 300, 3)]
+    assert found.cpu_ns is None
 
 
-def test_what_is_made_of_a_record_travels() -> None:
-    message = wire.Message(1, 2, 3, 4.0, wire.STATISTICS, statistics=[stats.from_libvirt(UUID, 3, RECORD)])
+def test_a_domain_without_disks_is_not_one_whose_disks_are_not_known() -> None:
+    assert stats.from_libvirt(UUID, 3, {**RECORD, "block.count": 0}).disks == []
+
+
+@pytest.mark.parametrize("left_out", ["", "cpu", "balloon", "net", "block"])
+def test_what_is_made_of_a_record_travels(left_out: str) -> None:
+    record = {name: value for name, value in RECORD.items() if not left_out or not name.startswith(left_out)}
+    message = wire.Message(1, 2, 3, 4.0, wire.STATISTICS, statistics=[stats.from_libvirt(UUID, 3, record)])
     assert wire.from_body(wire.to_body(message)) == message
 
 
