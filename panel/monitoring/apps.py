@@ -16,6 +16,7 @@ class MonitoringConfig(AppConfig):
         from panel.monitoring.node_part import PART
         from panel.monitoring.operations.configure import SUBJECT
         from panel.monitoring.silence import SilenceWatch
+        from panel.monitoring.statistics.waiting import take_waiting
         from panel.tasks import registry, subjects, worker
 
         parts.register("vmwatch", PART)
@@ -23,3 +24,4 @@ class MonitoringConfig(AppConfig):
         registry.register(*operations.ALL)
         worker.on_sweep(SilenceWatch())
         worker.on_sweep(finish_installations)
+        worker.on_sweep(take_waiting)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from panel.monitoring import silence
-from panel.monitoring.statistics import rollup
+from panel.monitoring.statistics import rollup, waiting
 
 NOBODY_ELSE = timedelta(seconds=60)
 """Workers look for silence every few seconds; when none has for so long, cron does."""
@@ -23,9 +23,12 @@ def check_master() -> None:
 
 def roll_up_statistics() -> None:
     """Add up what is over to hours and days."""
+    # Workers do it every few seconds; when none has, what waits belongs to what is added up now.
+    waiting.take_waiting(NOBODY_ELSE.total_seconds())
     rollup.roll_up()
 
 
 def purge_statistics() -> None:
     """Delete what is older than it is kept."""
+    waiting.drop_old()
     rollup.purge()

@@ -14,7 +14,8 @@ from django.utils import timezone
 from panel.cluster.models import Node
 from panel.monitoring import duplicates, happenings, installing, order
 from panel.monitoring.models import MasterWatch, NodeWatch
-from panel.monitoring.statistics import intake as statistics
+from panel.monitoring.statistics import waiting
+from panel.monitoring.statistics.intake import forget_quiet
 from panel.tasks.models import Task
 from panel.tasks.selectors import open_tasks_of
 from panel.vms.models import Cause, Vm, VmStatus
@@ -134,10 +135,8 @@ class Intake:
         duplicates.compare(self._sights(), self.vms)
         installing.move_on(happened)
         if happened:
-            statistics.forget_quiet({vm.pk for vm, _, _ in happened})
-        collected = [each for each in self.heard if each.message.kind == wire.STATISTICS]
-        if collected:
-            statistics.take([(each.message, each.at) for each in collected], {e.node.pk: e.node for e in collected})
+            forget_quiet({vm.pk for vm, _, _ in happened})
+        waiting.keep((each.message, each.at) for each in self.heard if each.message.kind == wire.STATISTICS)
 
     def _events(self, heard: Heard) -> Iterator[Told]:
         """The message's own event, or those of a picture that never came by themselves."""

@@ -27,7 +27,7 @@ from panel.tasks.models import Status, Task
 
 log = logging.getLogger(__name__)
 _stop_sweeping = threading.Event()
-_others: list[Callable[[], None]] = []
+_others: list[Callable[[], object]] = []
 
 
 @app.task(name="panel.tasks.run")
@@ -59,7 +59,7 @@ def find_ready(limit: int = 100) -> list[int]:
     return list(Task.objects.filter(unheard | due | orphaned).order_by("pk").values_list("pk", flat=True)[:limit])
 
 
-def on_sweep(function: Callable[[], None]) -> None:
+def on_sweep(function: Callable[[], object]) -> None:
     """Have a function called in every sweep of every worker; for rooms above, from their AppConfig.ready()."""
     _others.append(function)
 

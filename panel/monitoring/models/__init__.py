@@ -1,7 +1,17 @@
 """The tables of the monitoring room, by what they are about."""
 
 from panel.monitoring.models.keys import WatchKeys
-from panel.monitoring.models.statistics import RolledUp, Step, VmCounters, VmTraffic, VmUsage
+from panel.monitoring.models.statistics import RolledUp, Step, VmCounters, VmTraffic, VmUsage, WaitingStatistics
 from panel.monitoring.models.watch import MasterWatch, NodeWatch
 
-__all__ = ["MasterWatch", "NodeWatch", "RolledUp", "Step", "VmCounters", "VmTraffic", "VmUsage", "WatchKeys"]
+__all__ = [
+    "MasterWatch",
+    "NodeWatch",
+    "RolledUp",
+    "Step",
+    "VmCounters",
+    "VmTraffic",
+    "VmUsage",
+    "WaitingStatistics",
+    "WatchKeys",
+]

@@ -47,6 +47,17 @@ def kept_since(step: int, now: datetime) -> datetime:
     return slot(now - timedelta(days=days[Step(step)]), Step.DAY)
 
 
+class WaitingStatistics(models.Model):
+    """A statistics message that no worker has taken in yet; see statistics/waiting.py."""
+
+    node_id = models.BigIntegerField()
+    at = models.DateTimeField(help_text="When it left its node, by the panel's clock.")
+    body = models.BinaryField(help_text="The message as it came, whose proof was checked.")
+
+    def __str__(self) -> str:
+        return f"statistics of node {self.node_id} at {self.at}"
+
+
 class VmCounters(models.Model):
     """A VM's counters as last collected, from which the next collection's differences are made.
 

@@ -19,9 +19,10 @@ from rest_framework.test import APIClient
 from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node
 from panel.monitoring import services
-from panel.monitoring.models import RolledUp, Step, VmCounters, VmTraffic, VmUsage
+from panel.monitoring.models import RolledUp, Step, VmCounters, VmTraffic, VmUsage, WaitingStatistics
 from panel.monitoring.models.statistics import slot
 from panel.monitoring.statistics import intake, rollup
+from panel.monitoring.statistics.waiting import drop_old, take_waiting
 from panel.vms.models import StatusChange, Vm, VmStatus
 from tests.db.conftest import make_node
 from tests.db.monitoring.messages import EPOCH, event, make_vm
@@ -61,6 +62,11 @@ def take(at: datetime, *found: wire.DomainStatistics, node: Node, now: datetime 
         intake.take([(message, at)], {node.pk: node}, now or at)
 
 
+def collected(vm: Vm, sequence: int, value: int) -> wire.Message:
+    """A collection's message of one VM, as it comes to the panel."""
+    return wire.Message(vm.node_id, EPOCH, sequence, time.time(), wire.STATISTICS, statistics=[counted(vm, value)])
+
+
 def rows(vm: Vm, step: int = Step.TEN_MINUTES) -> list[tuple[datetime, int, int]]:
     """Time, seconds and received bytes of the VM's rows."""
     found = VmUsage.objects.filter(vm_id=vm.pk, step=step).order_by("at")
@@ -82,13 +88,48 @@ class TestIntake:
 
     def test_through_the_door_of_vmwatch(self, vm: Vm) -> None:
         for sequence, value in ((1, 100), (2, 350)):
-            found = [counted(vm, value)]
-            message = wire.Message(vm.node_id, EPOCH, sequence, time.time(), wire.STATISTICS, statistics=found)
-            services.take_messages([message, message], [600.0 - sequence, 600.0])
+            services.take_messages([collected(vm, sequence, value)] * 2, [600.0 - sequence, 600.0])
+        assert take_waiting() == 2
         assert VmUsage.objects.filter(vm_id=vm.pk).aggregate(Sum("rx_bytes"), Sum("write_requests")) == {
             "rx_bytes__sum": 250,
             "write_requests__sum": 250,
         }
+
+    def test_while_they_wait_they_keep_their_time(self, vm: Vm) -> None:
+        services.take_messages([collected(vm, 1, 100)], [7200.0])
+        assert not VmUsage.objects.exists()
+        take_waiting()
+        assert abs(rows(vm)[0][0] - timezone.now() + timedelta(hours=2)) < timedelta(minutes=11)
+
+    def test_a_message_that_breaks_holds_up_no_other(self, vm: Vm) -> None:
+        services.take_messages([collected(vm, number, number * 10) for number in (1, 2, 3)])
+        too_much = wire.to_body(collected(vm, 2, 2**63 - 1))
+        second = WaitingStatistics.objects.order_by("pk")[1].pk
+        WaitingStatistics.objects.filter(pk=second).update(body=too_much)
+        VmTraffic.objects.create(vm_id=vm.pk, month=timezone.now().date().replace(day=1), rx_bytes=2**62)
+        assert take_waiting() == 3
+        assert sum(row[2] for row in rows(vm)) == 20
+
+    def test_two_workers_do_not_take_them_out_of_their_order(self, vm: Vm) -> None:
+        services.take_messages([collected(vm, 1, 100)])
+        found: list[int] = []
+
+        def take_too() -> None:
+            found.append(take_waiting())
+            connection.close()
+
+        with transaction.atomic():
+            list(WaitingStatistics.objects.select_for_update())
+            other = threading.Thread(target=take_too)
+            other.start()
+            other.join(10)
+        assert found == [0]
+        assert take_waiting() == 1
+
+    def test_what_nobody_took_for_a_day_is_dropped(self, vm: Vm) -> None:
+        services.take_messages([collected(vm, 1, 100), collected(vm, 2, 200)], [90_000.0, 3600.0])
+        drop_old()
+        assert WaitingStatistics.objects.count() == 1
 
     def test_a_row_has_what_was_added_in_its_ten_minutes(self, vm: Vm) -> None:
         for minutes, value in ((0, 100), (10, 150), (20, 400)):
@@ -137,13 +178,10 @@ class TestIntake:
     def test_what_others_have_overtaken_counts_unless_newer_is_known(self, vm: Vm, user: User) -> None:
         other = make_vm(vm.node, user, "web2")
         Vm.objects.filter(pk=other.pk).update(created_at=timezone.now())
-        first = wire.Message(vm.node_id, EPOCH, 1, time.time(), wire.STATISTICS, statistics=[counted(vm, 100)])
-        late = wire.Message(
-            vm.node_id, EPOCH, 2, time.time(), wire.STATISTICS, statistics=[counted(vm, 200), counted(other, 50)]
-        )
-        newer = wire.Message(vm.node_id, EPOCH, 3, time.time(), wire.STATISTICS, statistics=[counted(vm, 300)])
-        services.take_messages([first, newer], [600.0, 0.0])
+        late = replace(collected(vm, 2, 200), statistics=[counted(vm, 200), counted(other, 50)])
+        services.take_messages([collected(vm, 1, 100), collected(vm, 3, 300)], [600.0, 0.0])
         services.take_messages([late], [0.0])
+        take_waiting()
         assert sum(row[2] for row in rows(vm)) == 200
         assert [row[2] for row in rows(other)] == [50]
 
