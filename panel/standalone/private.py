@@ -55,6 +55,8 @@ def mariadb_argv(data: Path, socket: Path, *, durable: bool = True) -> list[str]
         "--no-defaults",
         f"--datadir={data}",
         f"--socket={socket}",
+        # One that starts deletes the temporary tables of every other that has the same folder.
+        f"--tmpdir={data}",
         f"--pid-file={data}/mariadb.pid",
         f"--user={_user()}",
         "--skip-networking",

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.core.errors import NotFound
-from panel.vms.models import StatusChange, Vm
+from panel.vms.models import Disk, Interface, StatusChange, Vm
 
 
 def list_vms(viewer: User) -> QuerySet[Vm]:
     """The VMs that the viewer may see, with all that a list shows of them."""
-    # `counters` is the monitoring room's row about a VM, from which lists know its warnings.
-    related = ("node", "owner", "image", "pool", "cluster", "installation", "counters")
-    vms = Vm.objects.select_related(*related).prefetch_related(
-        "disks__volume", "interfaces__address", "interfaces__network"
+    # Of what every VM has, in queries of its own: MariaDB would begin a join with the few nodes or owners, and
+    # sort all VMs for each page. `counters` is the monitoring room's row, from which lists know warnings.
+    vms = (
+        Vm.objects.select_related("image", "installation", "counters")
+        .defer("counters__reading")
+        .prefetch_related(
+            "node",
+            "owner",
+            "pool",
+            "cluster",
+            Prefetch("disks", Disk.objects.select_related("volume")),
+            Prefetch("interfaces", Interface.objects.select_related("address", "network")),
+        )
     )
     return vms if viewer.sees_all else vms.filter(owner=viewer)
 

@@ -1,0 +1,56 @@
+"""A page of a list costs what it shows, not what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import QuerySet
+
+from panel.accounts.models import User
+from panel.cluster.models import Node
+from panel.tasks.models import Task
+from panel.tasks.selectors import list_tasks
+from panel.vms.models import Vm
+from panel.vms.selectors import list_vms
+from tests.db.conftest import make_node
+from tests.db.monitoring.messages import make_vm
+
+MANY = 3000
+
+
+@pytest.fixture
+def many(node: Node, user: User, admin: User) -> None:
+    """So much of everything that the database would rather not read it all."""
+    nodes = [node, *(make_node(f"fake{number}") for number in range(2, 10))]
+    vm = make_vm(node, user, "first")
+    made = [
+        Vm(
+            cluster=vm.cluster,
+            node=nodes[number % len(nodes)],
+            owner=(user, admin)[number % 2],
+            pool=vm.pool,
+            name=f"vm{number}",
+            memory_mib=128,
+            vcpus=1,
+        )
+        for number in range(MANY)
+    ]
+    Vm.objects.bulk_create(made, batch_size=1000)
+    Task.objects.bulk_create(
+        [Task(operation="vm.start", title="Start", owner=(user, admin)[number % 2]) for number in range(MANY)],
+        batch_size=1000,
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE TABLE vms_vm, tasks_task, cluster_node, accounts_user")
+
+
+@pytest.mark.parametrize("of_all", [True, False])
+@pytest.mark.parametrize("listing", [list_vms, list_tasks])
+def test_the_database_sorts_nothing_for_a_page(
+    many: None, admin: User, user: User, listing: Callable[[User], QuerySet[Any]], of_all: bool
+) -> None:
+    plan = listing(admin if of_all else user)[:50].explain()
+    assert "filesort" not in plan and "temporary" not in plan, plan
