@@ -1,12 +1,13 @@
 """What a classic call sends and reads: parameters, and documents as XML or JSON.
 
 An answer is one document: `<doc><ok/><tparams>…</tparams></doc>`, or `<doc><error type="…" object="…">
-<msg>…</msg></error></doc>`. There is no white space between tags.
+<msg>…</msg></error></doc>`. There is no white space between tags. In JSON a text is `{"$": "…"}`, an attribute `"$name"`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 
@@ -24,7 +25,8 @@ from panel.core.errors import (
 
 NEVER_ECHOED = ("authinfo", "auth", "password", "passwd", "key", "sok")
 FIRST_ECHOED = ("elid", "out", "func")
-LONGEST = 64
+TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
+"""Names of parameters that answers repeat: those that can be tags."""
 TYPES: tuple[tuple[type[PanelError], str], ...] = (
     (BadCredentials, "auth"),
     (AccessDenied, "access"),
@@ -61,13 +63,13 @@ class Call:
         """What was sent, as answers repeat it: never what proves who sent it."""
         names = [name for name in FIRST_ECHOED if name in self.params]
         names += sorted(name for name in self.params if name not in (*FIRST_ECHOED, *NEVER_ECHOED))
-        return {name: self.params[name][:1024] for name in names if len(name) <= LONGEST and name.isidentifier()}
+        return {name: self.params[name][:1024] for name in names if TAG.match(name)}
 
 
 def success(call: Call, values: Mapping[str, str]) -> HttpResponse:
     """It was done; `values` are what it made."""
     if call.out == "json":
-        return _json({"doc": {**{name: {"$": value} for name, value in values.items()}, "ok": {}}})
+        return _json({"doc": {**_texts(values), "ok": {}, "tparams": _texts(call.tparams())}})
     doc = ET.Element("doc")
     for name, value in values.items():
         ET.SubElement(doc, name).text = value
@@ -90,6 +92,10 @@ def failure(call: Call, error: PanelError) -> HttpResponse:
     element = ET.SubElement(doc, "error", {"type": kind, "object": _printable(about)})
     ET.SubElement(element, "msg").text = _printable(error.message)
     return _xml(doc)
+
+
+def _texts(values: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    return {name: {"$": value} for name, value in values.items()}
 
 
 def _printable(text: str) -> str:
