@@ -35,18 +35,18 @@ def silent_after() -> timedelta:
 def mark_silent(after: timedelta | None = None) -> int:
     """VMs of nodes that have been silent too long become unknown, and problems say so; answers how many VMs did."""
     before = timezone.now() - (after or silent_after())
-    master = MasterWatch.objects.filter(id=1).first()
+    heard_at = MasterWatch.objects.filter(id=1).values_list("heard_at", flat=True).first()
     watches = list(NodeWatch.objects.exclude(heard_at=None).select_related("node"))
     silent = [watch for watch in watches if watch.heard_at is not None and watch.heard_at < before]
     heard = [watch for watch in watches if watch not in silent]
     if close_problems([_key(watch) for watch in heard]):
         # VMmanager's rule: what was wrong and is solved is configured again.
         transaction.on_commit(check_nodes)
-    master_is_silent = bool(silent) and master is not None and master.heard_at is not None and master.heard_at < before
-    if master_is_silent:
+    if silent and heard_at is not None and heard_at < before:
         _say_master_is_silent()
     else:
-        if close_problem(MASTER_KEY):
+        # Of a master that never spoke it is check_master that says so, and no silence here unsays it.
+        if (_master_speaks(heard_at) or not Node.objects.exists()) and close_problem(MASTER_KEY):
             transaction.on_commit(configure_again)
         for watch in silent:
             open_problem(
@@ -75,13 +75,17 @@ def check_master() -> None:
         # It is blocked until there is one.
         return
     heard_at = MasterWatch.objects.filter(id=1).values_list("heard_at", flat=True).first()
-    if heard_at is not None and timezone.now() - heard_at < MASTER_SILENT:
+    if _master_speaks(heard_at):
         if close_problem(MASTER_KEY):
             configure_again()
         return
     _say_master_is_silent()
     if settings.CONFIG.panel_here and Path("/run/systemd/system").is_dir():
         subprocess.run(["systemctl", "start", "vmwatch-master"], check=False, timeout=60)
+
+
+def _master_speaks(heard_at: datetime | None) -> bool:
+    return heard_at is not None and timezone.now() - heard_at < MASTER_SILENT
 
 
 def _say_master_is_silent() -> None:

@@ -251,6 +251,26 @@ class TestControl:
         silence.check_master()
         assert Task.objects.filter(operation="vmwatch.configure").count() == 1
 
+    def test_the_problem_of_a_master_that_never_spoke_stays_until_it_does(self) -> None:
+        add("far", "203.0.113.5")
+        silence.check_master()
+        silence.mark_silent()
+        assert self.problems() == [silence.MASTER_KEY]
+        MasterWatch.objects.create(id=1, heard_at=timezone.now() - silence.MASTER_SILENT)
+        silence.mark_silent()
+        assert self.problems() == [silence.MASTER_KEY]
+        MasterWatch.objects.update(heard_at=timezone.now())
+        silence.mark_silent()
+        assert self.problems() == []
+        assert Task.objects.filter(operation="vmwatch.configure").count() == 1
+
+    def test_it_ends_with_the_last_node_too(self) -> None:
+        node = add("far", "203.0.113.5")
+        silence.check_master()
+        Node.objects.filter(pk=node.pk).delete()
+        silence.mark_silent()
+        assert self.problems() == []
+
     def test_a_node_that_is_heard_again_is_checked(self) -> None:
         node = add("far", "203.0.113.5")
         long_ago = timezone.now() - timedelta(hours=1)
