@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -140,6 +141,19 @@ def write(path: Path, values: Dict[str, str]) -> bool:
         os.fsync(file.fileno())
     partial.rename(path)
     return True
+
+
+def digest(path: Path) -> str:
+    """What tells this content of a file from another without telling it; empty for a file that cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def mark_of(pid_file: Path) -> Path:
+    """Where vmwatch-master writes the digest of the configuration that it works with: beside its process id."""
+    return pid_file.with_suffix(".read")
 
 
 def _required(values: Dict[str, str], name: str, path: Path) -> str:

@@ -2,7 +2,7 @@
 
 While the panel is away messages wait in memory and on disk (spool.py). Ends with 4 at once while its
 configuration says disabled=yes (with --wait it waits instead), 2 for a bad one, 5 when it cannot listen.
-SIGHUP reads the configuration again.
+SIGHUP reads the configuration again; a file beside the process id says which one it works with.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Counter, List, Optional
 import zmq
 
 from vmwatch import wire
-from vmwatch.config import BadConfig, MasterConfig, read_master
+from vmwatch.config import BadConfig, MasterConfig, digest, mark_of, read_master
 from vmwatch.logs import log_to
 from vmwatch.panel_client import PanelAway, PanelClient, PanelRefused
 from vmwatch.spool import Spool
@@ -51,8 +51,11 @@ log = logging.getLogger("vmwatch-master")
 class Master:
     """The daemon: one loop that receives, checks, and delivers."""
 
-    def __init__(self, path: Path, spool: Path) -> None:
+    def __init__(self, path: Path, spool: Path, mark: Optional[Path] = None) -> None:
         self.path = path
+        self._mark = mark
+        # Before it is read: of a file that is replaced meanwhile, the older one is said.
+        self._digest = digest(path)
         self.config: MasterConfig = read_usable(path)
         self.order = wire.Order()
         self.spool: Spool
@@ -76,6 +79,7 @@ class Master:
             return CANNOT_LISTEN
         # Not before it listens: another master that runs already has the file.
         self.spool = Spool(self._spool_path, self.order.has_seen)
+        self._say_read()
         code = self._serve()
         self._finish()
         return code
@@ -155,6 +159,7 @@ class Master:
     def _read_again(self) -> int:
         """Read the configuration again; answers an exit code when the daemon must end, else 0."""
         self.reload = False
+        read = digest(self.path)
         try:
             config = read_usable(self.path)
         except BadConfig as error:
@@ -164,11 +169,20 @@ class Master:
             log.error("disabled=yes in %s: ending", self.path)
             return DISABLED
         elsewhere = (config.listen, config.curve_secret_key) != (self.config.listen, self.config.curve_secret_key)
-        self.config = config
-        if elsewhere:
-            return 0 if self._listen() else CANNOT_LISTEN
-        self._know_panel()
+        self.config, self._digest = config, read
+        if not elsewhere:
+            self._know_panel()
+        elif not self._listen():
+            return CANNOT_LISTEN
+        self._say_read()
         return 0
+
+    def _say_read(self) -> None:
+        if self._mark is not None:
+            try:
+                self._mark.write_text(self._digest, encoding="ascii")
+            except OSError as error:
+                log.warning("%s cannot be written: %s", self._mark, error)
 
     def _receive(self) -> bool:
         """Take what has arrived, up to one batch; answers whether there may be more."""
@@ -296,12 +310,15 @@ def main() -> int:
     # Before anybody knows this process' number: the signal's default would end it.
     hung_up: List[int] = []
     signal.signal(signal.SIGHUP, lambda number, _frame: hung_up.append(number))
-    if arguments.pid_file:
+    mark = mark_of(arguments.pid_file) if arguments.pid_file else None
+    if mark is not None:
+        # An earlier run's, which was killed.
+        mark.unlink(missing_ok=True)
         arguments.pid_file.write_text(str(os.getpid()), encoding="ascii")
     if arguments.wait:
         wait_until_enabled(arguments.config)
     try:
-        master = Master(arguments.config, arguments.spool or arguments.config.with_name(SPOOL_NAME))
+        master = Master(arguments.config, arguments.spool or arguments.config.with_name(SPOOL_NAME), mark)
     except BadConfig as error:
         log.error("%s", error)
         print(error, file=sys.stderr)
@@ -313,9 +330,10 @@ def main() -> int:
     try:
         return master.run()
     finally:
-        if arguments.pid_file:
+        if mark is not None:
             # A number left there could be another process' one day.
             arguments.pid_file.unlink(missing_ok=True)
+            mark.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

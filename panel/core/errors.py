@@ -232,3 +232,12 @@ class ConfigError(PanelError):
 
     code = "config_error"
     sentence = "The option “{option}” of the configuration is wrong."
+
+
+class NotConfigured(ConfigError):
+    """What only the panel's machine can configure is not configured yet; it was asked to. Data: what."""
+
+    code = "not_configured"
+    status = 409
+    sentence = "{what} is not configured yet: a worker on the panel's machine (PanelHere) is asked to do it."
+    retriable = True

@@ -1,7 +1,8 @@
 """What a classic call sends and reads: parameters, and documents as XML or JSON.
 
 An answer is one document: `<doc><ok/><tparams>…</tparams></doc>`, or `<doc><error type="…" object="…">
-<msg>…</msg></error></doc>`. There is no white space between tags. In JSON a text is `{"$": "…"}`, an attribute `"$name"`.
+<msg>…</msg></error></doc>`. There is no white space between tags. In JSON a text is `{"$": "…"}`, and an
+attribute `"$name"`.
 """
 
 from __future__ import annotations

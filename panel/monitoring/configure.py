@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import ipaddress
-import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +17,19 @@ from django.conf import settings
 from django.db import transaction
 
 from nodeagent.protocol import node as protocol
+from panel.accounts.system import system_user
 from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
 from panel.cluster.periodic import check_nodes
-from panel.core.errors import ConfigError
-from panel.monitoring import keys
+from panel.core.errors import ConfigError, NotConfigured
+from panel.monitoring import keys, master
 from panel.monitoring.keys import Keys
-from panel.monitoring.models import NodeWatch
+from panel.tasks import registry
+from panel.tasks.models import ENDED, Task
 from vmwatch import config as vmwatch_config
+
+MOST_TELLINGS = 3
+"""How often a node is told at once, while what there is to tell changes; its next check goes on."""
 
 
 def listen_ip() -> str:
@@ -70,19 +74,47 @@ def endpoint() -> str:
 def configure_master() -> tuple[str, Keys]:
     """vmwatch-master is configured, and disabled only while there is no node; answers endpoint and keys.
 
-    Its file is written where the master runs (PanelHere); elsewhere the nodes learn the same.
+    Its file is written where it runs (PanelHere), and a running master has read it when this returns.
+    Elsewhere the answer is what was told there last; raises NotConfigured when nothing was, and asks for it.
     """
+    if not settings.CONFIG.panel_here:
+        return _configured_there()
     path: Path = settings.CONFIG.vmwatch_master_conf
     with _alone(path):
         held = keys.ensure()
         where = endpoint() if Node.objects.exists() else ""
         before = _listens_on(path)
-        if settings.CONFIG.panel_here and vmwatch_config.write(path, _master_values(where, held)):
-            _reload_master()
+        if vmwatch_config.write(path, _master_values(where, held)):
+            master.reload(path, wait=bool(where))
+        elif not master.has_read(path):
+            master.reload(path, wait=False)
+        before = keys.note_master(where, held) or before
     if before and where and before != where:
         # The nodes there are speak to the old address: their checks tell them the new one.
         transaction.on_commit(check_nodes)
     return where, held
+
+
+def _configured_there() -> tuple[str, Keys]:
+    where, held = keys.told()
+    if held is None or (not where and Node.objects.exists()):
+        configure_again()
+        raise NotConfigured(what="vmwatch-master", option="PanelHere")
+    return where, held
+
+
+def rotate() -> None:
+    """There is a new secret beside the present one; raises ConfigError where the master's file is not."""
+    if not settings.CONFIG.panel_here:
+        raise ConfigError("The secret is changed on the panel's machine, where PanelHere is yes.", option="PanelHere")
+    keys.rotate()
+
+
+def configure_again() -> None:
+    """Ask for vmwatch.configure; one that is under way already is enough."""
+    open_one = Task.objects.filter(operation="vmwatch.configure").exclude(status__in=ENDED)
+    if not open_one.exists():
+        registry.get("vmwatch.configure").submit(system_user(), {}, object_id=1)
 
 
 def _master_values(where: str, held: Keys) -> dict[str, str]:
@@ -101,28 +133,39 @@ def _master_values(where: str, held: Keys) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def tell_node(agent: Agent, node: Node, where: str, held: Keys) -> None:
-    """vmwatch-node runs on the node and knows the master; raises NodeError."""
-    agent.call(
-        protocol.VmwatchConfigure(
-            connect=where,
-            secret=held.secret,
-            node_id=node.pk,
-            resync=settings.CONFIG.vmwatch_resync_seconds,
-            server_key=held.curve_public,
+def tell_node(agent: Agent, node: Node) -> None:
+    """vmwatch-node runs on the node and knows the master; raises NodeError, or what configure_master() does.
+
+    Another worker may change what there is to tell meanwhile, and this word may be the last to reach
+    the node: then it is told anew.
+    """
+    for _ in range(MOST_TELLINGS):
+        where, held = configure_master()
+        agent.call(
+            protocol.VmwatchConfigure(
+                connect=where,
+                secret=held.secret,
+                node_id=node.pk,
+                resync=settings.CONFIG.vmwatch_resync_seconds,
+                server_key=held.curve_public,
+            )
         )
-    )
-    NodeWatch.objects.update_or_create(node=node, defaults={"keys_digest": held.digest})
+        if keys.note_node(node, where, held):
+            return
 
 
 def end_rotation() -> bool:
-    """Believe the previous secret no more, once every node has the present one; True when that is so now."""
+    """Believe the previous secret no more, once the master and every node have the present one; True when so."""
     held = keys.current()
     if held is None or not held.previous:
         return True
-    if Node.objects.exclude(watch__keys_digest=held.digest).exists():
+    if not keys.all_told(held.digest):
         return False
-    keys.forget_previous()
+    if not settings.CONFIG.panel_here:
+        configure_again()
+        return False
+    if not (master.has_read(settings.CONFIG.vmwatch_master_conf) and keys.forget_previous(held.digest)):
+        return False
     configure_master()
     return True
 
@@ -140,17 +183,3 @@ def _listens_on(path: Path) -> str:
     with contextlib.suppress(vmwatch_config.BadConfig):
         return vmwatch_config.read(path).get("listen", "")
     return ""
-
-
-def pid_file() -> Path:
-    """Where vmwatch-master writes its process id."""
-    return Path(settings.CONFIG.var_dir) / "run" / "vmwatch-master.pid"
-
-
-def _reload_master() -> None:
-    """Have a running master read its configuration; one that does not run reads it when it starts."""
-    with contextlib.suppress(OSError, ValueError, psutil.Error):
-        process = psutil.Process(int(pid_file().read_text(encoding="ascii")))
-        # The number in the file may be another process' by now, and the signal would end it.
-        if any("vmwatch" in word for word in process.cmdline()):
-            process.send_signal(signal.SIGHUP)

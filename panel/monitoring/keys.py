@@ -1,5 +1,6 @@
-"""vmwatch's shared secret and the keys of its encryption: sealed in the database, so that every worker has the same.
+"""What vmwatch's daemons are told, in the database, so that every worker tells the same: address, secret, CURVE keys.
 
+Only the panel's machine, where vmwatch-master and its file are, makes or changes any of it (configure.py).
 While the secret is being changed there are two: the master and the panel believe both, until every node
 has the new one.
 """
@@ -15,9 +16,11 @@ from dataclasses import asdict, dataclass, replace
 import zmq
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 
+from panel.cluster.models import Node
 from panel.core import secretbox
-from panel.monitoring.models import WatchKeys
+from panel.monitoring.models import NodeWatch, WatchKeys
 from vmwatch import config as vmwatch_config
 
 SECRET_LENGTH = 48
@@ -48,6 +51,39 @@ def current() -> Keys | None:
     return _read(row) if row is not None else None
 
 
+def told() -> tuple[str, Keys | None]:
+    """Address and keys as vmwatch-master's file has them; no keys while it lacks those in force."""
+    row = WatchKeys.objects.filter(id=1).first()
+    keys = _read(row) if row is not None else None
+    if row is None or keys is None or row.master_digest != keys.digest:
+        return "", None
+    return row.endpoint, keys
+
+
+def note_master(where: str, held: Keys) -> str:
+    """Note what vmwatch-master's file says; answers the address that it had before."""
+    with transaction.atomic():
+        row = _locked()
+        before = row.endpoint
+        if (before, row.master_digest) != (where, held.digest) or bool(where) != bool(row.enabled_at):
+            if before != where or not row.enabled_at:
+                row.enabled_at = timezone.now() if where else None
+            row.endpoint, row.master_digest = where, held.digest
+            row.save(update_fields=["endpoint", "master_digest", "enabled_at"])
+    return before
+
+
+def note_node(node: Node, where: str, held: Keys) -> bool:
+    """Note that the node was told this; False when that is not what nodes are told any more."""
+    with transaction.atomic():
+        row = _locked()
+        keys = _read(row)
+        if keys is None or (row.endpoint, keys.digest) != (where, held.digest):
+            return False
+        NodeWatch.objects.update_or_create(node=node, defaults={"keys_digest": held.digest})
+    return True
+
+
 def ensure() -> Keys:
     """The keys in force, made when there are none: with the secret of an existing vmwatch-master.conf."""
     with transaction.atomic():
@@ -75,12 +111,17 @@ def rotate() -> Keys:
     return keys
 
 
-def forget_previous() -> bool:
-    """Believe only the present secret from now on; True when there was another."""
+def all_told(digest: str) -> bool:
+    """Whether every node has the keys of this digest."""
+    return not Node.objects.exclude(watch__keys_digest=digest).exists()
+
+
+def forget_previous(digest: str) -> bool:
+    """Believe only the present secret from now on, if it is that of the digest and every node has it."""
     with transaction.atomic():
         row = _locked()
         keys = _read(row)
-        if keys is None or not keys.previous:
+        if keys is None or keys.digest != digest or not all_told(digest):
             return False
         _write(row, replace(keys, previous=""))
     return True

@@ -7,13 +7,12 @@ from typing import Any
 from nodeagent.protocol import node as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.parts import Part
-from panel.monitoring.configure import configure_master, end_rotation, tell_node
+from panel.monitoring.configure import end_rotation, tell_node
 
 
 def prepare(ctx: NodeContext[Any]) -> None:
     """The master is configured, and vmwatch-node runs on the node with the same secret."""
-    where, held = configure_master()
-    tell_node(ctx.agent, ctx.node, where, held)
+    tell_node(ctx.agent, ctx.node)
     end_rotation()
 
 

@@ -11,14 +11,12 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from panel.accounts.system import system_user
 from panel.cluster.models import Node
 from panel.cluster.periodic import check_nodes
+from panel.monitoring.configure import configure_again
 from panel.monitoring.models import MasterWatch, NodeWatch
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, close_problems, open_problem
-from panel.tasks import registry
-from panel.tasks.models import ENDED, Task
 from panel.vms.models import Cause, Vm, VmStatus
 from panel.vms.status import Observation, StatusLog
 
@@ -57,13 +55,6 @@ def mark_silent(after: timedelta | None = None) -> int:
                 object_id=watch.node_id,
             )
     return sum(_forget_node(watch.pk, before) for watch in silent)
-
-
-def configure_again() -> None:
-    """Ask for vmwatch.configure; one that is under way already is enough."""
-    open_one = Task.objects.filter(operation="vmwatch.configure").exclude(status__in=ENDED)
-    if not open_one.exists():
-        registry.get("vmwatch.configure").submit(system_user(), {}, object_id=1)
 
 
 def check_master() -> None:

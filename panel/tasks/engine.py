@@ -66,13 +66,17 @@ def claim(task_id: int, owner: str) -> Task | None:
     """Take the task for this worker with a new fence; None when it is not to be run now.
 
     It is when it waits its turn with no lock ahead of it (or is to be cancelled there), is due for a
-    retry, or when the lease of the worker that ran it is over.
+    retry, or when the lease of the worker that ran it is over; and not here, when it belongs to the
+    panel's machine.
     """
     with transaction.atomic():
         ready = Q(status__in=(Status.QUEUED, Status.RETRYING), next_run_at__lte=Now())
         orphaned = Q(status__in=(Status.RUNNING, Status.UNDOING), lease_until__lt=Now())
         task = Task.objects.select_for_update().filter(ready | orphaned, pk=task_id).first()
         if task is None or (task.status == Status.QUEUED and not task.cancel_requested_by and locks.blocker(task)):
+            return None
+        if registry.get(task.operation).at_panel and not settings.CONFIG.panel_here:
+            # The sweep announces it until a worker on the panel's machine is the one that hears it.
             return None
         if task.status in (Status.RUNNING, Status.UNDOING):
             log.warning("task %s: taken over from %s, which is silent", task.pk, task.lease_owner)

@@ -86,6 +86,8 @@ class Operation(Generic[P]):
     """Whether a page asks before it does it."""
     rare: ClassVar[bool] = False
     """Whether its button is not even shown while the operation makes no sense for the object."""
+    at_panel: ClassVar[bool] = False
+    """Whether only a worker on the panel's machine (PanelHere) may carry it out; others leave the task to it."""
 
     @property
     def object_type(self) -> str:

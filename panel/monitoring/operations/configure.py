@@ -10,7 +10,7 @@ from panel.accounts.models import User
 from panel.cluster.models import Node, NodeState
 from panel.cluster.nodes import Agent
 from panel.core.errors import NodeError
-from panel.monitoring import configure, keys
+from panel.monitoring import configure
 from panel.monitoring.models import WatchKeys
 from panel.tasks.context import Context
 from panel.tasks.operation import Operation, Params, Step
@@ -29,7 +29,7 @@ class ConfigureParams(Params):
 def configure_master(ctx: Context[ConfigureParams]) -> dict[str, Any]:
     """vmwatch-master knows its address and its keys; while the secret changes it believes both."""
     if ctx.params.rotate:
-        keys.rotate()
+        configure.rotate()
     where, _ = configure.configure_master()
     ctx.log(f"vmwatch-master listens on {where}." if where else "vmwatch-master is disabled until there is a node.")
     return {"where": where, "result": {"listen": where}}
@@ -37,14 +37,13 @@ def configure_master(ctx: Context[ConfigureParams]) -> dict[str, Any]:
 
 def configure_nodes(ctx: Context[ConfigureParams]) -> dict[str, Any]:
     """vmwatch-node runs on every node that can be reached, with the same keys."""
-    where, held = configure.configure_master()
     nodes = list(Node.objects.filter(state__in=(NodeState.READY, NodeState.UNREACHABLE)).order_by("pk"))
     missed = []
     for number, node in enumerate(nodes):
         ctx.stop_if_asked()
         ctx.progress(number / len(nodes), f"node {node.name}")
         try:
-            configure.tell_node(Agent(node, ctx), node, where, held)
+            configure.tell_node(Agent(node, ctx), node)
         except NodeError as error:
             ctx.log(f"{error.message} Its next check configures it.", "warning")
             missed.append(node.name)
@@ -52,10 +51,10 @@ def configure_nodes(ctx: Context[ConfigureParams]) -> dict[str, Any]:
 
 
 def forget_previous(ctx: Context[ConfigureParams]) -> dict[str, Any]:
-    """Only the present secret is believed, unless a node has still to learn it."""
+    """Only the present secret is believed, unless a node or the master has still to learn it."""
     if configure.end_rotation():
         return {"result": {"rotated": True}}
-    ctx.log("The previous secret is believed until every node has the new one.", "warning")
+    ctx.log("The previous secret is believed until the master and every node have the new one.", "warning")
     return {"result": {"rotated": False}}
 
 
@@ -67,6 +66,7 @@ class ConfigureVmwatch(Operation[ConfigureParams]):
     permission = "cluster.manage"
     params = ConfigureParams
     on_failure = "stop"
+    at_panel = True
     # No undo: it mends towards what shall be there.
     steps = (
         Step(configure_master, "Configure vmwatch-master"),

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -20,13 +21,13 @@ from nodeagent.protocol import node as protocol
 from panel.accounts.system import system_user
 from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.core.errors import ConfigError, NodeUnreachable
-from panel.monitoring import configure, keys, silence
+from panel.core.errors import ConfigError, NodeUnreachable, NotConfigured
+from panel.monitoring import configure, keys, master, silence
 from panel.monitoring.models import MasterWatch, NodeWatch, WatchKeys
 from panel.notices.models import Problem
-from panel.tasks import registry
-from panel.tasks.models import Task
-from tests.db.conftest import make_node
+from panel.tasks import engine, registry
+from panel.tasks.models import Status, Task
+from tests.db.conftest import make_node, run_task
 from vmwatch import config as vmwatch_config
 
 ADDRESSES = ["127.0.0.1", "192.0.2.7", "192.0.2.8"]
@@ -40,7 +41,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path.unlink(missing_ok=True)
     yield path
     path.unlink(missing_ok=True)
-    configure.pid_file().unlink(missing_ok=True)
+    master.pid_file().unlink(missing_ok=True)
+    master.mark_file().unlink(missing_ok=True)
 
 
 def add(name: str, address: str) -> Node:
@@ -48,6 +50,64 @@ def add(name: str, address: str) -> Node:
     node = make_node(name)
     Node.objects.filter(pk=node.pk).update(address=address)
     return node
+
+
+class Daemon:
+    """A process that reads a file on SIGHUP, says so, and looks like vmwatch-master."""
+
+    SCRIPT = """
+import signal, sys
+from pathlib import Path
+from vmwatch import config
+
+def hang_up(*_):
+    Path(sys.argv[2]).write_text(config.digest(Path(sys.argv[1])))
+    print("hup", flush=True)
+
+signal.signal(signal.SIGHUP, hang_up)
+print("up", flush=True)
+while True:
+    signal.pause()
+"""
+
+    def __init__(self, path: Path) -> None:
+        master.mark_file().parent.mkdir(parents=True, exist_ok=True)
+        master.mark_file().write_text("nothing yet", encoding="ascii")
+        argv = [sys.executable, "-c", self.SCRIPT, str(path), str(master.mark_file()), "vmwatch-master"]
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        assert self.says() == "up"
+        master.pid_file().write_text(str(self.process.pid), encoding="ascii")
+
+    def says(self) -> str:
+        """Its next line."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def pauses(self) -> None:
+        """It does nothing for a while."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def goes_on(self) -> None:
+        """It does what it was told meanwhile."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def ends(self) -> str:
+        """End it; answers what it said meanwhile."""
+        self.process.kill()
+        assert self.process.stdout is not None
+        with self.process.stdout as said:
+            left = said.read()
+        self.process.wait()
+        return left
+
+
+@pytest.fixture
+def daemon(machine: Path) -> Iterator[Daemon]:
+    """A vmwatch-master that runs, and has not read the file that is to come."""
+    made = Daemon(machine)
+    yield made
+    if made.process.poll() is None:
+        made.ends()
 
 
 class TestAddress:
@@ -105,24 +165,37 @@ class TestMaster:
         assert len(secrets) == 5
         assert all(set(each) <= set(string.ascii_uppercase + string.digits) and len(each) >= 32 for each in secrets)
 
-    def test_a_running_master_is_told_of_a_change_and_of_nothing_else(self, tmp_path: Path) -> None:
-        script = "import signal,sys\nsignal.signal(1, lambda *_: print('hup', flush=True))\nprint('up', flush=True)\n"
-        script += "while True: signal.pause()\n"
-        argv = [sys.executable, "-c", script, "vmwatch-master"]
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as master:
-            assert master.stdout is not None and master.stdout.readline() == "up\n"
-            configure.pid_file().parent.mkdir(parents=True, exist_ok=True)
-            configure.pid_file().write_text(str(master.pid), encoding="ascii")
-            configure.configure_master()
-            assert master.stdout.readline() == "hup\n"
-            configure.configure_master()
-            master.send_signal(signal.SIGTERM)
-            assert master.stdout.read() == ""
+    def test_a_running_master_is_told_of_a_change_and_of_nothing_else(self, daemon: Daemon) -> None:
+        configure.configure_master()
+        assert daemon.says() == "hup"
+        configure.configure_master()
+        assert daemon.ends() == ""
+
+    def test_what_nodes_are_told_the_master_has_read_before(self, daemon: Daemon, machine: Path) -> None:
+        add("far", "203.0.113.5")
+        assert not master.has_read(machine)
+        configure.configure_master()
+        assert master.has_read(machine)
+        assert daemon.ends() == "hup\n"
+
+    def test_one_that_does_not_read_is_not_waited_for_for_ever_and_is_told_again(
+        self, daemon: Daemon, machine: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add("far", "203.0.113.5")
+        monkeypatch.setattr(master, "READ_SECONDS", 0.05)
+        daemon.pauses()
+        configure.configure_master()
+        assert not master.has_read(machine)
+        daemon.goes_on()
+        assert daemon.says() == "hup"
+        master.mark_file().write_text("another", encoding="ascii")
+        configure.configure_master()
+        assert daemon.says() == "hup"
 
     def test_another_process_that_has_its_number_by_now_is_left_alone(self) -> None:
         with subprocess.Popen(["sleep", "60"]) as other:
-            configure.pid_file().parent.mkdir(parents=True, exist_ok=True)
-            configure.pid_file().write_text(str(other.pid), encoding="ascii")
+            master.pid_file().parent.mkdir(parents=True, exist_ok=True)
+            master.pid_file().write_text(str(other.pid), encoding="ascii")
             configure.configure_master()
             with pytest.raises(subprocess.TimeoutExpired):
                 other.wait(0.2)
@@ -158,12 +231,173 @@ class TestKeys:
         assert held.secret.encode() not in bytes(WatchKeys.objects.get().sealed)
         assert held.secret not in repr(held)
 
-    def test_a_worker_elsewhere_has_it_and_writes_no_file(self, machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        here = configure.configure_master()[1]
-        machine.unlink()
-        monkeypatch.setattr(settings.CONFIG, "panel_here", False)
-        assert configure.configure_master()[1] == here
-        assert not machine.exists()
+
+class TestElsewhere:
+    """A worker on a machine where the panel and vmwatch-master are not."""
+
+    @pytest.fixture
+    def elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+        """Go there: a machine with another address, and no file of the master's."""
+
+        def go() -> None:
+            monkeypatch.setattr(settings.CONFIG, "panel_here", False)
+            monkeypatch.setattr(settings.CONFIG, "vmwatch_config_dir", "/nowhere")
+            monkeypatch.setattr(configure, "_own_addresses", lambda: ["198.51.100.9"])
+
+        return go
+
+    def test_it_tells_the_address_and_keys_that_the_panels_machine_has(
+        self, elsewhere: Callable[[], None], run_tasks: Callable[[], None]
+    ) -> None:
+        node = add("far", "203.0.113.5")
+        where, held = configure.configure_master()
+        elsewhere()
+        assert configure.configure_master() == (where, held)
+        registry.get("node.check").submit(system_user(), {}, object_id=node.pk)
+        run_tasks()
+        assert (told(node).connect, told(node).secret) == ("tcp://192.0.2.7:1515", held.secret)
+
+    def test_before_anything_is_configured_it_makes_nothing_and_asks_for_it(
+        self, elsewhere: Callable[[], None], machine: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        vmwatch_config.write(machine, {"disabled": "yes", "secret": "EARLIER"})
+        node = add("far", "203.0.113.5")
+        here = settings.CONFIG.vmwatch_config_dir
+        elsewhere()
+        check = registry.get("node.check").submit(system_user(), {}, object_id=node.pk)
+        engine.run(check.pk, "elsewhere")
+        check.refresh_from_db()
+        assert (check.status, check.steps.get().error["code"]) == (Status.RETRYING, "not_configured")
+        assert keys.current() is None and fake.node(node.pk).vmwatch is None
+        monkeypatch.setattr(settings.CONFIG, "panel_here", True)
+        monkeypatch.setattr(settings.CONFIG, "vmwatch_config_dir", here)
+        assert run_task(Task.objects.get(operation="vmwatch.configure")).status == Status.DONE
+        elsewhere()
+        assert run_task(check).status == Status.DONE
+        assert told(node).secret == "EARLIER"
+
+    def test_it_tells_no_new_secret_before_the_masters_file_has_it(self, elsewhere: Callable[[], None]) -> None:
+        add("far", "203.0.113.5")
+        configure.configure_master()
+        keys.rotate()
+        elsewhere()
+        with pytest.raises(NotConfigured, match="PanelHere"):
+            configure.configure_master()
+        assert Task.objects.filter(operation="vmwatch.configure").count() == 1
+
+    def test_it_leaves_the_operation_to_the_panels_machine(
+        self, api: APIClient, elsewhere: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        node = add("far", "203.0.113.5")
+        configure.configure_master()
+        before = keys.current()
+        elsewhere()
+        answer = api.post("/api/v1/vmwatch/configure", {"rotate": True}, format="json")
+        assert answer.status_code == 202
+        task = Task.objects.get(operation="vmwatch.configure")
+        assert engine.run(task.pk, "elsewhere") is None
+        assert keys.current() == before
+        monkeypatch.setattr(settings.CONFIG, "panel_here", True)
+        assert run_task(task).status == Status.DONE
+        assert before is not None and told(node).secret != before.secret
+
+    def test_the_secret_is_not_changed_there(self, elsewhere: Callable[[], None]) -> None:
+        before = keys.ensure()
+        elsewhere()
+        with pytest.raises(ConfigError, match="PanelHere"):
+            configure.rotate()
+        assert keys.current() == before
+
+    def test_a_change_of_the_secret_that_ends_there_is_ended_by_the_panels_machine(
+        self, elsewhere: Callable[[], None], run_tasks: Callable[[], None]
+    ) -> None:
+        node = add("far", "203.0.113.5")
+        configure.rotate()
+        configure.configure_master()
+        elsewhere()
+        registry.get("node.check").submit(system_user(), {}, object_id=node.pk)
+        engine.run(Task.objects.get(operation="node.check").pk, "elsewhere")
+        held = keys.current()
+        assert held is not None and held.previous and told(node).secret == held.secret
+        assert Task.objects.filter(operation="vmwatch.configure").count() == 1
+
+    def test_the_command_asks_for_the_task(self, elsewhere: Callable[[], None]) -> None:
+        elsewhere()
+        call_command("vmwatch_configure")
+        assert keys.current() is None
+        assert Task.objects.filter(operation="vmwatch.configure").count() == 1
+
+
+class TestRaces:
+    """Who tells a node while another changes what there is to tell."""
+
+    def during_the_call(self, node: Node, happens: Callable[[], None]) -> None:
+        """Have something happen between the reading of the keys and the node's hearing of them, once."""
+        memory = fake.node(node.pk)
+        handler = memory._vmwatch_configure
+
+        def late(request: protocol.VmwatchConfigure, report: Any) -> Any:
+            memory._vmwatch_configure = handler  # type: ignore[method-assign]
+            happens()
+            return handler(request, report)
+
+        memory._vmwatch_configure = late  # type: ignore[method-assign]
+
+    def test_a_node_that_hears_the_forgotten_secret_last_is_told_the_new_one(
+        self, run_tasks: Callable[[], None]
+    ) -> None:
+        node = add("far", "203.0.113.5")
+        configure.configure_master()
+
+        def change() -> None:
+            task = registry.get("vmwatch.configure").submit(system_user(), {"rotate": True}, object_id=1)
+            assert run_task(task).result["rotated"] is True
+
+        self.during_the_call(node, change)
+        registry.get("node.check").submit(system_user(), {}, object_id=node.pk)
+        run_tasks()
+        held = keys.current()
+        assert held is not None and held.previous == ""
+        assert told(node).secret == held.secret
+        assert NodeWatch.objects.get(node=node).keys_digest == held.digest
+
+    def test_a_node_that_hears_an_old_address_last_is_told_the_new_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        node = add("far", "203.0.113.5")
+        configure.configure_master()
+
+        def move() -> None:
+            monkeypatch.setattr(settings.CONFIG, "vmwatch_listen_ip", "192.0.2.8")
+            configure.configure_master()
+
+        self.during_the_call(node, move)
+        run_task(registry.get("node.check").submit(system_user(), {}, object_id=node.pk))
+        assert told(node).connect == "tcp://192.0.2.8:1515"
+
+    def test_only_the_secret_that_was_compared_ends_the_previous_one(self) -> None:
+        node = add("far", "203.0.113.5")
+        first = keys.rotate()
+        keys.note_master("tcp://192.0.2.7:1515", first)
+        assert not keys.forget_previous(first.digest)
+        assert keys.note_node(node, "tcp://192.0.2.7:1515", first)
+        assert not keys.forget_previous("another")
+        assert keys.forget_previous(first.digest)
+        second = keys.rotate()
+        assert not keys.forget_previous(first.digest)
+        assert not keys.note_node(node, "tcp://192.0.2.7:1515", first)
+        assert keys.current() == second
+
+    def test_the_previous_secret_is_believed_until_the_master_has_read_its_file(
+        self, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add("far", "203.0.113.5")
+        configure.configure_master()
+        monkeypatch.setattr(master, "READ_SECONDS", 0.05)
+        daemon.pauses()
+        task = registry.get("vmwatch.configure").submit(system_user(), {"rotate": True}, object_id=1)
+        assert run_task(task).result["rotated"] is False
+        daemon.goes_on()
+        assert [daemon.says(), daemon.says()] == ["hup", "hup"]
+        assert configure.end_rotation()
 
 
 class TestOperation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from panel.accounts.system import system_user
@@ -13,7 +14,7 @@ from panel.tasks import registry
 
 
 class Command(BaseCommand):
-    """Writes vmwatch-master.conf at once, and asks for the task that configures every node."""
+    """Writes vmwatch-master.conf at once where it belongs, and asks for the task that configures every node."""
 
     help = "Configure vmwatch-master, and vmwatch-node on every node."
 
@@ -24,10 +25,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Configure both ends."""
         try:
-            endpoint, _keys = configure_master()
+            endpoint = configure_master()[0] if settings.CONFIG.panel_here else None
             raw = {"rotate": options["rotate"]}
             task = registry.get("vmwatch.configure").submit(system_user(), raw, object_id=1)
         except PanelError as error:
             raise CommandError(error.message) from error
-        self.stdout.write(f"vmwatch-master listens on {endpoint}" if endpoint else "disabled until there is a node")
+        if endpoint is not None:
+            self.stdout.write(f"vmwatch-master listens on {endpoint}" if endpoint else "disabled until there is a node")
         self.stdout.write(f"task {task.pk}: {task.title}")
