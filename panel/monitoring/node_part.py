@@ -8,6 +8,9 @@ from nodeagent.protocol import node as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.parts import Part
 from panel.monitoring.configure import end_rotation, tell_node
+from panel.monitoring.models import NodeWatch
+from panel.notices.models import Severity
+from panel.notices.services import close_problem, open_problem
 
 
 def prepare(ctx: NodeContext[Any]) -> None:
@@ -23,11 +26,21 @@ def remove(ctx: NodeContext[Any]) -> None:
 
 
 def check(ctx: NodeContext[Any]) -> list[str]:
-    """Configure the service, which starts it when it is stopped, and complain when that does not help."""
+    """Configure the service, which starts it when it is stopped, and complain when that does not help.
+
+    One that was found stopped is a problem also when it could be mended; then it is closed at once.
+    """
+    key = f"node:{ctx.node.pk}:vmwatch"
+    known = NodeWatch.objects.filter(node=ctx.node).exclude(keys_digest="").exists()
+    if known and not ctx.agent.call(protocol.VmwatchStatus()).running:
+        ctx.log("vmwatch-node did not run; it is configured and started again.", "warning")
+        text = f"Node “{ctx.node.name}”: vmwatch-node did not run."
+        open_problem(key, text, severity=Severity.WARNING, object_type="node", object_id=ctx.node.pk)
     prepare(ctx)
-    if ctx.agent.call(protocol.VmwatchStatus()).running:
-        return []
-    return ["vmwatch-node does not run."]
+    if not ctx.agent.call(protocol.VmwatchStatus()).running:
+        return ["vmwatch-node does not run."]
+    close_problem(key)
+    return []
 
 
 PART = Part(prepare=prepare, remove=remove, check=check)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from panel.cluster.models import Node
 from panel.cluster.periodic import check_nodes
 from panel.monitoring.configure import configure_again
-from panel.monitoring.models import MasterWatch, NodeWatch
+from panel.monitoring.models import MasterWatch, NodeWatch, WatchKeys
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, close_problems, open_problem
 from panel.vms.models import Cause, Vm, VmStatus
@@ -44,7 +44,7 @@ def mark_silent(after: timedelta | None = None) -> int:
         _say_master_is_silent()
     else:
         # Of a master that never spoke it is check_master that says so, and no silence here unsays it.
-        if (_master_speaks(heard_at) or not Node.objects.exists()) and close_problem(MASTER_KEY):
+        if (_is_recent(heard_at) or not Node.objects.exists()) and close_problem(MASTER_KEY):
             transaction.on_commit(configure_again)
         for watch in silent:
             open_problem(
@@ -61,22 +61,26 @@ def check_master() -> None:
     """The check of every 60 minutes: a vmwatch-master that says nothing is a problem, and is started where we can.
 
     Workers notice its silence sooner and close the problem when it speaks; this is for when none works.
+    One that was enabled a moment ago, with the first node, has the same time to speak as another.
     """
     if not Node.objects.exists():
         # It is blocked until there is one.
         return
     heard_at = MasterWatch.objects.filter(id=1).values_list("heard_at", flat=True).first()
-    if _master_speaks(heard_at):
+    if _is_recent(heard_at):
         if close_problem(MASTER_KEY):
             configure_again()
+        return
+    enabled_at = WatchKeys.objects.filter(id=1).values_list("enabled_at", flat=True).first()
+    if _is_recent(enabled_at):
         return
     _say_master_is_silent()
     if settings.CONFIG.panel_here and Path("/run/systemd/system").is_dir():
         subprocess.run(["systemctl", "start", "vmwatch-master"], check=False, timeout=60)
 
 
-def _master_speaks(heard_at: datetime | None) -> bool:
-    return heard_at is not None and timezone.now() - heard_at < MASTER_SILENT
+def _is_recent(at: datetime | None) -> bool:
+    return at is not None and timezone.now() - at < MASTER_SILENT
 
 
 def _say_master_is_silent() -> None:

@@ -21,12 +21,12 @@ from nodeagent.protocol import node as protocol
 from panel.accounts.system import system_user
 from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.core.errors import ConfigError, NodeUnreachable, NotConfigured
+from panel.core.errors import CommandFailed, ConfigError, NodeUnreachable, NotConfigured
 from panel.monitoring import configure, keys, master, silence
 from panel.monitoring.models import MasterWatch, NodeWatch, WatchKeys
 from panel.notices.models import Problem
 from panel.tasks import engine, registry
-from panel.tasks.models import Status, Task
+from panel.tasks.models import Status, Task, TaskLog
 from tests.db.conftest import make_node, run_task
 from vmwatch import config as vmwatch_config
 
@@ -497,6 +497,50 @@ class TestControl:
         silence.mark_silent()
         assert self.problems() == []
         assert Task.objects.filter(operation="vmwatch.configure").count() == 1
+
+    def test_a_master_that_was_just_enabled_has_the_time_to_speak(self) -> None:
+        add("far", "203.0.113.5")
+        configure.configure_master()
+        silence.check_master()
+        assert self.problems() == []
+        WatchKeys.objects.update(enabled_at=timezone.now() - silence.MASTER_SILENT)
+        configure.configure_master()
+        silence.check_master()
+        assert self.problems() == [silence.MASTER_KEY]
+
+    def test_one_that_was_blocked_since_it_last_spoke_has_it_too(self) -> None:
+        MasterWatch.objects.create(id=1, heard_at=timezone.now() - timedelta(days=1))
+        configure.configure_master()
+        assert WatchKeys.objects.get().enabled_at is None
+        add("far", "203.0.113.5")
+        configure.configure_master()
+        silence.check_master()
+        assert self.problems() == []
+
+    def test_a_service_that_was_found_stopped_is_a_problem_that_closes_itself(
+        self, run_tasks: Callable[[], None]
+    ) -> None:
+        node = add("far", "203.0.113.5")
+
+        def check() -> list[str]:
+            registry.get("node.check").submit(system_user(), {}, object_id=node.pk)
+            run_tasks()
+            return list(Problem.objects.filter(key=f"node:{node.pk}:vmwatch").values_list("text", flat=True))
+
+        # The first time it is configured, not mended.
+        assert check() == [] and check() == []
+        fake.node(node.pk).vmwatch = None
+        assert check() == ["Node “far”: vmwatch-node did not run."]
+        assert self.problems() == [] and told(node)
+        assert "did not run" in TaskLog.objects.get(level="warning").text
+
+    def test_a_service_that_does_not_start_stays_a_problem(self, run_tasks: Callable[[], None]) -> None:
+        node = add("far", "203.0.113.5")
+        NodeWatch.objects.create(node=node, keys_digest="earlier")
+        fake.node(node.pk).fail("vmwatch_configure", CommandFailed("No room is left.", node="far"), times=1)
+        registry.get("node.check").submit(system_user(), {}, object_id=node.pk)
+        run_tasks()
+        assert f"node:{node.pk}:vmwatch" in self.problems()
 
     def test_it_ends_with_the_last_node_too(self) -> None:
         node = add("far", "203.0.113.5")
