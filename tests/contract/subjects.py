@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import subprocess
 import uuid
@@ -13,6 +14,7 @@ from panel.cluster.client import NodeClient, Report
 from panel.cluster.fake import FakeNode
 from panel.core.errors import CommandFailed, Fenced, LibvirtFailure, NodeError, NodeTimeout
 from tests.contract.local_agent import LocalAgent
+from vmwatch import config
 
 T = TypeVar("T")
 MIB = 1024**2
@@ -39,6 +41,9 @@ class Subject(Protocol):
 
     def silence_guest(self, vm: str) -> None:
         """Have the guest answer nobody and heed nothing."""
+
+    def watch_configuration(self) -> dict[str, str]:
+        """What vmwatch-node's file says."""
 
 
 class Base:
@@ -82,6 +87,12 @@ class FakeSubject(Base):
         self.node.domains[vm].answers = False
         self.node.domains[vm].obeys = False
 
+    def watch_configuration(self) -> dict[str, str]:
+        """What it was told last, as the file would say it."""
+        assert self.node.vmwatch is not None
+        told = dataclasses.asdict(self.node.vmwatch)
+        return {name: f"{value:g}" if name == "resync" else str(value) for name, value in told.items() if value != ""}
+
 
 class AgentSubject(Base):
     """The real agent."""
@@ -107,6 +118,13 @@ class AgentSubject(Base):
 
     def silence_guest(self, vm: str) -> None:
         """The test driver's guests neither listen on a port nor refuse to shut down; nothing to be done."""
+
+    def watch_configuration(self) -> dict[str, str]:
+        """The file, which nobody else may read, as the daemon reads it."""
+        path = self.agent.root / "etc/vmpanel/vmwatch-node.conf"
+        assert path.stat().st_mode & 0o777 == 0o600
+        config.read_node(path)
+        return config.read(path)
 
 
 def make_image(folder: Path, *, size_mib: int = 8, fmt: str = "qcow2") -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,15 @@ from panel.core.errors import NodeError
 from tests.contract.local_agent import until
 from tests.contract.subjects import AgentSubject, Subject, code_of
 
-SERVICE = "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: exit(0))\nwhile True: time.sleep(1)\n"
+SERVICE = """
+import pathlib, signal, sys
+heard = pathlib.Path(sys.argv[2] + ".heard")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.signal(signal.SIGHUP, lambda *_: heard.write_text(heard.read_text() + "hup "))
+heard.write_text("start ")
+while True:
+    signal.pause()
+"""
 """Stands where vmwatch-node's program is; what the agent knows of it is that it runs."""
 
 
@@ -26,6 +36,14 @@ def put_service(node: Subject) -> None:
         program = node.agent.root / "usr/lib/vmpanel/vmwatch.pyz"
         program.parent.mkdir(parents=True)
         program.write_text(SERVICE)
+
+
+def heard(node: Subject) -> list[str]:
+    """What happened to the service's process; of the fake that it was started."""
+    if not isinstance(node, AgentSubject):
+        return ["start"]
+    path = node.agent.root / "etc/vmpanel/vmwatch-node.conf.heard"
+    return path.read_text().split() if path.exists() else []
 
 
 @pytest.mark.covers("node_facts")
@@ -71,6 +89,55 @@ def test_vmwatch_runs_from_its_configuration_to_its_removal(node: Subject) -> No
     for _ in range(2):
         assert node.call(machine.VmwatchRemove()) == Nothing()
     assert node.call(machine.VmwatchStatus()) == machine.ServiceState("vmwatch-node", False)
+
+
+@pytest.mark.covers("vmwatch_configure", "vmwatch_status", "vmwatch_remove")
+def test_vmwatch_goes_on_with_a_configuration_that_changed(node: Subject) -> None:
+    put_service(node)
+    values = {"connect": "tcp://10.0.0.1:1515", "secret": "s3cret", "node_id": 1}
+    before = node.call(machine.VmwatchConfigure(**values))
+    try:
+        assert node.watch_configuration() == {**values, "node_id": "1", "resync": "15"}
+        until(lambda: heard(node) == ["start"])
+        more = {"resync": 2.5, "server_key": "k" * 40}
+        for _ in range(2):
+            assert node.call(machine.VmwatchConfigure(**values, **more)) == before
+        assert node.watch_configuration() == {**values, "node_id": "1", "resync": "2.5", "server_key": "k" * 40}
+        # Told once, since the second time nothing changed; and the same process all the time.
+        until(lambda: heard(node) == (["start", "hup"] if isinstance(node, AgentSubject) else ["start"]))
+        assert node.call(machine.VmwatchConfigure(**values)) == before
+        assert "server_key" not in node.watch_configuration()
+    finally:
+        node.call(machine.VmwatchRemove())
+    assert not node.call(machine.VmwatchStatus()).running
+
+
+def test_vmwatch_is_started_anew_when_its_program_was_put_in_place_since(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no processes")
+    put_service(node)
+    program = node.agent.root / "usr/lib/vmpanel/vmwatch.pyz"
+    configure = machine.VmwatchConfigure(connect="tcp://10.0.0.1:1515", secret="s3cret", node_id=1)
+    hour = 3600
+    try:
+        os.utime(program, times=(time.time() - hour,) * 2)
+        before = node.call(configure)
+        assert node.call(configure) == before
+        # From the future: a clock that was set back must not have it started with each check.
+        os.utime(program, times=(time.time() + hour,) * 2)
+        assert node.call(configure) == before
+
+        def replaced() -> bool:
+            # The kernel counts starts in hundredths of a second, so the first touch may seem older.
+            program.touch()
+            return node.call(configure).pid != before.pid
+
+        until(replaced)
+        os.utime(program, times=(time.time() - hour,) * 2)
+        after = node.call(configure)
+        assert after.running and node.call(configure) == after
+    finally:
+        node.call(machine.VmwatchRemove())
 
 
 def test_a_configuration_of_two_lines_is_refused(node: Subject) -> None:
