@@ -193,6 +193,12 @@ class Daemons:
         environment = {"PYTHONPATH": str(self.package), "VMPANEL_LIBVIRT_URI": "test:///default"}
         return self.run(SYSTEM_PYTHON, *argv, *epoch, **environment)
 
+    def node_alone(self, uri: str = "test:///default") -> subprocess.Popen[str]:
+        """vmwatch-node as nodes run it: nothing of ours but its one file is in reach, and no hand."""
+        argv = [str(self.package), "--config", str(self.node_conf), "--log", str(self.folder / "node.log")]
+        epoch = ["--epoch-file", str(self.folder / "epoch")]
+        return self.run(SYSTEM_PYTHON, *argv, *epoch, PYTHONPATH="", VMPANEL_LIBVIRT_URI=uri)
+
     def log(self, name: str) -> str:
         """A daemon's log so far."""
         path = self.folder / f"{name}.log"
@@ -278,10 +284,7 @@ def test_every_change_of_a_domain_reaches_the_panel_in_its_order(daemons: Daemon
 
 def test_the_node_runs_from_its_one_file_in_forty_megabytes(daemons: Daemons) -> None:
     daemons.master()
-    argv = [str(daemons.package), "--config", str(daemons.node_conf), "--log", str(daemons.folder / "node.log")]
-    epoch = ["--epoch-file", str(daemons.folder / "epoch")]
-    # Nothing of ours but that file is in reach.
-    node = daemons.run(SYSTEM_PYTHON, *argv, *epoch, PYTHONPATH="", VMPANEL_LIBVIRT_URI="test:///default")
+    node = daemons.node_alone()
     wait_until(lambda: daemons.panel.messages, "the first picture")
     assert rss_kib(node) < RSS_LIMIT_KIB
 
@@ -310,9 +313,10 @@ def test_a_lost_libvirt_ends_the_node_with_a_code_of_its_own(daemons: Daemons) -
 
 
 def test_a_libvirt_that_is_not_there_ends_the_node_likewise(daemons: Daemons) -> None:
-    argv = [str(daemons.package), "--config", str(daemons.node_conf), "--log", str(daemons.folder / "node.log")]
-    node = daemons.run(SYSTEM_PYTHON, *argv, VMPANEL_LIBVIRT_URI="test:///does/not/exist.xml")
+    node = daemons.node_alone("test:///does/not/exist.xml")
     assert node.wait(10) == 3
+    # What it keeps is in the test's own folder, not in the machine's /run.
+    assert (daemons.folder / "epoch").exists()
 
 
 def test_both_end_cleanly_when_told_to(daemons: Daemons) -> None:
@@ -330,6 +334,34 @@ def test_a_bad_configuration_is_said_and_ends_either_with_2(daemons: Daemons) ->
     config.write(daemons.node_conf, {"connect": "tcp://127.0.0.1:1"})
     assert (daemons.master().wait(10), daemons.node().wait(10)) == (2, 2)
     assert "“secret” is missing" in daemons.log("master")
+
+
+def test_the_master_says_which_configuration_it_works_with(daemons: Daemons) -> None:
+    pid_file = daemons.folder / "master.pid"
+    mark = config.mark_of(pid_file)
+    mark.write_text("of one that was killed")
+    daemons.configure(disabled="yes")
+    master = daemons.master("--wait", "--pid-file", str(pid_file))
+    wait_until(pid_file.exists, "it runs")
+    assert not mark.exists()
+
+    def reads() -> None:
+        wait_until(lambda: mark.exists() and mark.read_text() == config.digest(daemons.master_conf), "it says so")
+
+    daemons.configure()
+    reads()
+    daemons.configure(secret="ANOTHER")
+    master.send_signal(signal.SIGHUP)
+    reads()
+    before = mark.read_text()
+    config.write(daemons.master_conf, {"listen": "nonsense"})
+    master.send_signal(signal.SIGHUP)
+    wait_until(lambda: "kept as it was" in daemons.log("master"), "it refuses the file")
+    assert mark.read_text() == before
+    daemons.configure(disabled="yes")
+    master.send_signal(signal.SIGHUP)
+    assert master.wait(10) == 4
+    assert not mark.exists() and not pid_file.exists()
 
 
 def test_a_disabled_master_ends_with_4_or_waits_until_it_is_enabled(daemons: Daemons) -> None:
