@@ -1,4 +1,4 @@
-"""Every test of this folder runs twice: on the fake node and on the real agent with libvirt's test driver."""
+"""Every test of a node runs twice: on the fake node and on the real agent with libvirt's test driver."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from nodeagent.protocol import storage
 from tests.contract.subjects import AgentSubject, FakeSubject, Subject, make_image
+from tests.contract.vmwatch_daemons import Daemons
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,3 +43,13 @@ def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
 def image(tmp_path: Path) -> Path:
     """A qcow2 image of 8 MiB."""
     return make_image(tmp_path)
+
+
+@pytest.fixture
+def daemons(tmp_path: Path) -> Iterator[Daemons]:
+    """The files of vmwatch's daemons and their panel; nothing runs yet."""
+    made = Daemons(tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 import zmq
 
-from tests.contract.test_vmwatch_daemons import SECRET, TOP, WEB1, Daemons, rss_kib
+from tests.contract.vmwatch_daemons import SECRET, TOP, WEB1, Daemons, rss_kib
 from tests.faults.vmwatch_flood import SOCKETS
 from tests.stack import wait_until
 from vmwatch import wire

@@ -1,0 +1,123 @@
+"""vmwatch-node as a process: from libvirt's test driver to what it sends."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+from tests.contract.vmwatch_daemons import WEB1, Daemons, rss_kib, tell, wait_until
+from vmwatch import wire
+
+RSS_LIMIT_KIB = 40 * 1024
+
+
+def test_the_node_runs_from_its_one_file_in_forty_megabytes(daemons: Daemons) -> None:
+    daemons.master()
+    node = daemons.node_alone()
+    wait_until(lambda: daemons.panel.messages, "the first picture")
+    assert rss_kib(node) < RSS_LIMIT_KIB
+
+
+def test_a_lost_libvirt_ends_the_node_with_a_code_of_its_own(daemons: Daemons) -> None:
+    node = daemons.node()
+    wait_until(lambda: "watching" in daemons.log("node"), "the node watches")
+    tell(node, "lose")
+    assert node.wait(10) == 3
+    assert "the connection to libvirt is lost" in daemons.log("node")
+
+
+def test_a_libvirt_that_is_not_there_ends_the_node_likewise(daemons: Daemons) -> None:
+    node = daemons.node_alone("test:///does/not/exist.xml")
+    assert node.wait(10) == 3
+    # What it keeps is in the test's own folder, not in the machine's /run.
+    assert (daemons.folder / "epoch").exists()
+
+
+def test_a_killed_node_comes_back_with_a_later_epoch_though_the_clock_was_set_back(daemons: Daemons) -> None:
+    daemons.master()
+    ahead = time.time_ns() + 3600 * 10**9
+    (daemons.folder / "epoch").write_text(str(ahead), encoding="ascii")
+    daemons.node()
+    wait_until(lambda: daemons.panel.messages, "the first picture")
+    assert daemons.panel.messages[0]["epoch"] == ahead + 1
+
+
+def test_statistics_of_active_domains_come_by_themselves(daemons: Daemons) -> None:
+    daemons.configure(node={"statistics": "0.5"})
+    daemons.master()
+    node = daemons.node()
+    tell(node, f"define web1 {WEB1}", f"define web2 {uuid.UUID(int=2)}", "create web1")
+
+    def collected() -> list[set[str]]:
+        found = [each for each in daemons.panel.messages if each["kind"] == wire.STATISTICS]
+        return [{domain["uuid"] for domain in each["statistics"]} for each in found]
+
+    wait_until(lambda: len(collected()) >= 3, "three collections")
+    assert WEB1 in collected()[-1] and str(uuid.UUID(int=2)) not in collected()[-1]
+
+
+def test_what_happens_besides_changes_of_state_is_told_with_the_present_state(daemons: Daemons) -> None:
+    daemons.master()
+    node = daemons.node()
+    wait_until(lambda: daemons.panel.messages, "the first picture")
+    tell(node, f"define web1 {WEB1}", "create web1")
+    # What the hand does comes from another thread than what libvirt tells.
+    wait_until(lambda: "started:booted" in daemons.panel.details(), "it runs")
+    whats = ("reboot", "io-error", "watchdog", "block-job", "iteration", "agent", "arrive")
+    tell(node, *(f"happen web1 {what}" for what in whats))
+    wait_until(lambda: "started:migrated" in daemons.panel.details(), "all is told")
+    assert daemons.panel.details()[2:] == [
+        "rebooted",
+        "io-error:vda",
+        "watchdog:reset",
+        "block-job:vda:ready",
+        "migration:3",
+        "agent:connected",
+        "started:migrated",
+    ]
+    events = [each["domains"][0] for each in daemons.panel.messages if each["kind"] == wire.EVENT]
+    # What arrives by a migration runs elsewhere still.
+    assert [each["state"] for each in events[2:]] == [wire.RUNNING] * 6 + [wire.PAUSED]
+
+
+def test_what_a_guest_does_as_often_as_it_likes_is_not_told_as_often(daemons: Daemons) -> None:
+    daemons.master()
+    node = daemons.node()
+    wait_until(lambda: daemons.panel.messages, "the first picture")
+    tell(node, f"define web1 {WEB1}")
+    begun = time.monotonic()
+    tell(node, *["happen web1 agent"] * 200)
+    tell(node, "create web1")
+    wait_until(lambda: "started:booted" in daemons.panel.details(), "all is told")
+    assert 1 <= daemons.panel.details().count("agent:connected") <= 1 + time.monotonic() - begun
+
+
+def test_what_a_killed_node_could_not_say_is_told_by_its_next_run(daemons: Daemons) -> None:
+    node = daemons.node()
+    wait_until(lambda: "watching" in daemons.log("node"), "the node watches")
+    tell(node, f"define web1 {WEB1}", "create web1")
+    wait_until(lambda: daemons.log("node").count("web1") == 2, "the events were heard")
+    node.kill()
+    node.wait()
+    epoch = int((daemons.folder / "epoch").read_text())
+    daemons.node()
+    daemons.master()
+    wait_until(lambda: daemons.panel.messages, "the first picture")
+    recent = daemons.panel.messages[0]["recent"]
+    assert [(past["epoch"], past["sequence"], past["domain"]["detail"]) for past in recent] == [
+        (epoch, 1, "defined:added"),
+        (epoch, 2, "started:booted"),
+    ]
+    assert all(0 < past["domain"]["age"] < 30 for past in recent)
+    assert daemons.panel.messages[0]["epoch"] > epoch
+
+
+def test_statistics_that_could_not_be_sent_are_collected_anew_for_the_master_that_comes(daemons: Daemons) -> None:
+    daemons.configure(node={"statistics": "3"})
+    node = daemons.node()
+    wait_until(lambda: "statistics are not sent" in daemons.log("node"), "a collection in vain")
+    begun = time.monotonic()
+    daemons.master()
+    wait_until(lambda: any(each["kind"] == wire.STATISTICS for each in daemons.panel.messages), "statistics")
+    assert time.monotonic() - begun < 2.5
+    assert node.poll() is None
