@@ -65,11 +65,10 @@ def note_master(where: str, held: Keys) -> str:
     with transaction.atomic():
         row = _locked()
         before = row.endpoint
-        if (before, row.master_digest) != (where, held.digest) or bool(where) != bool(row.enabled_at):
-            if before != where or not row.enabled_at:
-                row.enabled_at = timezone.now() if where else None
-            row.endpoint, row.master_digest = where, held.digest
-            row.save(update_fields=["endpoint", "master_digest", "enabled_at"])
+        if before != where or bool(where) != bool(row.enabled_at):
+            row.enabled_at = timezone.now() if where else None
+        row.endpoint, row.master_digest = where, held.digest
+        row.save(update_fields=["endpoint", "master_digest", "enabled_at"])
     return before
 
 

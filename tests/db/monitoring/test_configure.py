@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import string
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from panel.monitoring.models import MasterWatch, NodeWatch, WatchKeys
 from panel.notices.models import Problem
 from panel.tasks import engine, registry
 from panel.tasks.models import Status, Task, TaskLog
+from tests.contract.local_agent import until
 from tests.db.conftest import make_node, run_task
 from vmwatch import config as vmwatch_config
 
@@ -177,6 +179,32 @@ class TestMaster:
         configure.configure_master()
         assert master.has_read(machine)
         assert daemon.ends() == "hup\n"
+
+    def test_the_real_one_has_read_a_new_secret_when_nodes_are_told(
+        self, machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add("far", "203.0.113.5")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            monkeypatch.setattr(settings.CONFIG, "vmwatch_listen_port", probe.getsockname()[1])
+        monkeypatch.setattr(settings.CONFIG, "vmwatch_listen_ip", "127.0.0.1")
+        configure.configure_master()
+        master.pid_file().parent.mkdir(parents=True, exist_ok=True)
+        argv = ["--config", str(machine), "--log", str(tmp_path / "log"), "--pid-file", str(master.pid_file())]
+        with subprocess.Popen([sys.executable, "-m", "vmwatch.master", *argv]) as process:
+            try:
+                until(lambda: master.mark_file().exists() and master.has_read(machine))
+                for _ in range(3):
+                    before = master.mark_file().read_text(encoding="ascii")
+                    configure.rotate()
+                    configure.configure_master()
+                    assert master.mark_file().read_text(encoding="ascii") == vmwatch_config.digest(machine) != before
+                    task = registry.get("vmwatch.configure").submit(system_user(), {}, object_id=1)
+                    assert run_task(task).result["rotated"] is True
+                    assert "previous_secret" not in vmwatch_config.read(machine)
+                    assert master.has_read(machine)
+            finally:
+                process.terminate()
 
     def test_one_that_does_not_read_is_not_waited_for_for_ever_and_is_told_again(
         self, daemon: Daemon, machine: Path, monkeypatch: pytest.MonkeyPatch
