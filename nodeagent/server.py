@@ -208,6 +208,8 @@ def main() -> int:
 
         restore(Job(deadline=120.0))
         return 0
+    # Before anything is said: the file that it is read from may be replaced by a newer one while this agent works.
+    commands.load()
     # A copy of stdout is kept for the conversation; whatever else prints goes to stderr.
     sink = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

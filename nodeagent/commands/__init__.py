@@ -35,11 +35,16 @@ def handles(request: Type[Request[Any]]) -> Callable[[F], F]:
     return register
 
 
-def builtin(name: str) -> Handler:
-    """Our own function for the command `name`; raises UnknownCommand."""
+def load() -> None:
+    """Have every built-in command loaded."""
     with _loading:
         for module in _MODULES:
             importlib.import_module(f"nodeagent.commands.{module}")
+
+
+def builtin(name: str) -> Handler:
+    """Our own function for the command `name`; raises UnknownCommand."""
+    load()
     try:
         return _builtin[name]
     except KeyError:

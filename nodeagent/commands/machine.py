@@ -201,7 +201,7 @@ def agent_remove(request: node.AgentRemove, job: Job) -> Nothing:
         for program in ("libvirtd", "virtlogd"):
             services.stop(f"vmpanel-{program}", job)
     _remove_key()
-    for path in (paths.MARKER, paths.VMWATCH_CONF, paths.VMWATCH, paths.AGENT):
+    for path in (paths.MARKER, paths.VMWATCH_CONF, *paths.LIB.glob("*.part"), paths.VMWATCH, paths.AGENT):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
     shutil.rmtree(paths.RUN, ignore_errors=True)

@@ -69,6 +69,9 @@ class NodeClient(Protocol):
     def upload(self, local: Path, remote: str, *, deadline: float, progress: Report | None = None) -> None:
         """Put a local file at `remote` on the node, which has its folder."""
 
+    def update_programs(self) -> list[str]:
+        """Have the panel's own programs on the node and in use; answers the paths of those that were replaced."""
+
     def open_channel(self, port: int) -> Channel:
         """A stream to the node's 127.0.0.1:`port`."""
 

@@ -116,6 +116,13 @@ class FakeNode:
             progress(Progress(len(content), len(content)))
         self.uploads[remote] = content
 
+    def update_programs(self) -> list[str]:
+        """A fake node has none; faults of "update_programs" are raised."""
+        fault = self._next_fault("update_programs")
+        if fault is not None:
+            raise fault[0]
+        return []
+
     def open_channel(self, port: int) -> Channel:
         """A fake node has no consoles to speak of."""
         raise NodeUnreachable(node=self.name, reason=f"nothing listens on its port {port}")

@@ -1,6 +1,6 @@
 """A node session: the agent on a node, started once over ssh and spoken to in JSON lines.
 
-One a process and node (get()); many threads may call. The agent's errors are translated here
+The panel's programs are brought there first where they are missing or another version's. One a process and node (get()); many threads may call. The agent's errors are translated here
 alone. docs/nodeagent.md describes the lines.
 """
 
@@ -20,7 +20,7 @@ from django.conf import settings
 
 from nodeagent.protocol import PROTOCOL_VERSION, BadMessage, Fence, Request, from_dict, to_dict
 from panel import __version__
-from panel.cluster import ssh
+from panel.cluster import agent_package, ssh
 from panel.cluster.client import Channel, NodeAddress, Progress, Report
 from panel.core import request_id
 from panel.core.errors import (
@@ -29,6 +29,7 @@ from panel.core.errors import (
     Fenced,
     LibvirtFailure,
     NodeError,
+    NodeRefused,
     NodeTimeout,
     NodeUnreachable,
     VersionMismatch,
@@ -188,11 +189,43 @@ class Session:
             if self._link is None or not self._link.alive:
                 connection = ssh.open_connection(self.address, settings.CONFIG.node_connect_seconds)
                 try:
+                    self._bring_programs(connection)
                     self._link = Link(connection)
                 except BaseException:
                     connection.close()
                     raise
             return self._link
+
+    def _bring_programs(self, connection: ssh.Connection) -> None:
+        try:
+            if replaced := agent_package.bring(connection):
+                log.info("%s: brought up to date: %s", self.address.name, ", ".join(replaced))
+        except NodeRefused as error:
+            # Its disk is full, for one: the agent that is there may do, and node.check says what is wrong.
+            log.warning("%s: its programs cannot be brought up to date: %s", self.address.name, error.message)
+
+    def update_programs(self) -> list[str]:
+        """Have the panel's own programs on the node and in use; answers the paths of those that were replaced.
+
+        Raises CommandFailed where they cannot be written, else as link() does.
+        """
+        known = self._link
+        try:
+            replaced = agent_package.bring(self.link().connection)
+        except NodeUnreachable:
+            if known is None or self._link is not known:
+                raise
+            # A connection that died while nobody used it says nothing of the node: a new one does.
+            self.close()
+            replaced = agent_package.bring(self.link().connection)
+        except NodeRefused as error:
+            if self._link is None or not self._link.alive:
+                raise
+            reason = str(error.data.get("reason", error.message))
+            raise CommandFailed(node=self.address.name, command="update", agent_code="", text=reason) from error
+        if agent_package.AGENT_PATH in replaced:
+            self.close()
+        return replaced
 
     def call(
         self, request: Request[T], *, deadline: float = 60.0, fence: Fence | None = None, progress: Report | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ Constant = Literal[
     "/usr/bin/python3 -c 'import sys; print(sys.version_info[0], sys.version_info[1])'",
     "virsh -c qemu:///system capabilities",
     "cat /var/lib/vmpanel/node.json",
+    "sha256sum /usr/lib/vmpanel/nodeagent.pyz /usr/lib/vmpanel/vmwatch.pyz",
     "/usr/bin/python3 /usr/lib/vmpanel/nodeagent.pyz",
 ]
 
@@ -91,7 +93,8 @@ class Connection:
             if _content(sftp, remote) == content:
                 return False
             _make_folders(sftp, str(Path(remote).parent))
-            partial = f"{remote}.part"
+            # Of its own name: another worker may be putting the same file there.
+            partial = f"{remote}.{secrets.token_hex(4)}.part"
             with sftp.open(partial, "wb") as file:
                 file.write(content)
             sftp.chmod(partial, mode)

@@ -17,7 +17,7 @@ from nodeagent.protocol import node as machine
 from panel.cluster import agent_package, session, ssh
 from panel.cluster.client import NodeAddress, Progress
 from panel.core import request_id
-from panel.core.errors import NodeRefused, NodeTimeout, NodeUnreachable
+from panel.core.errors import CommandFailed, NodeRefused, NodeTimeout, NodeUnreachable
 from tests.contract.local_agent import until
 from tests.contract.private_sshd import SSHD, Sshd, running
 
@@ -222,11 +222,75 @@ def test_a_process_has_one_session_a_node_until_it_is_forgotten(sshd: Sshd) -> N
     session.forget(address)
 
 
-def test_a_node_without_the_agent_is_unreachable_with_the_reason(sshd: Sshd, client: session.Session) -> None:
-    with ssh_only(sshd) as connection, connection._sftp() as sftp:
-        sftp.remove(agent_package.AGENT_PATH)
-    with pytest.raises(NodeUnreachable, match="agent does not start"):
-        client.call(machine.NodeFacts())
+def replace_program(sshd: Sshd, content: bytes | None, path: str = agent_package.AGENT_PATH) -> None:
+    """Have another program at the path, or none."""
+    with ssh_only(sshd) as connection:
+        if content is not None:
+            connection.put(content, path, 0o644)
+            return
+        with connection._sftp() as sftp:
+            sftp.remove(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"print('{\"error\": {\"code\": \"version_mismatch\", \"data\": {\"agent\": 0}}}')", b"not a program"],
+    ids=["no agent", "another protocol", "a damaged agent"],
+)
+def test_a_node_has_the_panel_s_own_programs_before_it_is_spoken_to(
+    sshd: Sshd, client: session.Session, content: bytes | None
+) -> None:
+    replace_program(sshd, content)
+    replace_program(sshd, b"older", agent_package.VMWATCH_PATH)
+    assert client.call(machine.NodeFacts()).hostname
+    with ssh_only(sshd) as connection:
+        assert agent_package.bring(connection) == []
+
+
+def test_programs_that_were_changed_meanwhile_are_replaced_and_the_new_agent_is_spoken_to(
+    sshd: Sshd, client: session.Session
+) -> None:
+    assert client.update_programs() == []
+    before = client.link().hello["pid"]
+    replace_program(sshd, b"older", agent_package.VMWATCH_PATH)
+    assert client.update_programs() == [agent_package.VMWATCH_PATH]
+    assert client.link().hello["pid"] == before
+    replace_program(sshd, b"older")
+    assert client.update_programs() == [agent_package.AGENT_PATH]
+    assert client.link().hello["pid"] != before
+    assert client.update_programs() == []
+
+
+def test_a_connection_that_died_unused_does_not_make_a_node_unreachable(client: session.Session) -> None:
+    link = client.link()
+    link.connection.close()
+    until(lambda: link.lost)
+    # What it looks like until the dead connection is noticed.
+    link.connection.transport.is_active = lambda: True  # type: ignore[method-assign]
+    link.lost = ""
+    assert client.update_programs() == []
+    assert client.call(machine.NodeFacts()).hostname
+
+
+def test_programs_that_cannot_be_replaced_are_said_and_those_that_are_there_work(
+    sshd: Sshd, client: session.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: ssh.Connection, content: bytes, remote: str, mode: int) -> bool:
+        raise NodeRefused(node="private", reason="No space left on device")
+
+    replace_program(sshd, b"older", agent_package.VMWATCH_PATH)
+    monkeypatch.setattr(ssh.Connection, "put", refuse)
+    with pytest.raises(CommandFailed, match="No space left"):
+        client.update_programs()
+    assert client.call(machine.NodeFacts()).hostname
+
+
+def test_an_agent_that_works_is_not_disturbed_by_a_newer_file(sshd: Sshd, client: session.Session) -> None:
+    link = client.link()
+    replace_program(sshd, b"newer")
+    assert client.call(host.HostsRead()).hosts is not None
+    assert client.call(machine.LibvirtEnsure()).libvirt_version
+    assert client.link() is link
 
 
 class ssh_only:

@@ -171,8 +171,7 @@ def deauthorize_key(ctx: NodeContext[AddNodeParams]) -> None:
 def install_agent(ctx: NodeContext[AddNodeParams]) -> None:
     """The agent and vmwatch-node are on the host, with our mark."""
     with _bootstrap(ctx) as connection:
-        for path, content in agent_package.files().items():
-            connection.put(content, path, 0o755)
+        agent_package.bring(connection)
         mark = json.dumps({"panel": panel_id(), "node": ctx.node.pk})
         connection.put(f"{mark}\n".encode(), MARKER, 0o600)
 
