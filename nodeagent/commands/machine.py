@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
 import shutil
 import socket
+import threading
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -43,6 +45,9 @@ REDHAT_PACKAGES = (
     "iproute",
 )
 LIBVIRTD_SECONDS = 30.0
+LIBVIRT_FACTS_SECONDS = 5.0
+_NO_LIBVIRT: Tuple[Optional[str], Optional[str], Optional[str]] = (None, None, None)
+log = logging.getLogger("nodeagent")
 
 
 @handles(node.NodeFacts)
@@ -105,13 +110,23 @@ def _file_systems() -> List[node.FileSystem]:
 
 
 def _libvirt() -> Tuple[Optional[str], Optional[str], Optional[str]]:
+    """Versions of libvirt and QEMU, and the host's UUID; None each where libvirt does not answer soon."""
+    answers = [_NO_LIBVIRT]
+    # A libvirtd that hangs holds up who asks it; the rest of the facts can be told all the same.
+    asking = threading.Thread(target=lambda: answers.append(_ask_libvirt()), daemon=True)
+    asking.start()
+    asking.join(LIBVIRT_FACTS_SECONDS)
+    return answers[-1]
+
+
+def _ask_libvirt() -> Tuple[Optional[str], Optional[str], Optional[str]]:
     try:
         with libvirtd.translated() as conn:
             host = ET.fromstring(conn.getCapabilities()).findtext("./host/uuid")
             qemu = None if libvirtd.is_test_driver() else _version(conn.getVersion())
             return _version(conn.getLibVersion()), qemu, host
     except AgentError:
-        return None, None, None
+        return _NO_LIBVIRT
 
 
 def _version(number: int) -> str:
@@ -172,7 +187,11 @@ def libvirt_ensure(request: node.LibvirtEnsure, job: Job) -> node.Facts:
             if time.monotonic() > until:
                 raise LibvirtError("libvirtd was started but does not answer.", libvirt_code=0, connection_lost=True)
             job.wait(0.2)
-    restore(job)
+    try:
+        restore(job)
+    except (CommandFailed, OSError) as error:
+        # The panel asks for each of its bridges besides, and says of which network it cannot be made.
+        log.warning("%s a bridge cannot be made again: %s", job.request_id, error)
     return node_facts(node.NodeFacts(), job)
 
 

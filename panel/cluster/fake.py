@@ -74,6 +74,8 @@ class FakeNode:
     vmwatch: machine.VmwatchConfigure | None = None
     calls: list[Request[Any]] = field(default_factory=list)
     libvirt_runs: bool = True
+    clock_offset: float = 0.0
+    """Seconds that its clock is ahead."""
     removed: bool = False
 
     def __post_init__(self) -> None:
@@ -159,7 +161,7 @@ class FakeNode:
             memory_mib=self.memory_mib,
             memory_free_mib=self.memory_mib - used,
             file_systems=[machine.FileSystem("/", "/dev/fake", self.capacity_bytes, self._free())],
-            time=time.time(),
+            time=time.time() + self.clock_offset,
             libvirt_version="9.0.0" if self.libvirt_runs else None,
             qemu_version="7.2.0" if self.libvirt_runs else None,
             host_uuid=None,

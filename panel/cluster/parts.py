@@ -6,11 +6,22 @@ removed, and the node's operations ask through this table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from panel.cluster.context import NodeContext
+from panel.core.errors import Fenced, NodeError, NodeRefused, NodeUnreachable, VersionMismatch
+from panel.notices.models import Severity
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """A sentence about something that is wrong on a node, and how bad it is."""
+
+    text: str
+    severity: str = Severity.WARNING
 
 
 @dataclass(frozen=True)
@@ -18,12 +29,13 @@ class Part:
     """One room's part of a node. All three may be repeated.
 
     `prepare` leaves it there and working, `remove` leaves nothing of it, `check` mends what it can
-    and answers a sentence for each thing that is wrong.
+    and answers a sentence for each thing that is wrong (a plain one is a warning). What it raises
+    is its complaint too, unless the node cannot be reached.
     """
 
     prepare: Callable[[NodeContext[Any]], None]
     remove: Callable[[NodeContext[Any]], None]
-    check: Callable[[NodeContext[Any]], list[str]]
+    check: Callable[[NodeContext[Any]], Sequence[str | Complaint]]
 
 
 _parts: dict[str, Part] = {}
@@ -42,3 +54,27 @@ def get(name: str) -> Part:
 def every() -> dict[str, Part]:
     """All parts, in the order of their registration."""
     return dict(_parts)
+
+
+def complaint(said: str | Complaint) -> Complaint:
+    """What a part's check answered, as a complaint."""
+    return Complaint(said) if isinstance(said, str) else said
+
+
+def worst(complaints: Sequence[Complaint]) -> str:
+    """The severity of the worst of them."""
+    return max((each.severity for each in complaints), key=list(Severity.values).index)
+
+
+@contextlib.contextmanager
+def complaining(complaints: list[Complaint], what: str) -> Iterator[None]:
+    """Have a thing that the node cannot do among the complaints, so that the next one gets its turn.
+
+    A node that cannot be reached, or a task that another worker has by now, still raises.
+    """
+    try:
+        yield
+    except (NodeUnreachable, NodeRefused, VersionMismatch, Fenced):
+        raise
+    except NodeError as error:
+        complaints.append(Complaint(f"{what}: {error.message}", Severity.ERROR))

@@ -47,6 +47,8 @@ def lacks(candidate: Candidate, need: Need) -> str:
     node = candidate.node
     if node.state != NodeState.READY:
         return f"the node is {node.get_state_display().lower()}"
+    if node.facts.get("libvirt_version", "") is None:
+        return "libvirt does not run on the node"
     if candidate.free_mib < need.memory_mib:
         return f"{candidate.free_mib} MiB of memory free, {need.memory_mib} MiB needed"
     cpus = int(node.facts.get("cpu_count", 0))

@@ -50,8 +50,9 @@ def set_state(node: Node, state: str) -> None:
 
 
 def report_unreachable(node: Node, reason: str) -> None:
-    """The node does not answer: its state and an open problem say so."""
-    set_state(node, NodeState.UNREACHABLE)
+    """The node does not answer: its state (of one that is in service) and an open problem say so."""
+    if node.state == NodeState.READY:
+        set_state(node, NodeState.UNREACHABLE)
     open_problem(
         f"node:{node.pk}:unreachable",
         f"The node “{node.name}” cannot be reached: {reason}",

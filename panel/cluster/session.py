@@ -1,7 +1,8 @@
 """A node session: the agent on a node, started once over ssh and spoken to in JSON lines.
 
-The panel's programs are brought there first where they are missing or another version's. One a process and node (get()); many threads may call. The agent's errors are translated here
-alone. docs/nodeagent.md describes the lines.
+The panel's programs are brought there first where they are missing or another version's. One session
+a process and node (get()); many threads may call. The agent's errors are translated here alone.
+docs/nodeagent.md describes the lines.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from panel.cluster.models import Node
-from panel.monitoring import duplicates, happenings, installing, order
+from panel.monitoring import duplicates, happenings, installing, order, returning
 from panel.monitoring.models import MasterWatch, NodeWatch
 from panel.monitoring.statistics import waiting
 from panel.monitoring.statistics.intake import forget_quiet
@@ -92,6 +92,7 @@ def _take(messages: Sequence[wire.Message], waited: Sequence[float]) -> int:
                 heard.append(Heard(message, nodes[message.node_id], left_at, verdict == order.LATE))
         Intake(heard, watches).take()
         NodeWatch.objects.bulk_update(watches.values(), ["epoch", "sequence", "heard_at", "gaps"])
+        returning.ask_for_checks({each.node.pk: each.node for each in heard}.values())
     return len(heard)
 
 

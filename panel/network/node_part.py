@@ -7,7 +7,7 @@ from typing import Any
 from nodeagent.protocol import network as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
-from panel.cluster.parts import Part
+from panel.cluster.parts import Complaint, Part, complaining
 from panel.network.models import Network, NetworkKind
 from panel.network.services import ensure_default_network
 
@@ -28,11 +28,13 @@ def remove(ctx: NodeContext[Any]) -> None:
         ctx.agent.call(protocol.BridgeRemove(name=network.bridge))
 
 
-def check(ctx: NodeContext[Any]) -> list[str]:
-    """Make bridges and rules that are gone again; what cannot be made raises."""
+def check(ctx: NodeContext[Any]) -> list[Complaint]:
+    """Make bridges and rules that are gone again, and complain of those that cannot be made."""
+    complaints: list[Complaint] = []
     for network in _networks(ctx.node):
-        ctx.agent.call(_request(network))
-    return []
+        with complaining(complaints, f"The bridge of the network “{network.name}” cannot be made"):
+            ctx.agent.call(_request(network))
+    return complaints
 
 
 def _networks(node: Node) -> list[Network]:

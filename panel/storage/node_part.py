@@ -7,7 +7,7 @@ from typing import Any
 from nodeagent.protocol import storage as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
-from panel.cluster.parts import Part
+from panel.cluster.parts import Complaint, Part, complaining
 from panel.storage.models import NodePool, Pool
 from panel.storage.services import ensure_default_pool, record_room
 
@@ -32,14 +32,16 @@ def remove(ctx: NodeContext[Any]) -> None:
         NodePool.objects.filter(node=node, pool=pool).delete()
 
 
-def check(ctx: NodeContext[Any]) -> list[str]:
-    """Make pools that are gone again, record the room, and complain of too little."""
-    complaints = []
+def check(ctx: NodeContext[Any]) -> list[Complaint]:
+    """Make pools that are gone again, record the room, and complain of too little or of what cannot be made."""
+    complaints: list[Complaint] = []
     for pool in _pools(ctx.node):
-        state = ctx.agent.call(protocol.PoolEnsure(path=pool.path))
-        record_room(ctx.node, pool, state)
-        if state.free_bytes < LOW_ROOM_BYTES:
-            complaints.append(f"The storage “{pool.name}” has only {state.free_bytes >> 20} MiB free.")
+        with complaining(complaints, f"The storage “{pool.name}” does not work"):
+            state = ctx.agent.call(protocol.PoolEnsure(path=pool.path))
+            record_room(ctx.node, pool, state)
+            if state.free_bytes < LOW_ROOM_BYTES:
+                text = f"The storage “{pool.name}” has only {state.free_bytes >> 20} MiB free."
+                complaints.append(Complaint(text))
     return complaints
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from nodeagent.commands.machine import DEBIAN_PACKAGES
-from nodeagent.protocol import Nothing
+from nodeagent.protocol import Nothing, network
 from nodeagent.protocol import node as machine
+from panel.cluster import health
 from panel.core.errors import NodeError
 from tests.contract.local_agent import until
-from tests.contract.subjects import AgentSubject, Subject, code_of
+from tests.contract.subjects import AgentSubject, FakeSubject, Subject, code_of
 
 SERVICE = """
 import pathlib, signal, sys
@@ -75,6 +76,27 @@ def test_nothing_is_installed_where_nothing_is_missing(node: Subject) -> None:
 @pytest.mark.covers("libvirt_ensure")
 def test_libvirt_that_answers_is_left_as_it_is(node: Subject) -> None:
     assert node.call(machine.LibvirtEnsure()).libvirt_version
+
+
+@pytest.mark.netns
+def test_a_bridge_that_cannot_be_made_again_does_not_hold_up_libvirt(node: Subject) -> None:
+    bridge = network.BridgeEnsure(name="vmbr-nat0", gateway="10.77.0.1/24", subnet="10.77.0.0/24")
+    node.call(bridge)
+    if isinstance(node, AgentSubject):
+        node.agent.run_in_namespace("ip", "link", "delete", "vmbr-nat0")
+        node.agent.run_in_namespace("ip", "link", "add", "vmbr-nat0", "type", "veth", "peer", "name", "other0")
+        with pytest.raises(NodeError):
+            node.call(bridge)
+    assert node.call(machine.LibvirtEnsure()).libvirt_version
+
+
+def test_facts_tell_the_time_of_the_node_s_own_clock(node: Subject) -> None:
+    before = time.time()
+    told = node.call(machine.NodeFacts()).time
+    assert health.clock_difference(before, time.time(), told) == 0
+    if isinstance(node, FakeSubject):
+        node.node.clock_offset = 100.0
+        assert health.clock_difference(time.time(), time.time(), node.call(machine.NodeFacts()).time) > 99
 
 
 @pytest.mark.covers("vmwatch_configure", "vmwatch_status", "vmwatch_remove")

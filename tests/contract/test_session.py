@@ -234,7 +234,7 @@ def replace_program(sshd: Sshd, content: bytes | None, path: str = agent_package
 
 @pytest.mark.parametrize(
     "content",
-    [None, b"print('{\"error\": {\"code\": \"version_mismatch\", \"data\": {\"agent\": 0}}}')", b"not a program"],
+    [None, b'print(\'{"error": {"code": "version_mismatch", "data": {"agent": 0}}}\')', b"not a program"],
     ids=["no agent", "another protocol", "a damaged agent"],
 )
 def test_a_node_has_the_panel_s_own_programs_before_it_is_spoken_to(

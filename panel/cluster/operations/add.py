@@ -25,6 +25,7 @@ from panel.cluster.nodes import client
 from panel.cluster.operations.remove import delete_record
 from panel.cluster.selectors import default_cluster
 from panel.core.errors import AlreadyExists, InvalidValue, NodeRefused, OperationFailed
+from panel.notices.models import Severity
 from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Params, Step
 
@@ -253,10 +254,12 @@ def unconfigure_vmwatch(ctx: NodeContext[AddNodeParams]) -> None:
 
 def verify_node(ctx: NodeContext[AddNodeParams]) -> None:
     """Everything was seen working, and the node takes VMs."""
-    complaints = [sentence for part in parts.every().values() for sentence in part.check(ctx)]
+    complaints = [parts.complaint(each) for part in parts.every().values() for each in part.check(ctx)]
+    if broken := [each.text for each in complaints if each.severity == Severity.ERROR]:
+        raise OperationFailed(" ".join(broken), step="verify_node")
     services.record_facts(ctx.node, ctx.agent.call(protocol.NodeFacts()))
-    for sentence in complaints:
-        ctx.log(sentence, "warning")
+    for each in complaints:
+        ctx.log(each.text, "warning")
     with transaction.atomic():
         services.set_state(ctx.node, NodeState.READY)
 

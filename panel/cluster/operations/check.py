@@ -1,19 +1,44 @@
-"""node.check (VMmanager's vmmini): is the node reachable, and is all of ours on it working?"""
+"""node.check (VMmanager's vmmini): is the node reachable, and is all of ours on it working?
+
+Only a node that ssh or its agent cannot be reached on is unreachable. What else is wrong is a problem of
+one part, which closes when that part is well again; the other parts are looked at all the same.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nodeagent.protocol import node as protocol
-from panel.cluster import parts, services
+from panel.cluster import health, parts, services
 from panel.cluster.context import NodeContext
-from panel.core.errors import AlreadyExists, NodeError
+from panel.cluster.models import Node
+from panel.cluster.nodes import client
+from panel.cluster.parts import Complaint
+from panel.core.errors import (
+    AlreadyExists,
+    CommandFailed,
+    ConfigError,
+    Fenced,
+    NodeError,
+    NodeRefused,
+    NodeTimeout,
+    NodeUnreachable,
+    VersionMismatch,
+)
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 from panel.tasks.locks import shared
 from panel.tasks.operation import Operation, Params, Step
 
-CALL_SECONDS = 30.0
+LIBVIRT_SECONDS = 60.0
+"""More than the agent itself waits for a libvirtd that it has started (30 s), so that it can say so."""
+FACTS_SECONDS = 30.0
+NEEDS_LIBVIRT = "vmwatch"
+"""The part that ends by itself while libvirt is away: that is libvirt's problem alone."""
+
+Check = Callable[[NodeContext[Any]], Sequence["str | Complaint"]]
 
 
 class CheckNodeParams(Params):
@@ -24,27 +49,106 @@ def check_node(ctx: NodeContext[Any]) -> dict[str, Any]:
     """What the node is was read anew; what is wrong and could not be mended is an open problem."""
     node = ctx.node
     try:
-        facts = ctx.agent.call(protocol.LibvirtEnsure(), deadline=CALL_SECONDS)
-        services.record_facts(node, facts)
-        complaints = {name: part.check(ctx) for name, part in parts.every().items()}
-    except NodeError as error:
+        found = {"programs": bring_programs(ctx)}
+        found |= {name: _look(check, ctx) for name, check in _checks().items()}
+        found["host"] = []
+    except AlreadyExists as error:
+        found = {"host": [Complaint(error.message, Severity.ERROR)]}
+    except (NodeUnreachable, NodeRefused, VersionMismatch) as error:
         services.report_unreachable(node, error.message)
         return {"result": {"reachable": False, "reason": error.message}}
-    except AlreadyExists as error:
-        complaints = {"host": [error.message]}
+    if found.get("libvirt"):
+        del found[NEEDS_LIBVIRT]
     services.report_reachable(node)
-    for name, sentences in complaints.items():
-        key = f"node:{node.pk}:{name}"
-        if sentences:
-            text = f"Node “{node.name}”: {' '.join(sentences)}"
-            open_problem(key, text, severity=Severity.WARNING, object_type="node", object_id=node.pk)
-        else:
-            close_problem(key)
-    return {"result": {"reachable": True, "complaints": [each for found in complaints.values() for each in found]}}
+    for name, complaints in found.items():
+        _report(node, name, complaints)
+    return {"result": {"reachable": True, "complaints": [each.text for every in found.values() for each in every]}}
+
+
+def bring_programs(ctx: NodeContext[Any]) -> list[Complaint]:
+    """The node has the panel's own programs, and answers; vmwatch-node is started anew by its part.
+
+    Raises NodeUnreachable, NodeRefused, VersionMismatch where there is no speaking with it.
+    """
+    try:
+        replaced = client(ctx.node).update_programs()
+    except NodeTimeout as error:
+        raise NodeUnreachable(node=ctx.node.name, reason=error.message) from error
+    except CommandFailed as error:
+        text = f"The panel's programs cannot be brought up to date: {error.data['text']}."
+        return [Complaint(text, Severity.ERROR)]
+    if replaced:
+        ctx.log(f"Brought up to date: {', '.join(replaced)}.")
+    return []
+
+
+def ensure_libvirt(ctx: NodeContext[Any]) -> list[Complaint]:
+    """libvirt answers, started when it did not."""
+    ctx.agent.call(protocol.LibvirtEnsure(), deadline=LIBVIRT_SECONDS)
+    return []
+
+
+def read_facts(ctx: NodeContext[Any]) -> list[Complaint]:
+    """The node's facts are recorded, among them whether libvirt answers; complains of its clock."""
+    asked_at = time.time()
+    facts = ctx.agent.call(protocol.NodeFacts(), deadline=FACTS_SECONDS)
+    difference = health.clock_difference(asked_at, time.time(), facts.time)
+    services.record_facts(ctx.node, facts)
+    return health.clock_complaints(difference)
+
+
+def check_disk(ctx: NodeContext[Any]) -> list[Complaint]:
+    """Complains of too little room beside the storages."""
+    return health.disk_complaints(ctx.node.facts)
+
+
+def check_system(ctx: NodeContext[Any]) -> list[Complaint]:
+    """Complains of another operating system than the cluster's first node has."""
+    node = ctx.node
+    first = Node.objects.filter(cluster=node.cluster).order_by("pk").first() or node
+    return health.system_complaints(node.facts, first.facts, first.name)
+
+
+def _checks() -> dict[str, Check]:
+    """Every part of a node and who looks at it; facts are read when libvirt has had its chance."""
+    own: dict[str, Check] = {
+        "libvirt": ensure_libvirt,
+        "clock": read_facts,
+        "disk": check_disk,
+        "system": check_system,
+    }
+    return own | {name: part.check for name, part in parts.every().items()}
+
+
+def _look(check: Check, ctx: NodeContext[Any]) -> list[Complaint]:
+    try:
+        return _look_once(check, ctx)
+    except NodeUnreachable:
+        # A connection that dies on the way says nothing of the node: a new one does.
+        return _look_once(check, ctx)
+
+
+def _look_once(check: Check, ctx: NodeContext[Any]) -> list[Complaint]:
+    """What a part complains of; that the node cannot do something is its complaint too."""
+    try:
+        return [parts.complaint(each) for each in check(ctx)]
+    except (NodeUnreachable, NodeRefused, VersionMismatch, Fenced):
+        raise
+    except (NodeError, ConfigError) as error:
+        return [Complaint(error.message, Severity.ERROR)]
+
+
+def _report(node: Node, name: str, complaints: Sequence[Complaint]) -> None:
+    key = f"node:{node.pk}:{name}"
+    if not complaints:
+        close_problem(key)
+        return
+    text = f"Node “{node.name}”: {' '.join(each.text for each in complaints)}"
+    open_problem(key, text, severity=parts.worst(complaints), object_type="node", object_id=node.pk)
 
 
 class CheckNode(Operation[CheckNodeParams]):
-    """Check the node and mend what can be mended: libvirtd, storages, bridges, vmwatch."""
+    """Check the node and mend what can be mended: its programs, libvirtd, storages, bridges, vmwatch."""
 
     name = "node.check"
     label = "Check"

@@ -14,7 +14,7 @@ from panel.cluster.models import NodeState
 from panel.cluster.nodes import client
 from panel.core import live
 from panel.core.errors import NodeRefused, WrongState
-from panel.notices.services import close_problem
+from panel.notices.services import close_problems_of
 from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Params, Step
 
@@ -61,7 +61,7 @@ def delete_record(ctx: NodeContext[Any]) -> None:
     with transaction.atomic():
         node.pools.all().delete()
         node.delete()
-        close_problem(f"node:{ctx.task.object_id}:unreachable")
+        close_problems_of("node", int(ctx.task.object_id or 0))
         transaction.on_commit(lambda: live.publish("node", {"id": ctx.task.object_id, "gone": True}))
 
 
