@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import IO, Dict, List, Optional, Sequence, Tuple
 
 from nodeagent.errors import CommandFailed, NoSpace
 from nodeagent.job import Job
@@ -45,16 +45,17 @@ def run(
     job.check()
     if shutil.which(argv[0]) is None:
         raise CommandFailed(f"The program “{argv[0]}” is not installed.", argv0=argv[0], exit_code=127)
-    process = subprocess.Popen(
-        [*_dying_with_us(), *argv],
-        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "LC_ALL": "C", **(env or {})},
-        start_new_session=True,
-    )
+    with _source(stdin) as source:
+        process = subprocess.Popen(
+            [*_dying_with_us(), *argv],
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C", **(env or {})},
+            start_new_session=True,
+        )
     try:
-        out, err = _communicate(process, job, stdin)
+        out, err = _communicate(process, job)
     except BaseException:
         _kill(process)
         raise
@@ -64,11 +65,20 @@ def run(
     return finished
 
 
-def _communicate(process: subprocess.Popen[bytes], job: Job, stdin: Optional[str]) -> Tuple[bytes, bytes]:
-    data = stdin.encode() if stdin is not None else None
+def _source(stdin: Optional[str]) -> IO[bytes]:
+    """What the program reads. A file in memory: communicate() cannot go on filling a pipe after a pause."""
+    if stdin is None:
+        return open(os.devnull, "rb")
+    file = os.fdopen(os.memfd_create("stdin"), "w+b")
+    file.write(stdin.encode())
+    file.seek(0)
+    return file
+
+
+def _communicate(process: subprocess.Popen[bytes], job: Job) -> Tuple[bytes, bytes]:
     while True:
         try:
-            return process.communicate(data, timeout=POLL_SECONDS)
+            return process.communicate(timeout=POLL_SECONDS)
         except subprocess.TimeoutExpired:
             job.check()
 

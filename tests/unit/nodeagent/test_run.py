@@ -42,6 +42,11 @@ def test_input_is_given_whole_and_messages_are_in_the_c_locale(monkeypatch: pyte
     assert run(["sh", "-c", "echo $LC_ALL $MORE"], Job(), env={"MORE": "x"}).stdout == "C x\n"
 
 
+@pytest.mark.parametrize("text", ["short\n", "long\n" * 50_000], ids=["short", "long"])
+def test_a_program_that_is_slow_to_read_gets_its_input_too(text: str) -> None:
+    assert run(["sh", "-c", "sleep 0.3; cat; sleep 0.3"], Job(), stdin=text).stdout == text
+
+
 def test_arguments_reach_the_program_as_they_are() -> None:
     assert run(["printf", "%s", "$(reboot); `ls` 'x' \"y\"\n"], Job()).stdout == "$(reboot); `ls` 'x' \"y\"\n"
 
