@@ -25,6 +25,6 @@ def ask_for_checks(heard: Iterable[Node]) -> None:
     since = {"object_id": OuterRef("object_id"), "created_at__gt": OuterRef("opened_at")}
     asked = Task.objects.filter(operation="node.check", object_type="node", **since)
     problems = Problem.objects.filter(open_key__in=keys).exclude(Exists(asked))
-    returned = list(problems.values_list("object_id", flat=True))
+    returned = [int(each or 0) for each in problems.values_list("object_id", flat=True)]
     if returned:
         transaction.on_commit(lambda: check_nodes(returned))
