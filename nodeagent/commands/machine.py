@@ -197,7 +197,9 @@ def libvirt_ensure(request: node.LibvirtEnsure, job: Job) -> node.Facts:
 
 def _answers() -> bool:
     try:
-        with libvirtd.translated():
+        with libvirtd.translated() as conn:
+            # A connection takes itself for alive until somebody uses it.
+            conn.getLibVersion()
             return True
     except LibvirtError:
         return False
