@@ -45,7 +45,8 @@ REDHAT_PACKAGES = (
     "iproute",
 )
 LIBVIRTD_SECONDS = 30.0
-LIBVIRT_FACTS_SECONDS = 5.0
+LIBVIRT_FACTS_SECONDS = 15.0
+"""Its first answer takes some: it looks at every QEMU that is installed."""
 _NO_LIBVIRT: Tuple[Optional[str], Optional[str], Optional[str]] = (None, None, None)
 log = logging.getLogger("nodeagent")
 
