@@ -212,21 +212,24 @@ class Session:
         """
         known = self._link
         try:
-            replaced = agent_package.bring(self.link().connection)
+            replaced = self._replace_programs()
         except NodeUnreachable:
             if known is None or self._link is not known:
                 raise
             # A connection that died while nobody used it says nothing of the node: a new one does.
             self.close()
-            replaced = agent_package.bring(self.link().connection)
-        except NodeRefused as error:
-            if self._link is None or not self._link.alive:
-                raise
-            reason = str(error.data.get("reason", error.message))
-            raise CommandFailed(node=self.address.name, command="update", agent_code="", text=reason) from error
+            replaced = self._replace_programs()
         if agent_package.AGENT_PATH in replaced:
             self.close()
         return replaced
+
+    def _replace_programs(self) -> list[str]:
+        connection = self.link().connection
+        try:
+            return agent_package.bring(connection)
+        except NodeRefused as error:
+            reason = str(error.data.get("reason", error.message))
+            raise CommandFailed(node=self.address.name, command="update", agent_code="", text=reason) from error
 
     def call(
         self, request: Request[T], *, deadline: float = 60.0, fence: Fence | None = None, progress: Report | None = None
