@@ -47,6 +47,7 @@ INSTALLED_APPS = [
     "panel.images",
     "panel.vms",
     "panel.monitoring",
+    "panel.doctor",
     "panel.api",
     "panel.web",
 ]

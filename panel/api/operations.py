@@ -20,8 +20,8 @@ from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.operation import Operation
 
-PLURALS = {"vm": "vms", "node": "nodes", "vmwatch": "vmwatch"}
-ONLY_ONE = {"vmwatch": 1}
+PLURALS = {"vm": "vms", "node": "nodes", "vmwatch": "vmwatch", "cluster": "cluster"}
+ONLY_ONE = {"vmwatch": 1, "cluster": 1}
 """Kinds of which there is one object, with its id: their paths name none."""
 REMOVING_VERBS = ("delete", "remove")
 LONGEST_KEY = 128

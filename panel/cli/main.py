@@ -68,6 +68,24 @@ def login(url: str, name: str, certificate: str | None) -> None:
     click.echo(f"Signed in; remembered in {save_login(url, token, certificate)}.")
 
 
+@cli.command()
+@click.pass_context
+def doctor(context: click.Context) -> None:
+    """Compare the panel's records with every node; exit code 1 when something is wrong. Changes nothing."""
+    panel = _panel(context)
+    answer = panel.post("cluster/examine", {})
+    task = output.follow(panel, int(answer["task"]["id"]), quiet=context.obj["json"])
+    if task["status"] != "done":
+        context.exit(EXIT_FAILED)
+    found = task["result"]["findings"]
+    if found or context.obj["json"]:
+        output.show(found, ("code", "node", "object", "text"), context.obj["json"])
+    else:
+        click.echo("Database and nodes agree.")
+    if found:
+        context.exit(EXIT_FAILED)
+
+
 class ObjectGroup(click.Group):
     """The commands of one kind of object: those below, and one for each operation that the panel lists."""
 

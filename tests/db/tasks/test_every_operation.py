@@ -16,6 +16,7 @@ from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import OperationFailed
+from panel.doctor.services import look
 from panel.images.models import Image
 from panel.network.models import Address
 from panel.storage.models import Volume
@@ -144,11 +145,14 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.restart": _on_vm("vm.restart"),
     "vm.finish-install": _finish_install,
     "vm.settle": _settle,
+    "cluster.examine": lambda admin, node: lambda: registry.get("cluster.examine").submit(admin, {}, object_id=1),
     "vmwatch.configure": lambda admin, node: lambda: registry.get("vmwatch.configure").submit(admin, {}, object_id=1),
     "node.check": _on_node("node.check"),
     "node.remove": _on_node("node.remove"),
 }
 
+REMAINS = {"vm.settle": {"domain_elsewhere"}}
+"""What the doctor finds afterwards: a copy that was stopped is kept until a person has looked at it."""
 STEPS = [
     pytest.param(name, step.name, id=f"{name}-{step.name}")
     for name in sorted(SCENARIOS)
@@ -206,12 +210,7 @@ def test_a_worker_that_dies_is_made_up_for(prepared: Callable[[], Task], name: s
     assert ended.fence == 2
     assert not ended.steps.exclude(status=StepStatus.DONE).exists()
     assert (TaskLock.objects.count(), TaskSecret.objects.count()) == (0, 0)
-    known = {str(uuid) for uuid in Vm.objects.values_list("uuid", flat=True)}
-    for pk in Node.objects.values_list("pk", flat=True):
-        memory = fake.node(pk)
-        assert {str(vm.uuid) for vm in Vm.objects.filter(node=pk)} <= set(memory.domains) <= known
-        volumes = Volume.objects.filter(node=pk).count()
-        assert len([path for path in memory.files if "/volumes/" in path]) == volumes
+    assert {finding.code for finding in look()} == REMAINS.get(name, set())
 
 
 @pytest.mark.parametrize("moment", ["before", "ran", "stored"])
@@ -243,7 +242,7 @@ def test_a_plan_names_the_steps_and_changes_nothing(
     operation = registry.get(name)
     before = world()
     vm = Vm.objects.first()
-    objects = {"node": node.pk, "vm": vm.pk if vm else None, "vmwatch": 1}
+    objects = {"node": node.pk, "vm": vm.pk if vm else None, "vmwatch": 1, "cluster": 1}
     object_id = None if operation.creates else objects[operation.object_type]
     raw = {"name": "web9", "image": "small", "flavor": "small"} if operation.creates else {}
     steps = operation.plan(admin, raw, object_id=object_id)

@@ -1,0 +1,41 @@
+"""What the doctor finds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One thing that is not as it should be: `code` names its kind, `object` what it is about ("vm 3")."""
+
+    code: str
+    object: str
+    text: str
+    node: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """For a task's result and the API."""
+        return asdict(self)
+
+
+CODES = {
+    "task_stuck": "a task could not undo what it did and waits for a person",
+    "task_abandoned": "a task has no worker although its time has come",
+    "lock_left": "a lock of a task that has ended",
+    "secret_left": "a secret of a task that has ended",
+    "address_left": "an address that no interface has",
+    "volume_left": "a record of a volume that no VM has",
+    "volume_elsewhere": "a VM's disk is on another node than the VM",
+    "vm_half_made": "a VM that was never finished, and no task is at it",
+    "node_silent": "a node that could not be examined",
+    "domain_missing": "a VM without its domain",
+    "domain_foreign": "a domain that no VM has",
+    "domain_elsewhere": "a domain on another node than its VM",
+    "domain_name": "a domain that bears another name than its VM",
+    "domain_state": "a VM whose status is not its domain's state",
+    "runs_twice": "a VM that runs on two nodes",
+    "file_missing": "a volume or seed that is not on its node",
+    "file_foreign": "a file in a pool that belongs to nothing",
+}
+"""Every kind of finding, for people."""

@@ -1,0 +1,142 @@
+"""Whether a node has what the database says, and nothing else. Read from the node, compared here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from nodeagent.protocol import host, storage
+from panel.cluster.client import NodeClient
+from panel.cluster.models import Node
+from panel.doctor.findings import Finding
+from panel.storage.models import NodePool, Volume
+from panel.tasks.models import ENDED, Task
+from panel.vms.models import Vm, VmStatus
+from panel.vms.spec import uses_seed
+
+CALL_SECONDS = 60.0
+ACTIVE = (VmStatus.RUNNING, VmStatus.PAUSED)
+UPLOAD = re.compile(r".+\.(?P<task>[0-9]+)\.upload\Z")
+PARTIAL = ".part"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a node has: its domains by UUID, and the names of the files in each pool's folders, by the pool's path."""
+
+    domains: Mapping[str, host.HostState]
+    pools: Mapping[str, Mapping[str, list[str]]]
+
+
+@dataclass
+class Wanted:
+    """What the database says that a node has. `busy` are file names and UUIDs that a task may be changing."""
+
+    vms: dict[str, Vm] = field(default_factory=dict)
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By the pool's path, each file ("volumes/NAME") with what it belongs to."""
+    busy: set[str] = field(default_factory=set)
+    open_tasks: set[int] = field(default_factory=set)
+    elsewhere: dict[str, Vm] = field(default_factory=dict)
+
+
+def read(node: Node, client: NodeClient) -> Reading:
+    """What the node has now; raises NodeError."""
+    hosts = client.call(host.HostsRead(), deadline=CALL_SECONDS).hosts
+    paths = NodePool.objects.filter(node=node).order_by("pool").values_list("pool__path", flat=True)
+    pools = {path: client.call(storage.PoolList(path=path), deadline=CALL_SECONDS).files for path in paths}
+    return Reading({each.uuid: each for each in hosts}, pools)
+
+
+def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
+    """What the database says of the node, and of the domains `uuids` that were seen there; a few queries."""
+    found = Wanted(open_tasks=set(Task.objects.exclude(status__in=ENDED).values_list("pk", flat=True)))
+    for vm in Vm.objects.filter(node=node).select_related("pool", "image"):
+        found.vms[str(vm.uuid)] = vm
+        if vm.pk in busy_vms:
+            found.busy |= {str(vm.uuid), PurePosixPath(vm.seed_path).name}
+        if uses_seed(vm):
+            found.files.setdefault(vm.pool.path, {})[_place(vm.pool.path, vm.seed_path)] = f"vm {vm.pk}"
+    for volume in Volume.objects.filter(node=node).select_related("pool", "disk"):
+        disk = getattr(volume, "disk", None)
+        found.files.setdefault(volume.pool.path, {})[_place(volume.pool.path, volume.path)] = (
+            f"vm {disk.vm_id}" if disk is not None else f"volume {volume.uuid}"
+        )
+        if disk is None or disk.vm_id in busy_vms:
+            found.busy.add(PurePosixPath(volume.path).name)
+    others = [uuid for uuid in uuids if uuid not in found.vms]
+    for vm in Vm.objects.filter(uuid__in=others).select_related("node"):
+        found.elsewhere[str(vm.uuid)] = vm
+        if vm.pk in busy_vms:
+            found.busy.add(str(vm.uuid))
+    return found
+
+
+def compare(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
+    """Each difference between what is said of a node and what was seen there."""
+    yield from _domains(node, said, seen)
+    for path, folders in seen.pools.items():
+        there = {f"{folder}/{name}" for folder, names in folders.items() for name in names}
+        yield from _files(node, path, said, there)
+
+
+def runs_twice(readings: Mapping[str, Reading]) -> Iterator[Finding]:
+    """The domains that are active on more than one node."""
+    active: dict[str, list[str]] = {}
+    for node, reading in readings.items():
+        for uuid, domain in reading.domains.items():
+            if domain.state in ACTIVE:
+                active.setdefault(uuid, []).append(node)
+    for uuid, nodes in active.items():
+        if len(nodes) > 1:
+            yield Finding("runs_twice", f"domain {uuid}", f"It is active on {' and '.join(sorted(nodes))}.")
+
+
+def _domains(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
+    for uuid, vm in said.vms.items():
+        if uuid in said.busy or not vm.installed:
+            continue
+        about, domain = f"vm {vm.pk}", seen.domains.get(uuid)
+        if domain is None:
+            yield Finding("domain_missing", about, f"{vm} has no domain.", node)
+            continue
+        if domain.name != vm.name:
+            yield Finding("domain_name", about, f"The domain of {vm} is called {domain.name}.", node)
+        if domain.state != vm.status:
+            yield Finding("domain_state", about, f"{vm} is {domain.state}, not {vm.status}.", node)
+    for uuid, domain in seen.domains.items():
+        if uuid in said.vms or uuid in said.busy:
+            continue
+        if uuid in said.elsewhere:
+            vm = said.elsewhere[uuid]
+            text = f"{vm} belongs to {vm.node}; here it is {domain.state}."
+            yield Finding("domain_elsewhere", f"vm {vm.pk}", text, node)
+        else:
+            yield Finding("domain_foreign", f"domain {uuid}", f"No VM has the domain {domain.name}.", node)
+
+
+def _files(node: str, pool: str, said: Wanted, there: set[str]) -> Iterator[Finding]:
+    expected = said.files.get(pool, {})
+    for file, owner in sorted(expected.items()):
+        if file not in there and PurePosixPath(file).name not in said.busy:
+            yield Finding("file_missing", owner, f"{pool}/{file} is not there.", node)
+    for file in sorted(there - expected.keys()):
+        folder, _, name = file.partition("/")
+        if folder == "images" and not _is_unfinished(name):
+            # A copy of an image serves the next VM.
+            continue
+        upload = UPLOAD.match(name)
+        if upload and int(upload["task"]) in said.open_tasks:
+            continue
+        if name.removesuffix(PARTIAL) not in said.busy:
+            yield Finding("file_foreign", f"file {pool}/{file}", "It belongs to nothing.", node)
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.endswith(PARTIAL) or UPLOAD.match(name) is not None
+
+
+def _place(pool: str, path: str) -> str:
+    return str(PurePosixPath(path).relative_to(pool))

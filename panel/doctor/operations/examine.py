@@ -1,0 +1,56 @@
+"""cluster.examine (`vmpanel doctor`): compare the database with the nodes, item by item. Changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from panel.accounts.models import User
+from panel.cluster.models import Cluster
+from panel.cluster.selectors import default_cluster
+from panel.doctor.services import examine
+from panel.tasks.context import Context
+from panel.tasks.operation import Operation, Params, Step
+from panel.tasks.subjects import Subject
+
+ONLY = 1
+"""The cluster as a path without a number names it."""
+MOST_TOLD = 500
+"""Findings that a task's result holds; their number is told besides."""
+
+
+class ExamineParams(Params):
+    """Nothing to choose."""
+
+
+def look(ctx: Context[ExamineParams]) -> dict[str, Any]:
+    """Everything was looked at, and what is wrong is in the result."""
+    found = examine(ctx.progress)
+    for each in found[:MOST_TOLD]:
+        ctx.log(f"{each.node + ': ' if each.node else ''}{each.object}: {each.text} ({each.code})", "warning")
+    return {"result": {"findings": [each.as_json() for each in found[:MOST_TOLD]], "count": len(found)}}
+
+
+class ExamineCluster(Operation[ExamineParams]):
+    """Compare the database with every node: domains, disks, seeds, addresses, locks, tasks. Changes nothing."""
+
+    name = "cluster.examine"
+    label = "Examine"
+    permission = "cluster.manage"
+    params = ExamineParams
+    on_failure = "stop"
+    rare = True
+    # No undo: it only reads.
+    steps = (Step(look, "Compare the database with the nodes"),)
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return "Examine the cluster"
+
+
+def find(viewer: User, object_id: int) -> Cluster | None:
+    """The cluster, for those who see all of it."""
+    cluster = default_cluster()
+    return cluster if viewer.sees_all and object_id in (ONLY, cluster.pk) else None
+
+
+SUBJECT = Subject("cluster", find=find)

@@ -1,0 +1,68 @@
+"""Whether the database agrees with itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from django.db.models import F, Q
+from django.utils import timezone
+
+from panel.doctor.findings import Finding
+from panel.network.models import Address
+from panel.storage.models import Volume
+from panel.tasks import locks
+from panel.tasks.models import ENDED, Status, Task, TaskLock, TaskSecret
+from panel.vms.models import Disk, Vm
+
+ABANDONED = timedelta(seconds=60)
+"""A task whose worker died is taken over after its lease, and announced again with each sweep."""
+MOST = 200
+"""Findings of one kind; where there are more, one tells enough of them."""
+
+
+def busy_vms() -> set[int]:
+    """Ids of the VMs that a task is at: they are allowed to be between two states."""
+    tasks = Task.objects.filter(object_type="vm").exclude(status__in=ENDED)
+    return {pk for pk in tasks.values_list("object_id", flat=True) if pk is not None}
+
+
+def examine() -> Iterator[Finding]:
+    """What is wrong in the database alone."""
+    yield from _tasks()
+    yield from _left_by_tasks()
+    yield from _left_by_vms()
+
+
+def _tasks() -> Iterator[Finding]:
+    for task in Task.objects.filter(status=Status.STUCK)[:MOST]:
+        yield Finding("task_stuck", f"task {task.pk}", f"{task.title}: an undo failed.")
+    since = timezone.now() - ABANDONED
+    due = Q(status__in=(Status.QUEUED, Status.RETRYING), next_run_at__lt=since)
+    silent = Q(status__in=(Status.RUNNING, Status.UNDOING), lease_until__lt=since)
+    for task in Task.objects.filter(due | silent).order_by("pk")[:MOST]:
+        if task.status != Status.QUEUED or not locks.blocker(task):
+            yield Finding("task_abandoned", f"task {task.pk}", f"{task.title}: no worker carries it on.")
+
+
+def _left_by_tasks() -> Iterator[Finding]:
+    for lock in TaskLock.objects.filter(task__status__in=ENDED).order_by("pk")[:MOST]:
+        yield Finding("lock_left", f"{lock.kind} {lock.object_id}", f"Locked by task {lock.task_id}, which has ended.")
+    for secret in TaskSecret.objects.filter(task__status__in=ENDED).order_by("pk")[:MOST]:
+        yield Finding("secret_left", f"task {secret.task_id}", "Its secret was not deleted.")
+
+
+def _left_by_vms() -> Iterator[Finding]:
+    for address in Address.objects.filter(interface=None).order_by("pk")[:MOST]:
+        yield Finding("address_left", f"address {address.ip}", "In use by nothing.")
+    for volume in Volume.objects.filter(disk=None).order_by("pk")[:MOST]:
+        yield Finding("volume_left", f"volume {volume.uuid}", "No VM has it.")
+    busy = busy_vms()
+    for disk in Disk.objects.exclude(volume__node=F("vm__node")).select_related("vm").order_by("pk")[:MOST]:
+        if disk.vm_id not in busy:
+            yield Finding(
+                "volume_elsewhere", f"vm {disk.vm_id}", f"Disk {disk.target} of {disk.vm} is on another node."
+            )
+    for vm in Vm.objects.filter(installed=False).order_by("pk")[:MOST]:
+        if vm.pk not in busy:
+            yield Finding("vm_half_made", f"vm {vm.pk}", f"{vm} was never finished.")
