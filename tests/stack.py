@@ -60,16 +60,18 @@ class Stack:
 
     def __init__(self, services: Services, name: str, listen_ip: str, options: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
+        self.services = services
+        self.database = f"vmpanel_{name}"
         self.options = Options(services.folder / name, self.port, "0.0.0.0", (), None, False)
         self.layout = Layout(self.options)
         self.layout.make()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        extra = {"VmwatchListenIp": listen_ip, "VmwatchListenPort": str(free_port()), "DatabaseName": f"vmpanel_{name}"}
+        extra = {"VmwatchListenIp": listen_ip, "VmwatchListenPort": str(free_port()), "DatabaseName": self.database}
         lines = "".join(f"{key}={value}\n" for key, value in {**extra, **QUICK, **(options or {})}.items())
         self.layout.conf.write_text(lines, encoding="utf-8")
         write_configuration(self.layout, self.options, services.database, services.redis)
         make_certificate(self.layout)
-        private.create_database(services.database, f"vmpanel_{name}")
+        private.create_database(services.database, self.database)
         concurrency = int({**QUICK, **(options or {})}["WorkerConcurrency"])
         chosen = programs(self.layout, self.port, "0.0.0.0", concurrency)
         self.programs = {program.name: program.argv for program in chosen}
@@ -130,6 +132,26 @@ class Stack:
         """Nothing of it runs."""
         for name in list(self.processes):
             self.end(name)
+
+    def set_option(self, name: str, value: str) -> None:
+        """Have an option of vmpanel.conf; programs that run read it when they are started again."""
+        lines = [each for each in self.layout.conf.read_text().splitlines() if not each.startswith(f"{name}=")]
+        self.layout.conf.write_text("\n".join([*lines, f"{name}={value}", ""]), encoding="utf-8")
+
+    def restart(self, *names: str) -> None:
+        """The programs run anew, and the panel serves."""
+        for name in names:
+            self.end(name)
+            self.run(name)
+        wait_until(self._serves, "the panel serves", START_SECONDS)
+
+    def sql(self, statement: str) -> list[list[str]]:
+        """The rows that a statement gives, faster than by manage(); for a test that asks again and again."""
+        argv = ["mariadb", "--no-defaults", f"--socket={self.services.database}", "-u", "root", "-N", "-B"]
+        argv += [self.database, "-e", statement]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return [line.split("\t") for line in done.stdout.splitlines()]
 
     def manage(self, *words: str) -> str:
         """Run a command of manage.py; answers what it prints."""

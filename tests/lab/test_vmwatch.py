@@ -174,11 +174,8 @@ def test_the_secret_is_changed_and_no_event_is_lost(vm: Guest, stack: Stack) -> 
 
 def test_messages_travel_encrypted_where_that_is_wanted(vm: Guest, stack: Stack) -> None:
     def configure(curve: str) -> None:
-        set_option(stack, "VmwatchCurve", curve)
-        for name in ("panel", "worker"):
-            stack.end(name)
-            stack.run(name)
-        wait_until(stack._serves, "the panel serves", 60)
+        stack.set_option("VmwatchCurve", curve)
+        stack.restart("panel", "worker")
         done(vm.api, vm.api.post("vmwatch/configure"))
 
     before = len(vm.history())
@@ -218,12 +215,6 @@ def test_a_guest_that_powers_itself_off_ends_its_installation(
 def watchers(node: Node) -> list[str]:
     """The process ids of the node's vmwatch-node."""
     return node.run(["pgrep", "-f", "^/usr/bin/python3 /usr/lib/vmpanel/vmwatch.pyz"]).stdout.split()
-
-
-def set_option(stack: Stack, name: str, value: str) -> None:
-    """Have an option of the stack's vmpanel.conf."""
-    lines = [each for each in stack.layout.conf.read_text().splitlines() if not each.startswith(f"{name}=")]
-    stack.layout.conf.write_text("\n".join([*lines, f"{name}={value}", ""]))
 
 
 def problems(api: httpx.Client) -> list[str]:
