@@ -36,8 +36,7 @@ EVENTS: Dict[int, str] = {
     libvirt.VIR_DOMAIN_EVENT_PMSUSPENDED: "pmsuspended",
     libvirt.VIR_DOMAIN_EVENT_CRASHED: "crashed",
 }
-# What an event says of the state by itself, where asking libvirt again would be too late: a domain that
-# was undefined, or a transient one that stopped, is not there any more.
+# What an event says of the state by itself, where asking libvirt again would be too late: it may be another by then.
 AFTER: Dict[int, str] = {
     libvirt.VIR_DOMAIN_EVENT_STARTED: wire.RUNNING,
     libvirt.VIR_DOMAIN_EVENT_SUSPENDED: wire.PAUSED,
@@ -45,6 +44,10 @@ AFTER: Dict[int, str] = {
     libvirt.VIR_DOMAIN_EVENT_STOPPED: wire.SHUT_OFF,
     libvirt.VIR_DOMAIN_EVENT_PMSUSPENDED: wire.PAUSED,
     libvirt.VIR_DOMAIN_EVENT_CRASHED: wire.CRASHED,
+}
+AFTER_OF_INACTIVE: Dict[int, str] = {
+    libvirt.VIR_DOMAIN_EVENT_DEFINED: wire.SHUT_OFF,
+    libvirt.VIR_DOMAIN_EVENT_UNDEFINED: wire.MISSING,
 }
 REASONS: Dict[int, List[str]] = {
     # In the order of libvirt's enumerations virDomainEvent*DetailType, whose numbers count from 0.
@@ -82,6 +85,8 @@ BLOCK_JOB_STATUS = ["completed", "failed", "canceled", "ready"]
 AGENT_STATES = {1: "connected", 2: "disconnected"}
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_COUNT = 3
+NO_ID = -1
+"""The id of a domain that was not active when its event was made."""
 REPEAT_SECONDS = 1.0
 REMEMBERED = 1000
 
@@ -162,13 +167,20 @@ class Watcher:
         if event == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN:
             # It is on its way off, whatever it was: a paused domain would seem to run. That it is off follows.
             return
-        state = AFTER.get(event)
-        if event == libvirt.VIR_DOMAIN_EVENT_STARTED and reason == libvirt.VIR_DOMAIN_EVENT_STARTED_MIGRATED:
+        self._tell(domain, self._state_after(domain, event, reason), lifecycle_detail(event, reason))
+        if event == libvirt.VIR_DOMAIN_EVENT_STOPPED and self._look(domain) == wire.MISSING:
+            # Of a transient domain no event says so; of one that was undefined since, its own says it once more.
+            self._tell(domain, wire.MISSING, "")
+
+    def _state_after(self, domain: Any, event: int, reason: int) -> str:
+        """The state that the event brought about; libvirt is asked, perhaps too late, only where it does not say."""
+        if (event, reason) == (libvirt.VIR_DOMAIN_EVENT_STARTED, libvirt.VIR_DOMAIN_EVENT_STARTED_MIGRATED):
             # It still runs where it comes from; that it has arrived is an event of its own (resumed:migrated).
-            state = wire.PAUSED
-        if state is None or event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
-            state = self._look(domain, state)
-        self._tell(domain, state, lifecycle_detail(event, reason))
+            return wire.PAUSED
+        if (event, reason) == (libvirt.VIR_DOMAIN_EVENT_UNDEFINED, libvirt.VIR_DOMAIN_EVENT_UNDEFINED_RENAMED):
+            return self._look(domain)
+        state = AFTER.get(event) or (AFTER_OF_INACTIVE.get(event) if domain.ID() == NO_ID else None)
+        return state or self._look(domain)
 
     def _rebooted(self, _conn: Any, domain: Any, _opaque: Any) -> None:
         self._report(domain, "rebooted")
@@ -203,18 +215,14 @@ class Watcher:
         if len(self._reported) >= REMEMBERED:
             self._reported.clear()
         self._reported[what] = now
-        self._tell(domain, self._look(domain, None), detail)
+        self._tell(domain, self._look(domain), detail)
 
-    def _look(self, domain: Any, otherwise: Any) -> str:
+    def _look(self, domain: Any) -> str:
         """The domain's state as libvirt has it now; MISSING when it has it no more."""
         try:
-            seen = state_of(*domain.state())
+            return state_of(*domain.state())
         except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                return wire.MISSING
-            return otherwise or wire.UNKNOWN
-        # A domain that stopped and runs again by now will say so with an event of its own.
-        return otherwise or seen
+            return wire.MISSING if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN else wire.UNKNOWN
 
     def _tell(self, domain: Any, state: str, detail: str) -> None:
         # The same few words in thousands of events: one copy of each.

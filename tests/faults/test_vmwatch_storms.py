@@ -156,6 +156,7 @@ def test_a_clock_that_is_an_hour_off_makes_vms_unknown_and_never_wrong(
     seconds_until_right(believed, since, storm.whose)
     assert other.states().items() <= statuses(api).items()
     storm.act_on(site)
+    assert not believed()
     set_clock(site.node, 0)
     since, storm.now = time.monotonic(), storm.states()
     seconds_until_right(lambda: storm.unequal(api), since, storm.whose)

@@ -62,3 +62,61 @@ def test_a_domain_that_is_being_started_does_not_run_yet() -> None:
     assert libvirt_events.state_of(libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP) == wire.SHUT_OFF
     assert libvirt_events.state_of(libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER) == wire.PAUSED
     assert libvirt_events.state_of(None, None) == wire.UNKNOWN
+
+
+class Domain:
+    """A domain as an event has it, with the id that it had then, and as it is when libvirt is asked."""
+
+    def __init__(self, number: int, now: int | None) -> None:
+        self.number, self.now = number, now
+
+    def ID(self) -> int:
+        return self.number
+
+    def UUIDString(self) -> str:
+        return "6695eb01-f6a4-8304-79aa-97f2502e193f"
+
+    def name(self) -> str:
+        return "web1"
+
+    def state(self) -> list[int]:
+        if self.now is None:
+            error = libvirt.libvirtError("gone")
+            error.err = (libvirt.VIR_ERR_NO_DOMAIN,)
+            raise error
+        return [self.now, 0]
+
+
+def told(event: int, domain: Domain, reason: int = 0) -> list[str]:
+    """The states that become of an event."""
+    found: list[str] = []
+    watcher = object.__new__(libvirt_events.Watcher)
+    watcher.on_event = lambda state: found.append(state.state)
+    watcher._lifecycle(None, domain, event, reason, None)
+    return found
+
+
+INACTIVE, ACTIVE = -1, 7
+
+
+@pytest.mark.parametrize("since", [None, libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_SHUTOFF])
+def test_a_change_is_told_as_it_was_whatever_became_of_the_domain_since(since: int | None) -> None:
+    assert told(libvirt.VIR_DOMAIN_EVENT_DEFINED, Domain(INACTIVE, since)) == [wire.SHUT_OFF]
+    assert told(libvirt.VIR_DOMAIN_EVENT_UNDEFINED, Domain(INACTIVE, since)) == [wire.MISSING]
+    assert told(libvirt.VIR_DOMAIN_EVENT_STOPPED, Domain(INACTIVE, since))[0] == wire.SHUT_OFF
+
+
+def test_a_running_domain_that_is_defined_or_undefined_goes_on() -> None:
+    running = Domain(ACTIVE, libvirt.VIR_DOMAIN_RUNNING)
+    assert told(libvirt.VIR_DOMAIN_EVENT_DEFINED, running) == [wire.RUNNING]
+    assert told(libvirt.VIR_DOMAIN_EVENT_UNDEFINED, running) == [wire.RUNNING]
+
+
+def test_a_domain_that_is_gone_with_its_end_was_off_and_is_missing() -> None:
+    assert told(libvirt.VIR_DOMAIN_EVENT_STOPPED, Domain(INACTIVE, None)) == [wire.SHUT_OFF, wire.MISSING]
+
+
+def test_a_domain_that_gets_another_name_is_not_missing_meanwhile() -> None:
+    renamed = Domain(INACTIVE, libvirt.VIR_DOMAIN_SHUTOFF)
+    reason = libvirt.VIR_DOMAIN_EVENT_UNDEFINED_RENAMED
+    assert told(libvirt.VIR_DOMAIN_EVENT_UNDEFINED, renamed, reason) == [wire.SHUT_OFF]
