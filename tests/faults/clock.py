@@ -51,3 +51,5 @@ def _start_keeper_anew(node: Node, its_clock: tuple[str, ...]) -> None:
     service = keeper.index("vmwatch-node") + 1
     script = 'setsid -f env -i "$@" < /dev/null >> /var/log/vmpanel/vmwatch-node.out 2>&1'
     node.run(["sh", "-c", script, "sh", *environment, *keeper[:service], *its_clock, *keeper[service:]])
+    # Nobody who looks after the service may find none, and start another.
+    wait_until(lambda: node.run(["cat", KEEPER]).stdout.split()[0] != str(pid), "the new keeper is known", 20)

@@ -155,9 +155,11 @@ class Storm:
         """One node is cut off for a while."""
         site = self.chance.choice(self.sites)
         site.node.cut()
-        self.act_on(site)
-        time.sleep(self.chance.uniform(0, 3))
-        site.node.heal()
+        try:
+            self.act_on(site)
+            time.sleep(self.chance.uniform(0, 3))
+        finally:
+            site.node.heal()
 
     def jump_clock(self) -> None:
         """One node's clock jumps: a little, which lasts until the next storm, or so far that nothing is believed."""
@@ -187,9 +189,11 @@ class Storm:
 
     def _kill(self, kill: Callable[[str], object], start: Callable[[str], object], name: str) -> None:
         kill(name)
-        for site in self.sites:
-            self.act_on(site)
-        start(name)
+        try:
+            for site in self.sites:
+                self.act_on(site)
+        finally:
+            start(name)
 
     def act_on(self, site: Site) -> None:
         """A few changes of one node's domains."""
