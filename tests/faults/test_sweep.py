@@ -1,0 +1,279 @@
+"""Every operation on a VM, every step of it, everything that can die: what is left is judged by the doctor.
+
+VMPANEL_SWEEP=all tries every case and prints the matrix; else a sample, in which each fault and each operation is.
+VMPANEL_SWEEP_SEED chooses another sample, VMPANEL_SWEEP=NAME the cases whose id has that in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from panel.tasks import registry
+from tests.lab.hosts import Node
+from tests.stack import Stack, done, task_of, wait_for_task, wait_until
+
+SWEEP = os.environ.get("VMPANEL_SWEEP", "")
+SEED = int(os.environ.get("VMPANEL_SWEEP_SEED", "1"))
+SAMPLE = 12
+MOMENTS = ("before", "ran")
+CALM_SECONDS = 30.0
+"""After the task has ended: until vmwatch has told what became of a VM whose node was cut off."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked for, where it is struck, and by what."""
+
+    operation: str
+    step: str
+    moment: str
+    fault: str
+
+    def __str__(self) -> str:
+        return f"{self.operation}-{self.step}-{self.moment}-{self.fault}"
+
+
+@dataclass
+class World:
+    """What a fault may reach."""
+
+    stack: Stack
+    api: httpx.Client
+    node: Node
+    folder: Path
+    task: int
+    vm_name: str
+
+    def ended(self) -> bool:
+        """Whether the task has, or waits for another try."""
+        try:
+            return self.api.get(f"tasks/{self.task}").json()["status"] not in ("queued", "running")
+        except httpx.HTTPError:
+            return False
+
+
+def kill_worker(world: World) -> None:
+    os.kill(int((world.folder / "reached").read_text(encoding="ascii")), signal.SIGKILL)
+
+
+def kill_agent(world: World) -> None:
+    world.node.run(["pkill", "-KILL", "-f", "nodeagent.pyz"], check=False)
+
+
+def restart_libvirtd(world: World) -> None:
+    world.node.kill_libvirtd()
+    world.node.ensure_libvirt()
+
+
+def kill_qemu(world: World) -> None:
+    world.node.run(["pkill", "-KILL", "-f", f"guest={world.vm_name},"], check=False)
+
+
+def cut_network(world: World) -> None:
+    world.node.cut()
+    (world.folder / "go").touch()
+    try:
+        wait_until(world.ended, "the cut is noticed", 60)
+    finally:
+        world.node.heal()
+
+
+def restart_database(world: World) -> None:
+    world.stack.services.kill("mariadb")
+    (world.folder / "go").touch()
+    time.sleep(1)
+    world.stack.services.start_again("mariadb")
+
+
+def flush_redis(world: World) -> None:
+    subprocess.run(["redis-cli", "-s", str(world.stack.services.redis), "flushall"], check=True, capture_output=True)
+
+
+def deliver_twice(world: World) -> None:
+    world.stack.manage("shell", "-c", f"from panel.tasks.worker import enqueue; enqueue({world.task})")
+
+
+FAULTS: dict[str, Callable[[World], None]] = {
+    "worker-killed": kill_worker,
+    "agent-killed": kill_agent,
+    "libvirtd-restarted": restart_libvirtd,
+    "qemu-killed": kill_qemu,
+    "network-cut": cut_network,
+    "database-restarted": restart_database,
+    "redis-flushed": flush_redis,
+    "delivered-twice": deliver_twice,
+}
+
+ON, OFF, ABSENT = "running", "shut off", ""
+OPERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "vm.create": (ABSENT, {"image": "tiny", "flavor": "tiny"}),
+    "vm.start": (OFF, {}),
+    "vm.stop": (ON, {"timeout_seconds": 2}),
+    "vm.force-off": (ON, {}),
+    "vm.restart": (ON, {"timeout_seconds": 2}),
+    "vm.delete": (ON, {}),
+}
+"""What each needs: the state of a VM before, and the request's body."""
+
+CASES = [
+    Case(name, step.name, moment, fault)
+    for name in OPERATIONS
+    for step in registry.get(name).steps
+    if not step.inline
+    for moment, fault in itertools.product(MOMENTS, FAULTS)
+]
+
+
+def chosen() -> list[Case]:
+    """All cases, those asked for, or a sample that has every fault and every operation."""
+    if SWEEP == "all":
+        return CASES
+    if SWEEP:
+        return [case for case in CASES if SWEEP in str(case)]
+    chance = random.Random(SEED)
+    mixed = chance.sample(CASES, len(CASES))
+    found: list[Case] = []
+    for part in ("fault", "operation"):
+        for value in FAULTS if part == "fault" else OPERATIONS:
+            if not any(getattr(case, part) == value for case in found):
+                found.append(next(case for case in mixed if getattr(case, part) == value))
+    return found + [case for case in mixed if case not in found][: max(0, SAMPLE - len(found))]
+
+
+@pytest.fixture(scope="module")
+def matrix(request: pytest.FixtureRequest) -> Iterator[dict[Case, str]]:
+    """What became of each case; printed at the end."""
+    found: dict[Case, str] = {}
+    yield found
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and found:
+        reporter.write_line("")
+        for (operation, step, moment), cases in itertools.groupby(
+            sorted(found, key=str), lambda case: (case.operation, case.step, case.moment)
+        ):
+            told = ", ".join(f"{case.fault} {found[case]}" for case in cases)
+            reporter.write_line(f"  {operation} {step} {moment}: {told}")
+
+
+@pytest.fixture(scope="module")
+def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The stack's worker is replaced by one that waits at the planned moment; the folder of its plan."""
+    found = tmp_path_factory.mktemp("sweep")
+    stack.end("worker")
+    argv = [word.replace("panel.celery:app", "tests.faults.pausing_worker:app") for word in stack.programs["worker"]]
+    stack.run("worker", argv, FAULTS_DIR=str(found))
+    yield found
+    stack.end("worker")
+    stack.run("worker")
+
+
+class Subject:
+    """The VM that operations are tried on; made anew when one was deleted."""
+
+    def __init__(self, api: httpx.Client, node: Node) -> None:
+        self.api, self.node = api, node
+        self.made = 0
+        self.vm: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The VM's name."""
+        return f"sweep{self.made}"
+
+    def bring(self, state: str) -> None:
+        """Have it in this state, or have none."""
+        if self.vm is not None and self.api.get(f"vms/{self.vm}").status_code == 404:
+            self.vm = None
+        if state == ABSENT:
+            self.remove()
+            self.made += 1
+            return
+        if self.vm is None:
+            self.made += 1
+            answer = self.api.post("vms", json=self.body(OPERATIONS["vm.create"][1]))
+            done(self.api, answer)
+            self.vm = answer.json()["vm"]
+        verb = {ON: "start", OFF: "force-off"}[state]
+        done(self.api, self.api.post(f"vms/{self.vm}/{verb}"))
+
+    def body(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """A creation's request."""
+        return {"name": self.name, "node": self.node.name, **raw}
+
+    def ask(self, operation: str, raw: dict[str, Any]) -> int:
+        """Ask for the operation; the task."""
+        if operation == "vm.create":
+            answer = self.api.post("vms", json=self.body(raw))
+            self.vm = answer.json()["vm"]
+        elif operation == "vm.delete":
+            answer = self.api.delete(f"vms/{self.vm}")
+        else:
+            answer = self.api.post(f"vms/{self.vm}/{operation.partition('.')[2]}", json=raw)
+        return task_of(answer)
+
+    def remove(self) -> None:
+        """None is left."""
+        if self.vm is not None and self.api.get(f"vms/{self.vm}").status_code == 200:
+            done(self.api, self.api.delete(f"vms/{self.vm}"))
+        self.vm = None
+
+
+@pytest.fixture(scope="module")
+def subject(api: httpx.Client, cluster: list[Node], folder: Path) -> Iterator[Subject]:
+    """The VM that operations are tried on."""
+    found = Subject(api, cluster[0])
+    yield found
+    found.remove()
+
+
+def examined(api: httpx.Client) -> list[dict[str, str]]:
+    """What the doctor finds."""
+    findings: list[dict[str, str]] = done(api, api.post("cluster/examine"))["result"]["findings"]
+    return findings
+
+
+@pytest.mark.parametrize("case", chosen(), ids=str)
+def test_whatever_dies_the_vm_ends_in_a_state_that_the_panel_knows(
+    case: Case, subject: Subject, stack: Stack, api: httpx.Client, folder: Path, matrix: dict[Case, str]
+) -> None:
+    state, raw = OPERATIONS[case.operation]
+    subject.bring(state)
+    matrix[case] = "FAILED"
+    for name in ("reached", "go"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "plan.json").write_text(json.dumps([case.operation, case.step, case.moment]), encoding="utf-8")
+
+    task_id = subject.ask(case.operation, raw)
+    wait_until((folder / "reached").exists, f"{case} is reached", 90)
+    FAULTS[case.fault](World(stack, api, subject.node, folder, task_id, subject.name))
+    (folder / "go").touch()
+    task = wait_for_task(api, task_id, 180)
+    (folder / "plan.json").unlink()
+
+    assert task["status"] in ("done", "failed"), task["error"]
+    # What did not come about says why.
+    assert task["status"] == "done" or task["error"]["code"], task
+    found: list[dict[str, str]] = []
+
+    def calm() -> bool:
+        found[:] = examined(api)
+        return not found
+
+    try:
+        wait_until(calm, "the doctor finds nothing", CALM_SECONDS)
+    except AssertionError:
+        raise AssertionError(f"seed {SEED}, {case}: task {task['status']} {task['error']}; {found}") from None
+    matrix[case] = task["status"]
