@@ -25,6 +25,7 @@ ONLY_ONE = {"vmwatch": 1, "cluster": 1}
 """Kinds of which there is one object, with its id: their paths name none."""
 REMOVING_VERBS = ("delete", "remove")
 LONGEST_KEY = 128
+KEY_HEADER = "Idempotency-Key"
 
 
 def viewer_of(request: Request) -> User:
@@ -41,16 +42,22 @@ def body_of(request: Request) -> dict[str, Any]:
     return raw
 
 
+def idempotency_key(request: Request) -> str | None:
+    """The key that a caller gave the request; raises InvalidValue."""
+    key: str | None = request.headers.get(KEY_HEADER)
+    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
+        raise InvalidValue("An idempotency key has 1 to 128 characters.", field=KEY_HEADER)
+    return key
+
+
 def submit(operation: Operation[Any], request: Request, object_id: int | None = None) -> Response:
     """Carry a request to its operation: 202 with the task, or 200 with the plan for `?plan=1`."""
     viewer = viewer_of(request)
     raw = body_of(request)
-    if _asked(request, "plan"):
+    if is_asked(request, "plan"):
         return Response({"operation": operation.name, "steps": operation.plan(viewer, raw, object_id=object_id)})
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
-        raise InvalidValue("An idempotency key has 1 to 128 characters.", field="Idempotency-Key")
-    task = operation.submit(viewer, raw, object_id=object_id, idempotency_key=key, queue=_asked(request, "queue"))
+    key = idempotency_key(request)
+    task = operation.submit(viewer, raw, object_id=object_id, idempotency_key=key, queue=is_asked(request, "queue"))
     return accepted(task)
 
 
@@ -62,16 +69,15 @@ def accepted(task: Task) -> Response:
     return Response(body, status=202, headers={"Location": f"/api/v1/tasks/{task.pk}"})
 
 
-def _asked(request: Request, name: str) -> bool:
+def is_asked(request: Request, name: str) -> bool:
+    """Whether a switch of the address is on."""
     return request.query_params.get(name, "") in ("1", "true", "yes")
 
 
-_SWITCHES = [
+SWITCHES = [
     OpenApiParameter("plan", bool, description="Answer the steps and what each would change, and do nothing."),
     OpenApiParameter("queue", bool, description="Wait behind a task that holds the object instead of 409."),
-    OpenApiParameter(
-        "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key and body give the same task."
-    ),
+    OpenApiParameter(KEY_HEADER, str, OpenApiParameter.HEADER, description="The same key and body give the same task."),
 ]
 
 
@@ -83,7 +89,7 @@ def describe(operation: Operation[Any]) -> Any:
         summary=f"{operation.label} {operation.object_type}",
         description=(type(operation).__doc__ or "").strip(),
         tags=[PLURALS[operation.object_type]],
-        parameters=_SWITCHES,
+        parameters=SWITCHES,
         request=operation.params if takes_body else None,
         responses={
             202: OpenApiResponse(

@@ -6,6 +6,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView
 
 from panel.api import monitoring, views
+from panel.api.groups import group_views
 from panel.api.operations import action_views
 from panel.api.pages import docs
 
@@ -38,4 +39,5 @@ urlpatterns = [
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", docs),
     *action_views(),
+    *group_views(),
 ]

@@ -86,6 +86,8 @@ class Operation(Generic[P]):
     """Whether a page asks before it does it."""
     rare: ClassVar[bool] = False
     """Whether its button is not even shown while the operation makes no sense for the object."""
+    asks: ClassVar[bool] = False
+    """Whether a page asks for the parameters although none is required; one that requires any always does."""
     at_panel: ClassVar[bool] = False
     """Whether only a worker on the panel's machine (PanelHere) may carry it out; others leave the task to it."""
 
@@ -106,6 +108,10 @@ class Operation(Generic[P]):
     def applies(self, obj: Any) -> bool:
         """Whether the operation makes sense for the object as it is now; pages hide its button else."""
         return True
+
+    def initial(self, obj: Any) -> dict[str, Any]:
+        """What a form about the object shows in the parameters to begin with."""
+        return {}
 
     def check(self, ctx: Context[P], viewer: User) -> None:
         """Refuse with a reason before anything is touched; reads only.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mimetypes
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
 from panel.tasks import registry
 from panel.tasks.models import Task
+from panel.tasks.operation import Operation
 from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
 from panel.vms import timeline
 from panel.vms.selectors import get_vm, history, list_vms
@@ -41,6 +43,8 @@ TIMELINE = timedelta(hours=24)
 """How much of a VM's history its page shows as a line, unless the VM is younger."""
 MONTHS = 3
 """Of how many months a VM's page shows the traffic."""
+GROUP = ("vm.start", "vm.stop", "vm.restart", "vm.force-off", "vm.delete")
+"""What a list offers for all that are chosen in it."""
 LAST_VERBS = ("delete", "remove")
 ASSETS = Path(__file__).parent / "static"
 
@@ -87,7 +91,19 @@ def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> list[dict[
     # What cannot be taken back comes last, farthest from what is pressed often.
     found = sorted(registry.for_object(kind, viewer), key=lambda each: (each.dangerous, each.verb in LAST_VERBS))
     fitting = [(each, each.applies(obj)) for each in found]
-    return [{"operation": each, "on": task is None and fits} for each, fits in fitting if fits or not each.rare]
+    return [
+        {"operation": each, "on": task is None and fits, "form": _form(each, obj)}
+        for each, fits in fitting
+        if fits or not each.rare
+    ]
+
+
+def _form(operation: Operation[Any], obj: Any) -> str:
+    """What the button's dialog asks for, as JSON for its script; empty where a click is enough."""
+    schema = operation.params.model_json_schema()
+    if not operation.asks and not schema.get("required"):
+        return ""
+    return json.dumps({"schema": schema, "initial": operation.initial(obj)}, default=str)
 
 
 def _need(viewer: User, permission: str) -> None:
@@ -104,7 +120,12 @@ def vm_list(request: HttpRequest) -> HttpResponse:
     tasks = open_tasks_of("vm", [vm.pk for vm in page])
     rows = [{"vm": vm, "task": tasks.get(vm.pk), "warnings": warnings(vm)} for vm in page]
     return _page(
-        request, "vm_list.html", rows=rows, page=page, may_create=permissions.allows(_viewer(request), "vms.create")
+        request,
+        "vm_list.html",
+        rows=rows,
+        page=page,
+        may_create=permissions.allows(viewer, "vms.create"),
+        group=[each for each in registry.for_object("vm", viewer) if each.name in GROUP],
     )
 
 

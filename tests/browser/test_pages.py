@@ -154,3 +154,23 @@ def test_a_vms_history_is_a_line_of_what_it_was(
     line = page.locator("svg.timeline rect")
     assert [each.get_attribute("data-status") for each in line.all()][-2:] == ["paused", "running"]
     shot(page, "history")
+
+
+def test_what_is_chosen_in_the_list_is_stopped_together(
+    page: Page, vm: dict[str, Any], cluster: list[Node], api: httpx.Client
+) -> None:
+    answer = api.post("vms", json={"name": "seen2", "image": "tiny", "flavor": "tiny"})
+    done(api, answer)
+    try:
+        page.goto("/")
+        expect(page.locator("#group")).to_be_hidden()
+        page.get_by_label("Choose all").check()
+        expect(page.locator(".chosen")).to_have_text("2 chosen")
+        shot(page, "chosen")
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Force off").click()
+        for each in (vm["vm"], answer.json()["vm"]):
+            expect(page.locator(f"[data-vm='{each}'] .status")).to_have_text("Shut off", timeout=30_000)
+        expect(page.locator("#group")).to_be_hidden()
+    finally:
+        done(api, api.delete(f"vms/{answer.json()['vm']}?queue=1"))

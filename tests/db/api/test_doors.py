@@ -8,6 +8,7 @@ from rest_framework.test import APIClient
 
 from panel.accounts.models import User
 from panel.accounts.services import create_token, ensure_administrator
+from panel.api.operations import ONLY_ONE, PLURALS
 from panel.tasks import registry
 
 
@@ -57,10 +58,10 @@ def test_every_operation_has_an_action_in_the_schema(api: APIClient) -> None:
     schema = api.get("/api/v1/schema?format=json").json()
     assert schema["openapi"].startswith("3.1")
     for operation in registry.every():
-        plural = {"vm": "vms", "node": "nodes", "vmwatch": "vmwatch"}[operation.object_type]
+        plural = PLURALS[operation.object_type]
         path = f"/api/v1/{plural}" if operation.creates else f"/api/v1/{plural}/{{object_id}}/{operation.verb}"
-        if operation.object_type == "vmwatch":
-            path = f"/api/v1/vmwatch/{operation.verb}"
+        if operation.object_type in ONLY_ONE:
+            path = f"/api/v1/{plural}/{operation.verb}"
         assert "post" in schema["paths"][path], path
 
 

@@ -251,3 +251,58 @@ def test_addresses_are_given_out_once(api: APIClient, node: Node, image: Image) 
         for number in range(10)
     ]
     assert len(set(given)) == 10
+
+
+class TestGroups:
+    """One operation on many VMs."""
+
+    @pytest.fixture
+    def vms(self, api: APIClient, node: Node, image: Image, run_tasks: Callable[[], None]) -> list[int]:
+        """Three VMs that run."""
+        made = [api.post("/api/v1/vms", {**GOOD, "name": f"web{number}"}).json()["vm"] for number in range(3)]
+        run_tasks()
+        return made
+
+    def test_each_has_its_answer(self, api: APIClient, vms: list[int], run_tasks: Callable[[], None]) -> None:
+        api.post(f"/api/v1/vms/{vms[1]}/restart")
+        answer = api.post("/api/v1/vms/group/force-off", {"ids": [*vms, 999]}, format="json")
+        assert answer.status_code == 200
+        results = answer.json()["results"]
+        assert [each["id"] for each in results] == [*vms, 999]
+        assert [each.get("error", {}).get("code") for each in results] == [None, "busy", None, "not_found"]
+        assert results[1]["error"]["task"] == Task.objects.get(operation="vm.restart").pk
+        run_tasks()
+        assert [Vm.objects.get(pk=pk).status for pk in vms] == ["shut off", "running", "shut off"]
+
+    def test_the_parameters_are_those_of_all(self, api: APIClient, vms: list[int]) -> None:
+        body = {"ids": vms, "params": {"timeout_seconds": 7}}
+        assert all("task" in each for each in api.post("/api/v1/vms/group/stop", body, format="json").json()["results"])
+        assert [task.params["timeout_seconds"] for task in Task.objects.filter(operation="vm.stop")] == [7, 7, 7]
+
+    def test_the_same_key_makes_the_same_tasks(self, api: APIClient, vms: list[int]) -> None:
+        answers = [
+            api.post("/api/v1/vms/group/stop", {"ids": vms}, format="json", headers={"Idempotency-Key": "a"}).json()
+            for _ in range(2)
+        ]
+        assert answers[0] == answers[1]
+        assert Task.objects.filter(operation="vm.stop").count() == 3
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({}, "ids"),
+            ({"ids": []}, "ids"),
+            ({"ids": list(range(1, 102))}, "ids"),
+            ({"ids": ["x"]}, "ids"),
+            ({"ids": [1], "params": {"no_such": 1}}, "no_such"),
+            ([1], "body"),
+        ],
+    )
+    def test_what_is_wrong_for_all_is_told_once(self, api: APIClient, vms: list[int], body: object, field: str) -> None:
+        answer = api.post("/api/v1/vms/group/stop", body, format="json")
+        assert (answer.status_code, answer.json()["field"]) == (400, field)
+        assert not Task.objects.filter(operation="vm.stop").exists()
+
+    def test_anothers_are_as_absent(self, api: APIClient, api_as_user: APIClient, vms: list[int]) -> None:
+        results = api_as_user.post("/api/v1/vms/group/stop", {"ids": vms}, format="json").json()["results"]
+        assert {each["error"]["code"] for each in results} == {"not_found"}

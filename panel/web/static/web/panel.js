@@ -30,6 +30,7 @@ async function refresh() {
     if (main && swappable()) {
       live.innerHTML = main.innerHTML;
       live.dataset.csrf = main.dataset.csrf;
+      showChosen();
     }
   } catch { /* the panel is away; the next event or tick tries again */ }
   refreshing = 0;
@@ -103,7 +104,9 @@ async function call(method, url, body) {
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-action]");
-  if (!button || (button.dataset.confirm && !confirm(button.dataset.confirm))) return;
+  if (!button) return;
+  if (button.dataset.form) { ask(button); return; }
+  if (button.dataset.confirm && !confirm(button.dataset.confirm)) return;
   button.disabled = true;
   const body = button.dataset.node ? { node: button.dataset.node, stop_others: true } : {};
   const { ok, data } = await call("POST", button.dataset.action, body);
@@ -136,11 +139,135 @@ document.addEventListener("submit", async (event) => {
   place.scrollIntoView({ block: "nearest" });
 });
 
+// The dialog of an operation that needs to know something: its fields are the operation's own parameters.
+function ask(button) {
+  const { schema, initial } = JSON.parse(button.dataset.form);
+  const dialog = document.createElement("dialog");
+  const form = document.createElement("form");
+  form.className = "form";
+  const title = document.createElement("h2");
+  title.textContent = button.dataset.title;
+  form.append(title);
+  for (const [name, property] of Object.entries(schema.properties ?? {})) {
+    form.append(...field(name, property, initial[name], (schema.required ?? []).includes(name)));
+  }
+  const failed = document.createElement("p");
+  failed.className = "error";
+  failed.dataset.error = "";
+  failed.setAttribute("role", "alert");
+  const go = document.createElement("button");
+  go.className = button.classList.contains("danger") ? "danger" : "primary";
+  go.textContent = button.textContent;
+  const away = document.createElement("button");
+  away.type = "button";
+  away.textContent = "Cancel";
+  away.addEventListener("click", () => dialog.close());
+  const row = document.createElement("div");
+  row.className = "actions";
+  row.append(go, away);
+  form.append(failed, row);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    for (const place of form.querySelectorAll("[data-error]")) place.textContent = "";
+    go.disabled = true;
+    const { ok, data } = await call("POST", button.dataset.action, values(form));
+    if (ok) { dialog.close(); refreshSoon(0); return; }
+    go.disabled = false;
+    const place = form.querySelector(`[data-error="${CSS.escape(data.field ?? "")}"]`) ?? failed;
+    place.textContent = data.detail;
+    form.elements[data.field]?.focus?.();
+  });
+  dialog.append(form);
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+function field(name, property, initial, required) {
+  const kinds = [property, ...(property.anyOf ?? [])];
+  const is = (type) => kinds.some((kind) => kind.type === type);
+  const options = kinds.flatMap((kind) => kind.enum ?? []);
+  const words = name.replaceAll("_", " ");
+  const label = document.createElement("label");
+  let input;
+  if (options.length) {
+    input = document.createElement("select");
+    if (!required) input.append(new Option("", ""));
+    for (const option of options) input.append(new Option(option, option));
+  } else if (is("array")) {
+    input = document.createElement("textarea");
+    input.rows = 3;
+    input.dataset.list = "";
+  } else {
+    input = document.createElement("input");
+    if (is("boolean")) { input.type = "checkbox"; input.dataset.switch = ""; }
+    else if (is("integer") || is("number")) {
+      input.type = "number";
+      input.dataset.number = "";
+      input.step = is("number") ? "any" : "1";
+      for (const kind of kinds) {
+        if (kind.minimum !== undefined) input.min = kind.minimum;
+        if (kind.maximum !== undefined) input.max = kind.maximum;
+      }
+    } else if (kinds.some((kind) => kind.format === "password")) { input.type = "password"; input.autocomplete = "new-password"; }
+  }
+  input.name = name;
+  input.required = required && !is("boolean");
+  const value = initial ?? property.default;
+  if (input.type === "checkbox") { input.checked = Boolean(value); label.className = "switch"; }
+  else if (Array.isArray(value)) input.value = value.join("\n");
+  else if (value !== undefined && value !== null) input.value = value;
+  label.append(words.charAt(0).toUpperCase() + words.slice(1), input);
+  if (input.type === "checkbox") label.prepend(input);
+  const note = document.createElement("small");
+  note.textContent = property.description ?? "";
+  const error = document.createElement("p");
+  error.className = "error";
+  error.dataset.error = name;
+  label.append(note);
+  return [label, error];
+}
+
+// What is chosen in a list outlives the swapping of the page.
+const chosen = new Set();
+
+function showChosen() {
+  const bar = document.getElementById("group");
+  if (!bar) return;
+  for (const box of document.querySelectorAll("[data-choose]")) box.checked = chosen.has(box.dataset.choose);
+  bar.hidden = !chosen.size;
+  bar.querySelector(".chosen").textContent = `${chosen.size} chosen`;
+}
+
+document.addEventListener("change", (event) => {
+  const all = event.target.closest("[data-choose-all]");
+  const boxes = all ? document.querySelectorAll("[data-choose]") : [event.target.closest("[data-choose]")];
+  for (const box of boxes) {
+    if (!box) return;
+    if (all ? all.checked : box.checked) chosen.add(box.dataset.choose); else chosen.delete(box.dataset.choose);
+  }
+  showChosen();
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-group]");
+  if (!button) return;
+  if (button.dataset.confirm && !confirm(`${button.dataset.confirm} ${chosen.size} virtual machines?`)) return;
+  const { ok, data } = await call("POST", button.dataset.group, { ids: [...chosen].map(Number) });
+  if (!ok) { say(data.detail); return; }
+  const refused = data.results.filter((each) => each.error);
+  if (refused.length) say(`${refused.length} of ${data.results.length} refused: ${refused[0].error.message}`);
+  chosen.clear();
+  showChosen();
+  refreshSoon(0);
+});
+
 function values(form) {
   const found = {};
+  for (const box of form.querySelectorAll("[data-switch]")) found[box.name] = box.checked;
   for (const [name, value] of new FormData(form)) {
-    if (!value) continue;
     const field = form.elements[name];
+    if (!value || field.dataset && "switch" in field.dataset) continue;
     if (field.dataset && "list" in field.dataset) found[name] = value.split("\n").map((line) => line.trim()).filter(Boolean);
     else if (field.dataset && "number" in field.dataset) found[name] = Number(value);
     else found[name] = value;

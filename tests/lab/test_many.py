@@ -1,0 +1,88 @@
+"""Many VMs at a time: three workers, two nodes, nothing given twice. VMPANEL_MANY says how many (12; 50 at night)."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.lab.guests import NOTHING, remains
+from tests.lab.hosts import Node
+from tests.stack import Stack, task_of, wait_for_task
+
+MANY = int(os.environ.get("VMPANEL_MANY", "12"))
+SAME = 20
+ASK_AT_A_TIME = 10
+
+
+@pytest.fixture
+def three_workers(stack: Stack) -> Iterator[None]:
+    """Two more workers beside the stack's own."""
+    for name in ("worker-2", "worker-3"):
+        argv = list(stack.programs["worker"])
+        # Celery wants each worker of a machine to have a name.
+        stack.run(name, [*argv, "--hostname", f"{name}@%h"])
+    yield
+    for name in ("worker-2", "worker-3"):
+        stack.end(name)
+
+
+def together(api: httpx.Client, answers: list[httpx.Response]) -> list[dict[str, Any]]:
+    """The tasks that the accepted requests made, once all have ended."""
+    return [wait_for_task(api, task_of(answer), 900) for answer in answers]
+
+
+def test_many_vms_are_made_restarted_and_deleted_at_once(
+    three_workers: None, cluster: list[Node], api: httpx.Client
+) -> None:
+    names = [f"many{number}" for number in range(MANY)]
+    with concurrent.futures.ThreadPoolExecutor(ASK_AT_A_TIME) as pool:
+        answers = list(
+            pool.map(lambda name: api.post("vms", json={"name": name, "image": "tiny", "flavor": "tiny"}), names)
+        )
+    ids = [answer.json()["vm"] for answer in answers]
+    try:
+        assert {task["status"] for task in together(api, answers)} == {"done"}
+        shown = [api.get(f"vms/{vm}").json() for vm in ids]
+        for value in ("name", "address", "mac", "uuid"):
+            counts = collections.Counter(_of(vm, value) for vm in shown)
+            assert len(counts) == MANY, (value, counts.most_common(2))
+        assert {vm["status"] for vm in shown} == {"running"}
+        assert {vm["node"] for vm in shown} == {node.name for node in cluster[:2]}
+
+        body = {"ids": ids, "params": {"timeout_seconds": 1}}
+        restarted = api.post("vms/group/restart", json=body).json()["results"]
+        assert {wait_for_task(api, each["task"], 900)["status"] for each in restarted} == {"done"}
+    finally:
+        deleted = api.post("vms/group/delete?queue=1", json={"ids": ids}).json()["results"]
+        ended = {wait_for_task(api, each["task"], 900)["status"] for each in deleted}
+    assert ended == {"done"}
+    assert [remains(node) for node in cluster[:2]] == [NOTHING, NOTHING]
+    assert not any(vm["name"] in names for vm in api.get("vms", params={"limit": 200}).json()["results"])
+
+
+def test_identical_creations_with_one_key_make_one_vm(
+    three_workers: None, cluster: list[Node], api: httpx.Client
+) -> None:
+    def ask(_number: int) -> httpx.Response:
+        body = {"name": "once", "image": "tiny", "flavor": "tiny"}
+        return api.post("vms", json=body, headers={"Idempotency-Key": "an order"})
+
+    with concurrent.futures.ThreadPoolExecutor(SAME) as pool:
+        answers = list(pool.map(ask, range(SAME)))
+    assert len({task_of(answer) for answer in answers}) == 1
+    assert wait_for_task(api, task_of(answers[0]))["status"] == "done"
+    found = [vm for vm in api.get("vms", params={"limit": 200}).json()["results"] if vm["name"] == "once"]
+    assert len(found) == 1
+    assert wait_for_task(api, task_of(api.delete(f"vms/{found[0]['id']}")))["status"] == "done"
+
+
+def _of(vm: dict[str, Any], value: str) -> str:
+    if value in ("address", "mac"):
+        return str(vm["interfaces"][0][value])
+    return str(vm[value])
