@@ -23,7 +23,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from panel.accounts.models import User
 from panel.core import permissions, request_id, secretbox
-from panel.core.errors import IdempotencyMismatch, InvalidValue, MissingValue, NotFound
+from panel.core.errors import IdempotencyMismatch, InvalidValue, MissingValue, NotFound, PanelError
 from panel.tasks import live, locks, subjects
 from panel.tasks.context import Context, P
 from panel.tasks.models import StepStatus, Task, TaskSecret, TaskStep
@@ -150,6 +150,11 @@ class Operation(Generic[P]):
                 return earlier
             try:
                 return self._submit_once(viewer, params, object_id, idempotency_key, digest, queue)
+            except PanelError:
+                # The same request at the same time may be what this one is refused for.
+                if idempotency_key and (earlier := _earlier(viewer, idempotency_key, digest)):
+                    return earlier
+                raise
             except IntegrityError:
                 if not idempotency_key or attempt == 4:
                     raise

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -15,6 +18,7 @@ from panel.cluster.models import Node, NodeState
 from panel.core.errors import LibvirtFailure
 from panel.images.models import Image
 from panel.network.models import Address, IpPool
+from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.vms.models import Vm
 from tests.db.conftest import make_node
@@ -251,6 +255,34 @@ def test_addresses_are_given_out_once(api: APIClient, node: Node, image: Image) 
         for number in range(10)
     ]
     assert len(set(given)) == 10
+
+
+def test_identical_requests_at_the_same_time_make_one_vm(
+    admin: User, node: Node, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation = registry.get("vm.create")
+    together = threading.Barrier(8)
+    check = operation.check
+    found: list[int] = []
+
+    def all_before_any_is_made(ctx: Any, viewer: User) -> None:
+        # Everybody has looked for an earlier task, and found none.
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(10)
+        check(ctx, viewer)
+
+    def ask() -> None:
+        found.append(operation.submit(admin, dict(GOOD), idempotency_key="an order").pk)
+        connection.close()
+
+    monkeypatch.setattr(operation, "check", all_before_any_is_made)
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 8 and len(set(found)) == 1
+    assert Vm.objects.count() == 1
 
 
 class TestGroups:
