@@ -23,6 +23,8 @@ OVERRIDES = ETC / "commands"
 VMWATCH_CONF = ETC / "vmwatch-node.conf"
 BRIDGES = STATE / "bridges.json"
 MARKER = STATE / "node.json"
+NVRAM = ROOT / "var/lib/libvirt/qemu/nvram"
+"""libvirt's own folder for what guests' UEFI remembers; its security drivers know it."""
 
 POOL_FOLDERS = ("images", "volumes", "seeds")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import time
@@ -9,7 +10,7 @@ import uuid as uuids
 import xml.etree.ElementTree as ET
 from typing import Any, Callable, Dict, Optional
 
-from nodeagent import libvirtd
+from nodeagent import libvirtd, paths
 from nodeagent.commands import handles
 from nodeagent.errors import DeadlinePassed, GuestStopped, InUse, InvalidParams, NoSuchDomain
 from nodeagent.job import Job
@@ -100,6 +101,9 @@ def host_delete(request: host.HostDelete, job: Job) -> Nothing:
             domain.undefine() if libvirtd.is_test_driver() else domain.undefineFlags(flags)
     except NoSuchDomain:
         pass
+    # It is kept while the VM has another firmware, of which undefining knows nothing.
+    with contextlib.suppress(FileNotFoundError):
+        (paths.NVRAM / f"{uuids.UUID(request.uuid)}_VARS.fd").unlink()
     return Nothing()
 
 

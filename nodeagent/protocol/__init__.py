@@ -4,7 +4,7 @@ The only part of the agent that the panel imports. One request class a command; 
 describes the lines on the wire.
 """
 
-from nodeagent.protocol import host, network, node, storage
+from nodeagent.protocol import audit, host, network, node, settings, storage
 from nodeagent.protocol.wire import (
     PROTOCOL_VERSION,
     REQUESTS,
@@ -23,10 +23,12 @@ __all__ = [
     "Fence",
     "Nothing",
     "Request",
+    "audit",
     "from_dict",
     "host",
     "network",
     "node",
+    "settings",
     "storage",
     "to_dict",
 ]

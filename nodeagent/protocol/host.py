@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import List, Optional
 
+from nodeagent.protocol.settings import MachineSettings
 from nodeagent.protocol.wire import Nothing, Request, command
 
 
@@ -46,6 +47,7 @@ class HostSpec:
     cdroms: List[str] = field(default_factory=list)
     machine: str = "q35"
     title: str = ""
+    settings: MachineSettings = field(default_factory=MachineSettings)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nodeagent.protocol.host import HostSpec
+from nodeagent.xml import machine
 from nodeagent.xml.domain import Domain
 
 NEVER = "1970-01-01T00:00:01"
@@ -19,33 +20,23 @@ def domain_of(spec: HostSpec, *, test_driver: bool = False) -> Domain:
         type="test" if test_driver else spec.virt,
         name=spec.name,
         uuid=spec.uuid,
-        title=spec.title or None,
-        memory=spec.memory_mib * 1024,
-        memory_unit="KiB",
-        current_memory=spec.memory_mib * 1024,
-        current_memory_unit="KiB",
-        vcpus=spec.vcpus,
-        os_type="hvm",
-        arch="x86_64",
-        machine=spec.machine,
-        acpi=True,
-        apic=True,
-        # TCG guests hang or abort with the host's model; "maximum" is what the emulator can do at best.
-        cpu_mode="host-passthrough" if spec.virt == "kvm" else "maximum",
-        clock_offset="utc",
-        on_poweroff="destroy",
-        on_reboot="restart",
-        on_crash="destroy",
     )
+    machine.set_sizes(domain, spec)
+    machine.set_system(domain, spec)
+    domain.set(acpi=True, apic=True)
+    machine.set_cpu(domain, spec)
+    machine.set_clock(domain, spec)
+    domain.set(on_poweroff="destroy", on_reboot="restart", on_crash="destroy")
     _add_storage(domain, spec)
     for interface in spec.interfaces:
         domain.interfaces.add(type="bridge", mac=interface.mac, bridge=interface.bridge, model=interface.model)
     _add_devices(domain)
+    machine.set_boot(domain, spec)
     return domain
 
 
 def _add_storage(domain: Domain, spec: HostSpec) -> None:
-    for number, disk in enumerate(spec.disks, start=1):
+    for disk in spec.disks:
         domain.disks.add(
             type="file",
             device="disk",
@@ -56,7 +47,6 @@ def _add_storage(domain: Domain, spec: HostSpec) -> None:
             source_file=disk.path,
             target_dev=disk.target,
             target_bus=disk.bus,
-            boot_order=number,
         )
     if spec.cdroms:
         # Not SATA: the kernels of cloud images have no driver for AHCI.

@@ -31,6 +31,7 @@ class Interface(Element):
     bridge = Property("./source/@bridge")
     model = Property("./model/@type")
     target_dev = Property("./target/@dev")
+    boot_order = Property("./boot/@order", int)
 
 
 class Graphics(Element):
@@ -105,6 +106,21 @@ class Rng(Element):
     backend_model = Property("./backend/@model")
 
 
+class OsBoot(Element):
+    """A kind of device to boot from (hd, cdrom, network), where no device has a number of its own."""
+
+    TAG = "boot"
+    dev = Property("./@dev")
+
+
+class FirmwareFeature(Element):
+    """What a firmware that libvirt chooses must have or lack."""
+
+    TAG = "feature"
+    enabled = Property("./@enabled", yes_no)
+    name = Property("./@name")
+
+
 class Domain(Element):
     """A domain."""
 
@@ -113,18 +129,35 @@ class Domain(Element):
     name = Property("./name")
     uuid = Property("./uuid")
     title = Property("./title")
+    description = Property("./description")
     memory_unit = Property("./memory/@unit")
     memory = Property("./memory", int)
     current_memory_unit = Property("./currentMemory/@unit")
     current_memory = Property("./currentMemory", int)
     vcpus = Property("./vcpu", int)
+    vcpus_now = Property("./vcpu/@current", int)
+    vcpu_states = Flag("./vcpus")
+    cpu_shares = Property("./cputune/shares", int)
+    cpu_period = Property("./cputune/global_period", int)
+    cpu_quota = Property("./cputune/global_quota", int)
+    io_weight = Property("./blkiotune/weight", int)
     os_type = Property("./os/type")
     arch = Property("./os/type/@arch")
     machine = Property("./os/type/@machine")
+    firmware = Property("./os/@firmware")
+    firmware_wishes = Flag("./os/firmware")
+    firmware_features = Children("./os/firmware/feature", FirmwareFeature)
+    loader = Property("./os/loader")
+    loader_type = Property("./os/loader/@type")
+    nvram = Property("./os/nvram")
+    os_boots = Children("./os/boot", OsBoot)
     acpi = Flag("./features/acpi")
     apic = Flag("./features/apic")
     cpu_mode = Property("./cpu/@mode")
+    cpu_match = Property("./cpu/@match")
     cpu_check = Property("./cpu/@check")
+    cpu_model = Property("./cpu/model")
+    cpu_fallback = Property("./cpu/model/@fallback")
     clock_offset = Property("./clock/@offset")
     on_poweroff = Property("./on_poweroff")
     on_reboot = Property("./on_reboot")

@@ -13,13 +13,15 @@ import threading
 import time
 import uuid as uuids
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from nodeagent.protocol import BadMessage, Fence, Nothing, Request, host, network, storage
+from nodeagent.protocol import BadMessage, Fence, Nothing, Request, audit, host, network, storage
 from nodeagent.protocol import node as machine
 from nodeagent.protocol.storage import check_identity
+from nodeagent.xml import facts
+from nodeagent.xml.describe import domain_of
 from panel.cluster.client import Channel, Progress, Report
 from panel.cluster.session import translate
 from panel.core.errors import NodeUnreachable
@@ -47,6 +49,8 @@ class FakeDomain:
     """Whether its guest heeds a request to shut down."""
     answers: bool = True
     """Whether its guest can be reached while it runs."""
+    running: host.HostSpec | None = None
+    """What it was started with and what was changed live since; None: what is described."""
 
 
 @dataclass
@@ -415,9 +419,15 @@ class FakeNode:
         if any(other.spec.name == spec.name and uuid != spec.uuid for uuid, other in self.domains.items()):
             text = f"operation failed: domain '{spec.name}' already exists"
             raise AgentRefusal("libvirt", text, libvirt_code=9, connection_lost=False)
-        there = self.domains.get(spec.uuid)
-        self.domains[spec.uuid] = FakeDomain(spec, there.state if there else "shut off")
+        self._define(spec)
         return self._state(spec.uuid)
+
+    def _define(self, spec: host.HostSpec) -> FakeDomain:
+        there = self.domains.setdefault(spec.uuid, FakeDomain(spec))
+        if there.state in STATES_ON and there.running is None:
+            there.running = there.spec
+        there.spec = spec
+        return there
 
     def _host_delete(self, request: host.HostDelete, _report: Report | None) -> Nothing:
         domain = self._find(request.uuid)
@@ -427,7 +437,10 @@ class FakeNode:
         return Nothing()
 
     def _host_start(self, request: host.HostStart, _report: Report | None) -> host.HostState:
-        self._domain(request.uuid).state = "running"
+        domain = self._domain(request.uuid)
+        if domain.state not in STATES_ON:
+            domain.running = None
+        domain.state = "running"
         return self._state(request.uuid)
 
     def _host_shutdown(self, request: host.HostShutdown, _report: Report | None) -> host.HostState:
@@ -460,12 +473,80 @@ class FakeNode:
             raise AgentRefusal("deadline", f"The guest did not answer within {request.timeout_seconds:g} s.")
         return host.Reached(seconds=0.0)
 
+    def _host_configure(self, request: audit.HostConfigure, _report: Report | None) -> audit.Configured:
+        before = self._domain(request.spec.uuid).spec
+        # Devices are other commands' matter.
+        spec = replace(request.spec, disks=before.disks, interfaces=before.interfaces, cdroms=before.cdroms)
+        domain = self._define(replace(spec, name=before.name))
+        if domain.running is not None:
+            domain.running = _changed_live(domain.running, domain.spec)
+        return audit.Configured(pending=self._pending(domain))
+
+    def _host_repair(self, request: audit.HostRepair, _report: Report | None) -> audit.Configured:
+        there = self._find(request.spec.uuid)
+        if there is not None and there.spec.name != request.spec.name and there.state in STATES_ON:
+            raise AgentRefusal("in_use", "A domain can be given its name back only while it is off.")
+        return audit.Configured(pending=self._pending(self._define(request.spec)))
+
+    def _hosts_audit(self, request: audit.HostsAudit, _report: Report | None) -> audit.Audit:
+        specs = {spec.uuid: spec for spec in request.specs}
+        found = [
+            audit.Differing(uuid, facts.drift(_facts(self.domains[uuid].spec), _facts(spec)), self._pending(domain))
+            for uuid, spec in specs.items()
+            if (domain := self.domains.get(uuid)) is not None
+        ]
+        foreign = [
+            audit.ForeignHost(
+                uuid,
+                domain.spec.name,
+                domain.state,
+                domain.spec.memory_mib,
+                domain.spec.vcpus,
+                [disk.path for disk in domain.spec.disks],
+                [interface.mac for interface in domain.spec.interfaces],
+            )
+            for uuid, domain in self.domains.items()
+            if uuid not in specs
+        ]
+        differing = [each for each in found if each.drift or each.pending]
+        return audit.Audit(differing, [uuid for uuid in specs if uuid not in self.domains], foreign)
+
+    def _pending(self, domain: FakeDomain) -> list[audit.Difference]:
+        if domain.state not in STATES_ON or domain.running is None:
+            return []
+        return facts.pending(_facts(domain.running), _facts(domain.spec))
+
     def _console_open(self, request: host.ConsoleOpen, _report: Report | None) -> host.Console:
         if len(request.password) != 8:
             raise AgentRefusal("invalid_params", "A console's password has 8 characters.", field="password")
         if self._domain(request.uuid).state not in STATES_ON:
             raise AgentRefusal("guest_stopped", "The VM does not run.", state="shut off")
         return host.Console(port=5900, expires=time.time() + request.valid_seconds)
+
+
+def _facts(spec: host.HostSpec) -> facts.Facts:
+    return facts.facts_of(domain_of(spec))
+
+
+def _changed_live(running: host.HostSpec, spec: host.HostSpec) -> host.HostSpec:
+    """What runs after QEMU was asked for everything that it can change: all but what it was built with."""
+    then, most = spec.settings, running.settings
+    most_mib, most_vcpus = max(most.max_memory_mib, running.memory_mib), max(most.max_vcpus, running.vcpus)
+    return replace(
+        running,
+        title=spec.title,
+        memory_mib=spec.memory_mib if spec.memory_mib <= most_mib else running.memory_mib,
+        vcpus=spec.vcpus if spec.vcpus <= most_vcpus else running.vcpus,
+        settings=replace(
+            most,
+            max_memory_mib=most_mib,
+            max_vcpus=most_vcpus,
+            cpu_weight=then.cpu_weight,
+            cpu_limit_percent=then.cpu_limit_percent,
+            io_weight=then.io_weight or most.io_weight,
+            description=then.description,
+        ),
+    )
 
 
 def _disk(content: bytes) -> FakeVolume:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
+from nodeagent.protocol.settings import MachineSettings
 from nodeagent.xml.describe import domain_of
 from nodeagent.xml.domain import Domain
 
@@ -36,6 +37,31 @@ SPECS = {
     ),
     "sata-disk-no-network": HostSpec(
         VM, "vm-3", 256, 1, "qemu", [DiskSpec(path="/p/volumes/x.img", format="raw", target="sda", bus="sata")], []
+    ),
+    "every-setting-uefi": HostSpec(
+        VM,
+        "vm-5",
+        1024,
+        2,
+        "qemu",
+        [SYSTEM],
+        [NAT],
+        cdroms=[SEED],
+        machine="q35",
+        title="Shop",
+        settings=MachineSettings(
+            max_memory_mib=2048,
+            max_vcpus=4,
+            cpu_weight=512,
+            cpu_limit_percent=150,
+            io_weight=300,
+            cpu_mode="custom",
+            cpu_model="qemu64",
+            boot=["cdrom", "disk", "network"],
+            firmware="uefi",
+            clock="localtime",
+            description="Of the shop",
+        ),
     ),
     "title-with-xml-characters": HostSpec(VM, "vm-4", 512, 1, "qemu", [SYSTEM], [NAT], title='<A & B\'s "first">'),
 }
@@ -72,7 +98,7 @@ def test_libvirt_takes_the_xml_and_keeps_what_we_said(name: str, tmp_path: Path)
     kept = Domain.parse(done.stdout[done.stdout.index("<domain") :])
     spec = SPECS[name]
     assert (kept.name, kept.uuid, kept.title) == (spec.name, VM, spec.title or None)
-    assert (kept.memory, kept.vcpus) == (spec.memory_mib * 1024, spec.vcpus)
+    assert (kept.current_memory, kept.vcpus_now or kept.vcpus) == (spec.memory_mib * 1024, spec.vcpus)
     assert [(disk.source_file, disk.target_bus) for disk in kept.disks if disk.device == "disk"] == [
         (disk.path, disk.bus) for disk in spec.disks
     ]

@@ -1,0 +1,218 @@
+"""A domain's settings, and how far it is from what the panel wants."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any, Callable, List, Optional, Set, Tuple
+
+from nodeagent import libvirtd
+from nodeagent.commands import handles
+from nodeagent.commands.hosts import STATES, find
+from nodeagent.errors import InUse, InvalidParams
+from nodeagent.job import Job
+from nodeagent.protocol import audit
+from nodeagent.protocol.host import HostSpec
+from nodeagent.protocol.settings import Difference
+from nodeagent.xml import facts, machine
+from nodeagent.xml.describe import domain_of
+from nodeagent.xml.domain import Domain
+
+BALLOON_SECONDS = 3.0
+"""How long a guest gets to give memory back or take it before we say that it did not."""
+POLL_SECONDS = 0.1
+
+
+@handles(audit.HostConfigure)
+def host_configure(request: audit.HostConfigure, job: Job) -> audit.Configured:
+    """Change the persistent description, then what can be changed of a running domain."""
+    spec = request.spec
+    with libvirtd.translated() as conn:
+        domain = find(conn, spec.uuid)
+        _refuse_impossible(conn, spec)
+        described = _persistent(domain, secure=True)
+        machine.set_all(described, spec)
+        domain = conn.defineXML(_text(described))
+        remarks = _apply_live(domain, job) if domain.isActive() else []
+        return audit.Configured(pending=_pending(domain), remarks=remarks)
+
+
+@handles(audit.HostRepair)
+def host_repair(request: audit.HostRepair, job: Job) -> audit.Configured:
+    """Define the domain anew, under its own name again."""
+    spec = request.spec
+    libvirt = libvirtd.bindings()
+    with libvirtd.translated() as conn:
+        _refuse_impossible(conn, spec)
+        text = _text(domain_of(spec, test_driver=libvirtd.is_test_driver()))
+        try:
+            there = conn.lookupByUUIDString(spec.uuid)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+        else:
+            if there.name() != spec.name:
+                if there.isActive():
+                    raise InUse("A domain can be given its name back only while it is off.")
+                there.rename(spec.name)
+        return audit.Configured(pending=_pending(conn.defineXML(text)))
+
+
+@handles(audit.HostsAudit)
+def hosts_audit(request: audit.HostsAudit, job: Job) -> audit.Audit:
+    """Compare every domain; one that goes while we look is absent."""
+    libvirt = libvirtd.bindings()
+    specs = {spec.uuid: spec for spec in request.specs}
+    seen: Set[str] = set()
+    differing: List[audit.Differing] = []
+    foreign: List[audit.ForeignHost] = []
+    with libvirtd.translated() as conn:
+        for number, domain in enumerate(conn.listAllDomains()):
+            job.progress(number, max(len(specs), number + 1), "comparing domains")
+            try:
+                uuid = domain.UUIDString()
+                if uuid not in specs:
+                    foreign.append(_foreign(domain))
+                    continue
+                found = _compare(domain, specs[uuid])
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    continue
+                raise
+            seen.add(uuid)
+            if found.drift or found.pending:
+                differing.append(found)
+    return audit.Audit(differing=differing, absent=[uuid for uuid in specs if uuid not in seen], foreign=foreign)
+
+
+def _compare(domain: Any, spec: HostSpec) -> audit.Differing:
+    node = facts.facts_of(_persistent(domain))
+    return audit.Differing(
+        uuid=spec.uuid, drift=facts.drift(node, facts.facts_of(domain_of(spec))), pending=_pending(domain)
+    )
+
+
+def _foreign(domain: Any) -> audit.ForeignHost:
+    described = _persistent(domain)
+    found = facts.facts_of(described)
+    return audit.ForeignHost(
+        uuid=domain.UUIDString(),
+        name=domain.name(),
+        state=STATES.get(domain.state()[0], "unknown"),
+        memory_mib=found["memory_mib"],
+        vcpus=found["vcpus"],
+        disks=[disk.source_file or "" for disk in described.disks if disk.device != "cdrom"],
+        macs=[each.mac or "" for each in described.interfaces],
+    )
+
+
+def _persistent(domain: Any, *, secure: bool = False) -> Domain:
+    """What libvirt keeps of the domain; `secure` with the console's password, which a new definition needs."""
+    libvirt = libvirtd.bindings()
+    flags = libvirt.VIR_DOMAIN_XML_INACTIVE | (libvirt.VIR_DOMAIN_XML_SECURE if secure else 0)
+    return Domain.parse(domain.XMLDesc(flags))
+
+
+def _running(domain: Any) -> facts.Facts:
+    return facts.facts_of(Domain.parse(domain.XMLDesc(0)))
+
+
+def _pending(domain: Any) -> List[Difference]:
+    if not domain.isActive():
+        return []
+    return facts.pending(_running(domain), facts.facts_of(_persistent(domain)))
+
+
+def _text(domain: Domain) -> str:
+    try:
+        return domain.to_xml()
+    except ET.ParseError as error:
+        raise InvalidParams("A name or text has a character that XML cannot hold.", field="spec") from error
+
+
+def _apply_live(domain: Any, job: Job) -> List[str]:
+    """Change what QEMU can change; answers what libvirt said where it could not."""
+    libvirt = libvirtd.bindings()
+    now, then = _running(domain), facts.facts_of(_persistent(domain))
+    live = libvirt.VIR_DOMAIN_AFFECT_LIVE
+    changes: List[Tuple[str, Callable[[], Any]]] = []
+
+    def change(field: str, act: Callable[[], Any]) -> None:
+        if now[field] != then[field]:
+            changes.append((field, act))
+
+    def say(kind: int, text: str) -> None:
+        domain.setMetadata(kind, text or None, None, None, live)
+
+    change("title", lambda: say(libvirt.VIR_DOMAIN_METADATA_TITLE, then["title"]))
+    change("description", lambda: say(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, then["description"]))
+    if then["vcpus"] <= now["max_vcpus"]:
+        change("vcpus", lambda: domain.setVcpusFlags(then["vcpus"], live))
+    if then["memory_mib"] <= now["max_memory_mib"]:
+        change("memory_mib", lambda: _set_memory(domain, then["memory_mib"], live, job))
+    usual = facts.DEFAULT_WEIGHTS[0] if _controllers()[1] else facts.DEFAULT_WEIGHTS[1]
+    change("cpu_weight", lambda: domain.setSchedulerParametersFlags({"cpu_shares": then["cpu_weight"] or usual}, live))
+    quota = then["cpu_limit_percent"] * machine.PERIOD_MICROSECONDS // 100 or -1
+    change(
+        "cpu_limit_percent",
+        lambda: domain.setSchedulerParametersFlags(
+            {"global_period": machine.PERIOD_MICROSECONDS, "global_quota": quota}, live
+        ),
+    )
+    if then["io_weight"]:
+        change("io_weight", lambda: domain.setBlkioParameters({"weight": then["io_weight"]}, live))
+    remarks = []
+    for field, act in changes:
+        try:
+            act()
+        except libvirt.libvirtError as error:
+            remarks.append(f"{field}: {error.get_error_message() or error}")
+    return remarks
+
+
+def _set_memory(domain: Any, mib: int, live: int, job: Job) -> None:
+    domain.setMemoryFlags(mib * 1024, live)
+    until = time.monotonic() + BALLOON_SECONDS
+    while _running(domain)["memory_mib"] != mib and time.monotonic() < until:
+        job.wait(POLL_SECONDS)
+
+
+def _refuse_impossible(conn: Any, spec: HostSpec) -> None:
+    """Raise InvalidParams for what would keep the domain from starting here."""
+    wanted = spec.settings
+    if libvirtd.is_test_driver():
+        return
+    found, _unified = _controllers()
+    for field, value, controller in (
+        ("cpu_weight", wanted.cpu_weight, "cpu"),
+        ("cpu_limit_percent", wanted.cpu_limit_percent, "cpu"),
+        ("io_weight", wanted.io_weight, "io"),
+    ):
+        if value and controller not in found:
+            raise InvalidParams(f"The node's kernel gives libvirt no “{controller}” cgroup for this.", field=field)
+    if wanted.cpu_mode == "custom":
+        names = conn.getCPUModelNames("x86_64")
+        if names and wanted.cpu_model not in names:
+            raise InvalidParams(f"The node's libvirt knows no CPU model “{wanted.cpu_model}”.", field="cpu_model")
+
+
+def _controllers(mounts: Optional[Path] = None) -> Tuple[Set[str], bool]:
+    """What cgroups can limit here (cpu, io), and whether they are of the second generation."""
+    found: Set[str] = set()
+    unified = False
+    for line in (mounts or Path("/proc/mounts")).read_text(encoding="utf-8").splitlines():
+        _device, path, kind, options = line.split()[:4]
+        if kind == "cgroup":
+            names = set(options.split(","))
+            found |= {name for name, old in (("cpu", "cpu"), ("io", "blkio")) if old in names}
+        elif kind == "cgroup2":
+            with contextlib.suppress(OSError):
+                named = set((Path(path) / "cgroup.controllers").read_text(encoding="ascii").split())
+                unified = unified or "cpu" in named
+                # Weights of I/O need the scheduler that knows them.
+                found |= named & {"cpu"}
+                if "io" in named and list(Path("/sys/fs/cgroup").glob("*/io.bfq.weight")):
+                    found.add("io")
+    return found, unified

@@ -1,0 +1,82 @@
+"""Requests that compare domains with what the panel wants, and bring them there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import List
+
+from nodeagent.protocol.host import HostSpec
+from nodeagent.protocol.settings import Difference
+from nodeagent.protocol.wire import Request, command
+
+__all__ = ["Audit", "Configured", "Difference", "Differing", "ForeignHost", "HostConfigure", "HostRepair", "HostsAudit"]
+
+
+@dataclass(frozen=True)
+class Configured:
+    """What is left of a change: `pending` comes with the domain's next start; `remarks` say why, for people."""
+
+    pending: List[Difference] = field(default_factory=list)
+    remarks: List[str] = field(default_factory=list)
+
+
+@command
+class HostConfigure(Request[Configured]):
+    """Give the domain the settings of `spec`, live where QEMU can; devices are left as they are.
+
+    The persistent description always changes, and what it has besides the settings survives.
+    """
+
+    COMMAND = "host_configure"
+    RESULT = Configured
+    spec: HostSpec
+
+
+@command
+class HostRepair(Request[Configured]):
+    """Define the domain anew as `spec` says; a running one goes on as it is until its next start."""
+
+    COMMAND = "host_repair"
+    RESULT = Configured
+    spec: HostSpec
+
+
+@dataclass(frozen=True)
+class Differing:
+    """A domain that is not what its spec says (`drift`), or that runs otherwise than it is described (`pending`)."""
+
+    uuid: str
+    drift: List[Difference] = field(default_factory=list)
+    pending: List[Difference] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ForeignHost:
+    """A domain that no spec is about. `disks` are paths or other sources."""
+
+    uuid: str
+    name: str
+    state: str
+    memory_mib: int
+    vcpus: int
+    disks: List[str] = field(default_factory=list)
+    macs: List[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The differences only; domains that are as they should be are not told of."""
+
+    differing: List[Differing] = field(default_factory=list)
+    absent: List[str] = field(default_factory=list)
+    foreign: List[ForeignHost] = field(default_factory=list)
+
+
+@command
+class HostsAudit(Request[Audit]):
+    """Compare the node's domains with `specs`, and list those that none of them is about."""
+
+    COMMAND = "hosts_audit"
+    RESULT = Audit
+    MUTATES = False
+    specs: List[HostSpec]

@@ -1,0 +1,140 @@
+"""The settings of a domain that are neither disks nor interfaces, written into a description.
+
+Both into a new one (describe.py) and into one that libvirt keeps, where what libvirt or an
+administrator has added survives as long as it fits.
+"""
+
+from __future__ import annotations
+
+from typing import Iterable, List, Union
+
+from nodeagent.protocol.host import HostSpec
+from nodeagent.xml.domain import Disk, Domain, Interface
+
+NVRAM = "/var/lib/libvirt/qemu/nvram"
+PERIOD_MICROSECONDS = 100_000
+MADE_BY_LIBVIRT = ("pci", "usb", "sata", "ide")
+"""Controllers that libvirt adds to suit the machine type, and would not move to another."""
+
+
+def set_all(domain: Domain, spec: HostSpec) -> None:
+    """The domain has all settings of the spec; its devices are as before."""
+    if family(domain.machine) != family(spec.machine):
+        _forget_places(domain)
+    set_sizes(domain, spec)
+    set_system(domain, spec)
+    set_cpu(domain, spec)
+    set_clock(domain, spec)
+    set_boot(domain, spec)
+
+
+def set_sizes(domain: Domain, spec: HostSpec) -> None:
+    """Title, memory, CPUs, and what they may take."""
+    wanted = spec.settings
+    most_mib, most_vcpus = max(wanted.max_memory_mib, spec.memory_mib), max(wanted.max_vcpus, spec.vcpus)
+    # It names each CPU up to the maximum before.
+    domain.vcpu_states = False
+    domain.set(
+        title=spec.title or None,
+        description=wanted.description or None,
+        memory=most_mib * 1024,
+        memory_unit="KiB",
+        current_memory=spec.memory_mib * 1024,
+        current_memory_unit="KiB",
+        vcpus=most_vcpus,
+        vcpus_now=spec.vcpus if spec.vcpus < most_vcpus else None,
+        cpu_shares=wanted.cpu_weight or None,
+        cpu_period=PERIOD_MICROSECONDS if wanted.cpu_limit_percent else None,
+        cpu_quota=wanted.cpu_limit_percent * PERIOD_MICROSECONDS // 100 or None,
+        io_weight=wanted.io_weight or None,
+    )
+
+
+def set_system(domain: Domain, spec: HostSpec) -> None:
+    """Machine type and firmware. The same type of a certain version, as libvirt has noted it, stays."""
+    same = domain.machine is not None and family(domain.machine) == family(spec.machine)
+    domain.set(os_type="hvm", arch="x86_64", machine=domain.machine if same else spec.machine)
+    wants_uefi = spec.settings.firmware == "uefi"
+    if (wants_uefi, True) == (has_uefi(domain), same):
+        return
+    domain.set(firmware=None, firmware_wishes=False, loader=None, nvram=None)
+    if wants_uefi:
+        domain.firmware = "efi"
+        # Secure boot lets in only what Microsoft signed, and does not exist for the older machine type.
+        domain.firmware_features.add(enabled=False, name="secure-boot")
+        domain.nvram = f"{NVRAM}/{spec.uuid}_VARS.fd"
+
+
+def set_cpu(domain: Domain, spec: HostSpec) -> None:
+    """The CPU that the guest sees."""
+    # TCG guests hang or abort with the host's model; "maximum" is what the emulator can do at best.
+    mode = spec.settings.cpu_mode or ("host-passthrough" if spec.virt == "kvm" else "maximum")
+    model = spec.settings.cpu_model if mode == "custom" else None
+    if (domain.cpu_mode, domain.cpu_model if domain.cpu_mode == "custom" else None) == (mode, model):
+        return
+    cpu = domain.node.find("cpu")
+    if cpu is not None:
+        cpu.attrib.clear()
+        for child in [child for child in cpu if child.tag not in ("topology", "numa")]:
+            cpu.remove(child)
+    domain.cpu_mode = mode
+    if model is not None:
+        # libvirt compares the model with the host's CPU before a start, which says nothing about an emulated one.
+        check = "none" if spec.virt == "qemu" else None
+        domain.set(cpu_match="exact", cpu_check=check, cpu_model=model, cpu_fallback="forbid")
+
+
+def set_clock(domain: Domain, spec: HostSpec) -> None:
+    """What the guest's clock shows."""
+    domain.clock_offset = spec.settings.clock
+
+
+def set_boot(domain: Domain, spec: HostSpec) -> None:
+    """Each device that may be booted from has its number."""
+    for device in [*domain.disks, *domain.interfaces]:
+        device.boot_order = None
+        for empty in device.node.findall("boot"):
+            device.node.remove(empty)
+    system = domain.node.find("os")
+    if system is not None:
+        for boot in system.findall("boot"):
+            system.remove(boot)
+    number = 0
+    for kind in spec.settings.boot:
+        for device in bootable(domain, kind):
+            number += 1
+            device.boot_order = number
+
+
+def bootable(domain: Domain, kind: str) -> Iterable[Union[Disk, Interface]]:
+    """The devices of a kind (disk, cdrom, network), in their order."""
+    if kind == "network":
+        return list(domain.interfaces)
+    found: List[Union[Disk, Interface]] = [disk for disk in domain.disks if (disk.device or "disk") == kind]
+    return found
+
+
+def family(machine: object) -> str:
+    """“q35” for pc-q35-7.2, “pc” for pc-i440fx-7.2; another type is its own."""
+    name = str(machine or "")
+    if "q35" in name:
+        return "q35"
+    return "pc" if name == "pc" or name.startswith("pc-") else name
+
+
+def has_uefi(domain: Domain) -> bool:
+    """Whether the domain's firmware is UEFI, chosen by libvirt or named."""
+    return domain.firmware == "efi" or domain.loader_type == "pflash"
+
+
+def _forget_places(domain: Domain) -> None:
+    """No device says where it is plugged in; libvirt finds places that the new machine type has."""
+    devices = domain.node.find("devices")
+    if devices is None:
+        return
+    for device in list(devices):
+        if device.tag == "controller" and device.get("type") in MADE_BY_LIBVIRT:
+            devices.remove(device)
+        for address in device.findall("address"):
+            if address.get("type") in ("pci", "usb"):
+                device.remove(address)
