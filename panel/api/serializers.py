@@ -15,6 +15,7 @@ from panel.network.selectors import free_count
 from panel.notices.models import Problem
 from panel.storage.models import NodePool, Pool
 from panel.tasks.models import Task, TaskLog, TaskStep
+from panel.vms.machine import SETTINGS
 from panel.vms.models import Disk, Interface, StatusChange, Vm
 
 
@@ -50,6 +51,8 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
     disks = DiskSerializer(many=True)
     interfaces = InterfaceSerializer(many=True)
     installing = serializers.BooleanField(help_text="Whether an installer is at work in it.")
+    pending = serializers.JSONField(help_text="What waits for the next start: field, now, then.")
+    drifted = serializers.SerializerMethodField()
     seen_elsewhere = serializers.BooleanField(help_text="Whether another node runs a domain of its UUID.")
     warnings = serializers.SerializerMethodField()
     task = serializers.SerializerMethodField()
@@ -69,6 +72,9 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
             "pool",
             "memory_mib",
             "vcpus",
+            *(name for name in SETTINGS if name not in ("memory_mib", "vcpus")),
+            "pending",
+            "drifted",
             "disks",
             "interfaces",
             "installed",
@@ -78,6 +84,10 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
             "task",
             "created_at",
         ]
+
+    def get_drifted(self, vm: Vm) -> bool:
+        """Whether its description on the node is another than the panel's; `/vms/{id}/drift` says in what."""
+        return bool(vm.drift)
 
     def get_warnings(self, vm: Vm) -> list[str]:
         """What is strange about the running VM, where the policy `check_vm_status` wants that checked."""

@@ -43,7 +43,7 @@ class Step:
     `run` answers a JSON-ready dictionary that later steps read, or None. Both functions may be
     repeated, so they look first whether their effect is there. `inline` steps run in the caller's
     transaction, before the task is queued, and touch nothing but the database. `describe` tells for
-    a plan what the step would change.
+    a plan what the step would change, `difference` the descriptions' unified difference.
     """
 
     run: StepFunction
@@ -52,6 +52,7 @@ class Step:
     weight: int = 1
     inline: bool = False
     describe: Callable[[Any], str] | None = None
+    difference: Callable[[Any], str] | None = None
 
     @property
     def name(self) -> str:
@@ -88,6 +89,8 @@ class Operation(Generic[P]):
     """Whether its button is not even shown while the operation makes no sense for the object."""
     asks: ClassVar[bool] = False
     """Whether a page asks for the parameters although none is required; one that requires any always does."""
+    own_form: ClassVar[bool] = False
+    """Whether pages have a form of their own for it instead of a button."""
     at_panel: ClassVar[bool] = False
     """Whether only a worker on the panel's machine (PanelHere) may carry it out; others leave the task to it."""
 
@@ -177,6 +180,7 @@ class Operation(Generic[P]):
                 "name": step.name,
                 "title": step.title,
                 "changes": step.describe(ctx) if step.describe else step.title,
+                "difference": step.difference(ctx) if step.difference else "",
                 "can_be_undone": step.undo is not None,
             }
             for step in self.steps

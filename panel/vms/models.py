@@ -15,6 +15,8 @@ from panel.cluster.models import Cluster, Node
 from panel.images.models import Image
 from panel.network.models import Address, Network
 from panel.storage.models import Pool, Volume
+from panel.vms.foreign import ForeignDomain as ForeignDomain
+from panel.vms.machine import Machine
 from vmwatch import wire
 
 
@@ -36,7 +38,7 @@ class VmStatus(models.TextChoices):
     UNKNOWN = wire.UNKNOWN, "Unknown"
 
 
-class Vm(models.Model):
+class Vm(Machine):
     """A virtual machine. Its domain bears its name; its UUID is its identity everywhere."""
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True)

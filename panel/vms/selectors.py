@@ -49,4 +49,5 @@ def history(vm: Vm, limit: int = 50) -> list[StatusChange]:
 
 def promised_mib(node: Node) -> int:
     """How much memory the VMs of the node are promised together, running or not."""
-    return sum(Vm.objects.filter(node=node).values_list("memory_mib", flat=True))
+    # One that may grow while it runs has all of that at the moment of its start.
+    return sum(max(sizes) for sizes in Vm.objects.filter(node=node).values_list("memory_mib", "max_memory_mib"))

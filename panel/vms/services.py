@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 
+from nodeagent.protocol.settings import Difference
 from panel.cluster.models import Node
 from panel.core.errors import WrongState
 from panel.vms.models import Cause, Vm
-from panel.vms.status import Observation, StatusLog
+from panel.vms.status import Observation, StatusLog, tell_pages
 
 
 def record_task_reading(vm_id: int, status: str, *, sent_at: datetime, node: Node, task_id: int) -> None:
@@ -20,6 +23,20 @@ def record_task_reading(vm_id: int, status: str, *, sent_at: datetime, node: Nod
             log = StatusLog()
             log.record(vm, Observation(status, sent_at, Cause.TASK, node, task_id=task_id))
             log.write()
+
+
+def record_pending(vm_id: int, pending: Sequence[Difference]) -> list[dict[str, Any]]:
+    """Note what of a running VM waits for its next start; answers it as it is kept."""
+    found = [{"field": each.field, "now": each.now, "then": each.then} for each in pending]
+    Vm.objects.filter(pk=vm_id).update(pending=found)
+    tell_changed(vm_id)
+    return found
+
+
+def tell_changed(vm_id: int) -> None:
+    """Tell open pages that a VM is not as it was; call after commit."""
+    if (vm := Vm.objects.filter(pk=vm_id).first()) is not None:
+        tell_pages([vm])
 
 
 def want(vm: Vm, wanted: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
+from nodeagent.protocol.settings import MachineSettings
 from nodeagent.protocol.storage import GuestIdentity
 from panel.images.models import Customization
 from panel.vms.models import Vm
@@ -27,6 +28,21 @@ def host_spec(vm: Vm) -> HostSpec:
         disks=disks,
         interfaces=interfaces,
         cdroms=[vm.seed_path] if uses_seed(vm) else [],
+        machine=vm.machine,
+        title=vm.title,
+        settings=MachineSettings(
+            max_memory_mib=vm.max_memory_mib,
+            max_vcpus=vm.max_vcpus,
+            cpu_weight=vm.cpu_weight,
+            cpu_limit_percent=vm.cpu_limit_percent,
+            io_weight=vm.io_weight,
+            cpu_mode=vm.cpu_mode,
+            cpu_model=vm.cpu_model,
+            boot=list(vm.boot_order),
+            firmware=vm.firmware,
+            clock=vm.clock,
+            description=vm.description,
+        ),
     )
 
 

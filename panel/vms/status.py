@@ -17,10 +17,11 @@ from django.utils import timezone
 
 from panel.cluster.models import Node
 from panel.core import live, request_id
-from panel.vms.models import Cause, StatusChange, Vm
+from panel.vms.models import Cause, StatusChange, Vm, VmStatus
 
 TICK = timedelta(microseconds=1)
 ROWS_A_QUERY = 1000
+OFF = (VmStatus.SHUT_OFF, VmStatus.CRASHED)
 COLUMNS = ("status", "observed_at", "observed_node_id", "observed_epoch", "observed_sequence", "observed_by_task")
 """What an observation changes of a VM's row."""
 
@@ -94,6 +95,10 @@ class StatusLog:
     def write(self) -> None:
         """Write all of it; pages are told after the transaction."""
         _update(self._seen.values())
+        # Whatever waited for the next start has waited long enough.
+        off = [vm.pk for vm in self._changed.values() if vm.pending and vm.status in OFF]
+        if off:
+            Vm.objects.filter(pk__in=off).update(pending=[])
         StatusChange.objects.bulk_create(self._rows, batch_size=ROWS_A_QUERY)
         for vm, seen in self._late:
             _insert_late(vm, seen)

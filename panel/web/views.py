@@ -33,7 +33,7 @@ from panel.tasks.operation import Operation
 from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
 from panel.vms import timeline
 from panel.vms.selectors import get_vm, history, list_vms
-from panel.web import console
+from panel.web import console, settings_form
 
 PAGE = 100
 """Rows of a list on a page."""
@@ -94,7 +94,7 @@ def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> list[dict[
     return [
         {"operation": each, "on": task is None and fits, "form": _form(each, obj)}
         for each, fits in fitting
-        if fits or not each.rare
+        if (fits or not each.rare) and not each.own_form
     ]
 
 
@@ -167,6 +167,20 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
         tasks=list_tasks(viewer).filter(object_type="vm", object_id=vm.pk)[:10],
         task=task,
         may_console=permissions.allows(viewer, "vms.console"),
+        may_configure=permissions.allows(viewer, "vms.configure"),
+        pending=vm.pending,
+        drift=vm.drift if permissions.allows(viewer, "cluster.view") else (),
+    )
+
+
+@login_required
+def vm_settings(request: HttpRequest, vm_id: int) -> HttpResponse:
+    """The form of a VM's settings."""
+    viewer = _viewer(request)
+    vm = _or_404(get_vm, viewer, vm_id)
+    _need(viewer, "vms.configure")
+    return _page(
+        request, "vm_settings.html", vm=vm, numbers=settings_form.numbers(vm), choices=settings_form.choices(vm)
     )
 
 

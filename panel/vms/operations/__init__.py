@@ -1,8 +1,9 @@
 """Every operation on a VM, one line each; a new one is added here."""
 
+from panel.vms.operations.configure import ConfigureVm
 from panel.vms.operations.create import CreateVm
 from panel.vms.operations.delete import DeleteVm
 from panel.vms.operations.finish_install import FinishInstall
 from panel.vms.operations.power import ForceOffVm, RestartVm, StartVm, StopVm
 
-ALL = (CreateVm, DeleteVm, StartVm, StopVm, ForceOffVm, RestartVm, FinishInstall)
+ALL = (CreateVm, DeleteVm, StartVm, StopVm, ForceOffVm, RestartVm, FinishInstall, ConfigureVm)

@@ -146,6 +146,7 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.finish-install": _finish_install,
     "vm.settle": _settle,
     "cluster.examine": lambda admin, node: lambda: registry.get("cluster.examine").submit(admin, {}, object_id=1),
+    "vm.configure": _on_vm("vm.configure"),
     "vmwatch.configure": lambda admin, node: lambda: registry.get("vmwatch.configure").submit(admin, {}, object_id=1),
     "node.check": _on_node("node.check"),
     "node.remove": _on_node("node.remove"),

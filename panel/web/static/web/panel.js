@@ -267,7 +267,8 @@ function values(form) {
   for (const box of form.querySelectorAll("[data-switch]")) found[box.name] = box.checked;
   for (const [name, value] of new FormData(form)) {
     const field = form.elements[name];
-    if (!value || field.dataset && "switch" in field.dataset) continue;
+    if (field.dataset && "switch" in field.dataset) continue;
+    if (!value && !(field.dataset && "empty" in field.dataset)) continue;
     if (field.dataset && "list" in field.dataset) found[name] = value.split("\n").map((line) => line.trim()).filter(Boolean);
     else if (field.dataset && "number" in field.dataset) found[name] = Number(value);
     else found[name] = value;

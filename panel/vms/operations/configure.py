@@ -1,0 +1,260 @@
+"""vm.configure: sizes, weights, CPU, boot order, machine type, firmware, clock, title.
+
+The rows are the truth. They change with the request; the node's description follows, and what runs
+as far as QEMU can. The rest is `pending` until the next start.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Any
+
+from django.db import transaction
+from pydantic import Field, field_validator
+
+from nodeagent.protocol import audit
+from panel.accounts.models import User
+from panel.cluster.models import Cluster
+from panel.cluster.placement import Candidate, Need, lacks
+from panel.core.errors import CapacityError, CommandFailed, InvalidValue, MissingValue, WrongState
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.operation import Operation, Params, Step
+from panel.vms import services
+from panel.vms.context import VmContext
+from panel.vms.description import difference, with_values
+from panel.vms.machine import BootDevice, Clock, CpuMode, Firmware, MachineType, settings_of
+from panel.vms.models import Vm, VmStatus
+from panel.vms.selectors import promised_mib
+from panel.vms.spec import host_spec
+
+CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+OF_THE_HOST = (CpuMode.HOST_MODEL, CpuMode.HOST_PASSTHROUGH)
+NO_DISK = 0
+
+
+class ConfigureVmParams(Params):
+    """What is to change; what is not named stays. 0 takes a limit away."""
+
+    memory_mib: int | None = Field(default=None, ge=64, le=4 * 1024 * 1024)
+    max_memory_mib: int | None = Field(
+        default=None, ge=0, le=4 * 1024 * 1024, description="How far memory can grow while it runs; 0: no farther."
+    )
+    vcpus: int | None = Field(default=None, ge=1, le=512)
+    max_vcpus: int | None = Field(
+        default=None, ge=0, le=512, description="How many CPUs it can have while it runs; 0: no more."
+    )
+    cpu_weight: int | None = Field(
+        default=None, ge=0, le=262144, description="Share of the CPUs beside other VMs, 2 to 262144; 0: the usual."
+    )
+    cpu_limit_percent: int | None = Field(
+        default=None, ge=0, le=51200, description="Percent of one CPU for the whole VM; 0: no limit."
+    )
+    io_weight: int | None = Field(
+        default=None, ge=0, le=1000, description="Share of the disks beside other VMs, 100 to 1000; 0: the usual."
+    )
+    cpu_mode: CpuMode | None = Field(default=None, description="Empty: what suits the node.")
+    cpu_model: str | None = Field(default=None, max_length=64, description="The model, with cpu_mode “custom”.")
+    boot_order: list[BootDevice] | None = Field(default=None, min_length=1, max_length=3)
+    machine: MachineType | None = None
+    firmware: Firmware | None = None
+    clock: Clock | None = None
+    title: str | None = Field(default=None, max_length=128)
+    description: str | None = Field(default=None, max_length=4000)
+
+    @field_validator("cpu_weight")
+    @classmethod
+    def _cpu_weight(cls, value: int | None) -> int | None:
+        if value == 1:
+            raise ValueError("must be 0, or 2 to 262144")
+        return value
+
+    @field_validator("cpu_limit_percent")
+    @classmethod
+    def _cpu_limit(cls, value: int | None) -> int | None:
+        if value is not None and 0 < value < 5:
+            raise ValueError("must be 0, or at least 5")
+        return value
+
+    @field_validator("io_weight")
+    @classmethod
+    def _io_weight(cls, value: int | None) -> int | None:
+        if value is not None and 0 < value < 100:
+            raise ValueError("must be 0, or 100 to 1000")
+        return value
+
+    @field_validator("cpu_model")
+    @classmethod
+    def _cpu_model(cls, value: str | None) -> str | None:
+        if value and not CPU_MODEL.match(value):
+            raise ValueError("must be the name of a CPU model, such as qemu64 or Skylake-Server")
+        return value
+
+    @field_validator("boot_order")
+    @classmethod
+    def _boot_order(cls, value: list[BootDevice] | None) -> list[BootDevice] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("must name each kind of device once")
+        return value
+
+    @field_validator("title", "description")
+    @classmethod
+    def _text(cls, value: str | None, info: Any) -> str | None:
+        # A description may have lines, a title may not; XML holds no other control characters.
+        allowed = "\n\t" if info.field_name == "description" else ""
+        if value is not None and any(not each.isprintable() and each not in allowed for each in value):
+            raise ValueError("must be plain text")
+        return value
+
+
+class ConfigureVmContext(VmContext[ConfigureVmParams]):
+    """The VM as it is and as it shall be."""
+
+    @cached_property
+    def changes(self) -> dict[str, Any]:
+        """The settings that change, with their new values."""
+        asked = self.params.model_dump(mode="json", exclude_none=True)
+        if asked.get("cpu_mode", CpuMode.CUSTOM) != CpuMode.CUSTOM:
+            asked["cpu_model"] = ""
+        now = settings_of(self.vm)
+        return {name: value for name, value in asked.items() if now[name] != value}
+
+    @property
+    def wanted(self) -> Vm:
+        """The VM with the changes, not saved."""
+        return with_values(self.vm, self.changes)
+
+    def describe(self) -> str:
+        """The changes as one line."""
+        now = settings_of(self.vm)
+        told = [f"{name}: {now[name] or '–'} → {value or '–'}" for name, value in self.changes.items()]
+        return "; ".join(told) or "nothing"
+
+    def refuse_no_room(self) -> None:
+        """Raise CapacityError where the VM grows beyond what its node has left."""
+        vm, wanted = self.vm, self.wanted
+        memory, cpus = promise_of(wanted), max(wanted.vcpus, wanted.max_vcpus)
+        grows_mib, grows_cpus = memory > promise_of(vm), cpus > max(vm.vcpus, vm.max_vcpus)
+        if not grows_mib and not grows_cpus:
+            return
+        promised = promised_mib(vm.node) - promise_of(vm)
+        need = Need(memory if grows_mib else 0, NO_DISK, cpus if grows_cpus else 0)
+        reason = lacks(Candidate(vm.node, promised, NO_DISK), need)
+        if reason:
+            name = vm.node.name
+            field = "memory_mib" if grows_mib else "vcpus"
+            raise CapacityError(
+                f"The VM's node has no room for this: {name}: {reason}.", field=field, candidates={name: reason}
+            )
+
+
+def promise_of(vm: Vm) -> int:
+    """How much memory the VM may come to have, in MiB."""
+    return max(vm.memory_mib, vm.max_memory_mib)
+
+
+def write_settings(ctx: ConfigureVmContext) -> dict[str, Any]:
+    """The rows say what is wanted; what they said before is kept for the way back."""
+    # One promise of room at a time in a cluster, as with vm.create.
+    Cluster.objects.select_for_update().get(pk=ctx.vm.cluster_id)
+    ctx.refuse_no_room()
+    before = settings_of(ctx.vm)
+    changes = ctx.changes
+    Vm.objects.filter(pk=ctx.vm.pk).update(**changes)
+    transaction.on_commit(lambda: services.tell_changed(ctx.vm.pk))
+    return {"before": {name: before[name] for name in changes}, "result": {"changes": changes}}
+
+
+def restore_settings(ctx: ConfigureVmContext) -> None:
+    """The rows say what they said before."""
+    before = ctx.output(write_settings).get("before")
+    if before and ctx.find_vm() is not None:
+        Vm.objects.filter(pk=ctx.vm.pk).update(**before)
+        services.tell_changed(ctx.vm.pk)
+
+
+def configure_domain(ctx: ConfigureVmContext) -> dict[str, Any]:
+    """The node's description says it too, and what runs as far as it can."""
+    vm = ctx.vm
+    answer = ctx.agent.call(audit.HostConfigure(spec=host_spec(vm)))
+    for remark in answer.remarks:
+        ctx.log(f"Not while it runs: {remark}", "warning")
+    pending = services.record_pending(vm.pk, answer.pending)
+    return {"result": {"pending": pending}}
+
+
+def restore_domain(ctx: ConfigureVmContext) -> None:
+    """The node's description, and what runs, are as before."""
+    vm = ctx.find_vm()
+    if vm is None:
+        return
+    before = with_values(vm, ctx.output(write_settings).get("before", {}))
+    try:
+        answer = ctx.agent.call(audit.HostConfigure(spec=host_spec(before)))
+    except CommandFailed as error:
+        if error.data.get("agent_code") == "no_such_domain":
+            return
+        raise
+    services.record_pending(vm.pk, answer.pending)
+
+
+class ConfigureVm(Operation[ConfigureVmParams]):
+    """Change a VM's settings: while it runs where QEMU can, else at its next start.
+
+    Named values change, all others stay. `pending` of the VM tells what waits for the next start.
+    """
+
+    name = "vm.configure"
+    label = "Configure"
+    permission = "vms.configure"
+    params = ConfigureVmParams
+    context = ConfigureVmContext
+    own_form = True
+    locks = (exclusive("vm"), shared("node"))
+    steps = (
+        Step(
+            write_settings,
+            "Note what is wanted",
+            undo=restore_settings,
+            inline=True,
+            describe=lambda ctx: ctx.describe(),
+        ),
+        Step(
+            configure_domain,
+            "Change the machine",
+            undo=restore_domain,
+            describe=lambda ctx: "the domain's description, and what runs where QEMU can",
+            difference=lambda ctx: difference(ctx.vm, ctx.wanted),
+        ),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"Configure VM {ctx.task.object_name}"
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse what contradicts itself, the image or the node, before anything is touched."""
+        services.refuse_seen_elsewhere(ctx.vm)
+        if ctx.vm.status == VmStatus.MISSING:
+            raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
+        wanted, changes = ctx.wanted, ctx.changes
+        image = wanted.image
+        if image is not None and "memory_mib" in changes and wanted.memory_mib < image.min_memory_mib:
+            raise InvalidValue(
+                f"“{image.title}” needs at least {image.min_memory_mib} MiB of memory.",
+                field="memory_mib",
+                minimum=image.min_memory_mib,
+            )
+        for most, now in (("max_memory_mib", "memory_mib"), ("max_vcpus", "vcpus")):
+            if 0 < getattr(wanted, most) < getattr(wanted, now):
+                raise InvalidValue(
+                    f"“{most}” must not be less than “{now}” ({getattr(wanted, now)}), or 0.",
+                    field=most if most in changes else now,
+                )
+        if wanted.cpu_mode == CpuMode.CUSTOM and not wanted.cpu_model:
+            raise MissingValue("“cpu_model” is required with the mode “custom”.", field="cpu_model")
+        if wanted.cpu_model and wanted.cpu_mode != CpuMode.CUSTOM:
+            raise InvalidValue("A CPU model goes with the mode “custom”.", field="cpu_model")
+        if "cpu_mode" in changes and wanted.cpu_mode in OF_THE_HOST and wanted.node.accel != "kvm":
+            raise InvalidValue("The VM's node emulates CPUs; it cannot pass the host's on.", field="cpu_mode")
+        ctx.refuse_no_room()
