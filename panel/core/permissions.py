@@ -20,7 +20,11 @@ class Viewer(Protocol):
 
 _USER = frozenset({"vms.view", "vms.create", "vms.power", "vms.delete", "vms.console", "tasks.view", "tasks.cancel"})
 _READONLY = frozenset({"vms.view", "tasks.view", "cluster.view", "notices.view"})
-_ADMIN = _USER | _READONLY | frozenset({"cluster.manage", "vms.configure", "images.manage", "tasks.manage", "notices.manage"})
+_ADMIN = (
+    _USER
+    | _READONLY
+    | frozenset({"cluster.manage", "vms.configure", "images.manage", "tasks.manage", "notices.manage"})
+)
 _SUPER = _ADMIN | frozenset({"users.manage", "settings.manage"})
 
 BY_LEVEL: dict[str, frozenset[str]] = {

@@ -10,8 +10,10 @@ class VmsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the room's subject and operations."""
+        from panel.cluster import parts
         from panel.tasks import registry, subjects
         from panel.vms import operations, selectors
+        from panel.vms.node_part import PART
 
         subjects.register(
             subjects.Subject(
@@ -22,3 +24,4 @@ class VmsConfig(AppConfig):
             )
         )
         registry.register(*operations.ALL)
+        parts.register("vms", PART)

@@ -223,6 +223,7 @@ def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
         node=node,
         actions=_actions("node", viewer, node, task),
         vms=list_vms(viewer).filter(node=node)[:MOST_INSIDE],
+        foreign=node.foreign_domains.all()[:MOST_INSIDE],
         problems=list_problems(viewer).filter(object_type="node", object_id=node.pk),
         task=task,
     )

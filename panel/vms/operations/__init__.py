@@ -5,5 +5,6 @@ from panel.vms.operations.create import CreateVm
 from panel.vms.operations.delete import DeleteVm
 from panel.vms.operations.finish_install import FinishInstall
 from panel.vms.operations.power import ForceOffVm, RestartVm, StartVm, StopVm
+from panel.vms.operations.settle_drift import AdoptVm, RepairVm
 
-ALL = (CreateVm, DeleteVm, StartVm, StopVm, ForceOffVm, RestartVm, FinishInstall, ConfigureVm)
+ALL = (CreateVm, DeleteVm, StartVm, StopVm, ForceOffVm, RestartVm, FinishInstall, ConfigureVm, RepairVm, AdoptVm)

@@ -134,18 +134,18 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
         """Raise CapacityError where the VM grows beyond what its node has left."""
         vm, wanted = self.vm, self.wanted
         memory, cpus = promise_of(wanted), max(wanted.vcpus, wanted.max_vcpus)
-        grows_mib, grows_cpus = memory > promise_of(vm), cpus > max(vm.vcpus, vm.max_vcpus)
-        if not grows_mib and not grows_cpus:
+        growth = {}
+        if memory > promise_of(vm):
+            growth["memory_mib"] = Need(memory, NO_DISK, 0)
+        if cpus > max(vm.vcpus, vm.max_vcpus):
+            growth["vcpus"] = Need(0, NO_DISK, cpus)
+        if not growth:
             return
-        promised = promised_mib(vm.node) - promise_of(vm)
-        need = Need(memory if grows_mib else 0, NO_DISK, cpus if grows_cpus else 0)
-        reason = lacks(Candidate(vm.node, promised, NO_DISK), need)
-        if reason:
-            name = vm.node.name
-            field = "memory_mib" if grows_mib else "vcpus"
-            raise CapacityError(
-                f"The VM's node has no room for this: {name}: {reason}.", field=field, candidates={name: reason}
-            )
+        name, candidate = vm.node.name, Candidate(vm.node, promised_mib(vm.node) - promise_of(vm), NO_DISK)
+        for field, need in growth.items():
+            if reason := lacks(candidate, need):
+                text = f"The VM's node has no room for this: {name}: {reason}."
+                raise CapacityError(text, field=field, candidates={name: reason})
 
 
 def promise_of(vm: Vm) -> int:

@@ -147,6 +147,8 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.settle": _settle,
     "cluster.examine": lambda admin, node: lambda: registry.get("cluster.examine").submit(admin, {}, object_id=1),
     "vm.configure": _on_vm("vm.configure"),
+    "vm.repair": _on_vm("vm.repair"),
+    "vm.adopt": _on_vm("vm.adopt"),
     "vmwatch.configure": lambda admin, node: lambda: registry.get("vmwatch.configure").submit(admin, {}, object_id=1),
     "node.check": _on_node("node.check"),
     "node.remove": _on_node("node.remove"),

@@ -76,7 +76,11 @@ def test_every_setting_reaches_the_node_and_is_shown(
     assert {name: shown[name] for name in EVERYTHING} == EVERYTHING
     spec = domain(node).spec
     assert (spec.memory_mib, spec.vcpus, spec.machine, spec.title) == (1024, 2, "pc", "The <shop>")
-    assert (spec.settings.firmware, spec.settings.boot, spec.settings.cpu_model) == ("uefi", ["cdrom", "disk"], "qemu64")
+    assert (spec.settings.firmware, spec.settings.boot, spec.settings.cpu_model) == (
+        "uefi",
+        ["cdrom", "disk"],
+        "qemu64",
+    )
 
 
 def test_what_waits_for_the_next_start_is_shown_until_the_vm_was_off(
@@ -124,6 +128,7 @@ def test_a_mode_without_a_model_forgets_the_model(
         ({"max_memory_mib": 1_000_000}, 409, "no_capacity", "memory_mib"),
         ({"max_memory_mib": 256}, 400, "invalid_value", "max_memory_mib"),
         ({"vcpus": 17}, 409, "no_capacity", "vcpus"),
+        ({"vcpus": 17, "max_memory_mib": 1024}, 409, "no_capacity", "vcpus"),
         ({"vcpus": 0}, 400, "invalid_value", "vcpus"),
         ({"vcpus": 4, "max_vcpus": 2}, 400, "invalid_value", "max_vcpus"),
         ({"cpu_weight": 1}, 400, "invalid_value", "cpu_weight"),
@@ -160,7 +165,7 @@ def test_bad_values_are_told_with_code_and_field_before_anything_is_touched(
 
 
 def test_a_vm_may_shrink_on_a_full_node(node: Node, configure: Callable[..., dict[str, Any]]) -> None:
-    Node.objects.filter(pk=node.pk).update(facts={"memory_mib": 300, "cpu_count": 1})
+    Node.objects.filter(pk=node.pk).update(facts={"memory_mib": 200, "cpu_count": 1})
     assert configure(memory_mib=256)["status"] == "done"
 
 

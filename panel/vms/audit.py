@@ -1,0 +1,107 @@
+"""Comparing VMs with what their node's libvirt has of them, and keeping what differs.
+
+One command for all domains of a node; it answers differences only. VMs that a task holds are left out: they are
+on their way from one description to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from nodeagent.protocol import audit
+from nodeagent.protocol.host import HostSpec
+from nodeagent.protocol.settings import Difference
+from panel.cluster.models import Node
+from panel.notices.models import Severity
+from panel.notices.services import close_problems, open_problem
+from panel.tasks import locks
+from panel.vms import services
+from panel.vms.models import ForeignDomain, Vm, VmStatus
+from panel.vms.spec import host_spec
+
+AUDIT_SECONDS = 120.0
+ON = (VmStatus.RUNNING, VmStatus.PAUSED)
+Ask = Callable[[audit.HostsAudit], audit.Audit]
+
+
+def audit_node(node: Node, ask: Ask) -> None:
+    """What the VMs of the node differ in, and which domains there are strangers, is known anew."""
+    vms = list(Vm.objects.filter(node=node).select_related("node", "pool", "image"))
+    held = locks.holders("vm", [vm.pk for vm in vms])
+    specs = {vm.pk: host_spec(vm) for vm in vms if vm.pk not in held}
+    answer = ask(audit.HostsAudit(specs=list(specs.values())))
+    _record(specs, answer)
+    _record_foreign(node, answer.foreign)
+
+
+def audit_vm(vm: Vm, ask: Ask) -> list[Difference]:
+    """The same of one VM, for the task that holds it; answers its drift."""
+    spec = host_spec(vm)
+    answer = ask(audit.HostsAudit(specs=[spec]))
+    found = {each.uuid: each for each in answer.differing}.get(spec.uuid)
+    if spec.uuid not in answer.absent:
+        _record_one(vm.pk, spec, found, held=True)
+    return list(found.drift) if found else []
+
+
+def _record(specs: dict[int, HostSpec], answer: audit.Audit) -> None:
+    differing, absent = {each.uuid: each for each in answer.differing}, set(answer.absent)
+    seen = {pk: spec for pk, spec in specs.items() if spec.uuid not in absent}
+    noted = set(Vm.objects.filter(pk__in=seen).exclude(drift=[], pending=[]).values_list("pk", flat=True))
+    quiet = [pk for pk, spec in seen.items() if spec.uuid not in differing and pk not in noted]
+    Vm.objects.filter(pk__in=quiet).update(drift_seen_at=timezone.now())
+    for pk, spec in seen.items():
+        if pk not in quiet:
+            _record_one(pk, spec, differing.get(spec.uuid))
+
+
+def _record_one(pk: int, spec: HostSpec, found: audit.Differing | None, *, held: bool = False) -> None:
+    """Keep what differs of one VM, unless it became another while the node was asked."""
+    with transaction.atomic():
+        vm = Vm.objects.select_for_update().filter(pk=pk).first()
+        if vm is None or host_spec(vm) != spec or (not held and locks.holders("vm", [pk])):
+            return
+        drift = [
+            {"field": each.field, "node": each.now, "stored": each.then} for each in (found.drift if found else [])
+        ]
+        waits = found.pending if found and vm.status in ON else []
+        pending = [{"field": each.field, "now": each.now, "then": each.then} for each in waits]
+        changed = (vm.drift, vm.pending) != (drift, pending)
+        Vm.objects.filter(pk=pk).update(drift=drift, pending=pending, drift_seen_at=timezone.now())
+        _report(vm, drift)
+        if changed:
+            transaction.on_commit(lambda: services.tell_changed(pk))
+
+
+def _report(vm: Vm, drift: list[dict[str, Any]]) -> None:
+    key = f"vm:{vm.pk}:drift"
+    if not drift:
+        close_problems([key])
+        return
+    fields = ", ".join(each["field"] for each in drift)
+    text = f"VM “{vm.name}” is described otherwise on its node than in the panel ({fields}). Repair or adopt it."
+    open_problem(key, text, severity=Severity.WARNING, object_type="vm", object_id=vm.pk)
+
+
+def _record_foreign(node: Node, found: Iterable[audit.ForeignHost]) -> None:
+    now = timezone.now()
+    strangers = {each.uuid: each for each in found}
+    known = {str(uuid) for uuid in Vm.objects.filter(uuid__in=strangers).values_list("uuid", flat=True)}
+    with transaction.atomic():
+        ForeignDomain.objects.filter(node=node).exclude(uuid__in=set(strangers) - known).delete()
+        for uuid, each in strangers.items():
+            if uuid not in known:
+                values = {
+                    "name": each.name[:255],
+                    "status": each.state[:16],
+                    "memory_mib": each.memory_mib,
+                    "vcpus": each.vcpus,
+                    "disks": each.disks,
+                    "macs": each.macs,
+                    "seen_at": now,
+                }
+                ForeignDomain.objects.update_or_create(node=node, uuid=uuid, defaults=values)

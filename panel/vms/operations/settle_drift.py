@@ -1,0 +1,162 @@
+"""vm.repair and vm.adopt: end a difference between the panel's description of a VM and its node's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from nodeagent.protocol import audit, host
+from nodeagent.protocol.settings import Difference
+from panel.accounts.models import User
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.operation import Operation, Params, Step
+from panel.vms import services
+from panel.vms.audit import AUDIT_SECONDS, audit_vm
+from panel.vms.context import VmContext
+from panel.vms.machine import FACT_OF, SETTINGS, CpuMode, settings_of
+from panel.vms.models import Vm, VmStatus
+from panel.vms.operations.configure import ConfigureVmParams
+from panel.vms.spec import host_spec
+
+
+class NoParams(Params):
+    """Nothing to choose."""
+
+
+def repair_domain(ctx: VmContext[Any]) -> dict[str, Any]:
+    """The node's libvirt has the domain as the rows say; one that was gone is there again, off."""
+    services.refuse_seen_elsewhere(ctx.vm)
+    answer = ctx.agent.call(audit.HostRepair(spec=host_spec(ctx.vm)))
+    ctx.read_state(host.HostInfo(uuid=str(ctx.vm.uuid)))
+    return {"result": {"pending": services.record_pending(ctx.vm.pk, answer.pending)}}
+
+
+def compare(ctx: VmContext[Any]) -> dict[str, Any]:
+    """What still differs is known."""
+    left = _audit(ctx)
+    return {"result": {"left": [each.field for each in left]}}
+
+
+def read_differences(ctx: VmContext[Any]) -> dict[str, Any]:
+    """What the node has now is known; what was shown may be old."""
+    return {"found": [[each.field, each.now] for each in _audit(ctx)]}
+
+
+def adopt_settings(ctx: VmContext[Any]) -> dict[str, Any]:
+    """The rows say what the node has, as far as they can."""
+    if "before" in ctx.output(adopt_settings):
+        return ctx.output(adopt_settings)
+    vm = ctx.vm
+    changes = adoptable(vm, {field: value for field, value in ctx.output(read_differences)["found"]})
+    before = settings_of(vm)
+    Vm.objects.filter(pk=vm.pk).update(**changes)
+    services.tell_changed(vm.pk)
+    return {"result": {"changes": changes}, "before": {name: before[name] for name in changes}}
+
+
+def forsake_settings(ctx: VmContext[Any]) -> None:
+    """The rows say what they said before."""
+    before = ctx.output(adopt_settings).get("before")
+    if before and ctx.find_vm() is not None:
+        Vm.objects.filter(pk=ctx.task.object_id or 0).update(**before)
+
+
+def adoptable(vm: Vm, node: dict[str, Any]) -> dict[str, Any]:
+    """The settings that the VM takes over, from the facts in which the node differs; others are left out."""
+    names = {fact: name for name in SETTINGS for fact in (FACT_OF.get(name, name),)}
+    found = {names[fact]: value for fact, value in node.items() if fact in names}
+    if found.get("cpu_mode") == ("host-passthrough" if vm.node.accel == "kvm" else "maximum"):
+        found["cpu_mode"] = CpuMode.DEFAULT.value
+    for most, now in (("max_memory_mib", "memory_mib"), ("max_vcpus", "vcpus")):
+        if most in found or now in found:
+            size = found.get(now, getattr(vm, now))
+            # The node always has a maximum; ours of 0 is the size itself.
+            reach = found.get(most, max(getattr(vm, most), getattr(vm, now)))
+            found[most] = 0 if reach <= size else reach
+    return {name: value for name, value in found.items() if value != getattr(vm, name) and _fits(name, value)}
+
+
+def _fits(name: str, value: Any) -> bool:
+    try:
+        ConfigureVmParams.model_validate({name: value})
+    except ValidationError:
+        return False
+    return True
+
+
+def _audit(ctx: VmContext[Any]) -> list[Difference]:
+    vm = ctx.find_vm()
+    if vm is None:
+        return []
+    return audit_vm(vm, lambda request: ctx.agent.call(request, deadline=AUDIT_SECONDS))
+
+
+def told(ctx: VmContext[Any], fields: set[str] | None = None) -> str:
+    """The known differences as one line: what each field is on the node and in the panel."""
+    drift = [each for each in ctx.vm.drift if fields is None or each["field"] in fields]
+    return (
+        "; ".join(f"{each['field']}: {each['node']} on the node, {each['stored']} here" for each in drift) or "nothing"
+    )
+
+
+class RepairVm(Operation[NoParams]):
+    """Define the VM's domain anew as the panel describes it; what runs becomes so at its next start."""
+
+    name = "vm.repair"
+    label = "Repair"
+    rare = True
+    permission = "vms.configure"
+    params = NoParams
+    context = VmContext
+    on_failure = "stop"
+    dangerous = True
+    locks = (exclusive("vm"), shared("node"))
+    # Forward only: what the node had was wrong, and the panel keeps no copy of it.
+    steps = (
+        Step(repair_domain, "Define the domain anew", describe=lambda ctx: told(ctx)),
+        Step(compare, "Compare"),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"Repair VM {ctx.task.object_name}"
+
+    def applies(self, obj: Vm) -> bool:
+        """There is a difference, or no domain at all."""
+        return bool(obj.drift) or obj.status == VmStatus.MISSING
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse a VM of which another node runs a copy."""
+        services.refuse_seen_elsewhere(ctx.vm)
+
+
+class AdoptVm(Operation[NoParams]):
+    """Take over the settings that the VM's domain has on its node; its disks and interfaces stay as they are here."""
+
+    name = "vm.adopt"
+    label = "Adopt"
+    rare = True
+    permission = "vms.configure"
+    params = NoParams
+    context = VmContext
+    locks = (exclusive("vm"), shared("node"))
+    steps = (
+        # No undo: reading changes nothing.
+        Step(read_differences, "Read what the node has"),
+        Step(
+            adopt_settings,
+            "Take it over",
+            undo=forsake_settings,
+            describe=lambda ctx: told(ctx, {FACT_OF.get(name, name) for name in SETTINGS}),
+        ),
+        Step(compare, "Compare"),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"Adopt the settings of VM {ctx.task.object_name}"
+
+    def applies(self, obj: Vm) -> bool:
+        """There is a difference."""
+        return bool(obj.drift)
