@@ -20,7 +20,19 @@ from nodeagent.protocol import REQUESTS, Request
 Handler = Callable[[Any, Job], Any]
 F = TypeVar("F", bound=Handler)
 
-_MODULES = ("bridges", "console", "hosts", "images", "machine", "pools", "seeds", "settings", "vmwatch", "volumes")
+_MODULES = (
+    "bridges",
+    "console",
+    "hosts",
+    "images",
+    "machine",
+    "pools",
+    "seeds",
+    "settings",
+    "snapshots",
+    "vmwatch",
+    "volumes",
+)
 _builtin: Dict[str, Handler] = {}
 _loading = threading.Lock()
 

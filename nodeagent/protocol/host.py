@@ -35,7 +35,10 @@ class InterfaceSpec:
 
 @dataclass(frozen=True)
 class HostSpec:
-    """A domain as the panel wants it. `virt` is "kvm" or "qemu"; `cdroms` are ISO paths."""
+    """A domain as the panel wants it. `virt` is "kvm" or "qemu"; `cdroms` are ISO paths.
+
+    `autostart`: whether libvirt starts it when the node does.
+    """
 
     uuid: str
     name: str
@@ -48,6 +51,7 @@ class HostSpec:
     machine: str = "q35"
     title: str = ""
     settings: MachineSettings = field(default_factory=MachineSettings)
+    autostart: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class HostState:
     persistent: bool = False
     vnc_port: Optional[int] = None
     xml: str = ""
+    autostart: bool = False
 
 
 @command
@@ -113,6 +118,43 @@ class HostStop(Request[HostState]):
     COMMAND = "host_stop"
     RESULT = HostState
     uuid: str
+
+
+@command
+class HostReset(Request[HostState]):
+    """Reset the domain as its button would: at once, the guest is not asked; `guest_stopped` when it is off."""
+
+    COMMAND = "host_reset"
+    RESULT = HostState
+    uuid: str
+
+
+@command
+class HostPause(Request[HostState]):
+    """Halt the domain's CPUs; one that is halted is success, `guest_stopped` when it is off."""
+
+    COMMAND = "host_pause"
+    RESULT = HostState
+    uuid: str
+
+
+@command
+class HostResume(Request[HostState]):
+    """Have a halted domain's CPUs go on; one that runs is success, `guest_stopped` when it is off."""
+
+    COMMAND = "host_resume"
+    RESULT = HostState
+    uuid: str
+
+
+@command
+class HostAutostart(Request[HostState]):
+    """Say whether libvirt starts the domain when the node does."""
+
+    COMMAND = "host_autostart"
+    RESULT = HostState
+    uuid: str
+    enabled: bool
 
 
 @command

@@ -6,6 +6,7 @@ the API are fast. It never stands as proof that an operation works on a real nod
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import ipaddress
 import re
@@ -17,8 +18,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from nodeagent.protocol import BadMessage, Fence, Nothing, Request, audit, host, network, storage
-from nodeagent.protocol import node as machine
+from nodeagent.protocol import (
+    BadMessage,
+    Fence,
+    Nothing,
+    Request,
+    audit,
+    host,
+    network,
+    snapshot,
+    storage,
+)
+from nodeagent.protocol import (
+    node as machine,
+)
 from nodeagent.protocol.storage import check_identity
 from nodeagent.xml import facts
 from nodeagent.xml.describe import domain_of
@@ -40,6 +53,15 @@ class AgentRefusal(Exception):
 
 
 @dataclass
+class FakeSnapshot:
+    """A snapshot of a domain: the state that it was in, and the snapshot before."""
+
+    state: str
+    with_memory: bool
+    parent: str | None
+
+
+@dataclass
 class FakeDomain:
     """A domain: its description and its state."""
 
@@ -51,6 +73,9 @@ class FakeDomain:
     """Whether its guest can be reached while it runs."""
     running: host.HostSpec | None = None
     """What it was started with and what was changed live since; None: what is described."""
+    snapshots: dict[str, FakeSnapshot] = field(default_factory=dict)
+    current: str | None = None
+    """The name of the snapshot that it goes on from."""
 
 
 @dataclass
@@ -395,7 +420,8 @@ class FakeNode:
         if domain is None:
             return host.HostState(uuid=uuid, exists=False)
         port = 5900 if domain.state in STATES_ON else None
-        return host.HostState(uuid, True, domain.spec.name, domain.state, True, port)
+        autostart = domain.spec.autostart
+        return host.HostState(uuid, True, domain.spec.name, domain.state, True, port, autostart=autostart)
 
     def _find(self, uuid: str) -> FakeDomain | None:
         try:
@@ -455,11 +481,82 @@ class FakeNode:
             domain.state = "shut off"
         return self._state(request.uuid)
 
+    def _active(self, uuid: str) -> FakeDomain:
+        domain = self._domain(uuid)
+        if domain.state not in STATES_ON:
+            raise AgentRefusal("guest_stopped", "The VM does not run.", state=domain.state)
+        return domain
+
+    def _host_reset(self, request: host.HostReset, _report: Report | None) -> host.HostState:
+        self._active(request.uuid).state = "running"
+        return self._state(request.uuid)
+
+    def _host_pause(self, request: host.HostPause, _report: Report | None) -> host.HostState:
+        self._active(request.uuid).state = "paused"
+        return self._state(request.uuid)
+
+    def _host_resume(self, request: host.HostResume, _report: Report | None) -> host.HostState:
+        self._active(request.uuid).state = "running"
+        return self._state(request.uuid)
+
+    def _host_autostart(self, request: host.HostAutostart, _report: Report | None) -> host.HostState:
+        domain = self._domain(request.uuid)
+        domain.spec = dataclasses.replace(domain.spec, autostart=request.enabled)
+        return self._state(request.uuid)
+
     def _host_info(self, request: host.HostInfo, _report: Report | None) -> host.HostState:
         return self._state(request.uuid)
 
     def _hosts_read(self, request: host.HostsRead, _report: Report | None) -> host.HostList:
         return host.HostList(hosts=[self._state(uuid) for uuid in self.domains])
+
+    # Snapshots.
+
+    def _snapshots_of(self, uuid: str, name: str) -> FakeDomain:
+        if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
+            raise AgentRefusal("invalid_params", "A snapshot is named by letters, digits and hyphens.", field="name")
+        return self._domain(uuid)
+
+    def _snapshot_state(self, domain: FakeDomain, name: str) -> snapshot.SnapshotState:
+        kept = domain.snapshots[name]
+        return snapshot.SnapshotState(name, True, kept.state, kept.with_memory, kept.parent, domain.current == name)
+
+    def _snapshot_create(self, request: snapshot.SnapshotCreate, _report: Report | None) -> snapshot.SnapshotState:
+        domain = self._snapshots_of(request.uuid, request.name)
+        if request.name not in domain.snapshots:
+            active = domain.state in STATES_ON
+            if active and not request.with_memory:
+                raise AgentRefusal("in_use", "A running VM's snapshot must have its memory.")
+            if request.with_memory and not active:
+                raise AgentRefusal("guest_stopped", "The VM does not run: it has no memory.", state=domain.state)
+            domain.snapshots[request.name] = FakeSnapshot(domain.state, active, domain.current)
+            domain.current = request.name
+        return self._snapshot_state(domain, request.name)
+
+    def _snapshot_delete(self, request: snapshot.SnapshotDelete, _report: Report | None) -> Nothing:
+        try:
+            domain = self._snapshots_of(request.uuid, request.name)
+        except AgentRefusal as refusal:
+            if refusal.body["code"] != "no_such_domain":
+                raise
+            return Nothing()
+        gone = domain.snapshots.pop(request.name, None)
+        if gone is not None:
+            for other in domain.snapshots.values():
+                other.parent = gone.parent if other.parent == request.name else other.parent
+            domain.current = gone.parent if domain.current == request.name else domain.current
+        return Nothing()
+
+    def _snapshot_revert(self, request: snapshot.SnapshotRevert, _report: Report | None) -> host.HostState:
+        domain = self._snapshots_of(request.uuid, request.name)
+        if request.name not in domain.snapshots:
+            raise AgentRefusal("invalid_params", "The domain has no such snapshot.", field="name")
+        domain.state, domain.current = domain.snapshots[request.name].state, request.name
+        return self._state(request.uuid)
+
+    def _snapshots_read(self, request: snapshot.SnapshotsRead, _report: Report | None) -> snapshot.SnapshotList:
+        domain = self._domain(request.uuid)
+        return snapshot.SnapshotList([self._snapshot_state(domain, name) for name in domain.snapshots])
 
     def _guest_wait(self, request: host.GuestWait, _report: Report | None) -> host.Reached:
         try:

@@ -114,6 +114,43 @@ def test_shutting_down_an_absent_domain_is_success(node: Subject) -> None:
     assert not node.call(host.HostShutdown(uuid=vm)).exists
 
 
+@pytest.mark.covers("host_pause", "host_resume")
+def test_a_paused_domain_goes_on_and_both_may_be_asked_twice(node: Subject) -> None:
+    spec = create(node)
+    node.call(host.HostStart(uuid=spec.uuid))
+    for request, state in ((host.HostPause, "paused"), (host.HostResume, "running")):
+        for _ in range(2):
+            assert node.call(request(uuid=spec.uuid)).state == state
+
+
+@pytest.mark.covers("host_reset", "host_pause")
+def test_a_reset_domain_runs_also_when_it_was_paused(node: Subject) -> None:
+    spec = create(node)
+    node.call(host.HostStart(uuid=spec.uuid))
+    assert node.call(host.HostReset(uuid=spec.uuid)).state == "running"
+    node.call(host.HostPause(uuid=spec.uuid))
+    assert node.call(host.HostReset(uuid=spec.uuid)).state == "running"
+
+
+@pytest.mark.parametrize("request_class", [host.HostReset, host.HostPause, host.HostResume])
+def test_what_is_off_has_no_cpus_to_halt(node: Subject, request_class: type) -> None:
+    spec = create(node)
+    assert refusal(node, request_class(uuid=spec.uuid)) == "guest_stopped"
+    assert refusal(node, request_class(uuid=str(uuid.uuid4()))) == "no_such_domain"
+
+
+@pytest.mark.covers("host_autostart", "host_create")
+def test_autostart_stays_as_it_was_set_when_the_domain_is_defined_anew(node: Subject) -> None:
+    spec = create(node)
+    assert not node.call(host.HostInfo(uuid=spec.uuid)).autostart
+    for enabled in (True, False, True):
+        assert node.call(host.HostAutostart(uuid=spec.uuid, enabled=enabled)).autostart is enabled
+        assert node.call(host.HostInfo(uuid=spec.uuid)).autostart is enabled
+    again = node.call(host.HostCreate(spec=dataclasses.replace(spec, title="again", autostart=True)))
+    assert again.autostart
+    assert not node.call(host.HostCreate(spec=spec)).autostart
+
+
 @pytest.mark.covers("host_delete")
 def test_a_deleted_domain_is_gone_and_deleting_again_is_success(node: Subject) -> None:
     spec = create(node)

@@ -1,0 +1,151 @@
+"""A domain's snapshots: take, delete, revert, list.
+
+They are libvirt's internal ones: QEMU keeps disks and memory in the qcow2 files, libvirt the tree.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, List, Optional
+
+from nodeagent import libvirtd
+from nodeagent.commands import handles
+from nodeagent.commands.hosts import STATES, find, state_of
+from nodeagent.errors import GuestStopped, InUse, InvalidParams, NoSuchDomain
+from nodeagent.job import Job
+from nodeagent.protocol import Nothing, host, snapshot
+from nodeagent.run import run
+from nodeagent.xml.domain import Domain
+from nodeagent.xml.snapshot import Snapshot
+
+NAME = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
+STATE_WORDS = {"shutoff": "shut off"}
+
+
+@handles(snapshot.SnapshotCreate)
+def snapshot_create(request: snapshot.SnapshotCreate, job: Job) -> snapshot.SnapshotState:
+    """Take the snapshot."""
+    with libvirtd.translated() as conn:
+        domain = _find(conn, request.uuid, request.name)
+        there = _lookup(domain, request.name)
+        if there is not None:
+            return _told(there)
+        active = bool(domain.isActive())
+        if active and not request.with_memory:
+            raise InUse("A running VM's snapshot must have its memory.")
+        if request.with_memory and not active:
+            raise GuestStopped("The VM does not run: it has no memory.", state=STATES.get(domain.state()[0], "unknown"))
+        _delete_lost(domain, request.name, job)
+        wanted = Snapshot()
+        wanted.set(name=request.name, memory="internal" if active else "no")
+        for disk in Domain.parse(domain.XMLDesc(0)).disks:
+            wanted.disks.add(name=disk.target_dev, snapshot="internal" if disk.device == "disk" else "no")
+        return _told(domain.snapshotCreateXML(wanted.to_xml(), 0))
+
+
+@handles(snapshot.SnapshotDelete)
+def snapshot_delete(request: snapshot.SnapshotDelete, job: Job) -> Nothing:
+    """Remove the snapshot."""
+    try:
+        with libvirtd.translated() as conn:
+            domain = _find(conn, request.uuid, request.name)
+            there = _lookup(domain, request.name)
+            if there is not None:
+                there.delete()
+            else:
+                _delete_lost(domain, request.name, job)
+    except NoSuchDomain:
+        pass
+    return Nothing()
+
+
+@handles(snapshot.SnapshotRevert)
+def snapshot_revert(request: snapshot.SnapshotRevert, job: Job) -> host.HostState:
+    """Go back to the snapshot, also from a description that QEMU could not change to while it runs."""
+    libvirt = libvirtd.bindings()
+    with libvirtd.translated() as conn:
+        domain = _find(conn, request.uuid, request.name)
+        there = _lookup(domain, request.name)
+        if there is None:
+            raise InvalidParams("The domain has no such snapshot.", field="name")
+        domain.revertToSnapshot(there, libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_FORCE)
+        return state_of(domain)
+
+
+@handles(snapshot.SnapshotsRead)
+def snapshots_read(request: snapshot.SnapshotsRead, job: Job) -> snapshot.SnapshotList:
+    """List the snapshots."""
+    with libvirtd.translated() as conn:
+        found = find(conn, request.uuid).listAllSnapshots()
+        return snapshot.SnapshotList(snapshots=[_told(each) for each in found])
+
+
+def _find(conn: Any, uuid: str, name: str) -> Any:
+    """The domain; raises InvalidParams for a name that could mean something else to QEMU."""
+    if not NAME.match(name):
+        raise InvalidParams("A snapshot is named by letters, digits and hyphens.", field="name")
+    return find(conn, uuid)
+
+
+def _lookup(domain: Any, name: str) -> Optional[Any]:
+    libvirt = libvirtd.bindings()
+    try:
+        return domain.snapshotLookupByName(name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT:
+            raise
+        return None
+
+
+def _told(found: Any) -> snapshot.SnapshotState:
+    described = Snapshot.parse(found.getXMLDesc())
+    state = STATE_WORDS.get(described.state or "", described.state or "")
+    return snapshot.SnapshotState(
+        name=found.getName(),
+        exists=True,
+        state=state,
+        with_memory=state in ("running", "paused"),
+        parent=_parent(found),
+        current=bool(found.isCurrent()),
+    )
+
+
+def _parent(found: Any) -> Optional[str]:
+    libvirt = libvirtd.bindings()
+    try:
+        return str(found.getParent().getName())
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT:
+            raise
+        return None
+
+
+def _delete_lost(domain: Any, name: str, job: Job) -> None:
+    """Remove from the disks what a libvirtd that died in the middle never noted."""
+    paths = [path for path in _disk_paths(domain) if name in _kept_in(path, job)]
+    if not paths:
+        return
+    if domain.isActive():
+        # QEMU has the files; libvirt has no call for a snapshot that it does not know.
+        import libvirt_qemu
+
+        libvirt_qemu.qemuMonitorCommand(domain, f"delvm {name}", libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP)
+        return
+    for path in paths:
+        while name in _kept_in(path, job):
+            run(["qemu-img", "snapshot", "-d", name, path], job)
+
+
+def _disk_paths(domain: Any) -> List[str]:
+    if libvirtd.is_test_driver():
+        # Its disks are names without files.
+        return []
+    disks = Domain.parse(domain.XMLDesc(0)).disks
+    return [disk.source_file for disk in disks if disk.device == "disk" and disk.source_file]
+
+
+def _kept_in(path: str, job: Job) -> List[str]:
+    """Names of the snapshots inside an image, which may be in use."""
+    told = run(["qemu-img", "info", "--force-share", "--output=json", path], job)
+    return [str(each["name"]) for each in json.loads(told.stdout).get("snapshots", [])]
