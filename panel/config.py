@@ -104,6 +104,7 @@ OPTIONS: tuple[Option, ...] = (
         _yes_no,
     ),
     Option("VmwatchConfigDir", "vmwatch_config_dir", "", "Folder of vmwatch-master.conf; empty: VarDir/etc."),
+    Option("SnapshotsPerVm", "snapshots_per_vm", 10, "How many snapshots a VM may have.", int, False),
     Option("HistoryDays", "history_days", 365, "How long changes of VMs' status are kept.", int, False),
     Option("StatisticsDays", "statistics_days", 7, "How long statistics of ten minutes are kept.", int, False),
     Option("StatisticsHourDays", "statistics_hour_days", 90, "How long statistics of hours are kept.", int, False),
@@ -143,6 +144,7 @@ class Config:
     vmwatch_curve: bool
     panel_here: bool
     vmwatch_config_dir: str
+    snapshots_per_vm: int
     history_days: int
     statistics_days: int
     statistics_hour_days: int

@@ -14,7 +14,10 @@ from nodeagent.protocol.wire import Nothing, Request, command
 
 @dataclass(frozen=True)
 class SnapshotState:
-    """A snapshot as libvirt has it; `state` is the domain's when it was taken, `parent` the one that it went on from."""
+    """A snapshot as libvirt has it.
+
+    `state` is the domain's when it was taken, `parent` the snapshot that it went on from then.
+    """
 
     name: str
     exists: bool

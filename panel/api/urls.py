@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView
 
-from panel.api import audit, monitoring, views
+from panel.api import audit, monitoring, snapshots, views
 from panel.api.groups import group_views
 from panel.api.operations import action_views
 from panel.api.pages import docs
@@ -20,6 +20,7 @@ urlpatterns = [
     path("vms", views.VmsView.as_view()),
     path("vms/<int:object_id>", views.VmView.as_view()),
     path("vms/<int:object_id>/history", views.VmHistoryView.as_view()),
+    path("vms/<int:object_id>/snapshots", snapshots.VmSnapshotsView.as_view()),
     path("vms/<int:object_id>/statistics", monitoring.VmStatisticsView.as_view()),
     path("vms/<int:object_id>/traffic", monitoring.VmTrafficView.as_view()),
     path("vms/<int:object_id>/drift", audit.VmDriftView.as_view()),

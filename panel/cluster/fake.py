@@ -469,10 +469,18 @@ class FakeNode:
         domain.state = "running"
         return self._state(request.uuid)
 
-    def _host_shutdown(self, request: host.HostShutdown, _report: Report | None) -> host.HostState:
+    def _host_shutdown(self, request: host.HostShutdown, report: Report | None) -> host.HostState:
         domain = self._find(request.uuid)
         if domain is not None and domain.obeys:
             domain.state = "shut off"
+        began = time.monotonic()
+        while domain is not None and domain.state in STATES_ON:
+            waited = time.monotonic() - began
+            if waited >= request.timeout_seconds:
+                break
+            if report is not None:
+                report(Progress(waited, request.timeout_seconds, "waiting for the guest"))
+            time.sleep(0.01)
         return self._state(request.uuid)
 
     def _host_stop(self, request: host.HostStop, _report: Report | None) -> host.HostState:

@@ -105,6 +105,14 @@ class WrongState(RequestError):
     sentence = "The {object} is {state}; this cannot be done now."
 
 
+class Suspended(RequestError):
+    """The VM is suspended by an administrator: it stays off. Data: object, id, reason."""
+
+    code = "suspended"
+    status = 409
+    sentence = "The VM is suspended ({reason}). Only an administrator can end that."
+
+
 class LimitExceeded(RequestError):
     """A limit of the account would be passed. Data: limit, used, allowed."""
 

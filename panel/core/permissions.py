@@ -18,12 +18,14 @@ class Viewer(Protocol):
     may_create_vms: bool
 
 
-_USER = frozenset({"vms.view", "vms.create", "vms.power", "vms.delete", "vms.console", "tasks.view", "tasks.cancel"})
+_USER = frozenset(
+    {"vms.view", "vms.create", "vms.power", "vms.delete", "vms.console", "vms.snapshot", "tasks.view", "tasks.cancel"}
+)
 _READONLY = frozenset({"vms.view", "tasks.view", "cluster.view", "notices.view"})
 _ADMIN = (
     _USER
     | _READONLY
-    | frozenset({"cluster.manage", "vms.configure", "images.manage", "tasks.manage", "notices.manage"})
+    | frozenset({"cluster.manage", "vms.configure", "vms.suspend", "images.manage", "tasks.manage", "notices.manage"})
 )
 _SUPER = _ADMIN | frozenset({"users.manage", "settings.manage"})
 

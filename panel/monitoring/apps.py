@@ -17,6 +17,7 @@ class MonitoringConfig(AppConfig):
         from panel.monitoring.operations.configure import SUBJECT
         from panel.monitoring.silence import SilenceWatch
         from panel.monitoring.statistics.waiting import take_waiting
+        from panel.monitoring.suspending import keep_off
         from panel.tasks import registry, subjects, worker
 
         parts.register("vmwatch", PART)
@@ -24,4 +25,5 @@ class MonitoringConfig(AppConfig):
         registry.register(*operations.ALL)
         worker.on_sweep(SilenceWatch())
         worker.on_sweep(finish_installations)
+        worker.on_sweep(keep_off)
         worker.on_sweep(take_waiting)

@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from panel.cluster.models import Node
-from panel.monitoring import duplicates, happenings, installing, order, returning
+from panel.monitoring import duplicates, happenings, installing, order, returning, suspending
 from panel.monitoring.models import MasterWatch, NodeWatch
 from panel.monitoring.statistics import waiting
 from panel.monitoring.statistics.intake import forget_quiet
@@ -135,6 +135,7 @@ class Intake:
         happenings.report(happened)
         duplicates.compare(self._sights(), self.vms)
         installing.move_on(happened)
+        suspending.look_at(vm for of_node in self.vms.values() for vm in of_node.values())
         if happened:
             forget_quiet({vm.pk for vm, _, _ in happened})
         waiting.keep((each.message, each.at) for each in self.heard if each.message.kind == wire.STATISTICS)

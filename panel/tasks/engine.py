@@ -125,7 +125,8 @@ class Run:
         raw = dict(self.task.params)
         if secret := TaskSecret.objects.filter(task=self.task).first():
             raw.update(secretbox.unseal(bytes(secret.sealed)))
-        outputs = {row.name: row.output for row in self.rows.values() if row.status == StepStatus.DONE}
+        # Of a step whose undo was begun too: the next worker's undo needs it as much.
+        outputs = {row.name: row.output for row in self.rows.values() if row.status != StepStatus.UNDONE}
         ctx = self.operation.context(self.task, self.operation.params.model_construct(), outputs)
         # A task that was asked for under an older form of the parameters must still be undone.
         ctx.params = self.operation.params.model_validate(raw)
@@ -276,8 +277,13 @@ class Run:
 
     def _guard(self) -> None:
         held = Task.objects.select_for_update().filter(pk=self.task.pk, fence=self.task.fence)
-        if not held.exists():
+        cancelled_by = held.values_list("cancel_requested_by", flat=True).first()
+        if cancelled_by is None:
             raise _Lost
+        if cancelled_by:
+            # Sooner than the lease's thread, which looks every few seconds.
+            self.task.cancel_requested_by = cancelled_by
+            self.ctx.cancelled.set()
 
     def _end(self, status: Status, error: PanelError | None = None) -> None:
         with transaction.atomic():

@@ -8,7 +8,7 @@ and a fair queue, with no deadlock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from django.db.models import F, Q, QuerySet
@@ -37,10 +37,14 @@ def shared(kind: str) -> LockSpec:
     return LockSpec(kind, False)
 
 
-def take(task: Task, wanted: Sequence[tuple[LockSpec, int | None]], *, queue: bool) -> None:
+def take(
+    task: Task, wanted: Sequence[tuple[LockSpec, int | None]], *, queue: bool, supersedes: Collection[str] = ()
+) -> list[Task]:
     """Add the task's locks; must run in the transaction that makes the task.
 
-    Raises Busy, naming the task that holds or waits for a conflicting lock, unless `queue`.
+    Answers the tasks ahead of it whose operations it supersedes: they are to be cancelled, and it waits for their end.
+
+    Raises Busy, naming another task that holds or waits for a conflicting lock, unless `queue`.
     """
     keys = sorted(
         {(ORDER.index(spec.kind), spec.kind, object_id, spec.exclusive) for spec, object_id in wanted if object_id}
@@ -52,14 +56,18 @@ def take(task: Task, wanted: Sequence[tuple[LockSpec, int | None]], *, queue: bo
         TaskLock(task=task, kind=kind, object_id=object_id, exclusive=exclusive)
         for _order, kind, object_id, exclusive in keys
     ]
-    if not queue:
-        for row in rows:
-            if holder := _conflicting(row).select_related("task").order_by("id").first():
+    superseded = {}
+    for row in rows if supersedes or not queue else ():
+        for holder in _conflicting(row).select_related("task").order_by("id"):
+            if holder.task.operation in supersedes:
+                superseded[holder.task_id] = holder.task
+            elif not queue:
                 raise Busy(
                     task=holder.task_id, operation=holder.task.operation, object=holder.kind, id=holder.object_id
                 )
     for row in rows:
         row.save()
+    return list(superseded.values())
 
 
 def _conflicting(row: TaskLock) -> QuerySet[TaskLock]:

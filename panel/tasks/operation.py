@@ -89,8 +89,10 @@ class Operation(Generic[P]):
     """Whether its button is not even shown while the operation makes no sense for the object."""
     asks: ClassVar[bool] = False
     """Whether a page asks for the parameters although none is required; one that requires any always does."""
-    own_form: ClassVar[bool] = False
-    """Whether pages have a form of their own for it instead of a button."""
+    placed: ClassVar[bool] = False
+    """Whether the object's page has a place of its own for it, so that it is not among the buttons."""
+    supersedes: ClassVar[Sequence[str]] = ()
+    """Operations that give way to it: a task of theirs is cancelled and its end waited for, instead of Busy."""
     at_panel: ClassVar[bool] = False
     """Whether only a worker on the panel's machine (PanelHere) may carry it out; others leave the task to it."""
 
@@ -228,8 +230,12 @@ class Operation(Generic[P]):
             TaskStep.objects.bulk_create(self._step_rows(task, outputs))
             if secret := _secrets(params):
                 TaskSecret.objects.create(task=task, sealed=secretbox.seal(secret))
-            locks.take(task, [(spec, ctx.lock_id(spec.kind)) for spec in self.locks], queue=queue)
+            wanted = [(spec, ctx.lock_id(spec.kind)) for spec in self.locks]
+            superseded = locks.take(task, wanted, queue=queue, supersedes=self.supersedes)
+            from panel.tasks.services import give_way
             from panel.tasks.worker import enqueue
+
+            transaction.on_commit(lambda: give_way(superseded, task, viewer))
 
             transaction.on_commit(lambda: live.task_changed(task))
             transaction.on_commit(lambda: enqueue(task.pk))

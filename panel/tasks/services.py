@@ -9,7 +9,7 @@ from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import WrongState
 from panel.tasks import live, registry
-from panel.tasks.models import Status, StepStatus, Task, TaskStep
+from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskStep
 from panel.tasks.worker import enqueue
 
 
@@ -31,6 +31,16 @@ def cancel(task: Task, by: User) -> Task:
         task.save(update_fields=["cancel_requested_by", "next_run_at"])
         transaction.on_commit(lambda: enqueue(task.pk))
     return task
+
+
+def give_way(superseded: list[Task], to: Task, by: User) -> None:
+    """Cancel the tasks that `to` supersedes; one that has ended meanwhile needs none, and `to` waits for the others."""
+    for task in superseded:
+        try:
+            cancel(task, by)
+        except WrongState:
+            continue
+        TaskLog.objects.create(task=task, level="warning", text=f"Gives way to task {to.pk} ({to.title}).")
 
 
 def retry_undo(task: Task, by: User) -> Task:

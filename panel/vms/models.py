@@ -60,6 +60,11 @@ class Vm(Machine):
     observed_sequence = models.BigIntegerField(default=0)
     observed_by_task = models.BooleanField(default=False, help_text="Whether a task's own reading was the last.")
     seen_elsewhere = models.BooleanField(default=False, help_text="Whether another node runs a domain of its UUID.")
+    autostart = models.BooleanField(default=False, help_text="Whether it starts when its node does.")
+    suspended_at = models.DateTimeField(
+        null=True, db_index=True, help_text="Since when an administrator keeps it off; null: nobody does."
+    )
+    suspension_reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -81,6 +86,11 @@ class Vm(Machine):
         """Whether an installer is at work in it; of a row that was read with its installation."""
         found = getattr(self, "installation", None)
         return found is not None and found.stage != InstallStage.DONE
+
+    @property
+    def suspended(self) -> bool:
+        """Whether an administrator keeps it off."""
+        return self.suspended_at is not None
 
     @property
     def seed_path(self) -> str:
@@ -118,6 +128,39 @@ class Interface(models.Model):
 
     def __str__(self) -> str:
         return self.mac
+
+
+class SnapshotState(models.TextChoices):
+    """Where a snapshot is."""
+
+    CREATING = "creating", "Being taken"
+    READY = "ready", "Ready"
+    DELETING = "deleting", "Being deleted"
+
+
+class Snapshot(models.Model):
+    """A snapshot of a VM's disks, and of its memory where it ran. The node knows it by its UUID.
+
+    `current` is the one that the VM goes on from: the last that was taken or gone back to.
+    """
+
+    vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="snapshots")
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True)
+    name = models.CharField(max_length=64)
+    description = models.CharField(max_length=500, blank=True)
+    parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="children")
+    with_memory = models.BooleanField(default=False)
+    vm_status = models.CharField(max_length=16, choices=VmStatus.choices, default=VmStatus.UNKNOWN)
+    state = models.CharField(max_length=16, choices=SnapshotState.choices, default=SnapshotState.CREATING)
+    current = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["vm", "name"], name="one_snapshot_name_a_vm")]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Cause(models.TextChoices):

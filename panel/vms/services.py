@@ -10,7 +10,7 @@ from django.db import transaction
 
 from nodeagent.protocol.settings import Difference
 from panel.cluster.models import Node
-from panel.core.errors import WrongState
+from panel.core.errors import Suspended, WrongState
 from panel.vms.models import Cause, Vm
 from panel.vms.status import Observation, StatusLog, tell_pages
 
@@ -54,3 +54,10 @@ def refuse_seen_elsewhere(vm: Vm) -> None:
             state="active on another node",
             field="id",
         )
+
+
+def refuse_suspended(vm: Vm) -> None:
+    """Raise Suspended while an administrator keeps the VM off, as the database has it now."""
+    now = Vm.objects.filter(pk=vm.pk, suspended_at__isnull=False).values_list("suspension_reason", flat=True).first()
+    if now is not None:
+        raise Suspended(object="vm", id=vm.pk, reason=now or "no reason given", field="id")

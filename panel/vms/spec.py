@@ -43,6 +43,7 @@ def host_spec(vm: Vm) -> HostSpec:
             clock=vm.clock,
             description=vm.description,
         ),
+        autostart=vm.autostart and not vm.suspended,
     )
 
 

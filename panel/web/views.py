@@ -31,7 +31,7 @@ from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.operation import Operation
 from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
-from panel.vms import timeline
+from panel.vms import snapshots, timeline
 from panel.vms.selectors import get_vm, history, list_vms
 from panel.web import console, settings_form
 
@@ -86,16 +86,25 @@ def _or_404(find: Any, viewer: User, object_id: int) -> Any:
         raise Http404(error.message) from error
 
 
-def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> list[dict[str, Any]]:
-    """The buttons of an object, from the registry; those that make no sense now, or must wait for `task`, are off."""
+def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> dict[str, list[dict[str, Any]]]:
+    """The buttons of an object, from the registry, and under `more` the rare ones that make sense now.
+
+    Those that make no sense now, or must wait for `task`, are off.
+    """
     # What cannot be taken back comes last, farthest from what is pressed often.
     found = sorted(registry.for_object(kind, viewer), key=lambda each: (each.dangerous, each.verb in LAST_VERBS))
-    fitting = [(each, each.applies(obj)) for each in found]
-    return [
-        {"operation": each, "on": task is None and fits, "form": _form(each, obj)}
+    fitting = [(each, each.applies(obj)) for each in found if not each.placed]
+    buttons: list[dict[str, Any]] = [
+        {
+            "operation": each,
+            "on": fits and (task is None or task.operation in each.supersedes),
+            "form": _form(each, obj),
+        }
         for each, fits in fitting
-        if (fits or not each.rare) and not each.own_form
+        if fits or not each.rare
     ]
+    always, more = ([each for each in buttons if each["operation"].rare is rare] for rare in (False, True))
+    return {"always": always, "more": more}
 
 
 def _form(operation: Operation[Any], obj: Any) -> str:
@@ -163,6 +172,9 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
         timeline=timeline.of(vm, start, now),
         timeline_start=start,
         actions=_actions("vm", viewer, vm, task),
+        snapshots=snapshots.tree(vm),
+        may_snapshot=permissions.allows(viewer, "vms.snapshot"),
+        may_power=permissions.allows(viewer, "vms.power"),
         history=history(vm),
         tasks=list_tasks(viewer).filter(object_type="vm", object_id=vm.pk)[:10],
         task=task,

@@ -30,7 +30,7 @@ def test_snapshots_are_a_tree_and_the_last_is_the_current_one(node: Subject) -> 
     node.call(host.HostStart(uuid=spec.uuid))
     second = take(node, spec, "second", with_memory=True)
     assert second == snapshot.SnapshotState("second", True, "running", with_memory=True, parent="first", current=True)
-    assert [(each.name, each.current) for each in listed(node, spec).values()] == [("first", False), ("second", True)]
+    assert {each.name: each.current for each in listed(node, spec).values()} == {"first": False, "second": True}
 
 
 def test_taking_one_of_the_same_name_again_is_success(node: Subject) -> None:

@@ -1,10 +1,35 @@
 """Every operation on a VM, one line each; a new one is added here."""
 
+from panel.vms.operations.autostart import AutostartVm
 from panel.vms.operations.configure import ConfigureVm
 from panel.vms.operations.create import CreateVm
 from panel.vms.operations.delete import DeleteVm
 from panel.vms.operations.finish_install import FinishInstall
+from panel.vms.operations.pause import PauseVm, ResetVm, ResumeVm
 from panel.vms.operations.power import ForceOffVm, RestartVm, StartVm, StopVm
 from panel.vms.operations.settle_drift import AdoptVm, RepairVm
+from panel.vms.operations.snapshots import DeleteSnapshot, RevertSnapshot, TakeSnapshot
+from panel.vms.operations.suspend import KeepOffVm, SuspendVm, UnsuspendVm
 
-ALL = (CreateVm, DeleteVm, StartVm, StopVm, ForceOffVm, RestartVm, FinishInstall, ConfigureVm, RepairVm, AdoptVm)
+ALL = (
+    CreateVm,
+    DeleteVm,
+    StartVm,
+    StopVm,
+    ForceOffVm,
+    RestartVm,
+    PauseVm,
+    ResumeVm,
+    ResetVm,
+    AutostartVm,
+    SuspendVm,
+    UnsuspendVm,
+    KeepOffVm,
+    TakeSnapshot,
+    RevertSnapshot,
+    DeleteSnapshot,
+    FinishInstall,
+    ConfigureVm,
+    RepairVm,
+    AdoptVm,
+)

@@ -209,7 +209,7 @@ class ConfigureVm(Operation[ConfigureVmParams]):
     permission = "vms.configure"
     params = ConfigureVmParams
     context = ConfigureVmContext
-    own_form = True
+    placed = True
     locks = (exclusive("vm"), shared("node"))
     steps = (
         Step(

@@ -11,6 +11,7 @@ from panel.accounts.models import User
 from panel.core.errors import WrongState
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
+from panel.vms import services
 from panel.vms.context import VmContext
 from panel.vms.models import Installation, InstallStage, Vm
 
@@ -21,6 +22,7 @@ class FinishInstallParams(Params):
 
 def start_installed(ctx: VmContext[Any]) -> None:
     """The installed system runs."""
+    services.refuse_suspended(ctx.vm)
     ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
 
 
@@ -59,7 +61,8 @@ class FinishInstall(Operation[FinishInstallParams]):
         return installing(obj)
 
     def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM on which nothing is being installed."""
+        """Refuse a VM on which nothing is being installed, and a suspended one."""
+        services.refuse_suspended(ctx.vm)
         if not installing(ctx.vm):
             raise WrongState(object="vm", id=ctx.vm.pk, state="not being installed", field="id")
 

@@ -50,8 +50,9 @@ def want_shut_off(ctx: VmContext[Any]) -> None:
 
 def power_on(ctx: VmContext[Any]) -> None:
     """The domain runs."""
-    # Asked again: a copy may have shown itself since the task was queued.
+    # Asked again: a copy may have shown itself since the task was queued, or somebody suspended the VM.
     services.refuse_seen_elsewhere(ctx.vm)
+    services.refuse_suspended(ctx.vm)
     ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
 
 
@@ -74,8 +75,8 @@ def force_off(ctx: VmContext[Any]) -> None:
     ctx.read_state(host.HostStop(uuid=str(ctx.vm.uuid)))
 
 
-class _PowerOperation(Operation[Any]):
-    """What the four have in common."""
+class PowerOperation(Operation[Any]):
+    """What all of them have in common."""
 
     permission = "vms.power"
     context = VmContext
@@ -89,14 +90,15 @@ class _PowerOperation(Operation[Any]):
         return f"{self.label} VM {ctx.task.object_name}"
 
     def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM whose domain is gone; asking for a state that is there already is success."""
+        """Refuse a VM whose domain is gone or that is suspended; asking for a state that is there is success."""
+        services.refuse_suspended(ctx.vm)
         if self.starts:
             services.refuse_seen_elsewhere(ctx.vm)
         if ctx.vm.status == VmStatus.MISSING:
             raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
 
 
-class StartVm(_PowerOperation):
+class StartVm(PowerOperation):
     """Start a VM that is off; one that runs is left as it is."""
 
     name = "vm.start"
@@ -113,7 +115,7 @@ class StartVm(_PowerOperation):
         return obj.status not in (*ON, VmStatus.MISSING)
 
 
-class StopVm(_PowerOperation):
+class StopVm(PowerOperation):
     """Ask the guest to shut down, and force it off when it does not in time."""
 
     name = "vm.stop"
@@ -129,13 +131,14 @@ class StopVm(_PowerOperation):
         return obj.status in (*ON, VmStatus.UNKNOWN)
 
 
-class ForceOffVm(_PowerOperation):
-    """Cut the VM's power at once."""
+class ForceOffVm(PowerOperation):
+    """Cut the VM's power at once, also while a shutdown waits for the guest."""
 
     name = "vm.force-off"
     label = "Force off"
     params = NoParams
     dangerous = True
+    supersedes = ("vm.stop", "vm.restart")
     steps = (
         Step(want_shut_off, "Remember that it shall be off", inline=True),
         Step(force_off, "Force the domain off"),
@@ -146,7 +149,7 @@ class ForceOffVm(_PowerOperation):
         return obj.status in (*ON, VmStatus.CRASHED, VmStatus.UNKNOWN)
 
 
-class RestartVm(_PowerOperation):
+class RestartVm(PowerOperation):
     """Shut the guest down (forced off when it does not obey in time) and start it again."""
 
     name = "vm.restart"

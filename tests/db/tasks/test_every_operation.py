@@ -22,7 +22,7 @@ from panel.network.models import Address
 from panel.storage.models import Volume
 from panel.tasks import engine, registry
 from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret, TaskStep
-from panel.vms.models import Disk, Installation, Interface, Sighting, Vm, VmStatus
+from panel.vms.models import Disk, Installation, Interface, Sighting, Snapshot, Vm, VmStatus
 from tests.db.conftest import make_node, run_task
 
 PAST = "2000-01-01T00:00:00Z"
@@ -81,11 +81,12 @@ def world() -> dict[str, Any]:
         memory = fake.node(pk)
         nodes[pk] = {
             "domains": {uuid: domain.state for uuid, domain in memory.domains.items()},
+            "snapshots": {uuid: sorted(domain.snapshots) for uuid, domain in memory.domains.items()},
             "files": sorted(path for path in memory.files if "/images/" not in path),
             "bridges": sorted(memory.bridges),
             "pools": sorted(memory.pools),
         }
-    counts = {model.__name__: model.objects.count() for model in (Vm, Disk, Interface, Volume, Address, Node)}
+    counts = {model.__name__: model.objects.count() for model in (Vm, Disk, Interface, Volume, Address, Node, Snapshot)}
     return {"nodes": nodes, "rows": counts, "locks": TaskLock.objects.count(), "secrets": TaskSecret.objects.count()}
 
 
@@ -136,6 +137,37 @@ def _settle(admin: User, node: Node) -> Callable[[], Task]:
     return lambda: registry.get("vm.settle").submit(admin, raw, object_id=vm_id)
 
 
+def _resume(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    run_task(registry.get("vm.pause").submit(admin, {}, object_id=vm_id))
+    return lambda: registry.get("vm.resume").submit(admin, {}, object_id=vm_id)
+
+
+def _suspended(name: str) -> Callable[[User, Node], Callable[[], Task]]:
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        vm_id = _vm(admin)
+        run_task(registry.get("vm.suspend").submit(admin, {"reason": "unpaid"}, object_id=vm_id))
+        return lambda: registry.get(name).submit(admin, {}, object_id=vm_id)
+
+    return prepare
+
+
+def _take_snapshot(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    return lambda: registry.get("vm.snapshot").submit(admin, {"name": "before"}, object_id=vm_id)
+
+
+def _on_snapshot(name: str) -> Callable[[User, Node], Callable[[], Task]]:
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        vm_id = _vm(admin)
+        for each in ("first", "second"):
+            run_task(registry.get("vm.snapshot").submit(admin, {"name": each}, object_id=vm_id))
+        first = Snapshot.objects.get(name="first")
+        return lambda: registry.get(name).submit(admin, {"snapshot": first.pk}, object_id=vm_id)
+
+    return prepare
+
+
 SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.create": lambda admin, node: lambda: ask_create(admin),
     "vm.delete": _on_vm("vm.delete"),
@@ -143,6 +175,16 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.stop": _on_vm("vm.stop"),
     "vm.force-off": _on_vm("vm.force-off"),
     "vm.restart": _on_vm("vm.restart"),
+    "vm.pause": _on_vm("vm.pause"),
+    "vm.resume": _resume,
+    "vm.reset": _on_vm("vm.reset"),
+    "vm.autostart": _on_vm("vm.autostart"),
+    "vm.suspend": _on_vm("vm.suspend"),
+    "vm.unsuspend": _suspended("vm.unsuspend"),
+    "vm.keep-off": _suspended("vm.keep-off"),
+    "vm.snapshot": _take_snapshot,
+    "vm.revert-snapshot": _on_snapshot("vm.revert-snapshot"),
+    "vm.delete-snapshot": _on_snapshot("vm.delete-snapshot"),
     "vm.finish-install": _finish_install,
     "vm.settle": _settle,
     "cluster.examine": lambda admin, node: lambda: registry.get("cluster.examine").submit(admin, {}, object_id=1),
@@ -247,7 +289,14 @@ def test_a_plan_names_the_steps_and_changes_nothing(
     vm = Vm.objects.first()
     objects = {"node": node.pk, "vm": vm.pk if vm else None, "vmwatch": 1, "cluster": 1}
     object_id = None if operation.creates else objects[operation.object_type]
-    raw = {"name": "web9", "image": "small", "flavor": "small"} if operation.creates else {}
+    kept = Snapshot.objects.first()
+    asked: dict[str, dict[str, Any]] = {
+        "vm.create": {"name": "web9", "image": "small", "flavor": "small"},
+        "vm.snapshot": {"name": "planned"},
+        "vm.revert-snapshot": {"snapshot": kept.pk if kept else 0},
+        "vm.delete-snapshot": {"snapshot": kept.pk if kept else 0},
+    }
+    raw = asked.get(name, {})
     steps = operation.plan(admin, raw, object_id=object_id)
 
     assert [step["name"] for step in steps] == [step.name for step in operation.steps]

@@ -107,8 +107,9 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   if (button.dataset.form) { ask(button); return; }
   if (button.dataset.confirm && !confirm(button.dataset.confirm)) return;
-  button.disabled = true;
   const body = button.dataset.node ? { node: button.dataset.node, stop_others: true } : {};
+  if (button.dataset.name) body[button.dataset.name] = Number(button.dataset.value);
+  button.disabled = true;
   const { ok, data } = await call("POST", button.dataset.action, body);
   if (!ok) { say(data.detail); button.disabled = false; }
   refreshSoon(0);
@@ -121,6 +122,15 @@ document.addEventListener("change", async (event) => {
   if (ok) { say("Saved."); return; }
   box.checked = !box.checked;
   say(data.detail);
+});
+
+document.addEventListener("change", async (event) => {
+  const box = event.target.closest("[data-set]");
+  if (!box) return;
+  box.disabled = true;
+  const { ok, data } = await call("POST", box.dataset.set, { [box.name]: box.checked });
+  if (!ok) { say(data.detail); box.checked = !box.checked; box.disabled = false; }
+  refreshSoon(0);
 });
 
 document.addEventListener("submit", async (event) => {

@@ -1,0 +1,53 @@
+"""vm.autostart: whether the VM starts when its node does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from nodeagent.protocol import host
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.operation import Operation, Params, Step
+from panel.vms.context import VmContext
+from panel.vms.models import Vm
+
+
+class AutostartParams(Params):
+    """Whether it shall."""
+
+    enabled: bool = Field(default=True, description="Whether the VM starts when its node does.")
+
+
+def remember_autostart(ctx: VmContext[AutostartParams]) -> None:
+    """The VM's row says whether it starts with its node."""
+    Vm.objects.filter(pk=ctx.vm.pk).update(autostart=ctx.params.enabled)
+
+
+def set_autostart(ctx: VmContext[Any]) -> None:
+    """libvirt does what the VM's row says, but never for a suspended VM; a missing domain has nothing to be set."""
+    vm = Vm.objects.get(pk=ctx.vm.pk)
+    if ctx.agent.call(host.HostInfo(uuid=str(vm.uuid))).exists:
+        ctx.agent.call(host.HostAutostart(uuid=str(vm.uuid), enabled=vm.autostart and not vm.suspended))
+
+
+class AutostartVm(Operation[AutostartParams]):
+    """Have the VM start whenever its node does, or not any more."""
+
+    name = "vm.autostart"
+    label = "Autostart"
+    permission = "vms.power"
+    params = AutostartParams
+    context = VmContext
+    placed = True
+    on_failure = "stop"
+    locks = (exclusive("vm"), shared("node"))
+    # Forward only: what was asked for stands, and the next definition of the domain says it too.
+    steps = (
+        Step(remember_autostart, "Remember it", inline=True),
+        Step(set_autostart, "Tell libvirt"),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"{'Start' if ctx.params.enabled else 'Do not start'} VM {ctx.task.object_name} with its node"

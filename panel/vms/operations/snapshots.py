@@ -1,0 +1,262 @@
+"""vm.snapshot, vm.revert-snapshot, vm.delete-snapshot.
+
+The rows of Snapshot are the truth about which there are; the node has each under its UUID. Taking one
+is undone as a whole, deleting one goes forward only and can be asked for again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from pydantic import Field
+
+from nodeagent.protocol import host, snapshot
+from panel.accounts.models import User
+from panel.core.errors import AlreadyExists, InvalidValue, LimitExceeded, NotFound, WrongState
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.operation import Operation, Params, Step
+from panel.vms import services
+from panel.vms.context import VmContext
+from panel.vms.models import Snapshot, SnapshotState, Vm, VmStatus, Wanted
+from panel.vms.operations.power import ON
+from panel.vms.spec import host_spec
+
+MEMORY_SECONDS = 1800.0
+"""How long QEMU may take to write a guest's memory into its disk, or to read it back."""
+
+
+class TakeParams(Params):
+    """What it is called, and whether the memory belongs to it."""
+
+    name: str = Field(min_length=1, max_length=64)
+    description: str = Field(default="", max_length=500)
+    with_memory: bool | None = Field(
+        default=None, description="Whether the guest's memory is kept too; none: if the VM runs."
+    )
+
+
+class SnapshotParams(Params):
+    """Which one."""
+
+    snapshot: int = Field(description="The snapshot's id.")
+
+
+def record_snapshot(ctx: VmContext[TakeParams]) -> dict[str, Any]:
+    """The snapshot stands in the database as being taken."""
+    # One at a time: the limit and the name are looked at again while nobody else can add one.
+    vm = Vm.objects.select_for_update().get(pk=ctx.vm.pk)
+    refuse_snapshot(vm, ctx.params)
+    parent = vm.snapshots.filter(current=True).first()
+    made = Snapshot.objects.create(
+        vm=vm, name=ctx.params.name, description=ctx.params.description, parent=parent, vm_status=vm.status
+    )
+    return {"result": {"snapshot": made.pk}}
+
+
+def forget_taken(ctx: VmContext[TakeParams]) -> None:
+    """The snapshot does not stand in the database."""
+    _taken(ctx).delete()
+
+
+def take_snapshot(ctx: VmContext[TakeParams]) -> dict[str, Any]:
+    """The node has the snapshot."""
+    uuid = str(ctx.vm.uuid)
+    with_memory = ctx.params.with_memory
+    if with_memory is None:
+        with_memory = ctx.agent.call(host.HostInfo(uuid=uuid)).state in ON
+    name = str(_taken(ctx).get().uuid)
+    request = snapshot.SnapshotCreate(uuid=uuid, name=name, with_memory=with_memory)
+    made = ctx.agent.call(request, deadline=MEMORY_SECONDS)
+    return {"vm_status": made.state, "with_memory": made.with_memory}
+
+
+def remove_taken(ctx: VmContext[TakeParams]) -> None:
+    """The node does not have the snapshot."""
+    row = _taken(ctx).first()
+    if row is not None:
+        request = snapshot.SnapshotDelete(uuid=str(ctx.vm.uuid), name=str(row.uuid))
+        ctx.agent.call(request, deadline=MEMORY_SECONDS)
+
+
+def finish_snapshot(ctx: VmContext[TakeParams]) -> None:
+    """The snapshot is ready, and the one that the VM goes on from."""
+    taken = ctx.output(take_snapshot)
+    with transaction.atomic():
+        row = _taken(ctx).select_for_update().get()
+        if row.state == SnapshotState.READY:
+            return
+        row.parent = ctx.vm.snapshots.filter(current=True).first()
+        row.vm_status, row.with_memory = taken["vm_status"], taken["with_memory"]
+        row.state = SnapshotState.READY
+        row.save()
+        _make_current(row)
+
+
+def revert_domain(ctx: VmContext[SnapshotParams]) -> dict[str, Any]:
+    """The domain is as it was in the snapshot."""
+    row = find_snapshot(ctx.vm, ctx.params.snapshot)
+    if row.with_memory:
+        services.refuse_suspended(ctx.vm)
+        services.refuse_seen_elsewhere(ctx.vm)
+    request = snapshot.SnapshotRevert(uuid=str(ctx.vm.uuid), name=str(row.uuid))
+    return {"state": ctx.read_state(request, deadline=MEMORY_SECONDS).state}
+
+
+def define_anew(ctx: VmContext[SnapshotParams]) -> None:
+    """The domain's description is the panel's again: libvirt went back to that of the snapshot."""
+    ctx.agent.call(host.HostCreate(spec=host_spec(ctx.vm)))
+
+
+def record_revert(ctx: VmContext[SnapshotParams]) -> None:
+    """The VM goes on from the snapshot, and is wanted to be as it is now."""
+    state = ctx.output(revert_domain)["state"]
+    services.want(ctx.vm, Wanted.RUNNING if state in ON else Wanted.SHUT_OFF)
+    with transaction.atomic():
+        _make_current(find_snapshot(ctx.vm, ctx.params.snapshot))
+
+
+def delete_from_node(ctx: VmContext[SnapshotParams]) -> None:
+    """The node does not have the snapshot."""
+    row = find_snapshot(ctx.vm, ctx.params.snapshot)
+    Snapshot.objects.filter(pk=row.pk).update(state=SnapshotState.DELETING)
+    request = snapshot.SnapshotDelete(uuid=str(ctx.vm.uuid), name=str(row.uuid))
+    ctx.agent.call(request, deadline=MEMORY_SECONDS)
+
+
+def forget_snapshot(ctx: VmContext[SnapshotParams]) -> None:
+    """The snapshot does not stand in the database; those after it follow the one before, as on the node."""
+    with transaction.atomic():
+        row = ctx.vm.snapshots.select_for_update().filter(pk=ctx.params.snapshot).first()
+        if row is None:
+            return
+        row.children.update(parent=row.parent)
+        if row.current and row.parent is not None:
+            _make_current(row.parent)
+        row.delete()
+
+
+def _taken(ctx: VmContext[TakeParams]) -> Any:
+    made = ctx.output(record_snapshot).get("result", {}).get("snapshot")
+    return Snapshot.objects.filter(pk=made)
+
+
+def _make_current(row: Snapshot) -> None:
+    Snapshot.objects.filter(vm=row.vm_id).exclude(pk=row.pk).update(current=False)
+    Snapshot.objects.filter(pk=row.pk).update(current=True)
+
+
+def find_snapshot(vm: Vm, snapshot_id: int) -> Snapshot:
+    """The VM's snapshot; raises NotFound."""
+    row = vm.snapshots.filter(pk=snapshot_id).first()
+    if row is None:
+        raise NotFound(object="snapshot", id=snapshot_id, field="snapshot")
+    return row
+
+
+def refuse_snapshot(vm: Vm, asked: TakeParams) -> None:
+    """Raise what keeps the VM from having this snapshot: its disks, the limit, the name."""
+    if vm.status == VmStatus.MISSING:
+        raise WrongState(object="vm", id=vm.pk, state="missing on its node", field="id")
+    for disk in vm.disks.select_related("volume"):
+        if disk.volume.format != "qcow2":
+            text = f"The disk “{disk.target}” is {disk.volume.format}; snapshots need disks that are all qcow2."
+            raise WrongState(text, object="disk", id=disk.pk, state=disk.volume.format, field="id")
+    allowed, used = settings.CONFIG.snapshots_per_vm, vm.snapshots.count()
+    if used >= allowed:
+        raise LimitExceeded(limit="snapshots", used=used, allowed=allowed)
+    if vm.snapshots.filter(name=asked.name).exists():
+        raise AlreadyExists("The VM has a snapshot of this name already.", field="name", object="snapshot")
+    if asked.with_memory is False and vm.status in ON:
+        text = "A running VM's snapshot has its memory. Shut the VM down first for one without."
+        raise InvalidValue(text, field="with_memory")
+    if asked.with_memory and vm.status == VmStatus.SHUT_OFF:
+        raise InvalidValue("A VM that is off has no memory to keep.", field="with_memory")
+
+
+class _SnapshotOperation(Operation[Any]):
+    """What the three have in common."""
+
+    permission = "vms.snapshot"
+    context = VmContext
+    locks = (exclusive("vm"), shared("node"), shared("pool"))
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"{self.label} of VM {ctx.task.object_name}"
+
+
+class TakeSnapshot(_SnapshotOperation):
+    """Take a snapshot of the VM's disks, and of its memory while it runs."""
+
+    name = "vm.snapshot"
+    label = "Snapshot"
+    params = TakeParams
+    asks = True
+    steps = (
+        Step(record_snapshot, "Note the snapshot", undo=forget_taken, inline=True),
+        Step(take_snapshot, "Take the snapshot", undo=remove_taken, weight=10),
+        # No undo: the row goes as a whole.
+        Step(finish_snapshot, "Note that it is ready"),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"Take snapshot “{ctx.params.name}” of VM {ctx.task.object_name}"
+
+    def applies(self, obj: Vm) -> bool:
+        """A missing VM has no disks that anybody knows of."""
+        return obj.status != VmStatus.MISSING
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse disks that cannot have one, a name in use, and more than the limit."""
+        refuse_snapshot(ctx.vm, ctx.params)
+
+
+class RevertSnapshot(_SnapshotOperation):
+    """Go back to a snapshot: disks, and the running guest where its memory was kept. What happened since is lost."""
+
+    name = "vm.revert-snapshot"
+    label = "Revert to snapshot"
+    params = SnapshotParams
+    placed = True
+    dangerous = True
+    on_failure = "stop"
+    cancellable = False
+    # No undo: what was before is lost with the first step.
+    steps = (
+        Step(revert_domain, "Go back to the snapshot", weight=10),
+        Step(define_anew, "Define the domain anew"),
+        Step(record_revert, "Note what the VM goes on from"),
+    )
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse one that is not ready, and what would start a VM that must not run."""
+        row = find_snapshot(ctx.vm, ctx.params.snapshot)
+        if row.state != SnapshotState.READY:
+            raise WrongState(object="snapshot", id=row.pk, state=row.get_state_display().lower(), field="snapshot")
+        if row.with_memory:
+            services.refuse_suspended(ctx.vm)
+            services.refuse_seen_elsewhere(ctx.vm)
+
+
+class DeleteSnapshot(_SnapshotOperation):
+    """Delete a snapshot; those that were taken after it stay."""
+
+    name = "vm.delete-snapshot"
+    label = "Delete snapshot"
+    params = SnapshotParams
+    placed = True
+    dangerous = True
+    on_failure = "stop"
+    cancellable = False
+    # No undo: what is deleted cannot come back.
+    steps = (
+        Step(delete_from_node, "Delete the snapshot from the disks", weight=5),
+        Step(forget_snapshot, "Forget the snapshot"),
+    )
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse an unknown one."""
+        find_snapshot(ctx.vm, ctx.params.snapshot)
