@@ -19,7 +19,7 @@ import threading
 import time
 from typing import Any, Dict, List, Optional, TextIO
 
-from nodeagent import __version__, commands, fences, paths
+from nodeagent import __version__, commands, fences, overrides, paths
 from nodeagent.errors import AgentError, InvalidParams, NoSpace
 from nodeagent.job import Job
 from nodeagent.protocol import PROTOCOL_VERSION, REQUESTS, BadMessage, Fence, from_dict, to_dict
@@ -86,7 +86,7 @@ class Server:
                     "python": sys.version.split()[0],
                     "pid": os.getpid(),
                     "commands": sorted(REQUESTS),
-                    "overrides": commands.overridden(),
+                    "overrides": overrides.names(),
                 }
             }
         )
