@@ -35,6 +35,10 @@ def test_a_full_disk_is_told_apart() -> None:
         run(["sh", "-c", "echo 'dd: x: No space left on device' >&2; exit 1"], Job())
 
 
+def test_a_program_may_take_its_time_with_its_input() -> None:
+    assert run(["sh", "-c", "sleep 0.3; cat"], Job(), stdin="all of it\n").stdout == "all of it\n"
+
+
 def test_input_is_given_whole_and_messages_are_in_the_c_locale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     text = "straße\n" * 50_000
