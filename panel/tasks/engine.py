@@ -125,8 +125,8 @@ class Run:
         raw = dict(self.task.params)
         if secret := TaskSecret.objects.filter(task=self.task).first():
             raw.update(secretbox.unseal(bytes(secret.sealed)))
-        # Of a step whose undo was begun too: the next worker's undo needs it as much.
-        outputs = {row.name: row.output for row in self.rows.values() if row.status != StepStatus.UNDONE}
+        # Of a step whose undo was begun too: whoever takes that over must know what to undo.
+        outputs = {row.name: row.output for row in self.rows.values() if row.output}
         ctx = self.operation.context(self.task, self.operation.params.model_construct(), outputs)
         # A task that was asked for under an older form of the parameters must still be undone.
         ctx.params = self.operation.params.model_validate(raw)
