@@ -1,4 +1,4 @@
-"""Settings of VMs on a real host: what changes while QEMU runs, what at the next start, what is refused and goes back."""
+"""Settings of VMs on a real host: live where QEMU can, else at the next start; what is refused goes back."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def adopt_settings(ctx: VmContext[Any]) -> dict[str, Any]:
     if "before" in ctx.output(adopt_settings):
         return ctx.output(adopt_settings)
     vm = ctx.vm
-    changes = adoptable(vm, {field: value for field, value in ctx.output(read_differences)["found"]})
+    changes = adoptable(vm, dict(ctx.output(read_differences)["found"]))
     before = settings_of(vm)
     Vm.objects.filter(pk=vm.pk).update(**changes)
     services.tell_changed(vm.pk)
