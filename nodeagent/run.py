@@ -80,8 +80,6 @@ def _communicate(process: subprocess.Popen[bytes], job: Job) -> Tuple[bytes, byt
         try:
             return process.communicate(timeout=POLL_SECONDS)
         except subprocess.TimeoutExpired:
-            # What is left of the input is remembered by communicate(), which refuses to be told of it again.
-            data = None
             job.check()
 
 

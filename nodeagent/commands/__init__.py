@@ -17,6 +17,7 @@ F = TypeVar("F", bound=Handler)
 _MODULES = (
     "bridges",
     "console",
+    "devices",
     "hosts",
     "images",
     "machine",

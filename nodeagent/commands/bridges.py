@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from nodeagent import paths
+from nodeagent import guards, paths
 from nodeagent.commands import handles
 from nodeagent.errors import CommandFailed, InUse, InvalidParams
 from nodeagent.job import Job
@@ -58,7 +58,8 @@ def bridges_read(request: network.BridgesRead, job: Job) -> network.BridgeList:
 
 
 def restore(job: Job) -> None:
-    """Make every remembered bridge again; called after the node's start."""
+    """Make every remembered bridge and guard again; called after the node's start."""
+    guards.restore(job)
     for values in _remembered().values():
         bridge_ensure(network.BridgeEnsure(**values), job)
 

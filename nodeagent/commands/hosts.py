@@ -10,7 +10,7 @@ import uuid as uuids
 import xml.etree.ElementTree as ET
 from typing import Any, Callable, Dict, Optional
 
-from nodeagent import libvirtd, paths
+from nodeagent import guards, libvirtd, paths
 from nodeagent.commands import handles
 from nodeagent.errors import DeadlinePassed, GuestStopped, InUse, InvalidParams, NoSuchDomain
 from nodeagent.job import Job
@@ -79,6 +79,7 @@ def host_create(request: host.HostCreate, job: Job) -> host.HostState:
         xml = domain_of(request.spec, test_driver=libvirtd.is_test_driver()).to_xml()
     except ET.ParseError as error:
         raise InvalidParams("A name or path has a character that XML cannot hold.", field="spec") from error
+    guards.guard(request.spec.uuid, request.spec.interfaces, job)
     with libvirtd.translated() as conn:
         domain = conn.defineXML(xml)
         domain.setAutostart(int(request.spec.autostart))
@@ -104,6 +105,7 @@ def host_delete(request: host.HostDelete, job: Job) -> Nothing:
     # It is kept while the VM has another firmware, of which undefining knows nothing.
     with contextlib.suppress(FileNotFoundError):
         (paths.NVRAM / f"{uuids.UUID(request.uuid)}_VARS.fd").unlink()
+    guards.guard(request.uuid, [], job)
     return Nothing()
 
 

@@ -4,7 +4,7 @@ The only part of the agent that the panel imports. One request class a command; 
 describes the lines on the wire.
 """
 
-from nodeagent.protocol import audit, host, network, node, settings, snapshot, storage
+from nodeagent.protocol import audit, devices, host, network, node, settings, snapshot, storage
 from nodeagent.protocol.wire import (
     PROTOCOL_VERSION,
     REQUESTS,
@@ -24,6 +24,7 @@ __all__ = [
     "Nothing",
     "Request",
     "audit",
+    "devices",
     "from_dict",
     "host",
     "network",

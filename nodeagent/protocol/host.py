@@ -12,25 +12,43 @@ from typing import List, Optional
 from nodeagent.protocol.settings import MachineSettings
 from nodeagent.protocol.wire import Nothing, Request, command
 
+ISO_TARGET = "sdf"
+"""The drive for ISO images. Seeds begin at sda, and a later name would be on another controller."""
+
 
 @dataclass(frozen=True)
 class DiskSpec:
-    """A disk of a domain: `target` is the guest's name for it (vda, sda), `bus` virtio, sata, scsi."""
+    """A disk of a domain: `target` is the guest's name for it (vda, sda), `bus` virtio, sata, scsi.
+
+    Limits are bytes and requests a second, 0 for none.
+    """
 
     path: str
     format: str
     target: str
     bus: str = "virtio"
     cache: str = "none"
+    read_bytes_sec: int = 0
+    write_bytes_sec: int = 0
+    read_iops_sec: int = 0
+    write_iops_sec: int = 0
 
 
 @dataclass(frozen=True)
 class InterfaceSpec:
-    """A network interface of a domain, joined to a bridge of the node."""
+    """A network interface of a domain, joined to a bridge of the node.
+
+    `guarded`: the node lets through only frames that bear its MAC and one of its `addresses` as their
+    source. Limits are of what the guest receives and sends, in KiB a second, 0 for none.
+    """
 
     mac: str
     bridge: str
     model: str = "virtio"
+    guarded: bool = False
+    addresses: List[str] = field(default_factory=list)
+    inbound_kibps: int = 0
+    outbound_kibps: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,8 @@ class HostSpec:
     """A domain as the panel wants it. `virt` is "kvm" or "qemu"; `cdroms` are ISO paths.
 
     `autostart`: whether libvirt starts it when the node does.
+    `iso` is what lies in the drive for installers and rescue systems, empty for nothing, None for no such
+    drive; `boot_iso`: the domain starts from it before its disks.
     """
 
     uuid: str
@@ -52,6 +72,8 @@ class HostSpec:
     title: str = ""
     settings: MachineSettings = field(default_factory=MachineSettings)
     autostart: bool = False
+    iso: Optional[str] = None
+    boot_iso: bool = False
 
 
 @dataclass(frozen=True)

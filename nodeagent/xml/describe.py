@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from nodeagent.protocol.host import HostSpec
+from typing import Any, Dict
+
+from nodeagent.protocol.host import ISO_TARGET, DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.xml import machine
 from nodeagent.xml.domain import Domain
 
+PORTS = 16
+"""Slots for devices; a VM begins with seven in use."""
 NEVER = "1970-01-01T00:00:01"
 """A console's password is no good until console_open gives it a time."""
 
@@ -27,30 +31,63 @@ def domain_of(spec: HostSpec, *, test_driver: bool = False) -> Domain:
     machine.set_cpu(domain, spec)
     machine.set_clock(domain, spec)
     domain.set(on_poweroff="destroy", on_reboot="restart", on_crash="destroy")
+    if "q35" in spec.machine:
+        _add_ports(domain)
     _add_storage(domain, spec)
     for interface in spec.interfaces:
-        domain.interfaces.add(type="bridge", mac=interface.mac, bridge=interface.bridge, model=interface.model)
+        domain.interfaces.add(**interface_values(interface))
     _add_devices(domain)
     machine.set_boot(domain, spec)
     return domain
 
 
+def disk_values(disk: DiskSpec) -> Dict[str, Any]:
+    """A disk's properties, but for its place in the boot order."""
+    limits = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
+    return {
+        "type": "file",
+        "device": "disk",
+        "driver_name": "qemu",
+        "driver_type": disk.format,
+        "cache": disk.cache,
+        "discard": "unmap",
+        "source_file": disk.path,
+        "target_dev": disk.target,
+        "target_bus": disk.bus,
+        **{name: getattr(disk, name) or None for name in limits},
+    }
+
+
+def interface_values(interface: InterfaceSpec) -> Dict[str, Any]:
+    """A network interface's properties."""
+    return {
+        "type": "bridge",
+        "mac": interface.mac,
+        "bridge": interface.bridge,
+        "model": interface.model,
+        "target_dev": port_name(interface.mac),
+        "inbound_average": interface.inbound_kibps or None,
+        "outbound_average": interface.outbound_kibps or None,
+    }
+
+
+def port_name(mac: str) -> str:
+    """The name of an interface's port on the node, by which it is guarded before it is there; 15 characters."""
+    return "tap" + mac.lower().replace(":", "")
+
+
+def _add_ports(domain: Domain) -> None:
+    # Each PCI Express device needs a port of its own, and none can be added to a running domain.
+    domain.controllers.add(type="pci", model="pcie-root", index=0)
+    for number in range(1, PORTS + 1):
+        domain.controllers.add(type="pci", model="pcie-root-port", index=number)
+
+
 def _add_storage(domain: Domain, spec: HostSpec) -> None:
     for disk in spec.disks:
-        domain.disks.add(
-            type="file",
-            device="disk",
-            driver_name="qemu",
-            driver_type=disk.format,
-            cache=disk.cache,
-            discard="unmap",
-            source_file=disk.path,
-            target_dev=disk.target,
-            target_bus=disk.bus,
-        )
-    if spec.cdroms:
-        # Not SATA: the kernels of cloud images have no driver for AHCI.
-        domain.controllers.add(type="scsi", model="virtio-scsi")
+        domain.disks.add(**disk_values(disk))
+    # Not SATA: the kernels of cloud images have no driver for AHCI. There for disks that come later, too.
+    domain.controllers.add(type="scsi", model="virtio-scsi")
     for number, path in enumerate(spec.cdroms):
         domain.disks.add(
             type="file",
@@ -60,6 +97,18 @@ def _add_storage(domain: Domain, spec: HostSpec) -> None:
             source_file=path,
             target_dev=f"sd{chr(ord('a') + number)}",
             target_bus="scsi",
+            read_only=True,
+        )
+    if spec.iso is not None:
+        # SATA, which every installer knows. A drive cannot be added to a running domain, so it is there when empty.
+        domain.disks.add(
+            type="file",
+            device="cdrom",
+            driver_name="qemu",
+            driver_type="raw",
+            source_file=spec.iso or None,
+            target_dev=ISO_TARGET,
+            target_bus="sata",
             read_only=True,
         )
 

@@ -20,6 +20,10 @@ class Disk(Element):
     target_bus = Property("./target/@bus")
     read_only = Flag("./readonly")
     boot_order = Property("./boot/@order", int)
+    read_bytes_sec = Property("./iotune/read_bytes_sec", int)
+    write_bytes_sec = Property("./iotune/write_bytes_sec", int)
+    read_iops_sec = Property("./iotune/read_iops_sec", int)
+    write_iops_sec = Property("./iotune/write_iops_sec", int)
 
 
 class Interface(Element):
@@ -32,6 +36,8 @@ class Interface(Element):
     model = Property("./model/@type")
     target_dev = Property("./target/@dev")
     boot_order = Property("./boot/@order", int)
+    inbound_average = Property("./bandwidth/inbound/@average", int)
+    outbound_average = Property("./bandwidth/outbound/@average", int)
 
 
 class Graphics(Element):
@@ -53,6 +59,7 @@ class Controller(Element):
 
     TAG = "controller"
     type = Property("./@type")
+    index = Property("./@index", int)
     model = Property("./@model")
 
 

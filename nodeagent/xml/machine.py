@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Iterable, List, Union
 
-from nodeagent.protocol.host import HostSpec
+from nodeagent.protocol.host import ISO_TARGET, HostSpec
 from nodeagent.xml.domain import Disk, Domain, Interface
 
 NVRAM = "/var/lib/libvirt/qemu/nvram"
@@ -99,11 +99,11 @@ def set_boot(domain: Domain, spec: HostSpec) -> None:
     if system is not None:
         for boot in system.findall("boot"):
             system.remove(boot)
-    number = 0
-    for kind in spec.settings.boot:
-        for device in bootable(domain, kind):
-            number += 1
-            device.boot_order = number
+    first = [disk for disk in domain.disks if spec.iso and spec.boot_iso and disk.target_dev == ISO_TARGET]
+    in_order = [*first, *(device for kind in spec.settings.boot for device in bootable(domain, kind))]
+    for device in in_order:
+        if device.boot_order is None:
+            device.boot_order = 1 + sum(other.boot_order is not None for other in in_order)
 
 
 def bootable(domain: Domain, kind: str) -> Iterable[Union[Disk, Interface]]:

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from panel.accounts.models import SshKey, Token, User
 from panel.cluster.models import Node
-from panel.images.models import Flavor, Image
+from panel.images.models import Flavor, Image, Iso
 from panel.monitoring.statistics.selectors import warnings
 from panel.network.models import Network
 from panel.network.selectors import free_count
@@ -27,7 +27,18 @@ class DiskSerializer(serializers.ModelSerializer[Disk]):
 
     class Meta:
         model = Disk
-        fields = ["target", "bus", "size_gib", "format"]
+        fields = [
+            "target",
+            "bus",
+            "cache",
+            "size_gib",
+            "format",
+            "attached",
+            "read_bytes_sec",
+            "write_bytes_sec",
+            "read_iops_sec",
+            "write_iops_sec",
+        ]
 
 
 class InterfaceSerializer(serializers.ModelSerializer[Interface]):
@@ -38,7 +49,7 @@ class InterfaceSerializer(serializers.ModelSerializer[Interface]):
 
     class Meta:
         model = Interface
-        fields = ["mac", "network", "address"]
+        fields = ["mac", "network", "address", "attached", "guarded", "inbound_kibps", "outbound_kibps"]
 
 
 class VmSerializer(serializers.ModelSerializer[Vm]):
@@ -48,6 +59,7 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
     owner = serializers.CharField(source="owner.name")
     image = serializers.CharField(source="image.name", default=None)
     pool = serializers.CharField(source="pool.name")
+    iso = serializers.CharField(source="iso.name", default=None)
     disks = DiskSerializer(many=True)
     interfaces = InterfaceSerializer(many=True)
     installing = serializers.BooleanField(help_text="Whether an installer is at work in it.")
@@ -80,6 +92,8 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
             "autostart",
             "suspended_at",
             "suspension_reason",
+            "iso",
+            "boot_iso",
             "installed",
             "installing",
             "seen_elsewhere",
@@ -233,6 +247,14 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
             "min_memory_mib",
             "min_disk_gib",
         ]
+
+
+class IsoSerializer(serializers.ModelSerializer[Iso]):
+    """An ISO image."""
+
+    class Meta:
+        model = Iso
+        fields = ["id", "name", "title", "sha256", "size_bytes"]
 
 
 class FlavorSerializer(serializers.ModelSerializer[Flavor]):

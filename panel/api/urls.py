@@ -34,6 +34,7 @@ urlpatterns = [
     path("tasks/<int:object_id>/cancel", views.TaskCancelView.as_view()),
     path("tasks/<int:object_id>/retry-undo", views.TaskRetryUndoView.as_view()),
     path("images", views.ImagesView.as_view()),
+    path("isos", views.IsosView.as_view()),
     path("flavors", views.FlavorsView.as_view()),
     path("networks", views.NetworksView.as_view()),
     path("pools", views.PoolsView.as_view()),

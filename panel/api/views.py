@@ -20,7 +20,7 @@ from panel.api.paging import NewestFirst, Page
 from panel.cluster.selectors import list_nodes
 from panel.core import permissions
 from panel.core.errors import InvalidValue, MissingValue, NotFound
-from panel.images.selectors import list_flavors, list_images
+from panel.images.selectors import list_flavors, list_images, list_isos
 from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
 from panel.storage.selectors import list_pools
@@ -240,6 +240,22 @@ class ImagesView(ListView):
     @listed(serializers.ImageSerializer, "name")
     def get(self, request: Request) -> Response:
         """One page of images."""
+        return super().get(request)
+
+
+class IsosView(ListView):
+    """ISO images."""
+
+    serializer = serializers.IsoSerializer
+    filters = {"name": "name"}
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """All ISO images."""
+        return list_isos(viewer_of(request))
+
+    @listed(serializers.IsoSerializer, "name")
+    def get(self, request: Request) -> Response:
+        """One page of ISO images."""
         return super().get(request)
 
 

@@ -22,6 +22,7 @@ PLURALS = {
     "node": "nodes",
     "task": "tasks",
     "image": "images",
+    "iso": "isos",
     "flavor": "flavors",
     "network": "networks",
     "pool": "pools",
@@ -32,6 +33,7 @@ COLUMNS = {
     "node": ("id", "name", "state", "address", "accel", "vm_count"),
     "task": ("id", "title", "status", "progress", "object_name", "created_at"),
     "image": ("name", "title", "os_family", "min_memory_mib", "min_disk_gib"),
+    "iso": ("name", "title", "size_bytes"),
     "flavor": ("name", "title", "vcpus", "memory_mib", "disk_gib"),
     "network": ("name", "kind", "subnet", "gateway", "free_addresses"),
     "pool": ("name", "kind", "path", "volume_format", "on_nodes"),
@@ -213,7 +215,7 @@ for _kind in ("vm", "node"):
     _group = ObjectGroup(_kind)
     _add_reading(_group, _kind)
     cli.add_command(_group)
-for _kind in ("task", "image", "flavor", "network", "pool", "problem"):
+for _kind in ("task", "image", "iso", "flavor", "network", "pool", "problem"):
     _plain = click.Group(_kind, help=f"{_kind.capitalize()}s.")
     _add_reading(_plain, _kind)
     cli.add_command(_plain)

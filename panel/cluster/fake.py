@@ -6,7 +6,6 @@ the API are fast. It never stands as proof that an operation works on a real nod
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import ipaddress
 import re
@@ -18,20 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from nodeagent.protocol import (
-    BadMessage,
-    Fence,
-    Nothing,
-    Request,
-    audit,
-    host,
-    network,
-    snapshot,
-    storage,
-)
-from nodeagent.protocol import (
-    node as machine,
-)
+from nodeagent.protocol import BadMessage, Fence, Nothing, Request, audit, devices, host, network, snapshot, storage
+from nodeagent.protocol import node as machine
 from nodeagent.protocol.storage import check_identity
 from nodeagent.xml import facts
 from nodeagent.xml.describe import domain_of
@@ -76,6 +63,11 @@ class FakeDomain:
     snapshots: dict[str, FakeSnapshot] = field(default_factory=dict)
     current: str | None = None
     """The name of the snapshot that it goes on from."""
+
+    @property
+    def now(self) -> host.HostSpec:
+        """What the running guest has."""
+        return self.running or self.spec
 
 
 @dataclass
@@ -383,7 +375,7 @@ class FakeNode:
             interface.mac
             for domain in self.domains.values()
             if domain.state in STATES_ON
-            for interface in domain.spec.interfaces
+            for interface in domain.now.interfaces
             if interface.bridge == name
         ]
         return network.BridgeState(name=name, exists=name in self.bridges, ports=ports)
@@ -439,6 +431,9 @@ class FakeNode:
         spec = request.spec
         if any(ord(character) < 32 and character not in "\t\n\r" for character in spec.name):
             raise AgentRefusal("invalid_params", "A name has a character that XML cannot hold.", field="spec")
+        for interface in spec.interfaces:
+            if interface.guarded:
+                self._check_guard(interface)
         if not spec.name or "/" in spec.name or "\n" in spec.name:
             text = f"XML error: the name {spec.name!r} is not acceptable"
             raise AgentRefusal("libvirt", text, libvirt_code=27, connection_lost=False)
@@ -454,6 +449,14 @@ class FakeNode:
             there.running = there.spec
         there.spec = spec
         return there
+
+    def _check_guard(self, interface: host.InterfaceSpec) -> None:
+        if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", interface.mac.lower()):
+            raise AgentRefusal("invalid_params", "This is not a MAC address.", field="mac")
+        try:
+            [ipaddress.ip_address(each) for each in interface.addresses]
+        except ValueError as error:
+            raise AgentRefusal("invalid_params", f"This is not an address: {error}.", field="addresses") from error
 
     def _host_delete(self, request: host.HostDelete, _report: Report | None) -> Nothing:
         domain = self._find(request.uuid)
@@ -509,7 +512,7 @@ class FakeNode:
 
     def _host_autostart(self, request: host.HostAutostart, _report: Report | None) -> host.HostState:
         domain = self._domain(request.uuid)
-        domain.spec = dataclasses.replace(domain.spec, autostart=request.enabled)
+        domain.spec = replace(domain.spec, autostart=request.enabled)
         return self._state(request.uuid)
 
     def _host_info(self, request: host.HostInfo, _report: Report | None) -> host.HostState:
@@ -620,6 +623,85 @@ class FakeNode:
         if domain.state not in STATES_ON or domain.running is None:
             return []
         return facts.pending(_facts(domain.running), _facts(domain.spec))
+
+    # Devices of running domains.
+
+    def _on(self, uuid: str) -> FakeDomain | None:
+        domain = self._domain(uuid)
+        return domain if domain.state in STATES_ON else None
+
+    def _disk_attach(self, request: devices.DiskAttach, _report: Report | None) -> devices.DeviceState:
+        domain = self._on(request.uuid)
+        if domain is None:
+            return devices.DeviceState(False, False)
+        now = domain.now
+        if all(disk.path != request.disk.path for disk in now.disks):
+            if request.disk.bus == "sata":
+                return devices.DeviceState(True, False)
+            domain.running = replace(now, disks=[*now.disks, request.disk])
+        return devices.DeviceState(True, True)
+
+    def _disk_detach(self, request: devices.DiskDetach, _report: Report | None) -> devices.DeviceState:
+        domain = self._on(request.uuid)
+        if domain is None:
+            return devices.DeviceState(False, False)
+        now = domain.now
+        if any(disk.path == request.path and disk.bus == "sata" for disk in now.disks):
+            raise AgentRefusal("in_use", "A disk on sata cannot be unplugged while the guest runs.")
+        domain.running = replace(now, disks=[disk for disk in now.disks if disk.path != request.path])
+        return devices.DeviceState(True, True)
+
+    def _disk_grow(self, request: devices.DiskGrow, report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        self._domain(request.uuid)
+        return self._volume_grow(storage.VolumeGrow(request.pool, request.path, request.size_bytes), report)
+
+    def _disk_limit(self, request: devices.DiskLimit, _report: Report | None) -> devices.DeviceState:
+        domain = self._on(request.uuid)
+        if domain is None:
+            return devices.DeviceState(False, False)
+        wanted, same = request.disk, False
+        for disk in domain.now.disks:
+            same = same or (disk.path, disk.bus, disk.cache) == (wanted.path, wanted.bus, wanted.cache)
+        return devices.DeviceState(True, same)
+
+    def _cdrom_change(self, request: devices.CdromChange, _report: Report | None) -> devices.DeviceState:
+        domain = self._on(request.uuid)
+        if domain is None:
+            return devices.DeviceState(False, False)
+        if domain.now.iso is None or request.target != host.ISO_TARGET:
+            return devices.DeviceState(True, False)
+        domain.running = replace(domain.now, iso=request.path)
+        return devices.DeviceState(True, True)
+
+    def _interface_attach(self, request: devices.InterfaceAttach, _report: Report | None) -> devices.DeviceState:
+        domain = self._on(request.uuid)
+        if domain is None:
+            return devices.DeviceState(False, False)
+        now, wanted = domain.now, request.interface
+        others = [each for each in now.interfaces if each.mac != wanted.mac]
+        domain.running = replace(now, interfaces=[*others, wanted])
+        return devices.DeviceState(True, True)
+
+    def _interface_detach(self, request: devices.InterfaceDetach, _report: Report | None) -> devices.DeviceState:
+        domain = self._on(request.uuid)
+        if domain is None:
+            return devices.DeviceState(False, False)
+        now = domain.now
+        kept = [each for each in now.interfaces if each.mac != request.mac]
+        domain.running = replace(now, interfaces=kept)
+        return devices.DeviceState(True, True)
+
+    def _interface_change(self, request: devices.InterfaceChange, _report: Report | None) -> devices.DeviceState:
+        domain = self._on(request.uuid)
+        if domain is None:
+            return devices.DeviceState(False, False)
+        now, wanted = domain.now, request.interface
+        if all(each.mac != wanted.mac for each in now.interfaces):
+            return devices.DeviceState(True, False)
+        changed = [wanted if each.mac == wanted.mac else each for each in now.interfaces]
+        domain.running = replace(now, interfaces=changed)
+        return devices.DeviceState(True, True)
 
     def _console_open(self, request: host.ConsoleOpen, _report: Report | None) -> host.Console:
         if len(request.password) != 8:

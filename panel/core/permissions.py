@@ -19,7 +19,17 @@ class Viewer(Protocol):
 
 
 _USER = frozenset(
-    {"vms.view", "vms.create", "vms.power", "vms.delete", "vms.console", "vms.snapshot", "tasks.view", "tasks.cancel"}
+    {
+        "vms.view",
+        "vms.create",
+        "vms.power",
+        "vms.delete",
+        "vms.console",
+        "vms.snapshot",
+        "vms.devices",
+        "tasks.view",
+        "tasks.cancel",
+    }
 )
 _READONLY = frozenset({"vms.view", "tasks.view", "cluster.view", "notices.view"})
 _ADMIN = (

@@ -44,6 +44,27 @@ class Image(models.Model):
         return Path(settings.CONFIG.images_dir) / self.file_name
 
 
+class Iso(models.Model):
+    """An ISO image that can lie in a VM's drive: an installer, a rescue system, drivers."""
+
+    name = models.SlugField(max_length=64, unique=True)
+    title = models.CharField(max_length=128)
+    file_name = models.CharField(max_length=128)
+    sha256 = models.CharField(max_length=64)
+    size_bytes = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def path(self) -> Path:
+        """The ISO's file beside the panel."""
+        return Path(settings.CONFIG.images_dir) / self.file_name
+
+
 class Flavor(models.Model):
     """A named size of a VM (page: VM template; classic API: preset)."""
 

@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 
 from panel.accounts.models import User
 from panel.core.errors import NotFound
-from panel.images.models import Flavor, Image
+from panel.images.models import Flavor, Image, Iso
 
 
 def list_images(viewer: User) -> QuerySet[Image]:
@@ -17,6 +17,19 @@ def list_images(viewer: User) -> QuerySet[Image]:
 def list_flavors(viewer: User) -> QuerySet[Flavor]:
     """All flavors, the smallest first."""
     return Flavor.objects.all()
+
+
+def list_isos(viewer: User) -> QuerySet[Iso]:
+    """All ISO images."""
+    return Iso.objects.all()
+
+
+def iso_named(name: str) -> Iso:
+    """The ISO image of that name; raises NotFound."""
+    iso = Iso.objects.filter(name=name).first()
+    if iso is None:
+        raise NotFound(object="iso", id=name, field="iso")
+    return iso
 
 
 def image_named(name: str) -> Image:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
 
 from django.conf import settings
 from pydantic import BaseModel, Field, ValidationError
 
-from panel.core.errors import InvalidValue, NotFound
-from panel.images.models import Customization, Flavor, Image
+from panel.core.errors import AlreadyExists, InvalidValue, NotFound
+from panel.images.models import Customization, Flavor, Image, Iso
 
 FLAVORS = (
     ("tiny", "Tiny", 128, 1, 1),
@@ -58,6 +60,31 @@ def register_image(metadata_path: Path) -> Image:
     fields = {"size_bytes": file.stat().st_size, "file_name": file.name, **metadata.model_dump(exclude={"name"})}
     image, _ = Image.objects.update_or_create(name=metadata.name, defaults=fields)
     return image
+
+
+ISO_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}\Z")
+
+
+def register_iso(file: Path, *, name: str = "", title: str = "") -> Iso:
+    """Make the ISO image in VarDir/images known, or known anew; its name is the file's if none is given.
+
+    Raises InvalidValue, NotFound, or AlreadyExists while a VM has another file of that name in its drive.
+    """
+    name = name or file.stem.lower()
+    if not ISO_NAME.match(name):
+        raise InvalidValue("The name of an ISO image consists of a-z, 0-9, points and hyphens.", field="name")
+    if file.resolve().parent != Path(settings.CONFIG.images_dir).resolve():
+        raise InvalidValue(f"The ISO image must lie in {settings.CONFIG.images_dir}.", field="file")
+    if not file.is_file():
+        raise NotFound(object="file", id=str(file))
+    with file.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    fields = {"title": title or name, "file_name": file.name, "sha256": sha256, "size_bytes": file.stat().st_size}
+    there = Iso.objects.filter(name=name).exclude(sha256=sha256).first()
+    if there is not None and there.vms.exists():
+        raise AlreadyExists("VMs have another file of this name in their drives: eject it first.", field="name")
+    iso, _ = Iso.objects.update_or_create(name=name, defaults=fields)
+    return iso
 
 
 def ensure_flavors() -> None:

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import models
 
 from panel.cluster.models import Cluster, Node
-from panel.images.models import Image
+from panel.images.models import Image, Iso
 from panel.network.models import Address, Network
 from panel.storage.models import Pool, Volume
 from panel.vms.foreign import ForeignDomain as ForeignDomain
@@ -51,6 +51,8 @@ class Vm(Machine):
     memory_mib = models.PositiveIntegerField()
     vcpus = models.PositiveIntegerField()
     installed = models.BooleanField(default=False, help_text="Whether its deployment reached its end.")
+    iso = models.ForeignKey(Iso, null=True, on_delete=models.PROTECT, related_name="vms")
+    boot_iso = models.BooleanField(default=False, help_text="Whether it starts from the ISO image before its disks.")
 
     wanted = models.CharField(max_length=16, choices=Wanted.choices, default=Wanted.RUNNING)
     status = models.CharField(max_length=16, choices=VmStatus.choices, default=VmStatus.UNKNOWN)
@@ -97,17 +99,50 @@ class Vm(Machine):
         """Where the VM's NoCloud seed is on its node."""
         return f"{self.pool.path}/seeds/{self.uuid}.iso"
 
+    @property
+    def iso_path(self) -> str:
+        """Where the ISO image in the VM's drive is on its node; empty for none."""
+        return f"{self.pool.path}/images/{self.iso.sha256}.img" if self.iso else ""
+
+
+class DiskBus(models.TextChoices):
+    """What a disk is joined to. Disks on SATA cannot be plugged while the guest runs."""
+
+    VIRTIO = "virtio", "VirtIO"
+    SCSI = "scsi", "SCSI (virtio-scsi)"
+    SATA = "sata", "SATA"
+
+
+class DiskCache(models.TextChoices):
+    """What the node keeps in its memory of a disk; all of them obey the guest's flushes."""
+
+    NONE = "none", "None"
+    WRITEBACK = "writeback", "Write back"
+    WRITETHROUGH = "writethrough", "Write through"
+    DIRECTSYNC = "directsync", "Direct and synchronous"
+
 
 class Disk(models.Model):
-    """A volume attached to a VM under the guest's name for it (vda)."""
+    """A volume attached to a VM under the guest's name for it (vda). The one of the lowest position is started from.
+
+    Limits are a second, 0 for none. `attached` is false before a new disk is plugged in and while an old
+    one is being removed: the domain then does not have it.
+    """
 
     vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="disks")
     volume = models.OneToOneField(Volume, on_delete=models.PROTECT, related_name="disk")
     target = models.CharField(max_length=8, default="vda")
-    bus = models.CharField(max_length=8, default="virtio")
+    bus = models.CharField(max_length=8, choices=DiskBus.choices, default=DiskBus.VIRTIO)
+    cache = models.CharField(max_length=16, choices=DiskCache.choices, default=DiskCache.NONE)
+    position = models.PositiveSmallIntegerField(default=0)
+    attached = models.BooleanField(default=True)
+    read_bytes_sec = models.PositiveBigIntegerField(default=0)
+    write_bytes_sec = models.PositiveBigIntegerField(default=0)
+    read_iops_sec = models.PositiveBigIntegerField(default=0)
+    write_iops_sec = models.PositiveBigIntegerField(default=0)
 
     class Meta:
-        ordering = ["target"]
+        ordering = ["position"]
         constraints = [models.UniqueConstraint(fields=["vm", "target"], name="one_disk_a_target")]
 
     def __str__(self) -> str:
@@ -115,13 +150,17 @@ class Disk(models.Model):
 
 
 class Interface(models.Model):
-    """A network interface of a VM with its address."""
+    """A network interface of a VM with its address. Limits are KiB a second, 0 for none; `attached` as of a disk."""
 
     vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="interfaces")
     network = models.ForeignKey(Network, on_delete=models.PROTECT, related_name="interfaces")
     address = models.OneToOneField(Address, on_delete=models.PROTECT, related_name="interface")
     mac = models.CharField(max_length=17, unique=True)
     position = models.PositiveSmallIntegerField(default=0)
+    attached = models.BooleanField(default=True)
+    guarded = models.BooleanField(default=True, help_text="Whether the guest can send as nobody but itself.")
+    inbound_kibps = models.PositiveIntegerField(default=0)
+    outbound_kibps = models.PositiveIntegerField(default=0)
 
     class Meta:
         ordering = ["position"]

@@ -15,7 +15,7 @@ def list_vms(viewer: User) -> QuerySet[Vm]:
     # Of what every VM has, in queries of its own: MariaDB would begin a join with the few nodes or owners, and
     # sort all VMs for each page. `counters` is the monitoring room's row, from which lists know warnings.
     vms = (
-        Vm.objects.select_related("image", "installation", "counters")
+        Vm.objects.select_related("image", "iso", "installation", "counters")
         .defer("counters__reading")
         .prefetch_related(
             "node",

@@ -6,18 +6,15 @@ from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
 from nodeagent.protocol.storage import GuestIdentity
 from panel.images.models import Customization
-from panel.vms.models import Vm
+from panel.vms.models import Disk, Interface, Vm
 
 
 def host_spec(vm: Vm) -> HostSpec:
     """The domain of a VM; the same rows always give the same description."""
-    disks = [
-        DiskSpec(path=disk.volume.path, format=disk.volume.format, target=disk.target, bus=disk.bus)
-        for disk in vm.disks.select_related("volume__pool")
-    ]
+    disks = [disk_spec(disk) for disk in vm.disks.filter(attached=True).select_related("volume__pool")]
     interfaces = [
-        InterfaceSpec(mac=interface.mac, bridge=interface.network.bridge)
-        for interface in vm.interfaces.select_related("network")
+        interface_spec(interface)
+        for interface in vm.interfaces.filter(attached=True).select_related("network", "address")
     ]
     return HostSpec(
         uuid=str(vm.uuid),
@@ -44,6 +41,35 @@ def host_spec(vm: Vm) -> HostSpec:
             description=vm.description,
         ),
         autostart=vm.autostart and not vm.suspended,
+        iso=vm.iso_path,
+        boot_iso=vm.boot_iso,
+    )
+
+
+def disk_spec(disk: Disk) -> DiskSpec:
+    """A disk of the domain."""
+    return DiskSpec(
+        path=disk.volume.path,
+        format=disk.volume.format,
+        target=disk.target,
+        bus=disk.bus,
+        cache=disk.cache,
+        read_bytes_sec=disk.read_bytes_sec,
+        write_bytes_sec=disk.write_bytes_sec,
+        read_iops_sec=disk.read_iops_sec,
+        write_iops_sec=disk.write_iops_sec,
+    )
+
+
+def interface_spec(interface: Interface) -> InterfaceSpec:
+    """A network interface of the domain."""
+    return InterfaceSpec(
+        mac=interface.mac,
+        bridge=interface.network.bridge,
+        guarded=interface.guarded,
+        addresses=[interface.address.ip],
+        inbound_kibps=interface.inbound_kibps,
+        outbound_kibps=interface.outbound_kibps,
     )
 
 
@@ -54,7 +80,7 @@ def uses_seed(vm: Vm) -> bool:
 
 def guest_identity(vm: Vm, *, password_hash: str, ssh_keys: list[str]) -> GuestIdentity:
     """What the VM's guest is told about itself; the VM has an image and an interface."""
-    interface = vm.interfaces.select_related("network", "address").get(position=0)
+    interface = vm.interfaces.select_related("network", "address").order_by("position")[0]
     network = interface.network
     return GuestIdentity(
         hostname=vm.name,

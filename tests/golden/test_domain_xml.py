@@ -63,6 +63,40 @@ SPECS = {
             description="Of the shop",
         ),
     ),
+    "limits-guard-and-iso": HostSpec(
+        VM,
+        "vm-5",
+        512,
+        1,
+        "kvm",
+        [
+            SYSTEM,
+            DiskSpec(
+                path=f"{POOL}/volumes/cccc.qcow2",
+                format="qcow2",
+                target="sdc",
+                bus="scsi",
+                read_bytes_sec=1 << 20,
+                write_bytes_sec=2 << 20,
+                read_iops_sec=100,
+                write_iops_sec=200,
+            ),
+        ],
+        [
+            InterfaceSpec(
+                mac="52:54:00:12:34:58",
+                bridge="vmbr-nat0",
+                guarded=True,
+                addresses=["10.77.0.10"],
+                inbound_kibps=1024,
+                outbound_kibps=512,
+            )
+        ],
+        cdroms=[SEED],
+        iso=f"{POOL}/images/{'a' * 64}.img",
+        boot_iso=True,
+    ),
+    "empty-drive": HostSpec(VM, "vm-6", 512, 1, "kvm", [SYSTEM], [NAT], iso=""),
     "title-with-xml-characters": HostSpec(VM, "vm-4", 512, 1, "qemu", [SYSTEM], [NAT], title='<A & B\'s "first">'),
 }
 
@@ -102,7 +136,8 @@ def test_libvirt_takes_the_xml_and_keeps_what_we_said(name: str, tmp_path: Path)
     assert [(disk.source_file, disk.target_bus) for disk in kept.disks if disk.device == "disk"] == [
         (disk.path, disk.bus) for disk in spec.disks
     ]
-    assert [disk.source_file for disk in kept.disks if disk.device == "cdrom"] == spec.cdroms
+    drives = [disk.source_file for disk in kept.disks if disk.device == "cdrom"]
+    assert drives == [*spec.cdroms, *([] if spec.iso is None else [spec.iso or None])]
     assert [(each.mac, each.bridge, each.model) for each in kept.interfaces] == [
         (each.mac, each.bridge, each.model) for each in spec.interfaces
     ]

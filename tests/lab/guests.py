@@ -16,7 +16,7 @@ def remains(node: Node) -> dict[str, list[str]]:
     ).stdout.split()
     uploads = node.run(["find", "/var/lib/vmpanel/pool/images", "-name", "*.upload"]).stdout.split()
     links = json.loads(node.run(["ip", "-j", "link"]).stdout)
-    taps = [link["ifname"] for link in links if link["ifname"].startswith("vnet")]
+    taps = [link["ifname"] for link in links if link["ifname"].startswith(("vnet", "tap"))]
     return {"domains": domains, "files": files, "uploads": uploads, "interfaces": taps}
 
 

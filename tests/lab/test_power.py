@@ -164,7 +164,7 @@ def test_snapshots_bring_back_disk_and_memory(vm: Guest) -> None:
     before = len(vm.api.get(f"{vm.path}/history").json())
     vm.do("revert-snapshot", snapshot=off)
     vm.becomes("shut off")
-    assert [each["status"] for each in vm.api.get(f"{vm.path}/history").json()[:-before]][0] == "shut off"
+    assert vm.api.get(f"{vm.path}/history").json()[:-before][0]["status"] == "shut off"
     assert vm.shown("wanted") == "shut off"
     vm.do("start")
     assert vm.inside("cat", "/root/mark") == "second"

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('cluster', '0002_vm_status_check'),
-        ('vms', '0002_status_history'),
+        ('vms', '0003_power'),
     ]
 
     operations = [

@@ -4,7 +4,10 @@ from panel.vms.operations.autostart import AutostartVm
 from panel.vms.operations.configure import ConfigureVm
 from panel.vms.operations.create import CreateVm
 from panel.vms.operations.delete import DeleteVm
+from panel.vms.operations.disks import AddDisk, ChangeDisk, GrowDisk, RemoveDisk
 from panel.vms.operations.finish_install import FinishInstall
+from panel.vms.operations.interfaces import AddInterface, ChangeInterface, RemoveInterface
+from panel.vms.operations.isos import EjectIso, MountIso
 from panel.vms.operations.pause import PauseVm, ResetVm, ResumeVm
 from panel.vms.operations.power import ForceOffVm, RestartVm, StartVm, StopVm
 from panel.vms.operations.settle_drift import AdoptVm, RepairVm
@@ -32,4 +35,6 @@ ALL = (
     ConfigureVm,
     RepairVm,
     AdoptVm,
+    *(AddDisk, GrowDisk, RemoveDisk, ChangeDisk, MountIso, EjectIso),
+    *(AddInterface, RemoveInterface, ChangeInterface),
 )

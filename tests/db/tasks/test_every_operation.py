@@ -17,12 +17,13 @@ from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import OperationFailed
 from panel.doctor.services import look
-from panel.images.models import Image
-from panel.network.models import Address
+from panel.images.models import Image, Iso
+from panel.network.models import Address, IpPool, Network
 from panel.storage.models import Volume
 from panel.tasks import engine, registry
 from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret, TaskStep
 from panel.vms.models import Disk, Installation, Interface, Sighting, Snapshot, Vm, VmStatus
+from panel.vms.spec import host_spec
 from tests.db.conftest import make_node, run_task
 
 PAST = "2000-01-01T00:00:00Z"
@@ -80,7 +81,7 @@ def world() -> dict[str, Any]:
     for pk in Node.objects.values_list("pk", flat=True):
         memory = fake.node(pk)
         nodes[pk] = {
-            "domains": {uuid: domain.state for uuid, domain in memory.domains.items()},
+            "domains": {uuid: (domain.state, domain.spec, domain.now) for uuid, domain in memory.domains.items()},
             "snapshots": {uuid: sorted(domain.snapshots) for uuid, domain in memory.domains.items()},
             "files": sorted(path for path in memory.files if "/images/" not in path),
             "bridges": sorted(memory.bridges),
@@ -165,9 +166,49 @@ def _on_snapshot(name: str) -> Callable[[User, Node], Callable[[], Task]]:
         first = Snapshot.objects.get(name="first")
         return lambda: registry.get(name).submit(admin, {"snapshot": first.pk}, object_id=vm_id)
 
+
+def _on_devices(name: str, raw: dict[str, Any]) -> Callable[[User, Node], Callable[[], Task]]:
+    """On a running VM with two disks, two interfaces and an ISO image in its drive."""
+
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        vm = Vm.objects.get(pk=_vm(admin))
+        image = vm.image
+        assert image is not None
+        for iso in ("installer", "rescue"):
+            fields = {"file_name": image.file_name, "sha256": image.sha256, "size_bytes": image.size_bytes}
+            Iso.objects.create(name=iso, title=iso, **fields)
+        other = Network.objects.create(
+            cluster=vm.cluster, name="other", bridge="vmbr1", subnet="10.78.0.0/24", gateway="10.78.0.1"
+        )
+        IpPool.objects.create(network=other, first="10.78.0.10", last="10.78.0.20")
+        for verb, values in (
+            ("add-disk", {"size_gib": 2}),
+            ("add-interface", {}),
+            ("mount-iso", {"iso": "rescue", "boot": True}),
+        ):
+            task = run_task(registry.get(f"vm.{verb}").submit(admin, values, object_id=vm.pk))
+            assert task.status == Status.DONE, task.error
+        Interface.objects.filter(vm=vm, position=1).update(mac=SECOND_MAC)
+        vm.refresh_from_db()
+        memory = fake.node(node.pk).domains[str(vm.uuid)]
+        memory.spec, memory.running = host_spec(vm), None
+        return lambda: registry.get(name).submit(admin, raw, object_id=vm.pk)
+
     return prepare
 
 
+SECOND_MAC = "52:54:00:00:00:02"
+DEVICES: dict[str, dict[str, Any]] = {
+    "vm.add-disk": {"size_gib": 3, "bus": "scsi"},
+    "vm.grow-disk": {"disk": "vdb", "size_gib": 4},
+    "vm.remove-disk": {"disk": "vdb"},
+    "vm.change-disk": {"disk": "vdb", "bus": "scsi", "cache": "writeback", "read_iops_sec": 100},
+    "vm.mount-iso": {"iso": "installer"},
+    "vm.eject-iso": {},
+    "vm.add-interface": {"network": "other"},
+    "vm.remove-interface": {"interface": SECOND_MAC},
+    "vm.change-interface": {"interface": SECOND_MAC, "network": "other", "mac": "52:54:00:00:00:03"},
+}
 SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.create": lambda admin, node: lambda: ask_create(admin),
     "vm.delete": _on_vm("vm.delete"),
@@ -191,6 +232,7 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.configure": _on_vm("vm.configure"),
     "vm.repair": _on_vm("vm.repair"),
     "vm.adopt": _on_vm("vm.adopt"),
+    **{name: _on_devices(name, raw) for name, raw in DEVICES.items()},
     "vmwatch.configure": lambda admin, node: lambda: registry.get("vmwatch.configure").submit(admin, {}, object_id=1),
     "node.check": _on_node("node.check"),
     "node.remove": _on_node("node.remove"),
@@ -296,7 +338,7 @@ def test_a_plan_names_the_steps_and_changes_nothing(
         "vm.revert-snapshot": {"snapshot": kept.pk if kept else 0},
         "vm.delete-snapshot": {"snapshot": kept.pk if kept else 0},
     }
-    raw = asked.get(name, {})
+    raw = asked.get(name, DEVICES.get(name, {}))
     steps = operation.plan(admin, raw, object_id=object_id)
 
     assert [step["name"] for step in steps] == [step.name for step in operation.steps]

@@ -1,0 +1,151 @@
+"""Guards of guests' ports: what a guest sends bears its own MAC and IP addresses, else it is dropped.
+
+One nft table of the bridge family with a chain a port. Ports are known by names that the panel gives them
+(xml/describe.py), so a guard stands before its port is there, and outlasts every restart of the guest,
+whoever starts it. What is guarded is remembered in a file, for the node's own restart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import json
+import re
+from typing import Any, Dict, Iterator, List, Sequence
+
+from nodeagent import paths
+from nodeagent.errors import CommandFailed, InvalidParams
+from nodeagent.job import Job
+from nodeagent.protocol.host import InterfaceSpec
+from nodeagent.run import run
+from nodeagent.xml.describe import port_name
+
+TABLE = "vmpanel_guard"
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
+
+
+def guard(uuid: str, interfaces: Sequence[InterfaceSpec], job: Job) -> None:
+    """Of this VM, exactly these interfaces' ports are guarded (those that want it).
+
+    Raises InvalidParams before anything is changed.
+    """
+    wanted = {port_name(each.mac): _checked(each) for each in interfaces if each.guarded}
+    with _remembering() as remembered:
+        if remembered.get(uuid, {}) == wanted and (not wanted or _there(wanted, job)):
+            return
+        if wanted:
+            remembered[uuid] = wanted
+        else:
+            remembered.pop(uuid, None)
+        _write(remembered, job)
+
+
+def restore(job: Job) -> None:
+    """Have all that is remembered guarded; called after the node's start, and whenever the node is checked."""
+    with _remembering() as remembered:
+        if remembered:
+            _write(remembered, job)
+
+
+def _checked(interface: InterfaceSpec) -> Dict[str, Any]:
+    mac = interface.mac.lower()
+    if not _MAC.match(mac):
+        raise InvalidParams("This is not a MAC address.", field="mac")
+    try:
+        addresses = sorted(str(ipaddress.ip_address(each)) for each in interface.addresses)
+    except ValueError as error:
+        raise InvalidParams(f"This is not an address: {error}.", field="addresses") from error
+    return {"mac": mac, "addresses": addresses}
+
+
+@contextlib.contextmanager
+def _remembering() -> Iterator[Dict[str, Dict[str, Any]]]:
+    """What is remembered, by VM and port, under a lock; written back when it changed and the block succeeds."""
+    paths.GUARDS.parent.mkdir(parents=True, exist_ok=True)
+    paths.RUN.mkdir(parents=True, exist_ok=True)
+    with (paths.RUN / "guards.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = paths.GUARDS.read_text(encoding="utf-8") if paths.GUARDS.exists() else "{}"
+        remembered = dict(json.loads(before))
+        yield remembered
+        if not remembered:
+            with contextlib.suppress(FileNotFoundError):
+                paths.GUARDS.unlink()
+        elif remembered != json.loads(before):
+            partial = paths.GUARDS.with_suffix(".part")
+            partial.write_text(json.dumps(remembered, indent=1), encoding="utf-8")
+            partial.rename(paths.GUARDS)
+
+
+def _there(wanted: Dict[str, Any], job: Job) -> bool:
+    shown = run(["nft", "list", "table", "bridge", TABLE], job, check=False)
+    return shown.exit_code == 0 and all(f"chain {port} " in shown.stdout for port in wanted)
+
+
+def _write(remembered: Dict[str, Dict[str, Any]], job: Job) -> None:
+    """Replace the table as a whole, in one transaction: no frame passes between the old rules and the new."""
+    if remembered:
+        run(["nft", "-f", "-"], job, stdin=rules(remembered))
+        return
+    finished = run(["nft", "delete", "table", "bridge", TABLE], job, check=False)
+    if finished.exit_code != 0 and "No such file" not in finished.stderr:
+        raise CommandFailed("nft could not remove the guards.", argv0="nft", stderr=finished.stderr)
+
+
+def rules(remembered: Dict[str, Dict[str, Any]]) -> str:
+    """The nft table; all values in it were checked."""
+    ports = {name: port for vm in remembered.values() for name, port in vm.items()}
+    chains = "".join(_chain(name, port["mac"], port["addresses"]) for name, port in sorted(ports.items()))
+    verdicts = ", ".join(f'"{name}" : goto {name}' for name in sorted(ports))
+    return (
+        f"table bridge {TABLE}\n"
+        f"delete table bridge {TABLE}\n"
+        f"table bridge {TABLE} {{\n"
+        f"{chains}"
+        " chain prerouting {\n"
+        "  type filter hook prerouting priority -300; policy accept;\n"
+        f"  iifname vmap {{ {verdicts} }}\n"
+        " }\n"
+        "}\n"
+    )
+
+
+def _chain(name: str, mac: str, addresses: List[str]) -> str:
+    four = [each for each in addresses if "." in each]
+    # Its own link-local address, of the kind that is made from the MAC address.
+    six = [each for each in addresses if ":" in each] + [_link_local(mac)]
+    lines = [
+        f"ether saddr != {mac} drop",
+        # With RARP, QEMU tells switches where a guest is that has just been migrated.
+        "ether type 0x8035 accept",
+        f"ether type arp arp saddr ether != {mac} drop",
+        # 0.0.0.0 asks whether anybody has an address, before it is taken.
+        f"ether type arp arp saddr ip {_set(['0.0.0.0', *four])} accept",
+        # A guest is nobody's DHCP server or router.
+        "ether type ip udp sport 67 drop",
+        "ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept",
+        *([f"ip saddr {_set(four)} accept"] if four else []),
+        "ether type ip6 udp sport 547 drop",
+        "icmpv6 type { nd-router-advert, nd-redirect } drop",
+        # The address that a neighbour advertisement claims stands after eight bytes (RFC 4861, 4.4).
+        *[f"icmpv6 type nd-neighbor-advert @th,64,128 {_number(each)} ip6 saddr {_set(six)} accept" for each in six],
+        "icmpv6 type nd-neighbor-advert drop",
+        f"ip6 saddr {_set(['::', *six])} accept",
+        "drop",
+    ]
+    return f" chain {name} {{\n" + "".join(f"  {line}\n" for line in lines) + " }\n"
+
+
+def _set(values: Sequence[str]) -> str:
+    return "{ " + ", ".join(values) + " }"
+
+
+def _number(address: str) -> str:
+    return f"0x{int(ipaddress.IPv6Address(address)):032x}"
+
+
+def _link_local(mac: str) -> str:
+    parts = [int(part, 16) for part in mac.split(":")]
+    eui = [parts[0] ^ 2, parts[1], parts[2], 0xFF, 0xFE, *parts[3:]]
+    return str(ipaddress.IPv6Address(bytes([0xFE, 0x80, *[0] * 6, *eui])))

@@ -1,0 +1,102 @@
+"""What the operations on a VM's disks, drives and interfaces have in common.
+
+The domain's description is always that of the rows (spec.py); a row that is not `attached` is not in it.
+A device is plugged in after its description, and unplugged before it: where a guest does not let go of
+one, nothing has changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nodeagent.protocol import devices, host
+from panel.accounts.models import User
+from panel.core.errors import CapacityError, NotFound, WrongState
+from panel.storage.models import NodePool, Pool
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.operation import Operation
+from panel.vms.context import VmContext
+from panel.vms.models import Disk, DiskBus, Interface, Vm, VmStatus
+from panel.vms.services import refuse_seen_elsewhere
+from panel.vms.spec import host_spec
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+DRIVES = ("sda", "sdb", "sdf")
+"""The names of CD-ROM drives (nodeagent/xml/describe.py)."""
+GIB = 1024**3
+ON = (VmStatus.RUNNING, VmStatus.PAUSED)
+
+
+class DeviceOperation(Operation[Any]):
+    """Base of the operations on a VM's devices."""
+
+    permission = "vms.devices"
+    context = VmContext
+    placed = True
+    locks = (exclusive("vm"), shared("node"), shared("pool"))
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"{self.label}: VM {ctx.task.object_name}"
+
+    def applies(self, obj: Vm) -> bool:
+        """A missing VM has no domain to change."""
+        return obj.status != VmStatus.MISSING
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse a VM whose domain is gone or runs elsewhere, and what the operation itself refuses."""
+        refuse_seen_elsewhere(ctx.vm)
+        if ctx.vm.status == VmStatus.MISSING:
+            raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
+        self.refuse(ctx, viewer)
+
+    def refuse(self, ctx: Any, viewer: User) -> None:
+        """What this operation refuses besides; reads only."""
+
+
+def describe(ctx: VmContext[Any]) -> None:
+    """The node's libvirt has the VM's description of the rows, for its next start; guards are those of it."""
+    ctx.agent.call(host.HostCreate(spec=host_spec(ctx.vm)))
+
+
+def told(state: devices.DeviceState, **result: Any) -> dict[str, Any]:
+    """A step's output that says whether the guest has it already."""
+    return {"result": {"at_next_start": state.running and not state.live, **result}}
+
+
+def disk_of(vm: Vm, target: str) -> Disk:
+    """The VM's disk of this name; raises NotFound."""
+    disk = vm.disks.select_related("volume__pool").filter(target=target).first()
+    if disk is None:
+        raise NotFound(f"The VM has no disk “{target}”.", object="disk", id=target, field="disk")
+    return disk
+
+
+def interface_of(vm: Vm, mac: str) -> Interface:
+    """The VM's interface with this MAC address; raises NotFound."""
+    found = vm.interfaces.select_related("network", "address").filter(mac=mac.lower()).first()
+    if found is None:
+        raise NotFound(f"The VM has no interface “{mac}”.", object="interface", id=mac, field="interface")
+    return found
+
+
+def free_target(vm: Vm, bus: str) -> str:
+    """The first name that a new disk on this bus may have; raises CapacityError."""
+    taken = {*DRIVES, *vm.disks.values_list("target", flat=True)}
+    prefix = "vd" if bus == DiskBus.VIRTIO else "sd"
+    for letter in LETTERS:
+        if prefix + letter not in taken:
+            return prefix + letter
+    raise CapacityError("The VM has as many disks on this bus as it can have.", field="bus", candidates={})
+
+
+def refuse_full_pool(vm: Vm, pool: Pool, needed_gib: int) -> None:
+    """Raise CapacityError unless the pool on the VM's node has room for so much more."""
+    room = NodePool.objects.filter(node=vm.node, pool=pool).values_list("free_bytes", flat=True).first()
+    if room is None:
+        text = "the storage is not on this node"
+    elif room < needed_gib * GIB:
+        text = f"{room // GIB} GiB of storage free, {needed_gib} GiB needed"
+    else:
+        return
+    raise CapacityError(f"{vm.node.name}: {text}.", field="size_gib", candidates={vm.node.name: text})

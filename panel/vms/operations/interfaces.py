@@ -1,0 +1,274 @@
+"""vm.add-interface, vm.remove-interface, vm.change-interface. An address is freed when its interface is gone."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.db import transaction
+from pydantic import Field, field_validator
+
+from nodeagent.protocol import devices
+from panel.accounts.models import User
+from panel.core import permissions
+from panel.core.errors import AlreadyExists, CapacityError, MissingValue
+from panel.network import services as network_services
+from panel.network.models import Network
+from panel.network.selectors import free_count, network_named
+from panel.tasks.operation import Params, Step
+from panel.vms.context import VmContext
+from panel.vms.devices import DeviceOperation, describe, interface_of, told
+from panel.vms.models import Interface
+from panel.vms.spec import interface_spec
+
+MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
+UNPLUG_SECONDS = 90.0
+LARGEST_KIBPS = 1024**3
+MOST_INTERFACES = 8
+
+
+class AddInterfaceParams(Params):
+    """Where the interface shall be."""
+
+    network: str | None = Field(default=None, max_length=64, description="Name of a network; none: the first.")
+
+
+class AddInterfaceContext(VmContext[AddInterfaceParams]):
+    """The VM and the network."""
+
+    @property
+    def network(self) -> Network:
+        """The network that was named, or the first; raises NotFound."""
+        return network_named(self.vm.cluster, self.params.network)
+
+    def find_interface(self) -> Interface | None:
+        """The interface that was reserved, None when it is gone again."""
+        pk = self.output(reserve_interface).get("interface", 0)
+        return Interface.objects.select_related("network", "address").filter(pk=pk).first()
+
+
+def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
+    """The interface and its address stand in the database; the domain does not have it yet."""
+    last = ctx.vm.interfaces.order_by("position").last()
+    interface = Interface.objects.create(
+        vm=ctx.vm,
+        network=ctx.network,
+        address=network_services.allocate(ctx.network),
+        mac=network_services.new_mac(),
+        position=last.position + 1 if last else 0,
+        attached=False,
+    )
+    return {"interface": interface.pk, "result": {"interface": interface.mac, "address": interface.address.ip}}
+
+
+def release_interface(ctx: AddInterfaceContext) -> None:
+    """Nothing of the interface stands in the database; its address is free again."""
+    if (interface := ctx.find_interface()) is not None:
+        _forget(interface)
+
+
+def attach_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
+    """The domain has the interface, the running guest too."""
+    interface = ctx.find_interface()
+    assert interface is not None
+    Interface.objects.filter(pk=interface.pk).update(attached=True)
+    describe(ctx)
+    state = ctx.agent.call(devices.InterfaceAttach(uuid=str(ctx.vm.uuid), interface=interface_spec(interface)))
+    return told(state, interface=interface.mac, address=interface.address.ip)
+
+
+def detach_new_interface(ctx: AddInterfaceContext) -> None:
+    """The domain does not have the new interface."""
+    if (interface := ctx.find_interface()) is not None:
+        _detach(ctx, interface)
+
+
+class AddInterface(DeviceOperation):
+    """Add a network interface with an address of its own, while the VM runs too.
+
+    The guest sets the address itself; the answer says which.
+    """
+
+    name = "vm.add-interface"
+    label = "Add interface"
+    params = AddInterfaceParams
+    context = AddInterfaceContext
+    steps = (
+        Step(
+            reserve_interface,
+            "Reserve an address",
+            undo=release_interface,
+            inline=True,
+            describe=lambda ctx: f"an address of “{ctx.network.name}”",
+        ),
+        Step(attach_interface, "Attach the interface", undo=detach_new_interface),
+    )
+
+    def refuse(self, ctx: Any, viewer: User) -> None:
+        """A network without a free address, and more interfaces than a VM can have."""
+        _refuse_full(ctx.network)
+        if ctx.vm.interfaces.count() >= MOST_INTERFACES:
+            raise CapacityError(f"A VM has at most {MOST_INTERFACES} interfaces.", field="network", candidates={})
+
+
+class RemoveInterfaceParams(Params):
+    """Which interface."""
+
+    interface: str = Field(max_length=17, description="Its MAC address.")
+
+
+def find_named_interface(ctx: VmContext[RemoveInterfaceParams]) -> Interface | None:
+    """The interface to be removed, None when it is gone already."""
+    found = ctx.vm.interfaces.select_related("network", "address").filter(mac=ctx.params.interface.lower())
+    return found.first()
+
+
+def unplug_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
+    """The domain does not have the interface; where the guest does not let go, nothing has changed."""
+    if (interface := find_named_interface(ctx)) is not None:
+        if not ctx.vm.interfaces.exclude(pk=interface.pk).exists():
+            ctx.log("This was the VM's last interface: it is reached by its console alone.", "warning")
+        _detach(ctx, interface)
+
+
+def forget_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
+    """Nothing of the interface stands in the database; its address is free."""
+    if (interface := find_named_interface(ctx)) is not None:
+        _forget(interface)
+
+
+class RemoveInterface(DeviceOperation):
+    """Remove a network interface and free its address, while the VM runs too."""
+
+    name = "vm.remove-interface"
+    label = "Remove interface"
+    params = RemoveInterfaceParams
+    on_failure = "stop"
+    cancellable = False
+    dangerous = True
+    # No step has an undo: the address may be another's a moment later. The record goes last.
+    steps = (
+        Step(unplug_interface, "Detach the interface", describe=lambda ctx: ctx.params.interface),
+        Step(forget_interface, "Free its address"),
+    )
+
+    def refuse(self, ctx: Any, viewer: User) -> None:
+        """An interface that the VM does not have."""
+        interface_of(ctx.vm, ctx.params.interface)
+
+
+class ChangeInterfaceParams(Params):
+    """What shall be otherwise; what is not given stays. Limits are KiB a second, 0 for none."""
+
+    interface: str = Field(max_length=17, description="Its MAC address.")
+    network: str | None = Field(default=None, max_length=64, description="Another network, with a new address.")
+    mac: str | None = Field(default=None, description="Another MAC address; a running guest has it replugged.")
+    guarded: bool | None = Field(default=None, description="Whether the guest can send as nobody but itself.")
+    inbound_kibps: int | None = Field(default=None, ge=0, le=LARGEST_KIBPS, description="What it may receive.")
+    outbound_kibps: int | None = Field(default=None, ge=0, le=LARGEST_KIBPS, description="What it may send.")
+
+    @field_validator("mac")
+    @classmethod
+    def _mac(cls, value: str | None) -> str | None:
+        if value is not None and not MAC.match(value := value.lower()):
+            raise ValueError("must be the MAC address of one station, as 52:54:00:12:34:56")
+        return value
+
+
+def reserve_change(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
+    """What the interface was and shall be is in the task; in another network an address is reserved for it."""
+    interface = interface_of(ctx.vm, ctx.params.interface)
+    after = ctx.params.model_dump(exclude={"interface", "network"}, exclude_none=True)
+    if ctx.params.network is not None:
+        network = network_named(ctx.vm.cluster, ctx.params.network)
+        if network.pk != interface.network_id:
+            after |= {"network_id": network.pk, "address_id": network_services.allocate(network).pk}
+    return {"interface": interface.pk, "before": {name: getattr(interface, name) for name in after}, "after": after}
+
+
+def release_new_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
+    """The address that was reserved in the other network is free again."""
+    if (address := ctx.output(reserve_change)["after"].get("address_id")) is not None:
+        network_services.release(address)
+
+
+def change_interface(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
+    """The interface is as was asked for, in the running guest too."""
+    return _become(ctx, "after")
+
+
+def change_interface_back(ctx: VmContext[ChangeInterfaceParams]) -> None:
+    """The interface is as it was."""
+    _become(ctx, "before")
+
+
+def release_old_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
+    """The address in the network that was left is free."""
+    if (address := ctx.output(reserve_change)["before"].get("address_id")) is not None:
+        network_services.release(address)
+
+
+def _become(ctx: VmContext[ChangeInterfaceParams], which: str) -> dict[str, Any]:
+    remembered = ctx.output(reserve_change)
+    uuid, wanted = str(ctx.vm.uuid), remembered[which]
+    for mac in {remembered["before"].get("mac"), remembered["after"].get("mac")} - {wanted.get("mac")}:
+        ctx.agent.call(devices.InterfaceDetach(uuid=uuid, mac=mac), deadline=UNPLUG_SECONDS)
+    Interface.objects.filter(pk=remembered["interface"]).update(**wanted)
+    interface = Interface.objects.select_related("network", "address").get(pk=remembered["interface"])
+    describe(ctx)
+    spec = interface_spec(interface)
+    if "mac" in wanted:
+        ctx.agent.call(devices.InterfaceAttach(uuid=uuid, interface=spec))
+    state = ctx.agent.call(devices.InterfaceChange(uuid=uuid, interface=spec))
+    return told(state, interface=interface.mac, address=interface.address.ip)
+
+
+class ChangeInterface(DeviceOperation):
+    """Change a network interface's network, MAC address, limits or guard, while the VM runs too."""
+
+    name = "vm.change-interface"
+    label = "Change interface"
+    params = ChangeInterfaceParams
+    steps = (
+        Step(reserve_change, "Look what it is, and reserve an address", undo=release_new_address, inline=True),
+        Step(
+            change_interface,
+            "Change the interface",
+            undo=change_interface_back,
+            describe=lambda ctx: ctx.params.interface,
+        ),
+        # No undo: it is the last step, and the interface does not have the address any more.
+        Step(release_old_address, "Free its old address"),
+    )
+
+    def refuse(self, ctx: Any, viewer: User) -> None:
+        """Nothing to change, a taken MAC address, a full network, and what only administrators may."""
+        asked, interface = ctx.params, interface_of(ctx.vm, ctx.params.interface)
+        if not asked.model_fields_set - {"interface"}:
+            raise MissingValue("Say what shall be changed.", field="network")
+        if asked.model_fields_set & {"mac", "guarded", "inbound_kibps", "outbound_kibps"}:
+            permissions.require(viewer, "cluster.manage")
+        if asked.mac and Interface.objects.filter(mac=asked.mac).exclude(pk=interface.pk).exists():
+            raise AlreadyExists("Another interface has this MAC address.", field="mac", object="interface")
+        if asked.network is not None:
+            network = network_named(ctx.vm.cluster, asked.network)
+            if network.pk != interface.network_id:
+                _refuse_full(network)
+
+
+def _refuse_full(network: Network) -> None:
+    if free_count(network) < 1:
+        raise CapacityError(f"The network “{network.name}” has no free address.", field="network", candidates={})
+
+
+def _detach(ctx: VmContext[Any], interface: Interface) -> None:
+    """The guest first: while it has the interface, its description and its guard stay."""
+    ctx.agent.call(devices.InterfaceDetach(uuid=str(ctx.vm.uuid), mac=interface.mac), deadline=UNPLUG_SECONDS)
+    Interface.objects.filter(pk=interface.pk).update(attached=False)
+    describe(ctx)
+
+
+def _forget(interface: Interface) -> None:
+    with transaction.atomic():
+        interface.delete()
+        network_services.release(interface.address_id)

@@ -1,0 +1,135 @@
+"""vm.mount-iso, vm.eject-iso: what lies in the VM's drive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from nodeagent.protocol import devices, storage
+from nodeagent.protocol.host import ISO_TARGET
+from panel.accounts.models import User
+from panel.cluster.nodes import client
+from panel.core.errors import OperationFailed
+from panel.images.models import Iso
+from panel.images.selectors import iso_named
+from panel.tasks.operation import Params, Step
+from panel.vms.context import VmContext
+from panel.vms.devices import DeviceOperation, describe, told
+from panel.vms.models import Vm
+
+UPLOAD_SECONDS = 3600.0
+COMMIT_SECONDS = 600.0
+
+
+class MountIsoParams(Params):
+    """Which ISO image, and whether to start from it."""
+
+    iso: str = Field(max_length=64, description="Name of an ISO image.")
+    boot: bool = Field(default=False, description="Start from it, before the disks, until it is ejected.")
+
+
+def remember_drive(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
+    """What lay in the drive and what shall is in the task; nothing has changed."""
+    vm, iso = ctx.vm, iso_named(ctx.params.iso)
+    return {
+        "before": {"iso_id": vm.iso_id, "boot_iso": vm.boot_iso},
+        "after": {"iso_id": iso.pk, "boot_iso": ctx.params.boot},
+    }
+
+
+def place_iso(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
+    """The node has its own copy of the ISO image, checked against its SHA-256."""
+    iso, pool, task = _iso(ctx), ctx.vm.pool.path, ctx.task.pk
+    state = ctx.agent.call(storage.ImageStatus(pool=pool, sha256=iso.sha256, task=task))
+    if state.present:
+        return {"sent": False}
+    client(ctx.vm.node).upload(
+        iso.path,
+        state.upload_path,
+        deadline=UPLOAD_SECONDS,
+        progress=lambda done: ctx.progress(done.done / max(done.total, 1), done.text),
+    )
+    ctx.agent.call(storage.ImageCommit(pool=pool, sha256=iso.sha256, task=task), deadline=COMMIT_SECONDS)
+    return {"sent": True}
+
+
+def delete_iso_upload(ctx: VmContext[MountIsoParams]) -> None:
+    """What this task sent and did not finish is gone; a finished copy serves every later VM."""
+    iso = Iso.objects.filter(pk=ctx.output(remember_drive)["after"]["iso_id"]).first()
+    if iso is not None:
+        ctx.agent.call(storage.UploadDelete(pool=ctx.vm.pool.path, sha256=iso.sha256, task=ctx.task.pk))
+
+
+def insert_iso(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
+    """The ISO image lies in the VM's drive, at once where the running guest has one."""
+    return _become(ctx, ctx.output(remember_drive)["after"])
+
+
+def insert_what_was(ctx: VmContext[MountIsoParams]) -> None:
+    """What lay in the drive before lies there again."""
+    _become(ctx, ctx.output(remember_drive)["before"])
+
+
+def empty_drive(ctx: VmContext[Any]) -> dict[str, Any]:
+    """Nothing lies in the VM's drive, and it starts from its disks."""
+    return _become(ctx, {"iso_id": None, "boot_iso": False})
+
+
+def _become(ctx: VmContext[Any], values: dict[str, Any]) -> dict[str, Any]:
+    Vm.objects.filter(pk=ctx.vm.pk).update(**values)
+    ctx.vm.refresh_from_db(fields=list(values))
+    describe(ctx)
+    change = devices.CdromChange(uuid=str(ctx.vm.uuid), target=ISO_TARGET, path=ctx.vm.iso_path)
+    return told(ctx.agent.call(change))
+
+
+def _iso(ctx: VmContext[MountIsoParams]) -> Iso:
+    iso = Iso.objects.filter(pk=ctx.output(remember_drive)["after"]["iso_id"]).first()
+    if iso is None:
+        raise OperationFailed("The ISO image was removed from the panel meanwhile.", step=ctx.step_name)
+    return iso
+
+
+class MountIso(DeviceOperation):
+    """Put an ISO image into the VM's drive, while it runs too; what lay there is ejected."""
+
+    name = "vm.mount-iso"
+    label = "Mount ISO"
+    params = MountIsoParams
+    steps = (
+        # No undo: it changes nothing.
+        Step(remember_drive, "Look what lies in the drive", inline=True),
+        Step(
+            place_iso,
+            "Send the ISO image to the node",
+            undo=delete_iso_upload,
+            weight=5,
+            describe=lambda ctx: f"“{ctx.params.iso}”, if the node has no copy",
+        ),
+        Step(insert_iso, "Insert the ISO image", undo=insert_what_was),
+    )
+
+    def refuse(self, ctx: Any, viewer: User) -> None:
+        """An ISO image that nobody knows."""
+        iso_named(ctx.params.iso)
+
+
+class EjectIsoParams(Params):
+    """Nothing to choose."""
+
+
+class EjectIso(DeviceOperation):
+    """Take the ISO image out of the VM's drive; it starts from its disks again."""
+
+    name = "vm.eject-iso"
+    label = "Eject ISO"
+    rare = True
+    params = EjectIsoParams
+    on_failure = "stop"
+    # No undo: an empty drive is what was asked for, and asking again makes it so.
+    steps = (Step(empty_drive, "Empty the drive"),)
+
+    def applies(self, obj: Vm) -> bool:
+        """There is something to eject."""
+        return super().applies(obj) and obj.iso_id is not None
