@@ -1,0 +1,250 @@
+"""Disks, ISO images and interfaces of VMs: what is refused, what is promised, what is freed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from rest_framework.test import APIClient
+
+from nodeagent.protocol import host
+from panel.accounts.models import User
+from panel.cluster import fake
+from panel.cluster.models import Node
+from panel.core.errors import AlreadyExists, InvalidValue, LibvirtFailure, NotFound
+from panel.images.models import Image, Iso
+from panel.images.services import register_iso
+from panel.network.models import Address, IpPool, Network
+from panel.storage.models import NodePool, Volume
+from panel.vms.models import Disk, Interface, Vm, VmStatus
+
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def vm(api: APIClient, node: Node, image: Image, run_tasks: Callable[[], None]) -> Vm:
+    """A running VM of the administrator's."""
+    answer = api.post("/api/v1/vms", {"name": "web1", "image": "small", "flavor": "small"})
+    run_tasks()
+    return Vm.objects.get(pk=answer.json()["vm"])
+
+
+@pytest.fixture
+def ask(api: APIClient, vm: Vm, run_tasks: Callable[[], None]) -> Ask:
+    """Asks for an operation on the VM and carries it out; answers its task, or the refusal."""
+
+    def ask(verb: str, **raw: Any) -> dict[str, Any]:
+        answer = api.post(f"/api/v1/vms/{vm.pk}/{verb}", raw).json()
+        if "task" not in answer:
+            return dict(answer)
+        run_tasks()
+        return dict(api.get(f"/api/v1/tasks/{answer['task']['id']}").json())
+
+    return ask
+
+
+def spec_of(vm: Vm) -> host.HostSpec:
+    """What the node's libvirt was told of the VM last."""
+    return fake.node(vm.node_id).domains[str(vm.uuid)].spec
+
+
+def now_of(vm: Vm) -> host.HostSpec:
+    """What the running guest has."""
+    return fake.node(vm.node_id).domains[str(vm.uuid)].now
+
+
+def other_network(vm: Vm) -> Network:
+    """A second network with two addresses."""
+    network = Network.objects.create(
+        cluster=vm.cluster, name="other", bridge="vmbr1", subnet="10.78.0.0/24", gateway="10.78.0.1"
+    )
+    IpPool.objects.create(network=network, first="10.78.0.10", last="10.78.0.11")
+    return network
+
+
+def test_a_new_disk_is_live_and_stays(vm: Vm, ask: Ask) -> None:
+    assert ask("add-disk", size_gib=5, bus="scsi", cache="writeback")["result"] == {
+        "disk": "sdc",
+        "at_next_start": False,
+    }
+    for spec in (spec_of(vm), now_of(vm)):
+        assert [(disk.target, disk.bus, disk.cache) for disk in spec.disks][1:] == [("sdc", "scsi", "writeback")]
+
+
+def test_a_disk_that_could_not_be_plugged_in_leaves_nothing(vm: Vm, ask: Ask, node: Node) -> None:
+    memory = fake.node(node.pk)
+    before = (spec_of(vm), now_of(vm), sorted(memory.files))
+    memory.fail(
+        "disk_attach", LibvirtFailure(node="fake1", command="disk_attach", text="no more slots", libvirt_code=1)
+    )
+    task = ask("add-disk", size_gib=5)
+    assert (task["status"], task["error"]["code"]) == ("failed", "libvirt_failure")
+    assert (spec_of(vm), now_of(vm), sorted(memory.files)) == before
+    assert (Disk.objects.count(), Volume.objects.count()) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("verb", "raw", "code", "field"),
+    [
+        ("add-disk", {"size_gib": 401}, "no_capacity", "size_gib"),
+        ("add-disk", {"size_gib": 0}, "invalid_value", "size_gib"),
+        ("add-disk", {"size_gib": 1, "bus": "ide"}, "invalid_value", "bus"),
+        ("add-disk", {"size_gib": 1, "pool": "none"}, "not_found", "pool"),
+        ("grow-disk", {"disk": "vda", "size_gib": 1000}, "no_capacity", "size_gib"),
+        ("grow-disk", {"disk": "vda", "size_gib": 9}, "invalid_value", "size_gib"),
+        ("grow-disk", {"disk": "vdx", "size_gib": 20}, "not_found", "disk"),
+        ("remove-disk", {"disk": "vda"}, "invalid_value", "disk"),
+        ("change-disk", {"disk": "vda"}, "missing_value", "bus"),
+        ("mount-iso", {"iso": "none"}, "not_found", "iso"),
+        ("add-interface", {"network": "none"}, "not_found", "network"),
+        ("remove-interface", {"interface": "52:54:00:00:00:00"}, "not_found", "interface"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_touched(
+    vm: Vm, ask: Ask, node: Node, verb: str, raw: dict[str, Any], code: str, field: str
+) -> None:
+    calls = len(fake.node(node.pk).calls)
+    refused = ask(verb, **raw)
+    assert (refused.get("code"), refused.get("field")) == (code, field)
+    assert len(fake.node(node.pk).calls) == calls
+    assert (Disk.objects.count(), Address.objects.count()) == (1, 1)
+
+
+def test_room_is_that_of_the_vm_s_own_node(vm: Vm, ask: Ask) -> None:
+    NodePool.objects.filter(node=vm.node).update(free_bytes=3 * 1024**3)
+    refused = ask("add-disk", size_gib=4)
+    assert refused["candidates"] == {"fake1": "3 GiB of storage free, 4 GiB needed"}
+    assert ask("add-disk", size_gib=3)["status"] == "done"
+
+
+def test_a_disk_on_sata_leaves_only_when_the_vm_is_off(vm: Vm, ask: Ask) -> None:
+    assert ask("add-disk", size_gib=1, bus="sata")["result"]["at_next_start"]
+    assert ask("remove-disk", disk="sdc")["code"] == "wrong_state"
+    ask("force-off")
+    assert ask("remove-disk", disk="sdc")["status"] == "done"
+    assert (Disk.objects.count(), Volume.objects.count()) == (1, 1)
+
+
+def test_the_first_disk_is_started_from_whatever_the_others_are_called(vm: Vm, ask: Ask) -> None:
+    ask("add-disk", size_gib=1, bus="scsi")
+    assert [disk.target for disk in spec_of(vm).disks] == ["vda", "sdc"]
+    ask("change-disk", disk="vda", bus="scsi")
+    assert [disk.target for disk in spec_of(vm).disks] == ["sdd", "sdc"]
+    assert ask("remove-disk", disk="sdd")["code"] == "invalid_value"
+
+
+def test_a_missing_vm_has_no_devices_to_change(vm: Vm, ask: Ask) -> None:
+    Vm.objects.update(status=VmStatus.MISSING)
+    for verb, raw in (("add-disk", {"size_gib": 1}), ("add-interface", {}), ("eject-iso", {})):
+        assert ask(verb, **raw)["code"] == "wrong_state"
+
+
+def test_customers_change_their_devices_but_not_what_limits_and_guards_them(
+    api_as_user: APIClient, user: User, vm: Vm
+) -> None:
+    Vm.objects.update(owner=user)
+    mac = vm.interfaces.get().mac
+    path = f"/api/v1/vms/{vm.pk}"
+    for raw in ({"guarded": False}, {"outbound_kibps": 0}, {"mac": "52:54:00:00:00:09"}):
+        refused = api_as_user.post(f"{path}/change-interface", {"interface": mac, **raw}).json()
+        assert refused["code"] == "access_denied"
+    assert api_as_user.post(f"{path}/change-disk", {"disk": "vda", "read_iops_sec": 0}).status_code == 403
+    assert api_as_user.post(f"{path}/change-disk", {"disk": "vda", "cache": "writeback"}).status_code == 202
+
+
+def test_a_mounted_iso_lies_in_the_drive_until_it_is_ejected(vm: Vm, ask: Ask, image: Image) -> None:
+    iso = Iso.objects.create(
+        name="rescue", title="Rescue", file_name=image.file_name, sha256=image.sha256, size_bytes=image.size_bytes
+    )
+    path = f"{vm.pool.path}/images/{iso.sha256}.img"
+    assert ask("mount-iso", iso="rescue", boot=True)["result"] == {"at_next_start": False}
+    assert (spec_of(vm).iso, spec_of(vm).boot_iso, now_of(vm).iso) == (path, True, path)
+    assert ask("eject-iso")["status"] == "done"
+    assert (spec_of(vm).iso, spec_of(vm).boot_iso, now_of(vm).iso) == ("", False, "")
+
+
+def test_an_iso_is_registered_by_its_file() -> None:
+    folder = Path(settings.CONFIG.images_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "installer.iso"
+    file.write_bytes(b"one")
+    iso = register_iso(file, title="Installer")
+    assert (iso.name, iso.title, iso.size_bytes, iso.path) == ("installer", "Installer", 3, file)
+    file.write_bytes(b"other")
+    assert register_iso(file).sha256 != iso.sha256
+    with pytest.raises(NotFound):
+        register_iso(folder / "absent.iso")
+    with pytest.raises(InvalidValue):
+        register_iso(Path("/etc/hostname"), name="hostname")
+    with pytest.raises(InvalidValue):
+        register_iso(file, name="../x")
+
+
+def test_an_iso_in_a_drive_is_not_replaced(vm: Vm) -> None:
+    file = Path(settings.CONFIG.images_dir) / "used.iso"
+    file.write_bytes(b"one")
+    Vm.objects.update(iso=register_iso(file))
+    register_iso(file)
+    file.write_bytes(b"other")
+    with pytest.raises(AlreadyExists):
+        register_iso(file)
+
+
+def test_an_address_is_held_exactly_as_long_as_its_interface(vm: Vm, ask: Ask) -> None:
+    added = ask("add-interface")["result"]
+    assert Address.objects.filter(ip=added["address"]).exists()
+    assert [each.addresses for each in spec_of(vm).interfaces][1] == [added["address"]]
+    assert all(each.guarded for each in spec_of(vm).interfaces)
+    ask("remove-interface", interface=added["interface"])
+    assert not Address.objects.filter(ip=added["address"]).exists()
+    assert len(now_of(vm).interfaces) == len(spec_of(vm).interfaces) == 1
+
+
+def test_a_guest_that_keeps_its_interface_keeps_its_address(vm: Vm, ask: Ask, node: Node) -> None:
+    added = ask("add-interface")["result"]
+    refusal = LibvirtFailure(node="fake1", command="interface_detach", text="the guest does not let go", libvirt_code=1)
+    fake.node(node.pk).fail("interface_detach", refusal)
+    assert ask("remove-interface", interface=added["interface"])["status"] == "failed"
+    assert Interface.objects.get(mac=added["interface"]).attached
+    assert Address.objects.filter(ip=added["address"]).exists()
+    assert len(spec_of(vm).interfaces) == 2
+
+
+def test_another_network_means_another_address_and_the_old_one_is_free(vm: Vm, ask: Ask) -> None:
+    other_network(vm)
+    before = vm.interfaces.get()
+    result = ask("change-interface", interface=before.mac, network="other")["result"]
+    assert result["address"] == "10.78.0.10"
+    assert list(Address.objects.values_list("ip", flat=True)) == ["10.78.0.10"]
+    for spec in (spec_of(vm), now_of(vm)):
+        assert [(each.bridge, each.addresses) for each in spec.interfaces] == [("vmbr1", ["10.78.0.10"])]
+
+
+def test_a_change_that_fails_frees_the_new_address_and_keeps_the_old(vm: Vm, ask: Ask, node: Node) -> None:
+    other_network(vm)
+    before = vm.interfaces.get()
+    refusal = LibvirtFailure(node="fake1", command="interface_change", text="no bridge", libvirt_code=1)
+    fake.node(node.pk).fail("interface_change", refusal)
+    assert ask("change-interface", interface=before.mac, network="other")["status"] == "failed"
+    assert list(Address.objects.values_list("pk", flat=True)) == [before.address_id]
+    assert spec_of(vm).interfaces[0].bridge == now_of(vm).interfaces[0].bridge == "vmbr-nat0"
+
+
+def test_a_mac_address_is_one_interface_s(vm: Vm, ask: Ask) -> None:
+    added, first = ask("add-interface")["result"], vm.interfaces.get(position=0).mac
+    refused = ask("change-interface", interface=added["interface"], mac=first.upper())
+    assert (refused["code"], refused["field"]) == ("already_exists", "mac")
+    assert ask("change-interface", interface=first, mac="01:00:5e:00:00:01")["field"] == "mac"
+    assert ask("change-interface", interface=first, mac="52:54:00:AA:BB:CC")["status"] == "done"
+    assert [each.mac for each in now_of(vm).interfaces if each.addresses != [added["address"]]] == ["52:54:00:aa:bb:cc"]
+
+
+def test_deleting_a_vm_deletes_all_its_disks_and_frees_all_its_addresses(vm: Vm, ask: Ask, node: Node) -> None:
+    ask("add-disk", size_gib=1)
+    ask("add-interface")
+    ask("delete")
+    assert (Disk.objects.count(), Volume.objects.count(), Address.objects.count()) == (0, 0, 0)
+    assert [path for path in fake.node(node.pk).files if "/volumes/" in path] == []
