@@ -13,6 +13,7 @@ urlpatterns = [
     path("vms/new", views.vm_new, name="vm-new"),
     path("vms/<int:vm_id>", views.vm_page, name="vm"),
     path("vms/<int:vm_id>/settings", views.vm_settings, name="vm-settings"),
+    path("vms/<int:vm_id>/devices", views.vm_devices, name="vm-devices"),
     path("vms/<int:vm_id>/console", views.vm_console, name="vm-console"),
     path("nodes", views.node_list, name="nodes"),
     path("nodes/new", views.node_new, name="node-new"),

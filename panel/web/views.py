@@ -33,7 +33,7 @@ from panel.tasks.operation import Operation
 from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
 from panel.vms import snapshots, timeline
 from panel.vms.selectors import get_vm, history, list_vms
-from panel.web import console, settings_form
+from panel.web import console, devices, settings_form
 
 PAGE = 100
 """Rows of a list on a page."""
@@ -179,6 +179,7 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
         tasks=list_tasks(viewer).filter(object_type="vm", object_id=vm.pk)[:10],
         task=task,
         may_console=permissions.allows(viewer, "vms.console"),
+        may_change_devices=permissions.allows(viewer, "vms.devices"),
         may_configure=permissions.allows(viewer, "vms.configure"),
         pending=vm.pending,
         drift=vm.drift if permissions.allows(viewer, "cluster.view") else (),
@@ -194,6 +195,15 @@ def vm_settings(request: HttpRequest, vm_id: int) -> HttpResponse:
     return _page(
         request, "vm_settings.html", vm=vm, numbers=settings_form.numbers(vm), choices=settings_form.choices(vm)
     )
+
+
+@login_required
+def vm_devices(request: HttpRequest, vm_id: int) -> HttpResponse:
+    """The forms for a VM's disks, drive and interfaces."""
+    viewer = _viewer(request)
+    vm = _or_404(get_vm, viewer, vm_id)
+    _need(viewer, "vms.devices")
+    return _page(request, "vm_devices.html", vm=vm, forms=devices.forms(viewer, vm))
 
 
 @login_required

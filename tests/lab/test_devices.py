@@ -160,7 +160,8 @@ STRANGER = "52:54:00:99:99:99"
 def reached(node: Node, address: str) -> bool:
     """Whether the node gets an answer from the address, asking anew who has it."""
     node.run(["ip", "neigh", "flush", "all"])
-    return node.run(["ping", "-c", "1", "-W", "2", address], check=False).returncode == 0
+    program = "ping6" if ":" in address else "ping"
+    return node.run(["busybox", program, "-c", "1", "-W", "2", address], check=False).returncode == 0
 
 
 def sends_from(guest: Guest, source: str) -> bool:

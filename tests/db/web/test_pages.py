@@ -53,6 +53,19 @@ def test_the_buttons_come_from_the_registry_and_the_dangerous_last(admin: User, 
     assert "10.77.0.10" in page and "Console" in page
 
 
+def test_what_a_button_cannot_ask_for_has_a_form_on_the_page_of_devices(admin: User, vm: int) -> None:
+    client = signed_in(admin)
+    page = _text(client, f"/vms/{vm}")
+    assert f"/vms/{vm}/devices" in page and "/add-disk" not in page
+    forms = _text(client, f"/vms/{vm}/devices")
+    for verb in ("add-disk", "grow-disk", "change-disk", "add-interface", "change-interface", "remove-interface"):
+        assert f'data-submit="/api/v1/vms/{vm}/{verb}"' in forms
+    # It has one disk, from which it starts, and there is no ISO image.
+    assert "remove-disk" not in forms and "mount-iso" not in forms
+    stranger = signed_in(User.objects.create_user("ben", "correct horse"))
+    _text(stranger, f"/vms/{vm}/devices", 404)
+
+
 def test_a_readonly_administrator_sees_all_and_has_no_button(vm: int, node: Node) -> None:
     client = signed_in(User.objects.create_user("auditor", "correct horse", level=Level.READONLY))
     assert "web1" in _text(client, "/")
