@@ -18,6 +18,7 @@ _MODULES = (
     "bridges",
     "console",
     "devices",
+    "guests",
     "hosts",
     "images",
     "machine",

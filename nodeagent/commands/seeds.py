@@ -11,14 +11,17 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
-from nodeagent import paths
+from nodeagent import iso, paths
 from nodeagent.commands import handles
+from nodeagent.commands.guests import check as check_change
 from nodeagent.errors import CommandFailed, InvalidParams
 from nodeagent.job import Job
-from nodeagent.protocol import BadMessage, Nothing, storage
+from nodeagent.protocol import BadMessage, Nothing, guest, storage
 from nodeagent.run import run
+
+USER_DATA = "#cloud-config\n"
 
 
 @handles(storage.SeedCreate)
@@ -26,9 +29,31 @@ def seed_create(request: storage.SeedCreate, job: Job) -> storage.VolumeState:
     """Make the seed anew."""
     path = paths.inside(request.pool, request.path)
     check_guest(request.guest)
+    return _make(path, seed_files(request.instance_id, request.guest), job)
+
+
+@handles(guest.SeedChange)
+def seed_change(request: guest.SeedChange, job: Job) -> storage.VolumeState:
+    """Read the seed and make it anew with the change."""
+    path = paths.inside(request.pool, request.path)
+    check_change(request.change, "root")
+    try:
+        files = iso.read_texts(path)
+        instance_id, identity = read_seed(files)
+    except FileNotFoundError as error:
+        raise InvalidParams("There is no such seed.", field="path") from error
+    except (iso.NotAnIso, KeyError, ValueError) as error:
+        raise InvalidParams("This is not a seed of ours.", field="path") from error
+    changed = request.change.of(identity)
+    check_guest(changed)
+    replaced = request.change.ssh_keys is not None
+    return _make(path, seed_files(request.instance_id or instance_id, changed, again=True, replace=replaced), job)
+
+
+def _make(path: Path, files: Dict[str, str], job: Job) -> storage.VolumeState:
     partial = Path(f"{path}.part")
     with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
-        for name, text in seed_files(request.instance_id, request.guest).items():
+        for name, text in files.items():
             (Path(folder) / name).write_text(text, encoding="utf-8")
         try:
             run([*_mkisofs(), "-quiet", "-o", str(partial), "-V", "cidata", "-J", "-r", folder], job)
@@ -64,14 +89,54 @@ def check_guest(guest: storage.GuestIdentity) -> None:
         raise InvalidParams(str(error), field=error.field) from error
 
 
-def seed_files(instance_id: str, guest: storage.GuestIdentity) -> Dict[str, str]:
-    """The seed's files by name."""
+def seed_files(
+    instance_id: str, guest: storage.GuestIdentity, *, again: bool = False, replace: bool = False
+) -> Dict[str, str]:
+    """The seed's files by name.
+
+    `again`: the guest was told before and stays who it is, with its host keys; `replace`: keys that it has
+    and are not named go.
+    """
+    user_data = _user_data(guest)
+    if again:
+        user_data["ssh_deletekeys"] = False
+    if replace:
+        user_data.setdefault("write_files", []).append(_all_keys(guest))
     return {
         "meta-data": json.dumps({"instance-id": instance_id, "local-hostname": guest.hostname}, indent=1) + "\n",
-        "user-data": "#cloud-config\n" + json.dumps(_user_data(guest), indent=1) + "\n",
+        "user-data": USER_DATA + json.dumps(user_data, indent=1) + "\n",
         "network-config": json.dumps(_network(guest), indent=1) + "\n",
         "vmpanel.env": _env(guest),
         "authorized_keys": "".join(f"{key}\n" for key in guest.ssh_keys),
+    }
+
+
+def read_seed(files: Dict[str, str]) -> Tuple[str, storage.GuestIdentity]:
+    """The instance's id and identity of a seed's files, as seed_files() wrote them; raises KeyError, ValueError."""
+    told = dict(line.split("=", 1) for line in files["vmpanel.env"].splitlines())
+    user_data = json.loads(files["user-data"][len(USER_DATA) :])
+    identity = storage.GuestIdentity(
+        hostname=told["HOSTNAME"],
+        login=told["LOGIN"],
+        address=told["ADDRESS"],
+        prefix=int(told["PREFIX"]),
+        gateway=told["GATEWAY"],
+        mac=told["MAC"],
+        nameservers=told["NAMESERVERS"].split(),
+        ssh_keys=files["authorized_keys"].splitlines(),
+        password_hash=told["PASSWORD_HASH"],
+        timezone=user_data["timezone"],
+    )
+    return json.loads(files["meta-data"])["instance-id"], identity
+
+
+def _all_keys(guest: storage.GuestIdentity) -> Dict[str, str]:
+    home = "/root" if guest.login == "root" else f"/home/{guest.login}"
+    return {
+        "path": f"{home}/.ssh/authorized_keys",
+        "content": "".join(f"{key}\n" for key in guest.ssh_keys),
+        "owner": f"{guest.login}:{guest.login}",
+        "permissions": "0600",
     }
 
 

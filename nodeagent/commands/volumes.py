@@ -13,12 +13,13 @@ from typing import Any, Dict, Iterator, Tuple
 
 from nodeagent import paths
 from nodeagent.commands import handles
+from nodeagent.commands.guests import check as check_change
 from nodeagent.commands.pools import clone
 from nodeagent.commands.seeds import check_guest
-from nodeagent.errors import CommandFailed, Exists, InvalidParams
+from nodeagent.errors import CommandFailed, Exists, InUse, InvalidParams
 from nodeagent.job import Job
 from nodeagent.probe import kvm_works
-from nodeagent.protocol import Nothing, storage
+from nodeagent.protocol import Nothing, guest, storage
 from nodeagent.run import run
 
 FORMATS = ("qcow2", "raw")
@@ -45,6 +46,37 @@ def volume_copy(request: storage.VolumeCopy, job: Job) -> storage.VolumeState:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
     return _state(path, job)
+
+
+@handles(guest.VolumeClone)
+def volume_clone(request: guest.VolumeClone, job: Job) -> storage.VolumeState:
+    """Make the volume from another."""
+    path = paths.inside(request.pool, request.path)
+    if path.exists():
+        return _state(path, job)
+    source = paths.inside(request.source_pool, request.source)
+    if not source.exists():
+        raise InvalidParams("There is no such volume.", field="source")
+    partial = Path(f"{path}.part")
+    try:
+        info = _unused_info(source, job)
+        if info.get("snapshots") or info.get("backing-filename"):
+            run(["qemu-img", "convert", "-f", info["format"], "-O", info["format"], str(source), str(partial)], job)
+        else:
+            _copy(source, partial, job)
+        partial.rename(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+    return _state(path, job)
+
+
+def _unused_info(path: Path, job: Job) -> Dict[str, Any]:
+    """Read a volume, as _info, and refuse one that a QEMU holds."""
+    done = run(["qemu-img", "info", "--output=json", str(path)], job, check=False)
+    if done.exit_code and "lock" in done.stderr:
+        raise InUse("A running guest holds the volume.")
+    return dict(json.loads(done.stdout)) if not done.exit_code else _info(path, job)
 
 
 def _copy(source: Path, target: Path, job: Job) -> None:
@@ -170,6 +202,47 @@ if [ -e /etc/machine-id ]; then : > /etc/machine-id; fi
 systemctl enable systemd-networkd 2>/dev/null || true
 """
 """Run inside the guest; a constant, so what differs between guests comes in files."""
+
+
+@handles(guest.VolumeReconfigure)
+def volume_reconfigure(request: guest.VolumeReconfigure, job: Job) -> Nothing:
+    """Write what changes of the guest's identity into its file system."""
+    path = paths.inside(request.pool, request.path)
+    change = request.change
+    check_change(change, request.login)
+    if not path.exists():
+        raise InvalidParams("There is no such volume.", field="path")
+    with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
+        argv = ["virt-customize", "-q", "--no-network", "-a", str(path)]
+        if change.hostname is not None:
+            argv += ["--hostname", change.hostname]
+        for name, text in _changed_files(request.login, change):
+            argv += ["--upload", f"{_write(folder, name, text)}:/root/.vmpanel-{name}"]
+        argv += ["--run-command", CHANGE]
+        run(argv, job, env={"LIBGUESTFS_BACKEND": "direct", **_emulation()})
+    return Nothing()
+
+
+def _changed_files(login: str, change: guest.GuestChange) -> Iterator[Tuple[str, str]]:
+    yield "login", login
+    if change.password_hash is not None:
+        yield "hash", f"{login}:{change.password_hash}"
+    if change.ssh_keys is not None:
+        yield "keys", "\n".join(change.ssh_keys)
+
+
+CHANGE = """
+set -e
+login=$(cat /root/.vmpanel-login)
+if [ -e /root/.vmpanel-hash ]; then chpasswd -e < /root/.vmpanel-hash; fi
+if [ -e /root/.vmpanel-keys ]; then
+    folder=$(getent passwd "$login" | cut -d: -f6)/.ssh
+    install -d -m 700 -o "$login" "$folder"
+    install -m 600 -o "$login" /root/.vmpanel-keys "$folder/authorized_keys"
+fi
+rm -f /root/.vmpanel-*
+"""
+"""Run inside the guest; a constant, as SETUP."""
 
 
 @functools.cache

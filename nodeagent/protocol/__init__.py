@@ -4,7 +4,7 @@ The only part of the agent that the panel imports. One request class a command; 
 describes the lines on the wire.
 """
 
-from nodeagent.protocol import audit, devices, host, network, node, settings, snapshot, storage
+from nodeagent.protocol import audit, devices, guest, host, network, node, settings, snapshot, storage
 from nodeagent.protocol.wire import (
     PROTOCOL_VERSION,
     REQUESTS,
@@ -26,6 +26,7 @@ __all__ = [
     "audit",
     "devices",
     "from_dict",
+    "guest",
     "host",
     "network",
     "node",

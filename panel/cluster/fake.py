@@ -17,7 +17,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from nodeagent.protocol import BadMessage, Fence, Nothing, Request, audit, devices, host, network, snapshot, storage
+from nodeagent.protocol import (
+    BadMessage,
+    Fence,
+    Nothing,
+    Request,
+    audit,
+    devices,
+    guest,
+    host,
+    network,
+    snapshot,
+    storage,
+)
 from nodeagent.protocol import node as machine
 from nodeagent.protocol.storage import check_identity
 from nodeagent.xml import facts
@@ -63,6 +75,8 @@ class FakeDomain:
     snapshots: dict[str, FakeSnapshot] = field(default_factory=dict)
     current: str | None = None
     """The name of the snapshot that it goes on from."""
+    has_agent: bool = False
+    """Whether a guest agent answers while it runs."""
 
     @property
     def now(self) -> host.HostSpec:
@@ -89,6 +103,8 @@ class FakeNode:
     domains: dict[str, FakeDomain] = field(default_factory=dict)
     pools: set[str] = field(default_factory=set)
     files: dict[str, FakeVolume] = field(default_factory=dict)
+    seeds: dict[str, tuple[str, storage.GuestIdentity]] = field(default_factory=dict)
+    """What each seed says, by its path: the instance's id and the identity."""
     bridges: dict[str, network.BridgeEnsure] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
     fences: dict[int, int] = field(default_factory=dict)
@@ -361,12 +377,68 @@ class FakeNode:
         self._inside(request.pool, request.path)
         self._check_identity(request.guest)
         self.files[request.path] = FakeVolume("raw", 400 * 1024)
+        self.seeds[request.path] = (request.instance_id, request.guest)
         return self._volume_state(request.path)
 
     def _seed_delete(self, request: storage.SeedDelete, _report: Report | None) -> Nothing:
         self._inside(request.pool, request.path)
         self.files.pop(request.path, None)
+        self.seeds.pop(request.path, None)
         return Nothing()
+
+    # Guests that are there already.
+
+    def _check_change(self, change: guest.GuestChange, login: str = "root") -> None:
+        try:
+            guest.check_change(change, login)
+        except BadMessage as error:
+            raise AgentRefusal("invalid_params", str(error), field=error.field) from error
+
+    def _seed_change(self, request: guest.SeedChange, _report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        self._check_change(request.change)
+        if request.path not in self.seeds:
+            raise AgentRefusal("invalid_params", "There is no such seed.", field="path")
+        instance_id, identity = self.seeds[request.path]
+        self.seeds[request.path] = (request.instance_id or instance_id, request.change.of(identity))
+        return self._volume_state(request.path)
+
+    def _volume_reconfigure(self, request: guest.VolumeReconfigure, _report: Report | None) -> Nothing:
+        self._inside(request.pool, request.path)
+        self._check_change(request.change, request.login)
+        if request.path not in self.files:
+            raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
+        return Nothing()
+
+    def _guest_configure(self, request: guest.GuestConfigure, _report: Report | None) -> guest.Configured:
+        self._check_change(request.change, request.login)
+        domain = self._domain(request.uuid)
+        return guest.Configured(answered=domain.state in STATES_ON and domain.has_agent)
+
+    def _volume_clone(self, request: guest.VolumeClone, report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        self._inside(request.source_pool, request.source)
+        source = self.files.get(request.source)
+        if request.path not in self.files:
+            if source is None:
+                raise AgentRefusal("invalid_params", "There is no such volume.", field="source")
+            for domain in self.domains.values():
+                if domain.state in STATES_ON and request.source in [disk.path for disk in domain.spec.disks]:
+                    raise AgentRefusal("in_use", "A running guest holds the volume.")
+            if report is not None:
+                report(Progress(source.virtual_bytes, source.virtual_bytes))
+            self.files[request.path] = FakeVolume(source.format, source.virtual_bytes)
+        return self._volume_state(request.path)
+
+    def _host_rename(self, request: guest.HostRename, _report: Report | None) -> host.HostState:
+        domain = self._domain(request.uuid)
+        if not request.name.isprintable():
+            raise AgentRefusal("invalid_params", "A name has a character that XML cannot hold.", field="name")
+        if domain.spec.name != request.name:
+            if domain.state in STATES_ON:
+                raise AgentRefusal("in_use", "The domain still runs.")
+            self._host_create(host.HostCreate(spec=replace(domain.spec, name=request.name)), None)
+        return self._state(request.uuid)
 
     # Network.
 

@@ -53,6 +53,7 @@ class Vm(Machine):
     installed = models.BooleanField(default=False, help_text="Whether its deployment reached its end.")
     iso = models.ForeignKey(Iso, null=True, on_delete=models.PROTECT, related_name="vms")
     boot_iso = models.BooleanField(default=False, help_text="Whether it starts from the ISO image before its disks.")
+    seed = models.UUIDField(null=True, help_text="What its seed is called; none: its UUID.")
 
     wanted = models.CharField(max_length=16, choices=Wanted.choices, default=Wanted.RUNNING)
     status = models.CharField(max_length=16, choices=VmStatus.choices, default=VmStatus.UNKNOWN)
@@ -97,7 +98,11 @@ class Vm(Machine):
     @property
     def seed_path(self) -> str:
         """Where the VM's NoCloud seed is on its node."""
-        return f"{self.pool.path}/seeds/{self.uuid}.iso"
+        return self.seed_called(self.seed)
+
+    def seed_called(self, name: uuid.UUID | None) -> str:
+        """Where a seed of the VM is; the first one bears the VM's UUID."""
+        return f"{self.pool.path}/seeds/{name or self.uuid}.iso"
 
     @property
     def iso_path(self) -> str:
@@ -279,3 +284,36 @@ class Installation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.vm_id} {self.stage}"
+
+
+class Purpose(models.TextChoices):
+    """What a system beside a VM's own is there for."""
+
+    RESCUE = "rescue", "The VM boots it instead of its own system"
+    REINSTALL = "reinstall", "The new system until it is swapped with the old one, then the old one"
+    LEFT = "left", "To be deleted"
+
+
+class Spare(models.Model):
+    """A system that belongs to a VM and is not its own: a volume that is none of its disks, with a seed.
+
+    One for rescue means that the VM is in rescue mode, running or not. The others live as long as a task.
+    """
+
+    vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="spares")
+    purpose = models.CharField(max_length=16, choices=Purpose.choices)
+    volume = models.OneToOneField(Volume, on_delete=models.PROTECT, related_name="spare")
+    image = models.ForeignKey(Image, null=True, on_delete=models.SET_NULL, related_name="+")
+    seed = models.UUIDField(null=True, help_text="What its seed is called; none: the VM's UUID.")
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["vm", "purpose"], name="one_spare_a_purpose")]
+
+    def __str__(self) -> str:
+        return f"{self.vm_id} {self.purpose}"
+
+    @property
+    def seed_path(self) -> str:
+        """Where its seed is on the VM's node."""
+        return self.vm.seed_called(self.seed)

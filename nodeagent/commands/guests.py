@@ -1,0 +1,91 @@
+"""A guest that is there already: its domain's name, and its host name, password and keys by its agent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, List
+
+from nodeagent import libvirtd
+from nodeagent.commands import handles
+from nodeagent.commands.hosts import find, state_of
+from nodeagent.errors import CommandFailed, InUse, InvalidParams
+from nodeagent.job import Job
+from nodeagent.protocol import BadMessage, guest, host
+
+AGENT_SECONDS = 5
+POLL_SECONDS = 0.25
+
+
+@handles(guest.HostRename)
+def host_rename(request: guest.HostRename, job: Job) -> host.HostState:
+    """Rename the domain; libvirt does not rename a running one."""
+    if not request.name.isprintable():
+        raise InvalidParams("A name has a character that XML cannot hold.", field="name")
+    with libvirtd.translated() as conn:
+        domain = find(conn, request.uuid)
+        if domain.name() != request.name:
+            if domain.isActive():
+                raise InUse("The domain still runs.")
+            domain.rename(request.name)
+        return state_of(find(conn, request.uuid))
+
+
+@handles(guest.GuestConfigure)
+def guest_configure(request: guest.GuestConfigure, job: Job) -> guest.Configured:
+    """Tell the guest's agent what changes, if there is one."""
+    check(request.change, request.login)
+    libvirt, change = libvirtd.bindings(), request.change
+    with libvirtd.translated() as conn:
+        domain = find(conn, request.uuid)
+        if not domain.isActive() or not _agent_answers(domain):
+            return guest.Configured(answered=False)
+        if change.password_hash is not None:
+            domain.setUserPassword(request.login, change.password_hash, libvirt.VIR_DOMAIN_PASSWORD_ENCRYPTED)
+        if change.ssh_keys is not None:
+            domain.authorizedSSHKeysSet(request.login, change.ssh_keys, 0)
+        if change.hostname is not None:
+            _execute(domain, "hostnamectl", ["set-hostname", change.hostname], job)
+    return guest.Configured(answered=True)
+
+
+def check(change: guest.GuestChange, login: str) -> None:
+    """Refuse a change that could mean something else where it is written; raises InvalidParams."""
+    try:
+        guest.check_change(change, login)
+    except BadMessage as error:
+        raise InvalidParams(str(error), field=error.field) from error
+
+
+def _agent_answers(domain: Any) -> bool:
+    libvirt = libvirtd.bindings()
+    silent = (
+        libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
+        libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
+        libvirt.VIR_ERR_OPERATION_INVALID,
+        # The test driver has no agents.
+        libvirt.VIR_ERR_NO_SUPPORT,
+    )
+    try:
+        _ask(domain, "guest-ping", {})
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in silent:
+            return False
+        raise
+    return True
+
+
+def _ask(domain: Any, command: str, arguments: Dict[str, Any]) -> Any:
+    import libvirt_qemu
+
+    text = json.dumps({"execute": command, "arguments": arguments})
+    return json.loads(libvirt_qemu.qemuAgentCommand(domain, text, AGENT_SECONDS, 0))["return"]
+
+
+def _execute(domain: Any, path: str, arguments: List[str], job: Job) -> None:
+    """Run a program in the guest to its end; raises CommandFailed."""
+    process = _ask(domain, "guest-exec", {"path": path, "arg": arguments, "capture-output": False})
+    while not (status := _ask(domain, "guest-exec-status", {"pid": process["pid"]}))["exited"]:
+        job.wait(POLL_SECONDS)
+    if status.get("exitcode") != 0:
+        code = int(status.get("exitcode", 1))
+        raise CommandFailed(f"In the guest “{path}” ended with {code}.", argv0=path, exit_code=code)

@@ -1,0 +1,103 @@
+"""Requests about a VM's guest and identity after its deployment: name, password, keys, a copy of its disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import List, Optional
+
+from nodeagent.protocol.host import HostState
+from nodeagent.protocol.storage import GuestIdentity, VolumeState, check_identity
+from nodeagent.protocol.wire import Nothing, Request, command
+
+
+@dataclass(frozen=True)
+class GuestChange:
+    """What of a guest's identity becomes another; None stays as it is. `ssh_keys` are all that shall be let in."""
+
+    hostname: Optional[str] = None
+    password_hash: Optional[str] = None
+    ssh_keys: Optional[List[str]] = None
+
+    def of(self, guest: GuestIdentity) -> GuestIdentity:
+        """The identity with the change."""
+        values = {name: value for name, value in vars(self).items() if value is not None}
+        return dataclasses.replace(guest, **values)
+
+
+def check_change(change: GuestChange, login: str = "root") -> None:
+    """Refuse what could mean something else in one of the files that are made of it; raises BadMessage."""
+    somebody = GuestIdentity("guest", login, "192.0.2.2", 24, "192.0.2.1", "52:54:00:00:00:00")
+    check_identity(change.of(somebody))
+
+
+@command
+class HostRename(Request[HostState]):
+    """Have the domain bear the name; refused with `in_use` while it runs. It bears it already: success."""
+
+    COMMAND = "host_rename"
+    RESULT = HostState
+    uuid: str
+    name: str
+
+
+@command
+class SeedChange(Request[VolumeState]):
+    """Make the seed anew with the change, all else as it stands there; the guest reads it at its next start.
+
+    cloud-init sets name and addresses at every start, password and keys only for an `instance_id` that it has not
+    seen; None keeps the one that is there.
+    """
+
+    COMMAND = "seed_change"
+    RESULT = VolumeState
+    pool: str
+    path: str
+    change: GuestChange
+    instance_id: Optional[str] = None
+
+
+@command
+class VolumeReconfigure(Request[Nothing]):
+    """Make the change inside a stopped guest's volume with virt-customize, for images without cloud-init."""
+
+    COMMAND = "volume_reconfigure"
+    RESULT = Nothing
+    pool: str
+    path: str
+    login: str
+    change: GuestChange
+
+
+@dataclass(frozen=True)
+class Configured:
+    """Whether the guest agent answered; where it did not, nothing was changed."""
+
+    answered: bool
+
+
+@command
+class GuestConfigure(Request[Configured]):
+    """Have the guest agent of a running guest make the change; no agent, or a guest that is off, is answered=false."""
+
+    COMMAND = "guest_configure"
+    RESULT = Configured
+    uuid: str
+    login: str
+    change: GuestChange
+
+
+@command
+class VolumeClone(Request[VolumeState]):
+    """Make a volume from another one that nothing writes to, of the same format; its snapshots are left out.
+
+    Works in `<path>.part` and renames at the end, so an existing `path` is finished and left as it is.
+    Refused with `in_use` while QEMU holds the source. Reports progress in bytes.
+    """
+
+    COMMAND = "volume_clone"
+    RESULT = VolumeState
+    pool: str
+    path: str
+    source_pool: str
+    source: str

@@ -1,0 +1,172 @@
+"""What is done with a guest that is there already behaves alike on the fake node and on the real agent."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from pathlib import Path
+
+import pytest
+
+from nodeagent.protocol import Nothing, guest, host, storage
+from panel.core.errors import LibvirtFailure, NodeError
+from tests.contract.subjects import AgentSubject, Subject, code_of, make_spec
+from tests.contract.test_storage import GUEST
+
+MIB = 1024**2
+
+
+def create(node: Subject, **changes: object) -> host.HostSpec:
+    """A VM that is off."""
+    spec = make_spec(node.pool, **changes)  # type: ignore[arg-type]
+    node.call(host.HostCreate(spec=spec))
+    return spec
+
+
+def refusal(node: Subject, request: object) -> str:
+    """The code with which the node refuses."""
+    with pytest.raises(NodeError) as caught:
+        node.call(request)  # type: ignore[arg-type]
+    return code_of(caught.value)
+
+
+def make_volume(node: Subject, size: int = 8 * MIB) -> str:
+    """An empty volume in the node's pool."""
+    node.call(storage.PoolEnsure(path=node.pool))
+    path = f"{node.pool}/volumes/{uuid.uuid4()}.qcow2"
+    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=size))
+    return path
+
+
+def make_seed(node: Subject) -> str:
+    """A seed in the node's pool."""
+    node.call(storage.PoolEnsure(path=node.pool))
+    path = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
+    node.call(storage.SeedCreate(pool=node.pool, path=path, instance_id="i-1", guest=GUEST))
+    return path
+
+
+def told(node: Subject, path: str) -> tuple[str, storage.GuestIdentity]:
+    """What a seed says."""
+    if isinstance(node, AgentSubject):
+        from nodeagent import iso
+        from nodeagent.commands.seeds import read_seed
+
+        return read_seed(iso.read_texts(Path(path)))
+    return node.node.seeds[path]  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.mark.covers("host_rename")
+def test_a_renamed_domain_is_the_same_one_under_another_name(node: Subject) -> None:
+    spec = create(node, name="before")
+    for _ in range(2):
+        state = node.call(guest.HostRename(uuid=spec.uuid, name="after"))
+        assert (state.uuid, state.name, state.state) == (spec.uuid, "after", "shut off")
+    assert [each.name for each in node.call(host.HostsRead()).hosts if each.uuid == spec.uuid] == ["after"]
+
+
+def test_a_running_domain_is_not_renamed(node: Subject) -> None:
+    spec = create(node, name="runs")
+    node.call(host.HostStart(uuid=spec.uuid))
+    assert refusal(node, guest.HostRename(uuid=spec.uuid, name="other")) == "in_use"
+    assert node.call(guest.HostRename(uuid=spec.uuid, name="runs")).name == "runs"
+
+
+def test_a_domain_is_not_given_the_name_of_another(node: Subject) -> None:
+    create(node, name="theirs")
+    spec = create(node, name="ours")
+    with pytest.raises(LibvirtFailure):
+        node.call(guest.HostRename(uuid=spec.uuid, name="theirs"))
+    assert node.call(host.HostInfo(uuid=spec.uuid)).name == "ours"
+
+
+def test_an_absent_domain_is_not_renamed(node: Subject) -> None:
+    assert refusal(node, guest.HostRename(uuid=str(uuid.uuid4()), name="x")) == "no_such_domain"
+
+
+@pytest.mark.covers("seed_change")
+def test_a_changed_seed_says_the_new_and_all_else_that_it_said(node: Subject) -> None:
+    path = make_seed(node)
+    state = node.call(guest.SeedChange(pool=node.pool, path=path, change=guest.GuestChange(hostname="after")))
+    assert state.exists
+    assert told(node, path) == ("i-1", dataclasses.replace(GUEST, hostname="after"))
+    change = guest.GuestChange(password_hash="$6$a$b", ssh_keys=["ssh-ed25519 BBBB other"])
+    node.call(guest.SeedChange(pool=node.pool, path=path, change=change, instance_id="i-2"))
+    expected = dataclasses.replace(GUEST, hostname="after", password_hash="$6$a$b", ssh_keys=["ssh-ed25519 BBBB other"])
+    assert told(node, path) == ("i-2", expected)
+
+
+def test_a_seed_that_is_not_there_is_not_changed(node: Subject) -> None:
+    node.call(storage.PoolEnsure(path=node.pool))
+    path = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
+    change = guest.GuestChange(hostname="after")
+    assert refusal(node, guest.SeedChange(pool=node.pool, path=path, change=change)) == "invalid_params"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        guest.GuestChange(hostname="a\nruncmd: [reboot]"),
+        guest.GuestChange(hostname=""),
+        guest.GuestChange(password_hash="x:y\nroot::0"),
+        guest.GuestChange(ssh_keys=["one\ntwo"]),
+    ],
+)
+def test_a_change_that_could_mean_something_else_is_refused(node: Subject, change: guest.GuestChange) -> None:
+    path, spec, disk = make_seed(node), create(node), make_volume(node)
+    for request in (
+        guest.SeedChange(pool=node.pool, path=path, change=change),
+        guest.GuestConfigure(uuid=spec.uuid, login="root", change=change),
+        guest.VolumeReconfigure(pool=node.pool, path=disk, login="root", change=change),
+    ):
+        assert refusal(node, request) == "invalid_params"
+    assert told(node, path) == ("i-1", GUEST)
+
+
+@pytest.mark.covers("volume_reconfigure")
+def test_a_volume_that_is_not_there_is_not_reconfigured(node: Subject) -> None:
+    node.call(storage.PoolEnsure(path=node.pool))
+    request = guest.VolumeReconfigure(
+        pool=node.pool,
+        path=f"{node.pool}/volumes/{uuid.uuid4()}.qcow2",
+        login="root",
+        change=guest.GuestChange(hostname="after"),
+    )
+    assert refusal(node, request) == "invalid_params"
+
+
+@pytest.mark.covers("guest_configure")
+def test_a_guest_without_an_agent_is_told_apart(node: Subject) -> None:
+    spec = create(node)
+    request = guest.GuestConfigure(uuid=spec.uuid, login="root", change=guest.GuestChange(password_hash="$6$a$b"))
+    assert not node.call(request).answered
+    node.call(host.HostStart(uuid=spec.uuid))
+    assert not node.call(request).answered
+
+
+def test_an_absent_guest_is_not_configured(node: Subject) -> None:
+    request = guest.GuestConfigure(uuid=str(uuid.uuid4()), login="root", change=guest.GuestChange(hostname="a"))
+    assert refusal(node, request) == "no_such_domain"
+
+
+@pytest.mark.covers("volume_clone")
+def test_a_cloned_volume_is_as_large_as_its_source_and_left_alone_when_asked_for_again(node: Subject) -> None:
+    source = make_volume(node)
+    path = f"{node.pool}/volumes/{uuid.uuid4()}.qcow2"
+    request = guest.VolumeClone(pool=node.pool, path=path, source_pool=node.pool, source=source)
+    assert node.call(request).virtual_bytes == 8 * MIB
+    node.call(storage.VolumeGrow(pool=node.pool, path=path, size_bytes=16 * MIB))
+    assert node.call(request).virtual_bytes == 16 * MIB
+    assert node.call(storage.VolumeDelete(pool=node.pool, path=path)) == Nothing()
+    assert node.call(storage.VolumeInfo(pool=node.pool, path=source)).virtual_bytes == 8 * MIB
+
+
+def test_what_is_not_there_is_not_cloned(node: Subject) -> None:
+    node.call(storage.PoolEnsure(path=node.pool))
+    request = guest.VolumeClone(
+        pool=node.pool,
+        path=f"{node.pool}/volumes/{uuid.uuid4()}.qcow2",
+        source_pool=node.pool,
+        source=f"{node.pool}/volumes/{uuid.uuid4()}.qcow2",
+    )
+    assert refusal(node, request) == "invalid_params"
