@@ -54,5 +54,5 @@ def _joliet_root(data: bytes) -> bytes:
     raise NotAnIso("there are no Joliet names")
 
 
-def _extent(record: bytes) -> "tuple[int, int]":
+def _extent(record: bytes) -> tuple[int, int]:
     return int.from_bytes(record[2:6], "little") * SECTOR, int.from_bytes(record[10:14], "little")

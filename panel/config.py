@@ -86,6 +86,14 @@ OPTIONS: tuple[Option, ...] = (
         "How long a new guest may take until it answers.",
         float,
     ),
+    Option(
+        "RescueImage",
+        "rescue_image",
+        "",
+        "Name of the OS image that vm.rescue boots; empty: each request names one.",
+        str,
+        False,
+    ),
     Option("VmwatchListenIp", "vmwatch_listen_ip", "", "Address that vmwatch-master listens on; empty: chosen."),
     Option("VmwatchListenPort", "vmwatch_listen_port", 1515, "Port that vmwatch-master listens on.", _port),
     Option(
@@ -138,6 +146,7 @@ class Config:
     node_connect_seconds: float
     shutdown_seconds: float
     guest_reachable_seconds: float
+    rescue_image: str
     vmwatch_listen_ip: str
     vmwatch_listen_port: int
     vmwatch_resync_seconds: float

@@ -65,6 +65,7 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
     installing = serializers.BooleanField(help_text="Whether an installer is at work in it.")
     pending = serializers.JSONField(help_text="What waits for the next start: field, now, then.")
     drifted = serializers.SerializerMethodField()
+    in_rescue = serializers.BooleanField(help_text="Whether it boots a rescue system instead of its own.")
     seen_elsewhere = serializers.BooleanField(help_text="Whether another node runs a domain of its UUID.")
     warnings = serializers.SerializerMethodField()
     task = serializers.SerializerMethodField()
@@ -96,6 +97,7 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
             "boot_iso",
             "installed",
             "installing",
+            "in_rescue",
             "seen_elsewhere",
             "warnings",
             "task",

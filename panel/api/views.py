@@ -26,7 +26,7 @@ from panel.notices.selectors import list_problems
 from panel.storage.selectors import list_pools
 from panel.tasks import registry, services
 from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
-from panel.vms.operations.create import SSH_KEY
+from panel.vms.operations.deploying import SSH_KEY
 from panel.vms.selectors import get_vm, history, list_vms
 
 

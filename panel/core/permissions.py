@@ -27,6 +27,9 @@ _USER = frozenset(
         "vms.console",
         "vms.snapshot",
         "vms.devices",
+        "vms.change",
+        "vms.reinstall",
+        "vms.rescue",
         "tasks.view",
         "tasks.cancel",
     }
@@ -35,7 +38,17 @@ _READONLY = frozenset({"vms.view", "tasks.view", "cluster.view", "notices.view"}
 _ADMIN = (
     _USER
     | _READONLY
-    | frozenset({"cluster.manage", "vms.configure", "vms.suspend", "images.manage", "tasks.manage", "notices.manage"})
+    | frozenset(
+        {
+            "cluster.manage",
+            "vms.configure",
+            "vms.suspend",
+            "vms.assign",
+            "images.manage",
+            "tasks.manage",
+            "notices.manage",
+        }
+    )
 )
 _SUPER = _ADMIN | frozenset({"users.manage", "settings.manage"})
 

@@ -25,7 +25,7 @@ CODES = {
     "lock_left": "a lock of a task that has ended",
     "secret_left": "a secret of a task that has ended",
     "address_left": "an address that no interface has",
-    "volume_left": "a record of a volume that no VM has",
+    "volume_left": "a volume that no VM uses",
     "volume_elsewhere": "a VM's disk is on another node than the VM",
     "vm_half_made": "a VM that was never finished, and no task is at it",
     "node_silent": "a node that could not be examined",

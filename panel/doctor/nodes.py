@@ -7,14 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from django.db.models import Prefetch
+
 from nodeagent.protocol import host, storage
 from panel.cluster.client import NodeClient
 from panel.cluster.models import Node
 from panel.doctor.findings import Finding
 from panel.storage.models import NodePool, Volume
 from panel.tasks.models import ENDED, Task
-from panel.vms.models import Vm, VmStatus
-from panel.vms.spec import uses_seed
+from panel.vms.models import Spare, Vm, VmStatus
+from panel.vms.spec import takes_seed, uses_seed
 
 CALL_SECONDS = 60.0
 ACTIVE = (VmStatus.RUNNING, VmStatus.PAUSED)
@@ -53,14 +55,19 @@ def read(node: Node, client: NodeClient) -> Reading:
 def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
     """What the database says of the node, and of the domains `uuids` that were seen there; a few queries."""
     found = Wanted(open_tasks=set(Task.objects.exclude(status__in=ENDED).values_list("pk", flat=True)))
-    for vm in Vm.objects.filter(node=node).select_related("pool", "image"):
+    spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool"))
+    for vm in Vm.objects.filter(node=node).select_related("pool", "image").prefetch_related(spares):
         found.vms[str(vm.uuid)] = vm
         if vm.pk in busy_vms:
             found.busy |= {str(vm.uuid), PurePosixPath(vm.seed_path).name}
+            found.busy |= {PurePosixPath(spare.seed_path).name for spare in vm.spares.all()}
+        for spare in vm.spares.all():
+            if takes_seed(spare.image):
+                found.files.setdefault(vm.pool.path, {})[_place(vm.pool.path, spare.seed_path)] = f"vm {vm.pk}"
         if uses_seed(vm):
             found.files.setdefault(vm.pool.path, {})[_place(vm.pool.path, vm.seed_path)] = f"vm {vm.pk}"
-    for volume in Volume.objects.filter(node=node).select_related("pool", "disk"):
-        disk = getattr(volume, "disk", None)
+    for volume in Volume.objects.filter(node=node).select_related("pool", "disk", "spare"):
+        disk = getattr(volume, "disk", None) or getattr(volume, "spare", None)
         found.files.setdefault(volume.pool.path, {})[_place(volume.pool.path, volume.path)] = (
             f"vm {disk.vm_id}" if disk is not None else f"volume {volume.uuid}"
         )

@@ -13,7 +13,7 @@ from panel.network.models import Address
 from panel.storage.models import Volume
 from panel.tasks import locks
 from panel.tasks.models import ENDED, Status, Task, TaskLock, TaskSecret
-from panel.vms.models import Disk, Vm
+from panel.vms.models import Disk, Purpose, Spare, Vm
 
 ABANDONED = timedelta(seconds=60)
 """A task whose worker died is taken over after its lease, and announced again with each sweep."""
@@ -55,9 +55,12 @@ def _left_by_tasks() -> Iterator[Finding]:
 def _left_by_vms() -> Iterator[Finding]:
     for address in Address.objects.filter(interface=None).order_by("pk")[:MOST]:
         yield Finding("address_left", f"address {address.ip}", "In use by nothing.")
-    for volume in Volume.objects.filter(disk=None).order_by("pk")[:MOST]:
+    for volume in Volume.objects.filter(disk=None, spare=None).order_by("pk")[:MOST]:
         yield Finding("volume_left", f"volume {volume.uuid}", "No VM has it.")
     busy = busy_vms()
+    for spare in Spare.objects.exclude(purpose=Purpose.RESCUE).select_related("vm").order_by("pk")[:MOST]:
+        if spare.vm_id not in busy:
+            yield Finding("volume_left", f"vm {spare.vm_id}", f"A system of {spare.vm} that is to be deleted.")
     for disk in Disk.objects.exclude(volume__node=F("vm__node")).select_related("vm").order_by("pk")[:MOST]:
         if disk.vm_id not in busy:
             yield Finding(

@@ -63,6 +63,10 @@ class Context(Generic[P]):
             return self.task.node_id
         return None
 
+    def lock_ids(self, kind: str) -> list[int | None]:
+        """The same for operations that are about several objects of a kind."""
+        return [self.lock_id(kind)]
+
     def progress(self, fraction: float, text: str = "") -> None:
         """Report how far the present step is (0 to 1); also the place where a step notices that it must stop.
 

@@ -230,7 +230,7 @@ class Operation(Generic[P]):
             TaskStep.objects.bulk_create(self._step_rows(task, outputs))
             if secret := _secrets(params):
                 TaskSecret.objects.create(task=task, sealed=secretbox.seal(secret))
-            wanted = [(spec, ctx.lock_id(spec.kind)) for spec in self.locks]
+            wanted = [(spec, each) for spec in self.locks for each in ctx.lock_ids(spec.kind)]
             superseded = locks.take(task, wanted, queue=queue, supersedes=self.supersedes)
             from panel.tasks.services import give_way
             from panel.tasks.worker import enqueue

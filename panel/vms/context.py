@@ -10,6 +10,7 @@ from django.utils import timezone
 from nodeagent.protocol import Request, host
 from panel.cluster.nodes import Agent
 from panel.core.errors import NotFound
+from panel.storage.models import Volume
 from panel.tasks.context import Context, P
 from panel.vms import services
 from panel.vms.models import Vm
@@ -30,6 +31,10 @@ class VmContext(Context[P]):
         """The VM, or None when its records are gone (an undo may have removed them before)."""
         vms = Vm.objects.select_related("node__cluster", "pool", "image", "owner")
         return vms.filter(pk=self.task.object_id or 0).first()
+
+    def volumes(self) -> list[Volume]:
+        """The volumes of the VM's disks, in their order."""
+        return [disk.volume for disk in self.vm.disks.select_related("volume__pool")]
 
     @cached_property
     def agent(self) -> Agent:

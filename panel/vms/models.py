@@ -96,6 +96,11 @@ class Vm(Machine):
         return self.suspended_at is not None
 
     @property
+    def in_rescue(self) -> bool:
+        """Whether it boots a rescue system instead of its own; of a row that was read with its spares."""
+        return any(spare.purpose == Purpose.RESCUE for spare in self.spares.all())
+
+    @property
     def seed_path(self) -> str:
         """Where the VM's NoCloud seed is on its node."""
         return self.seed_called(self.seed)

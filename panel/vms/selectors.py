@@ -22,6 +22,7 @@ def list_vms(viewer: User) -> QuerySet[Vm]:
             "owner",
             "pool",
             "cluster",
+            "spares",
             Prefetch("disks", Disk.objects.select_related("volume")),
             Prefetch("interfaces", Interface.objects.select_related("address", "network")),
         )

@@ -9,10 +9,12 @@ from typing import Any
 from django.db import transaction
 
 from nodeagent.protocol.settings import Difference
-from panel.cluster.models import Node
-from panel.core.errors import Suspended, WrongState
-from panel.vms.models import Cause, Vm
-from panel.vms.status import Observation, StatusLog, tell_pages
+from panel.accounts.models import User
+from panel.cluster.models import Cluster, Node
+from panel.core.errors import AlreadyExists, Suspended, WrongState
+from panel.tasks.models import Task
+from panel.vms.models import Cause, Purpose, Vm, VmStatus
+from panel.vms.status import Observation, StatusLog, tell_gone, tell_pages
 
 
 def record_task_reading(vm_id: int, status: str, *, sent_at: datetime, node: Node, task_id: int) -> None:
@@ -42,6 +44,43 @@ def tell_changed(vm_id: int) -> None:
 def want(vm: Vm, wanted: str) -> None:
     """Remember what the owner asked for."""
     Vm.objects.filter(pk=vm.pk).update(wanted=wanted)
+
+
+def refuse_taken_name(cluster: Cluster, name: str) -> None:
+    """Raise AlreadyExists when the cluster has a VM of the name."""
+    if Vm.objects.filter(cluster=cluster, name=name).exists():
+        raise AlreadyExists("Another VM has this name.", field="name", object="VM")
+
+
+def refuse_rescue(vm: Vm) -> None:
+    """Raise WrongState for a VM in rescue mode, or of whose rescue system something is left."""
+    if vm.spares.filter(purpose__in=(Purpose.RESCUE, Purpose.LEFT)).exists():
+        raise WrongState("The VM is in rescue mode. End that first.", object="vm", id=vm.pk, state="rescue", field="id")
+
+
+def refuse_missing(vm: Vm) -> None:
+    """Raise WrongState for a VM whose domain is gone, or that was never finished."""
+    if vm.status == VmStatus.MISSING or not vm.installed:
+        state = "missing on its node" if vm.installed else "not finished"
+        raise WrongState(object="vm", id=vm.pk, state=state, field="id")
+
+
+def refuse_running(vm: Vm) -> None:
+    """Raise WrongState for a VM that is not known to be shut off."""
+    if vm.status not in (VmStatus.SHUT_OFF, VmStatus.CRASHED):
+        raise WrongState("Shut the VM down first.", object="vm", id=vm.pk, state=vm.status, field="id")
+
+
+@transaction.atomic
+def change_owner(vm: Vm, owner: User) -> None:
+    """The VM belongs to `owner`, who sees its tasks; whoever had it before does not any more."""
+    before = Vm.objects.select_for_update().get(pk=vm.pk)
+    Vm.objects.filter(pk=vm.pk).update(owner=owner)
+    Task.objects.filter(object_type="vm", object_id=vm.pk).update(owner=owner)
+    now = Vm.objects.get(pk=vm.pk)
+    if before.owner_id != owner.pk:
+        transaction.on_commit(lambda: tell_gone(before))
+    transaction.on_commit(lambda: tell_pages([now]))
 
 
 def refuse_seen_elsewhere(vm: Vm) -> None:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
 from nodeagent.protocol.storage import GuestIdentity
-from panel.images.models import Customization
-from panel.vms.models import Disk, Interface, Vm
+from panel.images.models import Customization, Image
+from panel.vms.models import Disk, Interface, Purpose, Spare, Vm
 
 
 def host_spec(vm: Vm) -> HostSpec:
-    """The domain of a VM; the same rows always give the same description."""
-    disks = [disk_spec(disk) for disk in vm.disks.filter(attached=True).select_related("volume__pool")]
+    """The domain of a VM, which boots its rescue system in rescue mode; the same rows give the same description."""
+    spares = vm.spares.filter(purpose=Purpose.RESCUE).select_related("volume__pool", "image", "vm__pool")
+    return _spec(vm, spares.first())
+
+
+def own_spec(vm: Vm) -> HostSpec:
+    """The domain of a VM that boots its own system, whatever mode it is in."""
+    return _spec(vm, None)
+
+
+def _spec(vm: Vm, rescue: Spare | None) -> HostSpec:
+    own = [disk_spec(disk) for disk in vm.disks.filter(attached=True).select_related("volume__pool")]
     interfaces = [
         interface_spec(interface)
         for interface in vm.interfaces.filter(attached=True).select_related("network", "address")
@@ -22,9 +34,9 @@ def host_spec(vm: Vm) -> HostSpec:
         memory_mib=vm.memory_mib,
         vcpus=vm.vcpus,
         virt=vm.node.accel,
-        disks=disks,
+        disks=own if rescue is None else rescue_disks(rescue, own),
         interfaces=interfaces,
-        cdroms=[vm.seed_path] if uses_seed(vm) else [],
+        cdroms=_seeds(vm, rescue),
         machine=vm.machine,
         title=vm.title,
         settings=MachineSettings(
@@ -42,7 +54,7 @@ def host_spec(vm: Vm) -> HostSpec:
         ),
         autostart=vm.autostart and not vm.suspended,
         iso=vm.iso_path,
-        boot_iso=vm.boot_iso,
+        boot_iso=vm.boot_iso and rescue is None,
     )
 
 
@@ -73,18 +85,44 @@ def interface_spec(interface: Interface) -> InterfaceSpec:
     )
 
 
+RESCUE_TARGET = "vda"
+
+
+def rescue_disks(rescue: Spare, own: list[DiskSpec]) -> list[DiskSpec]:
+    """The rescue system's disk, which the VM boots, and the VM's own behind it, each a letter further."""
+    volume = rescue.volume
+    first = DiskSpec(path=volume.path, format=volume.format, target=RESCUE_TARGET)
+    return [first, *[replace(disk, target=_further(disk.target)) for disk in own]]
+
+
+def _further(target: str) -> str:
+    # Only virtio's names meet that of the rescue system.
+    return f"vd{chr(ord(target[2]) + 1)}" if target.startswith("vd") else target
+
+
+def _seeds(vm: Vm, rescue: Spare | None) -> list[str]:
+    if rescue is not None:
+        return [rescue.seed_path] if takes_seed(rescue.image) else []
+    return [vm.seed_path] if uses_seed(vm) else []
+
+
 def uses_seed(vm: Vm) -> bool:
     """Whether the VM's guest learns who it is from a NoCloud seed."""
-    return vm.image is not None and vm.image.customization == Customization.CLOUD_INIT
+    return takes_seed(vm.image)
 
 
-def guest_identity(vm: Vm, *, password_hash: str, ssh_keys: list[str]) -> GuestIdentity:
-    """What the VM's guest is told about itself; the VM has an image and an interface."""
+def takes_seed(image: Image | None) -> bool:
+    """Whether guests of the image learn who they are from a NoCloud seed."""
+    return image is not None and image.customization == Customization.CLOUD_INIT
+
+
+def guest_identity(vm: Vm, login: str, *, password_hash: str, ssh_keys: list[str]) -> GuestIdentity:
+    """What the VM's guest is told about itself; the VM has an interface."""
     interface = vm.interfaces.select_related("network", "address").order_by("position")[0]
     network = interface.network
     return GuestIdentity(
         hostname=vm.name,
-        login=vm.image.login if vm.image else "root",
+        login=login,
         address=interface.address.ip,
         prefix=network.prefix,
         gateway=network.gateway,

@@ -1,7 +1,10 @@
 """Every operation on a VM, one line each; a new one is added here."""
 
 from panel.vms.operations.autostart import AutostartVm
+from panel.vms.operations.change_owner import ChangeOwner
+from panel.vms.operations.clone import CloneVm
 from panel.vms.operations.configure import ConfigureVm
+from panel.vms.operations.configure_guest import ConfigureGuest
 from panel.vms.operations.create import CreateVm
 from panel.vms.operations.delete import DeleteVm
 from panel.vms.operations.disks import AddDisk, ChangeDisk, GrowDisk, RemoveDisk
@@ -10,6 +13,9 @@ from panel.vms.operations.interfaces import AddInterface, ChangeInterface, Remov
 from panel.vms.operations.isos import EjectIso, MountIso
 from panel.vms.operations.pause import PauseVm, ResetVm, ResumeVm
 from panel.vms.operations.power import ForceOffVm, RestartVm, StartVm, StopVm
+from panel.vms.operations.reinstall import ReinstallVm
+from panel.vms.operations.rename import RenameVm
+from panel.vms.operations.rescue import EndRescue, RescueVm
 from panel.vms.operations.settle_drift import AdoptVm, RepairVm
 from panel.vms.operations.snapshots import DeleteSnapshot, RevertSnapshot, TakeSnapshot
 from panel.vms.operations.suspend import KeepOffVm, SuspendVm, UnsuspendVm
@@ -37,4 +43,11 @@ ALL = (
     AdoptVm,
     *(AddDisk, GrowDisk, RemoveDisk, ChangeDisk, MountIso, EjectIso),
     *(AddInterface, RemoveInterface, ChangeInterface),
+    RenameVm,
+    ChangeOwner,
+    ReinstallVm,
+    ConfigureGuest,
+    CloneVm,
+    RescueVm,
+    EndRescue,
 )

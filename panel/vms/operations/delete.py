@@ -8,7 +8,8 @@ from panel.accounts.models import User
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms.context import VmContext
-from panel.vms.operations.create import delete_seed, delete_volumes, release_records, stop_domain, undefine_domain
+from panel.vms.operations.deploying import stop_domain
+from panel.vms.operations.removing import delete_seeds, delete_volumes, release_records, undefine_domain
 from panel.vms.services import refuse_seen_elsewhere
 
 
@@ -37,7 +38,7 @@ class DeleteVm(Operation[DeleteVmParams]):
         Step(stop_domain, "Stop the VM"),
         Step(undefine_domain, "Remove the domain"),
         Step(delete_volumes, "Delete the disks", weight=2),
-        Step(delete_seed, "Delete the seed"),
+        Step(delete_seeds, "Delete the seed"),
         Step(release_records, "Release the address and forget the VM"),
     )
 

@@ -22,7 +22,7 @@ from panel.network.models import Address, IpPool, Network
 from panel.storage.models import Volume
 from panel.tasks import engine, registry
 from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret, TaskStep
-from panel.vms.models import Disk, Installation, Interface, Sighting, Snapshot, Vm, VmStatus
+from panel.vms.models import Disk, Installation, Interface, Sighting, Snapshot, Spare, Vm, VmStatus
 from panel.vms.spec import host_spec
 from tests.db.conftest import make_node, run_task
 
@@ -83,11 +83,14 @@ def world() -> dict[str, Any]:
         nodes[pk] = {
             "domains": {uuid: (domain.state, domain.spec, domain.now) for uuid, domain in memory.domains.items()},
             "snapshots": {uuid: sorted(domain.snapshots) for uuid, domain in memory.domains.items()},
+            "seeds": {path: identity.hostname for path, (_, identity) in memory.seeds.items()},
             "files": sorted(path for path in memory.files if "/images/" not in path),
             "bridges": sorted(memory.bridges),
             "pools": sorted(memory.pools),
         }
-    counts = {model.__name__: model.objects.count() for model in (Vm, Disk, Interface, Volume, Address, Node, Snapshot)}
+    counts = {
+        model.__name__: model.objects.count() for model in (Vm, Disk, Interface, Volume, Address, Node, Snapshot, Spare)
+    }
     return {"nodes": nodes, "rows": counts, "locks": TaskLock.objects.count(), "secrets": TaskSecret.objects.count()}
 
 
@@ -153,6 +156,16 @@ def _suspended(name: str) -> Callable[[User, Node], Callable[[], Task]]:
     return prepare
 
 
+def _guest(name: str) -> Callable[[User, Node], Callable[[], Task]]:
+    """On a VM that runs, with parameters."""
+
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        vm_id = _vm(admin)
+        return lambda: registry.get(name).submit(admin, RAW[name], object_id=vm_id)
+
+    return prepare
+
+
 def _take_snapshot(admin: User, node: Node) -> Callable[[], Task]:
     vm_id = _vm(admin)
     return lambda: registry.get("vm.snapshot").submit(admin, {"name": "before"}, object_id=vm_id)
@@ -165,6 +178,8 @@ def _on_snapshot(name: str) -> Callable[[User, Node], Callable[[], Task]]:
             run_task(registry.get("vm.snapshot").submit(admin, {"name": each}, object_id=vm_id))
         first = Snapshot.objects.get(name="first")
         return lambda: registry.get(name).submit(admin, {"snapshot": first.pk}, object_id=vm_id)
+
+    return prepare
 
 
 def _on_devices(name: str, raw: dict[str, Any]) -> Callable[[User, Node], Callable[[], Task]]:
@@ -197,6 +212,17 @@ def _on_devices(name: str, raw: dict[str, Any]) -> Callable[[User, Node], Callab
     return prepare
 
 
+def _guest_off(name: str) -> Callable[[User, Node], Callable[[], Task]]:
+    """On a VM that is off, with parameters."""
+
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        vm_id = _vm(admin)
+        run_task(registry.get("vm.force-off").submit(admin, {}, object_id=vm_id))
+        return lambda: registry.get(name).submit(admin, RAW[name], object_id=vm_id)
+
+    return prepare
+
+
 SECOND_MAC = "52:54:00:00:00:02"
 DEVICES: dict[str, dict[str, Any]] = {
     "vm.add-disk": {"size_gib": 3, "bus": "scsi"},
@@ -209,6 +235,24 @@ DEVICES: dict[str, dict[str, Any]] = {
     "vm.remove-interface": {"interface": SECOND_MAC},
     "vm.change-interface": {"interface": SECOND_MAC, "network": "other", "mac": "52:54:00:00:00:03"},
 }
+
+
+def _end_rescue(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    assert run_task(registry.get("vm.rescue").submit(admin, RAW["vm.rescue"], object_id=vm_id)).status == Status.DONE
+    return lambda: registry.get("vm.end-rescue").submit(admin, {}, object_id=vm_id)
+
+
+RAW: dict[str, dict[str, Any]] = {
+    "vm.rename": {"name": "web2"},
+    "vm.change-owner": {"owner": "admin"},
+    "vm.reinstall": {"password": "another horse"},
+    "vm.configure-guest": {"password": "another horse", "hostname": "inside"},
+    "vm.clone": {"name": "web2", "password": "another horse"},
+    "vm.rescue": {"image": "small", "password": "another horse"},
+}
+"""What is asked for where an operation has something to choose."""
+
 SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.create": lambda admin, node: lambda: ask_create(admin),
     "vm.delete": _on_vm("vm.delete"),
@@ -228,6 +272,13 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.delete-snapshot": _on_snapshot("vm.delete-snapshot"),
     "vm.finish-install": _finish_install,
     "vm.settle": _settle,
+    "vm.rename": _guest_off("vm.rename"),
+    "vm.change-owner": _guest("vm.change-owner"),
+    "vm.reinstall": _guest("vm.reinstall"),
+    "vm.configure-guest": _guest("vm.configure-guest"),
+    "vm.clone": _guest_off("vm.clone"),
+    "vm.rescue": _guest("vm.rescue"),
+    "vm.end-rescue": _end_rescue,
     "cluster.examine": lambda admin, node: lambda: registry.get("cluster.examine").submit(admin, {}, object_id=1),
     "vm.configure": _on_vm("vm.configure"),
     "vm.repair": _on_vm("vm.repair"),
@@ -338,7 +389,7 @@ def test_a_plan_names_the_steps_and_changes_nothing(
         "vm.revert-snapshot": {"snapshot": kept.pk if kept else 0},
         "vm.delete-snapshot": {"snapshot": kept.pk if kept else 0},
     }
-    raw = asked.get(name, DEVICES.get(name, {}))
+    raw = asked.get(name, DEVICES.get(name, RAW.get(name, {})))
     steps = operation.plan(admin, raw, object_id=object_id)
 
     assert [step["name"] for step in steps] == [step.name for step in operation.steps]

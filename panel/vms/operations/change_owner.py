@@ -1,0 +1,53 @@
+"""vm.change-owner: the VM belongs to somebody else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from panel.accounts.models import User
+from panel.accounts.selectors import user_named
+from panel.core.errors import InvalidValue
+from panel.core.permissions import allows
+from panel.tasks.locks import exclusive
+from panel.tasks.operation import Operation, Params, Step
+from panel.vms import services
+from panel.vms.context import VmContext
+
+
+class ChangeOwnerParams(Params):
+    """Who gets the VM."""
+
+    owner: str = Field(max_length=64, description="Name of a user.")
+
+
+def give_away(ctx: VmContext[ChangeOwnerParams]) -> dict[str, Any]:
+    """The VM and the tasks about it are the new owner's."""
+    services.change_owner(ctx.vm, user_named(ctx.params.owner))
+    return {"result": {"owner": ctx.params.owner, "before": ctx.vm.owner.name}}
+
+
+class ChangeOwner(Operation[ChangeOwnerParams]):
+    """Give a VM to another user, who sees it and all its tasks from then on; nothing of the guest changes."""
+
+    name = "vm.change-owner"
+    label = "Change owner"
+    permission = "vms.assign"
+    params = ChangeOwnerParams
+    context = VmContext
+    on_failure = "stop"
+    locks = (exclusive("vm"),)
+    steps = (Step(give_away, "Record the owner"),)
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"Give VM {ctx.task.object_name} to {ctx.params.owner}"
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse somebody who is not there, cannot sign in, or may not have VMs."""
+        owner = user_named(ctx.params.owner)
+        if not owner.is_active:
+            raise InvalidValue("This user is disabled.", field="owner")
+        if not allows(owner, "vms.create"):
+            raise InvalidValue("This user may not have VMs.", field="owner")

@@ -1,0 +1,203 @@
+"""vm.clone: a new VM from the disks of one that is shut off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from pydantic import Field, field_validator
+
+from nodeagent.protocol import guest, host, storage
+from panel.accounts.models import User
+from panel.cluster.models import Cluster, Node
+from panel.cluster.placement import Candidate, Need, choose
+from panel.core.errors import CapacityError, MissingValue, NotFound, WrongState
+from panel.images.models import Customization
+from panel.network import services as network_services
+from panel.network.models import Network
+from panel.network.selectors import free_count, network_named
+from panel.storage.models import NodePool, Volume
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.operation import Operation, Step
+from panel.vms import services
+from panel.vms.models import Disk, Interface, Vm, VmStatus, Wanted
+from panel.vms.operations.create import check_name, define_domain
+from panel.vms.operations.deploying import (
+    COPY_SECONDS,
+    AccessParams,
+    DeployContext,
+    customize_guest,
+    delete_seed,
+    start_domain,
+    stop_domain,
+    wait_for_guest,
+)
+from panel.vms.operations.removing import release_records, undefine_domain
+from panel.vms.selectors import promised_mib
+from panel.vms.status import tell_pages
+
+
+class CloneParams(AccessParams):
+    """What the new VM is called, where it is, and how to get into it besides as into the first."""
+
+    name: str = Field(max_length=63, description="Host name: a-z, 0-9 and hyphens.")
+    network: str | None = Field(default=None, max_length=64, description="Name of a network; none: the same.")
+
+    @field_validator("name")
+    @classmethod
+    def _host_name(cls, value: str) -> str:
+        return check_name(value)
+
+
+class CloneContext(DeployContext[CloneParams]):
+    """Two VMs: `source`, and `vm`, which is the new one as soon as it is reserved."""
+
+    @property
+    def source_id(self) -> int:
+        """The VM that is copied: the one that was asked about."""
+        found = self.output(reserve_clone).get("source")
+        return int(found or self.task.object_id or 0)
+
+    @property
+    def source(self) -> Vm:
+        """The VM that is copied; raises NotFound."""
+        vm = Vm.objects.select_related("node__cluster", "pool", "image", "owner").filter(pk=self.source_id).first()
+        if vm is None:
+            raise NotFound(object="vm", id=self.source_id)
+        return vm
+
+    @property
+    def network(self) -> Network:
+        """The network of the new VM's interface; raises NotFound."""
+        if self.params.network:
+            return network_named(self.source.cluster, self.params.network)
+        first = self.source.interfaces.select_related("network").first()
+        return first.network if first else network_named(self.source.cluster, None)
+
+    def pairs(self) -> list[tuple[Volume, Volume]]:
+        """Each volume of the source with the new VM's."""
+        old = {disk.target: disk.volume for disk in self.source.disks.select_related("volume__pool")}
+        new = Disk.objects.filter(vm_id=self.task.object_id).select_related("volume__pool")
+        return [(old[disk.target], disk.volume) for disk in new if disk.target in old]
+
+    def lock_ids(self, kind: str) -> list[int | None]:
+        """Both VMs: nobody may start the one or touch the other meanwhile."""
+        return [self.source_id, self.task.object_id] if kind == "vm" else [self.lock_id(kind)]
+
+    def refuse_no_room(self) -> None:
+        """Raise CapacityError when the source's node cannot take another such VM."""
+        source = self.source
+        free = NodePool.objects.filter(pool=source.pool, node=source.node).values_list("free_bytes", flat=True).first()
+        size = sum(disk.volume.size_bytes for disk in source.disks.select_related("volume"))
+        node = Node.objects.select_related("cluster").get(pk=source.node_id)
+        choose([Candidate(node, promised_mib(node), free)], Need(source.memory_mib, size, source.vcpus))
+
+
+def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
+    """The new VM, its volumes and its address stand in the database, on the source's node."""
+    source = ctx.source
+    Cluster.objects.select_for_update().get(pk=source.cluster_id)
+    services.refuse_taken_name(source.cluster, ctx.params.name)
+    ctx.refuse_no_room()
+    vm = Vm.objects.create(
+        name=ctx.params.name,
+        cluster=source.cluster,
+        node=source.node,
+        owner=source.owner,
+        image=source.image,
+        pool=source.pool,
+        memory_mib=source.memory_mib,
+        vcpus=source.vcpus,
+        wanted=Wanted.RUNNING,
+        status=VmStatus.SHUT_OFF,
+    )
+    for disk in source.disks.select_related("volume__pool"):
+        old = disk.volume
+        volume = Volume.objects.create(pool=old.pool, node=old.node, format=old.format, size_gib=old.size_gib)
+        Disk.objects.create(vm=vm, volume=volume, target=disk.target, bus=disk.bus)
+    network = ctx.network
+    address = network_services.allocate(network)
+    Interface.objects.create(vm=vm, network=network, address=address, mac=network_services.new_mac())
+    ctx.set_object("vm", vm.pk, vm.name)
+    transaction.on_commit(lambda: tell_pages([vm]))
+    result = {"vm": vm.pk, "uuid": str(vm.uuid), "node": vm.node.name, "address": address.ip}
+    return {"source": source.pk, "source_name": source.name, "result": result}
+
+
+def copy_disks(ctx: CloneContext) -> None:
+    """The new VM's volumes are copies of the source's."""
+    for old, new in ctx.pairs():
+        ctx.agent.call(
+            guest.VolumeClone(pool=new.pool.path, path=new.path, source_pool=old.pool.path, source=old.path),
+            deadline=COPY_SECONDS,
+        )
+
+
+def delete_copies(ctx: CloneContext) -> None:
+    """None of the new VM's volumes is on the node, finished or not."""
+    if ctx.find_vm() is not None:
+        for volume in ctx.volumes():
+            ctx.agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
+
+
+def look_at_source(ctx: CloneContext) -> None:
+    """The node says that the source does not run."""
+    state = ctx.agent.call(host.HostInfo(uuid=str(ctx.source.uuid))).state
+    if state in (VmStatus.RUNNING, VmStatus.PAUSED):
+        raise WrongState("Shut the VM down first.", object="vm", id=ctx.source_id, state=state, field="id")
+
+
+class CloneVm(Operation[CloneParams]):
+    """Make a new VM from a VM that is shut off: its disks and size, with a name, address, MAC and identity of its own.
+
+    It is on the same node and is left running and reachable. Passwords and keys that the source's disks know
+    work in it too, besides those of the request and of the owner.
+    """
+
+    name = "vm.clone"
+    label = "Clone"
+    permission = "vms.create"
+    params = CloneParams
+    context = CloneContext
+    locks = (exclusive("vm"), shared("node"), shared("pool"))
+    steps = (
+        Step(reserve_clone, "Reserve the name, the disks and an address", undo=release_records, inline=True),
+        # No undo: it looks only.
+        Step(look_at_source, "See that the VM is off"),
+        Step(copy_disks, "Copy the disks", undo=delete_copies, weight=10),
+        Step(customize_guest, "Prepare the guest's settings", undo=delete_seed, weight=2),
+        Step(define_domain, "Define the domain", undo=undefine_domain),
+        Step(start_domain, "Start the VM", undo=stop_domain, weight=2),
+        # No undo: waiting changes nothing.
+        Step(wait_for_guest, "Wait until the guest answers", weight=20),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        source = ctx.output(reserve_clone).get("source_name") or ctx.task.object_name
+        return f"Clone VM {source} to {ctx.params.name}"
+
+    def applies(self, obj: Vm) -> bool:
+        """Only what is off."""
+        return obj.status == VmStatus.SHUT_OFF
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse a VM that runs, a taken name, and what the node has no room for."""
+        source = ctx.source
+        services.refuse_seen_elsewhere(source)
+        services.refuse_missing(source)
+        services.refuse_rescue(source)
+        services.refuse_running(source)
+        if source.image is None:
+            text = "The VM's image is not known any more, so nobody knows how to tell its clone who it is."
+            raise WrongState(text, object="vm", id=source.pk, state="without an image", field="id")
+        if source.image.customization == Customization.VIRT_CUSTOMIZE and not (
+            ctx.params.password or ctx.params.ssh_keys
+        ):
+            raise MissingValue("This image needs a password or an ssh key.", field="password")
+        services.refuse_taken_name(source.cluster, ctx.params.name)
+        if free_count(ctx.network) < 1:
+            raise CapacityError(
+                f"The network “{ctx.network.name}” has no free address.", field="network", candidates={}
+            )
+        ctx.refuse_no_room()

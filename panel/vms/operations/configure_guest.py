@@ -1,0 +1,143 @@
+"""vm.configure-guest: another password, ssh keys or host name inside a VM that exists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, SecretStr, field_validator
+
+from nodeagent.protocol import guest
+from panel.accounts.models import User
+from panel.core.errors import MissingValue, WrongState
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.operation import Operation, Params, Step
+from panel.vms import services
+from panel.vms.context import VmContext
+from panel.vms.models import Vm, VmStatus
+from panel.vms.operations.create import check_name
+from panel.vms.operations.deploying import check_keys, check_password, hash_of
+from panel.vms.spec import uses_seed
+
+CUSTOMIZE_SECONDS = 600.0
+ON = (VmStatus.RUNNING, VmStatus.PAUSED)
+
+
+class ConfigureGuestParams(Params):
+    """What shall be another; what is not named stays."""
+
+    password: SecretStr | None = Field(default=None, description="Password of the image's login.")
+    ssh_keys: list[str] | None = Field(
+        default=None, max_length=50, description="All keys that the image's login lets in; others go."
+    )
+    hostname: str | None = Field(default=None, max_length=63, description="Host name: a-z, 0-9 and hyphens.")
+
+    @field_validator("ssh_keys")
+    @classmethod
+    def _public_keys(cls, value: list[str] | None) -> list[str] | None:
+        return None if value is None else check_keys(value)
+
+    @field_validator("password")
+    @classmethod
+    def _password(cls, value: SecretStr | None) -> SecretStr | None:
+        return check_password(value)
+
+    @field_validator("hostname")
+    @classmethod
+    def _host_name(cls, value: str | None) -> str | None:
+        return None if value is None else check_name(value)
+
+
+def ask_agent(ctx: VmContext[ConfigureGuestParams]) -> dict[str, Any]:
+    """A running guest whose agent answers has the change."""
+    vm = ctx.vm
+    if vm.status not in ON:
+        return {"answered": False}
+    request = guest.GuestConfigure(uuid=str(vm.uuid), login=login_of(vm), change=_change(ctx))
+    answered = ctx.agent.call(request).answered
+    if not answered and not uses_seed(vm):
+        raise WrongState(
+            "The guest's agent does not answer. Shut the VM down first.", object="vm", id=vm.pk, state=vm.status
+        )
+    return {"answered": answered}
+
+
+def change_seed_or_disk(ctx: VmContext[ConfigureGuestParams]) -> dict[str, Any]:
+    """The guest has the change from its next start on, unless its agent has made it already."""
+    answered = bool(ctx.output(ask_agent).get("answered"))
+    if answered and not uses_seed(ctx.vm):
+        return {"result": {"applied": "now"}}
+    # What the agent has done is not done again: cloud-init repeats itself for an instance that is new to it.
+    instance = None if answered else f"{ctx.vm.uuid}-{ctx.task.pk}"
+    change_at_rest(ctx, _change(ctx), instance)
+    if not answered and ctx.vm.status in ON:
+        ctx.log("The guest's agent does not answer: the guest has the change when it is shut down and started.")
+    return {"result": {"applied": "now" if answered else "at next start"}}
+
+
+def change_at_rest(ctx: VmContext[Any], change: guest.GuestChange, instance_id: str | None = None) -> None:
+    """The seed, or the disk of a VM whose image has no cloud-init, says what changes."""
+    vm = ctx.vm
+    if uses_seed(vm):
+        request = guest.SeedChange(pool=vm.pool.path, path=vm.seed_path, change=change, instance_id=instance_id)
+        ctx.agent.call(request)
+    elif vm.image is not None:
+        system = ctx.volumes()[0]
+        ctx.agent.call(
+            guest.VolumeReconfigure(pool=system.pool.path, path=system.path, login=login_of(vm), change=change),
+            deadline=CUSTOMIZE_SECONDS,
+        )
+
+
+def login_of(vm: Vm) -> str:
+    """Whose password and keys the VM's guest was given."""
+    return vm.image.login if vm.image else "root"
+
+
+def _change(ctx: VmContext[ConfigureGuestParams]) -> guest.GuestChange:
+    asked = ctx.params
+    return guest.GuestChange(
+        hostname=asked.hostname,
+        password_hash=hash_of(asked.password) if asked.password else None,
+        ssh_keys=asked.ssh_keys,
+    )
+
+
+class ConfigureGuest(Operation[ConfigureGuestParams]):
+    """Set the password, ssh keys or host name of a guest.
+
+    At once where its guest agent answers; else when it is started next, from its seed or, where the image has no
+    cloud-init, its disk.
+    """
+
+    name = "vm.configure-guest"
+    label = "Password and keys"
+    permission = "vms.change"
+    params = ConfigureGuestParams
+    context = VmContext
+    # The password that a guest had is known to nobody, so there is no way back.
+    on_failure = "stop"
+    locks = (exclusive("vm"), shared("node"))
+    steps = (
+        Step(ask_agent, "Ask the guest's agent"),
+        Step(change_seed_or_disk, "Change what the guest reads at its start", weight=2),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"Configure the guest of VM {ctx.task.object_name}"
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse nothing to change, and a VM that is missing, in rescue mode, or of no known image."""
+        if all(value is None for value in (ctx.params.password, ctx.params.ssh_keys, ctx.params.hostname)):
+            raise MissingValue("Name a password, ssh keys or a host name.", field="password")
+        services.refuse_seen_elsewhere(ctx.vm)
+        services.refuse_missing(ctx.vm)
+        services.refuse_rescue(ctx.vm)
+        if ctx.vm.image is None and ctx.vm.status not in ON:
+            raise WrongState(
+                "The VM's image is not known any more: only a running guest's agent can be asked.",
+                object="vm",
+                id=ctx.vm.pk,
+                state="without an image",
+                field="id",
+            )

@@ -1,0 +1,210 @@
+"""Steps that put a system on a volume and bring its guest up: of vm.create, vm.reinstall, vm.rescue.
+
+The context says by `target` which image goes where. What differs between those operations is in their files.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from django.conf import settings
+from passlib.hash import sha512_crypt
+from pydantic import Field, SecretStr, field_validator
+
+from nodeagent.protocol import host, storage
+from panel.accounts.models import SshKey
+from panel.cluster.nodes import client
+from panel.core.errors import OperationFailed
+from panel.images.models import Customization, Image
+from panel.storage.models import Volume
+from panel.tasks.operation import Params
+from panel.vms.context import VmContext
+from panel.vms.models import Vm
+from panel.vms.spec import guest_identity
+
+SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\r\n]*)?\Z")
+UPLOAD_SECONDS = 3600.0
+COPY_SECONDS = 3600.0
+SHA512_ROUNDS = 5000
+"""crypt(3)'s own default; more would hold up the worker for no one's gain, since the hash stays in the guest."""
+
+
+class AccessParams(Params):
+    """How to get into a guest."""
+
+    password: SecretStr | None = Field(default=None, description="Password of the image's login.")
+    ssh_keys: list[str] = Field(default_factory=list, max_length=50)
+
+    @field_validator("ssh_keys")
+    @classmethod
+    def _public_keys(cls, value: list[str]) -> list[str]:
+        return check_keys(value)
+
+    @field_validator("password")
+    @classmethod
+    def _password(cls, value: SecretStr | None) -> SecretStr | None:
+        return check_password(value)
+
+
+def check_keys(value: list[str]) -> list[str]:
+    """Refuse what is no public key; raises ValueError."""
+    if not all(SSH_KEY.match(key) for key in value):
+        raise ValueError("each must be one public key, as in authorized_keys")
+    return value
+
+
+def check_password(value: SecretStr | None) -> SecretStr | None:
+    """Refuse a guest's password of an unfit length; raises ValueError."""
+    if value is not None and not 8 <= len(value.get_secret_value()) <= 128:
+        raise ValueError("must have 8 to 128 characters")
+    return value
+
+
+def hash_of(password: SecretStr | None) -> str:
+    """A guest's password as a crypt(3) hash; empty for none."""
+    return sha512_crypt.using(rounds=SHA512_ROUNDS).hash(password.get_secret_value()) if password else ""
+
+
+P = TypeVar("P", bound=AccessParams)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which image goes to which volume, where the seed is, and as what instance the guest is told of itself."""
+
+    image: Image | None
+    volume: Volume
+    seed_path: str
+    instance_id: str
+
+
+class DeployContext(VmContext[P]):
+    """What the steps here work on."""
+
+    def find_target(self) -> Target | None:
+        """Where the system goes, or None when its records are gone."""
+        vm = self.find_vm()
+        disk = vm.disks.select_related("volume__pool").first() if vm is not None else None
+        if vm is None or disk is None:
+            return None
+        return Target(vm.image, disk.volume, vm.seed_path, str(vm.uuid))
+
+    @property
+    def target(self) -> Target:
+        """Where the system goes; raises OperationFailed when its records are gone."""
+        target = self.find_target()
+        if target is None:
+            raise OperationFailed("The records of the new system are gone.", step=self.step_name)
+        return target
+
+    @property
+    def target_image(self) -> Image:
+        """The image; raises OperationFailed when it was removed."""
+        image = self.target.image
+        if image is None:
+            raise OperationFailed("The image was removed from the panel meanwhile.", step=self.step_name)
+        return image
+
+
+def place_image(ctx: DeployContext[Any]) -> dict[str, Any]:
+    """The node has its own copy of the image, checked against its SHA-256.
+
+    Two deployments that need the same image at the same time each send it, to a file of their own.
+    """
+    image, pool, task = ctx.target_image, ctx.vm.pool.path, ctx.task.pk
+    state = ctx.agent.call(storage.ImageStatus(pool=pool, sha256=image.sha256, task=task))
+    if state.present:
+        return {"sent": False}
+    ctx.log(f"The node has no copy of “{image.name}” yet: sending {image.size_bytes >> 20} MiB.")
+    client(ctx.vm.node).upload(
+        image.path,
+        state.upload_path,
+        deadline=UPLOAD_SECONDS,
+        progress=lambda done: ctx.progress(done.done / max(done.total, 1), done.text),
+    )
+    ctx.agent.call(storage.ImageCommit(pool=pool, sha256=image.sha256, task=task), deadline=600.0)
+    return {"sent": True}
+
+
+def delete_upload(ctx: DeployContext[Any]) -> None:
+    """What this task sent of the image and did not finish is gone; a finished copy serves every later VM."""
+    target = ctx.find_target()
+    if target is not None and target.image is not None:
+        pool = ctx.vm.pool.path
+        ctx.agent.call(storage.UploadDelete(pool=pool, sha256=target.image.sha256, task=ctx.task.pk))
+
+
+def copy_image(ctx: DeployContext[Any]) -> None:
+    """The volume is a copy of the image."""
+    volume = ctx.target.volume
+    ctx.agent.call(
+        storage.VolumeCopy(
+            pool=volume.pool.path, path=volume.path, image_sha256=ctx.target_image.sha256, format=volume.format
+        ),
+        deadline=COPY_SECONDS,
+    )
+
+
+def delete_copy(ctx: DeployContext[Any]) -> None:
+    """The volume is not on the node, finished or not."""
+    if (target := ctx.find_target()) is not None:
+        ctx.agent.call(storage.VolumeDelete(pool=target.volume.pool.path, path=target.volume.path))
+
+
+def grow_disk(ctx: DeployContext[Any]) -> None:
+    """The volume is as large as was asked for; the guest grows its file system at its first start."""
+    volume = ctx.target.volume
+    ctx.agent.call(storage.VolumeGrow(pool=volume.pool.path, path=volume.path, size_bytes=volume.size_bytes))
+
+
+def customize_guest(ctx: DeployContext[Any]) -> None:
+    """The guest will find out who it is: from a seed, or from its own files where the image has no cloud-init."""
+    vm, target, image = ctx.vm, ctx.target, ctx.target_image
+    keys = [*ctx.params.ssh_keys, *SshKey.objects.filter(user=vm.owner).values_list("public_key", flat=True)]
+    guest = guest_identity(
+        vm, image.login, password_hash=hash_of(ctx.params.password), ssh_keys=list(dict.fromkeys(keys))
+    )
+    pool = vm.pool.path
+    if image.customization == Customization.CLOUD_INIT:
+        ctx.agent.call(
+            storage.SeedCreate(pool=pool, path=target.seed_path, instance_id=target.instance_id, guest=guest)
+        )
+        return
+    ctx.agent.call(storage.VolumeCustomize(pool=pool, path=target.volume.path, guest=guest), deadline=600.0)
+
+
+def delete_seed(ctx: DeployContext[Any]) -> None:
+    """The seed is not on the node."""
+    if (target := ctx.find_target()) is not None:
+        ctx.agent.call(storage.SeedDelete(pool=ctx.vm.pool.path, path=target.seed_path))
+
+
+def start_domain(ctx: VmContext[Any]) -> None:
+    """The domain runs."""
+    ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
+
+
+def stop_domain(ctx: VmContext[Any]) -> None:
+    """The domain does not run."""
+    if (vm := ctx.find_vm()) is not None:
+        ctx.read_state(host.HostStop(uuid=str(vm.uuid)))
+
+
+def wait_for_guest(ctx: DeployContext[Any]) -> dict[str, Any]:
+    """The guest answers on its address, and the VM counts as installed."""
+    seconds = wait_until_reached(ctx, ctx.target_image.reachable_port)
+    Vm.objects.filter(pk=ctx.vm.pk).update(installed=True)
+    return {"seconds": seconds}
+
+
+def wait_until_reached(ctx: VmContext[Any], port: int) -> float:
+    """The guest answers on its address; answers after how many seconds it did."""
+    limit = settings.CONFIG.guest_reachable_seconds
+    interface = ctx.vm.interfaces.select_related("address").get(position=0)
+    reached = ctx.agent.call(
+        host.GuestWait(uuid=str(ctx.vm.uuid), address=interface.address.ip, port=port, timeout_seconds=float(limit)),
+        deadline=limit + 30.0,
+    )
+    return round(reached.seconds, 1)

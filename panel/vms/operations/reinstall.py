@@ -1,0 +1,175 @@
+"""vm.reinstall: another system, or the same anew, on a VM that keeps its name, addresses and size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from pydantic import Field
+
+from nodeagent.protocol import storage
+from panel.accounts.models import User
+from panel.core.errors import WrongState
+from panel.images.models import Image
+from panel.images.selectors import image_named
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.operation import Operation, Step
+from panel.vms import services
+from panel.vms.models import Disk, Purpose, Spare, Vm
+from panel.vms.operations import spares
+from panel.vms.operations.deploying import (
+    AccessParams,
+    copy_image,
+    customize_guest,
+    delete_copy,
+    delete_seed,
+    delete_upload,
+    grow_disk,
+    place_image,
+    start_domain,
+    stop_domain,
+    wait_until_reached,
+)
+
+
+class ReinstallParams(AccessParams):
+    """Which system, and how to get into it."""
+
+    image: str | None = Field(default=None, max_length=64, description="Name of an OS image; none: the same again.")
+
+
+class ReinstallContext(spares.SpareContext[ReinstallParams]):
+    """The VM with its old system and the new one beside it."""
+
+    purpose = Purpose.REINSTALL
+
+    @property
+    def wanted_image(self) -> Image:
+        """The image that is asked for; raises NotFound or WrongState."""
+        if self.params.image:
+            return image_named(self.params.image)
+        if self.vm.image is None:
+            raise WrongState(
+                "The VM's image is not known any more: name one.",
+                object="vm",
+                id=self.vm.pk,
+                state="without an image",
+                field="image",
+            )
+        return self.vm.image
+
+    @property
+    def system(self) -> Disk:
+        """The disk that holds the system: the first one."""
+        return self.vm.disks.select_related("volume__pool").order_by("target")[0]
+
+
+def reserve_system(ctx: ReinstallContext) -> dict[str, Any]:
+    """The new system's volume stands in the database."""
+    return spares.reserve(ctx, ctx.wanted_image, ctx.system.volume.size_gib)
+
+
+def stop_old(ctx: ReinstallContext) -> None:
+    """The old system does not run."""
+    spares.shut_down(ctx)
+
+
+def start_old(ctx: ReinstallContext) -> None:
+    """The old system runs, if it did."""
+    spares.start_if(ctx, bool(ctx.output(reserve_system).get("ran")))
+
+
+def swap_systems(ctx: ReinstallContext) -> None:
+    """The VM's disk, seed and image are the new ones; the old ones are beside it."""
+    if ctx.system.volume_id != ctx.output(reserve_system)["volume"]:
+        _swap(ctx)
+    _define(ctx)
+
+
+def swap_back(ctx: ReinstallContext) -> None:
+    """The VM's disk, seed and image are the old ones, as long as they are there.
+
+    They are not when the last step has deleted them and its answer was lost: then the VM stays with the new ones.
+    """
+    spare = ctx.find_spare()
+    if ctx.system.volume_id == ctx.output(reserve_system)["volume"] and spare is not None:
+        old = spare.volume
+        if not ctx.agent.call(storage.VolumeInfo(pool=old.pool.path, path=old.path)).exists:
+            ctx.log("The old system is deleted already: the VM keeps the new one.", "warning")
+            return
+        _swap(ctx)
+    _define(ctx)
+
+
+def _swap(ctx: ReinstallContext) -> None:
+    with transaction.atomic():
+        vm = Vm.objects.select_for_update().get(pk=ctx.vm.pk)
+        spare = Spare.objects.get(vm=vm, purpose=Purpose.REINSTALL)
+        disk = ctx.system
+        old, new = disk.volume_id, spare.volume_id
+        Vm.objects.filter(pk=vm.pk).update(image=spare.image_id, seed=spare.seed)
+        Disk.objects.filter(pk=disk.pk).update(volume=new)
+        Spare.objects.filter(pk=spare.pk).update(image=vm.image_id, seed=vm.seed, volume=old)
+
+
+def _define(ctx: ReinstallContext) -> None:
+    # What the context remembers of the VM may be from before the swap.
+    ctx.__dict__.pop("vm", None)
+    spares.define(ctx)
+
+
+def wait_for_new(ctx: ReinstallContext) -> dict[str, Any]:
+    """The new system answers on the VM's address."""
+    image = ctx.vm.image
+    return {"seconds": wait_until_reached(ctx, image.reachable_port if image else 22)}
+
+
+def delete_old(ctx: ReinstallContext) -> dict[str, Any]:
+    """Nothing of the old system is left."""
+    if (spare := ctx.find_spare()) is not None:
+        spares.delete_files(ctx, spare)
+        spares.drop(spare)
+    spares.remember_running(ctx)
+    return {"result": {"image": ctx.vm.image.name if ctx.vm.image else None}}
+
+
+class ReinstallVm(Operation[ReinstallParams]):
+    """Put another OS image, or the same anew, on a VM's first disk and leave it running.
+
+    Name, addresses, MAC, size and other disks stay. What is on the first disk is lost, but only once the new
+    system has answered: until then a failure leaves the VM as it was.
+    """
+
+    name = "vm.reinstall"
+    label = "Reinstall"
+    permission = "vms.reinstall"
+    params = ReinstallParams
+    context = ReinstallContext
+    dangerous = True
+    locks = (exclusive("vm"), shared("node"), shared("pool"))
+    steps = (
+        Step(reserve_system, "Reserve the disk", undo=spares.release, inline=True),
+        Step(place_image, "Send the image to the node", undo=delete_upload, weight=5),
+        Step(copy_image, "Copy the image", undo=delete_copy, weight=10),
+        # No undo: the volume goes as a whole.
+        Step(grow_disk, "Grow the disk"),
+        Step(customize_guest, "Prepare the guest's settings", undo=delete_seed, weight=2),
+        Step(stop_old, "Shut the old system down", undo=start_old, weight=3),
+        Step(swap_systems, "Swap the disks", undo=swap_back),
+        Step(start_domain, "Start the new system", undo=stop_domain, weight=2),
+        # No undo: waiting changes nothing.
+        Step(wait_for_new, "Wait until the guest answers", weight=20),
+        # No undo: what is deleted cannot come back; swap_back looks whether it was.
+        Step(delete_old, "Delete the old system"),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"Reinstall VM {ctx.task.object_name}"
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse an unknown or unfit image, and a VM that is missing or in rescue mode."""
+        services.refuse_seen_elsewhere(ctx.vm)
+        services.refuse_missing(ctx.vm)
+        services.refuse_rescue(ctx.vm)
+        spares.check_image(ctx.vm, ctx.wanted_image, disk_gib=ctx.system.volume.size_gib, params=ctx.params)

@@ -1,0 +1,115 @@
+"""What vm.reinstall and vm.rescue share: a system that is made beside a VM's own."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, TypeVar
+
+from django.conf import settings
+
+from nodeagent.protocol import host, storage
+from panel.core.errors import CapacityError, InvalidValue, MissingValue
+from panel.images.models import Customization, Image
+from panel.storage.models import NodePool, Volume
+from panel.vms.context import VmContext
+from panel.vms.models import Purpose, Spare, Vm, VmStatus
+from panel.vms.operations.deploying import AccessParams, DeployContext, Target
+from panel.vms.services import want
+from panel.vms.spec import host_spec
+
+GIB = 1024**3
+ON = (VmStatus.RUNNING, VmStatus.PAUSED)
+P = TypeVar("P", bound=AccessParams)
+
+
+class SpareContext(DeployContext[P]):
+    """The context of an operation that makes a system beside the VM's own."""
+
+    purpose: Purpose
+
+    def find_spare(self) -> Spare | None:
+        """The system beside the VM's own, or None."""
+        spares = Spare.objects.select_related("volume__pool", "image", "vm__pool")
+        return spares.filter(vm_id=self.task.object_id or 0, purpose=self.purpose).first()
+
+    def find_target(self) -> Target | None:
+        """The new system's volume and seed; cloud-init is told that it is a guest of its own."""
+        spare = self.find_spare()
+        return spare and Target(spare.image, spare.volume, spare.seed_path, str(spare.volume.uuid))
+
+
+def reserve(ctx: SpareContext[Any], image: Image, size_gib: int) -> dict[str, Any]:
+    """The new system stands in the database; answers what steps need to know of how the VM was."""
+    vm = ctx.vm
+    volume = Volume.objects.create(pool=vm.pool, node=vm.node, format=vm.pool.volume_format, size_gib=size_gib)
+    Spare.objects.create(vm=vm, purpose=ctx.purpose, volume=volume, image=image, seed=uuid.uuid4())
+    return {"volume": volume.pk, "ran": vm.status in ON}
+
+
+def release(ctx: SpareContext[Any]) -> None:
+    """The new system does not stand in the database."""
+    drop(ctx.find_spare())
+
+
+def drop(spare: Spare | None) -> None:
+    """The spare's rows are gone."""
+    if spare is not None:
+        spare.delete()
+        spare.volume.delete()
+
+
+def delete_files(ctx: VmContext[Any], spare: Spare) -> None:
+    """The spare's volume and seed are not on the node."""
+    volume = spare.volume
+    # A system that has no cloud-init has no seed: absent is success.
+    ctx.agent.call(storage.SeedDelete(pool=volume.pool.path, path=spare.seed_path))
+    ctx.agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
+
+
+def shut_down(ctx: VmContext[Any]) -> None:
+    """The VM is off: its guest obeyed in time, or was forced."""
+    uuid, limit = str(ctx.vm.uuid), float(settings.CONFIG.shutdown_seconds)
+    state = ctx.read_state(host.HostShutdown(uuid=uuid, timeout_seconds=limit), deadline=limit + 30.0)
+    if state.exists and state.state != VmStatus.SHUT_OFF:
+        ctx.log(f"The guest did not shut down within {limit:g} s: forcing it off.", "warning")
+        ctx.read_state(host.HostStop(uuid=uuid))
+
+
+def define(ctx: VmContext[Any]) -> None:
+    """The domain is what the records say."""
+    ctx.agent.call(host.HostCreate(spec=host_spec(ctx.vm)))
+
+
+def start_if(ctx: VmContext[Any], ran: bool) -> None:
+    """The VM runs, if it did before."""
+    if ran and ctx.find_vm() is not None:
+        ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
+
+
+def remember_running(ctx: VmContext[Any]) -> None:
+    """The VM shall run."""
+    want(ctx.vm, "running")
+
+
+def check_image(vm: Vm, image: Image, *, disk_gib: int, params: AccessParams) -> None:
+    """Refuse an image that the VM is too small for, or into which nobody could sign in, and a full pool."""
+    if vm.memory_mib < image.min_memory_mib:
+        raise InvalidValue(
+            f"“{image.title}” needs at least {image.min_memory_mib} MiB of memory.",
+            field="image",
+            minimum=image.min_memory_mib,
+        )
+    smallest = smallest_gib(image)
+    if disk_gib < smallest:
+        raise InvalidValue(f"“{image.title}” needs a disk of at least {smallest} GiB.", field="image", minimum=smallest)
+    if image.customization == Customization.VIRT_CUSTOMIZE and not (params.password or params.ssh_keys):
+        raise MissingValue("This image needs a password or an ssh key.", field="password")
+    free = NodePool.objects.filter(pool=vm.pool, node=vm.node).values_list("free_bytes", flat=True).first()
+    if free is not None and free < image.virtual_bytes:
+        lacks = f"{free >> 20} MiB free in the pool, {image.virtual_bytes >> 20} MiB needed"
+        raise CapacityError(f"The VM's node has no room: {lacks}.", field="image", candidates={vm.node.name: lacks})
+
+
+def smallest_gib(image: Image) -> int:
+    """The smallest disk that the image fits on."""
+    return max(image.min_disk_gib, -(-image.virtual_bytes // GIB))

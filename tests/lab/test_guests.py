@@ -1,0 +1,226 @@
+"""What is done with a VM's guest and identity, on a real host with real guests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.lab.guests import NOTHING, make_key, remains, ssh
+from tests.lab.hosts import LabError, Node
+from tests.stack import Stack, done, task_of, wait_for_task, wait_until
+
+POOL = "/var/lib/vmpanel/pool"
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """An ssh key pair for guests."""
+    return make_key(str(tmp_path_factory.mktemp("key")))
+
+
+@pytest.fixture(scope="module")
+def other_key(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Another one."""
+    return make_key(str(tmp_path_factory.mktemp("other-key")))
+
+
+class Guest:
+    """A VM of the image "tiny" and its node."""
+
+    def __init__(self, api: httpx.Client, node: Node, created: dict[str, Any]) -> None:
+        self.api, self.node, self.created = api, node, created
+        self.path = f"vms/{created['vm']}"
+        self.address = created["address"]
+
+    def do(self, verb: str, seconds: float = 180.0, **raw: Any) -> dict[str, Any]:
+        """The operation's task, which ended well."""
+        return done(self.api, self.api.post(f"{self.path}/{verb}", json=raw), seconds)
+
+    def show(self) -> dict[str, Any]:
+        """The VM as the API has it."""
+        return dict(self.api.get(self.path).json())
+
+    def inside(self, key: tuple[str, str], *command: str, address: str = "") -> str:
+        """What a command prints in the guest."""
+        return ssh(self.node, key[0], "root", address or self.address, *command)
+
+    def lets_in(self, key: tuple[str, str]) -> bool:
+        """Whether the guest lets the key in."""
+        try:
+            return self.inside(key, "echo", "in") == "in"
+        except LabError:
+            return False
+
+    def power(self, on: bool) -> None:
+        """Start it and wait until one can sign in, or force it off."""
+        self.do("start" if on else "force-off")
+
+    def reach(self, key: tuple[str, str], address: str = "") -> str:
+        """The guest's host name, once one can sign in."""
+        found: list[str] = []
+
+        def look() -> bool:
+            try:
+                found.append(self.inside(key, "hostname", address=address))
+            except LabError:
+                return False
+            return True
+
+        wait_until(look, "one can sign in", 60)
+        return found[-1]
+
+    def domain(self) -> str:
+        """The domain's XML by its UUID, as libvirt keeps it."""
+        return self.node.run(["virsh", "-c", "qemu:///system", "dumpxml", self.created["uuid"]]).stdout
+
+
+@pytest.fixture
+def guest(cluster: list[Node], api: httpx.Client, key: tuple[str, str], stack: Stack) -> Iterator[Guest]:
+    """A running VM; afterwards it is deleted, nothing of it is left, and the doctor finds nothing."""
+    node = cluster[0]
+    answer = api.post(
+        "vms", json={"name": "first", "image": "tiny", "flavor": "tiny", "node": node.name, "ssh_keys": [key[1]]}
+    )
+    done(api, answer)
+    guest = Guest(api, node, answer.json())
+    yield guest
+    assert examine(api) == []
+    done(api, api.delete(guest.path))
+    assert remains(node) == NOTHING
+    assert examine(api) == []
+
+
+def examine(api: httpx.Client) -> list[dict[str, str]]:
+    """What the doctor finds."""
+    task = done(api, api.post("cluster/examine", json={}))
+    return list(task["result"]["findings"])
+
+
+def test_a_renamed_vm_is_called_so_everywhere(guest: Guest, key: tuple[str, str]) -> None:
+    refused = guest.api.post(f"{guest.path}/rename", json={"name": "second"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
+    guest.power(False)
+    guest.do("rename", name="second")
+    assert guest.show()["name"] == "second"
+    names = guest.node.run(["virsh", "-c", "qemu:///system", "list", "--all", "--name"]).stdout.split()
+    assert names == ["second"]
+    guest.power(True)
+    assert guest.reach(key) == "second"
+
+
+def test_a_reinstalled_vm_has_a_new_disk_and_all_else_that_it_had(
+    guest: Guest, key: tuple[str, str], other_key: tuple[str, str]
+) -> None:
+    assert guest.reach(key) == "first"
+    guest.inside(key, "touch", "/boot/mine")
+    before = guest.show()
+    guest.do("reinstall", image="tiny", ssh_keys=[other_key[1]])
+
+    after = guest.show()
+    for same in ("name", "interfaces", "disks", "memory_mib", "uuid"):
+        assert after[same] == before[same]
+    assert after["status"] == "running"
+    assert guest.reach(other_key) == "first"
+    assert not guest.lets_in(key)
+    assert "mine" not in guest.inside(other_key, "ls", "/boot")
+    assert len(remains(guest.node)["files"]) == 2
+
+
+def test_a_reinstallation_that_fails_leaves_the_vm_with_its_old_system(guest: Guest, key: tuple[str, str]) -> None:
+    guest.reach(key)
+    guest.inside(key, "touch", "/boot/mine")
+    files = sorted(remains(guest.node)["files"])
+    answer = guest.api.post(f"{guest.path}/reinstall", json={"image": "tiny"})
+    wait_until(lambda: step_of(guest, answer, "swap_systems") == "done", "the disks are swapped", 120)
+    guest.api.post(f"tasks/{task_of(answer)}/cancel")
+    task = wait_for_task(guest.api, task_of(answer))
+
+    assert task["status"] == "cancelled"
+    assert sorted(remains(guest.node)["files"]) == files
+    assert guest.reach(key) == "first"
+    assert "mine" in guest.inside(key, "ls", "/boot")
+
+
+def step_of(guest: Guest, answer: httpx.Response, name: str) -> str:
+    """Where a step of the task is."""
+    steps = guest.api.get(f"tasks/{task_of(answer)}").json()["steps"]
+    return str(next(step["status"] for step in steps if step["name"] == name))
+
+
+def test_keys_and_host_name_of_a_guest_without_an_agent_change_at_its_next_start(
+    guest: Guest, key: tuple[str, str], other_key: tuple[str, str], stack: Stack
+) -> None:
+    guest.reach(key)
+    task = guest.do("configure-guest", ssh_keys=[other_key[1]], hostname="inside", password="a very secret word")
+    assert task["result"] == {"applied": "at next start"}
+    guest.power(False)
+    guest.power(True)
+    assert guest.reach(other_key) == "inside"
+    assert not guest.lets_in(key)
+    assert guest.inside(other_key, "cut", "-d:", "-f2", "/etc/shadow").startswith("$6$")
+    logs = "".join(path.read_text(encoding="utf-8", errors="replace") for path in stack.layout.log.glob("*.log"))
+    assert "secret word" not in logs + stack.manage("dumpdata", "tasks")
+    assert "secret word" not in guest.node.run(["cat", "/var/log/vmpanel/nodeagent.log"]).stdout
+
+
+def test_a_clone_is_a_vm_of_its_own(guest: Guest, key: tuple[str, str], other_key: tuple[str, str]) -> None:
+    guest.reach(key)
+    guest.inside(key, "touch", "/boot/mine")
+    guest.inside(key, "sync")
+    refused = guest.api.post(f"{guest.path}/clone", json={"name": "second"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
+    guest.power(False)
+    answer = guest.api.post(f"{guest.path}/clone", json={"name": "second", "ssh_keys": [other_key[1]]})
+    created = answer.json()
+    done(guest.api, answer)
+
+    clone = Guest(guest.api, guest.node, created)
+    try:
+        assert created["vm"] != guest.created["vm"] and clone.address != guest.address
+        assert clone.reach(other_key) == "second"
+        assert "mine" in clone.inside(other_key, "ls", "/boot")
+        assert not clone.lets_in(key)
+        guest.power(True)
+        assert guest.reach(key) == "first"
+        assert clone.show()["interfaces"][0]["mac"] != guest.show()["interfaces"][0]["mac"]
+        assert examine(guest.api) == []
+    finally:
+        done(guest.api, guest.api.delete(clone.path))
+
+
+def test_a_rescued_vm_boots_another_system_beside_its_disks_until_it_is_ended(
+    guest: Guest, key: tuple[str, str], other_key: tuple[str, str]
+) -> None:
+    guest.reach(key)
+    guest.inside(key, "touch", "/boot/mine")
+    guest.inside(key, "sync")
+    files = sorted(remains(guest.node)["files"])
+    guest.do("rescue", image="tiny", ssh_keys=[other_key[1]])
+
+    assert guest.show()["in_rescue"]
+    assert guest.reach(other_key) == "first"
+    assert not guest.lets_in(key)
+    look = "mkdir -p /tmp/own && mount -t vfat /dev/vdb1 /tmp/own && ls /tmp/own && umount /tmp/own"
+    assert "mine" in guest.inside(other_key, look)
+    assert examine(guest.api) == []
+    # It stays through a stop and a start.
+    guest.power(False)
+    guest.power(True)
+    assert guest.reach(other_key) == "first"
+    assert not guest.lets_in(key)
+
+    guest.do("end-rescue")
+    assert not guest.show()["in_rescue"]
+    assert guest.reach(key) == "first"
+    assert "mine" in guest.inside(key, "ls", "/boot")
+    assert not guest.lets_in(other_key)
+    assert sorted(remains(guest.node)["files"]) == files
+
+
+def test_a_vm_in_rescue_mode_is_deleted_whole(guest: Guest) -> None:
+    """The fixture looks that nothing is left."""
+    guest.do("rescue", image="tiny")
+    assert len(remains(guest.node)["files"]) == 4
