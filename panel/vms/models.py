@@ -7,6 +7,7 @@ status.py and nothing else.
 from __future__ import annotations
 
 import uuid
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
@@ -105,7 +106,7 @@ class Vm(Machine):
         """Where the VM's NoCloud seed is on its node."""
         return self.seed_called(self.seed)
 
-    def seed_called(self, name: uuid.UUID | None) -> str:
+    def seed_called(self, name: UUID | None) -> str:
         """Where a seed of the VM is; the first one bears the VM's UUID."""
         return f"{self.pool.path}/seeds/{name or self.uuid}.iso"
 

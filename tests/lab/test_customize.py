@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.protocol import storage
+from nodeagent.protocol import guest, storage
 from panel.standalone.options import TOP
 from tests.contract.local_agent import LocalAgent
 
@@ -56,6 +56,21 @@ def test_a_customized_volume_has_the_guest_s_identity_and_nothing_of_the_way_the
     assert GUEST.ssh_keys[0] in files["/home/admin/.ssh/authorized_keys"]
     assert files["/etc/machine-id"].strip() == ""
     assert "Address=10.77.0.9/24\nGateway=10.77.0.1\nDNS=10.77.0.1\n" in files[networkd]
+    assert files[LEFT].strip() == ""
+
+
+def test_a_volume_is_told_what_changes_and_keeps_the_rest(agent: LocalAgent, tmp_path: Path) -> None:
+    pool = str(tmp_path / "pool")
+    disk = f"{pool}/volumes/x.qcow2"
+    agent.call(storage.PoolEnsure(path=pool))
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(IMAGE), "-F", "qcow2", disk], check=True)
+    change = guest.GuestChange(hostname="custom-2", password_hash=GUEST.password_hash, ssh_keys=GUEST.ssh_keys)
+    agent.call(guest.VolumeReconfigure(pool=pool, path=disk, login="root", change=change), deadline=400)
+
+    files = read(disk, "/etc/hostname", "/etc/shadow", "/root/.ssh/authorized_keys")
+    assert files["/etc/hostname"] == "custom-2\n"
+    assert f"root:{GUEST.password_hash}:" in files["/etc/shadow"]
+    assert files["/root/.ssh/authorized_keys"].strip() == GUEST.ssh_keys[0]
     assert files[LEFT].strip() == ""
 
 

@@ -224,3 +224,41 @@ def test_a_vm_in_rescue_mode_is_deleted_whole(guest: Guest) -> None:
     """The fixture looks that nothing is left."""
     guest.do("rescue", image="tiny")
     assert len(remains(guest.node)["files"]) == 4
+
+
+def test_a_debian_guest_is_told_by_its_agent_and_without_one_by_its_seed(
+    cluster: list[Node], api: httpx.Client, key: tuple[str, str], other_key: tuple[str, str]
+) -> None:
+    node = cluster[0]
+    raw = {"name": "deb", "image": "debian-12", "memory_mib": 1024, "vcpus": 2, "disk_gib": 3, "node": node.name}
+    answer = api.post("vms", json={**raw, "ssh_keys": [key[1]], "password": "correct horse"})
+    done(api, answer, 500)
+    guest = Guest(api, node, answer.json())
+    guest.reach(key)
+    guest.inside(key, "cloud-init", "status", "--wait")
+    shadow = guest.inside(key, "grep", "^root:", "/etc/shadow")
+    host_keys = guest.inside(key, "sha256sum /etc/ssh/ssh_host_*_key")
+
+    def by_agent() -> bool:
+        asked = {"hostname": "told", "ssh_keys": [other_key[1]], "password": "another horse"}
+        return bool(guest.do("configure-guest", **asked)["result"]["applied"] == "now")
+
+    wait_until(by_agent, "the guest's agent answers", 120)
+    assert guest.reach(other_key) == "told"
+    assert not guest.lets_in(key)
+    told = guest.inside(other_key, "grep", "^root:", "/etc/shadow")
+    assert told.startswith("root:$6$") and told != shadow
+
+    guest.inside(other_key, "systemctl", "mask", "--now", "qemu-guest-agent")
+    task = guest.do("configure-guest", hostname="seeded", ssh_keys=[key[1]])
+    assert task["result"] == {"applied": "at next start"}
+    guest.do("stop", timeout_seconds=90)
+    guest.power(True)
+    # sshd answers before cloud-init has set the keys.
+    wait_until(lambda: guest.lets_in(key), "the new key is let in", 300)
+    guest.inside(key, "cloud-init", "status", "--wait")
+    assert guest.reach(key) == "seeded"
+    assert not guest.lets_in(other_key)
+    assert guest.inside(key, "sha256sum /etc/ssh/ssh_host_*_key") == host_keys
+    done(api, api.delete(guest.path))
+    assert remains(node) == NOTHING

@@ -77,7 +77,7 @@ class CloneContext(DeployContext[CloneParams]):
     def pairs(self) -> list[tuple[Volume, Volume]]:
         """Each volume of the source with the new VM's."""
         old = {disk.target: disk.volume for disk in self.source.disks.select_related("volume__pool")}
-        new = Disk.objects.filter(vm_id=self.task.object_id).select_related("volume__pool")
+        new = Disk.objects.filter(vm_id=self.task.object_id or 0).select_related("volume__pool")
         return [(old[disk.target], disk.volume) for disk in new if disk.target in old]
 
     def lock_ids(self, kind: str) -> list[int | None]:

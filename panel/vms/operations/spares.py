@@ -35,7 +35,9 @@ class SpareContext(DeployContext[P]):
     def find_target(self) -> Target | None:
         """The new system's volume and seed; cloud-init is told that it is a guest of its own."""
         spare = self.find_spare()
-        return spare and Target(spare.image, spare.volume, spare.seed_path, str(spare.volume.uuid))
+        if spare is None:
+            return None
+        return Target(spare.image, spare.volume, spare.seed_path, str(spare.volume.uuid))
 
 
 def reserve(ctx: SpareContext[Any], image: Image, size_gib: int) -> dict[str, Any]:

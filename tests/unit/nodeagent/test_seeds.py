@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from nodeagent.commands.seeds import seed_files
+from nodeagent.commands.seeds import read_seed, seed_files
 from nodeagent.protocol.storage import GuestIdentity
 
 GUEST = GuestIdentity(
@@ -80,3 +80,22 @@ def test_a_guest_without_a_yaml_reader_has_plain_lines() -> None:
     assert values["NAMESERVERS"] == "10.77.0.1 9.9.9.9"
     assert values["PASSWORD_HASH"] == "$6$salt$hash"
     assert files["authorized_keys"].splitlines() == GUEST.ssh_keys
+
+
+def test_what_a_seed_says_can_be_read_again() -> None:
+    assert read_seed(seed_files("i-1", GUEST)) == ("i-1", GUEST)
+    plain = dataclasses.replace(GUEST, nameservers=[], ssh_keys=[], password_hash="")
+    assert read_seed(seed_files("i-2", plain)) == ("i-2", plain)
+
+
+def test_a_guest_that_is_told_again_keeps_its_host_keys_and_drops_keys_that_are_not_named() -> None:
+    text = seed_files("i-2", dataclasses.replace(GUEST, login="root"), again=True, replace=True)["user-data"]
+    data = json.loads(text.partition("\n")[2])
+    assert data["ssh_deletekeys"] is False
+    assert data["write_files"][-1] == {
+        "path": "/root/.ssh/authorized_keys",
+        "content": f"{GUEST.ssh_keys[0]}\n",
+        "owner": "root:root",
+        "permissions": "0600",
+    }
+    assert "ssh_deletekeys" not in user_data(GUEST)

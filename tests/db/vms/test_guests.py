@@ -1,0 +1,284 @@
+"""What is done with a VM's guest and identity, on a node in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from rest_framework.test import APIClient
+
+from nodeagent.protocol.guest import GuestConfigure
+from panel.accounts.models import Level, User
+from panel.cluster import fake
+from panel.cluster.models import Node
+from panel.core.errors import LibvirtFailure
+from panel.doctor.services import look
+from panel.images.models import Customization, Image
+from panel.tasks.models import Task
+from panel.vms.models import Purpose, Spare, Vm
+from tests.db.conftest import run_task
+
+GOOD = {"name": "web1", "image": "small", "flavor": "small", "password": "correct horse"}
+RunTasks = Callable[[], None]
+
+
+@pytest.fixture
+def vm(api: APIClient, node: Node, image: Image, run_tasks: RunTasks) -> Vm:
+    """A running VM of the administrator's."""
+    created = api.post("/api/v1/vms", GOOD).json()
+    run_tasks()
+    return Vm.objects.get(pk=created["vm"])
+
+
+def do(api: APIClient, vm: Vm, verb: str, **raw: Any) -> Task:
+    """The operation's task at its end."""
+    answer = api.post(f"/api/v1/vms/{vm.pk}/{verb}", raw)
+    assert answer.status_code == 202, answer.json()
+    return run_task(Task.objects.get(pk=answer.json()["task"]["id"]))
+
+
+def refused(api: APIClient, vm: Vm, verb: str, **raw: Any) -> tuple[int, str, str | None]:
+    """Status, code and field with which the operation is refused."""
+    answer = api.post(f"/api/v1/vms/{vm.pk}/{verb}", raw)
+    return answer.status_code, answer.json()["code"], answer.json().get("field")
+
+
+def test_a_running_vm_and_a_taken_name_are_not_renamed(api: APIClient, vm: Vm, run_tasks: RunTasks) -> None:
+    assert refused(api, vm, "rename", name="web2") == (409, "wrong_state", "id")
+    do(api, vm, "force-off")
+    api.post("/api/v1/vms", {**GOOD, "name": "web2"})
+    assert refused(api, vm, "rename", name="web2") == (409, "already_exists", "name")
+    assert refused(api, vm, "rename", name="a/b") == (400, "invalid_value", "name")
+
+
+def test_a_name_that_was_taken_meanwhile_leaves_the_vm_with_its_own(api: APIClient, vm: Vm, node: Node) -> None:
+    do(api, vm, "force-off")
+    answer = api.post(f"/api/v1/vms/{vm.pk}/rename", {"name": "web2"})
+    Vm.objects.create(
+        name="web2", cluster=vm.cluster, node=vm.node, owner=vm.owner, pool=vm.pool, memory_mib=64, vcpus=1
+    )
+    task = run_task(Task.objects.get(pk=answer.json()["task"]["id"]))
+
+    assert (task.status, (task.error or {})["code"]) == ("failed", "already_exists")
+    vm.refresh_from_db()
+    [domain] = fake.node(node.pk).domains.values()
+    [(_, told)] = fake.node(node.pk).seeds.values()
+    assert (vm.name, domain.spec.name, told.hostname) == ("web1", "web1", "web1")
+
+
+def test_a_new_owner_sees_the_vm_and_its_tasks_and_the_old_one_does_not(
+    api: APIClient, api_as_user: APIClient, user: User, vm: Vm
+) -> None:
+    assert api_as_user.get(f"/api/v1/vms/{vm.pk}").status_code == 404
+    task = do(api, vm, "change-owner", owner="anna")
+    assert task.status == "done"
+    assert api_as_user.get(f"/api/v1/vms/{vm.pk}").json()["owner"] == "anna"
+    operations = [each["operation"] for each in api_as_user.get("/api/v1/tasks").json()["results"]]
+    assert operations == ["vm.change-owner", "vm.create"]
+
+    User.objects.create_user("otto", "correct horse")
+    do(api, vm, "change-owner", owner="otto")
+    assert api_as_user.get(f"/api/v1/vms/{vm.pk}").status_code == 404
+    assert api_as_user.get("/api/v1/tasks").json()["results"] == []
+
+
+def test_only_an_administrator_gives_vms_away_and_only_to_who_may_have_some(
+    api: APIClient, api_as_user: APIClient, user: User, vm: Vm
+) -> None:
+    do(api, vm, "change-owner", owner="anna")
+    assert refused(api_as_user, vm, "change-owner", owner="admin")[:2] == (403, "access_denied")
+    User.objects.create_user("idle", is_active=False)
+    User.objects.create_user("never", may_create_vms=False)
+    User.objects.create_user("reader", level=Level.READONLY)
+    assert refused(api, vm, "change-owner", owner="nobody") == (404, "not_found", "owner")
+    for name in ("idle", "never", "reader"):
+        assert refused(api, vm, "change-owner", owner=name) == (400, "invalid_value", "owner")
+
+
+def test_an_agent_that_answers_makes_the_change_at_once_and_the_seed_says_the_same(
+    api: APIClient, vm: Vm, node: Node
+) -> None:
+    memory = fake.node(node.pk)
+    memory.domains[str(vm.uuid)].has_agent = True
+    task = do(api, vm, "configure-guest", hostname="inside", ssh_keys=["ssh-ed25519 AAAA"])
+    assert task.result == {"applied": "now"}
+    [asked] = [call for call in memory.calls if isinstance(call, GuestConfigure)]
+    assert (asked.change.hostname, asked.change.ssh_keys, asked.change.password_hash) == (
+        "inside",
+        ["ssh-ed25519 AAAA"],
+        None,
+    )
+    # cloud-init would do it all again for an instance that it does not know.
+    [(instance, told)] = memory.seeds.values()
+    assert (instance, told.hostname) == (str(vm.uuid), "inside")
+
+
+def test_without_an_agent_the_seed_is_that_of_a_new_instance(api: APIClient, vm: Vm, node: Node) -> None:
+    [(_, before)] = fake.node(node.pk).seeds.values()
+    task = do(api, vm, "configure-guest", password="another horse")
+    assert task.result == {"applied": "at next start"}
+    [(instance, told)] = fake.node(node.pk).seeds.values()
+    assert instance == f"{vm.uuid}-{task.pk}"
+    assert told.password_hash not in ("", before.password_hash)
+    assert (told.hostname, told.ssh_keys) == (before.hostname, before.ssh_keys)
+
+
+def test_without_an_agent_and_cloud_init_the_guest_must_be_off(api: APIClient, vm: Vm, node: Node) -> None:
+    Image.objects.update(customization=Customization.VIRT_CUSTOMIZE)
+    task = do(api, vm, "configure-guest", password="another horse")
+    assert (task.status, (task.error or {})["code"]) == ("failed", "wrong_state")
+    do(api, vm, "force-off")
+    assert do(api, vm, "configure-guest", password="another horse").status == "done"
+    assert fake.node(node.pk).calls[-1].COMMAND == "volume_reconfigure"
+
+
+def test_something_must_be_named_that_a_guest_shall_have(api: APIClient, vm: Vm) -> None:
+    assert refused(api, vm, "configure-guest") == (400, "missing_value", "password")
+    assert refused(api, vm, "configure-guest", ssh_keys=["not a key"]) == (400, "invalid_value", "ssh_keys")
+    assert refused(api, vm, "configure-guest", password="short") == (400, "invalid_value", "password")
+
+
+@pytest.mark.parametrize("verb", ["reinstall", "configure-guest", "rescue"])
+def test_a_guest_s_new_password_stands_in_no_row(api: APIClient, vm: Vm, verb: str) -> None:
+    raw = {"image": "small"} if verb == "rescue" else {}
+    do(api, vm, verb, password="a very secret word", **raw)
+    with connection.cursor() as cursor:
+        for table, columns in (
+            ("tasks_task", "params, result"),
+            ("tasks_taskstep", "output"),
+            ("tasks_tasklog", "text"),
+        ):
+            cursor.execute(f"SELECT {columns} FROM {table}")
+            assert "secret word" not in str(cursor.fetchall())
+        cursor.execute("SELECT COUNT(*) FROM tasks_tasksecret")
+        assert cursor.fetchone() == (0,)
+
+
+def test_a_reinstalled_vm_has_the_new_image_and_nothing_of_the_old_system(
+    api: APIClient, vm: Vm, node: Node, image: Image
+) -> None:
+    other = Image.objects.get(pk=image.pk)
+    other.pk, other.name, other.title, other.login = None, "other", "Other OS", "admin"
+    other.save()
+    before = set(fake.node(node.pk).files)
+    for _ in range(2):
+        assert do(api, vm, "reinstall", image="other", password="another horse").status == "done"
+    shown = api.get(f"/api/v1/vms/{vm.pk}").json()
+    after = set(fake.node(node.pk).files)
+
+    assert (shown["image"], shown["name"], shown["status"]) == ("other", "web1", "running")
+    assert len(after) == len(before) and not {path for path in before & after if "/images/" not in path}
+    [(_, told)] = fake.node(node.pk).seeds.values()
+    assert (told.login, told.hostname) == ("admin", "web1")
+    assert not Spare.objects.exists()
+    assert look() == set()
+    assert do(api, vm, "delete").status == "done"
+    assert [path for path in fake.node(node.pk).files if "/images/" not in path] == []
+
+
+def test_a_reinstallation_into_a_vm_that_is_too_small_is_refused(api: APIClient, vm: Vm) -> None:
+    Image.objects.update(min_disk_gib=100)
+    assert refused(api, vm, "reinstall") == (400, "invalid_value", "image")
+    Image.objects.update(min_disk_gib=1, min_memory_mib=100000)
+    assert refused(api, vm, "reinstall") == (400, "invalid_value", "image")
+    assert refused(api, vm, "reinstall", image="nothing") == (404, "not_found", "image")
+
+
+def test_when_the_old_system_cannot_be_deleted_the_vm_gets_it_back(api: APIClient, vm: Vm, node: Node) -> None:
+    refusal = LibvirtFailure(node="fake1", command="seed_delete", text="no", libvirt_code=1)
+    fake.node(node.pk).fail("seed_delete", refusal)
+    disk = vm.disks.get().volume_id
+    assert do(api, vm, "reinstall", password="another horse").status == "failed"
+    assert vm.disks.get().volume_id == disk
+    [domain] = fake.node(node.pk).domains.values()
+    assert [each.path for each in domain.spec.disks] == [vm.disks.get().volume.path]
+    assert domain.state == "running"
+    assert look() == set()
+
+
+def test_when_the_old_system_is_deleted_already_the_vm_keeps_the_new_one(api: APIClient, vm: Vm, node: Node) -> None:
+    old = vm.disks.get().volume_id
+    answer = api.post(f"/api/v1/vms/{vm.pk}/reinstall", {"password": "another horse"})
+    memory = fake.node(node.pk)
+    [path] = [path for path in memory.files if "/volumes/" in path]
+    # The deletion is carried out, and every attempt to hear of it fails.
+    memory.lose_answer("volume_delete")
+    for _ in range(3):
+        memory.fail("seed_delete", LibvirtFailure(node="fake1", command="seed_delete", text="no", libvirt_code=1))
+    task = run_task(Task.objects.get(pk=answer.json()["task"]["id"]))
+
+    assert task.status == "failed"
+    assert (path in memory.files) == (vm.disks.get().volume_id == old)
+    [domain] = memory.domains.values()
+    assert [each.path for each in domain.spec.disks] == [vm.disks.get().volume.path]
+    assert look() == set()
+
+
+def test_in_rescue_mode_the_vm_boots_the_rescue_system_with_its_disks_behind(
+    api: APIClient, vm: Vm, node: Node
+) -> None:
+    own = vm.disks.get().volume.path
+    do(api, vm, "rescue", image="small", password="another horse")
+    spare = Spare.objects.select_related("volume__pool", "vm__pool").get()
+    [domain] = fake.node(node.pk).domains.values()
+    assert [(each.path, each.target) for each in domain.spec.disks] == [(spare.volume.path, "vda"), (own, "vdb")]
+    assert domain.spec.cdroms == [spare.seed_path]
+    assert api.get(f"/api/v1/vms/{vm.pk}").json()["in_rescue"] is True
+    for verb, raw in (("rescue", {"image": "small"}), ("reinstall", {}), ("configure-guest", {"hostname": "a"})):
+        assert refused(api, vm, verb, **raw)[1] == "wrong_state"
+    do(api, vm, "stop")
+    do(api, vm, "end-rescue")
+    [domain] = fake.node(node.pk).domains.values()
+    # It was stopped, so it stays off.
+    assert ([each.path for each in domain.spec.disks], domain.state) == ([own], "shut off")
+    assert api.get(f"/api/v1/vms/{vm.pk}").json()["in_rescue"] is False
+    assert look() == set()
+
+
+def test_a_rescue_needs_an_image_named_or_set(api: APIClient, vm: Vm, settings: Any) -> None:
+    assert refused(api, vm, "rescue") == (400, "missing_value", "image")
+    settings.CONFIG.rescue_image = "small"
+    try:
+        assert do(api, vm, "rescue").status == "done"
+    finally:
+        settings.CONFIG.rescue_image = ""
+
+
+def test_what_is_left_of_a_rescue_is_found_and_goes_with_the_next_try(api: APIClient, vm: Vm, node: Node) -> None:
+    do(api, vm, "rescue", image="small")
+    refusal = LibvirtFailure(node="fake1", command="volume_delete", text="no", libvirt_code=1)
+    fake.node(node.pk).fail("volume_delete", refusal)
+    assert do(api, vm, "end-rescue").status == "failed"
+    assert Spare.objects.get().purpose == Purpose.LEFT
+    assert {finding.code for finding in look()} == {"volume_left"}
+    assert do(api, vm, "end-rescue").status == "done"
+    assert look() == set()
+
+
+def test_a_clone_is_the_owner_s_and_both_vms_are_held_meanwhile(
+    api: APIClient, vm: Vm, user: User, node: Node, run_tasks: RunTasks
+) -> None:
+    do(api, vm, "change-owner", owner="anna")
+    assert refused(api, vm, "clone", name="web2") == (409, "wrong_state", "id")
+    do(api, vm, "force-off")
+    answer = api.post(f"/api/v1/vms/{vm.pk}/clone", {"name": "web2"})
+    clone = Vm.objects.get(pk=answer.json()["vm"])
+    for each in (vm, clone):
+        assert refused(api, each, "start")[:2] == (409, "busy")
+    run_tasks()
+
+    clone.refresh_from_db()
+    assert (clone.owner, clone.status, clone.installed) == (user, "running", True)
+    assert clone.uuid != vm.uuid
+    assert clone.interfaces.get().mac != vm.interfaces.get().mac
+    assert {told.hostname for _, told in fake.node(node.pk).seeds.values()} == {"web1", "web2"}
+    assert look() == set()
+
+
+def test_a_clone_is_refused_its_source_s_name_and_more_than_the_node_has(api: APIClient, vm: Vm, node: Node) -> None:
+    do(api, vm, "force-off")
+    assert refused(api, vm, "clone", name="web1") == (409, "already_exists", "name")
+    node.pools.update(free_bytes=1)
+    assert refused(api, vm, "clone", name="web2")[:2] == (409, "no_capacity")
