@@ -15,7 +15,7 @@ from panel.cluster.models import Node
 from panel.doctor.findings import Finding
 from panel.storage.models import NodePool, Volume
 from panel.tasks.models import ENDED, Task
-from panel.vms.models import Spare, Vm, VmStatus
+from panel.vms.models import Purpose, Spare, Vm, VmStatus
 from panel.vms.spec import takes_seed, uses_seed
 
 CALL_SECONDS = 60.0
@@ -55,13 +55,15 @@ def read(node: Node, client: NodeClient) -> Reading:
 def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
     """What the database says of the node, and of the domains `uuids` that were seen there; a few queries."""
     found = Wanted(open_tasks=set(Task.objects.exclude(status__in=ENDED).values_list("pk", flat=True)))
-    spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool"))
+    spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool", "volume__pool"))
     for vm in Vm.objects.filter(node=node).select_related("pool", "image").prefetch_related(spares):
         found.vms[str(vm.uuid)] = vm
         if vm.pk in busy_vms:
             found.busy |= {str(vm.uuid), PurePosixPath(vm.seed_path).name}
-            found.busy |= {PurePosixPath(spare.seed_path).name for spare in vm.spares.all()}
         for spare in vm.spares.all():
+            if vm.pk in busy_vms or spare.purpose != Purpose.RESCUE:
+                # What is to be deleted may be gone in part; records.py tells of it.
+                found.busy |= {PurePosixPath(spare.seed_path).name, PurePosixPath(spare.volume.path).name}
             if takes_seed(spare.image):
                 found.files.setdefault(vm.pool.path, {})[_place(vm.pool.path, spare.seed_path)] = f"vm {vm.pk}"
         if uses_seed(vm):

@@ -98,8 +98,9 @@ class Vm(Machine):
 
     @property
     def in_rescue(self) -> bool:
-        """Whether it boots a rescue system instead of its own; of a row that was read with its spares."""
-        return any(spare.purpose == Purpose.RESCUE for spare in self.spares.all())
+        """Whether it boots a rescue system instead of its own; lists read it with the row."""
+        known = getattr(self, "rescued", None)
+        return self.spares.filter(purpose=Purpose.RESCUE).exists() if known is None else bool(known)
 
     @property
     def seed_path(self) -> str:

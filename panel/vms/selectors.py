@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet
 
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.core.errors import NotFound
-from panel.vms.models import Disk, Interface, StatusChange, Vm
+from panel.vms.models import Disk, Interface, Purpose, Spare, StatusChange, Vm
 
 
 def list_vms(viewer: User) -> QuerySet[Vm]:
@@ -17,12 +17,12 @@ def list_vms(viewer: User) -> QuerySet[Vm]:
     vms = (
         Vm.objects.select_related("image", "iso", "installation", "counters")
         .defer("counters__reading")
+        .annotate(rescued=Exists(Spare.objects.filter(vm=OuterRef("pk"), purpose=Purpose.RESCUE)))
         .prefetch_related(
             "node",
             "owner",
             "pool",
             "cluster",
-            "spares",
             Prefetch("disks", Disk.objects.select_related("volume")),
             Prefetch("interfaces", Interface.objects.select_related("address", "network")),
         )

@@ -15,6 +15,7 @@ urlpatterns = [
     path("vms/<int:vm_id>/settings", views.vm_settings, name="vm-settings"),
     path("vms/<int:vm_id>/devices", views.vm_devices, name="vm-devices"),
     path("vms/<int:vm_id>/console", views.vm_console, name="vm-console"),
+    path("vms/<int:vm_id>/guest", views.vm_guest, name="vm-guest"),
     path("nodes", views.node_list, name="nodes"),
     path("nodes/new", views.node_new, name="node-new"),
     path("nodes/<int:node_id>", views.node_page, name="node"),

@@ -179,6 +179,7 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
         tasks=list_tasks(viewer).filter(object_type="vm", object_id=vm.pk)[:10],
         task=task,
         may_console=permissions.allows(viewer, "vms.console"),
+        may_change=permissions.allows(viewer, "vms.change"),
         may_change_devices=permissions.allows(viewer, "vms.devices"),
         may_configure=permissions.allows(viewer, "vms.configure"),
         pending=vm.pending,
@@ -214,6 +215,23 @@ def vm_console(request: HttpRequest, vm_id: int) -> HttpResponse:
     _need(viewer, "vms.console")
     token = console.make_link(viewer.pk, vm.pk)
     return _page(request, "console.html", vm=vm, token=token)
+
+
+@login_required
+def vm_guest(request: HttpRequest, vm_id: int) -> HttpResponse:
+    """The forms of what is done with a VM's guest and identity."""
+    viewer = _viewer(request)
+    vm = _or_404(get_vm, viewer, vm_id)
+    _need(viewer, "vms.change")
+    allowed = {each.verb.replace("-", "_"): each.applies(vm) for each in registry.for_object("vm", viewer)}
+    return _page(
+        request,
+        "vm_guest.html",
+        vm=vm,
+        may=allowed,
+        images=list_images(viewer),
+        rescue_image=settings.CONFIG.rescue_image,
+    )
 
 
 @login_required

@@ -33,6 +33,7 @@ class ChangeOwner(Operation[ChangeOwnerParams]):
 
     name = "vm.change-owner"
     label = "Change owner"
+    placed = True
     permission = "vms.assign"
     params = ChangeOwnerParams
     context = VmContext

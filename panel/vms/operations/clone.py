@@ -156,6 +156,7 @@ class CloneVm(Operation[CloneParams]):
 
     name = "vm.clone"
     label = "Clone"
+    placed = True
     permission = "vms.create"
     params = CloneParams
     context = CloneContext

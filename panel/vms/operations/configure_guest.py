@@ -111,6 +111,7 @@ class ConfigureGuest(Operation[ConfigureGuestParams]):
 
     name = "vm.configure-guest"
     label = "Password and keys"
+    placed = True
     permission = "vms.change"
     params = ConfigureGuestParams
     context = VmContext

@@ -142,6 +142,7 @@ class ReinstallVm(Operation[ReinstallParams]):
 
     name = "vm.reinstall"
     label = "Reinstall"
+    placed = True
     permission = "vms.reinstall"
     params = ReinstallParams
     context = ReinstallContext

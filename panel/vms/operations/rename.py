@@ -83,6 +83,7 @@ class RenameVm(Operation[RenameVmParams]):
 
     name = "vm.rename"
     label = "Rename"
+    placed = True
     permission = "vms.change"
     params = RenameVmParams
     context = VmContext

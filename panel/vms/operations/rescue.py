@@ -96,6 +96,7 @@ class RescueVm(Operation[RescueParams]):
 
     name = "vm.rescue"
     label = "Rescue"
+    placed = True
     permission = "vms.rescue"
     params = RescueParams
     context = RescueContext

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 from rest_framework.test import APIClient
 
 from nodeagent.protocol.guest import GuestConfigure
@@ -282,3 +283,21 @@ def test_a_clone_is_refused_its_source_s_name_and_more_than_the_node_has(api: AP
     assert refused(api, vm, "clone", name="web1") == (409, "already_exists", "name")
     node.pools.update(free_bytes=1)
     assert refused(api, vm, "clone", name="web2")[:2] == (409, "no_capacity")
+
+
+def test_the_guest_s_page_has_a_form_for_each_and_the_vm_s_page_no_buttons_for_them(
+    api: APIClient, client: Client, admin: User, user: User, vm: Vm
+) -> None:
+    client.force_login(admin)
+    forms = ("configure-guest", "rescue", "reinstall", "rename", "clone", "change-owner")
+    page = client.get(f"/vms/{vm.pk}/guest", secure=True).content.decode()
+    for verb in forms:
+        assert f'data-submit="/api/v1/vms/{vm.pk}/{verb}"' in page
+        assert (
+            f'data-action="/api/v1/vms/{vm.pk}/{verb}"' not in client.get(f"/vms/{vm.pk}", secure=True).content.decode()
+        )
+    do(api, vm, "rescue", image="small")
+    assert "End rescue" in client.get(f"/vms/{vm.pk}", secure=True).content.decode()
+    assert "/rescue" not in client.get(f"/vms/{vm.pk}/guest", secure=True).content.decode()
+    client.force_login(user)
+    assert client.get(f"/vms/{vm.pk}/guest", secure=True).status_code == 404
