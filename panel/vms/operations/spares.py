@@ -61,11 +61,14 @@ def drop(spare: Spare | None) -> None:
 
 
 def delete_files(ctx: VmContext[Any], spare: Spare) -> None:
-    """The spare's volume and seed are not on the node."""
+    """The spare's volume and seed are not on the node.
+
+    The volume goes first: as long as it is there, so is the seed, and the system can be booted again.
+    """
     volume = spare.volume
+    ctx.agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
     # A system that has no cloud-init has no seed: absent is success.
     ctx.agent.call(storage.SeedDelete(pool=volume.pool.path, path=spare.seed_path))
-    ctx.agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
 
 
 def shut_down(ctx: VmContext[Any]) -> None:

@@ -188,33 +188,34 @@ def test_a_reinstallation_into_a_vm_that_is_too_small_is_refused(api: APIClient,
 
 
 def test_when_the_old_system_cannot_be_deleted_the_vm_gets_it_back(api: APIClient, vm: Vm, node: Node) -> None:
-    refusal = LibvirtFailure(node="fake1", command="seed_delete", text="no", libvirt_code=1)
-    fake.node(node.pk).fail("seed_delete", refusal)
+    before = sorted(fake.node(node.pk).files)
+    fake.node(node.pk).fail("volume_delete", refusal("volume_delete"))
     disk = vm.disks.get().volume_id
     assert do(api, vm, "reinstall", password="another horse").status == "failed"
     assert vm.disks.get().volume_id == disk
     [domain] = fake.node(node.pk).domains.values()
     assert [each.path for each in domain.spec.disks] == [vm.disks.get().volume.path]
-    assert domain.state == "running"
+    assert (domain.state, sorted(fake.node(node.pk).files)) == ("running", before)
     assert look() == set()
 
 
-def test_when_the_old_system_is_deleted_already_the_vm_keeps_the_new_one(api: APIClient, vm: Vm, node: Node) -> None:
-    old = vm.disks.get().volume_id
-    answer = api.post(f"/api/v1/vms/{vm.pk}/reinstall", {"password": "another horse"})
+def test_when_the_old_system_is_deleted_in_part_the_vm_keeps_the_new_one(api: APIClient, vm: Vm, node: Node) -> None:
+    old = vm.disks.get().volume
+    fake.node(node.pk).fail("seed_delete", refusal("seed_delete"))
+    assert do(api, vm, "reinstall", password="another horse").status == "failed"
+
     memory = fake.node(node.pk)
-    [path] = [path for path in memory.files if "/volumes/" in path]
-    # The deletion is carried out, and every attempt to hear of it fails.
-    memory.lose_answer("volume_delete")
-    for _ in range(3):
-        memory.fail("seed_delete", LibvirtFailure(node="fake1", command="seed_delete", text="no", libvirt_code=1))
-    task = run_task(Task.objects.get(pk=answer.json()["task"]["id"]))
-
-    assert task.status == "failed"
-    assert (path in memory.files) == (vm.disks.get().volume_id == old)
+    assert old.path not in memory.files
+    new = vm.disks.get().volume
     [domain] = memory.domains.values()
-    assert [each.path for each in domain.spec.disks] == [vm.disks.get().volume.path]
+    assert ([each.path for each in domain.spec.disks], domain.state) == ([new.path], "running")
+    assert not Spare.objects.exists()
     assert look() == set()
+
+
+def refusal(command: str) -> LibvirtFailure:
+    """What a node answers that cannot do it."""
+    return LibvirtFailure(node="fake1", command=command, text="no", libvirt_code=1)
 
 
 def test_in_rescue_mode_the_vm_boots_the_rescue_system_with_its_disks_behind(
@@ -249,8 +250,7 @@ def test_a_rescue_needs_an_image_named_or_set(api: APIClient, vm: Vm, settings: 
 
 def test_what_is_left_of_a_rescue_is_found_and_goes_with_the_next_try(api: APIClient, vm: Vm, node: Node) -> None:
     do(api, vm, "rescue", image="small")
-    refusal = LibvirtFailure(node="fake1", command="volume_delete", text="no", libvirt_code=1)
-    fake.node(node.pk).fail("volume_delete", refusal)
+    fake.node(node.pk).fail("seed_delete", refusal("seed_delete"))
     assert do(api, vm, "end-rescue").status == "failed"
     assert Spare.objects.get().purpose == Purpose.LEFT
     assert {finding.code for finding in look()} == {"volume_left"}
