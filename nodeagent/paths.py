@@ -18,6 +18,8 @@ STATE = ROOT / "var/lib/vmpanel"
 LOG = ROOT / "var/log/vmpanel"
 RUN = ROOT / "run/vmpanel"
 FENCES = RUN / "fences"
+MIGRATIONS = RUN / "migrations"
+LIBVIRT_RUN = ROOT / "run/libvirt"
 
 OVERRIDES = ETC / "commands"
 VMWATCH_CONF = ETC / "vmwatch-node.conf"

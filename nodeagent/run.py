@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
-from typing import IO, Dict, List, Optional, Sequence, Tuple
+from typing import IO, Callable, Dict, List, Optional, Sequence, Tuple
 
 from nodeagent.errors import CommandFailed, NoSpace
 from nodeagent.job import Job
@@ -33,12 +33,13 @@ def run(
     stdin: Optional[str] = None,
     check: bool = True,
     env: Optional[Dict[str, str]] = None,
+    watch: Optional[Callable[[str], None]] = None,
 ) -> Finished:
     """Run a program to its end, in the C locale, without a shell.
 
     The program and all its children are killed when the job is cancelled or its deadline passes; the
     program also when the agent dies (SIGKILL), so that it cannot write beside the agent's successor.
-    A secret goes in by `stdin`, never in `argv`.
+    A secret goes in by `stdin`, never in `argv`. `watch` is shown what the program has printed so far.
 
     Raises CommandFailed (if `check`), NoSpace when the program says so, Cancelled, DeadlinePassed.
     """
@@ -47,7 +48,7 @@ def run(
         raise CommandFailed(f"The program “{argv[0]}” is not installed.", argv0=argv[0], exit_code=127)
     with _source(stdin) as source:
         process = subprocess.Popen(
-            [*_dying_with_us(), *argv],
+            [*dying_with_us(), *argv],
             stdin=source,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -55,7 +56,7 @@ def run(
             start_new_session=True,
         )
     try:
-        out, err = _communicate(process, job)
+        out, err = _communicate(process, job, watch)
     except BaseException:
         _kill(process)
         raise
@@ -75,12 +76,16 @@ def _source(stdin: Optional[str]) -> IO[bytes]:
     return file
 
 
-def _communicate(process: subprocess.Popen[bytes], job: Job) -> Tuple[bytes, bytes]:
+def _communicate(
+    process: subprocess.Popen[bytes], job: Job, watch: Optional[Callable[[str], None]]
+) -> Tuple[bytes, bytes]:
     while True:
         try:
             return process.communicate(timeout=POLL_SECONDS)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as early:
             job.check()
+            if watch is not None:
+                watch((early.output or b"").decode(errors="replace"))
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -89,7 +94,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.communicate()
 
 
-def _dying_with_us() -> List[str]:
+def dying_with_us() -> List[str]:
+    """What stands before a program's argument list so that it dies with the thread that starts it."""
     # util-linux's setpriv asks the kernel for it and then becomes the program; a preexec_fn is unsafe beside threads.
     setpriv = shutil.which("setpriv")
     return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]

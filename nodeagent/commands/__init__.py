@@ -22,10 +22,12 @@ _MODULES = (
     "hosts",
     "images",
     "machine",
+    "migration",
     "pools",
     "seeds",
     "settings",
     "snapshots",
+    "transfer",
     "vmwatch",
     "volumes",
 )

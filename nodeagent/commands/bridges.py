@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ipaddress
 import json
 import re
@@ -25,6 +26,8 @@ def bridge_ensure(request: network.BridgeEnsure, job: Job) -> network.BridgeStat
     name, gateway, subnet = _checked(request)
     if not _exists(name, job):
         run(["ip", "link", "add", "name", name, "type", "bridge", "forward_delay", "0"], job)
+    # The same on every node: a guest that is moved finds its gateway where it remembers it.
+    run(["ip", "link", "set", "dev", name, "address", _mac(name)], job)
     if str(gateway) not in _addresses(name, job):
         run(["ip", "address", "replace", str(gateway), "dev", name], job)
     run(["ip", "link", "set", "dev", name, "up"], job)
@@ -82,6 +85,12 @@ def _name(name: str) -> str:
     return name
 
 
+def _mac(name: str) -> str:
+    """The bridge's MAC address, locally administered, from its name."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
+
+
 def _rules(name: str, subnet: ipaddress.IPv4Network) -> str:
     """The bridge's own nft table, replaced as a whole; `name` and `subnet` are checked values."""
     table = _table(name)
@@ -118,8 +127,13 @@ def _ip(argv: List[str], job: Job) -> List[Dict[str, Any]]:
     return [entry for entry in shown if entry]
 
 
+def bridge_names(job: Job) -> List[str]:
+    """The names of all bridges that are there."""
+    return [entry["ifname"] for entry in _ip(["link", "show", "type", "bridge"], job)]
+
+
 def _exists(name: str, job: Job) -> bool:
-    return name in [entry["ifname"] for entry in _ip(["link", "show", "type", "bridge"], job)]
+    return name in bridge_names(job)
 
 
 def _ports(name: str, job: Job) -> List[str]:

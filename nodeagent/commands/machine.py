@@ -92,6 +92,11 @@ def _meminfo() -> Dict[str, int]:
     return {line.split(":")[0]: int(line.split()[1]) for line in lines}
 
 
+def available_mib() -> int:
+    """Memory that could be given to a guest now."""
+    return _meminfo()["MemAvailable"] // 1024
+
+
 def _cpu_model() -> str:
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):

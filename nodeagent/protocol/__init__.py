@@ -4,7 +4,7 @@ The only part of the agent that the panel imports. One request class a command; 
 describes the lines on the wire.
 """
 
-from nodeagent.protocol import audit, devices, guest, host, network, node, settings, snapshot, storage
+from nodeagent.protocol import audit, devices, guest, host, migration, network, node, settings, snapshot, storage
 from nodeagent.protocol.wire import (
     PROTOCOL_VERSION,
     REQUESTS,
@@ -28,6 +28,7 @@ __all__ = [
     "from_dict",
     "guest",
     "host",
+    "migration",
     "network",
     "node",
     "settings",

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from panel.api.operations import body_of, viewer_of
+from panel.api.operations import policies_of, viewer_of
 from panel.cluster.models import Cluster
 from panel.cluster.selectors import default_cluster
 from panel.cluster.services import set_policies
@@ -44,7 +44,14 @@ class ClusterSerializer(serializers.ModelSerializer[Cluster]):
 
     class Meta:
         model = Cluster
-        fields = ["id", "name", "timezone", "check_vm_status"]
+        fields = [
+            "id",
+            "name",
+            "timezone",
+            "check_vm_status",
+            "memory_overselling_percent",
+            "cpu_overselling_percent",
+        ]
         read_only_fields = ["id", "name", "timezone"]
 
 
@@ -90,13 +97,8 @@ class ClusterView(APIView):
     def patch(self, request: Request) -> Response:
         """Change policies."""
         permissions.require(viewer_of(request), "cluster.manage")
-        body = body_of(request)
-        asked = ClusterSerializer(data=body, partial=True)
-        for name in body:
-            if name not in asked.fields or asked.fields[name].read_only:
-                raise InvalidValue(f"“{name}” cannot be set.", field=name)
-        asked.is_valid(raise_exception=True)
-        return Response(ClusterSerializer(set_policies(default_cluster(), asked.validated_data)).data)
+        changes = policies_of(ClusterSerializer, request)
+        return Response(ClusterSerializer(set_policies(default_cluster(), changes)).data)
 
 
 def _moment(text: str | None, field: str) -> datetime | None:

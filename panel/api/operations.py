@@ -9,6 +9,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -48,6 +49,17 @@ def idempotency_key(request: Request) -> str | None:
     if key is not None and not 1 <= len(key) <= LONGEST_KEY:
         raise InvalidValue("An idempotency key has 1 to 128 characters.", field=KEY_HEADER)
     return key
+
+
+def policies_of(serializer: type[serializers.ModelSerializer[Any]], request: Request) -> dict[str, Any]:
+    """The policies that the body sets, checked; raises InvalidValue for what cannot be set."""
+    body = body_of(request)
+    asked = serializer(data=body, partial=True)
+    for name in body:
+        if name not in asked.fields or asked.fields[name].read_only:
+            raise InvalidValue(f"“{name}” cannot be set.", field=name)
+    asked.is_valid(raise_exception=True)
+    return dict(asked.validated_data)
 
 
 def submit(operation: Operation[Any], request: Request, object_id: int | None = None) -> Response:

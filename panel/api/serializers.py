@@ -155,6 +155,8 @@ class NodeSerializer(serializers.ModelSerializer[Node]):
             "ssh_port",
             "ssh_user",
             "state",
+            "maintenance",
+            "max_vms",
             "fingerprint",
             "host_uuid",
             "virtualization",
@@ -165,6 +167,14 @@ class NodeSerializer(serializers.ModelSerializer[Node]):
             "facts_at",
             "created_at",
         ]
+
+
+class NodePoliciesSerializer(serializers.ModelSerializer[Node]):
+    """What may be chosen for a node at any time."""
+
+    class Meta:
+        model = Node
+        fields = ["max_vms"]
 
 
 class StepSerializer(serializers.ModelSerializer[TaskStep]):

@@ -15,9 +15,10 @@ from rest_framework.views import APIView
 from panel.accounts.models import SshKey, Token, User
 from panel.accounts.services import add_ssh_key, create_token, sign_in
 from panel.api import operations, serializers
-from panel.api.operations import describe, submit, viewer_of
+from panel.api.operations import describe, policies_of, submit, viewer_of
 from panel.api.paging import NewestFirst, Page
-from panel.cluster.selectors import list_nodes
+from panel.cluster.selectors import get_node, list_nodes
+from panel.cluster.services import set_node_policies
 from panel.core import permissions
 from panel.core.errors import InvalidValue, MissingValue, NotFound
 from panel.images.selectors import list_flavors, list_images, list_isos
@@ -158,6 +159,16 @@ class NodeView(APIView):
         if node is None:
             raise NotFound(object="node", id=object_id)
         return Response(serializers.NodeSerializer(node).data)
+
+    @extend_schema(request=serializers.NodePoliciesSerializer, responses=serializers.NodePoliciesSerializer)
+    def patch(self, request: Request, object_id: int) -> Response:
+        """Change policies of the node."""
+        viewer = viewer_of(request)
+        permissions.require(viewer, "cluster.manage")
+        node = get_node(viewer, object_id)
+        changes = policies_of(serializers.NodePoliciesSerializer, request)
+        set_node_policies(node, changes)
+        return Response(serializers.NodePoliciesSerializer(get_node(viewer, object_id)).data)
 
     @extend_schema(operation_id="node_destroy", request=None, responses={202: serializers.TaskDetailSerializer})
     def delete(self, request: Request, object_id: int) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 
@@ -22,12 +23,22 @@ class Virtualization(models.TextChoices):
     QEMU = "qemu", "QEMU (emulation)"
 
 
+OVERSELLING = (MinValueValidator(50), MaxValueValidator(500))
+
+
 class Cluster(models.Model):
     """Nodes that share storages and networks."""
 
     name = models.CharField(max_length=64, unique=True)
     timezone = models.CharField(max_length=64, default="UTC")
-    memory_overselling_percent = models.PositiveSmallIntegerField(default=100)
+    memory_overselling_percent = models.PositiveSmallIntegerField(
+        default=100, validators=OVERSELLING, help_text="How much of a node's memory may be promised to VMs."
+    )
+    cpu_overselling_percent = models.PositiveSmallIntegerField(
+        null=True,
+        validators=OVERSELLING,
+        help_text="How many CPUs may be promised to VMs, of those that a node has; none: any number.",
+    )
     check_vm_status = models.BooleanField(
         default=False, help_text="Whether running VMs that receive or write nothing bear a warning."
     )
@@ -50,6 +61,8 @@ class Node(models.Model):
     )
     state = models.CharField(max_length=16, choices=NodeState.choices, default=NodeState.PREPARING)
     virtualization = models.CharField(max_length=8, choices=Virtualization.choices, default=Virtualization.AUTO)
+    maintenance = models.BooleanField(default=False, help_text="Whether it takes no new VMs.")
+    max_vms = models.PositiveIntegerField(null=True, help_text="How many VMs it may have; none: any number.")
     accel = models.CharField(max_length=8, blank=True, help_text="kvm or qemu: the setting, or what the probe found.")
     facts = models.JSONField(default=dict)
     facts_at = models.DateTimeField(null=True)

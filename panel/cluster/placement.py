@@ -1,15 +1,24 @@
-"""Choosing the node for a new VM: pure rules over what is known of each candidate.
+"""Choosing a node for a VM: pure rules over what is known of each candidate.
 
-The vms room counts what its VMs take and asks here; nothing is read or written.
+Filters say why a candidate cannot take the VM, weights which of the others is best. The vms room counts
+what its VMs take (placing.py there) and asks here; nothing is read or written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from panel.cluster.models import Node, NodeState
 from panel.core.errors import CapacityError
+
+MEMORY_POINTS = 1.0
+"""What a GiB of memory that may still be promised counts."""
+CPU_POINTS = 0.1
+"""What a CPU counts that no VM is promised."""
+STORAGE_POINTS = 0.001
+"""What a free GiB of the wanted storage counts."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +32,18 @@ class Need:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A node with what its VMs are promised already, and the room in the wanted pool."""
+    """A node with what its VMs are promised already (those on their way to it too), and the room in the wanted pool."""
 
     node: Node
     promised_mib: int
     pool_free_bytes: int | None
     """None when the node does not have the pool."""
+    promised_vcpus: int = 0
+    vm_count: int = 0
+    problems: Sequence[str] = ()
+    """Texts of its open problems that are errors or worse."""
+    unfit: str = ""
+    """A reason of the asker's own."""
 
     @property
     def memory_mib(self) -> int:
@@ -41,6 +56,25 @@ class Candidate:
         """What may still be promised."""
         return self.memory_mib - self.promised_mib
 
+    @property
+    def cpus(self) -> int:
+        """The CPUs that the node has."""
+        return int(self.node.facts.get("cpu_count", 0))
+
+    @property
+    def free_vcpus(self) -> int | None:
+        """CPUs that may still be promised; None where the policy sets no limit."""
+        percent = self.node.cluster.cpu_overselling_percent
+        return None if percent is None else self.cpus * percent // 100 - self.promised_vcpus
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The node that takes the VM, and what was thought of each: node, reason against it or points for it."""
+
+    node: Node
+    told: list[dict[str, Any]]
+
 
 def lacks(candidate: Candidate, need: Need) -> str:
     """Why the candidate cannot take the VM, as a sentence; empty when it can."""
@@ -49,11 +83,24 @@ def lacks(candidate: Candidate, need: Need) -> str:
         return f"the node is {node.get_state_display().lower()}"
     if node.facts.get("libvirt_version", "") is None:
         return "libvirt does not run on the node"
+    if node.maintenance:
+        return "the node is in maintenance"
+    if candidate.problems:
+        return f"the node has an open problem: {candidate.problems[0]}"
+    if candidate.unfit:
+        return candidate.unfit
+    return _lacks_room(candidate, need)
+
+
+def _lacks_room(candidate: Candidate, need: Need) -> str:
+    if candidate.node.max_vms is not None and candidate.vm_count >= candidate.node.max_vms:
+        return f"it has {candidate.vm_count} VMs, {candidate.node.max_vms} are allowed"
     if candidate.free_mib < need.memory_mib:
         return f"{candidate.free_mib} MiB of memory free, {need.memory_mib} MiB needed"
-    cpus = int(node.facts.get("cpu_count", 0))
-    if need.vcpus > cpus:
-        return f"{cpus} CPUs, {need.vcpus} needed"
+    if need.vcpus > candidate.cpus:
+        return f"{candidate.cpus} CPUs, {need.vcpus} needed"
+    if candidate.free_vcpus is not None and candidate.free_vcpus < need.vcpus:
+        return f"{candidate.free_vcpus} CPUs may still be promised, {need.vcpus} needed"
     if candidate.pool_free_bytes is None:
         return "the storage is not on this node"
     if candidate.pool_free_bytes < need.disk_bytes:
@@ -61,14 +108,37 @@ def lacks(candidate: Candidate, need: Need) -> str:
     return ""
 
 
-def choose(candidates: Sequence[Candidate], need: Need) -> Node:
-    """The node with the most memory to promise among those that can take the VM.
+def points(candidate: Candidate) -> float:
+    """How well the candidate would take it; memory counts most."""
+    return (
+        candidate.free_mib / 1024 * MEMORY_POINTS
+        + (candidate.cpus - candidate.promised_vcpus) * CPU_POINTS
+        + (candidate.pool_free_bytes or 0) / 1024**3 * STORAGE_POINTS
+    )
+
+
+def choose(candidates: Sequence[Candidate], need: Need) -> Choice:
+    """The candidate with the most points among those that can take the VM.
 
     Raises CapacityError with what each candidate lacks.
     """
     reasons = {candidate.node.name: lacks(candidate, need) for candidate in candidates}
     fit = [candidate for candidate in candidates if not reasons[candidate.node.name]]
     if not fit:
-        told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the cluster has no node"
+        told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the cluster has no other node"
         raise CapacityError(f"No node can take this VM: {told}.", field="node", candidates=reasons)
-    return max(fit, key=lambda candidate: (candidate.free_mib, -candidate.node.pk)).node
+    best = max(fit, key=lambda candidate: (points(candidate), -candidate.node.pk))
+    return Choice(best.node, [_told(candidate, reasons[candidate.node.name]) for candidate in candidates])
+
+
+def _told(candidate: Candidate, reason: str) -> dict[str, Any]:
+    told: dict[str, Any] = {"node": candidate.node.name}
+    return {**told, "reason": reason} if reason else {**told, "points": round(points(candidate), 1)}
+
+
+def explain(told: Sequence[dict[str, Any]]) -> str:
+    """The choice in one line, for a task's log."""
+    return "; ".join(
+        f"{each['node']}: {each['reason']}" if "reason" in each else f"{each['node']}: {each['points']} points"
+        for each in told
+    )

@@ -69,6 +69,17 @@ def report_reachable(node: Node) -> None:
     close_problem(f"node:{node.pk}:unreachable")
 
 
+def set_maintenance(node: Node, maintenance: bool) -> None:
+    """Have the node take no new VMs, or take them again, and tell open pages."""
+    if Node.objects.filter(pk=node.pk).exclude(maintenance=maintenance).update(maintenance=maintenance):
+        transaction.on_commit(lambda: live.publish("node", {"id": node.pk, "state": node.state}))
+
+
+def set_node_policies(node: Node, changes: Mapping[str, Any]) -> None:
+    """Change policies of the node."""
+    Node.objects.filter(pk=node.pk).update(**changes)
+
+
 def set_policies(cluster: Cluster, changes: Mapping[str, Any]) -> Cluster:
     """Change policies of the cluster; answers it as it is now."""
     for name, value in changes.items():

@@ -13,7 +13,7 @@ from datetime import datetime
 from panel.cluster.models import Node
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
-from panel.vms.models import Sighting, Vm, VmStatus
+from panel.vms.models import Migration, Sighting, Vm, VmStatus
 
 ACTIVE = (VmStatus.RUNNING, VmStatus.PAUSED)
 
@@ -118,11 +118,21 @@ def _remember(known: Mapping[tuple[int, str], Sighting], last: Mapping[int, _Las
     if not news:
         return set()
     vms = {str(vm.uuid): vm for vm in Vm.objects.filter(uuid__in={uuid for _, uuid in news})}
+    moves = {row.vm_id: row for row in Migration.objects.filter(vm__in=vms.values())}
     rows = []
     for node_id, uuid in sorted(news):
         vm = vms.get(uuid)
         if vm is not None and vm.node_id != node_id:
+            if _is_move(moves.get(vm.pk), node_id, last[node_id].active[uuid][1]):
+                continue
             state, at = last[node_id].active[uuid]
             rows.append(Sighting(vm=vm, node=last[node_id].node, status=state, seen_at=at))
     Sighting.objects.bulk_create(rows, ignore_conflicts=True)
     return {row.vm_id for row in rows}
+
+
+def _is_move(move: Migration | None, node_id: int, at: datetime) -> bool:
+    """Whether it is only that the VM was on its way at that time: both nodes show it then, and one of them paused."""
+    if move is None or node_id not in (move.source_id, move.target_id):
+        return False
+    return move.started_at <= at and (move.ended_at is None or at <= move.ended_at)

@@ -29,6 +29,10 @@ class Context(Generic[P]):
         self.params = params
         self.outputs = outputs if outputs is not None else {}
         self.step_name = ""
+        self.so_far: dict[str, Any] = {}
+        """What the present step has put down by raising NotYet before."""
+        self.committed = False
+        """Whether a step that commits is done."""
         self.lost = threading.Event()
         self.cancelled = threading.Event()
         self._report: Callable[[float, str], None] | None = None
@@ -80,7 +84,7 @@ class Context(Generic[P]):
         """Raise Fenced when the task was lost to another worker, Cancelled when a person cancelled it."""
         if self.lost.is_set():
             raise Fenced(task=self.task.pk, node="")
-        if self.cancelled.is_set() and not self.undoing:
+        if self.cancelled.is_set() and not self.undoing and not self.committed:
             raise Cancelled(by=self.task.cancel_requested_by)
 
     def log(self, text: str, level: str = "info") -> None:

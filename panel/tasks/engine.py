@@ -21,7 +21,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from panel.core import request_id, secretbox
-from panel.core.errors import Cancelled, Fenced, OperationFailed, PanelError, UndoFailed
+from panel.core.errors import Cancelled, Fenced, NotYet, OperationFailed, PanelError, UndoFailed
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 from panel.tasks import live, locks, registry
@@ -148,7 +148,9 @@ class Run:
     def _forwards(self) -> None:
         try:
             for step in self.operation.steps:
-                if self.rows[step.name].status != StepStatus.DONE:
+                if self.rows[step.name].status == StepStatus.DONE:
+                    self.ctx.committed |= step.commits
+                else:
                     if self.operation.cancellable:
                         self.ctx.stop_if_asked()
                     self._do(step)
@@ -161,12 +163,15 @@ class Run:
 
     def _do(self, step: Step) -> None:
         row = self._begin(step, StepStatus.RUNNING)
+        self.ctx.so_far = row.output
         try:
             if row.attempts > MOST_ATTEMPTS:
                 raise OperationFailed(f"Step “{row.title}” was begun {MOST_ATTEMPTS} times in vain.", step=row.name)
             self.observer.before(self.task, row)
             output = step.run(self.ctx) or {}
             self.observer.ran(self.task, row)
+        except NotYet as wait:
+            self._put_aside(row, wait)
         except Exception as raised:
             error = _as_panel_error(raised, row)
             if error.retriable and not isinstance(error, Cancelled):
@@ -174,12 +179,15 @@ class Run:
             self._store(row, StepStatus.FAILED, error=error.as_dict())
             raise error from raised
         self.ctx.outputs[step.name] = output
+        self.ctx.committed |= step.commits
         self._store(row, StepStatus.DONE, output=output)
         self.observer.stored(self.task, row)
 
     def _turn_back(self, error: PanelError) -> None:
         log.warning("task %s (%s): %s", self.task.pk, self.task.title, error)
         self._log_line(error.message, "error")
+        if self.ctx.committed:
+            self._stuck(self.rows[self.ctx.step_name], error)
         if self.operation.on_failure == "stop":
             self._end(Status.CANCELLED if isinstance(error, Cancelled) else Status.FAILED, error)
             return
@@ -233,14 +241,32 @@ class Run:
         self._update_task(status=Status.RETRYING, lease_until=None, next_run_at=Now() + timedelta(seconds=wait))
         raise _Later
 
+    def _put_aside(self, row: TaskStep, wait: NotYet) -> None:
+        """Let the worker go; the step is run again when its wait is over."""
+        row.attempts -= 1
+        row.output = wait.so_far
+        self._save(row, "attempts", "output")
+        later = Now() + timedelta(seconds=wait.seconds)
+        self._update_task(status=Status.RETRYING, lease_until=None, next_run_at=later)
+        raise _Later
+
     def _stuck(self, row: TaskStep, error: PanelError) -> None:
-        final = UndoFailed(task=self.task.pk, step=row.title, node=str(error.data.get("node", "")), cause=error.message)
+        """Leave the task, its locks and a problem to a person: what cannot be undone, or not be finished."""
+        could_not = "undone" if self.task.undoing else "finished"
+        final = UndoFailed(
+            f"Step “{row.title}” of task {self.task.pk} could not be {could_not}.",
+            task=self.task.pk,
+            step=row.title,
+            node=str(error.data.get("node", "")),
+            cause=error.message,
+        )
         self._log_line(final.message, "error")
         self._store(row, StepStatus.FAILED, error=error.as_dict())
-        self._update_task(status=Status.STUCK, lease_until=None, finished_at=timezone.now())
+        told = self.task.error if self.task.undoing else error.as_dict()
+        self._update_task(status=Status.STUCK, lease_until=None, finished_at=timezone.now(), error=told)
         open_problem(
             f"task:{self.task.pk}:stuck",
-            f"{self.task.title}: step “{row.title}” could not be undone: {error.message}",
+            f"{self.task.title}: step “{row.title}” could not be {could_not}: {error.message}",
             severity=Severity.ALARM,
             object_type="task",
             object_id=self.task.pk,

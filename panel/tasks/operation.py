@@ -43,7 +43,9 @@ class Step:
     `run` answers a JSON-ready dictionary that later steps read, or None. Both functions may be
     repeated, so they look first whether their effect is there. `inline` steps run in the caller's
     transaction, before the task is queued, and touch nothing but the database. `describe` tells for
-    a plan what the step would change, `difference` the descriptions' unified difference.
+    a plan what the step would change, `difference` the descriptions' unified difference. Once a step that
+    `commits` is done the operation goes forward only: it cannot be cancelled any more, and what fails then
+    waits as `stuck` for a person to have it tried again.
     """
 
     run: StepFunction
@@ -51,6 +53,7 @@ class Step:
     undo: Callable[[Any], None] | None = None
     weight: int = 1
     inline: bool = False
+    commits: bool = False
     describe: Callable[[Any], str] | None = None
     difference: Callable[[Any], str] | None = None
 

@@ -44,7 +44,10 @@ def give_way(superseded: list[Task], to: Task, by: User) -> None:
 
 
 def retry_undo(task: Task, by: User) -> Task:
-    """Have a stuck task try its undo again, from the step that failed; raises WrongState for any other."""
+    """Have a stuck task go on with its undo (or its end, once it committed), from the step that failed.
+
+    Raises WrongState for any other task.
+    """
     permissions.require(by, "tasks.manage")
     with transaction.atomic():
         task = Task.objects.select_for_update().get(pk=task.pk)

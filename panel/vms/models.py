@@ -272,6 +272,23 @@ class Sighting(models.Model):
         return f"{self.vm_id} on {self.node_id}"
 
 
+class Migration(models.Model):
+    """The last move of a VM from node to node; under way while it has not ended.
+
+    While it is, the target's room is promised, and both nodes show the VM's domain.
+    """
+
+    vm = models.OneToOneField(Vm, on_delete=models.CASCADE, related_name="migration")
+    source = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="+")
+    target = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="arriving")
+    task_id = models.BigIntegerField(null=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.vm_id} to {self.target_id}"
+
+
 class InstallStage(models.TextChoices):
     """How far the installation of a VM's system is."""
 

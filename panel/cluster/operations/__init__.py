@@ -2,6 +2,7 @@
 
 from panel.cluster.operations.add import AddNode
 from panel.cluster.operations.check import CheckNode
+from panel.cluster.operations.maintenance import EndMaintenance, MaintainNode
 from panel.cluster.operations.remove import RemoveNode
 
-ALL = (AddNode, CheckNode, RemoveNode)
+ALL = (AddNode, CheckNode, RemoveNode, MaintainNode, EndMaintenance)

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('images', '0001_initial'),
         ('storage', '0001_initial'),
-        ('vms', '0005_devices'),
+        ('vms', '0006_migration'),
     ]
 
     operations = [

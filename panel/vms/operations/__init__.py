@@ -8,9 +8,11 @@ from panel.vms.operations.configure_guest import ConfigureGuest
 from panel.vms.operations.create import CreateVm
 from panel.vms.operations.delete import DeleteVm
 from panel.vms.operations.disks import AddDisk, ChangeDisk, GrowDisk, RemoveDisk
+from panel.vms.operations.evacuate import EvacuateNode
 from panel.vms.operations.finish_install import FinishInstall
 from panel.vms.operations.interfaces import AddInterface, ChangeInterface, RemoveInterface
 from panel.vms.operations.isos import EjectIso, MountIso
+from panel.vms.operations.migrate import MigrateVm
 from panel.vms.operations.pause import PauseVm, ResetVm, ResumeVm
 from panel.vms.operations.power import ForceOffVm, RestartVm, StartVm, StopVm
 from panel.vms.operations.reinstall import ReinstallVm
@@ -50,4 +52,6 @@ ALL = (
     CloneVm,
     RescueVm,
     EndRescue,
+    MigrateVm,
+    EvacuateNode,
 )

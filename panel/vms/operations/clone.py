@@ -10,13 +10,13 @@ from pydantic import Field, field_validator
 from nodeagent.protocol import guest, host, storage
 from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node
-from panel.cluster.placement import Candidate, Need, choose
+from panel.cluster.placement import Need, choose
 from panel.core.errors import CapacityError, MissingValue, NotFound, WrongState
 from panel.images.models import Customization
 from panel.network import services as network_services
 from panel.network.models import Network
 from panel.network.selectors import free_count, network_named
-from panel.storage.models import NodePool, Volume
+from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms import services
@@ -33,7 +33,7 @@ from panel.vms.operations.deploying import (
     wait_for_guest,
 )
 from panel.vms.operations.removing import release_records, undefine_domain
-from panel.vms.selectors import promised_mib
+from panel.vms.placing import candidates
 from panel.vms.status import tell_pages
 
 
@@ -87,10 +87,9 @@ class CloneContext(DeployContext[CloneParams]):
     def refuse_no_room(self) -> None:
         """Raise CapacityError when the source's node cannot take another such VM."""
         source = self.source
-        free = NodePool.objects.filter(pool=source.pool, node=source.node).values_list("free_bytes", flat=True).first()
         size = sum(disk.volume.size_bytes for disk in source.disks.select_related("volume"))
         node = Node.objects.select_related("cluster").get(pk=source.node_id)
-        choose([Candidate(node, promised_mib(node), free)], Need(source.memory_mib, size, source.vcpus))
+        choose(candidates([node], source.pool), Need(source.memory_mib, size, source.vcpus))
 
 
 def reserve_clone(ctx: CloneContext) -> dict[str, Any]:

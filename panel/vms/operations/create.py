@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from nodeagent.protocol import host
 from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node
-from panel.cluster.placement import Candidate, Need, choose
+from panel.cluster.placement import Choice, Need, choose
 from panel.cluster.selectors import default_cluster
 from panel.core.errors import CapacityError, InvalidValue, MissingValue, NotFound
 from panel.images.models import Customization, Flavor, Image
@@ -19,7 +19,7 @@ from panel.images.selectors import flavor_named, image_named
 from panel.network import services as network_services
 from panel.network.models import Network
 from panel.network.selectors import free_count, network_named
-from panel.storage.models import NodePool, Pool, Volume
+from panel.storage.models import Pool, Volume
 from panel.storage.selectors import pool_named
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
@@ -40,7 +40,7 @@ from panel.vms.operations.deploying import (
     wait_for_guest,
 )
 from panel.vms.operations.removing import release_records, undefine_domain
-from panel.vms.selectors import promised_mib
+from panel.vms.placing import candidates
 from panel.vms.services import refuse_taken_name
 from panel.vms.spec import host_spec
 from panel.vms.status import tell_pages
@@ -98,16 +98,15 @@ class CreateVmContext(DeployContext[CreateVmParams]):
             raise MissingValue(f"“{field}” is required where no flavor is named.", field=field)
         return int(value)
 
-    def choose_node(self) -> Node:
-        """The node that takes the VM; raises CapacityError or NotFound."""
+    def choose_node(self) -> Choice:
+        """The node that takes the VM, and why; raises CapacityError or NotFound."""
         nodes = Node.objects.filter(cluster=self.cluster).select_related("cluster")
         if self.params.node:
             nodes = nodes.filter(name=self.params.node)
             if not nodes:
                 raise NotFound(object="node", id=self.params.node, field="node")
-        free = dict(NodePool.objects.filter(pool=self.pool).values_list("node_id", "free_bytes"))
         need = Need(self.memory_mib, self.image.virtual_bytes, self.vcpus)
-        return choose([Candidate(node, promised_mib(node), free.get(node.pk)) for node in nodes], need)
+        return choose(candidates(nodes, self.pool), need)
 
 
 def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
@@ -115,7 +114,8 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     # One reservation at a time in a cluster: what was free at the check may be promised by now.
     Cluster.objects.select_for_update().get(pk=ctx.cluster.pk)
     refuse_taken_name(ctx.cluster, ctx.params.name)
-    node = ctx.choose_node()
+    choice = ctx.choose_node()
+    node = choice.node
     owner = ctx.task.created_by
     assert owner is not None
     vm = Vm.objects.create(
@@ -137,7 +137,8 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     ctx.set_object("vm", vm.pk, vm.name)
     ctx.set_node(node.pk)
     transaction.on_commit(lambda: tell_pages([vm]))
-    return {"result": {"vm": vm.pk, "uuid": str(vm.uuid), "node": node.name, "address": address.ip}}
+    result = {"vm": vm.pk, "uuid": str(vm.uuid), "node": node.name, "address": address.ip}
+    return {"result": result, "placement": choice.told}
 
 
 def define_domain(ctx: VmContext[Any]) -> None:

@@ -1,0 +1,65 @@
+"""node.maintain, node.end-maintenance: whether a node takes new VMs. Those that it has are left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from panel.cluster import services
+from panel.cluster.context import NodeContext
+from panel.cluster.models import Node
+from panel.tasks.operation import Operation, Params, Step
+
+
+class NoParams(Params):
+    """Nothing to choose."""
+
+
+def begin_maintenance(ctx: NodeContext[Any]) -> None:
+    """No VM is placed on the node or moved to it any more."""
+    services.set_maintenance(ctx.node, True)
+
+
+def end_maintenance(ctx: NodeContext[Any]) -> None:
+    """VMs may be placed on the node again."""
+    services.set_maintenance(ctx.node, False)
+
+
+class MaintainNode(Operation[NoParams]):
+    """Let the node take no new VMs. Its own run on; node.evacuate moves them away."""
+
+    name = "node.maintain"
+    label = "Maintain"
+    permission = "cluster.manage"
+    params = NoParams
+    context = NodeContext
+    on_failure = "stop"
+    # No undo: node.end-maintenance is it. No lock: who has chosen the node already goes on.
+    steps = (Step(begin_maintenance, "Place no VM here any more", inline=True),)
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"Maintenance of node {ctx.task.object_name}"
+
+    def applies(self, obj: Node) -> bool:
+        """It takes VMs now."""
+        return not obj.maintenance
+
+
+class EndMaintenance(Operation[NoParams]):
+    """Let the node take VMs again."""
+
+    name = "node.end-maintenance"
+    label = "End maintenance"
+    permission = "cluster.manage"
+    params = NoParams
+    context = NodeContext
+    on_failure = "stop"
+    steps = (Step(end_maintenance, "Place VMs here again", inline=True),)
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"End of the maintenance of node {ctx.task.object_name}"
+
+    def applies(self, obj: Node) -> bool:
+        """It takes none now."""
+        return obj.maintenance

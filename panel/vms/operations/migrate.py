@@ -1,0 +1,447 @@
+"""vm.migrate: a VM with its disks goes to another node, running or off.
+
+At every moment the VM belongs to the node that `Vm.node` names. That changes in one transaction, once
+the domain is off on the source and defined on the target (move_guest); before it everything on the target
+is a leftover, after it everything on the source. Steps and undos look at both nodes first, so whoever takes
+the task over knows which it is.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from pydantic import Field
+
+from nodeagent.protocol import host, migration, storage
+from panel.accounts.models import User
+from panel.cluster.models import Cluster, Node, NodeState
+from panel.cluster.nodes import Agent
+from panel.cluster.placement import Choice, Need, choose, explain
+from panel.core.errors import CapacityError, Fenced, NodeError, NodeUnreachable, NotFound, OperationFailed, WrongState
+from panel.storage.models import Volume
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.models import Task
+from panel.tasks.operation import Operation, Params, Step
+from panel.vms.context import VmContext
+from panel.vms.models import Cause, Migration, Vm, VmStatus
+from panel.vms.placing import candidates
+from panel.vms.services import refuse_seen_elsewhere
+from panel.vms.spec import host_spec, uses_seed
+from panel.vms.status import Observation, StatusLog, tell_pages
+
+ON = (VmStatus.RUNNING, VmStatus.PAUSED)
+MOVE_SECONDS = 24 * 3600.0
+STOP_SECONDS = 120.0
+
+
+class MigrateVmParams(Params):
+    """Where to, and how fast."""
+
+    node: str | None = Field(
+        default=None, max_length=64, description="Name of a node; none: the one with the most free memory."
+    )
+    bandwidth_mib: int = Field(default=0, ge=0, le=1_000_000, description="At most so many MiB/s; 0: no limit.")
+
+
+class MigrateContext(VmContext[MigrateVmParams]):
+    """The two nodes, and what is where."""
+
+    @property
+    def source(self) -> Node:
+        """The node that the VM belonged to when it was asked for."""
+        return self._node("source") or self.vm.node
+
+    @property
+    def target(self) -> Node:
+        """The node that it goes to."""
+        node = self._node("target")
+        assert node is not None
+        return node
+
+    def _node(self, which: str) -> Node | None:
+        pk = self.output(reserve_target).get(which)
+        return Node.objects.select_related("cluster").get(pk=pk) if pk else None
+
+    def at(self, node: Node) -> Agent:
+        """The agent of one of them."""
+        return Agent(node, self)
+
+    @cached_property
+    def uuid(self) -> str:
+        """The VM's UUID."""
+        return str(self.vm.uuid)
+
+    @property
+    def switched(self) -> bool:
+        """Whether the VM belongs to the target by now."""
+        return Vm.objects.filter(pk=self.vm.pk, node=self.target).exists()
+
+    @property
+    def ran(self) -> bool:
+        """Whether the guest ran when the move began."""
+        return self.output(check_nodes).get("state") == VmStatus.RUNNING
+
+    def lock_ids(self, kind: str) -> list[int | None]:
+        """Both nodes."""
+        return [self.source.pk, self.target.pk] if kind == "node" else [self.lock_id(kind)]
+
+    def choose_target(self) -> Choice:
+        """The node that takes the VM, and why; raises CapacityError or NotFound."""
+        vm, nodes = self.vm, Node.objects.filter(cluster=self.vm.cluster).select_related("cluster")
+        if self.params.node:
+            nodes = nodes.filter(name=self.params.node)
+            if not nodes:
+                raise NotFound(object="node", id=self.params.node, field="node")
+        else:
+            nodes = nodes.exclude(pk=vm.node_id)
+        # The guest may have written little: whether its disks fit is asked of the node itself.
+        need = Need(vm.memory_mib, 0, vm.vcpus)
+        return choose(candidates(nodes, vm.pool, lambda node: _unfit(vm, node)), need)
+
+    def look(self) -> tuple[host.HostState, host.HostState]:
+        """The domain on the source, where no move of it is under way any more, and on the target.
+
+        Raises OperationFailed when it runs on both, which is for a person to settle.
+        """
+        here = self.at(self.source).call(migration.MigrationStop(uuid=self.uuid), deadline=STOP_SECONDS)
+        there = self.at(self.target).call(host.HostInfo(uuid=self.uuid))
+        if here.state in ON and there.state == VmStatus.RUNNING:
+            raise OperationFailed(
+                f"The VM runs on “{self.source.name}” and on “{self.target.name}”.", step=self.step_name
+            )
+        return here, there
+
+
+def _unfit(vm: Vm, node: Node) -> str:
+    """Why the VM cannot be moved to this node, by what is known of both."""
+    own = vm.node
+    if node.pk == own.pk:
+        return "the VM is there already"
+    if vm.status not in ON:
+        return ""
+    if node.accel != own.accel:
+        return f"its guests run under {node.accel or 'nothing known'}, the VM under {own.accel}"
+    if own.accel == "kvm" and node.facts.get("cpu_model") != own.facts.get("cpu_model"):
+        return f"its CPU is {node.facts.get('cpu_model')}, the VM runs on {own.facts.get('cpu_model')}"
+    for program in ("qemu", "libvirt"):
+        versions = [_version(each.facts.get(f"{program}_version")) for each in (node, own)]
+        if versions[0] < versions[1]:
+            return f"its {program} {node.facts.get(f'{program}_version')} is older than that of “{own.name}”"
+    return ""
+
+
+def _version(text: str | None) -> tuple[int, ...]:
+    return tuple(int(part) for part in (text or "0").split(".") if part.isdigit())
+
+
+def _volumes(vm: Vm) -> list[Volume]:
+    return [disk.volume for disk in vm.disks.select_related("volume__pool")]
+
+
+def reserve_target(ctx: MigrateContext) -> dict[str, Any]:
+    """The target's room is promised to the VM."""
+    # One reservation at a time in a cluster: what was free at the check may be promised by now.
+    Cluster.objects.select_for_update().get(pk=ctx.vm.cluster_id)
+    choice, vm = ctx.choose_target(), ctx.vm
+    moving = {"source": vm.node, "target": choice.node, "task_id": None}
+    Migration.objects.update_or_create(vm=vm, defaults={**moving, "started_at": timezone.now(), "ended_at": None})
+    result = {"vm": vm.pk, "source": vm.node.name, "target": choice.node.name}
+    return {"source": vm.node_id, "target": choice.node.pk, "placement": choice.told, "result": result}
+
+
+def release_target(ctx: MigrateContext) -> None:
+    """Nothing is promised to the VM but on its own node."""
+    Migration.objects.filter(vm=ctx.task.object_id, ended_at=None).update(ended_at=timezone.now())
+
+
+def check_nodes(ctx: MigrateContext) -> dict[str, Any]:
+    """Both nodes were asked, and the target can take the VM; what the guest does now is known."""
+    vm, source, target = ctx.vm, ctx.source, ctx.target
+    if vm.node_id != source.pk:
+        raise WrongState(object="vm", id=vm.pk, state="not on the node any more that it was to be moved from")
+    ctx.log(f"{explain(ctx.output(reserve_target)['placement'])}.")
+    Migration.objects.filter(vm=vm, ended_at=None).update(task_id=ctx.task.pk)
+    subject = ctx.at(source).call(migration.MigrationDescribe(uuid=ctx.uuid))
+    if subject.snapshots:
+        raise WrongState(
+            f"The VM has {subject.snapshots} snapshots, which cannot be moved: delete them first.",
+            object="vm",
+            id=vm.pk,
+            state="with snapshots",
+        )
+    volumes = [
+        ctx.at(source).call(storage.VolumeInfo(pool=volume.pool.path, path=volume.path)) for volume in _volumes(vm)
+    ]
+    if missing := [state.path for state in volumes if not state.exists]:
+        raise OperationFailed(f"The volume {missing[0]} is missing on “{source.name}”.", step=ctx.step_name)
+    bridges = sorted({each.network.bridge for each in vm.interfaces.select_related("network")})
+    request = migration.MigrationCheck(
+        subject=subject,
+        pool=vm.pool.path,
+        room_bytes=sum(state.allocated_bytes for state in volumes),
+        memory_mib=vm.memory_mib if subject.state in ON else 0,
+        bridges=bridges,
+        files=[path for path in subject.files if path != vm.seed_path],
+    )
+    reasons = ctx.at(target).call(request).reasons
+    if reasons:
+        told = "; ".join(reasons)
+        raise CapacityError(
+            f"“{target.name}” cannot take this VM: {told}.", field="node", candidates={target.name: told}
+        )
+    return {"state": subject.state, "sizes": {state.path: state.virtual_bytes for state in volumes}}
+
+
+def open_way(ctx: MigrateContext) -> dict[str, Any]:
+    """The source can sign in at the target, for this move alone."""
+    source, target, ticket = ctx.at(ctx.source), ctx.at(ctx.target), ctx.task.pk
+    offer = source.call(migration.MigrationOffer(ticket=ticket))
+    way = target.call(migration.MigrationAccept(ticket=ticket, public_key=offer.public_key))
+    return {"libvirt_socket": way.libvirt_socket}
+
+
+def close_way(ctx: MigrateContext) -> None:
+    """Neither node has anything for this move: no key, no socket."""
+    for node in (ctx.source, ctx.target):
+        ctx.at(node).call(migration.MigrationClose(ticket=ctx.task.pk))
+
+
+def copy_seed(ctx: MigrateContext) -> None:
+    """The target has the VM's seed."""
+    if uses_seed(ctx.vm):
+        path = ctx.vm.seed_path
+        state = ctx.at(ctx.source).call(storage.VolumeInfo(pool=ctx.vm.pool.path, path=path))
+        if state.exists:
+            ctx.at(ctx.target).call(storage.SeedDelete(pool=ctx.vm.pool.path, path=path))
+            _send(ctx, path, "raw", state.virtual_bytes)
+
+
+def delete_leftovers(ctx: MigrateContext) -> None:
+    """The node that the VM does not belong to has nothing of it."""
+    if ctx.switched:
+        clear_source(ctx)
+    else:
+        _clear(ctx, ctx.target)
+        ctx.at(ctx.target).call(storage.SeedDelete(pool=ctx.vm.pool.path, path=ctx.vm.seed_path))
+
+
+def move_guest(ctx: MigrateContext) -> dict[str, Any]:
+    """The VM is on the target and belongs to it; on the source it is off."""
+    here, there = ctx.look()
+    moved: migration.Moved | None = None
+    if not _arrived(here, there):
+        _wake(ctx, here)
+        # What an attempt before this one left; volumes must be empty.
+        _clear(ctx, ctx.target)
+        try:
+            moved = _move_live(ctx) if here.state in ON else _move_stopped(ctx)
+        except NodeUnreachable:
+            raise
+        except NodeError as error:
+            here, there = ctx.look()
+            if not _arrived(here, there):
+                raise
+            ctx.log(f"{error.message} But the VM has arrived.", "warning")
+        else:
+            here, there = ctx.look()
+    if not _arrived(here, there):
+        raise OperationFailed("The guest went off while it was moved.", step=ctx.step_name)
+    _switch(ctx, there)
+    if moved is None:
+        return {}
+    still = f"; the guest stood still for {moved.downtime_ms} ms" if moved.downtime_ms else ""
+    ctx.log(f"Moved {moved.moved_bytes >> 20} MiB in {moved.seconds:.1f} s{still}.")
+    numbers = {"seconds": round(moved.seconds, 2), "downtime_ms": moved.downtime_ms, "bytes": moved.moved_bytes}
+    return {"result": numbers}
+
+
+def bring_back(ctx: MigrateContext) -> None:
+    """The VM is where it belongs and the other node has nothing of it that runs.
+
+    A VM that had arrived before the task turned back stays on the target: what its guest did since is only there.
+    """
+    if ctx.switched:
+        return
+    here, there = ctx.look()
+    if _arrived(here, there):
+        ctx.log(f"The VM had arrived on “{ctx.target.name}” already and stays there.", "warning")
+        _switch(ctx, there)
+        return
+    _wake(ctx, here)
+    _clear(ctx, ctx.target)
+
+
+def clear_source(ctx: MigrateContext) -> None:
+    """The source has nothing of the VM; the target was seen to have it."""
+    if not ctx.switched or not ctx.at(ctx.target).call(host.HostInfo(uuid=ctx.uuid)).persistent:
+        raise OperationFailed(f"The VM is not on “{ctx.target.name}”.", step=ctx.step_name)
+    source, pool = ctx.at(ctx.source), ctx.vm.pool.path
+    # A domain that somebody started there again is refused here, before its volumes are touched.
+    source.call(host.HostDelete(uuid=ctx.uuid))
+    for volume in _volumes(ctx.vm):
+        source.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
+    source.call(storage.SeedDelete(pool=pool, path=ctx.vm.seed_path))
+
+
+def end_migration(ctx: MigrateContext) -> None:
+    """The way is closed and the move is over."""
+    close_way(ctx)
+    release_target(ctx)
+
+
+def _arrived(here: host.HostState, there: host.HostState) -> bool:
+    """Whether the VM is on the target: libvirt defines it there for good when it is whole, and it is off here."""
+    return there.exists and there.persistent and here.state not in ON
+
+
+def _wake(ctx: MigrateContext, here: host.HostState) -> None:
+    """A guest that ran goes on, should a move that broke off have left it paused; it runs nowhere else."""
+    if ctx.ran and here.state == VmStatus.PAUSED:
+        ctx.at(ctx.source).call(host.HostStart(uuid=ctx.uuid))
+
+
+def _clear(ctx: MigrateContext, node: Node) -> None:
+    """The node has no domain and no volumes of the VM; only for one that the VM does not belong to."""
+    agent = ctx.at(node)
+    agent.call(host.HostStop(uuid=ctx.uuid))
+    agent.call(host.HostDelete(uuid=ctx.uuid))
+    for volume in _volumes(ctx.vm):
+        agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
+
+
+def _target(ctx: MigrateContext) -> migration.Target:
+    node = ctx.target
+    return migration.Target(
+        address=node.address,
+        port=node.ssh_port,
+        user=node.ssh_user,
+        host_key=node.host_key,
+        libvirt_socket=str(ctx.output(open_way)["libvirt_socket"]),
+    )
+
+
+def _make_volumes(ctx: MigrateContext) -> None:
+    for volume in _volumes(ctx.vm):
+        size = int(ctx.output(check_nodes)["sizes"][volume.path])
+        ctx.at(ctx.target).call(
+            storage.VolumeCreate(pool=volume.pool.path, path=volume.path, size_bytes=size, format=volume.format)
+        )
+
+
+def _move_live(ctx: MigrateContext) -> migration.Moved:
+    _make_volumes(ctx)
+    request = migration.MigrationRun(
+        ticket=ctx.task.pk,
+        uuid=ctx.uuid,
+        target=_target(ctx),
+        resume=ctx.ran,
+        bandwidth_mib=ctx.params.bandwidth_mib,
+    )
+    return ctx.at(ctx.source).call(request, deadline=MOVE_SECONDS)
+
+
+def _move_stopped(ctx: MigrateContext) -> migration.Moved:
+    began, moved = timezone.now(), 0
+    for volume in _volumes(ctx.vm):
+        size = int(ctx.output(check_nodes)["sizes"][volume.path])
+        moved += _send(ctx, volume.path, volume.format, size).allocated_bytes
+    vm = ctx.vm
+    vm.node = ctx.target
+    spec = host_spec(vm)
+    vm.node = ctx.source
+    ctx.at(ctx.target).call(host.HostCreate(spec=spec))
+    return migration.Moved((timezone.now() - began).total_seconds(), 0, moved)
+
+
+def _send(ctx: MigrateContext, path: str, kind: str, size: int) -> storage.VolumeState:
+    """The target has a copy of the source's file; it had none before."""
+    source, target, ticket, pool = ctx.at(ctx.source), ctx.at(ctx.target), ctx.task.pk, ctx.vm.pool.path
+    target.call(storage.VolumeCreate(pool=pool, path=path, size_bytes=size, format=kind))
+    target.call(migration.VolumeOpen(ticket=ticket, pool=pool, path=path, format=kind))
+    send = migration.VolumeSend(ticket, pool, path, kind, _target(ctx), ctx.params.bandwidth_mib)
+    source.call(send, deadline=MOVE_SECONDS)
+    return target.call(migration.VolumeClose(ticket=ticket, pool=pool, path=path))
+
+
+def _switch(ctx: MigrateContext, there: host.HostState) -> None:
+    """The VM and its volumes belong to the target, and its guest goes on there if it ran."""
+    target, sent_at = ctx.target, timezone.now()
+    if ctx.ran and there.state == VmStatus.PAUSED:
+        there = ctx.at(target).call(host.HostStart(uuid=ctx.uuid))
+    with transaction.atomic():
+        if not Task.objects.select_for_update().filter(pk=ctx.task.pk, fence=ctx.task.fence).exists():
+            raise Fenced(task=ctx.task.pk, node=target.name)
+        vm = Vm.objects.select_for_update().get(pk=ctx.vm.pk)
+        if vm.node_id == target.pk:
+            return
+        vm.node = target
+        # The numbers of one node's messages say nothing beside another's.
+        vm.observed_epoch = vm.observed_sequence = 0
+        vm.save(update_fields=["node", "observed_epoch", "observed_sequence"])
+        Volume.objects.filter(disk__vm=vm).update(node=target)
+        log = StatusLog()
+        log.record(vm, Observation(there.state, sent_at, Cause.TASK, target, task_id=ctx.task.pk, detail="migrated"))
+        log.write()
+        transaction.on_commit(lambda: tell_pages([vm]))
+
+
+class MigrateVm(Operation[MigrateVmParams]):
+    """Move a VM to another node with its local disks: running, with the guest standing still for a moment, or off.
+
+    Cancelled or failed, it stays where it is and nothing is left on the other node.
+    """
+
+    name = "vm.migrate"
+    label = "Migrate"
+    permission = "cluster.manage"
+    params = MigrateVmParams
+    context = MigrateContext
+    locks = (exclusive("vm"), shared("node"), shared("pool"))
+    steps = (
+        Step(
+            reserve_target,
+            "Reserve the room",
+            undo=release_target,
+            inline=True,
+            describe=lambda ctx: f"{ctx.vm.memory_mib} MiB of memory on “{ctx.choose_target().node.name}”",
+        ),
+        # No undo: it only looks.
+        Step(check_nodes, "Ask both nodes"),
+        Step(open_way, "Open the way between the nodes", undo=close_way),
+        Step(copy_seed, "Copy the seed", undo=delete_leftovers),
+        Step(
+            move_guest,
+            "Move the guest and its disks",
+            undo=bring_back,
+            weight=20,
+            commits=True,
+            describe=lambda ctx: (
+                f"{len(_volumes(ctx.vm))} disks"
+                + (f" and {ctx.vm.memory_mib} MiB of memory, live" if ctx.vm.status in ON else "")
+            ),
+        ),
+        # From here on it goes forward only: the VM is on the target.
+        Step(clear_source, "Remove it from the old node"),
+        Step(end_migration, "Close the way between the nodes"),
+    )
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        target = ctx.outputs.get("reserve_target", {}).get("result", {}).get("target", "")
+        return f"Migrate VM {ctx.task.object_name} to {target}".removesuffix(" to ")
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse a VM that is not surely on its node, or whose installer runs, and what no node can take."""
+        refuse_seen_elsewhere(ctx.vm)
+        if ctx.vm.status == VmStatus.MISSING:
+            raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
+        if Migration.objects.filter(vm=ctx.vm, ended_at=None).exists():
+            raise WrongState(object="vm", id=ctx.vm.pk, state="on its way already", field="id")
+        if ctx.vm.installing:
+            raise WrongState(object="vm", id=ctx.vm.pk, state="being installed", field="id")
+        if ctx.vm.node.state != NodeState.READY:
+            raise WrongState(object="node", id=ctx.vm.node_id, state=ctx.vm.node.get_state_display().lower())
+        ctx.choose_target()
