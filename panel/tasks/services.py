@@ -44,7 +44,7 @@ def give_way(superseded: list[Task], to: Task, by: User) -> None:
 
 
 def retry_undo(task: Task, by: User) -> Task:
-    """Have a stuck task go on with its undo (or its end, once it committed), from the step that failed.
+    """Have a stuck task go on from the step that failed, back or (once it committed) to its end.
 
     Raises WrongState for any other task.
     """
