@@ -162,7 +162,9 @@ def tunnel(ticket: int, target: Target, forwards: Dict[Path, str], job: Job) -> 
         yield
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
         for path in forwards:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()

@@ -1,0 +1,135 @@
+"""Moves between nodes, as far as one node shows them: the fake and the real agent refuse and repeat alike.
+
+libvirt's test driver moves nothing; tests/lab/test_migration.py has real moves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nodeagent.protocol import Nothing, host, migration, network, storage
+from panel.core.errors import NodeError
+from tests.contract.subjects import AgentSubject, Subject, code_of, make_spec
+
+TICKET = 4711
+NOWHERE = migration.Target("127.0.0.1", 9, "root", "ssh-ed25519 AAAA", "/run/libvirt/libvirt-sock")
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short name: below it are sockets, whose paths have 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="v", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def refusal(node: Subject, request: object) -> str:
+    """The code with which the node refuses."""
+    with pytest.raises(NodeError) as caught:
+        node.call(request)  # type: ignore[arg-type]
+    return code_of(caught.value)
+
+
+@pytest.fixture
+def described(node: Subject) -> migration.Subject:
+    """A domain that is off, described."""
+    spec = make_spec(node.pool, name="mover")
+    node.call(host.HostCreate(spec=spec))
+    return node.call(migration.MigrationDescribe(uuid=spec.uuid))
+
+
+def check(node: Subject, subject: migration.Subject, **changes: object) -> list[str]:
+    """Why the node does not take it."""
+    request = migration.MigrationCheck(subject, node.pool, 0, 0, [], [])
+    return node.call(dataclasses.replace(request, **changes)).reasons  # type: ignore[arg-type]
+
+
+@pytest.mark.covers("migration_describe")
+def test_a_domain_is_described_with_its_cd_roms(node: Subject, described: migration.Subject) -> None:
+    assert (described.name, described.state, described.snapshots) == ("mover", "shut off", 0)
+    assert described.files == [f"{node.pool}/seeds/{described.uuid}.iso"]
+    assert described.machine
+    assert refusal(node, migration.MigrationDescribe(uuid=str(uuid.uuid4()))) == "no_such_domain"
+
+
+@pytest.mark.netns
+@pytest.mark.covers("migration_check")
+def test_each_thing_that_is_against_it_is_a_reason(node: Subject, described: migration.Subject) -> None:
+    assert check(node, described) == ["a domain with this UUID is there already"]
+    stranger = dataclasses.replace(described, uuid=str(uuid.uuid4()))
+    assert check(node, stranger) == ["another domain is called “mover” there"]
+    node.call(host.HostDelete(uuid=described.uuid))
+    assert check(node, described) == []
+    node.call(network.BridgeEnsure(name="vmbr-nat0", gateway="10.77.0.1/24", subnet="10.77.0.0/24"))
+    assert check(node, described, bridges=["vmbr-nat0", "vmbr7"]) == ["the bridge “vmbr7” is missing"]
+    missing = f"{node.pool}/seeds/none.iso"
+    assert check(node, described, files=[missing]) == [f"the file {missing} is not there"]
+    [reason] = check(node, described, memory_mib=1 << 40)
+    assert reason.endswith(f"{1 << 40} MiB needed")
+    assert check(node, described, pool="/nowhere/pool") == ["the storage is not on this node"]
+
+
+@pytest.mark.covers("migration_offer", "migration_accept", "migration_close")
+def test_the_way_is_opened_for_one_ticket_and_closed_without_a_trace(node: Subject) -> None:
+    offer = node.call(migration.MigrationOffer(ticket=TICKET))
+    assert node.call(migration.MigrationOffer(ticket=TICKET)) == offer
+    for _ in range(2):
+        way = node.call(migration.MigrationAccept(ticket=TICKET, public_key=offer.public_key))
+        assert way.libvirt_socket.endswith("-sock")
+    if isinstance(node, AgentSubject):
+        keys = (node.agent.folder / "home/.ssh/authorized_keys").read_text(encoding="utf-8").splitlines()
+        [line] = [line for line in keys if line.endswith(f" vmpanel-migration-{TICKET}")]
+        assert line.startswith('restrict,port-forwarding,command="/bin/false",expiry-time="')
+    for _ in range(2):
+        assert node.call(migration.MigrationClose(ticket=TICKET)) == Nothing()
+    if isinstance(node, AgentSubject):
+        assert (node.agent.folder / "home/.ssh/authorized_keys").read_text(encoding="utf-8") == ""
+        assert not [*node.agent.root.glob("run/libvirt/*"), *node.agent.root.glob("run/vmpanel/migrations/*")]
+
+
+@pytest.mark.parametrize("key", ["ssh-ed25519 AAAA somebody", "ssh-rsa AAAA", 'command="x" ssh-ed25519 A'])
+def test_only_the_key_of_the_ticket_is_let_in(node: Subject, key: str) -> None:
+    assert refusal(node, migration.MigrationAccept(ticket=TICKET, public_key=key)) == "invalid_params"
+
+
+@pytest.mark.covers("migration_run")
+def test_without_a_key_nothing_is_moved(node: Subject, described: migration.Subject) -> None:
+    request = migration.MigrationRun(ticket=TICKET, uuid=described.uuid, target=NOWHERE)
+    assert refusal(node, request) == "invalid_params"
+    assert refusal(node, dataclasses.replace(request, uuid=str(uuid.uuid4()))) == "no_such_domain"
+
+
+def test_a_target_that_does_not_let_us_in_is_told(node: Subject, described: migration.Subject) -> None:
+    node.call(migration.MigrationOffer(ticket=TICKET))
+    request = migration.MigrationRun(ticket=TICKET, uuid=described.uuid, target=NOWHERE)
+    assert refusal(node, request) == "command_failed"
+    node.call(migration.MigrationClose(ticket=TICKET))
+
+
+@pytest.mark.covers("migration_stop")
+def test_stopping_answers_the_state_and_absent_is_success(node: Subject, described: migration.Subject) -> None:
+    assert node.call(migration.MigrationStop(uuid=described.uuid)).state == "shut off"
+    node.call(host.HostStart(uuid=described.uuid))
+    assert node.call(migration.MigrationStop(uuid=described.uuid)).state == "running"
+    assert not node.call(migration.MigrationStop(uuid=str(uuid.uuid4()))).exists
+
+
+@pytest.mark.covers("volume_open", "volume_send", "volume_close")
+def test_a_volume_is_received_until_it_is_closed(node: Subject) -> None:
+    path = f"{node.pool}/volumes/here.qcow2"
+    opened = migration.VolumeOpen(ticket=TICKET, pool=node.pool, path=path, format="qcow2")
+    sent = migration.VolumeSend(ticket=TICKET, pool=node.pool, path=path, format="qcow2", target=NOWHERE)
+    assert refusal(node, opened) == refusal(node, sent) == "invalid_params"
+    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=1024**2))
+    for _ in range(2):
+        node.call(opened)
+    assert refusal(node, sent) == "invalid_params"
+    for _ in range(2):
+        state = node.call(migration.VolumeClose(ticket=TICKET, pool=node.pool, path=path))
+        assert (state.exists, state.virtual_bytes) == (True, 1024**2)
+    node.call(migration.MigrationClose(ticket=TICKET))
