@@ -1,0 +1,73 @@
+"""Which node takes a VM, and what is said of the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from panel.cluster.models import Cluster, Node, NodeState
+from panel.cluster.placement import Candidate, Need, choose, explain, lacks
+from panel.core.errors import CapacityError
+
+GIB = 1024**3
+NEED = Need(memory_mib=1024, disk_bytes=GIB, vcpus=2)
+
+
+def candidate(name: str = "one", pk: int = 1, **changes: Any) -> Candidate:
+    """A node of 8 GiB and 4 CPUs with half its memory promised."""
+    policies = {each: changes.pop(each) for each in ("memory_percent", "cpu_percent") if each in changes}
+    cluster = Cluster(
+        memory_overselling_percent=policies.get("memory_percent", 100),
+        cpu_overselling_percent=policies.get("cpu_percent"),
+    )
+    of_node = {each: changes.pop(each) for each in ("state", "maintenance", "max_vms") if each in changes}
+    facts = {"memory_mib": 8192, "cpu_count": 4}
+    node = Node(pk=pk, name=name, cluster=cluster, facts=facts, **{"state": NodeState.READY, **of_node})
+    values: dict[str, Any] = {"promised_mib": 4096, "pool_free_bytes": 100 * GIB, "promised_vcpus": 4, "vm_count": 4}
+    return Candidate(node, **{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"state": NodeState.UNREACHABLE}, "the node is unreachable"),
+        ({"maintenance": True}, "the node is in maintenance"),
+        ({"problems": ["It burns."]}, "the node has an open problem: It burns."),
+        ({"unfit": "it is pink"}, "it is pink"),
+        ({"max_vms": 4}, "it has 4 VMs, 4 are allowed"),
+        ({"max_vms": 5}, ""),
+        ({"promised_mib": 7500}, "692 MiB of memory free, 1024 MiB needed"),
+        ({"promised_mib": 7500, "memory_percent": 200}, ""),
+        ({"memory_percent": 50}, "0 MiB of memory free, 1024 MiB needed"),
+        ({"cpu_percent": 100}, "0 CPUs may still be promised, 2 needed"),
+        ({"cpu_percent": 150}, ""),
+        ({"pool_free_bytes": None}, "the storage is not on this node"),
+        ({"pool_free_bytes": 5 << 20}, "5 MiB of storage free, 1024 MiB needed"),
+    ],
+)
+def test_what_a_node_lacks_is_said(changes: dict[str, Any], reason: str) -> None:
+    assert lacks(candidate(**changes), NEED) == reason
+
+
+def test_more_cpus_than_the_node_has_are_never_promised_to_one_vm() -> None:
+    assert lacks(candidate(cpu_percent=500), Need(64, 0, 5)) == "4 CPUs, 5 needed"
+
+
+def test_most_free_memory_wins_and_everything_is_explained() -> None:
+    nodes = [candidate("one"), candidate("two", 2, promised_mib=1024), candidate("three", 3, maintenance=True)]
+    choice = choose(nodes, NEED)
+    assert choice.node.name == "two"
+    assert explain(choice.told) == "one: 4.1 points; two: 7.1 points; three: the node is in maintenance"
+
+
+def test_cpus_decide_between_equal_memory_and_the_older_node_between_equals() -> None:
+    assert choose([candidate("one"), candidate("two", 2, promised_vcpus=1)], NEED).node.name == "two"
+    assert choose([candidate("two", 2), candidate("one", 1)], NEED).node.name == "one"
+
+
+def test_no_node_at_all_names_each_with_its_reason() -> None:
+    with pytest.raises(CapacityError, match="one: the node is in maintenance") as caught:
+        choose([candidate(maintenance=True)], NEED)
+    assert caught.value.data["candidates"] == {"one": "the node is in maintenance"}
