@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -44,8 +45,6 @@ def migration_describe(request: migration.MigrationDescribe, job: Job) -> migrat
 
 def _host_cpu(conn: Any) -> str:
     """The host's CPU as libvirt compares it with another's."""
-    import xml.etree.ElementTree as ET
-
     cpu = ET.fromstring(conn.getCapabilities()).find("./host/cpu")
     return "" if cpu is None else ET.tostring(cpu, encoding="unicode")
 
@@ -138,7 +137,7 @@ def migration_run(request: migration.MigrationRun, job: Job) -> migration.Moved:
             uri = f"qemu+unix:///system?socket={control}"
             there = libvirt.open(uri)
             try:
-                parameters = {
+                parameters: Dict[str, Any] = {
                     libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{memory}",
                     libvirt.VIR_MIGRATE_PARAM_DISKS_URI: f"unix://{disks}",
                 }
