@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 
 import pytest
@@ -212,3 +213,53 @@ def test_a_published_event_arrives_at_the_pages_of_its_owner(user: User) -> None
     hello, event = async_to_sync(listen)()
     assert hello.startswith("event: hello")
     assert event.startswith("event: vm\n") and f'"owner": {user.pk}' in event
+
+
+def test_rare_operations_are_in_the_menu_and_only_while_they_make_sense(
+    admin: User, api: APIClient, vm: int, run_tasks: Callable[[], None]
+) -> None:
+    def menu() -> list[str]:
+        page = _text(signed_in(admin), f"/vms/{vm}")
+        inside = page.split('<details class="more">')[1].split("</details>")[0]
+        return re.findall(rf'data-action="/api/v1/vms/{vm}/([a-z-]+)"', inside)
+
+    assert menu() == ["pause", "reset", "suspend"]
+    api.post(f"/api/v1/vms/{vm}/pause", {})
+    run_tasks()
+    assert menu() == ["resume", "reset", "suspend"]
+    api.post(f"/api/v1/vms/{vm}/suspend", {})
+    run_tasks()
+    assert menu() == ["unsuspend"]
+
+
+def test_force_off_can_be_pressed_while_a_shutdown_waits(admin: User, api: APIClient, vm: int) -> None:
+    api.post(f"/api/v1/vms/{vm}/stop", {})
+    page = _text(signed_in(admin), f"/vms/{vm}")
+    buttons = {verb: "disabled" in rest for verb, rest in re.findall(rf'vms/{vm}/([a-z-]+)"([^>]*)>', page)}
+    assert (buttons["force-off"], buttons["restart"], buttons["delete"]) == (False, True, True)
+
+
+def test_a_suspension_is_shown_with_its_reason_on_page_and_list(
+    user: User, api: APIClient, vm: int, run_tasks: Callable[[], None]
+) -> None:
+    Vm.objects.filter(pk=vm).update(owner=user)
+    api.post(f"/api/v1/vms/{vm}/suspend", {"reason": "<not> paid for"})
+    run_tasks()
+    client = signed_in(user)
+    assert "&lt;not&gt; paid for" in _text(client, f"/vms/{vm}")
+    assert ">suspended</small>" in _text(client, "/")
+    assert "suspend" not in re.findall(rf'data-action="/api/v1/vms/{vm}/([a-z-]+)"', _text(client, f"/vms/{vm}"))
+
+
+def test_snapshots_stand_on_the_page_as_a_tree_with_their_buttons(
+    admin: User, api: APIClient, vm: int, run_tasks: Callable[[], None]
+) -> None:
+    assert 'id="snapshots"' not in _text(signed_in(admin), f"/vms/{vm}")
+    for name in ("before", "<after>"):
+        api.post(f"/api/v1/vms/{vm}/snapshot", {"name": name})
+        run_tasks()
+    page = _text(signed_in(admin), f"/vms/{vm}")
+    assert page.count('<ul class="tree">') == 2 and "&lt;after&gt;" in page
+    assert page.count(f'data-action="/api/v1/vms/{vm}/revert-snapshot"') == 2
+    auditor = signed_in(User.objects.create_user("auditor", "correct horse", level=Level.READONLY))
+    assert "revert-snapshot" not in _text(auditor, f"/vms/{vm}")
