@@ -227,8 +227,8 @@ class RevertSnapshot(_SnapshotOperation):
     # No undo: what was before is lost with the first step.
     steps = (
         Step(revert_domain, "Go back to the snapshot", weight=10),
-        Step(define_anew, "Define the domain anew"),
         Step(record_revert, "Note what the VM goes on from"),
+        Step(define_anew, "Define the domain anew"),
     )
 
     def check(self, ctx: Any, viewer: User) -> None:
