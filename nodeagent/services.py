@@ -84,6 +84,25 @@ def restart(name: str, argv: Sequence[str], job: Job) -> None:
     start(name, argv, job)
 
 
+def run_at_boot(name: str, argv: Sequence[str], before: str, job: Job) -> None:
+    """Have systemd run a program once with each start of the node, before the service `before`.
+
+    Where systemd does not run the node nothing starts by itself, libvirtd neither.
+    """
+    if not has_systemd():
+        return
+    unit = (
+        f"[Unit]\nDescription={name} of vmpanel\nAfter=nftables.service\nBefore={before}\n\n"
+        f"[Service]\nType=oneshot\nExecStart={' '.join(argv)}\n\n"
+        "[Install]\nWantedBy=multi-user.target\n"
+    )
+    path = UNITS / f"{name}.service"
+    if not path.exists() or path.read_text(encoding="utf-8") != unit:
+        path.write_text(unit, encoding="utf-8")
+        run(["systemctl", "daemon-reload"], job)
+    run(["systemctl", "enable", f"{name}.service"], job)
+
+
 def _file(name: str, kind: str) -> Path:
     return paths.RUN / f"{name}.{kind}"
 

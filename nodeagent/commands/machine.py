@@ -200,6 +200,9 @@ def libvirt_ensure(request: node.LibvirtEnsure, job: Job) -> node.Facts:
     except (CommandFailed, OSError) as error:
         # The panel asks for each of its bridges besides, and says of which network it cannot be made.
         log.warning("%s a bridge cannot be made again: %s", job.request_id, error)
+    # VMs that start with the node need their bridges before libvirtd looks at them.
+    argv = ["/usr/bin/python3", str(paths.AGENT), "--restore-network"]
+    services.run_at_boot("vmpanel-network", argv, "libvirtd.service", job)
     return node_facts(node.NodeFacts(), job)
 
 
@@ -229,6 +232,7 @@ def agent_remove(request: node.AgentRemove, job: Job) -> Nothing:
         # libvirtd was started by us; without guests nobody misses it.
         for program in ("libvirtd", "virtlogd"):
             services.stop(f"vmpanel-{program}", job)
+    services.stop("vmpanel-network", job)
     _remove_key()
     for path in (paths.MARKER, paths.VMWATCH_CONF, *paths.LIB.glob("*.part"), paths.VMWATCH, paths.AGENT):
         with contextlib.suppress(FileNotFoundError):

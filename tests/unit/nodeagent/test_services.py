@@ -75,3 +75,27 @@ def test_a_process_id_that_another_program_has_by_now_is_not_ours(tmp_path: Path
     (paths.RUN / "test.keeper").write_text(str(os.getpid()))
     assert services.running("test", Job()) is None
     services.stop("test", Job())
+
+
+def test_what_runs_at_boot_is_a_unit_that_libvirtd_waits_for_and_that_goes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(services, "SYSTEMD", tmp_path)
+    monkeypatch.setattr(services, "UNITS", tmp_path)
+    monkeypatch.setattr(services, "run", lambda argv, job, **_: asked.append(argv))
+    for _ in range(2):
+        services.run_at_boot("vmpanel-network", ["/usr/bin/python3", "/x.pyz"], "libvirtd.service", Job())
+    unit = (tmp_path / "vmpanel-network.service").read_text()
+    assert "Before=libvirtd.service\n" in unit and "Type=oneshot\nExecStart=/usr/bin/python3 /x.pyz\n" in unit
+    enable = ["systemctl", "enable", "vmpanel-network.service"]
+    assert asked == [["systemctl", "daemon-reload"], enable, enable]
+    services.stop("vmpanel-network", Job())
+    assert not (tmp_path / "vmpanel-network.service").exists()
+    monkeypatch.setattr(services, "SYSTEMD", tmp_path / "no-systemd")
+
+
+def test_without_systemd_nothing_is_to_run_at_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "UNITS", tmp_path)
+    services.run_at_boot("vmpanel-network", ["/usr/bin/python3"], "libvirtd.service", Job())
+    assert list(tmp_path.glob("*.service")) == []
