@@ -174,3 +174,32 @@ def test_what_is_chosen_in_the_list_is_stopped_together(
         expect(page.locator("#group")).to_be_hidden()
     finally:
         done(api, api.delete(f"vms/{answer.json()['vm']}?queue=1"))
+
+
+def test_a_snapshot_is_taken_and_a_vm_suspended_by_hand(page: Page, vm: dict[str, Any], api: httpx.Client) -> None:
+    path = f"vms/{vm['vm']}"
+    page.goto(f"/{path}")
+    page.locator("#live[data-connected]").wait_for()
+    page.get_by_role("button", name="Snapshot").click()
+    page.locator("dialog [name=name]").fill("before the update")
+    shot(page, "dialog")
+    page.locator("dialog").get_by_role("button", name="Snapshot").click()
+    expect(page.locator("#snapshots b")).to_have_text("before the update", timeout=60_000)
+    expect(page.locator("#snapshots")).to_contain_text("with memory", timeout=60_000)
+    page.get_by_label("Starts with its node").check()
+    wait_until(lambda: api.get(path).json()["autostart"], "it starts with its node", 30)
+    wait_until(lambda: api.get(path).json()["task"] is None, "nothing is done to it", 30)
+    shot(page, "snapshots")
+
+    page.locator(".more summary").click()
+    shot(page, "menu")
+    page.get_by_role("button", name="Suspend").click()
+    page.locator("dialog [name=reason]").fill("not paid for")
+    page.locator("dialog").get_by_role("button", name="Suspend").click()
+    expect(page.locator("#suspended")).to_contain_text("not paid for", timeout=60_000)
+    wait_until(lambda: api.get(path).json()["status"] == "shut off", "it is off", 120)
+    wait_until(lambda: api.get(path).json()["task"] is None, "nothing is done to it", 30)
+    page.locator(".more summary").click()
+    page.get_by_role("button", name="Unsuspend").click()
+    expect(page.locator("#suspended")).to_have_count(0, timeout=60_000)
+    wait_until(lambda: api.get(path).json()["status"] == "running", "it runs again", 120)

@@ -28,7 +28,9 @@ async function refresh() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const main = page.getElementById("live");
     if (main && swappable()) {
+      const open = live.querySelector(".more[open]");  // somebody is about to choose
       live.innerHTML = main.innerHTML;
+      if (open) live.querySelector(".more")?.setAttribute("open", "");
       live.dataset.csrf = main.dataset.csrf;
       showChosen();
     }
@@ -110,6 +112,7 @@ document.addEventListener("click", async (event) => {
   const body = button.dataset.node ? { node: button.dataset.node, stop_others: true } : {};
   if (button.dataset.name) body[button.dataset.name] = Number(button.dataset.value);
   button.disabled = true;
+  button.closest(".more")?.removeAttribute("open");
   const { ok, data } = await call("POST", button.dataset.action, body);
   if (!ok) { say(data.detail); button.disabled = false; }
   refreshSoon(0);
