@@ -152,7 +152,7 @@ def _apply_live(domain: Any, job: Job) -> List[str]:
         change("vcpus", lambda: domain.setVcpusFlags(then["vcpus"], live))
     if then["memory_mib"] <= now["max_memory_mib"]:
         change("memory_mib", lambda: _set_memory(domain, then["memory_mib"], live, job))
-    usual = facts.DEFAULT_WEIGHTS[0] if _controllers()[1] else facts.DEFAULT_WEIGHTS[1]
+    usual = facts.DEFAULT_WEIGHTS[0] if controllers()[1] else facts.DEFAULT_WEIGHTS[1]
     change("cpu_weight", lambda: domain.setSchedulerParametersFlags({"cpu_shares": then["cpu_weight"] or usual}, live))
     quota = then["cpu_limit_percent"] * machine.PERIOD_MICROSECONDS // 100 or -1
     change(
@@ -184,7 +184,7 @@ def _refuse_impossible(conn: Any, spec: HostSpec) -> None:
     wanted = spec.settings
     if libvirtd.is_test_driver():
         return
-    found, _unified = _controllers()
+    found, _unified = controllers()
     for field, value, controller in (
         ("cpu_weight", wanted.cpu_weight, "cpu"),
         ("cpu_limit_percent", wanted.cpu_limit_percent, "cpu"),
@@ -198,7 +198,7 @@ def _refuse_impossible(conn: Any, spec: HostSpec) -> None:
             raise InvalidParams(f"The node's libvirt knows no CPU model “{wanted.cpu_model}”.", field="cpu_model")
 
 
-def _controllers(mounts: Optional[Path] = None) -> Tuple[Set[str], bool]:
+def controllers(mounts: Optional[Path] = None) -> Tuple[Set[str], bool]:
     """What cgroups can limit here (cpu, io), and whether they are of the second generation."""
     found: Set[str] = set()
     unified = False

@@ -1,4 +1,4 @@
-"""Settings of VMs on a real host: live where QEMU can, else at the next start; what is refused goes back."""
+"""Settings of VMs on a real host: what changes while it runs, what at the next start, what is refused."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
+from panel.vms.description import with_values
 from panel.vms.machine import FACT_OF, SETTINGS, CpuMode, settings_of
 from panel.vms.models import Vm, VmStatus
 from panel.vms.operations.configure import ConfigureVmParams
@@ -39,25 +40,23 @@ def compare(ctx: VmContext[Any]) -> dict[str, Any]:
 
 
 def read_differences(ctx: VmContext[Any]) -> dict[str, Any]:
-    """What the node has now is known; what was shown may be old."""
-    return {"found": [[each.field, each.now] for each in _audit(ctx)]}
+    """What the node has now is known, since what was shown may be old; and what the rows say, for the way back."""
+    return {"found": [[each.field, each.now] for each in _audit(ctx)], "before": settings_of(ctx.vm)}
 
 
 def adopt_settings(ctx: VmContext[Any]) -> dict[str, Any]:
     """The rows say what the node has, as far as they can."""
-    if "before" in ctx.output(adopt_settings):
-        return ctx.output(adopt_settings)
-    vm = ctx.vm
-    changes = adoptable(vm, dict(ctx.output(read_differences)["found"]))
-    before = settings_of(vm)
-    Vm.objects.filter(pk=vm.pk).update(**changes)
-    services.tell_changed(vm.pk)
-    return {"result": {"changes": changes}, "before": {name: before[name] for name in changes}}
+    known = ctx.output(read_differences)
+    # From what the rows said then: this may be a repetition.
+    changes = adoptable(with_values(ctx.vm, known["before"]), dict(known["found"]))
+    Vm.objects.filter(pk=ctx.vm.pk).update(**changes)
+    services.tell_changed(ctx.vm.pk)
+    return {"result": {"changes": changes}}
 
 
 def forsake_settings(ctx: VmContext[Any]) -> None:
     """The rows say what they said before."""
-    before = ctx.output(adopt_settings).get("before")
+    before = ctx.output(read_differences).get("before")
     if before and ctx.find_vm() is not None:
         Vm.objects.filter(pk=ctx.task.object_id or 0).update(**before)
 
