@@ -203,3 +203,32 @@ def test_a_snapshot_is_taken_and_a_vm_suspended_by_hand(page: Page, vm: dict[str
     page.get_by_role("button", name="Unsuspend").click()
     expect(page.locator("#suspended")).to_have_count(0, timeout=60_000)
     wait_until(lambda: api.get(path).json()["status"] == "running", "it runs again", 120)
+
+
+def test_settings_are_changed_in_their_form_and_what_waits_is_shown(
+    page: Page, vm: dict[str, Any], api: httpx.Client
+) -> None:
+    path = f"vms/{vm['vm']}"
+    page.goto(f"/{path}")
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_label("Title").fill("The shop")
+    page.locator("input[name=vcpus]").fill("400")
+    page.get_by_label("Clock").select_option("localtime")
+    page.get_by_label("Boot from").select_option("cdrom\ndisk")
+    shot(page, "settings")
+    page.get_by_role("button", name="Change").click()
+    expect(page.locator("[data-error=vcpus]")).to_contain_text("needed")
+    page.locator("input[name=vcpus]").fill("1")
+    page.get_by_role("button", name="Change").click()
+    page.wait_for_url(f"**/{path}")
+    expect(page.locator("#pending")).to_contain_text("localtime")
+    shot(page, "pending")
+    shown = api.get(path).json()
+    assert (shown["title"], shown["clock"], shown["boot_order"]) == ("The shop", "localtime", ["cdrom", "disk"])
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_label("Title").fill("")
+    page.get_by_label("Clock").select_option("utc")
+    page.get_by_role("button", name="Change").click()
+    page.wait_for_url(f"**/{path}")
+    wait_until(lambda: [each["field"] for each in api.get(path).json()["pending"]] == ["boot"], "it is changed back")
+    assert api.get(path).json()["title"] == ""

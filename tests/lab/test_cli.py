@@ -52,6 +52,10 @@ def test_a_vm_is_created_shown_and_deleted(vmpanel: Vmpanel, cluster: list[Node]
     assert json.loads(vmpanel("--json", "vm", "show", "cli1").stdout)["status"] == "running"
     assert "cli1" in vmpanel("vm", "list").stdout
 
+    planned = vmpanel("vm", "configure", "cli1", "--clock", "localtime", "--boot-order", "cdrom", "--plan")
+    assert '+  <clock offset="localtime" />' in planned.stdout.splitlines()
+    assert json.loads(vmpanel("--json", "vm", "show", "cli1").stdout)["clock"] == "utc"
+
     stopped = vmpanel("--json", "vm", "stop", "cli1", "--timeout-seconds", "60")
     assert json.loads(stopped.stdout)["task"]["status"] == "done"
     started = json.loads(vmpanel("--json", "vm", "start", "cli1", "--no-wait").stdout)

@@ -263,3 +263,24 @@ def test_snapshots_stand_on_the_page_as_a_tree_with_their_buttons(
     assert page.count(f'data-action="/api/v1/vms/{vm}/revert-snapshot"') == 2
     auditor = signed_in(User.objects.create_user("auditor", "correct horse", level=Level.READONLY))
     assert "revert-snapshot" not in _text(auditor, f"/vms/{vm}")
+
+
+def test_the_settings_of_a_vm_stand_in_a_form_for_those_who_may_change_them(admin: User, user: User, vm: int) -> None:
+    Vm.objects.update(owner=user, cpu_mode="maximum", boot_order=["network", "cdrom"], description="<b>")
+    page = _text(signed_in(admin), f"/vms/{vm}/settings")
+    assert f'data-submit="/api/v1/vms/{vm}/configure"' in page
+    assert '<option value="maximum" selected>' in page and "&lt;b&gt;</textarea>" in page
+    assert '<option value="network\ncdrom" selected>' in page
+    assert f"/vms/{vm}/settings" in _text(signed_in(admin), f"/vms/{vm}")
+    _text(signed_in(user), f"/vms/{vm}/settings", 404)
+    assert f"/vms/{vm}/settings" not in _text(signed_in(user), f"/vms/{vm}")
+
+
+def test_what_waits_for_the_next_start_stands_on_the_page(admin: User, vm: int) -> None:
+    page = signed_in(admin)
+    assert 'id="pending"' not in _text(page, f"/vms/{vm}")
+    Vm.objects.update(pending=[{"field": "clock", "now": "utc", "then": "localtime"}])
+    shown = _text(page, f"/vms/{vm}")
+    assert 'id="pending"' in shown and "<td>localtime</td>" in shown
+    # Its operation has a form, so it has no button.
+    assert f"/api/v1/vms/{vm}/configure" not in shown
