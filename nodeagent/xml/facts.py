@@ -90,7 +90,9 @@ def _disk(disk: Disk) -> str:
 
 def _other_source(disk: Disk) -> str:
     source = disk.node.find("source")
-    return "" if source is None else " ".join(f"{key}={value}" for key, value in sorted(source.attrib.items()))
+    # libvirt numbers the sources of a running domain.
+    told = {} if source is None else {key: value for key, value in source.attrib.items() if value and key != "index"}
+    return " ".join(f"{key}={value}" for key, value in sorted(told.items()))
 
 
 def _boot(domain: Domain) -> List[str]:

@@ -137,3 +137,12 @@ def test_cgroups_of_both_generations_are_known(tmp_path: Path) -> None:
     assert controllers(mounts) == ({"cpu"}, True)
     mounts.write_text("proc /proc proc rw 0 0\n")
     assert controllers(mounts) == (set(), False)
+
+
+def test_an_empty_drive_and_a_numbered_source_are_what_they_were() -> None:
+    drive = Domain.parse("<domain><devices><disk device='cdrom'><target dev='sda'/></disk></devices></domain>")
+    empty = domain_of(replace(SPEC, cdroms=[""]))
+    assert facts.facts_of(drive)["cdrom sda"] == facts.facts_of(empty)["cdrom sda"] == ""
+    text = "<domain><devices><disk><source dev='/dev/x'{}/><target dev='vda'/></disk></devices></domain>"
+    kept, running = (facts.facts_of(Domain.parse(text.format(more))) for more in ("", " index='2'"))
+    assert kept == running
