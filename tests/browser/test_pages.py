@@ -221,7 +221,7 @@ def test_settings_are_changed_in_their_form_and_what_waits_is_shown(
     page.locator("input[name=vcpus]").fill("1")
     page.get_by_role("button", name="Change").click()
     page.wait_for_url(f"**/{path}")
-    expect(page.locator("#pending")).to_contain_text("localtime")
+    expect(page.locator("#pending")).to_contain_text("localtime", timeout=30_000)
     shot(page, "pending")
     shown = api.get(path).json()
     assert (shown["title"], shown["clock"], shown["boot_order"]) == ("The shop", "localtime", ["cdrom", "disk"])

@@ -15,12 +15,15 @@ function say(text) {
 const swappable = () => live.hasAttribute("data-live") && !live.querySelector("[data-submit], #console");
 
 let refreshing = 0;
+let again = false;  // something changed after the page that is on its way was made
 function refreshSoon(wait = 200) {
-  if (!swappable() || refreshing) return;
-  refreshing = setTimeout(refresh, wait);
+  if (!swappable()) return;
+  if (refreshing) again = true;
+  else refreshing = setTimeout(refresh, wait);
 }
 
 async function refresh() {
+  again = false;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (answer.redirected) { location.reload(); return; }
@@ -36,6 +39,7 @@ async function refresh() {
     }
   } catch { /* the panel is away; the next event or tick tries again */ }
   refreshing = 0;
+  if (again) refreshSoon();
 }
 
 function mark(selector, status) {
