@@ -83,7 +83,8 @@ function follow() {
     clearInterval(polling);
     polling = 0;
     live.dataset.connected = "1";
-    if (before) refreshSoon(0);  // what happened while we were cut off
+    // What happened while we were cut off; at first, what a task did since the page was made.
+    if (before || live.querySelector(".steps")) refreshSoon(0);
     before = true;
   });
   source.onerror = () => {
