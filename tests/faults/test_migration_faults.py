@@ -98,7 +98,7 @@ def test_what_dies_while_bytes_are_on_their_way(
     victim: str, traveller: Traveller, api: httpx.Client, stack: Stack
 ) -> None:
     source, target = traveller.node, traveller.other
-    task = traveller.leave(bandwidth_mib=2)
+    task = traveller.leave(bandwidth_mib=50)
     wait_until(lambda: "MiB/s" in api.get(f"tasks/{task}").text, "bytes are on their way", 60)
     if victim == "worker":
         stack.kill("worker")
