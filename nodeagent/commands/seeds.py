@@ -46,7 +46,8 @@ def seed_change(request: guest.SeedChange, job: Job) -> storage.VolumeState:
         raise InvalidParams("This is not a seed of ours.", field="path") from error
     changed = request.change.of(identity)
     check_guest(changed)
-    replaced = request.change.ssh_keys is not None
+    # A guest that has not been started since must still hear that other keys go.
+    replaced = request.change.ssh_keys is not None or replaces_keys(files)
     return _make(path, seed_files(request.instance_id or instance_id, changed, again=True, replace=replaced), job)
 
 
@@ -128,6 +129,12 @@ def read_seed(files: Dict[str, str]) -> Tuple[str, storage.GuestIdentity]:
         timezone=user_data["timezone"],
     )
     return json.loads(files["meta-data"])["instance-id"], identity
+
+
+def replaces_keys(files: Dict[str, str]) -> bool:
+    """Whether a seed's files say that keys which they do not name go."""
+    written = json.loads(files["user-data"][len(USER_DATA) :]).get("write_files", [])
+    return any(file["path"].endswith("/.ssh/authorized_keys") for file in written)
 
 
 def _all_keys(guest: storage.GuestIdentity) -> Dict[str, str]:

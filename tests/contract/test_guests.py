@@ -96,6 +96,18 @@ def test_a_changed_seed_says_the_new_and_all_else_that_it_said(node: Subject) ->
     assert told(node, path) == ("i-2", expected)
 
 
+def test_keys_that_shall_go_are_not_forgotten_by_the_next_change(node: Subject) -> None:
+    path = make_seed(node)
+    for change in (guest.GuestChange(ssh_keys=["ssh-ed25519 BBBB other"]), guest.GuestChange(hostname="after")):
+        node.call(guest.SeedChange(pool=node.pool, path=path, change=change))
+    assert told(node, path)[1].ssh_keys == ["ssh-ed25519 BBBB other"]
+    if isinstance(node, AgentSubject):
+        from nodeagent import iso
+        from nodeagent.commands.seeds import replaces_keys
+
+        assert replaces_keys(iso.read_texts(Path(path)))
+
+
 def test_a_seed_that_is_not_there_is_not_changed(node: Subject) -> None:
     node.call(storage.PoolEnsure(path=node.pool))
     path = f"{node.pool}/seeds/{uuid.uuid4()}.iso"

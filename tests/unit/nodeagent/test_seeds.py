@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from nodeagent.commands.seeds import read_seed, seed_files
+from nodeagent.commands.seeds import read_seed, replaces_keys, seed_files
 from nodeagent.protocol.storage import GuestIdentity
 
 GUEST = GuestIdentity(
@@ -99,3 +99,8 @@ def test_a_guest_that_is_told_again_keeps_its_host_keys_and_drops_keys_that_are_
         "permissions": "0600",
     }
     assert "ssh_deletekeys" not in user_data(GUEST)
+
+
+def test_a_seed_knows_whether_keys_that_it_does_not_name_go() -> None:
+    assert not replaces_keys(seed_files("i-1", dataclasses.replace(GUEST, login="root")))
+    assert replaces_keys(seed_files("i-1", GUEST, again=True, replace=True))
