@@ -17,7 +17,7 @@ from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation
 from panel.vms.context import VmContext
 from panel.vms.models import Disk, DiskBus, Interface, Vm, VmStatus
-from panel.vms.services import refuse_seen_elsewhere
+from panel.vms.services import refuse_rescue, refuse_seen_elsewhere
 from panel.vms.spec import host_spec
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -44,8 +44,9 @@ class DeviceOperation(Operation[Any]):
         return obj.status != VmStatus.MISSING
 
     def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM whose domain is gone or runs elsewhere, and what the operation itself refuses."""
+        """Refuse a VM whose domain is gone, in rescue mode or runs elsewhere, and what the operation itself refuses."""
         refuse_seen_elsewhere(ctx.vm)
+        refuse_rescue(ctx.vm)
         if ctx.vm.status == VmStatus.MISSING:
             raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
         self.refuse(ctx, viewer)

@@ -58,6 +58,12 @@ def refuse_rescue(vm: Vm) -> None:
         raise WrongState("The VM is in rescue mode. End that first.", object="vm", id=vm.pk, state="rescue", field="id")
 
 
+def refuse_snapshots(vm: Vm) -> None:
+    """Raise WrongState for a VM with snapshots: they hold its disks as they were, and its name."""
+    if vm.snapshots.exists():
+        raise WrongState("Delete the VM's snapshots first.", object="vm", id=vm.pk, state="with snapshots", field="id")
+
+
 def refuse_missing(vm: Vm) -> None:
     """Raise WrongState for a VM whose domain is gone, or that was never finished."""
     if vm.status == VmStatus.MISSING or not vm.installed:

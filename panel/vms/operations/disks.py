@@ -25,6 +25,7 @@ from panel.vms.devices import (
     told,
 )
 from panel.vms.models import Disk, DiskBus, DiskCache
+from panel.vms.services import refuse_snapshots
 from panel.vms.spec import disk_spec
 
 LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
@@ -146,6 +147,7 @@ class AddDisk(DeviceOperation):
 
     def refuse(self, ctx: Any, viewer: User) -> None:
         """A pool without room, and a bus without a free place."""
+        refuse_snapshots(ctx.vm)
         refuse_full_pool(ctx.vm, ctx.pool, ctx.params.size_gib)
         free_target(ctx.vm, ctx.params.bus)
 
@@ -188,6 +190,7 @@ class GrowDisk(DeviceOperation):
 
     def refuse(self, ctx: Any, viewer: User) -> None:
         """Shrinking, and a pool without room."""
+        refuse_snapshots(ctx.vm)
         volume = disk_of(ctx.vm, ctx.params.disk).volume
         if ctx.params.size_gib < volume.size_gib:
             text = f"The disk has {volume.size_gib} GiB and cannot become smaller."
@@ -242,6 +245,7 @@ class RemoveDisk(DeviceOperation):
 
     def refuse(self, ctx: Any, viewer: User) -> None:
         """The first disk, and one that cannot be unplugged while the guest runs."""
+        refuse_snapshots(ctx.vm)
         disk, first = disk_of(ctx.vm, ctx.params.disk), ctx.vm.disks.order_by("position").first()
         if disk == first:
             raise InvalidValue("The VM starts from this disk; only deleting the VM removes it.", field="disk")

@@ -28,7 +28,7 @@ from panel.tasks.operation import Operation, Params, Step
 from panel.vms.context import VmContext
 from panel.vms.models import Cause, Migration, Vm, VmStatus
 from panel.vms.placing import candidates
-from panel.vms.services import refuse_seen_elsewhere
+from panel.vms.services import refuse_rescue, refuse_seen_elsewhere, refuse_snapshots
 from panel.vms.spec import host_spec, uses_seed
 from panel.vms.status import Observation, StatusLog, tell_pages
 
@@ -348,12 +348,17 @@ def _move_stopped(ctx: MigrateContext) -> migration.Moved:
     for volume in _volumes(ctx.vm):
         size = int(ctx.output(check_nodes)["sizes"][volume.path])
         moved += _send(ctx, volume.path, volume.format, size).allocated_bytes
+    _define(ctx)
+    return migration.Moved((timezone.now() - began).total_seconds(), 0, moved)
+
+
+def _define(ctx: MigrateContext) -> host.HostState:
+    """The target has the VM's domain as the rows describe it, with the guards of its ports."""
     vm = ctx.vm
     vm.node = ctx.target
     spec = host_spec(vm)
     vm.node = ctx.source
-    ctx.at(ctx.target).call(host.HostCreate(spec=spec))
-    return migration.Moved((timezone.now() - began).total_seconds(), 0, moved)
+    return ctx.at(ctx.target).call(host.HostCreate(spec=spec))
 
 
 def _send(ctx: MigrateContext, path: str, kind: str, size: int) -> storage.VolumeState:
@@ -369,6 +374,8 @@ def _send(ctx: MigrateContext, path: str, kind: str, size: int) -> storage.Volum
 def _switch(ctx: MigrateContext, there: host.HostState) -> None:
     """The VM and its volumes belong to the target, and its guest goes on there if it ran."""
     target, sent_at = ctx.target, timezone.now()
+    # Of a domain that came running, libvirt knows the description alone: not what guards its ports.
+    _define(ctx)
     if ctx.ran and there.state == VmStatus.PAUSED:
         there = ctx.at(target).call(host.HostStart(uuid=ctx.uuid))
     with transaction.atomic():
@@ -436,6 +443,8 @@ class MigrateVm(Operation[MigrateVmParams]):
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that is not surely on its node, or whose installer runs, and what no node can take."""
         refuse_seen_elsewhere(ctx.vm)
+        refuse_rescue(ctx.vm)
+        refuse_snapshots(ctx.vm)
         if ctx.vm.status == VmStatus.MISSING:
             raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
         if Migration.objects.filter(vm=ctx.vm, ended_at=None).exists():

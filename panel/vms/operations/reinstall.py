@@ -172,5 +172,7 @@ class ReinstallVm(Operation[ReinstallParams]):
         """Refuse an unknown or unfit image, and a VM that is missing or in rescue mode."""
         services.refuse_seen_elsewhere(ctx.vm)
         services.refuse_missing(ctx.vm)
+        services.refuse_suspended(ctx.vm)
         services.refuse_rescue(ctx.vm)
+        services.refuse_snapshots(ctx.vm)
         spares.check_image(ctx.vm, ctx.wanted_image, disk_gib=ctx.system.volume.size_gib, params=ctx.params)

@@ -16,7 +16,13 @@ from panel.vms.context import VmContext
 from panel.vms.models import Vm
 from panel.vms.operations.configure_guest import change_at_rest
 from panel.vms.operations.create import check_name
-from panel.vms.services import refuse_missing, refuse_running, refuse_seen_elsewhere, refuse_taken_name
+from panel.vms.services import (
+    refuse_missing,
+    refuse_running,
+    refuse_seen_elsewhere,
+    refuse_snapshots,
+    refuse_taken_name,
+)
 from panel.vms.status import tell_pages
 
 
@@ -108,5 +114,6 @@ class RenameVm(Operation[RenameVmParams]):
         refuse_seen_elsewhere(ctx.vm)
         refuse_missing(ctx.vm)
         refuse_running(ctx.vm)
+        refuse_snapshots(ctx.vm)
         if ctx.vm.name != ctx.params.name:
             refuse_taken_name(ctx.vm.cluster, ctx.params.name)

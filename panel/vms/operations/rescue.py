@@ -125,6 +125,7 @@ class RescueVm(Operation[RescueParams]):
         """Refuse a VM that is in rescue mode or missing, and an unknown or unfit image."""
         services.refuse_seen_elsewhere(ctx.vm)
         services.refuse_missing(ctx.vm)
+        services.refuse_suspended(ctx.vm)
         services.refuse_rescue(ctx.vm)
         image = ctx.wanted_image
         spares.check_image(ctx.vm, image, disk_gib=spares.smallest_gib(image), params=ctx.params)

@@ -211,6 +211,7 @@ class TakeSnapshot(_SnapshotOperation):
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse disks that cannot have one, a name in use, and more than the limit."""
+        services.refuse_rescue(ctx.vm)
         refuse_snapshot(ctx.vm, ctx.params)
 
 
@@ -233,6 +234,7 @@ class RevertSnapshot(_SnapshotOperation):
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse one that is not ready, and what would start a VM that must not run."""
+        services.refuse_rescue(ctx.vm)
         row = find_snapshot(ctx.vm, ctx.params.snapshot)
         if row.state != SnapshotState.READY:
             raise WrongState(object="snapshot", id=row.pk, state=row.get_state_display().lower(), field="snapshot")

@@ -1,0 +1,85 @@
+"""What a VM's mode forbids: snapshots hold its disks and name, a rescue system has its devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from panel.accounts.models import User
+from panel.cluster.models import Node
+from panel.core.errors import PanelError
+from panel.images.models import Image
+from panel.tasks import registry
+from panel.tasks.models import Status, Task
+from panel.vms.models import Vm
+from tests.db.conftest import make_node, run_task
+
+
+@pytest.fixture
+def vm(admin: User, node: Node, image: Image) -> Vm:
+    """A VM that is off, with a second node that could take it."""
+    make_node("fake2")
+    raw = {"name": "web1", "image": "small", "flavor": "small", "password": "correct horse"}
+    task = run_task(registry.get("vm.create").submit(admin, raw))
+    carry_out(admin, "vm.force-off", task.object_id)
+    return Vm.objects.get(pk=task.object_id)
+
+
+def carry_out(admin: User, name: str, vm_id: int | None, /, **raw: Any) -> Task:
+    """Ask for it, and carry it out."""
+    task = run_task(registry.get(name).submit(admin, raw, object_id=vm_id))
+    assert task.status == Status.DONE, task.error
+    return task
+
+
+def refusal(admin: User, name: str, vm: Vm, /, **raw: Any) -> str:
+    """The code, with the state, of what it is refused with before anything is touched."""
+    with pytest.raises(PanelError) as refused:
+        registry.get(name).submit(admin, raw, object_id=vm.pk)
+    return f"{refused.value.code} {refused.value.data.get('state', '')}".strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("vm.migrate", {}),
+        ("vm.rename", {"name": "web2"}),
+        ("vm.reinstall", {"password": "another horse"}),
+        ("vm.add-disk", {"size_gib": 1}),
+        ("vm.grow-disk", {"disk": "vda", "size_gib": 20}),
+        ("vm.remove-disk", {"disk": "vda"}),
+    ],
+)
+def test_what_would_change_what_snapshots_hold_is_refused(admin: User, vm: Vm, name: str, raw: dict[str, Any]) -> None:
+    carry_out(admin, "vm.snapshot", vm.pk, name="before")
+    assert refusal(admin, name, vm, **raw) == "wrong_state with snapshots"
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("vm.migrate", {}),
+        ("vm.snapshot", {"name": "now"}),
+        ("vm.add-disk", {"size_gib": 1}),
+        ("vm.add-interface", {}),
+        ("vm.reinstall", {"password": "another horse"}),
+    ],
+)
+def test_what_meets_a_rescue_system_is_refused(admin: User, vm: Vm, name: str, raw: dict[str, Any]) -> None:
+    carry_out(admin, "vm.rescue", vm.pk, image="small", password="another horse")
+    assert refusal(admin, name, vm, **raw) == "wrong_state rescue"
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("vm.start", {}),
+        ("vm.restart", {}),
+        ("vm.reinstall", {"password": "another horse"}),
+        ("vm.rescue", {"image": "small", "password": "another horse"}),
+    ],
+)
+def test_what_would_start_a_suspended_vm_is_refused(admin: User, vm: Vm, name: str, raw: dict[str, Any]) -> None:
+    carry_out(admin, "vm.suspend", vm.pk, reason="not paid for")
+    assert refusal(admin, name, vm, **raw) == "suspended"
