@@ -20,6 +20,7 @@ from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms import services
+from panel.vms.machine import settings_of
 from panel.vms.models import Disk, Interface, Vm, VmStatus, Wanted
 from panel.vms.operations.create import check_name, define_domain
 from panel.vms.operations.deploying import (
@@ -32,9 +33,13 @@ from panel.vms.operations.deploying import (
     stop_domain,
     wait_for_guest,
 )
+from panel.vms.operations.disks import LIMITS
 from panel.vms.operations.removing import release_records, undefine_domain
 from panel.vms.placing import candidates
 from panel.vms.status import tell_pages
+
+DISK_FIELDS = ("target", "bus", "cache", "position", "attached", *LIMITS)
+"""What a disk of a clone has of its source's."""
 
 
 class CloneParams(AccessParams):
@@ -105,15 +110,15 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
         owner=source.owner,
         image=source.image,
         pool=source.pool,
-        memory_mib=source.memory_mib,
-        vcpus=source.vcpus,
         wanted=Wanted.RUNNING,
         status=VmStatus.SHUT_OFF,
+        **settings_of(source),
     )
     for disk in source.disks.select_related("volume__pool"):
         old = disk.volume
         volume = Volume.objects.create(pool=old.pool, node=old.node, format=old.format, size_gib=old.size_gib)
-        Disk.objects.create(vm=vm, volume=volume, target=disk.target, bus=disk.bus)
+        same = {name: getattr(disk, name) for name in DISK_FIELDS}
+        Disk.objects.create(vm=vm, volume=volume, **same)
     network = ctx.network
     address = network_services.allocate(network)
     Interface.objects.create(vm=vm, network=network, address=address, mac=network_services.new_mac())

@@ -9,9 +9,11 @@ import pytest
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.core.errors import PanelError
+from panel.doctor.services import look
 from panel.images.models import Image
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
+from panel.vms.machine import settings_of
 from panel.vms.models import Vm
 from tests.db.conftest import make_node, run_task
 
@@ -83,3 +85,15 @@ def test_what_meets_a_rescue_system_is_refused(admin: User, vm: Vm, name: str, r
 def test_what_would_start_a_suspended_vm_is_refused(admin: User, vm: Vm, name: str, raw: dict[str, Any]) -> None:
     carry_out(admin, "vm.suspend", vm.pk, reason="not paid for")
     assert refusal(admin, name, vm, **raw) == "suspended"
+
+
+def test_a_clone_has_the_settings_and_the_disks_of_its_source(admin: User, vm: Vm) -> None:
+    carry_out(admin, "vm.configure", vm.pk, cpu_weight=512, clock="localtime", max_vcpus=4)
+    carry_out(admin, "vm.add-disk", vm.pk, size_gib=2, bus="scsi", cache="writeback")
+    made = carry_out(admin, "vm.clone", vm.pk, name="web2", password="another horse").result["vm"]
+    copy = Vm.objects.get(pk=made)
+    vm.refresh_from_db()
+    assert settings_of(copy) == settings_of(vm)
+    columns = ("target", "bus", "cache", "position", "attached", "volume__size_gib")
+    assert list(copy.disks.values_list(*columns)) == list(vm.disks.values_list(*columns))
+    assert look() == set()
