@@ -879,15 +879,17 @@ def _changed_live(running: host.HostSpec, spec: host.HostSpec) -> host.HostSpec:
     """What runs after QEMU was asked for everything that it can change: all but what it was built with."""
     then, most = spec.settings, running.settings
     most_mib, most_vcpus = max(most.max_memory_mib, running.memory_mib), max(most.max_vcpus, running.vcpus)
+    memory_mib = spec.memory_mib if spec.memory_mib <= most_mib else running.memory_mib
+    vcpus = spec.vcpus if spec.vcpus <= most_vcpus else running.vcpus
     return replace(
         running,
         title=spec.title,
-        memory_mib=spec.memory_mib if spec.memory_mib <= most_mib else running.memory_mib,
-        vcpus=spec.vcpus if spec.vcpus <= most_vcpus else running.vcpus,
+        memory_mib=memory_mib,
+        vcpus=vcpus,
         settings=replace(
             most,
-            max_memory_mib=most_mib,
-            max_vcpus=most_vcpus,
+            max_memory_mib=most_mib if memory_mib < most_mib else most.max_memory_mib,
+            max_vcpus=most_vcpus if vcpus < most_vcpus else most.max_vcpus,
             cpu_weight=then.cpu_weight,
             cpu_limit_percent=then.cpu_limit_percent,
             io_weight=then.io_weight or most.io_weight,

@@ -297,7 +297,7 @@ class TestGroups:
 
     def test_each_has_its_answer(self, api: APIClient, vms: list[int], run_tasks: Callable[[], None]) -> None:
         api.post(f"/api/v1/vms/{vms[1]}/restart")
-        answer = api.post("/api/v1/vms/group/force-off", {"ids": [*vms, 999]}, format="json")
+        answer = api.post("/api/v1/vms/group/stop", {"ids": [*vms, 999]}, format="json")
         assert answer.status_code == 200
         results = answer.json()["results"]
         assert [each["id"] for each in results] == [*vms, 999]
