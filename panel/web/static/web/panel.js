@@ -208,7 +208,11 @@ function field(name, property, initial, required) {
   const words = name.replaceAll("_", " ");
   const label = document.createElement("label");
   let input;
-  if (options.length) {
+  if (is("boolean") && is("null")) {
+    input = document.createElement("select");
+    input.dataset.choice = "";
+    for (const option of ["", "yes", "no"]) input.append(new Option(option, option));
+  } else if (options.length) {
     input = document.createElement("select");
     if (!required) input.append(new Option("", ""));
     for (const option of options) input.append(new Option(option, option));
@@ -287,7 +291,8 @@ function values(form) {
     const field = form.elements[name];
     if (field.dataset && "switch" in field.dataset) continue;
     if (!value && !(field.dataset && "empty" in field.dataset)) continue;
-    if (field.dataset && "list" in field.dataset) found[name] = value.split("\n").map((line) => line.trim()).filter(Boolean);
+    if (field.dataset && "choice" in field.dataset) found[name] = value === "yes";
+    else if (field.dataset && "list" in field.dataset) found[name] = value.split("\n").map((line) => line.trim()).filter(Boolean);
     else if (field.dataset && "number" in field.dataset) found[name] = Number(value);
     else found[name] = value;
   }
