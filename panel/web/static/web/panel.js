@@ -112,7 +112,7 @@ async function call(method, url, body) {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-action]");
   if (!button) return;
-  if (button.dataset.form) { ask(button); return; }
+  if (button.dataset.form) { button.closest(".more")?.removeAttribute("open"); ask(button); return; }
   if (button.dataset.confirm && !confirm(button.dataset.confirm)) return;
   const body = button.dataset.node ? { node: button.dataset.node, stop_others: true } : {};
   if (button.dataset.name) body[button.dataset.name] = Number(button.dataset.value);
