@@ -35,8 +35,8 @@ from panel.tasks.operation import Operation, Params, Step
 LIBVIRT_SECONDS = 60.0
 """More than the agent itself waits for a libvirtd that it has started (30 s), so that it can say so."""
 FACTS_SECONDS = 30.0
-NEEDS_LIBVIRT = "vmwatch"
-"""The part that ends by itself while libvirt is away: that is libvirt's problem alone."""
+NEED_LIBVIRT = ("vmwatch", "vms")
+"""The parts that cannot be well while libvirt is away: that is libvirt's problem alone."""
 
 Check = Callable[[NodeContext[Any]], Sequence["str | Complaint"]]
 
@@ -58,7 +58,8 @@ def check_node(ctx: NodeContext[Any]) -> dict[str, Any]:
         services.report_unreachable(node, error.message)
         return {"result": {"reachable": False, "reason": error.message}}
     if found.get("libvirt"):
-        del found[NEEDS_LIBVIRT]
+        for name in NEED_LIBVIRT:
+            found.pop(name, None)
     services.report_reachable(node)
     for name, complaints in found.items():
         _report(node, name, complaints)
