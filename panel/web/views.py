@@ -134,7 +134,10 @@ def vm_list(request: HttpRequest) -> HttpResponse:
         rows=rows,
         page=page,
         may_create=permissions.allows(viewer, "vms.create"),
-        group=[each for each in registry.for_object("vm", viewer) if each.name in GROUP],
+        group=sorted(
+            (each for each in registry.for_object("vm", viewer) if each.name in GROUP),
+            key=lambda each: GROUP.index(each.name),
+        ),
     )
 
 

@@ -404,6 +404,7 @@ class MigrateVm(Operation[MigrateVmParams]):
     name = "vm.migrate"
     label = "Migrate"
     permission = "cluster.manage"
+    asks = True
     params = MigrateVmParams
     context = MigrateContext
     locks = (exclusive("vm"), shared("node"), shared("pool"))
