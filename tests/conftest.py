@@ -8,6 +8,7 @@ from pathlib import Path
 import django
 import pytest
 
+from tests import emptying
 from tests.lab.fixtures import api, cluster, lab, lab_nodes, stack
 from tests.services import Services
 
@@ -24,6 +25,7 @@ _services = Services()
 os.environ["VMPANEL_CONF"] = str(_services.conf)
 os.environ["DJANGO_SETTINGS_MODULE"] = "panel.settings"
 django.setup()
+emptying.install()
 
 
 def tier_of(path: Path) -> str:

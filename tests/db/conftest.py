@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 from rest_framework.test import APIClient
 
 from panel.accounts.models import Level, User
@@ -34,16 +36,22 @@ def database(transactional_db: None) -> Iterator[None]:
     fake.reset()
 
 
+@functools.cache
+def hashed(password: str) -> str:
+    """The password as it is stored. Made once: hashing is slow on purpose, and most tests sign nobody in."""
+    return make_password(password)
+
+
 @pytest.fixture
 def admin() -> User:
     """An administrator."""
-    return User.objects.create_user("admin", "correct horse", level=Level.SUPER)
+    return User.objects.create(name="admin", password=hashed("correct horse"), level=Level.SUPER)
 
 
 @pytest.fixture
 def user() -> User:
     """A customer."""
-    return User.objects.create_user("anna", "correct horse")
+    return User.objects.create(name="anna", password=hashed("correct horse"))
 
 
 def make_node(name: str = "fake1", **fields: Any) -> Node:
