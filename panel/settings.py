@@ -60,6 +60,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "panel.core.middleware.OriginMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -174,6 +175,7 @@ CRONJOBS = [
     ("11 * * * *", "panel.monitoring.periodic.check_master"),
     ("6,36 * * * *", "panel.monitoring.periodic.roll_up_statistics"),
     ("47 3 * * *", "panel.monitoring.periodic.purge_statistics"),
+    ("37 * * * *", "panel.accounts.periodic.purge"),
 ]
 
 # kombu has a scheme of its own for a Unix socket.

@@ -1,11 +1,16 @@
-"""Users with their level, their API tokens and SSH keys. Rules are in services.py, reads in selectors.py."""
+"""Users with their level, role and limits; tokens, SSH keys, one-time sign-in keys; the journal.
+
+Rules are in services.py and its neighbours (roles, tokens, signin_keys, journal), reads in selectors.py.
+"""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models
+
+from panel.core import permissions
 
 
 class Level(models.TextChoices):
@@ -15,6 +20,17 @@ class Level(models.TextChoices):
     ADMIN = "admin", "Administrator"
     READONLY = "readonly", "Read-only administrator"
     USER = "user", "User"
+
+
+class Role(models.Model):
+    """Single rights, composed by an administrator, that accounts of a level have instead of all the level's."""
+
+    name = models.CharField(max_length=64, unique=True)
+    level = models.CharField(max_length=16, choices=Level.choices)
+    rights = models.JSONField(default=list)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class UserManager(BaseUserManager["User"]):
@@ -31,9 +47,13 @@ class UserManager(BaseUserManager["User"]):
 class User(AbstractBaseUser):
     """Somebody who signs in, owns VMs or runs the cluster."""
 
+    narrowed_to: frozenset[str] | None = None
+    """The rights that the way in leaves of the user's own, such as a token's; None leaves all. Not stored."""
+
     name = models.CharField(max_length=64, unique=True)
     email = models.EmailField(blank=True)
     level = models.CharField(max_length=16, choices=Level.choices, default=Level.USER)
+    role = models.ForeignKey(Role, null=True, blank=True, on_delete=models.PROTECT, related_name="users")
     may_create_vms = models.BooleanField(default=True)
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -47,14 +67,42 @@ class User(AbstractBaseUser):
         return self.name
 
     @property
-    def is_admin(self) -> bool:
-        """Whether the user administers the cluster (and so sees everybody's objects)."""
-        return self.level in (Level.SUPER, Level.ADMIN)
+    def rights(self) -> frozenset[str]:
+        """All rights that the account has now: its level's or its role's, as far as the way in leaves them."""
+        if self.role_id is None or self.role is None:
+            rights = permissions.BY_LEVEL.get(self.level, frozenset())
+        else:
+            most = permissions.MOST_BY_LEVEL.get(self.level, frozenset())
+            rights = (permissions.ALWAYS | frozenset(self.role.rights)) & most
+        if not self.may_create_vms:
+            rights -= {"vms.create"}
+        return rights if self.narrowed_to is None else rights & self.narrowed_to
 
     @property
     def sees_all(self) -> bool:
         """Whether the user may see everybody's objects."""
         return self.level != Level.USER
+
+
+class Limits(models.Model):
+    """How much an account may have at most; None is without limit. An account without a row has none."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="limits")
+    vms = models.PositiveIntegerField(null=True, blank=True)
+    memory_mib = models.PositiveIntegerField(null=True, blank=True)
+    vcpus = models.PositiveIntegerField(null=True, blank=True)
+    disk_gib = models.PositiveIntegerField(null=True, blank=True)
+    addresses = models.PositiveIntegerField(null=True, blank=True)
+    iso_count = models.PositiveIntegerField(null=True, blank=True)
+    iso_mib = models.PositiveIntegerField(null=True, blank=True)
+    snapshots = models.PositiveIntegerField(null=True, blank=True)
+    """Of each VM."""
+
+    class Meta:
+        verbose_name_plural = "limits"
+
+    def __str__(self) -> str:
+        return f"limits of {self.user_id}"
 
 
 class Token(models.Model):
@@ -63,12 +111,31 @@ class Token(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=64)
     digest = models.CharField(max_length=64, unique=True)
+    rights = models.JSONField(null=True, blank=True)
+    """The names of the only rights that it gives of its user's; None gives all."""
+    addresses = models.JSONField(default=list, blank=True)
+    """The address ranges from which it is taken, as "192.0.2.0/24"; none takes it from anywhere."""
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+    last_used_from = models.CharField(max_length=45, blank=True)
 
     def __str__(self) -> str:
         return f"{self.user_id}/{self.name}"
+
+
+class SigninKey(models.Model):
+    """A key that signs a browser in once as its user, made for a billing system; only a hash of it is kept."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="signin_keys")
+    digest = models.CharField(max_length=64, unique=True)
+    leads_to = models.CharField(max_length=255, default="/")
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"for {self.user_id}"
 
 
 class SshKey(models.Model):
@@ -83,3 +150,66 @@ class SshKey(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class JournalQuerySet(models.QuerySet["JournalEntry"]):
+    """Entries are read and added; what is written stays as it is."""
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        """Never."""
+        raise TypeError("the journal is append-only")
+
+    def delete(self) -> NoReturn:
+        """Never here; journal.purge() forgets by age alone."""
+        raise TypeError("the journal is append-only")
+
+
+class JournalEntry(models.Model):
+    """Who did what to which object, when, from where and by which request; append-only.
+
+    Names stand beside ids, so that an entry can be read when its objects are gone.
+    """
+
+    at = models.DateTimeField(auto_now_add=True)
+    user_id = models.BigIntegerField(null=True)
+    user_name = models.CharField(max_length=64)
+    opened_by = models.CharField(max_length=64, blank=True)
+    """The administrator who worked in the user's account."""
+    action = models.CharField(max_length=64)
+    object_type = models.CharField(max_length=32)
+    object_id = models.BigIntegerField(null=True)
+    object_name = models.CharField(max_length=255, blank=True)
+    owner_id = models.BigIntegerField(null=True)
+    """Whose object it is: they read the entry too."""
+    door = models.CharField(max_length=16)
+    address = models.CharField(max_length=45, blank=True)
+    request_id = models.CharField(max_length=64)
+    task_id = models.BigIntegerField(null=True)
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+
+    objects = JournalQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "journal"
+        indexes = [
+            models.Index(fields=["at"], name="journal_at"),
+            models.Index(fields=["object_type", "object_id", "id"], name="journal_object"),
+            models.Index(fields=["user_id", "id"], name="journal_user"),
+            models.Index(fields=["owner_id", "id"], name="journal_owner"),
+            models.Index(fields=["action", "id"], name="journal_action"),
+            models.Index(fields=["request_id"], name="journal_request"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_name}: {self.action} {self.object_name}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Add it; raises TypeError for one that is there already."""
+        if self.pk is not None:
+            raise TypeError("the journal is append-only")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Never."""
+        raise TypeError("the journal is append-only")

@@ -1,9 +1,29 @@
-"""Reading users."""
+"""Reading users and roles."""
 
 from __future__ import annotations
 
-from panel.accounts.models import User
+from django.db.models import QuerySet
+
+from panel.accounts.models import Level, Role, User
+from panel.accounts.system import NAME as SYSTEM
+from panel.core import permissions
 from panel.core.errors import NotFound
+
+
+def list_users(viewer: User) -> QuerySet[User]:
+    """The users that the viewer may see: with users.view all, but administrators no super one; else oneself."""
+    users = User.objects.select_related("role", "limits").exclude(name=SYSTEM).order_by("pk")
+    if not permissions.allows(viewer, "users.view"):
+        return users.filter(pk=viewer.pk)
+    return users if viewer.level != Level.ADMIN else users.exclude(level=Level.SUPER)
+
+
+def get_user(viewer: User, user_id: int) -> User:
+    """One user; raises NotFound, also for one whom the viewer may not see."""
+    user = list_users(viewer).filter(pk=user_id).first()
+    if user is None:
+        raise NotFound(object="user", id=user_id)
+    return user
 
 
 def user_named(name: str) -> User:
@@ -12,3 +32,17 @@ def user_named(name: str) -> User:
     if user is None:
         raise NotFound(object="user", id=name, field="owner")
     return user
+
+
+def list_roles(viewer: User) -> QuerySet[Role]:
+    """The roles, for those who see users; raises AccessDenied."""
+    permissions.require(viewer, "users.view")
+    return Role.objects.order_by("pk")
+
+
+def get_role(viewer: User, role_id: int) -> Role:
+    """One role; raises NotFound."""
+    role = list_roles(viewer).filter(pk=role_id).first()
+    if role is None:
+        raise NotFound(object="role", id=role_id)
+    return role

@@ -1,44 +1,207 @@
-"""Writes about accounts: users, tokens, keys."""
+"""Writes about users: made, changed, disabled, deleted; signing in. Each stands in the journal."""
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
 
 from django.contrib.auth import authenticate
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
 from django.http import HttpRequest
-from django.utils import timezone
+from pydantic import Field, SecretStr
 
-from panel.accounts.models import Level, SshKey, Token, User
-from panel.core.errors import AlreadyExists, BadCredentials
+from panel.accounts import journal
+from panel.accounts.limits import LIMITS, limits_of, set_limits
+from panel.accounts.models import Level, Role, SshKey, User
+from panel.core import permissions
+from panel.core.errors import AccessDenied, AlreadyExists, BadCredentials, InvalidValue, NotFound, WrongState
+from panel.core.validation import Params, parse
 
-TOKEN_BYTES = 32
-USED_EVERY = timedelta(minutes=1)
-"""How exactly a token's last use is known; a write with every request would be dear."""
-
-
-def digest(token: str) -> str:
-    """What is kept of a token. It is random and long, so a plain hash is as good as a slow one."""
-    return hashlib.sha256(token.encode()).hexdigest()
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@+-]*$")]
+Limit = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
-def create_token(user: User, name: str, expires_at: datetime | None = None) -> tuple[Token, str]:
-    """A new token of the user and its text, which is shown this once."""
-    text = secrets.token_urlsafe(TOKEN_BYTES)
-    return Token.objects.create(user=user, name=name, digest=digest(text), expires_at=expires_at), text
+class LimitValues(Params):
+    """The limits to set; None takes one away."""
+
+    vms: Limit | None = None
+    memory_mib: Limit | None = None
+    vcpus: Limit | None = None
+    disk_gib: Limit | None = None
+    addresses: Limit | None = None
+    iso_count: Limit | None = None
+    iso_mib: Limit | None = None
+    snapshots: Limit | None = None
 
 
-def user_of_token(text: str) -> User:
-    """Whose token this is; raises BadCredentials for an unknown, expired or disabled one."""
-    token = Token.objects.select_related("user").filter(digest=digest(text)).first()
-    now = timezone.now()
-    if token is None or not token.user.is_active or (token.expires_at is not None and token.expires_at < now):
-        raise BadCredentials()
-    if token.last_used_at is None or now - token.last_used_at > USED_EVERY:
-        Token.objects.filter(pk=token.pk).update(last_used_at=now)
-    return token.user
+class UserChange(Params):
+    """What of a user is to be changed; what is not named stays."""
+
+    name: Name | None = None
+    password: SecretStr | None = None
+    email: Annotated[str, Field(max_length=254, pattern=r"^$|^[^@\s]+@[^@\s]+$")] | None = None
+    level: Literal["super", "admin", "readonly", "user"] | None = None
+    role: str | None = None
+    """A role's name; "" takes the role away."""
+    may_create_vms: bool | None = None
+    limits: LimitValues | None = None
+
+
+class NewUser(UserChange):
+    """A new user. Without a password nobody can sign in by one."""
+
+    name: Name
+
+
+def create_user(viewer: User, raw: dict[str, Any]) -> User:
+    """A new user of the values of NewUser.
+
+    Raises AccessDenied, InvalidValue, MissingValue, AlreadyExists and NotFound (the role).
+    """
+    permissions.require(viewer, "users.manage")
+    values = parse(NewUser, raw)
+    user = User(name=values.name)
+    user.set_unusable_password()
+    return _put(viewer, user, values, "user.create")
+
+
+def change_user(viewer: User, user: User, raw: dict[str, Any]) -> User:
+    """The user with what UserChange names changed; one whose password was changed is signed out everywhere.
+
+    Everybody may change their own password and e-mail address; the rest needs users.manage and power over the user.
+    Raises AccessDenied, InvalidValue, AlreadyExists, NotFound (the role) and WrongState (the last super administrator).
+    """
+    values = parse(UserChange, raw)
+    if viewer.pk != user.pk or not values.model_fields_set <= {"password", "email"} or viewer.narrowed_to is not None:
+        permissions.require(viewer, "users.manage")
+        require_power_over(viewer, user)
+    return _put(viewer, user, values, "user.change")
+
+
+@transaction.atomic
+def _put(viewer: User, user: User, values: UserChange, action: str) -> User:
+    before = public(user) if user.pk else {}
+    for field in ("name", "email", "level", "may_create_vms"):
+        if (value := getattr(values, field)) is not None:
+            setattr(user, field, value)
+    if values.role is not None:
+        user.role = _role(values.role)
+    _refuse_more_than_own(viewer, user)
+    if user.role is not None and user.role.level != user.level:
+        raise InvalidValue(f"This role is for accounts of the level “{user.role.level}”.", field="role")
+    if before.get("level") == Level.SUPER and user.level != Level.SUPER:
+        _refuse_last(user)
+    if values.password is not None:
+        _set_password(user, values.password.get_secret_value())
+    try:
+        with transaction.atomic():
+            user.save()
+    except IntegrityError as error:
+        raise AlreadyExists(field="name", object="user") from error
+    if values.limits is not None:
+        set_limits(user, values.limits.model_dump(include=values.limits.model_fields_set))
+    earlier, now = journal.changed(before, public(user))
+    if values.password is not None:
+        now["password"] = "changed"
+    journal.record(viewer, action, "user", user.pk, user.name, owner_id=user.pk, before=earlier, after=now)
+    return user
+
+
+def public(user: User) -> dict[str, Any]:
+    """What of a user may stand in the journal."""
+    limits = limits_of(user)
+    return {
+        "name": user.name,
+        "email": user.email,
+        "level": str(user.level),
+        "role": user.role.name if user.role else "",
+        "may_create_vms": user.may_create_vms,
+        "is_active": user.is_active,
+        "limits": {name: getattr(limits, name) for name in LIMITS},
+    }
+
+
+@transaction.atomic
+def set_active(viewer: User, user: User, active: bool) -> User:
+    """Let a user in again, or out: sign-ins, sessions and tokens of a disabled one are worth nothing.
+
+    Raises AccessDenied and WrongState (oneself; the last super administrator).
+    """
+    permissions.require(viewer, "users.manage")
+    require_power_over(viewer, user)
+    if not active:
+        _refuse_oneself(viewer, user)
+        _refuse_last(user)
+    if user.is_active != active:
+        user.is_active = active
+        user.save(update_fields=["is_active"])
+        action = "user.enable" if active else "user.disable"
+        journal.record(viewer, action, "user", user.pk, user.name, owner_id=user.pk)
+    return user
+
+
+@transaction.atomic
+def delete_user(viewer: User, user: User) -> None:
+    """Remove a user who owns nothing any more, with tokens and keys.
+
+    Raises AccessDenied and WrongState (oneself; the last super administrator; an owner of VMs).
+    """
+    permissions.require(viewer, "users.manage")
+    require_power_over(viewer, user)
+    _refuse_oneself(viewer, user)
+    _refuse_last(user)
+    before, user_id = public(user), user.pk
+    try:
+        with transaction.atomic():
+            user.delete()
+    except ProtectedError as error:
+        kinds = sorted({str(each._meta.verbose_name_plural) for each in error.protected_objects})
+        message = f"The user still owns {' and '.join(kinds)}: delete them or give them to another user first."
+        raise WrongState(message, object="user", id=user_id, state="owner") from error
+    journal.record(viewer, "user.delete", "user", user_id, user.name, before=before)
+
+
+def require_power_over(viewer: User, user: User) -> None:
+    """Raise AccessDenied unless the viewer may act upon the user: below super administrators only on users."""
+    if viewer.level != Level.SUPER and user.level != Level.USER:
+        raise AccessDenied("Only a super administrator may do this to an administrator.", permission="users.manage")
+
+
+def _refuse_more_than_own(viewer: User, user: User) -> None:
+    if viewer.level != Level.SUPER and viewer.pk != user.pk and user.level != Level.USER:
+        raise AccessDenied("Only a super administrator makes administrators.", permission="users.manage")
+
+
+def _refuse_oneself(viewer: User, user: User) -> None:
+    if viewer.pk == user.pk:
+        raise WrongState("Nobody can lock themselves out.", object="user", id=user.pk, state="signed in")
+
+
+def _refuse_last(user: User) -> None:
+    # The rows are locked, so that the last two cannot take each other's place away at the same time.
+    supers = User.objects.select_for_update().filter(level=Level.SUPER, is_active=True).values_list("pk", flat=True)
+    if list(supers) == [user.pk]:
+        raise WrongState("This is the last super administrator.", object="user", id=user.pk, state="the last")
+
+
+def _role(name: str) -> Role | None:
+    if not name:
+        return None
+    role = Role.objects.filter(name=name).first()
+    if role is None:
+        raise NotFound(object="role", id=name, field="role")
+    return role
+
+
+def _set_password(user: User, password: str) -> None:
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise InvalidValue(" ".join(error.messages), field="password") from error
+    user.set_password(password)
 
 
 def sign_in(request: HttpRequest, name: str, password: str) -> User:
@@ -59,10 +222,24 @@ def ensure_administrator(name: str) -> tuple[User, str | None]:
     return User.objects.create_user(name, password, level=Level.SUPER), password
 
 
+@transaction.atomic
 def add_ssh_key(user: User, name: str, public_key: str) -> SshKey:
     """Remember a public key that the user's new VMs let in; raises AlreadyExists for a name in use."""
     try:
         with transaction.atomic():
-            return SshKey.objects.create(user=user, name=name, public_key=public_key)
+            key = SshKey.objects.create(user=user, name=name, public_key=public_key)
     except IntegrityError as error:
         raise AlreadyExists(field="name", object="ssh key") from error
+    journal.record(user, "ssh_key.add", "ssh_key", key.pk, name, owner_id=user.pk, after={"public_key": public_key})
+    return key
+
+
+@transaction.atomic
+def remove_ssh_key(user: User, key_id: int) -> bool:
+    """Forget one of the user's keys; VMs that let it in still do. Answers whether there was one."""
+    key = SshKey.objects.filter(user=user, pk=key_id).first()
+    if key is None:
+        return False
+    key.delete()
+    journal.record(user, "ssh_key.remove", "ssh_key", key_id, key.name, owner_id=user.pk)
+    return True

@@ -9,7 +9,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from panel.accounts.models import User
-from panel.accounts.services import user_of_token
+from panel.accounts.tokens import user_of_token
 from panel.core.errors import BadCredentials
 
 KEYWORD = "Bearer"
@@ -25,7 +25,7 @@ class TokenAuthentication(BaseAuthentication):
             return None
         if not text:
             raise BadCredentials()
-        return user_of_token(text.strip()), None
+        return user_of_token(text.strip(), str(request.META.get("REMOTE_ADDR", ""))), None
 
     def authenticate_header(self, request: Request) -> str:
         """What a 401 asks for."""

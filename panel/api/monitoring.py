@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from django.utils.dateparse import parse_datetime
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -12,12 +9,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from panel.api.moments import moment
 from panel.api.operations import policies_of, viewer_of
 from panel.cluster.models import Cluster
 from panel.cluster.selectors import default_cluster
 from panel.cluster.services import set_policies
 from panel.core import permissions
-from panel.core.errors import InvalidValue
 from panel.monitoring.models import VmTraffic, VmUsage
 from panel.monitoring.models.statistics import COUNTERS
 from panel.monitoring.statistics import selectors
@@ -69,7 +66,7 @@ class VmStatisticsView(APIView):
     def get(self, request: Request, object_id: int) -> Response:
         """Rows of a series, the oldest first, at most 2,000."""
         asked = request.query_params
-        since, until = (_moment(asked.get(name), name) for name in ("from", "to"))
+        since, until = (moment(asked.get(name), name) for name in ("from", "to"))
         rows = selectors.usage(viewer_of(request), object_id, asked.get("step", "10m"), since, until)
         return Response(VmUsageSerializer(rows, many=True).data)
 
@@ -99,16 +96,3 @@ class ClusterView(APIView):
         permissions.require(viewer_of(request), "cluster.manage")
         changes = policies_of(ClusterSerializer, request)
         return Response(ClusterSerializer(set_policies(default_cluster(), changes)).data)
-
-
-def _moment(text: str | None, field: str) -> datetime | None:
-    """A time with its zone; raises InvalidValue."""
-    if text is None:
-        return None
-    try:
-        moment = parse_datetime(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise InvalidValue(f"“{field}” must be a time with its zone, as 2026-01-31T12:00:00Z.", field=field)
-    return moment

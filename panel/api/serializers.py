@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from panel.accounts.models import SshKey, Token, User
+from panel.accounts.models import SshKey, User
 from panel.cluster.models import Node
 from panel.images.models import Flavor, Image, Iso
 from panel.monitoring.statistics.selectors import warnings
@@ -319,18 +319,15 @@ class ProblemSerializer(serializers.ModelSerializer[Problem]):
 class UserSerializer(serializers.ModelSerializer[User]):
     """The account of whoever asks."""
 
+    rights = serializers.SerializerMethodField()
+
     class Meta:
         model = User
-        fields = ["id", "name", "email", "level", "may_create_vms"]
+        fields = ["id", "name", "email", "level", "may_create_vms", "rights"]
 
-
-class TokenSerializer(serializers.ModelSerializer[Token]):
-    """A token; its text is shown once, when it is made."""
-
-    class Meta:
-        model = Token
-        fields = ["id", "name", "created_at", "expires_at", "last_used_at"]
-        read_only_fields = ["created_at", "last_used_at"]
+    def get_rights(self, user: User) -> list[str]:
+        """All rights that the caller has by this way in."""
+        return sorted(user.rights)
 
 
 class SshKeySerializer(serializers.ModelSerializer[SshKey]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView
 
-from panel.api import audit, monitoring, snapshots, views
+from panel.api import audit, monitoring, snapshots, users, views
 from panel.api.groups import group_views
 from panel.api.operations import action_views
 from panel.api.pages import docs
@@ -17,6 +17,16 @@ urlpatterns = [
     path("tokens/<int:object_id>", views.TokenView.as_view()),
     path("ssh-keys", views.SshKeysView.as_view()),
     path("ssh-keys/<int:object_id>", views.SshKeyView.as_view()),
+    path("users", users.UsersView.as_view()),
+    path("users/<int:object_id>", users.UserView.as_view()),
+    path("users/<int:object_id>/enable", users.UserActiveView.as_view(active=True)),
+    path("users/<int:object_id>/disable", users.UserActiveView.as_view(active=False)),
+    path("users/<int:object_id>/signin-key", users.UserSigninKeyView.as_view()),
+    path("roles", users.RolesView.as_view()),
+    path("roles/<int:object_id>", users.RoleView.as_view()),
+    path("rights", users.RightsView.as_view()),
+    path("journal", users.JournalView.as_view()),
+    path("journal/export", users.JournalExportView.as_view()),
     path("vms", views.VmsView.as_view()),
     path("vms/<int:object_id>", views.VmView.as_view()),
     path("vms/<int:object_id>/history", views.VmHistoryView.as_view()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import AllowAny
@@ -13,8 +14,10 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
 from panel.accounts.models import SshKey, Token, User
-from panel.accounts.services import add_ssh_key, create_token, sign_in
+from panel.accounts.services import add_ssh_key, remove_ssh_key, sign_in
+from panel.accounts.tokens import create_token, revoke_token
 from panel.api import operations, serializers
+from panel.api.account_serializers import TokenSerializer
 from panel.api.operations import describe, policies_of, submit, viewer_of
 from panel.api.paging import NewestFirst, Page
 from panel.cluster.selectors import get_node, list_nodes
@@ -60,7 +63,7 @@ class ListView(APIView):
     def _filtered(self, found: QuerySet[Any], name: str, lookup: str, value: str) -> QuerySet[Any]:
         try:
             return found.filter(**{lookup: value})
-        except ValueError as error:
+        except (ValueError, ValidationError) as error:
             raise InvalidValue(f"“{name}” cannot be “{value}”.", field=name) from error
 
 
@@ -345,24 +348,24 @@ class MeView(APIView):
 class TokensView(ListView):
     """The viewer's own tokens."""
 
-    serializer = serializers.TokenSerializer
+    serializer = TokenSerializer
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """The viewer's tokens."""
         return Token.objects.filter(user=viewer_of(request))
 
-    @listed(serializers.TokenSerializer)
+    @listed(TokenSerializer)
     def get(self, request: Request) -> Response:
         """One page of tokens."""
         return super().get(request)
 
-    @extend_schema(request=serializers.TokenSerializer, responses={201: serializers.TokenSerializer})
+    @extend_schema(request=TokenSerializer, responses={201: TokenSerializer})
     def post(self, request: Request) -> Response:
         """Make a token; the answer alone ever holds its text, as `token`."""
-        asked = serializers.TokenSerializer(data=request.data)
+        asked = TokenSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         token, text = create_token(viewer_of(request), **asked.validated_data)
-        return Response({**serializers.TokenSerializer(token).data, "token": text}, status=201)
+        return Response({**TokenSerializer(token).data, "token": text}, status=201)
 
 
 class TokenView(APIView):
@@ -371,8 +374,7 @@ class TokenView(APIView):
     @extend_schema(request=None, responses={204: None})
     def delete(self, request: Request, object_id: int) -> Response:
         """Revoke it."""
-        deleted, _ = Token.objects.filter(user=viewer_of(request), pk=object_id).delete()
-        if not deleted:
+        if not revoke_token(viewer_of(request), object_id):
             raise NotFound(object="token", id=object_id)
         return Response(status=204)
 
@@ -408,8 +410,7 @@ class SshKeyView(APIView):
     @extend_schema(request=None, responses={204: None})
     def delete(self, request: Request, object_id: int) -> Response:
         """Forget it; VMs that let it in still do."""
-        deleted, _ = SshKey.objects.filter(user=viewer_of(request), pk=object_id).delete()
-        if not deleted:
+        if not remove_ssh_key(viewer_of(request), object_id):
             raise NotFound(object="ssh key", id=object_id)
         return Response(status=204)
 

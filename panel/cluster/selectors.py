@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 
 from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node
+from panel.core import permissions
 from panel.core.errors import NotFound
 
 
@@ -17,7 +18,7 @@ def default_cluster() -> Cluster:
 def list_nodes(viewer: User) -> QuerySet[Node]:
     """The nodes that the viewer may see."""
     nodes = Node.objects.select_related("cluster").prefetch_related("pools__pool")
-    return nodes if viewer.sees_all else nodes.none()
+    return nodes if permissions.allows(viewer, "cluster.view") else nodes.none()
 
 
 def find_node(viewer: User, node_id: int) -> Node | None:

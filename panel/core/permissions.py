@@ -1,7 +1,7 @@
-"""What each level may do. A permission is `room.verb`; an operation names the one it needs.
+"""What anybody may do: single rights, and which of them each level has and may be given by a role.
 
-Whose objects somebody reaches is not decided here but by the selectors: a user's own, an
-administrator's all.
+A right is `room.verb`; an operation names the one it needs. Whose objects somebody reaches is not decided
+here but by the selectors: a user's own, an administrator's all.
 """
 
 from __future__ import annotations
@@ -10,17 +10,42 @@ from typing import Protocol
 
 from panel.core.errors import AccessDenied
 
+RIGHTS: dict[str, str] = {
+    "vms.view": "See VMs",
+    "vms.create": "Create and clone VMs",
+    "vms.power": "Start, stop and restart",
+    "vms.delete": "Delete VMs",
+    "vms.console": "Open the console",
+    "vms.snapshot": "Make, revert and delete snapshots",
+    "vms.devices": "Disks, ISO images and network interfaces",
+    "vms.change": "Change a VM's name, password and keys",
+    "vms.reinstall": "Reinstall VMs",
+    "vms.rescue": "Rescue mode",
+    "vms.configure": "Change CPUs, memory and limits",
+    "vms.suspend": "Suspend VMs",
+    "vms.assign": "Give VMs to another owner",
+    "tasks.view": "See tasks",
+    "tasks.cancel": "Cancel tasks",
+    "tasks.manage": "Have stuck tasks tried again",
+    "cluster.view": "See nodes, pools and problems",
+    "cluster.manage": "Run the cluster: nodes, networks, pools, policies",
+    "images.manage": "OS images, ISO images and flavors of all",
+    "notices.view": "See problems",
+    "notices.manage": "Settle problems",
+    "users.view": "See users",
+    "users.manage": "Make, change and delete users",
+    "users.open": "Open the panel as a user",
+    "journal.view": "Read the journal",
+    "settings.manage": "Settings and roles",
+}
+"""Every single right, with its words on a page."""
 
-class Viewer(Protocol):
-    """Whoever asks: an accounts.User, seen from below the accounts room."""
-
-    level: str
-    may_create_vms: bool
-
+ALWAYS = frozenset({"vms.view", "tasks.view"})
+"""What no role leaves out, since every page needs it; a token may be without."""
 
 _USER = frozenset(
     {
-        "vms.view",
+        *ALWAYS,
         "vms.create",
         "vms.power",
         "vms.delete",
@@ -30,11 +55,10 @@ _USER = frozenset(
         "vms.change",
         "vms.reinstall",
         "vms.rescue",
-        "tasks.view",
         "tasks.cancel",
     }
 )
-_READONLY = frozenset({"vms.view", "tasks.view", "cluster.view", "notices.view"})
+_READONLY = frozenset({*ALWAYS, "cluster.view", "notices.view", "users.view"})
 _ADMIN = (
     _USER
     | _READONLY
@@ -47,10 +71,11 @@ _ADMIN = (
             "images.manage",
             "tasks.manage",
             "notices.manage",
+            "users.open",
         }
     )
 )
-_SUPER = _ADMIN | frozenset({"users.manage", "settings.manage"})
+_SUPER = frozenset(RIGHTS)
 
 BY_LEVEL: dict[str, frozenset[str]] = {
     "user": _USER,
@@ -58,13 +83,28 @@ BY_LEVEL: dict[str, frozenset[str]] = {
     "admin": _ADMIN,
     "super": _SUPER,
 }
+"""The rights of each level's accounts that have no role."""
+
+MOST_BY_LEVEL: dict[str, frozenset[str]] = {
+    "user": _USER | {"vms.configure"},
+    "readonly": _READONLY | {"journal.view"},
+    "admin": _ADMIN | {"users.manage", "journal.view"},
+    "super": _SUPER,
+}
+"""The rights that a role for each level may be composed of."""
+
+
+class Viewer(Protocol):
+    """Whoever asks: an accounts.User, seen from below the accounts room."""
+
+    @property
+    def rights(self) -> frozenset[str]:
+        """All rights that the viewer has now, by this way in."""
 
 
 def allows(viewer: Viewer, permission: str) -> bool:
     """Whether the viewer has the permission."""
-    if permission == "vms.create" and not viewer.may_create_vms:
-        return False
-    return permission in BY_LEVEL.get(viewer.level, frozenset())
+    return permission in viewer.rights
 
 
 def require(viewer: Viewer, permission: str) -> None:

@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
+from panel.core import permissions
 from panel.core.errors import NotFound
 from panel.storage.models import Pool
 
@@ -13,7 +14,7 @@ from panel.storage.models import Pool
 def list_pools(viewer: User) -> QuerySet[Pool]:
     """All pools with their room on each node; users see none of that."""
     pools = Pool.objects.prefetch_related("on_nodes__node")
-    return pools if viewer.sees_all else pools.none()
+    return pools if permissions.allows(viewer, "cluster.view") else pools.none()
 
 
 def pool_named(cluster: Cluster, name: str | None) -> Pool:

@@ -29,6 +29,8 @@ class Context(Generic[P]):
         self.params = params
         self.outputs = outputs if outputs is not None else {}
         self.step_name = ""
+        self.earlier: dict[str, Any] = {}
+        """While the operation is asked for: the object's values of those parameters that have one."""
         self.so_far: dict[str, Any] = {}
         """What the present step has put down by raising NotYet before."""
         self.committed = False

@@ -12,18 +12,21 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr
 
+from panel.accounts import journal
 from panel.accounts.models import User
 from panel.core import permissions, request_id, secretbox
-from panel.core.errors import IdempotencyMismatch, InvalidValue, MissingValue, NotFound, PanelError
+from panel.core.errors import IdempotencyMismatch, MissingValue, NotFound, PanelError
+from panel.core.validation import Params as Params
+from panel.core.validation import parse
 from panel.tasks import live, locks, subjects
 from panel.tasks.context import Context, P
 from panel.tasks.models import StepStatus, Task, TaskSecret, TaskStep
@@ -61,12 +64,6 @@ class Step:
     def name(self) -> str:
         """The step's name: that of its function."""
         return self.run.__name__
-
-
-class Params(BaseModel):
-    """Base of every operation's parameters: unknown names are refused, text is stripped."""
-
-    model_config = {"extra": "forbid", "str_strip_whitespace": True}
 
 
 class Operation(Generic[P]):
@@ -129,10 +126,7 @@ class Operation(Generic[P]):
 
     def parse(self, raw: dict[str, Any]) -> P:
         """The parameters from a door's raw input; raises InvalidValue or MissingValue naming the field."""
-        try:
-            return self.params.model_validate(raw)
-        except ValidationError as error:
-            raise _as_request_error(error) from error
+        return parse(self.params, raw)
 
     def submit(
         self,
@@ -211,6 +205,7 @@ class Operation(Generic[P]):
             if obj is None:
                 raise NotFound(object=self.object_type, id=object_id)
             ctx.set_object(self.object_type, obj.pk, str(obj))
+            ctx.earlier = _present(obj, task.params)
             task.owner = subject.owner(obj) or viewer
             if (node_id := subject.node_id(obj)) is not None:
                 ctx.set_node(node_id)
@@ -231,6 +226,7 @@ class Operation(Generic[P]):
             task.title = self.title(ctx)
             task.save()
             TaskStep.objects.bulk_create(self._step_rows(task, outputs))
+            self._record(ctx, viewer)
             if secret := _secrets(params):
                 TaskSecret.objects.create(task=task, sealed=secretbox.seal(secret))
             wanted = [(spec, each) for spec in self.locks for each in ctx.lock_ids(spec.kind)]
@@ -244,6 +240,24 @@ class Operation(Generic[P]):
             transaction.on_commit(lambda: enqueue(task.pk))
         log.info("task %s: %s asked for by %s", task.pk, task.title, viewer)
         return task
+
+    def _record(self, ctx: Context[P], viewer: User) -> None:
+        task = ctx.task
+        # What has no value before stays as it was asked for: a disk to remove, a size to grow to.
+        known = {name: value for name, value in task.params.items() if name in ctx.earlier}
+        before, after = journal.changed(ctx.earlier, known)
+        after |= {name: value for name, value in task.params.items() if name not in ctx.earlier}
+        journal.record(
+            viewer,
+            self.name,
+            task.object_type,
+            task.object_id,
+            task.object_name,
+            owner_id=task.owner_id,
+            task_id=task.pk,
+            before=before,
+            after=after,
+        )
 
     def _step_rows(self, task: Task, outputs: dict[str, dict[str, Any]]) -> list[TaskStep]:
         now = timezone.now()
@@ -270,6 +284,12 @@ def _earlier(viewer: User, key: str, digest: str) -> Task | None:
     return task
 
 
+def _present(obj: Any, names: Iterable[str]) -> dict[str, Any]:
+    """What the object has now under those of the names that are plain values of its own."""
+    found = {name: vars(obj)[name] for name in names if name in vars(obj)}
+    return {name: value for name, value in found.items() if isinstance(value, str | int | float | bool | list | None)}
+
+
 def _secret_fields(params: BaseModel) -> set[str]:
     return {name for name in type(params).model_fields if isinstance(getattr(params, name), SecretStr)}
 
@@ -280,13 +300,3 @@ def _public(params: BaseModel) -> dict[str, Any]:
 
 def _secrets(params: BaseModel) -> dict[str, str]:
     return {name: getattr(params, name).get_secret_value() for name in sorted(_secret_fields(params))}
-
-
-def _as_request_error(error: ValidationError) -> InvalidValue | MissingValue:
-    """pydantic's first complaint as ours; its `input` is left out, since it may be a secret."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "body"
-    if first["type"] == "missing":
-        return MissingValue(field=field)
-    reason = first["msg"].removeprefix("Value error, ")
-    return InvalidValue(f"“{field}”: {reason}.".replace("..", "."), field=field)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from django.db.models import QuerySet
 
 from panel.accounts.models import User
+from panel.core import permissions
 from panel.core.errors import NotFound
 from panel.tasks.models import ENDED, Task
 
 
 def list_tasks(viewer: User) -> QuerySet[Task]:
-    """The tasks that the viewer may see, newest first."""
+    """The tasks that the viewer may see, newest first; raises AccessDenied (a narrow token)."""
+    permissions.require(viewer, "tasks.view")
     tasks = Task.objects.select_related("owner")
     return tasks if viewer.sees_all else tasks.filter(owner=viewer)
 

@@ -6,12 +6,14 @@ from django.db.models import Exists, OuterRef, Prefetch, QuerySet
 
 from panel.accounts.models import User
 from panel.cluster.models import Node
+from panel.core import permissions
 from panel.core.errors import NotFound
 from panel.vms.models import Disk, Interface, Purpose, Spare, StatusChange, Vm
 
 
 def list_vms(viewer: User) -> QuerySet[Vm]:
-    """The VMs that the viewer may see, with all that a list shows of them."""
+    """The VMs that the viewer may see, with all that a list shows of them; raises AccessDenied (a narrow token)."""
+    permissions.require(viewer, "vms.view")
     # Of what every VM has, in queries of its own: MariaDB would begin a join with the few nodes or owners, and
     # sort all VMs for each page. `counters` is the monitoring room's row, from which lists know warnings.
     vms = (

@@ -9,6 +9,7 @@ from panel.web import events, views
 urlpatterns = [
     path("", views.vm_list, name="vms"),
     path("login", views.SignIn.as_view(), name="login"),
+    path("sign-in/<str:key>", views.sign_in_by_key, name="sign-in-key"),
     path("logout", views.sign_out, name="logout"),
     path("vms/new", views.vm_new, name="vm-new"),
     path("vms/<int:vm_id>", views.vm_page, name="vm"),

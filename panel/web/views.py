@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import logout
+from django.contrib import messages
+from django.contrib.auth import login, logout
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
 from django.core.paginator import Page, Paginator
@@ -19,10 +20,11 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from panel.accounts import signin_keys
 from panel.accounts.models import User
 from panel.cluster.selectors import default_cluster, get_node, list_nodes
 from panel.core import permissions
-from panel.core.errors import AccessDenied, NotFound
+from panel.core.errors import AccessDenied, BadCredentials, NotFound
 from panel.images.selectors import list_flavors, list_images
 from panel.monitoring.statistics.selectors import traffic, warnings
 from panel.network.selectors import list_networks
@@ -54,6 +56,17 @@ class SignIn(LoginView):
 
     template_name = "login.html"
     redirect_authenticated_user = True
+
+
+def sign_in_by_key(request: HttpRequest, key: str) -> HttpResponse:
+    """Sign the browser in by a one-time key, as a billing system sends it; a key that is none leads to the form."""
+    try:
+        user, leads_to = signin_keys.redeem(key)
+    except BadCredentials as error:
+        messages.error(request, error.message)
+        return redirect("login")
+    login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
+    return redirect(leads_to)
 
 
 @require_POST

@@ -7,6 +7,7 @@ from typing import Any
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.cluster.selectors import default_cluster
+from panel.core import permissions
 from panel.doctor.services import examine
 from panel.tasks.context import Context
 from panel.tasks.operation import Operation, Params, Step
@@ -50,7 +51,7 @@ class ExamineCluster(Operation[ExamineParams]):
 def find(viewer: User, object_id: int) -> Cluster | None:
     """The cluster, for those who see all of it."""
     cluster = default_cluster()
-    return cluster if viewer.sees_all and object_id in (ONLY, cluster.pk) else None
+    return cluster if permissions.allows(viewer, "cluster.view") and object_id in (ONLY, cluster.pk) else None
 
 
 SUBJECT = Subject("cluster", find=find)

@@ -9,6 +9,7 @@ from pydantic import Field
 from panel.accounts.models import User
 from panel.cluster.models import Node, NodeState
 from panel.cluster.nodes import Agent
+from panel.core import permissions
 from panel.core.errors import NodeError
 from panel.monitoring import configure
 from panel.monitoring.models import WatchKeys
@@ -81,7 +82,11 @@ class ConfigureVmwatch(Operation[ConfigureParams]):
 
 def find(viewer: User, object_id: int) -> WatchKeys | None:
     """The status subsystem, for those who see the cluster."""
-    return WatchKeys.objects.get_or_create(id=ONLY)[0] if viewer.sees_all and object_id == ONLY else None
+    return (
+        WatchKeys.objects.get_or_create(id=ONLY)[0]
+        if permissions.allows(viewer, "cluster.view") and object_id == ONLY
+        else None
+    )
 
 
 SUBJECT = Subject("vmwatch", find=find)

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 
 from panel.accounts.backend import WRONG_ALLOWED
 from panel.accounts.models import Token, User
-from panel.accounts.services import create_token
+from panel.accounts.tokens import create_token
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,8 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from panel.accounts.models import User
-from panel.accounts.services import create_token, ensure_administrator
+from panel.accounts.services import ensure_administrator
+from panel.accounts.tokens import create_token
 from panel.api.operations import ONLY_ONE, PLURALS
 from panel.tasks import registry
 

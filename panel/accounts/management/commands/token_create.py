@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from panel.accounts.models import User
-from panel.accounts.services import create_token
+from panel.accounts.tokens import create_token
 
 
 class Command(BaseCommand):

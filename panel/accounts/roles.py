@@ -1,0 +1,73 @@
+"""Roles: single rights that an administrator composes for accounts of one level."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
+from pydantic import Field
+
+from panel.accounts import journal
+from panel.accounts.models import Role, User
+from panel.core import permissions
+from panel.core.errors import AlreadyExists, InvalidValue, WrongState
+from panel.core.validation import Params, parse
+
+
+class RoleValues(Params):
+    """A role: its rights must be among those that its level may have."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    level: Literal["super", "admin", "readonly", "user"]
+    rights: Annotated[list[str], Field(max_length=100)]
+
+
+@transaction.atomic
+def put_role(viewer: User, raw: dict[str, Any], role: Role | None = None) -> Role:
+    """A new role of RoleValues, or `role` changed to them; accounts that have it change with it.
+
+    Raises AccessDenied, InvalidValue, MissingValue, AlreadyExists and WrongState (another level while it is in use).
+    """
+    permissions.require(viewer, "settings.manage")
+    values = parse(RoleValues, raw)
+    for right in values.rights:
+        if right not in permissions.MOST_BY_LEVEL[values.level]:
+            raise InvalidValue(f"Accounts of this level cannot have the right “{right}”.", field="rights")
+    before = _public(role) if role else {}
+    if role is not None and role.level != values.level and role.users.exists():
+        raise WrongState("Accounts of the other level have this role.", object="role", id=role.pk, state="in use")
+    role = role or Role()
+    role.name, role.level, role.rights = values.name, values.level, sorted(set(values.rights) | permissions.ALWAYS)
+    try:
+        with transaction.atomic():
+            role.save()
+    except IntegrityError as error:
+        raise AlreadyExists(field="name", object="role") from error
+    journal.record(
+        viewer,
+        "role.change" if before else "role.create",
+        "role",
+        role.pk,
+        role.name,
+        before=before,
+        after=_public(role),
+    )
+    return role
+
+
+@transaction.atomic
+def delete_role(viewer: User, role: Role) -> None:
+    """Remove a role that no account has; raises AccessDenied and WrongState."""
+    permissions.require(viewer, "settings.manage")
+    before, role_id = _public(role), role.pk
+    try:
+        with transaction.atomic():
+            role.delete()
+    except ProtectedError as error:
+        raise WrongState("Accounts have this role.", object="role", id=role_id, state="in use") from error
+    journal.record(viewer, "role.delete", "role", role_id, role.name, before=before)
+
+
+def _public(role: Role) -> dict[str, Any]:
+    return {"name": role.name, "level": str(role.level), "rights": list(role.rights)}

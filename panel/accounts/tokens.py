@@ -1,0 +1,107 @@
+"""API tokens: made, narrowed to rights and addresses, recognized. Only hashes are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from panel.accounts import journal
+from panel.accounts.models import Token, User
+from panel.core.errors import BadCredentials, InvalidValue
+from panel.core.permissions import RIGHTS
+
+TOKEN_BYTES = 32
+USED_EVERY = timedelta(minutes=1)
+"""How exactly a token's last use is known; a write with every request would be dear."""
+
+
+def digest(token: str) -> str:
+    """What is kept of a token. It is random and long, so a plain hash is as good as a slow one."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+@transaction.atomic
+def create_token(
+    user: User,
+    name: str,
+    expires_at: datetime | None = None,
+    rights: Sequence[str] | None = None,
+    addresses: Sequence[str] = (),
+) -> tuple[Token, str]:
+    """A new token of the user and its text, which is shown this once.
+
+    `rights` are the only ones of the user's that it gives, None all; it is taken from the ranges `addresses`
+    alone, from anywhere without any. Whoever is signed in by a narrowed token makes none that is wider.
+
+    Raises InvalidValue.
+    """
+    for right in rights or ():
+        if right not in RIGHTS:
+            raise InvalidValue(f"There is no right “{right}”.", field="rights")
+    if user.narrowed_to is not None:
+        rights = sorted(user.narrowed_to if rights is None else user.narrowed_to & set(rights))
+    text = secrets.token_urlsafe(TOKEN_BYTES)
+    token = Token.objects.create(
+        user=user,
+        name=name,
+        digest=digest(text),
+        expires_at=expires_at,
+        rights=None if rights is None else sorted(set(rights)),
+        addresses=parse_ranges(addresses, "addresses"),
+    )
+    after = {"rights": token.rights, "addresses": token.addresses, "expires_at": expires_at and expires_at.isoformat()}
+    journal.record(user, "token.create", "token", token.pk, name, owner_id=user.pk, after=after)
+    return token, text
+
+
+@transaction.atomic
+def revoke_token(user: User, token_id: int) -> bool:
+    """Make one of the user's tokens worthless; answers whether there was one."""
+    token = Token.objects.filter(user=user, pk=token_id).first()
+    if token is None:
+        return False
+    token.delete()
+    journal.record(user, "token.revoke", "token", token_id, token.name, owner_id=user.pk)
+    return True
+
+
+def user_of_token(text: str, address: str = "") -> User:
+    """Whose token this is, narrowed to the token's rights, for a caller from `address`.
+
+    Raises BadCredentials for an unknown, expired or disabled one, and for one that is not taken from there.
+    """
+    token = Token.objects.select_related("user__role").filter(digest=digest(text)).first()
+    now = timezone.now()
+    if token is None or not token.user.is_active or (token.expires_at is not None and token.expires_at <= now):
+        raise BadCredentials()
+    if token.addresses and not in_ranges(address, token.addresses):
+        raise BadCredentials("This token is not taken from this address.")
+    if token.last_used_at is None or now - token.last_used_at > USED_EVERY:
+        Token.objects.filter(pk=token.pk).update(last_used_at=now, last_used_from=address[:45])
+    user = token.user
+    user.narrowed_to = None if token.rights is None else frozenset(token.rights)
+    return user
+
+
+def parse_ranges(ranges: Sequence[str], field: str) -> list[str]:
+    """Address ranges, each as `ADDRESS/PREFIX`; raises InvalidValue for what is none."""
+    try:
+        return [str(ipaddress.ip_network(each.strip(), strict=False)) for each in ranges]
+    except ValueError as error:
+        raise InvalidValue("An address range is written as 192.0.2.0/24 or 2001:db8::/32.", field=field) from error
+
+
+def in_ranges(address: str, ranges: Sequence[str]) -> bool:
+    """Whether the address is in one of the ranges; an address that is none is in no range."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None) or found
+    return any(mapped in ipaddress.ip_network(each) for each in ranges)

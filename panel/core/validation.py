@@ -1,0 +1,35 @@
+"""Raw input against a pydantic model, with the panel's own errors: every door's input is checked like this."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from panel.core.errors import InvalidValue, MissingValue
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Params(BaseModel):
+    """Base of what doors hand in: unknown names are refused, text is stripped."""
+
+    model_config = {"extra": "forbid", "str_strip_whitespace": True}
+
+
+def parse(model: type[M], raw: Any) -> M:
+    """`raw` as the model; raises InvalidValue or MissingValue naming the field."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise _as_request_error(error) from error
+
+
+def _as_request_error(error: ValidationError) -> InvalidValue | MissingValue:
+    """pydantic's first complaint as ours; its `input` is left out, since it may be a secret."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "body"
+    if first["type"] == "missing":
+        return MissingValue(field=field)
+    reason = first["msg"].removeprefix("Value error, ")
+    return InvalidValue(f"“{field}”: {reason}.".replace("..", "."), field=field)

@@ -1,0 +1,110 @@
+"""What a token lets in: its rights, its addresses, its time; and one-time sign-in keys."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from panel.accounts import signin_keys
+from panel.accounts.models import SigninKey, Token, User
+from panel.accounts.tokens import create_token, in_ranges
+
+
+def _with(text: str, address: str = "192.0.2.1") -> APIClient:
+    client = APIClient(REMOTE_ADDR=address)
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    return client
+
+
+def test_a_token_gives_only_the_rights_that_it_names(user: User) -> None:
+    _token, text = create_token(user, "look", rights=["vms.view"])
+    client = _with(text)
+    assert client.get("/api/v1/vms").status_code == 200
+    assert client.get("/api/v1/tasks").json()["permission"] == "tasks.view"
+    assert client.get("/api/v1/me").json()["rights"] == ["vms.view"]
+    refused = client.post("/api/v1/vms", {})
+    assert (refused.status_code, refused.json()["permission"]) == (403, "vms.create")
+
+
+def test_a_token_never_gives_more_than_its_user_has(user: User) -> None:
+    _token, text = create_token(user, "all", rights=["cluster.manage", "vms.view"])
+    assert _with(text).get("/api/v1/me").json()["rights"] == ["vms.view"]
+
+
+def test_a_narrow_token_makes_no_wider_one(user: User) -> None:
+    _token, text = create_token(user, "narrow", rights=["vms.view", "vms.power"])
+    assert _with(text).post("/api/v1/tokens", {"name": "wide"}).json()["rights"] == ["vms.power", "vms.view"]
+    made = _with(text).post("/api/v1/tokens", {"name": "w", "rights": ["vms.view", "vms.delete"]})
+    assert made.json()["rights"] == ["vms.view"]
+
+
+@pytest.mark.parametrize(("address", "status"), [("192.0.2.9", 200), ("198.51.100.1", 401), ("2001:db8::7", 200)])
+def test_a_token_is_taken_from_its_addresses_alone(user: User, address: str, status: int) -> None:
+    _token, text = create_token(user, "billing", addresses=["192.0.2.0/24", "2001:db8::/64"])
+    assert _with(text, address).get("/api/v1/me").status_code == status
+
+
+def test_an_ipv4_address_written_as_ipv6_is_in_its_range() -> None:
+    assert in_ranges("::ffff:192.0.2.5", ["192.0.2.0/24"])
+    assert not in_ranges("", ["0.0.0.0/0"])
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [({"rights": ["vms.fly"]}, "rights"), ({"addresses": ["everywhere"]}, "addresses")],
+)
+def test_a_wrong_token_is_refused_with_its_field(api: APIClient, body: dict[str, object], field: str) -> None:
+    answer = api.post("/api/v1/tokens", {"name": "x", **body})
+    assert (answer.status_code, answer.json()["field"]) == (400, field)
+    assert not Token.objects.exists()
+
+
+def test_the_last_use_tells_from_where(user: User) -> None:
+    token, text = create_token(user, "mine")
+    _with(text, "198.51.100.7").get("/api/v1/me")
+    assert Token.objects.get(pk=token.pk).last_used_from == "198.51.100.7"
+
+
+def test_a_signin_key_signs_a_browser_in_once_and_leads_to_its_page(api: APIClient, user: User) -> None:
+    made = api.post(f"/api/v1/users/{user.pk}/signin-key", {"leads_to": "/tasks"}).json()
+    browser = Client()
+    answer = browser.get(made["path"], secure=True)
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/tasks")
+    assert browser.get("/tasks", secure=True).status_code == 200
+    again = Client().get(made["path"], secure=True, follow=True)
+    assert again.redirect_chain == [("/login", 302)]
+    assert b"This key signs nobody in" in again.content
+
+
+def test_a_signin_key_is_worthless_after_its_time(api: APIClient, user: User) -> None:
+    made = api.post(f"/api/v1/users/{user.pk}/signin-key", {}).json()
+    SigninKey.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert Client().get(made["path"], secure=True).headers["Location"] == "/login"
+
+
+@pytest.mark.parametrize("leads_to", ["//evil.example", "https://evil.example", "/\\evil.example", "vms", ""])
+def test_a_signin_key_leads_nowhere_but_into_the_panel(api: APIClient, user: User, leads_to: str) -> None:
+    answer = api.post(f"/api/v1/users/{user.pk}/signin-key", {"leads_to": leads_to})
+    assert (answer.status_code, answer.json()["field"]) == (400, "leads_to")
+
+
+def test_nobody_gets_a_key_for_a_higher_account(admin: User, user: User) -> None:
+    helpdesk = User.objects.create_user("helpdesk", level="admin")
+    other = User.objects.create_user("other", level="admin")
+    client = APIClient()
+    client.force_authenticate(helpdesk)
+    assert client.post(f"/api/v1/users/{user.pk}/signin-key", {}).status_code == 201
+    assert client.post(f"/api/v1/users/{other.pk}/signin-key", {}).status_code == 403
+    assert client.post(f"/api/v1/users/{admin.pk}/signin-key", {}).status_code == 404
+    client.force_authenticate(user)
+    assert client.post(f"/api/v1/users/{user.pk}/signin-key", {}).status_code == 403
+
+
+def test_a_chosen_key_is_long_enough_and_kept_as_a_hash(admin: User, user: User) -> None:
+    text = signin_keys.issue(admin, user, key="0123456789abcdef")
+    assert text == "0123456789abcdef"
+    assert text not in str(SigninKey.objects.values().get())
