@@ -19,10 +19,10 @@ from panel.accounts import journal, roles, services, signin_keys
 from panel.accounts.models import JournalEntry, User
 from panel.accounts.selectors import get_role, get_user, list_roles, list_users
 from panel.api.account_serializers import AccountSerializer, JournalSerializer, RoleSerializer
+from panel.api.lists import ListView, listed
 from panel.api.moments import moment
 from panel.api.operations import body_of, viewer_of
 from panel.api.paging import NewestFirst
-from panel.api.views import ListView, listed
 from panel.core import permissions
 from panel.core.validation import Params, parse
 

@@ -1,0 +1,130 @@
+"""Whoever asks: the account, its tokens and ssh keys, and how to get a token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from panel.accounts.models import SshKey, Token
+from panel.accounts.services import add_ssh_key, remove_ssh_key, sign_in
+from panel.accounts.tokens import create_token, revoke_token
+from panel.api import serializers
+from panel.api.account_serializers import TokenSerializer
+from panel.api.lists import ListView, listed
+from panel.api.operations import viewer_of
+from panel.core.errors import InvalidValue, MissingValue, NotFound
+from panel.vms.operations.deploying import SSH_KEY
+
+
+class MeView(APIView):
+    """Whoever asks."""
+
+    @extend_schema(responses=serializers.UserSerializer)
+    def get(self, request: Request) -> Response:
+        """The account."""
+        return Response(serializers.UserSerializer(viewer_of(request)).data)
+
+
+class TokensView(ListView):
+    """The viewer's own tokens."""
+
+    serializer = TokenSerializer
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """The viewer's tokens."""
+        return Token.objects.filter(user=viewer_of(request))
+
+    @listed(TokenSerializer)
+    def get(self, request: Request) -> Response:
+        """One page of tokens."""
+        return super().get(request)
+
+    @extend_schema(request=TokenSerializer, responses={201: TokenSerializer})
+    def post(self, request: Request) -> Response:
+        """Make a token; the answer alone ever holds its text, as `token`."""
+        asked = TokenSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        token, text = create_token(viewer_of(request), **asked.validated_data)
+        return Response({**TokenSerializer(token).data, "token": text}, status=201)
+
+
+class TokenView(APIView):
+    """One of the viewer's tokens."""
+
+    @extend_schema(request=None, responses={204: None})
+    def delete(self, request: Request, object_id: int) -> Response:
+        """Revoke it."""
+        if not revoke_token(viewer_of(request), object_id):
+            raise NotFound(object="token", id=object_id)
+        return Response(status=204)
+
+
+class SshKeysView(ListView):
+    """The viewer's own ssh keys."""
+
+    serializer = serializers.SshKeySerializer
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """The viewer's keys."""
+        return SshKey.objects.filter(user=viewer_of(request))
+
+    @listed(serializers.SshKeySerializer)
+    def get(self, request: Request) -> Response:
+        """One page of keys."""
+        return super().get(request)
+
+    @extend_schema(request=serializers.SshKeySerializer, responses={201: serializers.SshKeySerializer})
+    def post(self, request: Request) -> Response:
+        """Remember a key."""
+        asked = serializers.SshKeySerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        if not SSH_KEY.match(asked.validated_data["public_key"]):
+            raise InvalidValue("This is not a public key, as in authorized_keys.", field="public_key")
+        key = add_ssh_key(viewer_of(request), **asked.validated_data)
+        return Response(serializers.SshKeySerializer(key).data, status=201)
+
+
+class SshKeyView(APIView):
+    """One of the viewer's ssh keys."""
+
+    @extend_schema(request=None, responses={204: None})
+    def delete(self, request: Request, object_id: int) -> Response:
+        """Forget it; VMs that let it in still do."""
+        if not remove_ssh_key(viewer_of(request), object_id):
+            raise NotFound(object="ssh key", id=object_id)
+        return Response(status=204)
+
+
+class SignInView(APIView):
+    """A token for a name and a password."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+
+    @extend_schema(
+        request={
+            "application/json": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "password": {"type": "string"}},
+                "required": ["name", "password"],
+            }
+        },
+        responses={201: {"type": "object", "properties": {"token": {"type": "string"}}}},
+    )
+    def post(self, request: Request) -> Response:
+        """Make a token for the command line or another program."""
+        values = {}
+        for field in ("name", "password"):
+            value = request.data.get(field) if isinstance(request.data, dict) else None
+            if not isinstance(value, str) or not value:
+                raise MissingValue(field=field)
+            values[field] = value
+        user = sign_in(request._request, **values)
+        _token, text = create_token(user, "sign-in")
+        return Response({"token": text}, status=201)

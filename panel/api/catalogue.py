@@ -1,0 +1,113 @@
+"""What VMs are made of (images, ISO images, flavors, networks, pools), and open problems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from panel.api import serializers
+from panel.api.lists import ListView, listed
+from panel.api.operations import viewer_of
+from panel.api.paging import NewestFirst
+from panel.images.selectors import list_flavors, list_images, list_isos
+from panel.network.selectors import list_networks
+from panel.notices.selectors import list_problems
+from panel.storage.selectors import list_pools
+
+
+class ImagesView(ListView):
+    """OS images."""
+
+    serializer = serializers.ImageSerializer
+    filters = {"name": "name"}
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """All images."""
+        return list_images(viewer_of(request))
+
+    @listed(serializers.ImageSerializer, "name")
+    def get(self, request: Request) -> Response:
+        """One page of images."""
+        return super().get(request)
+
+
+class IsosView(ListView):
+    """ISO images."""
+
+    serializer = serializers.IsoSerializer
+    filters = {"name": "name"}
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """All ISO images."""
+        return list_isos(viewer_of(request))
+
+    @listed(serializers.IsoSerializer, "name")
+    def get(self, request: Request) -> Response:
+        """One page of ISO images."""
+        return super().get(request)
+
+
+class FlavorsView(ListView):
+    """Flavors."""
+
+    serializer = serializers.FlavorSerializer
+    filters = {"name": "name"}
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """All flavors."""
+        return list_flavors(viewer_of(request))
+
+    @listed(serializers.FlavorSerializer, "name")
+    def get(self, request: Request) -> Response:
+        """One page of flavors."""
+        return super().get(request)
+
+
+class NetworksView(ListView):
+    """Networks."""
+
+    serializer = serializers.NetworkSerializer
+    filters = {"name": "name"}
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """All networks."""
+        return list_networks(viewer_of(request))
+
+    @listed(serializers.NetworkSerializer, "name")
+    def get(self, request: Request) -> Response:
+        """One page of networks."""
+        return super().get(request)
+
+
+class PoolsView(ListView):
+    """Storage pools."""
+
+    serializer = serializers.PoolSerializer
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """All pools, for those who see the cluster."""
+        return list_pools(viewer_of(request))
+
+    @listed(serializers.PoolSerializer)
+    def get(self, request: Request) -> Response:
+        """One page of pools."""
+        return super().get(request)
+
+
+class ProblemsView(ListView):
+    """Open problems."""
+
+    serializer = serializers.ProblemSerializer
+    paging = NewestFirst
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """All open problems, for those who see the cluster."""
+        return list_problems(viewer_of(request))
+
+    @listed(serializers.ProblemSerializer)
+    def get(self, request: Request) -> Response:
+        """One page of problems, the newest first."""
+        return super().get(request)

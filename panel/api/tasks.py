@@ -1,0 +1,108 @@
+"""Tasks: reading them, ending them, having a stuck one tried again; and all that can be asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from panel.accounts.models import User
+from panel.api import operations, serializers
+from panel.api.lists import ListView, listed
+from panel.api.operations import viewer_of
+from panel.api.paging import NewestFirst
+from panel.core import permissions
+from panel.tasks import registry, services
+from panel.tasks.selectors import get_task, list_tasks
+
+
+class TasksView(ListView):
+    """Tasks."""
+
+    serializer = serializers.TaskSerializer
+    paging = NewestFirst
+    filters = {
+        "status": "status",
+        "operation": "operation",
+        "object_type": "object_type",
+        "object_id": "object_id",
+        "request_id": "request_id",
+    }
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """The tasks about the viewer's objects."""
+        return list_tasks(viewer_of(request))
+
+    @listed(serializers.TaskSerializer, *filters)
+    def get(self, request: Request) -> Response:
+        """One page of tasks, the newest first."""
+        return super().get(request)
+
+
+class TaskView(APIView):
+    """One task."""
+
+    @extend_schema(responses=serializers.TaskDetailSerializer)
+    def get(self, request: Request, object_id: int) -> Response:
+        """The task with its steps."""
+        return Response(serializers.TaskDetailSerializer(get_task(viewer_of(request), object_id)).data)
+
+
+class TaskLogView(APIView):
+    """A task's log."""
+
+    @extend_schema(responses=serializers.TaskLogSerializer(many=True))
+    def get(self, request: Request, object_id: int) -> Response:
+        """Its lines, at most the first thousand."""
+        task = get_task(viewer_of(request), object_id)
+        return Response(serializers.TaskLogSerializer(task.log.all()[:1000], many=True).data)
+
+
+class TaskCancelView(APIView):
+    """Ending a task before its end."""
+
+    @extend_schema(request=None, responses={202: serializers.TaskDetailSerializer})
+    def post(self, request: Request, object_id: int) -> Response:
+        """Ask for the task's end; it undoes what it did."""
+        viewer = viewer_of(request)
+        return operations.accepted(services.cancel(get_task(viewer, object_id), viewer))
+
+
+class TaskRetryUndoView(APIView):
+    """A second try for a task that is stuck."""
+
+    @extend_schema(request=None, responses={202: serializers.TaskDetailSerializer})
+    def post(self, request: Request, object_id: int) -> Response:
+        """Have the task try its undo again."""
+        viewer = viewer_of(request)
+        return operations.accepted(services.retry_undo(get_task(viewer, object_id), viewer))
+
+
+class OperationsView(APIView):
+    """All that can be asked for."""
+
+    @extend_schema(responses={200: {"type": "array", "items": {"type": "object"}}})
+    def get(self, request: Request) -> Response:
+        """The operations that the viewer has the right to."""
+        viewer: User = viewer_of(request)
+        return Response(
+            [
+                {
+                    "name": each.name,
+                    "object_type": each.object_type,
+                    "verb": each.verb,
+                    "label": each.label,
+                    "description": (type(each).__doc__ or "").strip().splitlines()[0],
+                    "creates": each.creates,
+                    "dangerous": each.dangerous,
+                    "permission": each.permission,
+                    "params": each.params.model_json_schema(),
+                }
+                for each in registry.every()
+                if permissions.allows(viewer, each.permission)
+            ]
+        )

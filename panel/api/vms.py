@@ -1,0 +1,69 @@
+"""VMs, and the history of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from panel.api import serializers
+from panel.api.lists import ListView, listed
+from panel.api.operations import describe, submit, viewer_of
+from panel.tasks import registry
+from panel.tasks.selectors import open_tasks_of
+from panel.vms.selectors import get_vm, history, list_vms
+
+
+class VmsView(ListView):
+    """VMs."""
+
+    serializer = serializers.VmSerializer
+    filters = {"name": "name", "status": "status", "node": "node__name", "owner": "owner__name"}
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """The viewer's VMs, or all for administrators."""
+        return list_vms(viewer_of(request))
+
+    def extra(self, page: list[Any]) -> dict[str, Any]:
+        """The tasks that hold them."""
+        return {"tasks": open_tasks_of("vm", [vm.pk for vm in page])}
+
+    @listed(serializers.VmSerializer, "name", "status", "node", "owner")
+    def get(self, request: Request) -> Response:
+        """One page of VMs."""
+        return super().get(request)
+
+    @describe(registry.get("vm.create"))
+    def post(self, request: Request) -> Response:
+        """Ask for a new VM."""
+        return submit(registry.get("vm.create"), request)
+
+
+class VmView(APIView):
+    """One VM."""
+
+    @extend_schema(responses=serializers.VmSerializer)
+    def get(self, request: Request, object_id: int) -> Response:
+        """The VM."""
+        vm = get_vm(viewer_of(request), object_id)
+        context = {"tasks": open_tasks_of("vm", [vm.pk])}
+        return Response(serializers.VmSerializer(vm, context=context).data)
+
+    @extend_schema(operation_id="vm_destroy", request=None, responses={202: serializers.TaskDetailSerializer})
+    def delete(self, request: Request, object_id: int) -> Response:
+        """Ask for the VM's deletion."""
+        return submit(registry.get("vm.delete"), request, object_id)
+
+
+class VmHistoryView(APIView):
+    """The history of a VM's status."""
+
+    @extend_schema(responses=serializers.StatusChangeSerializer(many=True))
+    def get(self, request: Request, object_id: int) -> Response:
+        """The newest changes."""
+        vm = get_vm(viewer_of(request), object_id)
+        return Response(serializers.StatusChangeSerializer(history(vm), many=True).data)
