@@ -13,3 +13,7 @@ urlpatterns = [
     path("api/v1/", include("panel.api.urls")),
     path("", include("panel.web.urls")),
 ]
+
+handler400 = "panel.api.problems.bad_request"
+handler404 = "panel.api.problems.page_not_found"
+handler500 = "panel.api.problems.server_error"

@@ -1,11 +1,19 @@
-"""Errors as the REST API tells them: problem details (RFC 9457) with our code, field and request id."""
+"""Errors as the REST API tells them: problem details (RFC 9457) with our code, field and request id.
+
+Views' errors come through exception_handler(); what Django itself refuses (no such address, a host that is not
+allowed, a broken request) comes through the handlers of panel/urls.py.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
-from django.http import Http404
+from django.core.exceptions import RequestDataTooBig
+from django.db import OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -14,6 +22,8 @@ from panel.core.errors import BadCredentials, PanelError
 
 log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/problem+json"
+PREFIX = "/api/"
+"""Addresses whose errors are told as problems."""
 
 # DRF's own errors, as codes of ours.
 _CODES = {
@@ -22,14 +32,23 @@ _CODES = {
     exceptions.PermissionDenied: "access_denied",
     exceptions.NotFound: "not_found",
     exceptions.MethodNotAllowed: "method_not_allowed",
+    exceptions.NotAcceptable: "not_acceptable",
     exceptions.ParseError: "bad_request",
     exceptions.UnsupportedMediaType: "unsupported_media_type",
     exceptions.Throttled: "throttled",
 }
+RETRY_SECONDS = 5
+"""When to come again while the database is away."""
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """The answer for any error of a view; what nobody expected is logged and told by its request id alone."""
+    answer = _answer(error)
+    answer.data["instance"] = context["request"].path
+    return answer
+
+
+def _answer(error: Exception) -> Response:
     if isinstance(error, PanelError):
         answer = problem(error.status, error.code, error.message, **error.data)
         if isinstance(error, BadCredentials):
@@ -45,22 +64,60 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         if header := getattr(error, "auth_header", None):
             answer.headers["WWW-Authenticate"] = header
         return answer
+    if isinstance(error, RequestDataTooBig):
+        return problem(413, "too_large", "The request's body is too large.")
+    if isinstance(error, OperationalError):
+        log.exception("the database failed")
+        answer = problem(503, "unavailable", "The database does not answer. Try again in a moment.")
+        answer.headers["Retry-After"] = str(RETRY_SECONDS)
+        return answer
     log.exception("an error that nobody expected")
     return problem(500, "internal", "Something went wrong; the log tells more by the request id.")
 
 
 def problem(status: int, code: str, message: str, **data: Any) -> Response:
     """A problem answer; `data` are the error's own fields."""
-    body = {
+    return Response(body_of_problem(status, code, message, **data), status=status, content_type=CONTENT_TYPE)
+
+
+def body_of_problem(status: int, code: str, message: str, **data: Any) -> dict[str, Any]:
+    """What a problem answer says. An error's own fields never replace the problem's."""
+    return {
+        **data,
         "type": "about:blank",
         "title": code.replace("_", " ").capitalize(),
         "status": status,
         "detail": message,
         "code": code,
         "request_id": request_id.current(),
-        **data,
     }
-    return Response(body, status=status, content_type=CONTENT_TYPE)
+
+
+def plain_problem(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:
+    """A problem answer outside of any view of the API."""
+    body = body_of_problem(status, code, message, instance=request.path)
+    return HttpResponse(json.dumps(body), status=status, content_type=CONTENT_TYPE)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler404."""
+    if request.path.startswith(PREFIX):
+        return plain_problem(request, 404, "not_found", "There is no such page.")
+    return defaults.page_not_found(request, exception)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400."""
+    if request.path.startswith(PREFIX):
+        return plain_problem(request, 400, "bad_request", "The request cannot be read.")
+    return defaults.bad_request(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500."""
+    if request.path.startswith(PREFIX):
+        return plain_problem(request, 500, "internal", "Something went wrong; the log tells more by the request id.")
+    return defaults.server_error(request)
 
 
 def _first(detail: Any) -> tuple[str, str]:
