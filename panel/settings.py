@@ -175,6 +175,7 @@ CRONJOBS = [
     ("23 * * * *", "panel.vms.periodic.purge_history"),
     ("11 * * * *", "panel.monitoring.periodic.check_master"),
     ("6,36 * * * *", "panel.monitoring.periodic.roll_up_statistics"),
+    ("31 * * * *", "panel.api.idempotency.purge"),
     ("47 3 * * *", "panel.monitoring.periodic.purge_statistics"),
     ("37 * * * *", "panel.accounts.periodic.purge"),
 ]

@@ -73,6 +73,15 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
         read_only_fields = ["created_at", "last_used_at", "last_used_from"]
 
 
+class NewTokenSerializer(TokenSerializer):
+    """A token that was just made, with its text."""
+
+    token = serializers.CharField(read_only=True)
+
+    class Meta(TokenSerializer.Meta):
+        fields = [*TokenSerializer.Meta.fields, "token"]
+
+
 class JournalSerializer(serializers.ModelSerializer[JournalEntry]):
     """An entry of the journal."""
 

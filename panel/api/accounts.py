@@ -14,10 +14,11 @@ from rest_framework.views import APIView
 from panel.accounts.models import SshKey, Token
 from panel.accounts.services import add_ssh_key, remove_ssh_key, sign_in
 from panel.accounts.tokens import create_token, revoke_token
-from panel.api import serializers
-from panel.api.account_serializers import TokenSerializer
+from panel.api import idempotency, serializers
+from panel.api.account_serializers import NewTokenSerializer, TokenSerializer
+from panel.api.idempotency import idempotent
 from panel.api.lists import ListView, listed
-from panel.api.operations import viewer_of
+from panel.api.operations import body_of, viewer_of
 from panel.core.errors import InvalidValue, MissingValue, NotFound
 from panel.vms.operations.deploying import SSH_KEY
 
@@ -45,10 +46,15 @@ class TokensView(ListView):
         """One page of tokens."""
         return super().get(request)
 
-    @extend_schema(request=TokenSerializer, responses={201: TokenSerializer})
+    @extend_schema(
+        request=TokenSerializer,
+        responses={201: NewTokenSerializer},
+        parameters=[idempotency.PARAMETER],
+    )
+    @idempotent
     def post(self, request: Request) -> Response:
         """Make a token; the answer alone ever holds its text, as `token`."""
-        asked = TokenSerializer(data=request.data)
+        asked = TokenSerializer(data=body_of(request))
         asked.is_valid(raise_exception=True)
         token, text = create_token(viewer_of(request), **asked.validated_data)
         return Response({**TokenSerializer(token).data, "token": text}, status=201)
@@ -79,10 +85,15 @@ class SshKeysView(ListView):
         """One page of keys."""
         return super().get(request)
 
-    @extend_schema(request=serializers.SshKeySerializer, responses={201: serializers.SshKeySerializer})
+    @extend_schema(
+        request=serializers.SshKeySerializer,
+        responses={201: serializers.SshKeySerializer},
+        parameters=[idempotency.PARAMETER],
+    )
+    @idempotent
     def post(self, request: Request) -> Response:
         """Remember a key."""
-        asked = serializers.SshKeySerializer(data=request.data)
+        asked = serializers.SshKeySerializer(data=body_of(request))
         asked.is_valid(raise_exception=True)
         if not SSH_KEY.match(asked.validated_data["public_key"]):
             raise InvalidValue("This is not a public key, as in authorized_keys.", field="public_key")

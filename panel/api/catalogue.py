@@ -11,11 +11,12 @@ from rest_framework.response import Response
 from panel.api import serializers
 from panel.api.lists import ListView, listed
 from panel.api.operations import viewer_of
-from panel.api.paging import NewestFirst
 from panel.images.selectors import list_flavors, list_images, list_isos
 from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
 from panel.storage.selectors import list_pools
+
+BY_NAME = ("id", "name")
 
 
 class ImagesView(ListView):
@@ -23,12 +24,13 @@ class ImagesView(ListView):
 
     serializer = serializers.ImageSerializer
     filters = {"name": "name"}
+    orders = BY_NAME
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """All images."""
         return list_images(viewer_of(request))
 
-    @listed(serializers.ImageSerializer, "name")
+    @listed(serializers.ImageSerializer, "name", orders=BY_NAME)
     def get(self, request: Request) -> Response:
         """One page of images."""
         return super().get(request)
@@ -39,12 +41,13 @@ class IsosView(ListView):
 
     serializer = serializers.IsoSerializer
     filters = {"name": "name"}
+    orders = BY_NAME
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """All ISO images."""
         return list_isos(viewer_of(request))
 
-    @listed(serializers.IsoSerializer, "name")
+    @listed(serializers.IsoSerializer, "name", orders=BY_NAME)
     def get(self, request: Request) -> Response:
         """One page of ISO images."""
         return super().get(request)
@@ -55,12 +58,13 @@ class FlavorsView(ListView):
 
     serializer = serializers.FlavorSerializer
     filters = {"name": "name"}
+    orders = BY_NAME
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """All flavors."""
         return list_flavors(viewer_of(request))
 
-    @listed(serializers.FlavorSerializer, "name")
+    @listed(serializers.FlavorSerializer, "name", orders=BY_NAME)
     def get(self, request: Request) -> Response:
         """One page of flavors."""
         return super().get(request)
@@ -101,7 +105,7 @@ class ProblemsView(ListView):
     """Open problems."""
 
     serializer = serializers.ProblemSerializer
-    paging = NewestFirst
+    newest_first = True
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """All open problems, for those who see the cluster."""

@@ -68,7 +68,7 @@ def _view_of(operation: Operation[Any]) -> Any:
             operation_id=f"{operation.name.replace('.', '_').replace('-', '_')}_group",
             summary=f"{operation.label} many",
             tags=[PLURALS[operation.object_type]],
-            parameters=[each for each in SWITCHES if each.name != "plan"],
+            parameters=[each for each in SWITCHES if each.name not in ("plan", "If-Match")],
             request=GroupSerializer,
             responses=GroupAnswerSerializer,
         )

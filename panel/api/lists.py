@@ -1,4 +1,4 @@
-"""The form of every list: filters, pages."""
+"""The form of every list: filters, order, pages, and which fields of its objects are told."""
 
 from __future__ import annotations
 
@@ -6,22 +6,32 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from panel.api.paging import Page
+from panel.api import paging
+from panel.api.sparse import FIELDS, PARAMETER, asked_fields, told
 from panel.core.errors import InvalidValue
+
+LONGEST_FILTER = 200
 
 
 class ListView(APIView):
-    """A bounded list; subclasses say of what, in what form and by what it can be filtered."""
+    """A bounded list; subclasses say of what, in what form, by what it can be filtered and ordered.
 
-    serializer: type[BaseSerializer[Any]]
-    paging: type[Page] = Page
+    `filters` are query parameters and the fields that they are compared with, `orders` fields that an index orders,
+    the first of them unless asked otherwise.
+    """
+
+    serializer: type[serializers.Serializer[Any]]
     filters: dict[str, str] = {}
+    orders: tuple[str, ...] = ("id",)
+    newest_first = False
+    more: tuple[str, ...] = ()
+    """Query parameters that objects() reads."""
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """All that the viewer may see."""
@@ -33,29 +43,60 @@ class ListView(APIView):
 
     def get(self, request: Request) -> Response:
         """One page."""
+        asked = request.query_params
+        for name in asked:
+            if name not in (*self.filters, *self.more, "limit", "cursor", "order", FIELDS, "format"):
+                raise InvalidValue(f"This list has no filter “{name[:64]}”.", field=name[:64])
+        usual = "-id" if self.newest_first else self.orders[0]
+        order = paging.Order.parse(asked.get("order", usual), self.orders)
+        asked_fields(self.serializer, request)
         found = self.objects(request)
         for name, lookup in self.filters.items():
-            if name in request.query_params:
-                found = self._filtered(found, name, lookup, request.query_params[name])
-        paginator = self.paging()
-        page = paginator.paginate_queryset(found, request, view=self) or []
-        data = self.serializer(page, many=True, context=self.extra(page)).data
-        return paginator.get_paginated_response(data)
+            if name in asked:
+                found = self._filtered(found, name, lookup, asked[name])
+        page = paging.page_of(found, request, order)
+        data = told(self.serializer, page.rows, request, self.extra(page.rows))
+        return Response({"next": page.next, "previous": page.previous, "results": data})
 
     def _filtered(self, found: QuerySet[Any], name: str, lookup: str, value: str) -> QuerySet[Any]:
         try:
-            return found.filter(**{lookup: value})
+            if len(value) > LONGEST_FILTER:
+                raise ValueError
+            field, _, related = lookup.partition("__")
+            if not related:
+                return found.filter(**{lookup: value})
+            # The other's id first: so the database begins with this table's own index and sorts nothing.
+            other = found.model._meta.get_field(field).related_model
+            pk = other._default_manager.filter(**{related: value}).values_list("pk", flat=True).first()
+            return found.none() if pk is None else found.filter(**{field: pk})
         except (ValueError, ValidationError) as error:
-            raise InvalidValue(f"“{name}” cannot be “{value}”.", field=name) from error
+            raise InvalidValue(f"“{name}” cannot be “{value[:64]}”.", field=name) from error
 
 
-def listed(serializer: type[BaseSerializer[Any]], *filters: str) -> Any:
+def listed(serializer: type[serializers.Serializer[Any]], *filters: str, orders: tuple[str, ...] = ("id",)) -> Any:
     """The schema of a list."""
+    name = serializer.__name__.removesuffix("Serializer")
+    both = [each for field in orders for each in (field, f"-{field}")]
+    page = inline_serializer(
+        f"{name}Page",
+        {
+            "next": serializers.URLField(allow_null=True),
+            "previous": serializers.URLField(allow_null=True),
+            "results": serializer(many=True),
+        },
+    )
     return extend_schema(
-        responses=serializer(many=True),
+        operation_id=f"{name.lower()}_list",
+        responses=page,
         parameters=[
-            OpenApiParameter("limit", int, description="Objects a page, at most 200."),
+            OpenApiParameter(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": paging.MOST},
+                description="Objects a page; 50 unless asked.",
+            ),
             OpenApiParameter("cursor", str, description="Where the page begins, from `next` or `previous`."),
+            OpenApiParameter("order", enum=both, description="By what the list is ordered; `-` from the end."),
+            PARAMETER,
             *[OpenApiParameter(name, str) for name in filters],
         ],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db import transaction
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -9,8 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from panel.accounts.models import User
 from panel.api.moments import moment
+from panel.api.objects import KINDS, Kind, described, guard, one
 from panel.api.operations import policies_of, viewer_of
+from panel.api.preconditions import IF_MATCH
 from panel.cluster.models import Cluster
 from panel.cluster.selectors import default_cluster
 from panel.cluster.services import set_policies
@@ -81,18 +85,30 @@ class VmTrafficView(APIView):
         return Response(VmTrafficSerializer(rows, many=True).data)
 
 
+def _the_cluster(viewer: User, _cluster_id: int) -> Cluster:
+    permissions.require(viewer, "cluster.view")
+    return default_cluster()
+
+
+KINDS["cluster"] = Kind(Cluster, ClusterSerializer, _the_cluster)
+
+
 class ClusterView(APIView):
     """The cluster."""
 
-    @extend_schema(responses=ClusterSerializer)
+    @described(ClusterSerializer)
     def get(self, request: Request) -> Response:
         """The cluster and its policies."""
-        permissions.require(viewer_of(request), "cluster.view")
-        return Response(ClusterSerializer(default_cluster()).data)
+        return one(request, KINDS["cluster"], default_cluster().pk)
 
-    @extend_schema(request=ClusterSerializer, responses=ClusterSerializer)
+    @extend_schema(request=ClusterSerializer, responses=ClusterSerializer, parameters=[IF_MATCH])
     def patch(self, request: Request) -> Response:
         """Change policies."""
         permissions.require(viewer_of(request), "cluster.manage")
         changes = policies_of(ClusterSerializer, request)
-        return Response(ClusterSerializer(set_policies(default_cluster(), changes)).data)
+        cluster = default_cluster()
+        check = guard(request, "cluster", cluster.pk)
+        with transaction.atomic():
+            if check is not None:
+                check()
+            return Response(ClusterSerializer(set_policies(cluster, changes)).data)

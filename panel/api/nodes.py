@@ -8,11 +8,14 @@ from django.db.models import Count, QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from panel.accounts.models import User
 from panel.api import serializers
 from panel.api.lists import ListView, listed
+from panel.api.objects import KINDS, Kind, ObjectView, described, guarded
 from panel.api.operations import describe, policies_of, submit, viewer_of
+from panel.api.preconditions import IF_MATCH
+from panel.cluster.models import Node
 from panel.cluster.selectors import get_node, list_nodes
 from panel.cluster.services import set_node_policies
 from panel.core import permissions
@@ -25,13 +28,14 @@ class NodesView(ListView):
 
     serializer = serializers.NodeSerializer
     filters = {"name": "name", "state": "state"}
+    orders = ("id", "name")
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """All nodes, for those who see the cluster."""
         permissions.require(viewer_of(request), "cluster.view")
         return list_nodes(viewer_of(request)).annotate(vm_count=Count("vms"))
 
-    @listed(serializers.NodeSerializer, "name", "state")
+    @listed(serializers.NodeSerializer, *filters, orders=orders)
     def get(self, request: Request) -> Response:
         """One page of nodes."""
         return super().get(request)
@@ -42,18 +46,31 @@ class NodesView(ListView):
         return submit(registry.get("node.add"), request)
 
 
-class NodeView(APIView):
+def counted(viewer: User, node_id: int) -> Node:
+    """One node with the number of its VMs; raises NotFound."""
+    node = list_nodes(viewer).annotate(vm_count=Count("vms")).filter(pk=node_id).first()
+    if node is None:
+        raise NotFound(object="node", id=node_id)
+    return node
+
+
+KINDS["node"] = Kind(Node, serializers.NodeSerializer, counted)
+
+
+class NodeView(ObjectView):
     """One node."""
 
-    @extend_schema(responses=serializers.NodeSerializer)
+    kind = "node"
+
+    @described(serializers.NodeSerializer)
     def get(self, request: Request, object_id: int) -> Response:
         """The node."""
-        node = list_nodes(viewer_of(request)).annotate(vm_count=Count("vms")).filter(pk=object_id).first()
-        if node is None:
-            raise NotFound(object="node", id=object_id)
-        return Response(serializers.NodeSerializer(node).data)
+        return super().get(request, object_id)
 
-    @extend_schema(request=serializers.NodePoliciesSerializer, responses=serializers.NodePoliciesSerializer)
+    @extend_schema(
+        request=serializers.NodePoliciesSerializer, responses=serializers.NodePoliciesSerializer, parameters=[IF_MATCH]
+    )
+    @guarded("node")
     def patch(self, request: Request, object_id: int) -> Response:
         """Change policies of the node."""
         viewer = viewer_of(request)
@@ -63,7 +80,7 @@ class NodeView(APIView):
         set_node_policies(node, changes)
         return Response(serializers.NodePoliciesSerializer(get_node(viewer, object_id)).data)
 
-    @extend_schema(operation_id="node_destroy", request=None, responses={202: serializers.TaskDetailSerializer})
+    @describe(registry.get("node.remove"), operation_id="node_destroy")
     def delete(self, request: Request, object_id: int) -> Response:
         """Ask for the node's removal."""
         return submit(registry.get("node.remove"), request, object_id)

@@ -14,7 +14,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from panel.accounts.models import User
+from panel.api import objects
+from panel.api.preconditions import IF_MATCH
+from panel.api.reading import KEY_HEADER as KEY_HEADER
+from panel.api.reading import LONGEST_KEY as LONGEST_KEY
+from panel.api.reading import body_of as body_of
+from panel.api.reading import idempotency_key as idempotency_key
+from panel.api.reading import is_asked as is_asked
+from panel.api.reading import viewer_of as viewer_of
 from panel.api.serializers import TaskDetailSerializer
 from panel.core.errors import InvalidValue
 from panel.tasks import registry
@@ -25,30 +32,6 @@ PLURALS = {"vm": "vms", "node": "nodes", "vmwatch": "vmwatch", "cluster": "clust
 ONLY_ONE = {"vmwatch": 1, "cluster": 1}
 """Kinds of which there is one object, with its id: their paths name none."""
 REMOVING_VERBS = ("delete", "remove")
-LONGEST_KEY = 128
-KEY_HEADER = "Idempotency-Key"
-
-
-def viewer_of(request: Request) -> User:
-    """Who asks; the permission classes have seen to it that somebody does."""
-    assert isinstance(request.user, User)
-    return request.user
-
-
-def body_of(request: Request) -> dict[str, Any]:
-    """The body's fields; raises InvalidValue for a body that has none."""
-    raw = request.data if request.data is not None else {}
-    if not isinstance(raw, dict):
-        raise InvalidValue("The body must be a JSON object.", field="body")
-    return raw
-
-
-def idempotency_key(request: Request) -> str | None:
-    """The key that a caller gave the request; raises InvalidValue."""
-    key: str | None = request.headers.get(KEY_HEADER)
-    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
-        raise InvalidValue("An idempotency key has 1 to 128 characters.", field=KEY_HEADER)
-    return key
 
 
 def policies_of(serializer: type[serializers.ModelSerializer[Any]], request: Request) -> dict[str, Any]:
@@ -69,7 +52,14 @@ def submit(operation: Operation[Any], request: Request, object_id: int | None = 
     if is_asked(request, "plan"):
         return Response({"operation": operation.name, "steps": operation.plan(viewer, raw, object_id=object_id)})
     key = idempotency_key(request)
-    task = operation.submit(viewer, raw, object_id=object_id, idempotency_key=key, queue=is_asked(request, "queue"))
+    task = operation.submit(
+        viewer,
+        raw,
+        object_id=object_id,
+        idempotency_key=key,
+        queue=is_asked(request, "queue"),
+        precondition=objects.guard(request, operation.object_type, object_id),
+    )
     return accepted(task)
 
 
@@ -81,23 +71,19 @@ def accepted(task: Task) -> Response:
     return Response(body, status=202, headers={"Location": f"/api/v1/tasks/{task.pk}"})
 
 
-def is_asked(request: Request, name: str) -> bool:
-    """Whether a switch of the address is on."""
-    return request.query_params.get(name, "") in ("1", "true", "yes")
-
-
 SWITCHES = [
     OpenApiParameter("plan", bool, description="Answer the steps and what each would change, and do nothing."),
     OpenApiParameter("queue", bool, description="Wait behind a task that holds the object instead of 409."),
     OpenApiParameter(KEY_HEADER, str, OpenApiParameter.HEADER, description="The same key and body give the same task."),
+    IF_MATCH,
 ]
 
 
-def describe(operation: Operation[Any]) -> Any:
-    """The schema of an operation's action."""
+def describe(operation: Operation[Any], operation_id: str = "") -> Any:
+    """The schema of an operation's action, under another id where it has two doors."""
     takes_body = bool(operation.params.model_fields) and operation.verb not in REMOVING_VERBS
     return extend_schema(
-        operation_id=operation.name.replace(".", "_").replace("-", "_"),
+        operation_id=operation_id or operation.name.replace(".", "_").replace("-", "_"),
         summary=f"{operation.label} {operation.object_type}",
         description=(type(operation).__doc__ or "").strip(),
         tags=[PLURALS[operation.object_type]],

@@ -1,10 +1,10 @@
-"""How a request is read: which form its answer has, and what its body may be."""
+"""How a request is read: who asks, which form its answer has, what its body may be, and its switches."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.exceptions import RequestDataTooBig
 from rest_framework.exceptions import NotAcceptable, ParseError
@@ -12,6 +12,9 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
+
+from panel.accounts.models import User
+from panel.core.errors import InvalidValue
 
 MOST_BYTES = 1024 * 1024
 """Of a body. The largest that is meant is a batch of operations."""
@@ -43,11 +46,11 @@ class BoundedJson(JSONParser):
         if length and length.isdigit() and int(length) > MOST_BYTES:
             raise RequestDataTooBig
         try:
-            found = super().parse(_Bounded(stream), media_type, parser_context)
+            found = super().parse(cast(IO[bytes], _Bounded(stream)), media_type, parser_context)
         except RecursionError as error:
             raise ParseError("JSON parse error - too deep") from error
         _refuse_half_characters(found)
-        return found  # type: ignore[no-any-return]
+        return found
 
 
 class _Bounded:
@@ -77,3 +80,37 @@ def _refuse_half_characters(value: Any) -> None:
             waiting += each
         elif isinstance(each, str) and _HALF_CHARACTER.search(each):
             raise ParseError("JSON parse error - a string has half a character")
+
+
+LONGEST_KEY = 128
+KEY_HEADER = "Idempotency-Key"
+
+
+def viewer_of(request: Request) -> User:
+    """Who asks; the permission classes have seen to it that somebody does."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def body_of(request: Request) -> dict[str, Any]:
+    """The body's fields; raises InvalidValue for a body that has none."""
+    raw = request.data if request.data is not None else {}
+    if not isinstance(raw, dict):
+        raise InvalidValue("The body must be a JSON object.", field="body")
+    return raw
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The key that a caller gave the request; raises InvalidValue."""
+    key: str | None = request.headers.get(KEY_HEADER)
+    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
+        raise InvalidValue("An idempotency key has 1 to 128 characters.", field=KEY_HEADER)
+    return key
+
+
+def is_asked(request: Request, name: str) -> bool:
+    """Whether a switch of the address is on; raises InvalidValue for what is neither on nor off."""
+    text = request.query_params.get(name, "").lower()
+    if text not in ("", "0", "false", "no", "1", "true", "yes"):
+        raise InvalidValue(f"“{name}” is 1 or 0.", field=name)
+    return text in ("1", "true", "yes")

@@ -13,10 +13,11 @@ from rest_framework.views import APIView
 from panel.accounts.models import User
 from panel.api import operations, serializers
 from panel.api.lists import ListView, listed
+from panel.api.objects import KINDS, Kind, ObjectView, described
 from panel.api.operations import viewer_of
-from panel.api.paging import NewestFirst
 from panel.core import permissions
 from panel.tasks import registry, services
+from panel.tasks.models import Task
 from panel.tasks.selectors import get_task, list_tasks
 
 
@@ -24,7 +25,7 @@ class TasksView(ListView):
     """Tasks."""
 
     serializer = serializers.TaskSerializer
-    paging = NewestFirst
+    newest_first = True
     filters = {
         "status": "status",
         "operation": "operation",
@@ -43,13 +44,18 @@ class TasksView(ListView):
         return super().get(request)
 
 
-class TaskView(APIView):
+KINDS["task"] = Kind(Task, serializers.TaskDetailSerializer, get_task)
+
+
+class TaskView(ObjectView):
     """One task."""
 
-    @extend_schema(responses=serializers.TaskDetailSerializer)
+    kind = "task"
+
+    @described(serializers.TaskDetailSerializer)
     def get(self, request: Request, object_id: int) -> Response:
         """The task with its steps."""
-        return Response(serializers.TaskDetailSerializer(get_task(viewer_of(request), object_id)).data)
+        return super().get(request, object_id)
 
 
 class TaskLogView(APIView):

@@ -16,13 +16,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from panel.accounts import journal, roles, services, signin_keys
-from panel.accounts.models import JournalEntry, User
+from panel.accounts.models import JournalEntry, Role, User
 from panel.accounts.selectors import get_role, get_user, list_roles, list_users
+from panel.api import idempotency
 from panel.api.account_serializers import AccountSerializer, JournalSerializer, RoleSerializer
+from panel.api.idempotency import idempotent
 from panel.api.lists import ListView, listed
 from panel.api.moments import moment
+from panel.api.objects import KINDS, Kind, ObjectView, described, guarded
 from panel.api.operations import body_of, viewer_of
-from panel.api.paging import NewestFirst
+from panel.api.preconditions import IF_MATCH
 from panel.core import permissions
 from panel.core.validation import Params, parse
 
@@ -48,29 +51,38 @@ class UsersView(ListView):
         """One page of users."""
         return super().get(request)
 
-    @extend_schema(request=AccountSerializer, responses={201: AccountSerializer})
+    @extend_schema(request=AccountSerializer, responses={201: AccountSerializer}, parameters=[idempotency.PARAMETER])
+    @idempotent
     def post(self, request: Request) -> Response:
         """Make a user."""
         user = services.create_user(viewer_of(request), body_of(request))
         return Response(_account(viewer_of(request), user), status=201)
 
 
-class UserView(APIView):
+KINDS["user"] = Kind(User, AccountSerializer, get_user)
+KINDS["role"] = Kind(Role, RoleSerializer, get_role)
+
+
+class UserView(ObjectView):
     """One user."""
 
-    @extend_schema(responses=AccountSerializer)
+    kind = "user"
+
+    @described(AccountSerializer)
     def get(self, request: Request, object_id: int) -> Response:
         """The user."""
-        return Response(AccountSerializer(get_user(viewer_of(request), object_id)).data)
+        return super().get(request, object_id)
 
-    @extend_schema(request=AccountSerializer, responses=AccountSerializer)
+    @extend_schema(request=AccountSerializer, responses=AccountSerializer, parameters=[IF_MATCH])
+    @guarded("user")
     def patch(self, request: Request, object_id: int) -> Response:
         """Change what the body names."""
         viewer = viewer_of(request)
         user = services.change_user(viewer, get_user(viewer, object_id), body_of(request))
         return Response(_account(viewer, user))
 
-    @extend_schema(request=None, responses={204: None})
+    @extend_schema(request=None, responses={204: None}, parameters=[IF_MATCH])
+    @guarded("user")
     def delete(self, request: Request, object_id: int) -> Response:
         """Delete a user who owns nothing."""
         viewer = viewer_of(request)
@@ -113,7 +125,10 @@ class SigninKeySerializer(serializers.Serializer[Any]):
 class UserSigninKeyView(APIView):
     """One-time sign-in keys."""
 
-    @extend_schema(request=SigninKeySerializer, responses={201: SigninKeySerializer})
+    @extend_schema(
+        request=SigninKeySerializer, responses={201: SigninKeySerializer}, parameters=[idempotency.PARAMETER]
+    )
+    @idempotent
     def post(self, request: Request, object_id: int) -> Response:
         """Make a key that signs a browser in as the user once; `path` is the page to send it to."""
         viewer = viewer_of(request)
@@ -137,28 +152,33 @@ class RolesView(ListView):
         """One page of roles."""
         return super().get(request)
 
-    @extend_schema(request=RoleSerializer, responses={201: RoleSerializer})
+    @extend_schema(request=RoleSerializer, responses={201: RoleSerializer}, parameters=[idempotency.PARAMETER])
+    @idempotent
     def post(self, request: Request) -> Response:
         """Compose a role."""
         return Response(RoleSerializer(roles.put_role(viewer_of(request), body_of(request))).data, status=201)
 
 
-class RoleView(APIView):
+class RoleView(ObjectView):
     """One role."""
 
-    @extend_schema(responses=RoleSerializer)
+    kind = "role"
+
+    @described(RoleSerializer)
     def get(self, request: Request, object_id: int) -> Response:
         """The role."""
-        return Response(RoleSerializer(get_role(viewer_of(request), object_id)).data)
+        return super().get(request, object_id)
 
-    @extend_schema(request=RoleSerializer, responses=RoleSerializer)
+    @extend_schema(request=RoleSerializer, responses=RoleSerializer, parameters=[IF_MATCH])
+    @guarded("role")
     def put(self, request: Request, object_id: int) -> Response:
         """Compose it anew; accounts that have it change with it."""
         viewer = viewer_of(request)
         role = roles.put_role(viewer, body_of(request), get_role(viewer, object_id))
         return Response(RoleSerializer(role).data)
 
-    @extend_schema(request=None, responses={204: None})
+    @extend_schema(request=None, responses={204: None}, parameters=[IF_MATCH])
+    @guarded("role")
     def delete(self, request: Request, object_id: int) -> Response:
         """Delete a role that no account has."""
         viewer = viewer_of(request)
@@ -193,8 +213,9 @@ class JournalView(ListView):
     """The journal."""
 
     serializer = JournalSerializer
-    paging = NewestFirst
+    newest_first = True
     filters = JOURNAL_FILTERS
+    more = ("since", "until")
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """The entries that the viewer may read, of the time that is asked for."""

@@ -12,9 +12,11 @@ from rest_framework.views import APIView
 
 from panel.api import serializers
 from panel.api.lists import ListView, listed
+from panel.api.objects import KINDS, Kind, ObjectView, described
 from panel.api.operations import describe, submit, viewer_of
 from panel.tasks import registry
 from panel.tasks.selectors import open_tasks_of
+from panel.vms.models import Vm
 from panel.vms.selectors import get_vm, history, list_vms
 
 
@@ -23,6 +25,7 @@ class VmsView(ListView):
 
     serializer = serializers.VmSerializer
     filters = {"name": "name", "status": "status", "node": "node__name", "owner": "owner__name"}
+    orders = ("id", "name")
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """The viewer's VMs, or all for administrators."""
@@ -32,7 +35,7 @@ class VmsView(ListView):
         """The tasks that hold them."""
         return {"tasks": open_tasks_of("vm", [vm.pk for vm in page])}
 
-    @listed(serializers.VmSerializer, "name", "status", "node", "owner")
+    @listed(serializers.VmSerializer, *filters, orders=orders)
     def get(self, request: Request) -> Response:
         """One page of VMs."""
         return super().get(request)
@@ -43,17 +46,20 @@ class VmsView(ListView):
         return submit(registry.get("vm.create"), request)
 
 
-class VmView(APIView):
+KINDS["vm"] = Kind(Vm, serializers.VmSerializer, get_vm, lambda vm: {"tasks": open_tasks_of("vm", [vm.pk])})
+
+
+class VmView(ObjectView):
     """One VM."""
 
-    @extend_schema(responses=serializers.VmSerializer)
+    kind = "vm"
+
+    @described(serializers.VmSerializer)
     def get(self, request: Request, object_id: int) -> Response:
         """The VM."""
-        vm = get_vm(viewer_of(request), object_id)
-        context = {"tasks": open_tasks_of("vm", [vm.pk])}
-        return Response(serializers.VmSerializer(vm, context=context).data)
+        return super().get(request, object_id)
 
-    @extend_schema(operation_id="vm_destroy", request=None, responses={202: serializers.TaskDetailSerializer})
+    @describe(registry.get("vm.delete"), operation_id="vm_destroy")
     def delete(self, request: Request, object_id: int) -> Response:
         """Ask for the VM's deletion."""
         return submit(registry.get("vm.delete"), request, object_id)

@@ -129,6 +129,14 @@ class IdempotencyMismatch(RequestError):
     sentence = "This idempotency key was used with a different request (task {task})."
 
 
+class PreconditionFailed(RequestError):
+    """The object is not as the caller has read it (If-Match). Data: etag, as it is now."""
+
+    code = "precondition_failed"
+    status = 412
+    sentence = "This was changed since you read it. Read it again, and decide anew."
+
+
 class CapacityError(PanelError):
     """No candidate can take what was asked for. Data: field, candidates ({name: what it lacks})."""
 

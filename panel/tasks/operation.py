@@ -136,11 +136,13 @@ class Operation(Generic[P]):
         object_id: int | None = None,
         idempotency_key: str | None = None,
         queue: bool = False,
+        precondition: Callable[[], None] | None = None,
     ) -> Task:
         """Check the request, reserve what it needs and queue its task; answers the saved task.
 
         `queue` waits behind a task that holds a lock, else that is refused with Busy. The same
-        idempotency key with the same request answers the task that it made before.
+        idempotency key with the same request answers the task that it made before. `precondition` is called in
+        the transaction that makes the task, before anything else, and refuses by raising.
 
         Raises RequestError, CapacityError or Busy; then nothing was changed.
         """
@@ -151,7 +153,7 @@ class Operation(Generic[P]):
             if idempotency_key and (earlier := _earlier(viewer, idempotency_key, digest)):
                 return earlier
             try:
-                return self._submit_once(viewer, params, object_id, idempotency_key, digest, queue)
+                return self._submit_once(viewer, params, object_id, idempotency_key, digest, queue, precondition)
             except PanelError:
                 # The same request at the same time may be what this one is refused for.
                 if idempotency_key and (earlier := _earlier(viewer, idempotency_key, digest)):
@@ -212,9 +214,18 @@ class Operation(Generic[P]):
         return ctx
 
     def _submit_once(
-        self, viewer: User, params: P, object_id: int | None, key: str | None, digest: str, queue: bool
+        self,
+        viewer: User,
+        params: P,
+        object_id: int | None,
+        key: str | None,
+        digest: str,
+        queue: bool,
+        precondition: Callable[[], None] | None,
     ) -> Task:
         with transaction.atomic():
+            if precondition is not None:
+                precondition()
             ctx = self._new_context(viewer, params, object_id)
             task = ctx.task
             task.idempotency_key, task.idempotency_digest = key, digest

@@ -80,7 +80,11 @@ class Vm(Machine):
                 violation_error_message="Another VM has this name.",
             )
         ]
-        indexes = [models.Index(fields=["owner", "id"], name="vm_owner")]
+        indexes = [
+            models.Index(fields=["owner", "id"], name="vm_owner"),
+            models.Index(fields=["name"], name="vm_name"),
+            models.Index(fields=["owner", "name"], name="vm_owner_name"),
+        ]
 
     def __str__(self) -> str:
         return self.name

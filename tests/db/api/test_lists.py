@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
 
 from panel.accounts.models import User
 from panel.cluster.models import Node
@@ -54,3 +56,21 @@ def test_the_database_sorts_nothing_for_a_page(
 ) -> None:
     plan = listing(admin if of_all else user)[:50].explain()
     assert "filesort" not in plan and "temporary" not in plan, plan
+
+
+QUERIES = ("", "order=name", "order=-name", "node=fake2", "owner=anna", "node=fake2&order=-id")
+
+
+@pytest.mark.parametrize("of_all", [True, False])
+def test_the_database_sorts_nothing_for_any_page_of_the_api(many: None, admin: User, user: User, of_all: bool) -> None:
+    api = APIClient()
+    api.force_authenticate(admin if of_all else user)
+    for query in QUERIES:
+        first = api.get(f"/api/v1/vms?limit=5&{query}")
+        with CaptureQueriesContext(connection) as queries:
+            assert api.get(first.json()["next"]).status_code == 200
+        (page,) = [each["sql"] for each in queries if "FROM `vms_vm`" in each["sql"] and "LIMIT 6" in each["sql"]]
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {page}")
+            plan = str(cursor.fetchall())
+        assert "filesort" not in plan and "temporary" not in plan, (query, plan)
