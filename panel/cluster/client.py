@@ -1,4 +1,4 @@
-"""What a node's client is, real (session.py) or in memory (fake.py)."""
+"""What a node's client is, real (session.py) or in memory (fake/)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,111 @@
+"""The node as such: what it holds, how it is called, and faults on request. What each command does is beside."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from nodeagent.protocol import Fence, Request, network, storage
+from nodeagent.protocol import node as machine
+from panel.cluster.client import Channel, Progress, Report
+from panel.cluster.fake.state import GIB, AgentRefusal, FakeDomain, FakeVolume
+from panel.cluster.session import translate
+from panel.core.errors import NodeUnreachable
+
+T = TypeVar("T")
+
+
+@dataclass
+class Node:
+    """What all of a fake node's commands share. Everything in it may be looked at and changed by a test."""
+
+    name: str = "fake"
+    memory_mib: int = 65536
+    cpu_count: int = 16
+    capacity_bytes: int = 500 * GIB
+    domains: dict[str, FakeDomain] = field(default_factory=dict)
+    pools: set[str] = field(default_factory=set)
+    files: dict[str, FakeVolume] = field(default_factory=dict)
+    seeds: dict[str, tuple[str, storage.GuestIdentity]] = field(default_factory=dict)
+    """What each seed says, by its path: the instance's id and the identity."""
+    bridges: dict[str, network.BridgeEnsure] = field(default_factory=dict)
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    fences: dict[int, int] = field(default_factory=dict)
+    tickets: set[int] = field(default_factory=set)
+    lacks: list[str] = field(default_factory=list)
+    """Reasons of its own why it takes no VM that is moved."""
+    vmwatch: machine.VmwatchConfigure | None = None
+    calls: list[Request[Any]] = field(default_factory=list)
+    libvirt_runs: bool = True
+    clock_offset: float = 0.0
+    """Seconds that its clock is ahead."""
+    removed: bool = False
+
+    def __post_init__(self) -> None:
+        self._faults: list[tuple[str, Exception, bool]] = []
+        self._lock = threading.RLock()
+
+    def fail(self, command: str, error: Exception, *, times: int = 1) -> None:
+        """The next calls of `command` raise `error` and do nothing."""
+        self._faults += [(command, error, False)] * times
+
+    def lose_answer(self, command: str, *, times: int = 1) -> None:
+        """The next calls of `command` are carried out, but their answers never arrive."""
+        lost = NodeUnreachable(node=self.name, reason="the connection was lost")
+        self._faults += [(command, lost, True)] * times
+
+    def call(
+        self, request: Request[T], *, deadline: float = 60.0, fence: Fence | None = None, progress: Report | None = None
+    ) -> T:
+        """Carry out `request` in memory; raises as the session with a real agent does."""
+        with self._lock:
+            fault = self._next_fault(request.COMMAND)
+            if fault is not None and not fault[1]:
+                raise fault[0]
+            try:
+                if fence is not None and request.MUTATES:
+                    self._pass_fence(fence)
+                self.calls.append(request)
+                handler = cast(Callable[[Request[T], Report | None], T], getattr(self, f"_{request.COMMAND}"))
+                result = handler(request, progress)
+            except AgentRefusal as refusal:
+                raise translate(refusal.body, self.name, request.COMMAND, deadline) from refusal
+            if fault is not None:
+                raise fault[0]
+            return result
+
+    def upload(self, local: Path, remote: str, *, deadline: float, progress: Report | None = None) -> None:
+        """Keep the file's bytes under `remote`."""
+        content = local.read_bytes()
+        if progress is not None:
+            progress(Progress(len(content), len(content)))
+        self.uploads[remote] = content
+
+    def update_programs(self) -> list[str]:
+        """A fake node has none; faults of "update_programs" are raised."""
+        fault = self._next_fault("update_programs")
+        if fault is not None:
+            raise fault[0]
+        return []
+
+    def open_channel(self, port: int) -> Channel:
+        """A fake node has no consoles to speak of."""
+        raise NodeUnreachable(node=self.name, reason=f"nothing listens on its port {port}")
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _next_fault(self, command: str) -> tuple[Exception, bool] | None:
+        for index, (name, error, after) in enumerate(self._faults):
+            if name == command:
+                del self._faults[index]
+                return error, after
+        return None
+
+    def _pass_fence(self, fence: Fence) -> None:
+        if fence.number < self.fences.get(fence.task, 0):
+            raise AgentRefusal("fenced", "A later worker holds the task.", seen=self.fences[fence.task])
+        self.fences[fence.task] = fence.number

@@ -1,0 +1,67 @@
+"""Guests that are there already: their seeds, their systems, copies of their volumes, their names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nodeagent.protocol import BadMessage, Nothing, guest, host, storage
+from panel.cluster.client import Progress, Report
+from panel.cluster.fake.hosts import Hosts
+from panel.cluster.fake.state import STATES_ON, AgentRefusal, FakeVolume
+from panel.cluster.fake.volumes import Volumes
+
+
+class Guests(Hosts, Volumes):
+    """What is changed in a guest that was installed before."""
+
+    def _check_change(self, change: guest.GuestChange, login: str = "root") -> None:
+        try:
+            guest.check_change(change, login)
+        except BadMessage as error:
+            raise AgentRefusal("invalid_params", str(error), field=error.field) from error
+
+    def _seed_change(self, request: guest.SeedChange, _report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        self._check_change(request.change)
+        if request.path not in self.seeds:
+            raise AgentRefusal("invalid_params", "There is no such seed.", field="path")
+        instance_id, identity = self.seeds[request.path]
+        self.seeds[request.path] = (request.instance_id or instance_id, request.change.of(identity))
+        return self._volume_state(request.path)
+
+    def _volume_reconfigure(self, request: guest.VolumeReconfigure, _report: Report | None) -> Nothing:
+        self._inside(request.pool, request.path)
+        self._check_change(request.change, request.login)
+        if request.path not in self.files:
+            raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
+        return Nothing()
+
+    def _guest_configure(self, request: guest.GuestConfigure, _report: Report | None) -> guest.Configured:
+        self._check_change(request.change, request.login)
+        domain = self._domain(request.uuid)
+        return guest.Configured(answered=domain.state in STATES_ON and domain.has_agent)
+
+    def _volume_clone(self, request: guest.VolumeClone, report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        self._inside(request.source_pool, request.source)
+        source = self.files.get(request.source)
+        if request.path not in self.files:
+            if source is None:
+                raise AgentRefusal("invalid_params", "There is no such volume.", field="source")
+            for domain in self.domains.values():
+                if domain.state in STATES_ON and request.source in [disk.path for disk in domain.spec.disks]:
+                    raise AgentRefusal("in_use", "A running guest holds the volume.")
+            if report is not None:
+                report(Progress(source.virtual_bytes, source.virtual_bytes))
+            self.files[request.path] = FakeVolume(source.format, source.virtual_bytes)
+        return self._volume_state(request.path)
+
+    def _host_rename(self, request: guest.HostRename, _report: Report | None) -> host.HostState:
+        domain = self._domain(request.uuid)
+        if not request.name.isprintable():
+            raise AgentRefusal("invalid_params", "A name has a character that XML cannot hold.", field="name")
+        if domain.spec.name != request.name:
+            if domain.state in STATES_ON:
+                raise AgentRefusal("in_use", "The domain still runs.")
+            self._host_create(host.HostCreate(spec=replace(domain.spec, name=request.name)), None)
+        return self._state(request.uuid)

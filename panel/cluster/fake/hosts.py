@@ -1,0 +1,151 @@
+"""Domains: defined, started, stopped, told of."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import time
+import uuid as uuids
+from dataclasses import replace
+
+from nodeagent.protocol import Nothing, host
+from panel.cluster.client import Progress, Report
+from panel.cluster.fake.base import Node
+from panel.cluster.fake.state import STATES_ON, AgentRefusal, FakeDomain
+
+
+class Hosts(Node):
+    """Domains and their power."""
+
+    def _state(self, uuid: str) -> host.HostState:
+        domain = self._find(uuid)
+        if domain is None:
+            return host.HostState(uuid=uuid, exists=False)
+        port = 5900 if domain.state in STATES_ON else None
+        autostart = domain.spec.autostart
+        return host.HostState(uuid, True, domain.spec.name, domain.state, True, port, autostart=autostart)
+
+    def _find(self, uuid: str) -> FakeDomain | None:
+        try:
+            return self.domains.get(str(uuids.UUID(uuid)))
+        except ValueError:
+            raise AgentRefusal("invalid_params", "This is not a UUID.", field="uuid") from None
+
+    def _domain(self, uuid: str) -> FakeDomain:
+        domain = self._find(uuid)
+        if domain is None:
+            raise AgentRefusal("no_such_domain", "libvirt has no such domain.")
+        return domain
+
+    def _host_create(self, request: host.HostCreate, _report: Report | None) -> host.HostState:
+        spec = request.spec
+        if any(ord(character) < 32 and character not in "\t\n\r" for character in spec.name):
+            raise AgentRefusal("invalid_params", "A name has a character that XML cannot hold.", field="spec")
+        for interface in spec.interfaces:
+            if interface.guarded:
+                self._check_guard(interface)
+        if not spec.name or "/" in spec.name or "\n" in spec.name:
+            text = f"XML error: the name {spec.name!r} is not acceptable"
+            raise AgentRefusal("libvirt", text, libvirt_code=27, connection_lost=False)
+        if any(other.spec.name == spec.name and uuid != spec.uuid for uuid, other in self.domains.items()):
+            text = f"operation failed: domain '{spec.name}' already exists"
+            raise AgentRefusal("libvirt", text, libvirt_code=9, connection_lost=False)
+        self._define(spec)
+        return self._state(spec.uuid)
+
+    def _define(self, spec: host.HostSpec) -> FakeDomain:
+        there = self.domains.setdefault(spec.uuid, FakeDomain(spec))
+        if there.state in STATES_ON and there.running is None:
+            there.running = there.spec
+        there.spec = spec
+        return there
+
+    def _check_guard(self, interface: host.InterfaceSpec) -> None:
+        if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", interface.mac.lower()):
+            raise AgentRefusal("invalid_params", "This is not a MAC address.", field="mac")
+        try:
+            [ipaddress.ip_address(each) for each in interface.addresses]
+        except ValueError as error:
+            raise AgentRefusal("invalid_params", f"This is not an address: {error}.", field="addresses") from error
+
+    def _host_delete(self, request: host.HostDelete, _report: Report | None) -> Nothing:
+        domain = self._find(request.uuid)
+        if domain is not None and domain.state in STATES_ON:
+            raise AgentRefusal("in_use", "The domain still runs.")
+        self.domains.pop(request.uuid, None)
+        return Nothing()
+
+    def _host_start(self, request: host.HostStart, _report: Report | None) -> host.HostState:
+        domain = self._domain(request.uuid)
+        if domain.state not in STATES_ON:
+            domain.running = None
+        domain.state = "running"
+        return self._state(request.uuid)
+
+    def _host_shutdown(self, request: host.HostShutdown, report: Report | None) -> host.HostState:
+        domain = self._find(request.uuid)
+        if domain is not None and domain.obeys:
+            domain.state = "shut off"
+        began = time.monotonic()
+        while domain is not None and domain.state in STATES_ON:
+            waited = time.monotonic() - began
+            if waited >= request.timeout_seconds:
+                break
+            if report is not None:
+                report(Progress(waited, request.timeout_seconds, "waiting for the guest"))
+            time.sleep(0.01)
+        return self._state(request.uuid)
+
+    def _host_stop(self, request: host.HostStop, _report: Report | None) -> host.HostState:
+        domain = self._find(request.uuid)
+        if domain is not None:
+            domain.state = "shut off"
+        return self._state(request.uuid)
+
+    def _active(self, uuid: str) -> FakeDomain:
+        domain = self._domain(uuid)
+        if domain.state not in STATES_ON:
+            raise AgentRefusal("guest_stopped", "The VM does not run.", state=domain.state)
+        return domain
+
+    def _host_reset(self, request: host.HostReset, _report: Report | None) -> host.HostState:
+        self._active(request.uuid).state = "running"
+        return self._state(request.uuid)
+
+    def _host_pause(self, request: host.HostPause, _report: Report | None) -> host.HostState:
+        self._active(request.uuid).state = "paused"
+        return self._state(request.uuid)
+
+    def _host_resume(self, request: host.HostResume, _report: Report | None) -> host.HostState:
+        self._active(request.uuid).state = "running"
+        return self._state(request.uuid)
+
+    def _host_autostart(self, request: host.HostAutostart, _report: Report | None) -> host.HostState:
+        domain = self._domain(request.uuid)
+        domain.spec = replace(domain.spec, autostart=request.enabled)
+        return self._state(request.uuid)
+
+    def _host_info(self, request: host.HostInfo, _report: Report | None) -> host.HostState:
+        return self._state(request.uuid)
+
+    def _hosts_read(self, request: host.HostsRead, _report: Report | None) -> host.HostList:
+        return host.HostList(hosts=[self._state(uuid) for uuid in self.domains])
+
+    def _guest_wait(self, request: host.GuestWait, _report: Report | None) -> host.Reached:
+        try:
+            ipaddress.ip_address(request.address)
+        except ValueError:
+            raise AgentRefusal("invalid_params", "This is not an IP address.", field="address") from None
+        domain = self._find(request.uuid)
+        if domain is None or domain.state not in STATES_ON:
+            raise AgentRefusal("guest_stopped", "The guest stopped before it answered.", state="shut off")
+        if not domain.answers:
+            raise AgentRefusal("deadline", f"The guest did not answer within {request.timeout_seconds:g} s.")
+        return host.Reached(seconds=0.0)
+
+    def _console_open(self, request: host.ConsoleOpen, _report: Report | None) -> host.Console:
+        if len(request.password) != 8:
+            raise AgentRefusal("invalid_params", "A console's password has 8 characters.", field="password")
+        if self._domain(request.uuid).state not in STATES_ON:
+            raise AgentRefusal("guest_stopped", "The VM does not run.", state="shut off")
+        return host.Console(port=5900, expires=time.time() + request.valid_seconds)

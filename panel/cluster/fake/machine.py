@@ -1,0 +1,64 @@
+"""The machine and its programs."""
+
+from __future__ import annotations
+
+import time
+
+from nodeagent.protocol import Nothing
+from nodeagent.protocol import node as machine
+from panel.cluster.client import Report
+from panel.cluster.fake.state import STATES_ON, AgentRefusal
+from panel.cluster.fake.volumes import Volumes
+
+
+class Machine(Volumes):
+    """What the node is made of, and vmwatch on it."""
+
+    def _node_facts(self, request: machine.NodeFacts, _report: Report | None) -> machine.Facts:
+        used = sum(domain.spec.memory_mib for domain in self.domains.values() if domain.state in STATES_ON)
+        return machine.Facts(
+            hostname=self.name,
+            os_id="debian",
+            os_version="12",
+            os_name="Debian GNU/Linux 12 (fake)",
+            kernel="6.1.0",
+            python="3.11.2",
+            arch="x86_64",
+            cpu_model="Fake CPU",
+            cpu_count=self.cpu_count,
+            memory_mib=self.memory_mib,
+            memory_free_mib=self.memory_mib - used,
+            file_systems=[machine.FileSystem("/", "/dev/fake", self.capacity_bytes, self._free())],
+            time=time.time() + self.clock_offset,
+            libvirt_version="9.0.0" if self.libvirt_runs else None,
+            qemu_version="7.2.0" if self.libvirt_runs else None,
+            host_uuid=None,
+        )
+
+    def _node_probe(self, request: machine.NodeProbe, _report: Report | None) -> machine.Probe:
+        return machine.Probe("qemu", "A fake node emulates.")
+
+    def _packages_install(self, request: machine.PackagesInstall, _report: Report | None) -> machine.Installed:
+        return machine.Installed(packages=[])
+
+    def _libvirt_ensure(self, request: machine.LibvirtEnsure, report: Report | None) -> machine.Facts:
+        self.libvirt_runs = True
+        return self._node_facts(machine.NodeFacts(), report)
+
+    def _vmwatch_configure(self, request: machine.VmwatchConfigure, _report: Report | None) -> machine.ServiceState:
+        if not (request.connect.isprintable() and request.secret.isprintable()):
+            raise AgentRefusal("invalid_params", "A value has a character that it cannot hold.", field="connect")
+        self.vmwatch = request
+        return machine.ServiceState("vmwatch-node", True, 4711)
+
+    def _vmwatch_status(self, request: machine.VmwatchStatus, _report: Report | None) -> machine.ServiceState:
+        running = self.vmwatch is not None
+        return machine.ServiceState("vmwatch-node", running, 4711 if running else None)
+
+    def _vmwatch_remove(self, request: machine.VmwatchRemove, _report: Report | None) -> Nothing:
+        self.vmwatch = None
+        return Nothing()
+
+    def _agent_remove(self, request: machine.AgentRemove, _report: Report | None) -> Nothing:
+        self.removed = True
+        return Nothing()

@@ -1,0 +1,86 @@
+"""What domains are described as: changed, compared, repaired."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nodeagent.protocol import audit, host
+from nodeagent.xml import facts
+from nodeagent.xml.describe import domain_of
+from panel.cluster.client import Report
+from panel.cluster.fake.hosts import Hosts
+from panel.cluster.fake.state import STATES_ON, AgentRefusal, FakeDomain
+
+
+class Settings(Hosts):
+    """Descriptions, and what waits for the next start."""
+
+    def _host_configure(self, request: audit.HostConfigure, _report: Report | None) -> audit.Configured:
+        before = self._domain(request.spec.uuid).spec
+        # Devices are other commands' matter.
+        spec = replace(request.spec, disks=before.disks, interfaces=before.interfaces, cdroms=before.cdroms)
+        domain = self._define(replace(spec, name=before.name))
+        if domain.running is not None:
+            domain.running = _changed_live(domain.running, domain.spec)
+        return audit.Configured(pending=self._pending(domain))
+
+    def _host_repair(self, request: audit.HostRepair, _report: Report | None) -> audit.Configured:
+        there = self._find(request.spec.uuid)
+        if there is not None and there.spec.name != request.spec.name and there.state in STATES_ON:
+            raise AgentRefusal("in_use", "A domain can be given its name back only while it is off.")
+        return audit.Configured(pending=self._pending(self._define(request.spec)))
+
+    def _hosts_audit(self, request: audit.HostsAudit, _report: Report | None) -> audit.Audit:
+        specs = {spec.uuid: spec for spec in request.specs}
+        found = [
+            audit.Differing(uuid, facts.drift(_facts(self.domains[uuid].spec), _facts(spec)), self._pending(domain))
+            for uuid, spec in specs.items()
+            if (domain := self.domains.get(uuid)) is not None
+        ]
+        foreign = [
+            audit.ForeignHost(
+                uuid,
+                domain.spec.name,
+                domain.state,
+                domain.spec.memory_mib,
+                domain.spec.vcpus,
+                [disk.path for disk in domain.spec.disks],
+                [interface.mac for interface in domain.spec.interfaces],
+            )
+            for uuid, domain in self.domains.items()
+            if uuid not in specs
+        ]
+        differing = [each for each in found if each.drift or each.pending]
+        return audit.Audit(differing, [uuid for uuid in specs if uuid not in self.domains], foreign)
+
+    def _pending(self, domain: FakeDomain) -> list[audit.Difference]:
+        if domain.state not in STATES_ON or domain.running is None:
+            return []
+        return facts.pending(_facts(domain.running), _facts(domain.spec))
+
+
+def _facts(spec: host.HostSpec) -> facts.Facts:
+    return facts.facts_of(domain_of(spec))
+
+
+def _changed_live(running: host.HostSpec, spec: host.HostSpec) -> host.HostSpec:
+    """What runs after QEMU was asked for everything that it can change: all but what it was built with."""
+    then, most = spec.settings, running.settings
+    most_mib, most_vcpus = max(most.max_memory_mib, running.memory_mib), max(most.max_vcpus, running.vcpus)
+    memory_mib = spec.memory_mib if spec.memory_mib <= most_mib else running.memory_mib
+    vcpus = spec.vcpus if spec.vcpus <= most_vcpus else running.vcpus
+    return replace(
+        running,
+        title=spec.title,
+        memory_mib=memory_mib,
+        vcpus=vcpus,
+        settings=replace(
+            most,
+            max_memory_mib=most_mib if memory_mib < most_mib else most.max_memory_mib,
+            max_vcpus=most_vcpus if vcpus < most_vcpus else most.max_vcpus,
+            cpu_weight=then.cpu_weight,
+            cpu_limit_percent=then.cpu_limit_percent,
+            io_weight=then.io_weight or most.io_weight,
+            description=then.description,
+        ),
+    )

@@ -1,0 +1,60 @@
+"""Snapshots."""
+
+from __future__ import annotations
+
+import re
+
+from nodeagent.protocol import Nothing, host, snapshot
+from panel.cluster.client import Report
+from panel.cluster.fake.hosts import Hosts
+from panel.cluster.fake.state import STATES_ON, AgentRefusal, FakeDomain, FakeSnapshot
+
+
+class Snapshots(Hosts):
+    """Snapshots of domains, as a tree."""
+
+    def _snapshots_of(self, uuid: str, name: str) -> FakeDomain:
+        if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
+            raise AgentRefusal("invalid_params", "A snapshot is named by letters, digits and hyphens.", field="name")
+        return self._domain(uuid)
+
+    def _snapshot_state(self, domain: FakeDomain, name: str) -> snapshot.SnapshotState:
+        kept = domain.snapshots[name]
+        return snapshot.SnapshotState(name, True, kept.state, kept.with_memory, kept.parent, domain.current == name)
+
+    def _snapshot_create(self, request: snapshot.SnapshotCreate, _report: Report | None) -> snapshot.SnapshotState:
+        domain = self._snapshots_of(request.uuid, request.name)
+        if request.name not in domain.snapshots:
+            active = domain.state in STATES_ON
+            if active and not request.with_memory:
+                raise AgentRefusal("in_use", "A running VM's snapshot must have its memory.")
+            if request.with_memory and not active:
+                raise AgentRefusal("guest_stopped", "The VM does not run: it has no memory.", state=domain.state)
+            domain.snapshots[request.name] = FakeSnapshot(domain.state, active, domain.current)
+            domain.current = request.name
+        return self._snapshot_state(domain, request.name)
+
+    def _snapshot_delete(self, request: snapshot.SnapshotDelete, _report: Report | None) -> Nothing:
+        try:
+            domain = self._snapshots_of(request.uuid, request.name)
+        except AgentRefusal as refusal:
+            if refusal.body["code"] != "no_such_domain":
+                raise
+            return Nothing()
+        gone = domain.snapshots.pop(request.name, None)
+        if gone is not None:
+            for other in domain.snapshots.values():
+                other.parent = gone.parent if other.parent == request.name else other.parent
+            domain.current = gone.parent if domain.current == request.name else domain.current
+        return Nothing()
+
+    def _snapshot_revert(self, request: snapshot.SnapshotRevert, _report: Report | None) -> host.HostState:
+        domain = self._snapshots_of(request.uuid, request.name)
+        if request.name not in domain.snapshots:
+            raise AgentRefusal("invalid_params", "The domain has no such snapshot.", field="name")
+        domain.state, domain.current = domain.snapshots[request.name].state, request.name
+        return self._state(request.uuid)
+
+    def _snapshots_read(self, request: snapshot.SnapshotsRead, _report: Report | None) -> snapshot.SnapshotList:
+        domain = self._domain(request.uuid)
+        return snapshot.SnapshotList([self._snapshot_state(domain, name) for name in domain.snapshots])

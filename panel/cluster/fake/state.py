@@ -1,0 +1,60 @@
+"""What a node in memory holds: domains with their snapshots, volumes; and how it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nodeagent.protocol import host
+
+GIB = 1024**3
+STATES_ON = ("running", "paused")
+
+
+class AgentRefusal(Exception):
+    """What the real agent would answer as an error; call() translates it the same way."""
+
+    def __init__(self, code: str, message: str, **data: Any) -> None:
+        super().__init__(message)
+        self.body = {"code": code, "message": message, "data": data}
+
+
+@dataclass
+class FakeSnapshot:
+    """A snapshot of a domain: the state that it was in, and the snapshot before."""
+
+    state: str
+    with_memory: bool
+    parent: str | None
+
+
+@dataclass
+class FakeDomain:
+    """A domain: its description and its state."""
+
+    spec: host.HostSpec
+    state: str = "shut off"
+    obeys: bool = True
+    """Whether its guest heeds a request to shut down."""
+    answers: bool = True
+    """Whether its guest can be reached while it runs."""
+    running: host.HostSpec | None = None
+    """What it was started with and what was changed live since; None: what is described."""
+    snapshots: dict[str, FakeSnapshot] = field(default_factory=dict)
+    current: str | None = None
+    """The name of the snapshot that it goes on from."""
+    has_agent: bool = False
+    """Whether a guest agent answers while it runs."""
+
+    @property
+    def now(self) -> host.HostSpec:
+        """What the running guest has."""
+        return self.running or self.spec
+
+
+@dataclass
+class FakeVolume:
+    """A volume or seed; sizes in bytes."""
+
+    format: str
+    virtual_bytes: int

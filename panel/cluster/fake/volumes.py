@@ -1,0 +1,176 @@
+"""Pools, images, volumes and seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from nodeagent.protocol import BadMessage, Nothing, storage
+from nodeagent.protocol.storage import check_identity
+from panel.cluster.client import Progress, Report
+from panel.cluster.fake.base import Node
+from panel.cluster.fake.state import AgentRefusal, FakeVolume
+
+
+class Volumes(Node):
+    """Files, by their paths."""
+
+    def _free(self) -> int:
+        return self.capacity_bytes - sum(file.virtual_bytes for file in self.files.values())
+
+    def _pool_state(self, path: str) -> storage.PoolState:
+        return storage.PoolState(path=path, capacity_bytes=self.capacity_bytes, free_bytes=self._free(), reflink=True)
+
+    def _check_pool(self, path: str) -> None:
+        if not path.startswith("/") or ".." in path.split("/") or len(Path(path).parts) < 3:
+            raise AgentRefusal("invalid_params", "A pool must be an absolute path of two folders.", field="path")
+
+    def _pool_ensure(self, request: storage.PoolEnsure, _report: Report | None) -> storage.PoolState:
+        self._check_pool(request.path)
+        self.pools.add(request.path)
+        return self._pool_state(request.path)
+
+    def _pool_info(self, request: storage.PoolInfo, _report: Report | None) -> storage.PoolState:
+        if request.path not in self.pools:
+            raise AgentRefusal("invalid_params", "There is no pool at this path.", field="path")
+        return self._pool_state(request.path)
+
+    def _pool_remove(self, request: storage.PoolRemove, _report: Report | None) -> Nothing:
+        if any(path.startswith((f"{request.path}/volumes/", f"{request.path}/seeds/")) for path in self.files):
+            raise AgentRefusal("in_use", "The pool still has volumes.")
+        for path in [path for path in self.files if path.startswith(f"{request.path}/")]:
+            del self.files[path]
+        self.pools.discard(request.path)
+        return Nothing()
+
+    def _pool_list(self, request: storage.PoolList, _report: Report | None) -> storage.PoolFiles:
+        return storage.PoolFiles(
+            files={
+                name: sorted(
+                    path.rpartition("/")[2]
+                    for path in [*self.files, *self.uploads]
+                    if path.startswith(f"{request.path}/{name}/")
+                )
+                for name in ("images", "volumes", "seeds")
+            }
+        )
+
+    def _image_state(self, pool: str, sha256: str, task: int = 0) -> storage.ImageState:
+        self._check_pool(pool)
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise AgentRefusal("invalid_params", "This is not a SHA-256.", field="sha256")
+        path = f"{pool}/images/{sha256}.img"
+        return storage.ImageState(path in self.files, path, f"{pool}/images/{sha256}.{task}.upload")
+
+    def _image_status(self, request: storage.ImageStatus, _report: Report | None) -> storage.ImageState:
+        return self._image_state(request.pool, request.sha256, request.task)
+
+    def _image_commit(self, request: storage.ImageCommit, _report: Report | None) -> storage.ImageState:
+        state = self._image_state(request.pool, request.sha256, request.task)
+        content = self.uploads.pop(state.upload_path, None)
+        if state.present:
+            return state
+        if content is None:
+            raise AgentRefusal("invalid_params", "The image was not uploaded.", field="sha256")
+        if hashlib.sha256(content).hexdigest() != request.sha256:
+            raise AgentRefusal("corrupt", "The image arrived with another checksum than it left with.")
+        self.files[state.path] = _disk(content)
+        return self._image_state(request.pool, request.sha256, request.task)
+
+    def _image_delete(self, request: storage.ImageDelete, _report: Report | None) -> Nothing:
+        state = self._image_state(request.pool, request.sha256)
+        self.files.pop(state.path, None)
+        for path in [path for path in self.uploads if path.startswith(f"{request.pool}/images/{request.sha256}.")]:
+            del self.uploads[path]
+        return Nothing()
+
+    def _upload_delete(self, request: storage.UploadDelete, _report: Report | None) -> Nothing:
+        self.uploads.pop(self._image_state(request.pool, request.sha256, request.task).upload_path, None)
+        return Nothing()
+
+    def _inside(self, pool: str, path: str) -> None:
+        folder, _, name = path.rpartition("/")
+        if ".." in path or folder not in [f"{pool}/{each}" for each in ("images", "volumes", "seeds")] or not name:
+            raise AgentRefusal("invalid_params", "The path does not lie in a folder of the pool.", field="path")
+
+    def _volume_state(self, path: str) -> storage.VolumeState:
+        file = self.files.get(path)
+        if file is None:
+            return storage.VolumeState(exists=False, path=path)
+        return storage.VolumeState(True, path, file.format, file.virtual_bytes, file.virtual_bytes)
+
+    def _check_format(self, name: str) -> None:
+        if name not in ("qcow2", "raw"):
+            raise AgentRefusal("invalid_params", "A volume's format is qcow2 or raw.", field="format")
+
+    def _volume_copy(self, request: storage.VolumeCopy, report: Report | None) -> storage.VolumeState:
+        self._check_format(request.format)
+        self._inside(request.pool, request.path)
+        image = self.files.get(self._image_state(request.pool, request.image_sha256).path)
+        if request.path not in self.files:
+            if image is None:
+                raise AgentRefusal("invalid_params", "The pool has no copy of this image.", field="image_sha256")
+            if report is not None:
+                report(Progress(image.virtual_bytes, image.virtual_bytes))
+            self.files[request.path] = FakeVolume(request.format, image.virtual_bytes)
+        return self._volume_state(request.path)
+
+    def _volume_create(self, request: storage.VolumeCreate, _report: Report | None) -> storage.VolumeState:
+        self._check_format(request.format)
+        self._inside(request.pool, request.path)
+        there = self.files.get(request.path)
+        if there is not None and there.virtual_bytes != request.size_bytes:
+            raise AgentRefusal("exists", "A volume of another size is there already.")
+        self.files[request.path] = FakeVolume(request.format, request.size_bytes)
+        return self._volume_state(request.path)
+
+    def _volume_grow(self, request: storage.VolumeGrow, _report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        file = self.files.get(request.path)
+        if file is None:
+            raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
+        file.virtual_bytes = max(file.virtual_bytes, request.size_bytes)
+        return self._volume_state(request.path)
+
+    def _volume_info(self, request: storage.VolumeInfo, _report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        return self._volume_state(request.path)
+
+    def _volume_delete(self, request: storage.VolumeDelete, _report: Report | None) -> Nothing:
+        self._inside(request.pool, request.path)
+        self.files.pop(request.path, None)
+        return Nothing()
+
+    def _volume_customize(self, request: storage.VolumeCustomize, _report: Report | None) -> Nothing:
+        self._inside(request.pool, request.path)
+        self._check_identity(request.guest)
+        if request.path not in self.files:
+            raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
+        return Nothing()
+
+    def _check_identity(self, guest: storage.GuestIdentity) -> None:
+        try:
+            check_identity(guest)
+        except BadMessage as error:
+            raise AgentRefusal("invalid_params", str(error), field=error.field) from error
+
+    def _seed_create(self, request: storage.SeedCreate, _report: Report | None) -> storage.VolumeState:
+        self._inside(request.pool, request.path)
+        self._check_identity(request.guest)
+        self.files[request.path] = FakeVolume("raw", 400 * 1024)
+        self.seeds[request.path] = (request.instance_id, request.guest)
+        return self._volume_state(request.path)
+
+    def _seed_delete(self, request: storage.SeedDelete, _report: Report | None) -> Nothing:
+        self._inside(request.pool, request.path)
+        self.files.pop(request.path, None)
+        self.seeds.pop(request.path, None)
+        return Nothing()
+
+
+def _disk(content: bytes) -> FakeVolume:
+    """An image's format and size, as qemu-img would find them."""
+    if content[:4] == b"QFI\xfb":
+        return FakeVolume("qcow2", int.from_bytes(content[24:32], "big"))
+    return FakeVolume("raw", len(content))
