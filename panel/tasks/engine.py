@@ -27,7 +27,7 @@ from panel.notices.services import close_problem, open_problem
 from panel.tasks import live, locks, registry
 from panel.tasks.context import Context
 from panel.tasks.lease import Lease
-from panel.tasks.models import Status, StepStatus, Task, TaskSecret, TaskStep
+from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskSecret, TaskStep
 from panel.tasks.operation import Operation, Step
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def claim(task_id: int, owner: str) -> Task | None:
             # The sweep announces it until a worker on the panel's machine is the one that hears it.
             return None
         if task.status in (Status.RUNNING, Status.UNDOING):
-            log.warning("task %s: taken over from %s, which is silent", task.pk, task.lease_owner)
+            _note_takeover(task, owner)
         Task.objects.filter(pk=task.pk).update(
             status=Status.UNDOING if task.undoing else Status.RUNNING,
             fence=F("fence") + 1,
@@ -89,6 +89,20 @@ def claim(task_id: int, owner: str) -> Task | None:
         )
         task.refresh_from_db()
     return task
+
+
+def _note_takeover(task: Task, owner: str) -> None:
+    """The task's log says which worker was lost, where, and who goes on."""
+    log.warning("task %s: taken over from %s, which is silent", task.pk, task.lease_owner)
+    rows = list(task.steps.all())
+    begun = [row for row in rows if row.status in (StepStatus.RUNNING, StepStatus.UNDOING)]
+    waiting = (StepStatus.DONE, StepStatus.FAILED) if task.undoing else (StepStatus.PENDING,)
+    # It may have died between two steps: then it is the one that was next.
+    ahead = [row for row in (reversed(rows) if task.undoing else rows) if row.status in waiting]
+    step = next(iter(begun + ahead), None)
+    where = f"at step “{step.title}”" if step is not None else "at its end"
+    text = f"The worker {task.lease_owner} was lost {where}; taken over by {owner}."
+    TaskLog.objects.create(task=task, step=step.name if step else "", level="warning", text=text)
 
 
 def run(task_id: int, owner: str, observer: Observer | None = None) -> Task | None:

@@ -14,7 +14,7 @@ from panel.core.errors import CommandFailed, NodeUnreachable, WrongState
 from panel.images.models import Image
 from panel.notices.models import Problem
 from panel.tasks import engine, registry, services, worker
-from panel.tasks.models import Status, Task, TaskLock, TaskStep
+from panel.tasks.models import Status, Task, TaskLock, TaskLog, TaskStep
 from panel.vms.models import Vm
 from tests.db.conftest import run_task
 
@@ -38,6 +38,62 @@ def test_a_claimed_task_is_nobody_elses_until_its_lease_is_over(task: Task) -> N
     Task.objects.update(lease_until=PAST)
     taken = engine.claim(task.pk, "two")
     assert taken is not None and taken.fence == 2
+
+
+class Dead(BaseException):
+    """The worker is killed."""
+
+
+@pytest.mark.parametrize(
+    ("step", "undoing", "said"),
+    [("copy_image", False, "Copy the image"), ("define_domain", True, "Define the domain")],
+)
+def test_the_log_says_which_worker_was_lost_where_and_who_took_over(
+    task: Task, node: Node, step: str, undoing: bool, said: str
+) -> None:
+    class Deadly(engine.Observer):
+        """Kills the worker before a step, or before its undo."""
+
+        def before(self, task: Task, row: TaskStep) -> None:
+            """The moment."""
+            if (row.name, task.undoing) == (step, undoing):
+                raise Dead
+
+    if undoing:
+        refusal = CommandFailed(node="fake1", command="host_start", text="no", agent_code="internal")
+        fake.node(node.pk).fail("host_start", refusal)
+    with pytest.raises(Dead):
+        engine.run(task.pk, "panel:17", Deadly())
+    Task.objects.update(lease_until=PAST)
+    assert engine.claim(task.pk, "other:4") is not None
+
+    line = TaskLog.objects.filter(task=task).latest("id")
+    assert (line.step, line.level) == (step, "warning")
+    assert line.text == f"The worker panel:17 was lost at step “{said}”; taken over by other:4."
+
+
+def test_the_log_says_nothing_of_a_worker_that_let_the_task_go_itself(task: Task, node: Node) -> None:
+    fake.node(node.pk).fail("host_start", unreachable())
+    engine.run(task.pk, "panel:17")
+    Task.objects.update(next_run_at=PAST)
+    assert engine.claim(task.pk, "other:4") is not None
+    assert not TaskLog.objects.filter(task=task, text__contains="was lost").exists()
+
+
+def test_a_worker_that_died_between_two_steps_was_lost_at_the_next(task: Task) -> None:
+    class Deadly(engine.Observer):
+        """Kills the worker when a step's output is stored."""
+
+        def stored(self, task: Task, row: TaskStep) -> None:
+            """The moment."""
+            if row.name == "copy_image":
+                raise Dead
+
+    with pytest.raises(Dead):
+        engine.run(task.pk, "panel:17", Deadly())
+    Task.objects.update(lease_until=PAST)
+    assert engine.claim(task.pk, "other:4") is not None
+    assert TaskLog.objects.filter(task=task).latest("id").step == "grow_disk"
 
 
 def test_a_worker_that_lost_its_task_changes_nothing_more(task: Task, node: Node) -> None:
