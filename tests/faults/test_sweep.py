@@ -1,7 +1,8 @@
-"""Every operation on a VM, every step of it, everything that can die: what is left is judged by the doctor.
+"""Every operation, every step of it, everything that can die: what is left is judged by the doctor.
 
 VMPANEL_SWEEP=all tries every case and prints the matrix; else a sample, in which each fault and each operation is.
-VMPANEL_SWEEP_SEED chooses another sample, VMPANEL_SWEEP=NAME the cases whose id has that in it.
+VMPANEL_SWEEP_SEED chooses another sample, VMPANEL_SWEEP=EXPRESSION the cases whose id the regular
+expression is found in (“vm.snapshot-.*-ran-”).
 """
 
 from __future__ import annotations
@@ -10,20 +11,22 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from panel.tasks import registry
+from tests.faults.sweep_world import EXCLUDED, SCENARIOS, Subject
 from tests.lab.hosts import Node
-from tests.stack import Stack, done, task_of, wait_for_task, wait_until
+from tests.stack import Stack, done, wait_for_task, wait_until
 
 SWEEP = os.environ.get("VMPANEL_SWEEP", "")
 SEED = int(os.environ.get("VMPANEL_SWEEP_SEED", "1"))
@@ -117,29 +120,12 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "delivered-twice": deliver_twice,
 }
 
-ON, OFF, ABSENT = "running", "shut off", ""
-OPERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "vm.create": (ABSENT, {"image": "tiny", "flavor": "tiny"}),
-    "vm.start": (OFF, {}),
-    "vm.stop": (ON, {"timeout_seconds": 2}),
-    "vm.force-off": (ON, {}),
-    "vm.restart": (ON, {"timeout_seconds": 2}),
-    "vm.delete": (ON, {}),
-    "vm.pause": (ON, {}),
-    "vm.reset": (ON, {}),
-    "vm.autostart": (ON, {"enabled": True}),
-    "vm.configure": (OFF, {"clock": "localtime"}),
-    "vm.add-disk": (ON, {"size_gib": 1}),
-    "vm.add-interface": (ON, {}),
-    "vm.reinstall": (ON, {"password": "another horse"}),
-}
-"""What each needs: the state of a VM before, and the request's body. Moves have a test file of their own."""
 SAMPLED = ("vm.create", "vm.start", "vm.stop", "vm.force-off", "vm.restart", "vm.delete")
 """What a sample is drawn from."""
 
 CASES = [
     Case(name, step.name, moment, fault)
-    for name in OPERATIONS
+    for name in SCENARIOS
     for step in registry.get(name).steps
     if not step.inline
     for moment, fault in itertools.product(MOMENTS, FAULTS)
@@ -151,7 +137,7 @@ def chosen() -> list[Case]:
     if SWEEP == "all":
         return CASES
     if SWEEP:
-        return [case for case in CASES if SWEEP in str(case)]
+        return [case for case in CASES if re.search(SWEEP, str(case))]
     chance = random.Random(SEED)
     mixed = [case for case in chance.sample(CASES, len(CASES)) if case.operation in SAMPLED]
     found: list[Case] = []
@@ -189,61 +175,12 @@ def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     stack.run("worker")
 
 
-class Subject:
-    """The VM that operations are tried on; made anew when one was deleted."""
-
-    def __init__(self, api: httpx.Client, node: Node) -> None:
-        self.api, self.node = api, node
-        self.made = 0
-        self.vm: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The VM's name."""
-        return f"sweep{self.made}"
-
-    def bring(self, state: str) -> None:
-        """Have it in this state, or have none."""
-        if self.vm is not None and self.api.get(f"vms/{self.vm}").status_code == 404:
-            self.vm = None
-        if state == ABSENT:
-            self.remove()
-            self.made += 1
-            return
-        if self.vm is None:
-            self.made += 1
-            answer = self.api.post("vms", json=self.body(OPERATIONS["vm.create"][1]))
-            done(self.api, answer)
-            self.vm = answer.json()["vm"]
-        verb = {ON: "start", OFF: "force-off"}[state]
-        done(self.api, self.api.post(f"vms/{self.vm}/{verb}"))
-
-    def body(self, raw: dict[str, Any]) -> dict[str, Any]:
-        """A creation's request."""
-        return {"name": self.name, "node": self.node.name, **raw}
-
-    def ask(self, operation: str, raw: dict[str, Any]) -> int:
-        """Ask for the operation; the task."""
-        if operation == "vm.create":
-            answer = self.api.post("vms", json=self.body(raw))
-            self.vm = answer.json()["vm"]
-        elif operation == "vm.delete":
-            answer = self.api.delete(f"vms/{self.vm}")
-        else:
-            answer = self.api.post(f"vms/{self.vm}/{operation.partition('.')[2]}", json=raw)
-        return task_of(answer)
-
-    def remove(self) -> None:
-        """None is left."""
-        if self.vm is not None and self.api.get(f"vms/{self.vm}").status_code == 200:
-            done(self.api, self.api.delete(f"vms/{self.vm}"))
-        self.vm = None
-
-
 @pytest.fixture(scope="module")
-def subject(api: httpx.Client, cluster: list[Node], folder: Path) -> Iterator[Subject]:
+def subject(
+    stack: Stack, api: httpx.Client, cluster: list[Node], folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Subject]:
     """The VM that operations are tried on."""
-    found = Subject(api, cluster[0])
+    found = Subject(stack, api, cluster[:2], tmp_path_factory.mktemp("sweep-iso"))
     yield found
     found.remove()
 
@@ -260,6 +197,13 @@ def found_before(api: httpx.Client, cluster: list[Node]) -> list[dict[str, str]]
     return examined(api)
 
 
+def test_the_sweep_knows_every_operation() -> None:
+    with_work = {each.name for each in registry.every() if not all(step.inline for step in each.steps)}
+    assert set(SCENARIOS) | set(EXCLUDED) == with_work
+    assert not set(SCENARIOS) & set(EXCLUDED)
+    assert all(EXCLUDED.values())
+
+
 @pytest.mark.parametrize("case", chosen(), ids=str)
 def test_whatever_dies_the_vm_ends_in_a_state_that_the_panel_knows(
     case: Case,
@@ -270,16 +214,20 @@ def test_whatever_dies_the_vm_ends_in_a_state_that_the_panel_knows(
     matrix: dict[Case, str],
     found_before: list[dict[str, str]],
 ) -> None:
-    state, raw = OPERATIONS[case.operation]
-    subject.bring(state)
-    matrix[case] = "FAILED"
-    for name in ("reached", "go"):
+    scenario = SCENARIOS[case.operation]
+    matrix[case] = "not begun"
+    for name in ("plan.json", "reached", "go"):
         (folder / name).unlink(missing_ok=True)
+    subject.bring(scenario.state)
+    raw = {**scenario.raw, **scenario.prepare(subject)}
+    matrix[case] = "FAILED"
     (folder / "plan.json").write_text(json.dumps([case.operation, case.step, case.moment]), encoding="utf-8")
 
-    task_id = subject.ask(case.operation, raw)
-    wait_until((folder / "reached").exists, f"{case} is reached", 90)
-    FAULTS[case.fault](World(stack, api, subject.node, folder, task_id, subject.name))
+    task_id = (scenario.ask or partial(Subject.ask, operation=case.operation))(subject, raw=raw)
+    world = World(stack, api, subject.node, folder, task_id, subject.name)
+    wait_until(lambda: (folder / "reached").exists() or world.ended(), f"{case} is reached", 90)
+    assert (folder / "reached").exists(), api.get(f"tasks/{task_id}").json()["error"]
+    FAULTS[case.fault](world)
     (folder / "go").touch()
     task = wait_for_task(api, task_id, 180)
     (folder / "plan.json").unlink()
@@ -287,6 +235,7 @@ def test_whatever_dies_the_vm_ends_in_a_state_that_the_panel_knows(
     assert task["status"] in ("done", "failed"), task["error"]
     # What did not come about says why.
     assert task["status"] == "done" or task["error"]["code"], task
+    scenario.clean(subject)
     found: list[dict[str, str]] = []
 
     def calm() -> bool:
