@@ -17,6 +17,8 @@ from panel.api.sparse import FIELDS, PARAMETER, asked_fields, told
 from panel.core.errors import InvalidValue
 
 LONGEST_FILTER = 200
+NAMES = {"SshKey": "ssh_key", "Account": "user"}
+"""Lists whose calls are not named after their serializer."""
 
 
 class ListView(APIView):
@@ -86,7 +88,7 @@ def listed(serializer: type[serializers.Serializer[Any]], *filters: str, orders:
         },
     )
     return extend_schema(
-        operation_id=f"{name.lower()}_list",
+        operation_id=f"{NAMES.get(name, name.lower())}_list",
         responses=page,
         parameters=[
             OpenApiParameter(

@@ -79,6 +79,36 @@ SWITCHES = [
 ]
 
 
+class PlannedStepSerializer(serializers.Serializer[Any]):
+    """A step, and what it would change."""
+
+    name = serializers.CharField()
+    title = serializers.CharField()
+    changes = serializers.CharField()
+    difference = serializers.CharField()
+    can_be_undone = serializers.BooleanField()
+
+
+class PlanSerializer(serializers.Serializer[Any]):
+    """What an operation would do."""
+
+    operation = serializers.CharField()
+    steps = PlannedStepSerializer(many=True)
+
+
+class AcceptedSerializer(serializers.Serializer[Any]):
+    """The task that carries an operation out, and what it has made already: of `vm.create` the VM and its address."""
+
+    task = TaskDetailSerializer()
+    vm = serializers.IntegerField(required=False)
+    uuid = serializers.CharField(required=False)
+    node = serializers.JSONField(required=False)
+    address = serializers.CharField(required=False)
+
+
+ACCEPTED = OpenApiResponse(AcceptedSerializer, "The task that carries it out.")
+
+
 def describe(operation: Operation[Any], operation_id: str = "") -> Any:
     """The schema of an operation's action, under another id where it has two doors."""
     takes_body = bool(operation.params.model_fields) and operation.verb not in REMOVING_VERBS
@@ -89,12 +119,7 @@ def describe(operation: Operation[Any], operation_id: str = "") -> Any:
         tags=[PLURALS[operation.object_type]],
         parameters=SWITCHES,
         request=operation.params if takes_body else None,
-        responses={
-            202: OpenApiResponse(
-                {"type": "object", "properties": {"task": {"$ref": "#/components/schemas/TaskDetail"}}},
-                description="The task that carries it out.",
-            )
-        },
+        responses={200: OpenApiResponse(PlanSerializer, "The plan, for `?plan=1`."), 202: ACCEPTED},
     )
 
 

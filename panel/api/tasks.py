@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
+from rest_framework import serializers as rest
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -71,7 +72,7 @@ class TaskLogView(APIView):
 class TaskCancelView(APIView):
     """Ending a task before its end."""
 
-    @extend_schema(request=None, responses={202: serializers.TaskDetailSerializer})
+    @extend_schema(request=None, responses={202: operations.ACCEPTED})
     def post(self, request: Request, object_id: int) -> Response:
         """Ask for the task's end; it undoes what it did."""
         viewer = viewer_of(request)
@@ -81,17 +82,31 @@ class TaskCancelView(APIView):
 class TaskRetryUndoView(APIView):
     """A second try for a task that is stuck."""
 
-    @extend_schema(request=None, responses={202: serializers.TaskDetailSerializer})
+    @extend_schema(request=None, responses={202: operations.ACCEPTED})
     def post(self, request: Request, object_id: int) -> Response:
         """Have the task try its undo again."""
         viewer = viewer_of(request)
         return operations.accepted(services.retry_undo(get_task(viewer, object_id), viewer))
 
 
+class OperationSerializer(rest.Serializer[Any]):
+    """An operation; `params` is the JSON Schema of its body."""
+
+    name = rest.CharField()
+    object_type = rest.CharField()
+    verb = rest.CharField()
+    label = rest.CharField()
+    description = rest.CharField()
+    creates = rest.BooleanField()
+    dangerous = rest.BooleanField()
+    permission = rest.CharField()
+    params = rest.DictField()
+
+
 class OperationsView(APIView):
     """All that can be asked for."""
 
-    @extend_schema(responses={200: {"type": "array", "items": {"type": "object"}}})
+    @extend_schema(operation_id="operation_list", responses=OperationSerializer(many=True))
     def get(self, request: Request) -> Response:
         """The operations that the viewer has the right to."""
         viewer: User = viewer_of(request)

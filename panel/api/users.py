@@ -186,10 +186,18 @@ class RoleView(ObjectView):
         return Response(status=204)
 
 
+class RightSerializer(serializers.Serializer[Any]):
+    """A single right, and the levels that may have it."""
+
+    name = serializers.CharField()
+    title = serializers.CharField()
+    levels = serializers.ListField(child=serializers.CharField())
+
+
 class RightsView(APIView):
     """What roles are composed of."""
 
-    @extend_schema(responses={200: {"type": "array", "items": {"type": "object"}}})
+    @extend_schema(operation_id="right_list", responses=RightSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Every single right, with the levels that may have it."""
         return Response(

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from panel.accounts.models import SshKey, User
-from panel.accounts.services import create_token
+from panel.accounts.tokens import create_token
 from panel.cluster.models import Node
 from panel.images.services import ensure_flavors
 from panel.network.models import Network

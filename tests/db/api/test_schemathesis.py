@@ -1,0 +1,102 @@
+"""The schema is true: what schemathesis calls at random is answered as it says, and never with a 5xx.
+
+A sample runs with the others; `VMPANEL_SCHEMATHESIS=20000` makes at least so many calls.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from panel.standalone.options import TOP
+from tests.services import Services
+from tests.stack import START_SECONDS, Stack, wait_until
+
+SAMPLE = 400
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "response_headers_conformance",
+    "unsupported_method",
+)
+
+
+@pytest.fixture
+def served(services: Services) -> Iterator[Stack]:
+    """A panel that serves, with some of everything in its database and nobody who carries out tasks."""
+    stack = Stack(services, "schema", "127.0.0.1")
+    try:
+        stack.manage("migrate", "--verbosity", "0")
+        sown = subprocess.run(
+            [sys.executable, "-m", "tests.db.api.seeds"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=TOP,
+            env=stack.environment,
+        )
+        assert sown.returncode == 0, sown.stderr
+        stack.token = json.loads(sown.stdout)["token"]
+        stack.run("panel")
+        wait_until(stack._serves, "the panel serves", START_SECONDS)
+        yield stack
+    finally:
+        stack.stop()
+
+
+def called(stack: Stack, tmp_path: Path, examples: int) -> tuple[int, str]:
+    """How many calls schemathesis made, and what it complained of."""
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("schemathesis")),
+            "run",
+            f"https://127.0.0.1:{stack.port}/api/v1/schema?format=json",
+            f"--checks={','.join(CHECKS)}",
+            f"--max-examples={examples}",
+            f"--tls-verify={stack.layout.tls / 'panel.crt'}",
+            f"--header=Authorization: Bearer {stack.token}",
+            "--exclude-path=/api/v1/events",
+            "--phases=coverage,fuzzing" if examples > 10 else "--phases=fuzzing",
+            "--continue-on-failure",
+            "--no-shrink",
+            "--suppress-health-check=all",
+            "--warnings=off",
+            "--seed=1",
+            "--report=json",
+            f"--report-json-path={report}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    text = done.stdout + done.stderr
+    made = json.loads(report.read_text()) if report.exists() else {}
+    return count_of(made), "" if done.returncode == 0 else text
+
+
+def count_of(report: dict[str, Any]) -> int:
+    """The calls of a report."""
+    return int(report["summary"]["cases"])
+
+
+def test_random_calls_are_answered_as_the_schema_says(served: Stack, tmp_path: Path) -> None:
+    least = int(os.environ.get("VMPANEL_SCHEMATHESIS", "0")) or SAMPLE
+    with served.api() as api:
+        calls = sum(len(methods) for methods in api.get("schema?format=json").json()["paths"].values())
+    made, complaints = called(served, tmp_path, -(-least // calls))
+    print(f"schemathesis: {made} calls of {calls} operations")
+    assert not complaints, complaints[-20000:]
+    assert made >= least
+    log = (served.layout.log / "panel.log").read_text(encoding="utf-8")
+    assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:4000]
