@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "panel.storage",
     "panel.network",
     "panel.images",
+    "panel.usage",
     "panel.vms",
     "panel.monitoring",
     "panel.doctor",

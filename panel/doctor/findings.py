@@ -28,6 +28,7 @@ CODES = {
     "volume_left": "a volume that no VM uses",
     "volume_elsewhere": "a VM's disk is on another node than the VM",
     "vm_half_made": "a VM that was never finished, and no task is at it",
+    "usage_differs": "a VM that the ledger of usage has otherwise than it is",
     "node_silent": "a node that could not be examined",
     "domain_missing": "a VM without its domain",
     "domain_foreign": "a domain that no VM has",

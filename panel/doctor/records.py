@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import islice
 
 from django.db.models import F, Q
 from django.utils import timezone
@@ -14,6 +15,7 @@ from panel.storage.models import Volume
 from panel.tasks import locks
 from panel.tasks.models import ENDED, Status, Task, TaskLock, TaskSecret
 from panel.vms.models import Disk, Purpose, Spare, Vm
+from panel.vms.usage import differing
 
 ABANDONED = timedelta(seconds=60)
 """A task whose worker died is taken over after its lease, and announced again with each sweep."""
@@ -32,6 +34,7 @@ def examine() -> Iterator[Finding]:
     yield from _tasks()
     yield from _left_by_tasks()
     yield from _left_by_vms()
+    yield from _usage()
 
 
 def _tasks() -> Iterator[Finding]:
@@ -69,3 +72,8 @@ def _left_by_vms() -> Iterator[Finding]:
     for vm in Vm.objects.filter(installed=False).order_by("pk")[:MOST]:
         if vm.pk not in busy:
             yield Finding("vm_half_made", f"vm {vm.pk}", f"{vm} was never finished.")
+
+
+def _usage() -> Iterator[Finding]:
+    for vm_id in islice(differing(), MOST):
+        yield Finding("usage_differs", f"vm {vm_id}", "The ledger of usage says something else than its rows do.")

@@ -15,6 +15,7 @@ from panel.core.errors import AlreadyExists, Suspended, WrongState
 from panel.tasks.models import Task
 from panel.vms.models import Cause, Purpose, Vm, VmStatus
 from panel.vms.status import Observation, StatusLog, tell_gone, tell_pages
+from panel.vms.usage import note_shape
 
 
 def record_task_reading(vm_id: int, status: str, *, sent_at: datetime, node: Node, task_id: int) -> None:
@@ -83,6 +84,7 @@ def change_owner(vm: Vm, owner: User) -> None:
     before = Vm.objects.select_for_update().get(pk=vm.pk)
     Vm.objects.filter(pk=vm.pk).update(owner=owner)
     Task.objects.filter(object_type="vm", object_id=vm.pk).update(owner=owner)
+    note_shape(vm.pk)
     now = Vm.objects.get(pk=vm.pk)
     if before.owner_id != owner.pk:
         transaction.on_commit(lambda: tell_gone(before))

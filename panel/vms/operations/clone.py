@@ -37,6 +37,7 @@ from panel.vms.operations.disks import LIMITS
 from panel.vms.operations.removing import release_records, undefine_domain
 from panel.vms.placing import candidates
 from panel.vms.status import tell_pages
+from panel.vms.usage import note_shape
 
 DISK_FIELDS = ("target", "bus", "cache", "position", "attached", *LIMITS)
 """What a disk of a clone has of its source's."""
@@ -122,6 +123,7 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
     network = ctx.network
     address = network_services.allocate(network)
     Interface.objects.create(vm=vm, network=network, address=address, mac=network_services.new_mac())
+    note_shape(vm.pk)
     ctx.set_object("vm", vm.pk, vm.name)
     transaction.on_commit(lambda: tell_pages([vm]))
     result = {"vm": vm.pk, "uuid": str(vm.uuid), "node": vm.node.name, "address": address.ip}

@@ -27,6 +27,7 @@ from panel.vms.machine import BootDevice, Clock, CpuMode, Firmware, MachineType,
 from panel.vms.models import Vm, VmStatus
 from panel.vms.selectors import promised_mib
 from panel.vms.spec import host_spec
+from panel.vms.usage import note_shape
 
 CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 OF_THE_HOST = (CpuMode.HOST_MODEL, CpuMode.HOST_PASSTHROUGH)
@@ -161,6 +162,7 @@ def write_settings(ctx: ConfigureVmContext) -> dict[str, Any]:
     before = settings_of(ctx.vm)
     changes = ctx.changes
     Vm.objects.filter(pk=ctx.vm.pk).update(**changes)
+    note_shape(ctx.vm.pk)
     transaction.on_commit(lambda: services.tell_changed(ctx.vm.pk))
     return {"before": {name: before[name] for name in changes}, "result": {"changes": changes}}
 
@@ -169,7 +171,9 @@ def restore_settings(ctx: ConfigureVmContext) -> None:
     """The rows say what they said before."""
     before = ctx.output(write_settings).get("before")
     if before and ctx.find_vm() is not None:
-        Vm.objects.filter(pk=ctx.vm.pk).update(**before)
+        with transaction.atomic():
+            Vm.objects.filter(pk=ctx.vm.pk).update(**before)
+            note_shape(ctx.vm.pk)
         services.tell_changed(ctx.vm.pk)
 
 

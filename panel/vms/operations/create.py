@@ -44,6 +44,7 @@ from panel.vms.placing import candidates
 from panel.vms.services import refuse_taken_name
 from panel.vms.spec import host_spec
 from panel.vms.status import tell_pages
+from panel.vms.usage import note_shape
 
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 GIB = 1024**3
@@ -134,6 +135,7 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     Disk.objects.create(vm=vm, volume=volume)
     address = network_services.allocate(ctx.network)
     Interface.objects.create(vm=vm, network=ctx.network, address=address, mac=network_services.new_mac())
+    note_shape(vm.pk)
     ctx.set_object("vm", vm.pk, vm.name)
     ctx.set_node(node.pk)
     transaction.on_commit(lambda: tell_pages([vm]))

@@ -27,6 +27,7 @@ from panel.vms.devices import (
 from panel.vms.models import Disk, DiskBus, DiskCache
 from panel.vms.services import refuse_snapshots
 from panel.vms.spec import disk_spec
+from panel.vms.usage import note_shape
 
 LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
 UNPLUG_SECONDS = 90.0
@@ -77,6 +78,7 @@ def reserve_disk(ctx: AddDiskContext) -> dict[str, Any]:
         position=last.position + 1 if last else 0,
         attached=False,
     )
+    note_shape(vm.pk)
     return {"disk": disk.pk, "result": {"disk": disk.target}}
 
 
@@ -172,7 +174,9 @@ def grow_volume(ctx: VmContext[GrowDiskParams]) -> None:
 def record_size(ctx: VmContext[GrowDiskParams]) -> None:
     """The disk's new size stands in the database."""
     volume = disk_of(ctx.vm, ctx.params.disk).volume
-    Volume.objects.filter(pk=volume.pk, size_gib__lt=ctx.params.size_gib).update(size_gib=ctx.params.size_gib)
+    with transaction.atomic():
+        Volume.objects.filter(pk=volume.pk, size_gib__lt=ctx.params.size_gib).update(size_gib=ctx.params.size_gib)
+        note_shape(ctx.vm.pk)
 
 
 class GrowDisk(DeviceOperation):
@@ -331,3 +335,4 @@ def _forget(disk: Disk) -> None:
     with transaction.atomic():
         disk.delete()
         disk.volume.delete()
+        note_shape(disk.vm_id)

@@ -20,6 +20,7 @@ from panel.vms.context import VmContext
 from panel.vms.devices import DeviceOperation, describe, interface_of, told
 from panel.vms.models import Interface
 from panel.vms.spec import interface_spec
+from panel.vms.usage import note_shape
 
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
 UNPLUG_SECONDS = 90.0
@@ -58,6 +59,7 @@ def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
         position=last.position + 1 if last else 0,
         attached=False,
     )
+    note_shape(ctx.vm.pk)
     return {"interface": interface.pk, "result": {"interface": interface.mac, "address": interface.address.ip}}
 
 
@@ -272,3 +274,4 @@ def _forget(interface: Interface) -> None:
     with transaction.atomic():
         interface.delete()
         network_services.release(interface.address_id)
+        note_shape(interface.vm_id)

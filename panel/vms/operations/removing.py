@@ -13,6 +13,7 @@ from panel.storage.models import Volume
 from panel.vms.context import VmContext
 from panel.vms.models import Vm
 from panel.vms.status import tell_gone
+from panel.vms.usage import note_shape
 
 
 def undefine_domain(ctx: VmContext[Any]) -> None:
@@ -53,4 +54,5 @@ def release_records(ctx: VmContext[Any]) -> None:
         Volume.objects.filter(pk__in=volumes).delete()
         Address.objects.filter(pk__in=addresses).delete()
         vm.pk = ctx.task.object_id
+        note_shape(vm.pk)
         transaction.on_commit(lambda: tell_gone(vm))

@@ -24,6 +24,7 @@ from panel.vms.services import (
     refuse_taken_name,
 )
 from panel.vms.status import tell_pages
+from panel.vms.usage import note_shape
 
 
 class RenameVmParams(Params):
@@ -78,6 +79,7 @@ def _record(ctx: VmContext[RenameVmParams], name: str) -> None:
     refuse_taken_name(vm.cluster, name)
     vm.name = name
     vm.save(update_fields=["name"])
+    note_shape(vm.pk)
     transaction.on_commit(lambda: tell_pages([vm]))
 
 

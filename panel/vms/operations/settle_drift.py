@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import transaction
 from pydantic import ValidationError
 
 from nodeagent.protocol import audit, host
@@ -19,6 +20,7 @@ from panel.vms.machine import FACT_OF, SETTINGS, CpuMode, settings_of
 from panel.vms.models import Vm, VmStatus
 from panel.vms.operations.configure import ConfigureVmParams
 from panel.vms.spec import host_spec
+from panel.vms.usage import note_shape
 
 
 class NoParams(Params):
@@ -49,7 +51,9 @@ def adopt_settings(ctx: VmContext[Any]) -> dict[str, Any]:
     known = ctx.output(read_differences)
     # From what the rows said then: this may be a repetition.
     changes = adoptable(with_values(ctx.vm, known["before"]), dict(known["found"]))
-    Vm.objects.filter(pk=ctx.vm.pk).update(**changes)
+    with transaction.atomic():
+        Vm.objects.filter(pk=ctx.vm.pk).update(**changes)
+        note_shape(ctx.vm.pk)
     services.tell_changed(ctx.vm.pk)
     return {"result": {"changes": changes}}
 
@@ -58,7 +62,9 @@ def forsake_settings(ctx: VmContext[Any]) -> None:
     """The rows say what they said before."""
     before = ctx.output(read_differences).get("before")
     if before and ctx.find_vm() is not None:
-        Vm.objects.filter(pk=ctx.task.object_id or 0).update(**before)
+        with transaction.atomic():
+            Vm.objects.filter(pk=ctx.task.object_id or 0).update(**before)
+            note_shape(ctx.task.object_id or 0)
 
 
 def adoptable(vm: Vm, node: dict[str, Any]) -> dict[str, Any]:

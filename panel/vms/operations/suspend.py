@@ -24,6 +24,7 @@ from panel.vms.models import Vm, VmStatus, Wanted
 from panel.vms.operations.autostart import set_autostart
 from panel.vms.operations.power import ON, NoParams, ShutdownParams, power_on, shut_down
 from panel.vms.status import tell_pages
+from panel.vms.usage import note_shape
 
 
 class SuspendParams(ShutdownParams):
@@ -39,6 +40,7 @@ def record_suspension(ctx: VmContext[SuspendParams]) -> None:
         vm.suspended_at = vm.suspended_at or timezone.now()
         vm.suspension_reason = ctx.params.reason or vm.suspension_reason
         vm.save(update_fields=["suspended_at", "suspension_reason"])
+        note_shape(vm.pk)
         transaction.on_commit(lambda: tell_pages([vm]))
 
 
@@ -48,6 +50,7 @@ def end_suspension(ctx: VmContext[Any]) -> None:
         vm = Vm.objects.select_for_update().get(pk=ctx.vm.pk)
         vm.suspended_at, vm.suspension_reason = None, ""
         vm.save(update_fields=["suspended_at", "suspension_reason"])
+        note_shape(vm.pk)
         transaction.on_commit(lambda: tell_pages([vm]))
 
 

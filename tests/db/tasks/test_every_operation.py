@@ -5,7 +5,7 @@ Runs over the registry. An operation without a scenario fails test_every_operati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret, T
 from panel.tasks.operation import Step
 from panel.vms.models import Disk, Installation, Interface, Sighting, Snapshot, Spare, Vm, VmStatus
 from panel.vms.spec import host_spec
+from panel.vms.usage import differing
 from tests.db.conftest import make_node, run_task
 
 PAST = "2000-01-01T00:00:00Z"
@@ -338,10 +339,18 @@ def prepared(request: pytest.FixtureRequest, admin: User, node: Node, image: Ima
     return SCENARIOS[request.node.callspec.params["name"]](admin, node)
 
 
+@pytest.fixture(autouse=True)
+def usage_is_noted(database: None) -> Iterator[None]:
+    """Whatever becomes of an operation, the ledger of usage says what the rows say."""
+    yield
+    assert not list(differing())
+
+
 def die_and_go_on(task: Task, observer: engine.Observer) -> Task:
     """Run into the worker's death, let its lease run out, and have another worker go on."""
     with pytest.raises(Died):
         run_task(task, observer)
+    assert not list(differing())
     Task.objects.filter(pk=task.pk).update(lease_until=PAST)
     return run_task(task)
 
