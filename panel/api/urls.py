@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView
 
-from panel.api import accounts, audit, catalogue, monitoring, nodes, snapshots, tasks, users, vms
+from panel.api import accounts, audit, catalogue, monitoring, nodes, snapshots, tasks, usage, users, vms
 from panel.api.groups import group_views
 from panel.api.operations import action_views
 from panel.api.pages import docs
@@ -33,6 +33,8 @@ urlpatterns = [
     path("vms/<int:object_id>/snapshots", snapshots.VmSnapshotsView.as_view()),
     path("vms/<int:object_id>/statistics", monitoring.VmStatisticsView.as_view()),
     path("vms/<int:object_id>/traffic", monitoring.VmTrafficView.as_view()),
+    path("vms/<int:object_id>/usage", usage.VmBillView.as_view()),
+    path("usage", usage.BillView.as_view()),
     path("vms/<int:object_id>/drift", audit.VmDriftView.as_view()),
     path("nodes/<int:object_id>/foreign", audit.NodeForeignView.as_view()),
     path("cluster", monitoring.ClusterView.as_view()),
