@@ -112,6 +112,16 @@ OPTIONS: tuple[Option, ...] = (
         _yes_no,
     ),
     Option("VmwatchConfigDir", "vmwatch_config_dir", "", "Folder of vmwatch-master.conf; empty: VarDir/etc."),
+    Option(
+        "RateLimitToken", "rate_limit_token", 3000, "Calls of the API a minute that one token may make; 0: any.", int
+    ),
+    Option(
+        "RateLimitAddress",
+        "rate_limit_address",
+        6000,
+        "Calls of the API a minute that one address may make; 0: any.",
+        int,
+    ),
     Option("SnapshotsPerVm", "snapshots_per_vm", 10, "How many snapshots a VM may have.", int, False),
     Option("HistoryDays", "history_days", 365, "How long changes of VMs' status are kept.", int, False),
     Option("StatisticsDays", "statistics_days", 7, "How long statistics of ten minutes are kept.", int, False),
@@ -153,6 +163,8 @@ class Config:
     vmwatch_curve: bool
     panel_here: bool
     vmwatch_config_dir: str
+    rate_limit_token: int
+    rate_limit_address: int
     snapshots_per_vm: int
     history_days: int
     statistics_days: int

@@ -55,6 +55,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "panel.core.middleware.RequestIdMiddleware",
+    "panel.api.limits.RateLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "panel.web.headers.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

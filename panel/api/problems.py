@@ -93,9 +93,9 @@ def body_of_problem(status: int, code: str, message: str, **data: Any) -> dict[s
     }
 
 
-def plain_problem(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:
-    """A problem answer outside of any view of the API."""
-    body = body_of_problem(status, code, message, instance=request.path)
+def plain_problem(request: HttpRequest, status: int, code: str, message: str, **data: Any) -> HttpResponse:
+    """A problem answer outside of DRF's views."""
+    body = {**body_of_problem(status, code, message, **data), "instance": request.path}
     return HttpResponse(json.dumps(body), status=status, content_type=CONTENT_TYPE)
 
 

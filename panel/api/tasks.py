@@ -95,7 +95,7 @@ class OperationSerializer(rest.Serializer[Any]):
     name = rest.CharField()
     object_type = rest.CharField()
     verb = rest.CharField()
-    label = rest.CharField()
+    label = rest.CharField()  # type: ignore[assignment]
     description = rest.CharField()
     creates = rest.BooleanField()
     dangerous = rest.BooleanField()

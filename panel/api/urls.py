@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView
 
-from panel.api import accounts, audit, catalogue, monitoring, nodes, snapshots, tasks, usage, users, vms
+from panel.api import accounts, audit, catalogue, events, monitoring, nodes, snapshots, tasks, usage, users, vms
 from panel.api.groups import group_views
 from panel.api.operations import action_views
 from panel.api.pages import docs
@@ -52,6 +52,7 @@ urlpatterns = [
     path("pools", catalogue.PoolsView.as_view()),
     path("problems", catalogue.ProblemsView.as_view()),
     path("operations", tasks.OperationsView.as_view()),
+    path("events", events.stream),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", docs),
     *action_views(),

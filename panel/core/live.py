@@ -1,4 +1,4 @@
-"""Live events to open pages, through Redis publish/subscribe.
+"""Live events: to open pages through Redis publish/subscribe, and into a bounded stream for whoever resumes.
 
 Best effort by design: the database is the truth, pages read it again when they (re)connect, so a
 lost event costs freshness only. Call publish() in transaction.on_commit, never before.
@@ -9,19 +9,39 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import redis
-from django.conf import settings
+
+from panel.core import permissions
+from panel.core.redis_client import client
 
 CHANNEL = "vmpanel:live"
+STREAM = "vmpanel:events"
+"""The last events in their order, each under `event` as JSON; Redis forgets the oldest."""
+KEPT = 50_000
+OWNED = ("vm", "task")
+"""Topics whose events bear their owner; the others are the cluster's."""
+RIGHTS = {"vm": "vms.view", "task": "tasks.view", "node": "cluster.view", "problem": "cluster.view"}
 log = logging.getLogger(__name__)
 
 
-@lru_cache(maxsize=1)
-def _client() -> redis.Redis:
-    return redis.Redis.from_url(settings.CONFIG.redis_url, socket_timeout=1.0, socket_connect_timeout=1.0)
+class Watcher(permissions.Viewer, Protocol):
+    """Whoever follows events: an accounts.User, seen from below the accounts room."""
+
+    pk: Any
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether everybody's objects are the watcher's business."""
+
+
+def may_see(viewer: Watcher, event: dict[str, Any]) -> bool:
+    """Whether an event is the viewer's business."""
+    topic = event.get("topic")
+    if topic not in RIGHTS or not permissions.allows(viewer, RIGHTS[topic]):
+        return False
+    return viewer.sees_all or (topic in OWNED and event.get("owner") == viewer.pk)
 
 
 def publish(topic: str, payload: dict[str, Any]) -> None:
@@ -35,9 +55,11 @@ def publish(topic: str, payload: dict[str, Any]) -> None:
 def publish_many(topic: str, payloads: Sequence[dict[str, Any]]) -> None:
     """publish() for many at once, in one exchange with Redis."""
     try:
-        with _client().pipeline(transaction=False) as pipeline:
+        with client().pipeline(transaction=False) as pipeline:
             for payload in payloads:
-                pipeline.publish(CHANNEL, json.dumps({"topic": topic, **payload}, default=str))
+                event = json.dumps({"topic": topic, **payload}, default=str)
+                pipeline.publish(CHANNEL, event)
+                pipeline.xadd(STREAM, {"event": event}, maxlen=KEPT, approximate=True)
             pipeline.execute()
     except redis.RedisError as error:
         log.warning("%d live events were lost: %s", len(payloads), error)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import redis.asyncio
 from asgiref.sync import sync_to_async
@@ -17,12 +16,10 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from panel.accounts.models import User
-from panel.core import permissions
 from panel.core.live import CHANNEL
+from panel.core.live import may_see as may_see
 
 HEARTBEAT_SECONDS = 15.0
-OWNED = ("vm", "task")
-"""Topics whose events bear their owner; the others are the cluster's."""
 
 
 async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
@@ -42,13 +39,6 @@ def _viewer(request: HttpRequest) -> User | None:
     finally:
         # The answer lasts as long as the page is open; without this its database connection would too.
         connections.close_all()
-
-
-def may_see(viewer: User, event: dict[str, Any]) -> bool:
-    """Whether an event is the viewer's business."""
-    if viewer.sees_all:
-        return True
-    return event.get("topic") in OWNED and event.get("owner") == viewer.pk and permissions.allows(viewer, "vms.view")
 
 
 async def _events(viewer: User) -> AsyncIterator[str]:
