@@ -7,6 +7,7 @@ The file holds one NAME=VALUE a line, `#` begins a comment. It is found by VMPAN
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,13 @@ def _port(text: str) -> int:
     if not 1 <= number <= 65535:
         raise ValueError("must be a port, 1 to 65535")
     return number
+
+
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _networks(text: str) -> tuple[IpNetwork, ...]:
+    return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +135,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("StatisticsDays", "statistics_days", 7, "How long statistics of ten minutes are kept.", int, False),
     Option("StatisticsHourDays", "statistics_hour_days", 90, "How long statistics of hours are kept.", int, False),
     Option("StatisticsDayDays", "statistics_day_days", 1095, "How long statistics of days are kept.", int, False),
+    Option(
+        "RestrictAuthinfo",
+        "restrict_authinfo",
+        (),
+        "Address ranges, as 192.0.2.0/24, separated by commas, from which the classic API takes authinfo; empty: all.",
+        _networks,
+    ),
     Option("Debug", "debug", False, "Show tracebacks to callers; never in production.", _yes_no),
 )
 
@@ -170,6 +185,7 @@ class Config:
     statistics_days: int
     statistics_hour_days: int
     statistics_day_days: int
+    restrict_authinfo: tuple[IpNetwork, ...]
     debug: bool
 
     def __init__(self, values: dict[str, Any]) -> None:

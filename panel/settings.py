@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "panel.monitoring",
     "panel.doctor",
     "panel.api",
+    "panel.mgrapi",
     "panel.web",
 ]
 
@@ -179,6 +180,7 @@ CRONJOBS = [
     ("*/5 * * * *", "panel.cluster.periodic.check_nodes"),
     ("17 * * * *", "panel.tasks.periodic.purge"),
     ("23 * * * *", "panel.vms.periodic.purge_history"),
+    ("29 * * * *", "panel.mgrapi.periodic.purge"),
     ("11 * * * *", "panel.monitoring.periodic.check_master"),
     ("6,36 * * * *", "panel.monitoring.periodic.roll_up_statistics"),
     ("31 * * * *", "panel.api.idempotency.purge"),

@@ -1,16 +1,21 @@
-"""Registering images, and the flavors that a new panel begins with."""
+"""Registering images, and flavors: those that a new panel begins with, and more."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
+from django.db import IntegrityError, transaction
 from pydantic import BaseModel, Field, ValidationError
 
-from panel.core.errors import AlreadyExists, InvalidValue, NotFound
+from panel.accounts.models import User
+from panel.core import permissions
+from panel.core.errors import AlreadyExists, InvalidValue, MissingValue, NotFound
 from panel.images.models import Customization, Flavor, Image, Iso
 
 FLAVORS = (
@@ -94,3 +99,49 @@ def ensure_flavors() -> None:
             Flavor(name=name, title=title, memory_mib=memory, vcpus=vcpus, disk_gib=disk)
             for name, title, memory, vcpus, disk in FLAVORS
         )
+
+
+class FlavorValues(BaseModel):
+    """A flavor's name and size."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")
+    title: str = Field(default="", max_length=128)
+    memory_mib: int = Field(ge=64, le=4 * 1024 * 1024)
+    vcpus: int = Field(ge=1, le=512)
+    disk_gib: int = Field(ge=1, le=64 * 1024)
+
+
+def create_flavor(viewer: User, values: Mapping[str, Any]) -> Flavor:
+    """A new flavor; raises AccessDenied, MissingValue, InvalidValue or AlreadyExists."""
+    permissions.require(viewer, "images.manage")
+    return _save(Flavor(), _checked(values))
+
+
+def change_flavor(viewer: User, flavor: Flavor, values: Mapping[str, Any]) -> Flavor:
+    """The flavor with these values changed; VMs that exist keep their size. Raises as create_flavor."""
+    permissions.require(viewer, "images.manage")
+    now = {name: getattr(flavor, name) for name in FlavorValues.model_fields}
+    return _save(flavor, _checked({**now, **values}))
+
+
+def _checked(values: Mapping[str, Any]) -> FlavorValues:
+    try:
+        return FlavorValues.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = str(first["loc"][0])
+        if first["type"] == "missing":
+            raise MissingValue(field=field) from error
+        raise InvalidValue(f"“{field}”: {first['msg']}.", field=field) from error
+
+
+def _save(flavor: Flavor, values: FlavorValues) -> Flavor:
+    for name, value in values.model_dump().items():
+        setattr(flavor, name, value)
+    flavor.title = flavor.title or flavor.name
+    try:
+        with transaction.atomic():
+            flavor.save()
+    except IntegrityError as error:
+        raise AlreadyExists(field="name", object="flavor") from error
+    return flavor

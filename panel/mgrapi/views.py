@@ -5,39 +5,58 @@ from __future__ import annotations
 import logging
 
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from panel.accounts.models import User
-from panel.accounts.services import sign_in
-from panel.core.errors import BadCredentials, MissingValue, NotFound, PanelError
-from panel.mgrapi.functions import FUNCTIONS
-from panel.mgrapi.protocol import Call, failure, success
+from panel.core.errors import InvalidValue, NotFound, PanelError
+from panel.mgrapi.auth import viewer_of
+from panel.mgrapi.call import Call
+from panel.mgrapi.documents import Answer, Failure, GoTo, failure
+from panel.mgrapi.functions import FUNCTIONS, SIGNING_IN
+from panel.mgrapi.pages import page_of
+from panel.mgrapi.render import render
 
 log = logging.getLogger(__name__)
+UNFORESEEN = Failure("internal", "func", "Something went wrong in the panel; its log says what.")
+PROOFS = ("auth", "authinfo", "key", "password")
 
 
 # A call proves itself by its own parameters; a browser's session counts for nothing here.
 @csrf_exempt
 @require_http_methods(["GET", "POST"])
 def vmmgr(request: HttpRequest) -> HttpResponse:
-    """Carry out `func` for whoever `authinfo=user:password` is."""
-    call = Call(request)
+    """Carry out `func` for whoever the call proves to be, and answer in the form that `out` asks for.
+
+    Without `out` a browser is sent to the page, once what it asked for is done. Whatever is refused, or fails,
+    is an error document with the status 200.
+    """
     try:
-        if not call.func:
-            raise MissingValue("“func” is required.", field="func")
-        viewer = _viewer(call)
-        function = FUNCTIONS.get(call.func)
-        if function is None:
-            raise NotFound("There is no such function.", object="func", id=call.func[:64], field="func")
-        return success(call, function(viewer, call))
+        call = Call(request)
+    except InvalidValue as error:
+        return render(failure(error, ""), "xml", {})
+    try:
+        answer = _answer(call)
     except PanelError as error:
         log.info("classic call %.64r refused: %s", call.func, error.code)
-        return failure(call, error)
+        return render(failure(error, call.func), call.out, {})
+    except Exception:
+        log.exception("classic call %.64r failed", call.func)
+        return render(
+            Failure("internal", "func", "Something went wrong in the panel; its log says what."), call.out, {}
+        )
+    if isinstance(answer, GoTo):
+        return redirect(answer.address)
+    return render(answer, call.out, call.tparams()) if call.out else redirect(page_of(call))
 
 
-def _viewer(call: Call) -> User:
-    name, separator, password = call.params.get("authinfo", "").partition(":")
-    if not separator:
-        raise BadCredentials("“authinfo” must be user:password.")
-    return sign_in(call.request, name, password)
+def _answer(call: Call) -> Answer:
+    if call.func in SIGNING_IN:
+        return SIGNING_IN[call.func](call)
+    function = FUNCTIONS.get(call.func)
+    if not call.out and function is not None and not any(call.text(name) for name in PROOFS):
+        return GoTo(page_of(call))
+    viewer = viewer_of(call)
+    if function is None:
+        raise NotFound("There is no such function.", object="func", id=call.func[:64], field="func")
+    return function(viewer, call)

@@ -45,6 +45,12 @@ def get_vm(viewer: User, vm_id: int) -> Vm:
     return vm
 
 
+def list_interfaces(viewer: User) -> QuerySet[Interface]:
+    """The interfaces of the VMs that the viewer may see, each with its address, network and VM."""
+    interfaces = Interface.objects.select_related("address", "network", "vm").order_by("pk")
+    return interfaces if viewer.sees_all else interfaces.filter(vm__owner=viewer)
+
+
 def history(vm: Vm, limit: int = 50) -> list[StatusChange]:
     """The newest changes of the VM's status."""
     return list(vm.status_changes.filter(repeated=False).select_related("node")[:limit])

@@ -11,7 +11,8 @@ from django.db import transaction
 from nodeagent.protocol.settings import Difference
 from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node
-from panel.core.errors import AlreadyExists, Suspended, WrongState
+from panel.core.errors import AlreadyExists, InvalidValue, Suspended, WrongState
+from panel.core.permissions import allows
 from panel.tasks.models import Task
 from panel.vms.models import Cause, Purpose, Vm, VmStatus
 from panel.vms.status import Observation, StatusLog, tell_gone, tell_pages
@@ -89,6 +90,14 @@ def change_owner(vm: Vm, owner: User) -> None:
     if before.owner_id != owner.pk:
         transaction.on_commit(lambda: tell_gone(before))
     transaction.on_commit(lambda: tell_pages([now]))
+
+
+def refuse_unfit_owner(owner: User) -> None:
+    """Raise InvalidValue for somebody whom no VM can be given: disabled, or without the right to anything of one."""
+    if not owner.is_active:
+        raise InvalidValue("This user is disabled.", field="owner")
+    if not allows(owner, "vms.power"):
+        raise InvalidValue("This user may not have VMs.", field="owner")
 
 
 def refuse_seen_elsewhere(vm: Vm) -> None:

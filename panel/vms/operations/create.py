@@ -10,9 +10,11 @@ from pydantic import Field, field_validator
 
 from nodeagent.protocol import host
 from panel.accounts.models import User
+from panel.accounts.selectors import user_named
 from panel.cluster.models import Cluster, Node
 from panel.cluster.placement import Choice, Need, choose
 from panel.cluster.selectors import default_cluster
+from panel.core import permissions
 from panel.core.errors import CapacityError, InvalidValue, MissingValue, NotFound
 from panel.images.models import Customization, Flavor, Image
 from panel.images.selectors import flavor_named, image_named
@@ -41,7 +43,7 @@ from panel.vms.operations.deploying import (
 )
 from panel.vms.operations.removing import release_records, undefine_domain
 from panel.vms.placing import candidates
-from panel.vms.services import refuse_taken_name
+from panel.vms.services import refuse_taken_name, refuse_unfit_owner
 from panel.vms.spec import host_spec
 from panel.vms.status import tell_pages
 from panel.vms.usage import note_shape
@@ -69,6 +71,9 @@ class CreateVmParams(AccessParams):
     node: str | None = Field(default=None, max_length=64, description="Name of a node; none: chosen.")
     network: str | None = Field(default=None, max_length=64, description="Name of a network; none: the first.")
     pool: str | None = Field(default=None, max_length=64, description="Name of a pool; none: the first.")
+    owner: str | None = Field(
+        default=None, max_length=64, description="Name of the user whom it belongs to; none: whoever asks."
+    )
 
     @field_validator("name")
     @classmethod
@@ -117,8 +122,9 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     refuse_taken_name(ctx.cluster, ctx.params.name)
     choice = ctx.choose_node()
     node = choice.node
-    owner = ctx.task.created_by
+    owner = user_named(ctx.params.owner) if ctx.params.owner else ctx.task.created_by
     assert owner is not None
+    ctx.task.owner = owner
     vm = Vm.objects.create(
         name=ctx.params.name,
         cluster=ctx.cluster,
@@ -207,6 +213,9 @@ class CreateVm(Operation[CreateVmParams]):
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse unknown names, a taken name, too small sizes, and what no node has room for."""
         ctx.resolve()
+        if ctx.params.owner not in (None, viewer.name):
+            permissions.require(viewer, "vms.assign")
+            refuse_unfit_owner(user_named(ctx.params.owner))
         refuse_taken_name(ctx.cluster, ctx.params.name)
         if ctx.memory_mib < ctx.image.min_memory_mib:
             raise InvalidValue(

@@ -1,4 +1,4 @@
-"""The classic API, as clients of VMmanager 5 call it."""
+"""How the classic API is spoken to, whatever the function."""
 
 from __future__ import annotations
 
@@ -7,95 +7,138 @@ import logging
 import xml.etree.ElementTree as ET
 
 import pytest
-import redis
-from django.conf import settings
 from django.test import Client
 
-from panel.accounts.backend import WRONG_ALLOWED
 from panel.accounts.models import User
 from panel.tasks.models import Task
-
-PASSWORD = "correct horse"
-
-
-@pytest.fixture(autouse=True)
-def nothing_counted() -> None:
-    """No wrong password of an earlier test counts."""
-    redis.Redis.from_url(settings.CONFIG.redis_url).flushall()
-
-
-def call(method: str = "get", address: str = "192.0.2.1", **params: str) -> str:
-    """The document that a call is answered with."""
-    answer = getattr(Client(enforce_csrf_checks=True, REMOTE_ADDR=address), method)("/vmmgr", params, secure=True)
-    assert answer.status_code == 200
-    content: str = answer.content.decode()
-    return content
-
-
-def error_of(text: str) -> tuple[str | None, str | None]:
-    """Type and object of the error."""
-    element = ET.fromstring(text).find("error")
-    assert element is not None and element.findtext("msg")
-    return element.get("type"), element.get("object")
+from tests.db.mgrapi.classic import ADDRESS, PASSWORD, World, call, doc_of, error_of, rows_of
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_vmwatch_is_configured_and_the_answer_repeats_the_call_without_its_proof(admin: User, method: str) -> None:
-    text = call(method, func="vmwatch.configure", out="xml", authinfo=f"admin:{PASSWORD}")
+def test_what_was_done_repeats_the_call_without_its_proof_and_nothing_between_tags(admin: User, method: str) -> None:
+    text = call(method, func="vmwatch.configure", out="xml", authinfo=f"admin:{PASSWORD}", lang="xx", progressid="1")
     task = Task.objects.get(operation="vmwatch.configure")
     assert task.created_by == admin
-    tail = f"<doc><task>{task.pk}</task><ok /><tparams><out>xml</out><func>vmwatch.configure</func></tparams></doc>"
-    assert text.endswith(tail)
-    assert PASSWORD not in text
+    echoed = "<out>xml</out><func>vmwatch.configure</func><lang>xx</lang><progressid>1</progressid>"
+    done = f"<doc><task>{task.pk}</task><ok/><tparams>{echoed}</tparams></doc>"
+    assert text == '<?xml version="1.0" encoding="UTF-8"?>\n' + done
 
 
-def test_the_same_as_json(admin: User) -> None:
-    text = call(func="vmwatch.configure", out="json", plid="<1>", authinfo=f"admin:{PASSWORD}")
+@pytest.mark.parametrize("out", ["json", "sjson", "bjson", "JSONdata"])
+def test_every_kind_of_json_is_the_same(admin: User, out: str) -> None:
+    text = call(func="vmwatch.configure", out=out, plid="<1>", authinfo=f"admin:{PASSWORD}")
     assert PASSWORD not in text
-    echoed = {name: {"$": value} for name, value in (("out", "json"), ("func", "vmwatch.configure"), ("plid", "<1>"))}
+    echoed = {name: {"$": value} for name, value in (("out", out), ("func", "vmwatch.configure"), ("plid", "<1>"))}
     assert json.loads(text) == {"doc": {"task": {"$": str(Task.objects.get().pk)}, "ok": {}, "tparams": echoed}}
 
 
-@pytest.mark.parametrize("authinfo", ["", "admin", "admin:wrong", "nobody:correct horse"])
-def test_without_the_right_password_nothing_is_done(admin: User, authinfo: str) -> None:
-    assert error_of(call(func="vmwatch.configure", authinfo=authinfo)) == ("auth", "badpassword")
-    assert not Task.objects.exists()
+def test_text_has_a_row_or_a_value_a_line(world: World) -> None:
+    assert world.call("anna", "vmmini", out="text") == "id=237 name=shop ip=10.77.0.10 vmstatus=running\n"
+    assert "mem=128\nvcpu=1\n" in world.call("anna", "vm.edit", out="text", elid="237")
+    assert world.call("anna", "vm.restart", out="text", elid="237") == "OK\n"
+    assert world.call("anna", "vm.restart", out="text", elid="1").startswith("ERROR missed(vm) ")
 
 
-def test_after_many_wrong_passwords_the_right_one_is_refused_too_from_that_address_alone(admin: User) -> None:
-    for number in range(WRONG_ALLOWED):
-        assert error_of(call(func="vmwatch.configure", authinfo=f"admin:guess {number}")) == ("auth", "badpassword")
-    assert error_of(call(func="vmwatch.configure", authinfo=f"admin:{PASSWORD}")) == ("auth", "badpassword")
-    assert not Task.objects.exists()
-    call(func="vmwatch.configure", authinfo=f"admin:{PASSWORD}", address="192.0.2.2")
-    assert Task.objects.count() == 1
+def test_a_list_of_none_is_an_empty_array(world: World) -> None:
+    assert json.loads(world.call("bert", "vm", out="json")) == {"doc": {"elem": []}}
+    assert world.call("bert", "vm").endswith("\n<doc/>")
 
 
-def test_a_customer_may_not(user: User) -> None:
-    assert error_of(call(func="vmwatch.configure", authinfo=f"anna:{PASSWORD}"))[0] == "access"
+def test_flags_are_there_only_while_true(world: World) -> None:
+    assert "installos" not in rows_of(world.call("anna", "vm"))[0]
+    world.vm.installed = False
+    world.vm.save()
+    row = rows_of(world.call("anna", "vm"))[0]
+    assert row["installos"] and row["installing"]
 
 
-def test_an_unknown_function_and_none_are_said(admin: User) -> None:
-    assert error_of(call(func="no.such", authinfo=f"admin:{PASSWORD}")) == ("missed", "func")
-    assert error_of(call(authinfo=f"admin:{PASSWORD}")) == ("missed", "func")
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [({"name": "SHO"}, 1), ({"name": "x"}, 0), ({"id": "237"}, 1), ({"ip": "10.77.0.10", "user": "anna"}, 1)],
+)
+def test_a_list_is_filtered_by_its_fields_once_that_is_asked_for(
+    world: World, fields: dict[str, str], found: int
+) -> None:
+    assert len(rows_of(world.call("admin", "vm", filter="on", **fields))) == found
+    assert len(rows_of(world.call("admin", "vm", **fields))) == 1
 
 
-def test_what_is_sent_cannot_break_the_document(admin: User) -> None:
-    text = call(func="<x>&\x00", authinfo=f"admin:{PASSWORD}", **{"a<b": "1", "plid": "</tparams>\x01"})
+def test_a_list_comes_in_pages_once_they_are_asked_for(world: World) -> None:
+    names = [row["name"] for row in rows_of(world.call("anna", "preset"))]
+    pages = [rows_of(world.call("anna", "preset", p_cnt="3", p_num=str(number))) for number in (1, 2, 3)]
+    assert [[row["name"] for row in page] for page in pages] == [names[:3], names[3:], []]
+    for wrong in ("0", "-1", "x", "99999999999"):
+        assert error_of(world.call("anna", "preset", p_cnt=wrong)) == ("value", "p_cnt")
+
+
+def test_an_unknown_function_is_said_and_no_function_answers_who_calls(world: World) -> None:
+    assert error_of(world.call("admin", "no.such")) == ("missed", "func")
+    assert error_of(world.call("nobody", "no.such")) == ("auth", "badpassword")
+    assert doc_of(world.call("watcher", "")).findtext("level") == "28"
+
+
+@pytest.mark.parametrize(
+    ("func", "params", "page"),
+    [
+        ("vm", {}, "/"),
+        ("vmhostnode", {}, "/nodes"),
+        ("novnc", {"elid": "237"}, "/vms/237/console"),
+        ("auth", {}, "/login"),
+    ],
+)
+def test_without_out_a_browser_is_led_to_the_page(world: World, func: str, params: dict[str, str], page: str) -> None:
+    answer = Client(REMOTE_ADDR=ADDRESS).get("/vmmgr", {"func": func, **params}, secure=True)
+    assert (answer.status_code, answer.headers.get("Location")) == (302, page)
+
+
+def test_without_out_what_is_asked_for_with_a_proof_is_done_first(world: World) -> None:
+    asked = {"func": "vm.restart", "elid": "237", "auth": world.sessions["anna"]}
+    answer = Client(REMOTE_ADDR=ADDRESS).get("/vmmgr", asked, secure=True)
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/vms/237")
+    assert Task.objects.get().operation == "vm.restart"
+    answer = Client(REMOTE_ADDR=ADDRESS).get("/vmmgr", {**asked, "func": "vm.delete", "elid": "1"}, secure=True)
+    assert error_of(answer.content.decode()) == ("missed", "vm")
+
+
+def test_what_is_sent_cannot_break_the_document(world: World) -> None:
+    text = world.call("admin", "<x>&\x00", **{"a<b": "1", "plid": "</tparams>\x01"})
     assert error_of(text) == ("missed", "func")
-    done = call(func="vmwatch.configure", authinfo=f"admin:{PASSWORD}", **{"a<b": "1", "plid": "</tparams>\x01"})
+    done = world.call("admin", "vmwatch.configure", **{"a<b": "1", "plid": "</tparams>\x01"})
     assert ET.fromstring(done).findtext("tparams/plid") == "</tparams>"
+    assert error_of(world.call("admin", "vmhostnode.edit", sok="ok", name='"\n<', ip="x")) == ("value", "name")
 
 
 @pytest.mark.parametrize("name", ["µ", "ª", "1st", "-a", ".a", "a:b", "xmlns:x", "a b", "a\n", ""])
 def test_a_parameter_whose_name_is_no_tag_is_not_repeated(admin: User, name: str) -> None:
     odd = {name: "1", "zone_id.first-x": "2"}
-    done = ET.fromstring(call(func="vmwatch.configure", authinfo=f"admin:{PASSWORD}", **odd))
-    assert [each.tag for each in done.findall("tparams/*")] == ["func", "zone_id.first-x"]
+    done = ET.fromstring(call(func="vmwatch.configure", out="xml", authinfo=f"admin:{PASSWORD}", **odd))
+    assert [each.tag for each in done.findall("tparams/*")] == ["out", "func", "zone_id.first-x"]
+
+
+def test_a_form_that_cannot_be_read_is_said(world: World) -> None:
+    client = Client(REMOTE_ADDR=ADDRESS, raise_request_exception=False)
+    many = "&".join(f"p{number}=1" for number in range(1100))
+    answer = client.post("/vmmgr", many, content_type="application/x-www-form-urlencoded", secure=True)
+    assert (answer.status_code, error_of(answer.content.decode())) == (200, ("value", "form"))
+    answer = client.post("/vmmgr", b"x", content_type="multipart/form-data; boundary=", secure=True)
+    assert (answer.status_code, error_of(answer.content.decode())) == (200, ("value", "form"))
+
+
+def test_what_fails_unforeseen_is_an_error_document_and_in_the_log(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setitem(__import__("panel.mgrapi.views").mgrapi.views.FUNCTIONS, "vm", broken)
+    text = world.call("anna", "vm")
+    assert error_of(text) == ("internal", "func") and "a fault" not in text
+    assert "a fault" in caplog.text
 
 
 def test_passwords_are_in_no_log(admin: User, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        call(func="vmwatch.configure", authinfo="admin:a wrong secret")
-        call(func="vmwatch.configure", authinfo=f"admin:{PASSWORD}")
+        call(func="vmwatch.configure", out="xml", authinfo="admin:a wrong secret")
+        call(func="auth", out="xml", username="admin", password=PASSWORD)
+        call(func="vmwatch.configure", out="xml", authinfo=f"admin:{PASSWORD}")
     assert "a wrong secret" not in caplog.text and PASSWORD not in caplog.text

@@ -1,0 +1,46 @@
+"""The functions of the classic API, by name: each a translation to the services and operations of everything else.
+
+A function takes the viewer and the call and answers a document; one module a subject, with its FUNCTIONS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from panel.accounts.models import User
+from panel.mgrapi.call import Call
+from panel.mgrapi.documents import Answer
+from panel.mgrapi.functions import (
+    images,
+    network,
+    nodes,
+    presets,
+    reports,
+    signing_in,
+    tasks,
+    vm_edit,
+    vm_power,
+    vm_work,
+    vms,
+    vmwatch,
+)
+
+Function = Callable[[User, Call], Answer]
+
+FUNCTIONS: dict[str, Function] = {
+    **signing_in.FUNCTIONS,
+    **vms.FUNCTIONS,
+    **vm_edit.FUNCTIONS,
+    **vm_power.FUNCTIONS,
+    **vm_work.FUNCTIONS,
+    **network.FUNCTIONS,
+    **nodes.FUNCTIONS,
+    **images.FUNCTIONS,
+    **presets.FUNCTIONS,
+    **reports.FUNCTIONS,
+    **tasks.FUNCTIONS,
+    **vmwatch.FUNCTIONS,
+}
+
+SIGNING_IN = signing_in.SIGNING_IN
+"""Those that a caller needs no proof for, since they take it themselves."""

@@ -1,0 +1,199 @@
+"""`vm.edit`: without `elid` a new VM, with it what a VM is and shall be; without `sok` the filled form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.db import OperationalError, transaction
+
+from panel.accounts.models import User
+from panel.accounts.selectors import user_named
+from panel.core import permissions
+from panel.core.errors import InvalidValue
+from panel.images.selectors import list_flavors, list_isos
+from panel.mgrapi.call import NUMBER, Call
+from panel.mgrapi.documents import Answer, Cell, Done, Form
+from panel.mgrapi.functions.lists import MOST_ROWS
+from panel.mgrapi.functions.network import TYPES, check_domain, family_choices, network_of
+from panel.mgrapi.functions.osnames import image_of, os_choices, refuse_recipe
+from panel.mgrapi.functions.presets import flavor_of, gib_of
+from panel.mgrapi.functions.vm_work import keys_of, node_choices, node_name, password_of
+from panel.mgrapi.functions.vms import vm_row
+from panel.tasks import registry
+from panel.tasks.models import Task
+from panel.vms.machine import Clock, CpuMode
+from panel.vms.models import Vm
+from panel.vms.selectors import get_vm
+
+SETTINGS = {"mem": "memory_mib", "vcpu": "vcpus", "cputune": "cpu_weight", "blkiotune": "io_weight"}
+"""Numbers of vm.configure by their classic names; those of a new VM that vm.create has too come first."""
+SPEEDS = {"inbound": "inbound_kibps", "outbound": "outbound_kibps"}
+CPU_MODES = {"default": "", **{mode.value: mode.value for mode in CpuMode if mode not in ("", CpuMode.CUSTOM)}}
+TRIES = 3
+T = TypeVar("T")
+LOST_TRANSACTION = (1205, 1213)
+"""MariaDB's lock wait timeout and deadlock: what was asked for was not done, and can be asked again."""
+
+
+def vm_edit(viewer: User, call: Call) -> Answer:
+    """Read, create or change a VM."""
+    if call.text("elid"):
+        vm = get_vm(viewer, call.id())
+        return _changed(viewer, call, vm) if call.sok else _form(viewer, vm)
+    permissions.require(viewer, "vms.create")
+    return _created(viewer, call) if call.sok else _empty_form(viewer)
+
+
+def _empty_form(viewer: User) -> Form:
+    values: dict[str, Cell] = dict.fromkeys(
+        ("name", "mem", "vcpu", "vsize", "domain", "ip", "password", "confirm", "sshpubkey"), ""
+    )
+    choices = {
+        "vmi": os_choices(viewer),
+        "preset": {str(each.pk): each.name for each in list_flavors(viewer)[:MOST_ROWS]},
+        "hostnode": node_choices(viewer),
+        "installtype": {"installtemplate": "OS image"},
+        "iso": {each.name: each.title for each in list_isos(viewer)[:MOST_ROWS]},
+        "recipe": {"null": "None"},
+        "family": family_choices(viewer),
+        "iptype": dict(zip(TYPES, TYPES, strict=True)),
+    }
+    values |= {"user": viewer.name, "hostnode": "auto", "installtype": "installtemplate", "recipe": "null"}
+    return Form({**values, "cputune": 0, "blkiotune": 0, "inbound": 0, "outbound": 0}, choices)
+
+
+def _created(viewer: User, call: Call) -> Done:
+    if call.text("installtype") not in ("", "installtemplate"):
+        raise InvalidValue(
+            "VMs are made from OS images (“installtemplate”); an ISO is put in later.", field="installtype"
+        )
+    if call.text("ip").lower() not in ("", "auto"):
+        raise InvalidValue("The panel chooses the address; leave “ip” empty.", field="ip")
+    refuse_recipe(call)
+    check_domain(call)
+    asked: dict[str, Any] = {
+        "name": call.need("name").lower(),
+        "image": image_of(call) or call.need("vmi"),
+        "network": network_of(viewer, call),
+        "node": node_name(viewer, call),
+        "ssh_keys": keys_of(call),
+    }
+    if owner := call.text("user"):
+        asked["owner"] = _user_name(owner)
+    if preset := call.text("preset"):
+        asked["flavor"] = flavor_of(viewer, preset, "preset").name
+    if password := password_of(call):
+        asked["password"] = password
+    sizes = {"memory_mib": call.number("mem"), "vcpus": call.number("vcpu"), "disk_gib": gib_of(call)}
+    asked |= {name: value for name, value in sizes.items() if value is not None}
+    settings = _settings(call, ("cputune", "blkiotune"))
+    speeds = _speeds(call)
+
+    def submit() -> Task:
+        task = registry.get("vm.create").submit(viewer, asked)
+        assert task.object_id is not None
+        _configure(viewer, get_vm(_owner_or(viewer, asked), task.object_id), settings, speeds)
+        return task
+
+    made = _together(submit).steps.get(position=0).output["result"]
+    return Done({"id": made["vm"], "elid": made["vm"], "ip": made["address"]})
+
+
+def _owner_or(viewer: User, asked: dict[str, Any]) -> User:
+    return user_named(asked["owner"]) if asked.get("owner") else viewer
+
+
+def _user_name(asked: str) -> str:
+    """The name of a user who is named, or numbered as in VMmanager's lists."""
+    if NUMBER.match(asked) and (found := User.objects.filter(pk=int(asked)).first()):
+        return found.name
+    return asked
+
+
+def _form(viewer: User, vm: Vm) -> Form:
+    interface = next(iter(vm.interfaces.all()), None)
+    row = {name: value for name, value in vm_row(vm).items() if name not in ("blocked", "id")}
+    values: dict[str, Cell] = {
+        "elid": vm.pk,
+        **row,
+        "vsize": row["vdsize"],
+        "cputune": vm.cpu_weight,
+        "blkiotune": vm.io_weight,
+        "cpu_mode": vm.cpu_mode or "default",
+        "clock_offset": vm.clock,
+        "inbound": interface.inbound_kibps if interface else 0,
+        "outbound": interface.outbound_kibps if interface else 0,
+        "blocked": "on" if vm.suspended else "off",
+    }
+    return Form(values, {"cpu_mode": {each: each for each in CPU_MODES}, "clock_offset": dict(Clock.choices)})
+
+
+def _changed(viewer: User, call: Call, vm: Vm) -> Done:
+    """What differs from the VM is asked for; forms send back what has not changed too."""
+    for name in ("name", "hostnode"):
+        now = {"name": (vm.name,), "hostnode": (vm.node.name, str(vm.node_id))}[name]
+        if call.text(name) and call.text(name) not in now:
+            raise InvalidValue(f"“{name}” cannot be changed here.", field=name)
+    if (size := gib_of(call)) is not None and size != sum(disk.volume.size_gib for disk in vm.disks.all()):
+        raise InvalidValue("Disks are grown one by one, on the VM's page or by REST.", field="vsize")
+    check_domain(call)
+    settings, speeds, owner = _settings(call, tuple(SETTINGS)), _speeds(call), _user_name(call.text("user"))
+    blocked = call.text("blocked").lower()
+    if blocked not in ("", "on", "off"):
+        raise InvalidValue("“blocked” is on or off.", field="blocked")
+
+    def submit() -> None:
+        _configure(viewer, vm, settings, speeds)
+        if owner not in ("", vm.owner.name):
+            registry.get("vm.change-owner").submit(viewer, {"owner": owner}, object_id=vm.pk, queue=True)
+        if blocked and vm.suspended != (blocked == "on"):
+            operation = "vm.suspend" if blocked == "on" else "vm.unsuspend"
+            registry.get(operation).submit(viewer, {}, object_id=vm.pk, queue=True)
+
+    _together(submit)
+    return Done()
+
+
+def _settings(call: Call, names: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {SETTINGS[name]: number for name in names if (number := call.number(name)) is not None}
+    if mode := call.text("cpu_mode"):
+        if mode not in CPU_MODES:
+            raise InvalidValue(f"“cpu_mode” must be one of {', '.join(CPU_MODES)}.", field="cpu_mode")
+        found["cpu_mode"] = CPU_MODES[mode]
+    if clock := call.text("clock_offset"):
+        found["clock"] = clock
+    return found
+
+
+def _speeds(call: Call) -> dict[str, int]:
+    return {field: number for name, field in SPEEDS.items() if (number := call.number(name)) is not None}
+
+
+def _configure(viewer: User, vm: Vm, settings: dict[str, Any], speeds: dict[str, int]) -> None:
+    """Ask for what differs from the VM, behind what is under way with it."""
+    changed = {name: value for name, value in settings.items() if value != getattr(vm, name)}
+    if changed:
+        registry.get("vm.configure").submit(viewer, changed, object_id=vm.pk, queue=True)
+    interface = next(iter(vm.interfaces.all()), None)
+    faster = {name: value for name, value in speeds.items() if value != getattr(interface, name, 0)}
+    if faster and interface is None:
+        raise InvalidValue("The VM has no network interface.", field="inbound")
+    if faster and interface is not None:
+        asked = {"interface": interface.mac, **faster}
+        registry.get("vm.change-interface").submit(viewer, asked, object_id=vm.pk, queue=True)
+
+
+def _together(submit: Callable[[], T]) -> T:
+    """All that is asked for, or nothing; again where the database chose another to go first."""
+    for attempt in range(TRIES):
+        try:
+            with transaction.atomic():
+                return submit()
+        except OperationalError as error:
+            if error.args[0] not in LOST_TRANSACTION or attempt == TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+FUNCTIONS = {"vm.edit": vm_edit}

@@ -1,0 +1,101 @@
+"""`vm`, `vmmini`, `vm.sysinfo`, `novnc`: reading VMs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from panel.accounts.models import User
+from panel.core import permissions
+from panel.mgrapi.call import Call
+from panel.mgrapi.documents import Answer, Cell, Form, Translated
+from panel.mgrapi.functions.lists import listed
+from panel.vms.models import Vm, VmStatus
+from panel.vms.selectors import get_vm, list_vms
+
+MIB_PER_GIB = 1024
+STATUS_WORDS = {VmStatus.SHUT_OFF: "stopped"}
+"""Where VMmanager's word is another than libvirt's."""
+FILTERS = {
+    "id": "pk",
+    "name": "name__icontains",
+    "ip": "interfaces__address__ip",
+    "user": "owner__name",
+    "hostnode": "node__name",
+}
+
+
+def status_of(vm: Vm) -> Translated:
+    """The status, in VMmanager's word and in words for people."""
+    return Translated(STATUS_WORDS.get(VmStatus(vm.status), vm.status), vm.get_status_display())
+
+
+def size_mib(vm: Vm) -> int:
+    """How large its disks are together."""
+    return sum(disk.volume.size_gib for disk in vm.disks.all()) * MIB_PER_GIB
+
+
+def first_ip(vm: Vm) -> str:
+    """The address of its first interface; empty for none."""
+    return next((interface.address.ip for interface in vm.interfaces.all()), "")
+
+
+def vm_row(vm: Vm) -> Mapping[str, Cell]:
+    """A VM in the list. Clients wait for `installos` and `installing` to be gone."""
+    return {
+        "id": vm.pk,
+        "name": vm.name,
+        "ip": first_ip(vm),
+        "domain": vm.name,
+        "user": vm.owner.name,
+        "hostnode": vm.node.name,
+        "vmstatus": status_of(vm),
+        "mem": vm.memory_mib,
+        "vcpu": vm.vcpus,
+        "vdsize": size_mib(vm),
+        "osname": vm.image.name if vm.image else "",
+        "installos": not vm.installed,
+        "installing": not vm.installed or vm.installing,
+        "blocked": vm.suspended,
+    }
+
+
+def vm(viewer: User, call: Call) -> Answer:
+    """The VMs that the viewer sees."""
+    return listed(call, list_vms(viewer), vm_row, FILTERS)
+
+
+def vmmini(viewer: User, call: Call) -> Answer:
+    """The same with little of each."""
+    return listed(
+        call,
+        list_vms(viewer),
+        lambda vm: {"id": vm.pk, "name": vm.name, "ip": first_ip(vm), "vmstatus": status_of(vm)},
+        FILTERS,
+    )
+
+
+def sysinfo(viewer: User, call: Call) -> Answer:
+    """What is known of one VM."""
+    vm = get_vm(viewer, call.id())
+    row = vm_row(vm)
+    return Form(
+        {
+            **row,
+            "uuid": str(vm.uuid),
+            "observed_at": vm.observed_at.isoformat(timespec="seconds") if vm.observed_at else None,
+            "created_at": vm.created_at.isoformat(timespec="seconds"),
+            "machine": vm.machine,
+            "firmware": vm.firmware,
+        }
+    )
+
+
+def novnc(viewer: User, call: Call) -> Answer:
+    """Where the VM's console is. The page asks whoever opens it to be signed in; a browser is sent there at once."""
+    permissions.require(viewer, "vms.console")
+    vm = get_vm(viewer, call.id())
+    address = f"/vms/{vm.pk}/console"
+    return Form({"id": vm.pk, "elid": vm.pk, "url": call.request.build_absolute_uri(address)})
+
+
+FUNCTIONS = {"vm": vm, "vmmini": vmmini, "vm.sysinfo": sysinfo, "vm.novnc": novnc, "novnc": novnc}

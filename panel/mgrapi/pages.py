@@ -1,0 +1,36 @@
+"""Where a browser that calls a function is led: the page that shows the same."""
+
+from __future__ import annotations
+
+from panel.mgrapi.call import NUMBER, Call
+
+LISTS = {
+    "vmhostnode": "/nodes",
+    "vmhostnode.edit": "/nodes",
+    "vmhostnode.info": "/nodes",
+    "task": "/tasks",
+    "auth": "/login",
+    "exit": "/login",
+}
+OF_A_VM = {
+    "vm.edit": "",
+    "vm.sysinfo": "",
+    "vm.start": "",
+    "vm.stop": "",
+    "vm.restart": "",
+    "vm.migrate": "",
+    "vm.chpasswd": "/guest",
+    "vm.reinstall": "/guest",
+    "vm.novnc": "/console",
+    "novnc": "/console",
+}
+
+
+def page_of(call: Call) -> str:
+    """The page's path; the list of VMs where nothing fits better."""
+    elid = call.text("elid")
+    if call.func in OF_A_VM and NUMBER.match(elid):
+        return f"/vms/{int(elid)}{OF_A_VM[call.func]}"
+    if call.func == "vmhostnode.info" and NUMBER.match(elid):
+        return f"/nodes/{int(elid)}"
+    return LISTS.get(call.func, "/")

@@ -1,0 +1,112 @@
+"""Calls that show every function. Their answers are kept in tests/golden/mgrapi and told in docs/classic-api.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ anna"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A call by somebody; `text` says what it shows."""
+
+    text: str
+    who: str
+    params: Mapping[str, str]
+
+
+def _as(who: str, text: str, **params: str) -> Exchange:
+    return Exchange(text, who, params)
+
+
+EXCHANGES: dict[str, tuple[Exchange, ...]] = {
+    "": (_as("anna", "Who calls"), _as("nobody", "Without a proof")),
+    "auth": (
+        _as("nobody", "A session", username="anna", password="correct horse"),
+        _as("nobody", "A wrong password", username="anna", password="not the password"),
+    ),
+    "exit": (_as("anna", "The session ends"),),
+    "vm": (
+        _as("anna", "The VMs of a customer"),
+        _as("admin", "A page of those whose name contains “sho”", filter="on", name="sho", p_cnt="10"),
+    ),
+    "vmmini": (_as("anna", "Little of each VM"),),
+    "vm.sysinfo": (_as("anna", "One VM", elid="237"), _as("bert", "Another's VM is as absent", elid="237")),
+    "vm.edit": (
+        _as("admin", "What a new VM can be made of"),
+        _as(
+            "admin",
+            "A new VM for a customer",
+            sok="ok",
+            name="blog",
+            user="anna",
+            preset="small",
+            hostnode="auto",
+            installtype="installtemplate",
+            vmi="vmpanel__small",
+            recipe="null",
+            family="ipv4",
+            iptype="private",
+            domain="blog.example.com",
+            vsize="10240",
+            mem="1024",
+            vcpu="2",
+            inbound="1024",
+            outbound="512",
+            password="a secret word",
+            confirm="a secret word",
+            sshpubkey=KEY,
+        ),
+        _as("admin", "The filled form", elid="237"),
+        _as("admin", "A change", sok="ok", elid="237", mem="256", vcpu="2", cputune="512"),
+        _as("admin", "Suspended", sok="ok", elid="237", blocked="on"),
+        _as("admin", "A name that is taken", sok="ok", name="shop", preset="small", vmi="small"),
+        _as("admin", "A name that cannot be", sok="ok", name="a_b", preset="small", vmi="small"),
+    ),
+    "vm.start": (_as("anna", "Start", elid="237"),),
+    "vm.stop": (_as("anna", "Shut down", elid="237"),),
+    "vm.restart": (_as("anna", "Restart", elid="237"), _as("bert", "Another's VM", elid="237")),
+    "vm.delete": (_as("anna", "Delete", elid="237"),),
+    "vm.chpasswd": (
+        _as("anna", "The form", elid="237"),
+        _as("anna", "Another password", sok="ok", elid="237", passwd="a secret word", confirm="a secret word"),
+        _as("anna", "Too short", sok="ok", elid="237", passwd="short"),
+    ),
+    "vm.reinstall": (
+        _as("anna", "The form; its first list is that of the systems", elid="237"),
+        _as("anna", "Another system", sok="ok", elid="237", vmi="vmpanel__small", password="a secret word"),
+    ),
+    "vm.migrate": (
+        _as("admin", "The form", elid="237"),
+        _as("admin", "No other node", sok="ok", elid="237", hostnode="auto"),
+    ),
+    "vm.novnc": (_as("anna", "Where the console is", elid="237"),),
+    "novnc": (_as("anna", "The same", elid="237"),),
+    "iplist": (_as("anna", "The addresses of a VM", plid="237"),),
+    "iplist.edit": (
+        _as("anna", "The form", plid="237"),
+        _as("anna", "One more address", sok="ok", plid="237", family="ipv4", domain="shop.example.com"),
+    ),
+    "reportvm": (_as("anna", "Traffic by day", type="day", period="currentmonth", server="237"),),
+    "vmhostnode": (_as("admin", "The nodes"), _as("anna", "Not for customers")),
+    "vmhostnode.edit": (
+        _as("admin", "The filled form", elid="20"),
+        _as("admin", "At most ten VMs", sok="ok", elid="20", maxvmcount="10"),
+        _as("admin", "A new node", sok="ok", name="node2", ip="192.0.2.20", passwd="a secret word"),
+    ),
+    "vmhostnode.info": (_as("admin", "One node", elid="20"),),
+    "osmgr": (_as("anna", "The systems"),),
+    "osmgr.edit": (_as("admin", "One system", elid="vmpanel__small"),),
+    "recipemgr": (_as("anna", "There are no recipes"),),
+    "iso": (_as("anna", "ISO images, in MiB"),),
+    "preset": (_as("anna", "The sizes"),),
+    "preset.edit": (
+        _as("admin", "The filled form", elid="51"),
+        _as("admin", "A new size", sok="ok", name="huge", mem="8192", vcpu="8", vsize="81920"),
+        _as("admin", "Another size", sok="ok", elid="51", mem="1536"),
+    ),
+    "task": (_as("anna", "What is under way"),),
+    "vmwatch.configure": (_as("admin", "Configure the monitoring"),),
+}

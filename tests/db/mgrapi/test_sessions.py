@@ -1,0 +1,118 @@
+"""Who makes a classic call, and how that is proved."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from panel.accounts.backend import WRONG_ALLOWED
+from panel.accounts.models import User
+from panel.accounts.services import create_token
+from panel.mgrapi import periodic
+from panel.mgrapi.models import ClassicSession
+from panel.tasks.models import Task
+from tests.db.mgrapi.classic import ADDRESS, PASSWORD, World, call, doc_of, error_of, values_of
+
+REFUSED = ("auth", "badpassword")
+ELSEWHERE = "192.0.2.2"
+
+
+def begin(name: str = "anna", address: str = ADDRESS) -> str:
+    """A session's id."""
+    element = doc_of(call(func="auth", out="xml", address=address, username=name, password=PASSWORD)).find("auth")
+    assert element is not None and element.get("id") == element.text
+    return element.text or ""
+
+
+def test_a_session_calls_from_where_it_was_begun_until_it_is_left(user: User) -> None:
+    session = begin()
+    assert values_of(call(func="", out="xml", auth=session))["user"] == "anna"
+    assert error_of(call(func="", out="xml", auth=session, address=ELSEWHERE)) == REFUSED
+    call(func="exit", out="xml", auth=session)
+    assert error_of(call(func="", out="xml", auth=session)) == REFUSED
+
+
+def test_only_a_hash_of_a_session_is_kept(user: User) -> None:
+    session = begin()
+    (kept,) = ClassicSession.objects.values()
+    assert session not in str(kept)
+
+
+@pytest.mark.parametrize(("minutes", "there"), [(59, True), (61, False)])
+def test_a_session_ends_an_hour_after_its_last_call(user: User, minutes: int, there: bool) -> None:
+    session = begin()
+    ClassicSession.objects.update(used_at=timezone.now() - timedelta(minutes=minutes))
+    if there:
+        call(func="", out="xml", auth=session)
+        assert timezone.now() - ClassicSession.objects.get().used_at < timedelta(minutes=1)
+    else:
+        assert error_of(call(func="", out="xml", auth=session)) == REFUSED
+    periodic.purge()
+    assert ClassicSession.objects.exists() is there
+
+
+def test_a_session_ends_with_the_password_and_the_account(user: User) -> None:
+    session = begin()
+    user.set_password("another horse")
+    user.save()
+    assert error_of(call(func="", out="xml", auth=session)) == REFUSED
+    user.set_password(PASSWORD)
+    user.save()
+    session = begin()
+    User.objects.update(is_active=False)
+    assert error_of(call(func="", out="xml", auth=session)) == REFUSED
+
+
+@pytest.mark.parametrize("authinfo", ["", "admin", "admin:wrong", "nobody:correct horse"])
+def test_without_the_right_password_nothing_is_done(admin: User, authinfo: str) -> None:
+    assert error_of(call(func="vmwatch.configure", out="xml", authinfo=authinfo)) == REFUSED
+    assert not Task.objects.exists()
+
+
+def test_after_many_wrong_passwords_the_right_one_is_refused_too_from_that_address_alone(admin: User) -> None:
+    for number in range(WRONG_ALLOWED):
+        assert error_of(call(func="auth", out="xml", username="admin", password=f"guess {number}")) == REFUSED
+    assert error_of(call(func="vmwatch.configure", out="xml", authinfo=f"admin:{PASSWORD}")) == REFUSED
+    assert error_of(call(func="auth", out="xml", username="admin", password=PASSWORD)) == REFUSED
+    assert not Task.objects.exists() and not ClassicSession.objects.exists()
+    call(func="vmwatch.configure", out="xml", authinfo=f"admin:{PASSWORD}", address=ELSEWHERE)
+    assert Task.objects.count() == 1
+
+
+def test_authinfo_can_be_restricted_to_addresses(user: User, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings.CONFIG, "restrict_authinfo", (ipaddress.ip_network("192.0.2.0/31"),))
+    proof = {"func": "", "out": "xml", "authinfo": f"anna:{PASSWORD}"}
+    assert values_of(call(address=ADDRESS, **proof))["user"] == "anna"
+    assert error_of(call(address=ELSEWHERE, **proof)) == ("access", "authinfo")
+    assert error_of(call(address="2001:db8::1", **proof)) == ("access", "authinfo")
+    assert begin(address=ELSEWHERE)
+
+
+def test_a_token_of_the_rest_api_is_a_proof_too(user: User) -> None:
+    _, text = create_token(user, "billing")
+    assert values_of(call(func="", out="xml", headers={"Authorization": f"Bearer {text}"}))["user"] == "anna"
+    assert error_of(call(func="", out="xml", headers={"Authorization": "Bearer x"})) == REFUSED
+
+
+def test_an_administrator_acts_as_a_user_whose_rights_count(world: World) -> None:
+    assert values_of(world.call("admin", "", su="anna"))["user"] == "anna"
+    assert error_of(world.call("admin", "vmhostnode", su="anna")) == ("access", "vmhostnode")
+    assert error_of(world.call("admin", "vm.restart", su="bert", elid="237")) == ("missed", "vm")
+
+
+@pytest.mark.parametrize(
+    ("who", "su", "refused"),
+    [
+        ("anna", "bert", ("access", "su")),
+        ("watcher", "anna", ("access", "su")),
+        ("operator", "admin", ("access", "su")),
+        ("admin", "nobody", ("missed", "user")),
+        ("admin", "system", ("missed", "user")),
+    ],
+)
+def test_nobody_acts_as_somebody_of_the_same_level(world: World, who: str, su: str, refused: tuple[str, str]) -> None:
+    assert error_of(world.call(who, "vm", su=su)) == refused
