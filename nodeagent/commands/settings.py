@@ -10,15 +10,16 @@ from typing import Any, Callable, List, Optional, Set, Tuple
 
 from nodeagent import libvirtd
 from nodeagent.commands import handles
+from nodeagent.commands.devices import LIMITS
 from nodeagent.commands.hosts import STATES, find
 from nodeagent.errors import InUse, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import audit
-from nodeagent.protocol.host import HostSpec
+from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import Difference
 from nodeagent.xml import facts, machine
 from nodeagent.xml.describe import domain_of
-from nodeagent.xml.domain import Domain
+from nodeagent.xml.domain import Disk, Domain
 
 BALLOON_SECONDS = 3.0
 """How long a guest gets to give memory back or take it before we say that it did not."""
@@ -105,6 +106,34 @@ def _foreign(domain: Any) -> audit.ForeignHost:
         vcpus=found["vcpus"],
         disks=[disk.source_file or "" for disk in described.disks if disk.device != "cdrom"],
         macs=[each.mac or "" for each in described.interfaces],
+        details=audit.ForeignDetails(
+            disks=[_disk_spec(disk) for disk in described.disks if disk.device != "cdrom"],
+            interfaces=[
+                InterfaceSpec(
+                    mac=(each.mac or "").lower(),
+                    bridge=each.bridge or "",
+                    model=each.model or "",
+                    inbound_kibps=each.inbound_average or 0,
+                    outbound_kibps=each.outbound_average or 0,
+                )
+                for each in described.interfaces
+            ],
+            facts=found,
+            autostart=bool(domain.isPersistent() and domain.autostart()),
+            persistent=bool(domain.isPersistent()),
+            snapshots=int(domain.snapshotNum()),
+        ),
+    )
+
+
+def _disk_spec(disk: Disk) -> DiskSpec:
+    return DiskSpec(
+        path=disk.source_file or "",
+        format=disk.driver_type or "raw",
+        target=disk.target_dev or "",
+        bus=disk.target_bus or "",
+        cache=disk.cache or "",
+        **{name: getattr(disk, name) or 0 for name in LIMITS},
     )
 
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import List
+from typing import Any, Dict, List, Optional
 
-from nodeagent.protocol.host import HostSpec
+from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import Difference
 from nodeagent.protocol.wire import Request, command
 
-__all__ = ["Audit", "Configured", "Difference", "Differing", "ForeignHost", "HostConfigure", "HostRepair", "HostsAudit"]
+__all__ = [
+    "Audit",
+    "Configured",
+    "Difference",
+    "Differing",
+    "ForeignDetails",
+    "ForeignHost",
+    "HostConfigure",
+    "HostRepair",
+    "HostsAudit",
+]
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,22 @@ class Differing:
 
 
 @dataclass(frozen=True)
+class ForeignDetails:
+    """What must be known of a domain to take it over: its devices as far as a spec can say them, and its facts.
+
+    A disk that is no file has an empty path, an interface that is joined to no bridge an empty bridge.
+    `facts` are those that comparisons know (xml/facts.py), by their names.
+    """
+
+    disks: List[DiskSpec] = field(default_factory=list)
+    interfaces: List[InterfaceSpec] = field(default_factory=list)
+    facts: Dict[str, Any] = field(default_factory=dict)
+    autostart: bool = False
+    persistent: bool = True
+    snapshots: int = 0
+
+
+@dataclass(frozen=True)
 class ForeignHost:
     """A domain that no spec is about. `disks` are paths or other sources."""
 
@@ -61,6 +87,7 @@ class ForeignHost:
     vcpus: int
     disks: List[str] = field(default_factory=list)
     macs: List[str] = field(default_factory=list)
+    details: Optional[ForeignDetails] = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import secrets
 from django.db import transaction
 
 from panel.cluster.models import Cluster
-from panel.core.errors import CapacityError
+from panel.core.errors import AlreadyExists, CapacityError, InvalidValue
 from panel.network.models import Address, IpPool, Network
 
 DEFAULT_SUBNET = "10.77.0.0/24"
@@ -33,6 +33,30 @@ def allocate(network: Network) -> Address:
         if free is not None:
             return Address.objects.create(network=network, ip=str(ipaddress.ip_address(free)))
     raise CapacityError(f"The network “{network.name}” has no free address.", field="network", candidates={})
+
+
+def allocate_certain(network: Network, ip: str) -> Address:
+    """Take just this address of the network, in its ranges or not; must run in a transaction.
+
+    Raises InvalidValue for one that no guest can have, AlreadyExists for one in use.
+    """
+    Network.objects.select_for_update().get(pk=network.pk)
+    refuse_address(network, ip)
+    return Address.objects.create(network=network, ip=ip)
+
+
+def refuse_address(network: Network, ip: str) -> None:
+    """Raise what keeps a guest from having this address of the network; see allocate_certain."""
+    subnet = ipaddress.ip_network(network.subnet)
+    try:
+        wanted = ipaddress.ip_address(ip)
+    except ValueError:
+        raise InvalidValue(f"“{ip}” is not an IP address.", field="addresses") from None
+    of_its_own = (ipaddress.ip_address(network.gateway), subnet.network_address, subnet.broadcast_address)
+    if wanted not in subnet or wanted in of_its_own:
+        raise InvalidValue(f"{ip} is no address for a guest of “{network.name}” ({subnet}).", field="addresses")
+    if network.addresses.filter(ip=ip).exists():
+        raise AlreadyExists(f"The address {ip} is in use.", field="addresses", object="address")
 
 
 def release(address_id: int) -> None:

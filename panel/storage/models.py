@@ -56,6 +56,9 @@ class Volume(models.Model):
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="volumes")
     format = models.CharField(max_length=8, default="qcow2")
     size_gib = models.PositiveIntegerField()
+    file_name = models.CharField(
+        max_length=200, blank=True, help_text="What its file is called where the panel did not name it."
+    )
 
     def __str__(self) -> str:
         return str(self.uuid)
@@ -63,7 +66,7 @@ class Volume(models.Model):
     @property
     def path(self) -> str:
         """Where the volume is on its node."""
-        return f"{self.pool.path}/volumes/{self.uuid}.{self.format}"
+        return f"{self.pool.path}/volumes/{self.file_name or f'{self.uuid}.{self.format}'}"
 
     @property
     def size_bytes(self) -> int:

@@ -85,6 +85,8 @@ class Operation(Generic[P]):
     """Whether the object is made by the operation, so that asking names no existing one."""
     dangerous: ClassVar[bool] = False
     """Whether a page asks before it does it."""
+    warning: ClassVar[str] = ""
+    """What a page says before it does it: a sentence, where the button alone does not say what is lost."""
     rare: ClassVar[bool] = False
     """Whether its button is not even shown while the operation makes no sense for the object."""
     asks: ClassVar[bool] = False

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from nodeagent.protocol import audit
+from nodeagent.protocol import audit, to_dict
 from nodeagent.protocol.host import HostSpec
 from nodeagent.protocol.settings import Difference
 from panel.cluster.models import Node
@@ -102,6 +102,7 @@ def _record_foreign(node: Node, found: Iterable[audit.ForeignHost]) -> None:
                     "vcpus": each.vcpus,
                     "disks": each.disks,
                     "macs": each.macs,
+                    "details": to_dict(each.details) if each.details else {},
                     "seen_at": now,
                 }
                 ForeignDomain.objects.update_or_create(node=node, uuid=uuid, defaults=values)

@@ -18,6 +18,7 @@ class ForeignDomain(models.Model):
     vcpus = models.PositiveIntegerField()
     disks = models.JSONField(default=list)
     macs = models.JSONField(default=list)
+    details = models.JSONField(default=dict, help_text="What vm.take-over must know (protocol.audit.ForeignDetails).")
     seen_at = models.DateTimeField()
 
     class Meta:

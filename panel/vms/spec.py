@@ -28,15 +28,28 @@ def _spec(vm: Vm, rescue: Spare | None) -> HostSpec:
         interface_spec(interface)
         for interface in vm.interfaces.filter(attached=True).select_related("network", "address")
     ]
+    return spec_with(
+        vm,
+        disks=own if rescue is None else rescue_disks(rescue, own),
+        interfaces=interfaces,
+        cdroms=_seeds(vm, rescue),
+        boot_iso=vm.boot_iso and rescue is None,
+    )
+
+
+def spec_with(
+    vm: Vm, *, disks: list[DiskSpec], interfaces: list[InterfaceSpec], cdroms: list[str], boot_iso: bool = False
+) -> HostSpec:
+    """The domain of a VM with these devices; the VM need not be saved."""
     return HostSpec(
         uuid=str(vm.uuid),
         name=vm.name,
         memory_mib=vm.memory_mib,
         vcpus=vm.vcpus,
         virt=vm.node.accel,
-        disks=own if rescue is None else rescue_disks(rescue, own),
+        disks=disks,
         interfaces=interfaces,
-        cdroms=_seeds(vm, rescue),
+        cdroms=cdroms,
         machine=vm.machine,
         title=vm.title,
         settings=MachineSettings(
@@ -54,7 +67,7 @@ def _spec(vm: Vm, rescue: Spare | None) -> HostSpec:
         ),
         autostart=vm.autostart and not vm.suspended,
         iso=vm.iso_path,
-        boot_iso=vm.boot_iso and rescue is None,
+        boot_iso=boot_iso,
     )
 
 

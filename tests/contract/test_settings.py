@@ -143,6 +143,9 @@ def test_a_domain_that_nobody_named_is_foreign(node: Subject) -> None:
         1,
     )
     assert (found.disks, found.macs) == ([spec.disks[0].path], [spec.interfaces[0].mac])
+    assert found.details is not None
+    assert (found.details.disks, found.details.interfaces) == (spec.disks, spec.interfaces)
+    assert (found.details.facts["clock"], found.details.persistent, found.details.snapshots) == ("utc", True, 0)
     assert audited(node, spec) == audit.Audit()
 
 

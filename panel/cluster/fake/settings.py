@@ -46,6 +46,16 @@ class Settings(Hosts):
                 domain.spec.vcpus,
                 [disk.path for disk in domain.spec.disks],
                 [interface.mac for interface in domain.spec.interfaces],
+                audit.ForeignDetails(
+                    disks=list(domain.spec.disks),
+                    interfaces=[
+                        replace(interface, mac=interface.mac.lower(), guarded=False, addresses=[])
+                        for interface in domain.spec.interfaces
+                    ],
+                    facts=_facts(domain.spec),
+                    autostart=domain.spec.autostart,
+                    snapshots=len(domain.snapshots),
+                ),
             )
             for uuid, domain in self.domains.items()
             if uuid not in specs

@@ -21,6 +21,7 @@ from panel.vms.operations.rescue import EndRescue, RescueVm
 from panel.vms.operations.settle_drift import AdoptVm, RepairVm
 from panel.vms.operations.snapshots import DeleteSnapshot, RevertSnapshot, TakeSnapshot
 from panel.vms.operations.suspend import KeepOffVm, SuspendVm, UnsuspendVm
+from panel.vms.operations.take_over import TakeOverVm
 
 ALL = (
     CreateVm,
@@ -54,4 +55,5 @@ ALL = (
     EndRescue,
     MigrateVm,
     EvacuateNode,
+    TakeOverVm,
 )

@@ -28,6 +28,14 @@ def give_away(ctx: VmContext[ChangeOwnerParams]) -> dict[str, Any]:
     return {"result": {"owner": ctx.params.owner, "before": ctx.vm.owner.name}}
 
 
+def refuse_owner(owner: User) -> None:
+    """Raise InvalidValue for somebody who cannot sign in, or may not have VMs."""
+    if not owner.is_active:
+        raise InvalidValue("This user is disabled.", field="owner")
+    if not allows(owner, "vms.create"):
+        raise InvalidValue("This user may not have VMs.", field="owner")
+
+
 class ChangeOwner(Operation[ChangeOwnerParams]):
     """Give a VM to another user, who sees it and all its tasks from then on; nothing of the guest changes."""
 
@@ -47,8 +55,4 @@ class ChangeOwner(Operation[ChangeOwnerParams]):
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse somebody who is not there, cannot sign in, or may not have VMs."""
-        owner = user_named(ctx.params.owner)
-        if not owner.is_active:
-            raise InvalidValue("This user is disabled.", field="owner")
-        if not allows(owner, "vms.create"):
-            raise InvalidValue("This user may not have VMs.", field="owner")
+        refuse_owner(user_named(ctx.params.owner))

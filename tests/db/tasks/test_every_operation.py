@@ -12,6 +12,7 @@ import pytest
 from django.utils import timezone
 
 from nodeagent.protocol import REQUESTS
+from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -19,7 +20,7 @@ from panel.core.errors import OperationFailed
 from panel.doctor.services import look
 from panel.images.models import Image, Iso
 from panel.network.models import Address, IpPool, Network
-from panel.storage.models import Volume
+from panel.storage.models import Pool, Volume
 from panel.tasks import engine, registry, services
 from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret, TaskStep
 from panel.tasks.operation import Step
@@ -253,6 +254,12 @@ RAW: dict[str, dict[str, Any]] = {
     "vm.configure-guest": {"password": "another horse", "hostname": "inside"},
     "vm.clone": {"name": "web2", "password": "another horse"},
     "vm.rescue": {"image": "small", "password": "another horse"},
+    "vm.take-over": {
+        "domain": "0a3c1de5-77aa-4d2e-9c11-2f4a5b6c7d8e",
+        "owner": "admin",
+        "name": "shop",
+        "addresses": {"52:54:00:aa:bb:01": "10.77.0.200"},
+    },
 }
 """What is asked for where an operation has something to choose."""
 
@@ -266,6 +273,19 @@ def _migrate(admin: User, node: Node) -> Callable[[], Task]:
 def _end_maintenance(admin: User, node: Node) -> Callable[[], Task]:
     run_task(registry.get("node.maintain").submit(admin, {}, object_id=node.pk))
     return lambda: registry.get("node.end-maintenance").submit(admin, {}, object_id=node.pk)
+
+
+def _take_over(admin: User, node: Node) -> Callable[[], Task]:
+    """A domain that somebody defined, with a name that no VM can have."""
+    raw, memory = RAW["vm.take-over"], fake.node(node.pk)
+    pool, network = Pool.objects.get(), Network.objects.get()
+    path = f"{pool.path}/volumes/legacy.qcow2"
+    memory.files[path] = fake.FakeVolume("qcow2", 1024**3)
+    interfaces = [InterfaceSpec(mac=mac, bridge=network.bridge) for mac in raw["addresses"]]
+    spec = HostSpec(raw["domain"], "Old_Name", 512, 1, "qemu", [DiskSpec(path, "qcow2", "vda")], interfaces, iso="")
+    memory.domains[spec.uuid] = fake.FakeDomain(spec)
+    run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
+    return lambda: registry.get("vm.take-over").submit(admin, raw, object_id=node.pk)
 
 
 SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
@@ -301,6 +321,7 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     **{name: _on_devices(name, raw) for name, raw in DEVICES.items()},
     "vmwatch.configure": lambda admin, node: lambda: registry.get("vmwatch.configure").submit(admin, {}, object_id=1),
     "vm.migrate": _migrate,
+    "vm.take-over": _take_over,
     "node.check": _on_node("node.check"),
     "node.maintain": _on_node("node.maintain"),
     "node.end-maintenance": _end_maintenance,

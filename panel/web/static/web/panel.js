@@ -114,7 +114,7 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   if (button.dataset.form) { button.closest(".more")?.removeAttribute("open"); ask(button); return; }
   if (button.dataset.confirm && !confirm(button.dataset.confirm)) return;
-  const body = button.dataset.node ? { node: button.dataset.node, stop_others: true } : {};
+  const body = button.dataset.node ? { node: button.dataset.node, stop_others: true } : fixed(button);
   if (button.dataset.name) body[button.dataset.name] = Number(button.dataset.value);
   button.disabled = true;
   button.closest(".more")?.removeAttribute("open");
@@ -157,8 +157,14 @@ document.addEventListener("submit", async (event) => {
   place.scrollIntoView({ block: "nearest" });
 });
 
+// Parameters that a button's place has settled, such as the disk in whose row it stands.
+function fixed(button) {
+  return JSON.parse(button.dataset.fixed ?? "{}");
+}
+
 // The dialog of an operation that needs to know something: its fields are the operation's own parameters.
 function ask(button) {
+  const settled = fixed(button);
   const { schema, initial } = JSON.parse(button.dataset.form);
   const dialog = document.createElement("dialog");
   const form = document.createElement("form");
@@ -166,7 +172,9 @@ function ask(button) {
   const title = document.createElement("h2");
   title.textContent = button.dataset.title;
   form.append(title);
+  if (button.dataset.warning) form.append(Object.assign(document.createElement("p"), { textContent: button.dataset.warning }));
   for (const [name, property] of Object.entries(schema.properties ?? {})) {
+    if (name in settled) continue;
     form.append(...field(name, property, initial[name], (schema.required ?? []).includes(name)));
   }
   const failed = document.createElement("p");
@@ -188,7 +196,7 @@ function ask(button) {
     event.preventDefault();
     for (const place of form.querySelectorAll("[data-error]")) place.textContent = "";
     go.disabled = true;
-    const { ok, data } = await call("POST", button.dataset.action, values(form));
+    const { ok, data } = await call("POST", button.dataset.action, { ...values(form), ...settled });
     if (ok) { dialog.close(); refreshSoon(0); return; }
     go.disabled = false;
     const place = form.querySelector(`[data-error="${CSS.escape(data.field ?? "")}"]`) ?? failed;
@@ -220,6 +228,10 @@ function field(name, property, initial, required) {
     input = document.createElement("textarea");
     input.rows = 3;
     input.dataset.list = "";
+  } else if (is("object")) {
+    input = document.createElement("textarea");
+    input.rows = 3;
+    input.dataset.map = "";
   } else {
     input = document.createElement("input");
     if (is("boolean")) { input.type = "checkbox"; input.dataset.switch = ""; }
@@ -238,6 +250,7 @@ function field(name, property, initial, required) {
   const value = initial ?? property.default;
   if (input.type === "checkbox") { input.checked = Boolean(value); label.className = "switch"; }
   else if (Array.isArray(value)) input.value = value.join("\n");
+  else if (is("object")) input.value = Object.entries(value ?? {}).map((pair) => pair.join(" = ")).join("\n");
   else if (value !== undefined && value !== null) input.value = value;
   label.append(words.charAt(0).toUpperCase() + words.slice(1), input);
   if (input.type === "checkbox") label.prepend(input);
@@ -293,7 +306,10 @@ function values(form) {
     if (!value && !(field.dataset && "empty" in field.dataset)) continue;
     if (field.dataset && "choice" in field.dataset) found[name] = value === "yes";
     else if (field.dataset && "list" in field.dataset) found[name] = value.split("\n").map((line) => line.trim()).filter(Boolean);
-    else if (field.dataset && "number" in field.dataset) found[name] = Number(value);
+    else if (field.dataset && "map" in field.dataset) {
+      const pairs = value.split("\n").map((line) => line.split("=").map((part) => part.trim()));
+      found[name] = Object.fromEntries(pairs.filter((pair) => pair[0] && pair[1]));
+    } else if (field.dataset && "number" in field.dataset) found[name] = Number(value);
     else found[name] = value;
   }
   return found;

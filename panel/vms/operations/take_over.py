@@ -1,0 +1,349 @@
+"""vm.take-over: a domain that the panel does not know becomes a VM, with its disks and addresses, as it runs.
+
+Nothing of the domain is changed but its name, where another is asked for. What the panel would describe
+otherwise is shown as drift afterwards, and in the plan before; what it cannot describe at all is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from pydantic import Field, field_validator
+
+from nodeagent.protocol import from_dict, guest, host, storage
+from nodeagent.protocol.audit import ForeignDetails
+from nodeagent.protocol.host import DiskSpec, InterfaceSpec
+from nodeagent.xml.describe import domain_of
+from nodeagent.xml.facts import Facts, facts_of
+from panel.accounts.models import User
+from panel.accounts.selectors import user_named
+from panel.cluster.models import Cluster, Node
+from panel.core.errors import AlreadyExists, InvalidValue, MissingValue, NotFound, OperationFailed, WrongState
+from panel.network import services as network_services
+from panel.network.models import Network
+from panel.storage.models import Pool, Volume
+from panel.storage.selectors import pool_named
+from panel.tasks.locks import exclusive, shared
+from panel.tasks.operation import Operation, Params, Step
+from panel.vms import services
+from panel.vms.audit import AUDIT_SECONDS, audit_vm
+from panel.vms.context import VmContext
+from panel.vms.models import Disk, DiskBus, DiskCache, ForeignDomain, Interface, Vm, VmStatus, Wanted
+from panel.vms.operations.change_owner import refuse_owner
+from panel.vms.operations.create import HOST_NAME, check_name
+from panel.vms.operations.removing import release_records
+from panel.vms.operations.settle_drift import adoptable
+from panel.vms.spec import spec_with
+from panel.vms.status import tell_pages
+
+GIB = 1024**3
+FORMATS = ("qcow2", "raw")
+LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
+ON = (VmStatus.RUNNING, VmStatus.PAUSED)
+
+
+class TakeOverParams(Params):
+    """Which domain, whose it shall be, and the address of each of its interfaces."""
+
+    domain: str = Field(max_length=36, description="The domain's UUID, from the node's list.")
+    owner: str = Field(max_length=64, description="Name of a user.")
+    name: str | None = Field(default=None, max_length=63, description="Host name; none: the domain's own name.")
+    addresses: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=32,
+        description="By each interface's MAC address, the address that its guest has in the network of its bridge.",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _host_name(cls, value: str | None) -> str | None:
+        return None if value is None else check_name(value)
+
+    @field_validator("addresses")
+    @classmethod
+    def _lower(cls, value: dict[str, str]) -> dict[str, str]:
+        return {mac.lower(): ip.strip() for mac, ip in value.items()}
+
+
+class TakeOverContext(VmContext[TakeOverParams]):
+    """The domain as it is listed, and the VM as soon as it is recorded."""
+
+    @cached_property
+    def node(self) -> Node:
+        """The node that has the domain."""
+        return Node.objects.select_related("cluster").get(pk=self.task.node_id or 0)
+
+    @cached_property
+    def foreign(self) -> ForeignDomain:
+        """The domain of the node's list; raises NotFound."""
+        try:
+            found = self.node.foreign_domains.filter(uuid=UUID(self.params.domain)).first()
+        except ValueError:
+            found = None
+        if found is None:
+            raise NotFound(object="domain", id=self.params.domain, field="domain")
+        return found
+
+    @cached_property
+    def details(self) -> ForeignDetails:
+        """What the list says of it; raises WrongState where it was made before it said so much."""
+        if not self.foreign.details:
+            text = "Too little is known of the domain yet. Check the node first."
+            raise WrongState(text, object="domain", id=self.params.domain, state="not described", field="domain")
+        return from_dict(ForeignDetails, self.foreign.details)
+
+    @property
+    def wanted_name(self) -> str:
+        """What the VM is called."""
+        return self.params.name or self.foreign.name
+
+    @cached_property
+    def networks(self) -> dict[str, Network]:
+        """The cluster's networks by their bridges."""
+        return {each.bridge: each for each in Network.objects.filter(cluster=self.node.cluster)}
+
+    @cached_property
+    def pools(self) -> list[Pool]:
+        """The node's storages."""
+        return list(Pool.objects.filter(on_nodes__node=self.node).order_by("pk"))
+
+    def place_of(self, disk: DiskSpec) -> tuple[Pool, str] | None:
+        """The storage that a disk's file lies in and the file's name there; None for another place."""
+        for pool in self.pools:
+            folder, _, name = disk.path.rpartition("/")
+            if name and folder == f"{pool.path}/volumes":
+                return pool, name
+        return None
+
+    def new_vm(self) -> Vm:
+        """The VM's row with the settings of the domain, as far as a VM can have them; not saved."""
+        first = next((place[0] for disk in self.details.disks if (place := self.place_of(disk))), None)
+        vm = Vm(
+            uuid=self.foreign.uuid,
+            name=self.wanted_name,
+            cluster=self.node.cluster,
+            node=self.node,
+            pool=first or pool_named(self.node.cluster, None),
+            memory_mib=self.foreign.memory_mib,
+            vcpus=self.foreign.vcpus,
+            autostart=self.details.autostart,
+            wanted=Wanted.RUNNING if self.foreign.status in ON else Wanted.SHUT_OFF,
+        )
+        for name, value in adoptable(vm, self.details.facts).items():
+            setattr(vm, name, value)
+        return vm
+
+    def planned_facts(self) -> Facts:
+        """What the panel will say of the domain."""
+        disks = [replace(disk, cache=_cache(disk)) for disk in self.details.disks]
+        interfaces = [InterfaceSpec(mac=each.mac, bridge=each.bridge) for each in self.details.interfaces]
+        return facts_of(domain_of(spec_with(self.new_vm(), disks=disks, interfaces=interfaces, cdroms=[])))
+
+    def drift(self) -> str:
+        """The difference between what the node has and what the panel will say, fact by fact."""
+        return "".join(
+            difflib.unified_diff(_lines(self.details.facts), _lines(self.planned_facts()), "node", "panel", n=0)
+        )
+
+
+def record_vm(ctx: TakeOverContext) -> dict[str, Any]:
+    """The VM, its volumes and its addresses stand in the database; the domain is as before."""
+    Cluster.objects.select_for_update().get(pk=ctx.node.cluster_id)
+    refuse(ctx)
+    vm = ctx.new_vm()
+    vm.owner = user_named(ctx.params.owner)
+    vm.save()
+    for position, disk in enumerate(ctx.details.disks):
+        place = ctx.place_of(disk)
+        assert place is not None
+        # Its size is measured by a later step, which the node must be asked for.
+        volume = Volume.objects.create(pool=place[0], node=ctx.node, format=disk.format, size_gib=0, file_name=place[1])
+        limits = {name: getattr(disk, name) for name in LIMITS}
+        Disk.objects.create(
+            vm=vm, volume=volume, target=disk.target, bus=disk.bus, cache=_cache(disk), position=position, **limits
+        )
+    for position, each in enumerate(ctx.details.interfaces):
+        network = ctx.networks[each.bridge]
+        address = network_services.allocate_certain(network, ctx.params.addresses[each.mac])
+        Interface.objects.create(
+            vm=vm,
+            network=network,
+            address=address,
+            mac=each.mac,
+            position=position,
+            # Guards know ports by names that the domain's ports do not have yet.
+            guarded=False,
+            inbound_kibps=each.inbound_kibps,
+            outbound_kibps=each.outbound_kibps,
+        )
+    was = ctx.foreign.name
+    ctx.set_object("vm", vm.pk, vm.name)
+    transaction.on_commit(lambda: tell_pages([vm]))
+    return {"was": was, "result": {"vm": vm.pk, "uuid": str(vm.uuid), "node": ctx.node.name}}
+
+
+def see_domain(ctx: TakeOverContext) -> None:
+    """The node has the domain, by the name that was listed, or already by its new one."""
+    state = ctx.agent.call(host.HostInfo(uuid=str(ctx.vm.uuid)))
+    if not state.exists or not state.persistent or state.name not in (ctx.output(record_vm)["was"], ctx.vm.name):
+        raise OperationFailed("The domain is not any more what was listed. Check the node.", step=ctx.step_name)
+
+
+def measure_volumes(ctx: TakeOverContext) -> None:
+    """The volumes' sizes are known."""
+    for volume in ctx.volumes():
+        state = ctx.agent.call(storage.VolumeInfo(pool=volume.pool.path, path=volume.path))
+        if not state.exists or state.format != volume.format:
+            found = state.format or "nothing"
+            text = f"{volume.path} is described as {volume.format}, but {found} is there."
+            raise OperationFailed(text, step=ctx.step_name)
+        if state.virtual_bytes % GIB or not state.virtual_bytes:
+            text = f"{volume.path} has {state.virtual_bytes} bytes. Grow it to whole GiB first."
+            raise OperationFailed(text, step=ctx.step_name)
+        Volume.objects.filter(pk=volume.pk).update(size_gib=state.virtual_bytes // GIB)
+
+
+def rename_domain(ctx: TakeOverContext) -> None:
+    """The domain bears the VM's name."""
+    if ctx.vm.name != ctx.output(record_vm)["was"]:
+        ctx.agent.call(guest.HostRename(uuid=str(ctx.vm.uuid), name=ctx.vm.name))
+
+
+def rename_domain_back(ctx: TakeOverContext) -> None:
+    """The domain bears the name that it had."""
+    was = ctx.output(record_vm)["was"]
+    vm = ctx.find_vm()
+    if vm is None or vm.name == was:
+        return
+    if ctx.agent.call(host.HostInfo(uuid=str(vm.uuid))).exists:
+        ctx.agent.call(guest.HostRename(uuid=str(vm.uuid), name=was))
+
+
+def compare(ctx: TakeOverContext) -> dict[str, Any]:
+    """The VM counts as installed; its status, and in what its description differs, are known."""
+    vm = ctx.vm
+    Vm.objects.filter(pk=vm.pk).update(installed=True)
+    ctx.read_state(host.HostInfo(uuid=str(vm.uuid)))
+    left = audit_vm(vm, lambda request: ctx.agent.call(request, deadline=AUDIT_SECONDS))
+    ForeignDomain.objects.filter(uuid=vm.uuid).delete()
+    return {"result": {"left": [each.field for each in left]}}
+
+
+def refuse(ctx: TakeOverContext) -> None:
+    """Raise what keeps the domain from becoming a VM; reads only."""
+    refuse_owner(user_named(ctx.params.owner))
+    if reasons := list(_reasons(ctx)):
+        text = "The domain cannot be described as a VM: " + "; ".join(reasons) + "."
+        raise WrongState(text, object="domain", id=ctx.params.domain, state="not fit", field="domain", reasons=reasons)
+    if not HOST_NAME.match(ctx.wanted_name):
+        text = f"“{ctx.wanted_name}” cannot be a VM's name: give another, of a-z, 0-9 and hyphens."
+        raise MissingValue(text, field="name")
+    services.refuse_taken_name(ctx.node.cluster, ctx.wanted_name)
+    if ctx.wanted_name != ctx.foreign.name and ctx.foreign.status in ON:
+        text = "Shut the domain down first: it gets another name."
+        raise WrongState(text, object="domain", id=ctx.params.domain, state=ctx.foreign.status, field="name")
+    _refuse_addresses(ctx)
+
+
+def _reasons(ctx: TakeOverContext) -> Iterator[str]:
+    if Vm.objects.filter(uuid=ctx.foreign.uuid).exists():
+        yield "a VM has its UUID"
+    if not ctx.details.persistent:
+        yield "libvirt forgets it when it stops"
+    if ctx.details.snapshots:
+        yield "it has snapshots"
+    taken = {volume.path for volume in Volume.objects.filter(node=ctx.node).select_related("pool")}
+    others = ctx.node.foreign_domains.exclude(uuid=ctx.foreign.uuid)
+    taken |= {path for paths in others.values_list("disks", flat=True) for path in paths}
+    for disk in ctx.details.disks:
+        about = f"disk {disk.target} ({disk.path or 'no file'})"
+        if ctx.place_of(disk) is None:
+            yield f"{about} lies in no storage's folder “volumes” on this node"
+        elif disk.path in taken:
+            yield f"{about} belongs to another domain too"
+        if disk.bus not in DiskBus.values:
+            yield f"{about} is on the bus “{disk.bus}”"
+        if disk.format not in FORMATS:
+            yield f"{about} has the format “{disk.format}”"
+    for each in ctx.details.interfaces:
+        if each.bridge not in ctx.networks:
+            yield f"interface {each.mac} is joined to {each.bridge or 'no bridge'}, which is no network's"
+        if Interface.objects.filter(mac=each.mac).exists():
+            yield f"another VM has the MAC address {each.mac}"
+
+
+def _refuse_addresses(ctx: TakeOverContext) -> None:
+    asked, macs = ctx.params.addresses, [each.mac for each in ctx.details.interfaces]
+    for mac in asked:
+        if mac not in macs:
+            raise InvalidValue(f"The domain has no interface {mac}.", field="addresses")
+    for each in ctx.details.interfaces:
+        if each.mac not in asked:
+            text = f"Which address of “{ctx.networks[each.bridge]}” has the interface {each.mac}?"
+            raise MissingValue(text, field="addresses")
+        network_services.refuse_address(ctx.networks[each.bridge], asked[each.mac])
+    if len(set(asked.values())) < len(asked):
+        raise AlreadyExists("Two interfaces cannot have one address.", field="addresses", object="address")
+
+
+def _cache(disk: DiskSpec) -> str:
+    return disk.cache if disk.cache in DiskCache.values else DiskCache.NONE.value
+
+
+def _lines(facts: Facts) -> list[str]:
+    return [f"{name}: {value}\n" for name, value in sorted(facts.items())]
+
+
+class TakeOverVm(Operation[TakeOverParams]):
+    """Make a VM of a domain that somebody else defined on a node, with its disks, interfaces and addresses.
+
+    It goes on running. Where the panel would describe it otherwise it has a difference afterwards, which can be
+    adopted or repaired; its interfaces are not guarded until they are changed.
+    """
+
+    name = "vm.take-over"
+    label = "Take over"
+    permission = "cluster.manage"
+    params = TakeOverParams
+    context = TakeOverContext
+    placed = True
+    locks = (exclusive("vm"), shared("node"), shared("pool"))
+    steps = (
+        Step(
+            record_vm,
+            "Record the VM, its disks and its addresses",
+            undo=release_records,
+            inline=True,
+            describe=lambda ctx: f"VM “{ctx.wanted_name}” of {ctx.params.owner}, {len(ctx.details.disks)} disks",
+        ),
+        # No undo: these two change nothing on the node, and the records go as a whole.
+        Step(see_domain, "See that the domain is there"),
+        Step(measure_volumes, "Measure the disks"),
+        Step(rename_domain, "Name the domain", undo=rename_domain_back),
+        # No undo: it changes the record alone.
+        Step(compare, "Compare", difference=lambda ctx: ctx.drift()),
+    )
+
+    def initial(self, obj: ForeignDomain) -> dict[str, Any]:
+        """The domain's name where a VM can have it, and its interfaces, each with no address yet."""
+        macs = [each["mac"] for each in obj.details.get("interfaces", [])]
+        return {"name": obj.name if HOST_NAME.match(obj.name) else "", "addresses": dict.fromkeys(macs, "")}
+
+    @property
+    def object_type(self) -> str:
+        """It is asked of the node that has the domain."""
+        return "node"
+
+    def title(self, ctx: Any) -> str:
+        """The task's title, for people."""
+        return f"Take over domain {ctx.task.object_name}"
+
+    def check(self, ctx: Any, viewer: User) -> None:
+        """Refuse what cannot be described, with every reason, and names and addresses that are not free."""
+        refuse(ctx)
