@@ -6,38 +6,25 @@ it may not have sent.
 
 from __future__ import annotations
 
-import collections
 import json
 import logging
 import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Deque, Dict, List, NamedTuple
+from typing import Any, Dict, Iterator, List
 
 from vmwatch import wire
+from vmwatch.kept import Event, Kept
 
 KEPT = 10_000
-TOLD_AGAIN = 5_000
-"""Events that one picture tells again at most; where there are more, one picture after the other goes on."""
+TOLD_AGAIN = 1_000
+"""Events that one picture tells again at most; where there are more, the next one goes on, and comes sooner."""
 TOLD_SECONDS = 60.0
 """So long each event is told again, by the time for which the master was there."""
 FILE_LINES = 2 * KEPT
 SPARE_LINES = 100
 log = logging.getLogger("vmwatch-node")
-
-
-class _Entry(NamedTuple):
-    """`at` is by time.monotonic(), whose zero is the host's start: the next run of the daemon can use it too.
-
-    `heard` are the seconds for which the master had been there in this run until then. Thousands of these are kept.
-    """
-
-    heard: float
-    epoch: int
-    sequence: int
-    at: float
-    domain: wire.DomainState
 
 
 class Journal:
@@ -49,16 +36,18 @@ class Journal:
         self._heard = 0.0
         self._looked_at = time.monotonic()
         # Nobody knows what the last run of the daemon could still send.
-        self._entries: Deque[_Entry] = collections.deque(_read(path), KEPT)
+        self._entries = Kept()
+        self._gone = self._told = 0
+        for entry in _read(path):
+            self._keep(entry)
         self._file: Any = None
         self._lines = 0
-        self._page = -1
         self._rewrite()
 
     def remember(self, epoch: int, sequence: int, domain: wire.DomainState) -> None:
         """Keep an event that happened just now."""
-        entry = _Entry(self._heard, epoch, sequence, time.monotonic(), domain)
-        self._entries.append(entry)
+        entry = Event(epoch, sequence, time.monotonic(), self._heard, domain)
+        self._keep(entry)
         if self._lines >= FILE_LINES:
             self._rewrite()
         else:
@@ -73,19 +62,25 @@ class Journal:
         if there:
             self._heard += now - self._looked_at
         self._looked_at = now
-        while self._entries and self._entries[0].heard < self._heard - self.told_seconds:
-            self._entries.popleft()
+        while len(self._entries) and self._entries[0].heard < self._heard - self.told_seconds:
+            self._forget_first()
         if self._lines > 2 * len(self._entries) + SPARE_LINES:
             self._rewrite()
 
+    @property
+    def pictures(self) -> int:
+        """How many pictures it takes to tell all of it."""
+        return max(1, -(-len(self._entries) // TOLD_AGAIN))
+
     def recent(self) -> List[wire.PastEvent]:
-        """The events to tell again, oldest first."""
+        """The events that the next picture tells again, oldest first; goes on where the last one ended."""
         now = time.monotonic()
-        found = list(self._entries)
-        if len(found) > TOLD_AGAIN:
-            pages = -(-len(found) // TOLD_AGAIN)
-            self._page = (self._page + 1) % pages
-            found = found[self._page * TOLD_AGAIN : (self._page + 1) * TOLD_AGAIN]
+        first = max(0, self._told - self._gone)
+        if first >= len(self._entries):
+            first = 0
+        last = min(first + TOLD_AGAIN, len(self._entries))
+        self._told = self._gone + last
+        found = (self._entries[place] for place in range(first, last))
         return [
             wire.PastEvent(each.epoch, each.sequence, replace(each.domain, age=max(0.0, now - each.at)))
             for each in found
@@ -97,7 +92,16 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def _write(self, entry: _Entry) -> None:
+    def _keep(self, entry: Event) -> None:
+        if len(self._entries) >= KEPT:
+            self._forget_first()
+        self._entries.append(entry)
+
+    def _forget_first(self) -> None:
+        self._entries.drop_first()
+        self._gone += 1
+
+    def _write(self, entry: Event) -> None:
         if self._file is None:
             return
         try:
@@ -125,23 +129,26 @@ class Journal:
             self.close()
 
 
-def _plain(entry: _Entry) -> Dict[str, Any]:
+def _plain(entry: Event) -> Dict[str, Any]:
     return {"epoch": entry.epoch, "sequence": entry.sequence, "at": entry.at, "domain": asdict(entry.domain)}
 
 
-def _read(path: Path) -> List[_Entry]:
+def _read(path: Path) -> Iterator[Event]:
     """What an earlier run left; a line that it could not end is passed over, and so is a file of another host start."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        with path.open("rb") as lines:
+            for line in lines:
+                try:
+                    entry = _entry(json.loads(line))
+                except (ValueError, KeyError, TypeError):
+                    continue
+                if entry.at <= time.monotonic():
+                    yield entry
     except OSError:
-        return []
-    found = []
-    for line in lines[-KEPT:]:
-        try:
-            raw = json.loads(line)
-            entry = _Entry(0.0, raw["epoch"], raw["sequence"], raw["at"], wire.DomainState(**raw["domain"]))
-        except (ValueError, KeyError, TypeError):
-            continue
-        if entry.at <= time.monotonic():
-            found.append(entry)
-    return found
+        return
+
+
+def _entry(raw: Any) -> Event:
+    # As a message is read: what does not fit the form is no event.
+    past = wire.past_from_raw(raw)
+    return Event(past.epoch, past.sequence, float(raw["at"]), 0.0, past.domain)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import sys
 import threading
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -13,6 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import libvirt
 
 from vmwatch import wire
+from vmwatch.kept import one_copy
 
 STATES: Dict[int, str] = {
     libvirt.VIR_DOMAIN_NOSTATE: wire.UNKNOWN,
@@ -225,9 +225,7 @@ class Watcher:
             return wire.MISSING if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN else wire.UNKNOWN
 
     def _tell(self, domain: Any, state: str, detail: str) -> None:
-        # The same few words in thousands of events: one copy of each.
-        uuid, name, detail = (sys.intern(word) for word in (domain.UUIDString(), domain.name(), detail))
-        self.on_event(wire.DomainState(uuid, name, state, detail))
+        self.on_event(one_copy(wire.DomainState(domain.UUIDString(), domain.name(), state, detail)))
 
 
 def _nth(words: List[str], number: int) -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import contextlib
-import ctypes
 import errno
 import logging
 import os
@@ -25,6 +23,7 @@ import zmq
 from vmwatch import wire
 from vmwatch.config import BadConfig, MasterConfig, digest, mark_of, read_master
 from vmwatch.logs import log_to
+from vmwatch.memory import give_back_memory
 from vmwatch.panel_client import PanelAway, PanelClient, PanelRefused
 from vmwatch.spool import Spool
 
@@ -43,8 +42,6 @@ BIND_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 COUNT_SECONDS = 60.0
 WAIT_SECONDS = 0.5
-M_MMAP_THRESHOLD = -3
-"""malloc.h"""
 log = logging.getLogger("vmwatch-master")
 
 
@@ -285,15 +282,6 @@ def wait_until_enabled(path: Path) -> None:
         except BadConfig:
             pass
         time.sleep(WAIT_SECONDS)
-
-
-def give_back_memory() -> None:
-    """Have glibc give back what a large message took, as soon as it is gone.
-
-    By default it learns from large blocks to keep them, so that a flood would grow the process for good.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 256 * 1024)
 
 
 def main() -> int:

@@ -23,6 +23,7 @@ from vmwatch.config import NODE_CONF, BadConfig, NodeConfig, read_node
 from vmwatch.journal import TOLD_SECONDS, Journal
 from vmwatch.libvirt_events import Watcher
 from vmwatch.logs import log_to
+from vmwatch.memory import give_back_memory
 from vmwatch.outbox import Outbox
 from vmwatch.stats import Collector
 
@@ -104,7 +105,7 @@ class Node:
                     break
                 # While events wait for a master that is there but slow, the picture was not said.
                 busy = len(outbox) and not outbox.away
-                next_picture = time.monotonic() + (BUSY_SECONDS if busy else self.config.resync)
+                next_picture = time.monotonic() + (BUSY_SECONDS if busy else self.config.resync / self.journal.pictures)
             self._pass_on(outbox, 1, next_picture - time.monotonic())
             outbox.flush()
             self.journal.look(there=not outbox.away)
@@ -236,6 +237,7 @@ def main() -> int:
     parser.add_argument("--log", type=Path, default=Path("/var/log/vmpanel/vmwatch-node.log"), help="log file")
     parser.add_argument("--epoch-file", type=Path, default=EPOCH_FILE, help="where the last run's number is kept")
     arguments = parser.parse_args()
+    give_back_memory()
     log_to(arguments.log)
     try:
         node = Node(arguments.config, arguments.epoch_file)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import collections
 import struct
 import time
 from dataclasses import replace
-from typing import Any, Deque, List, NamedTuple, Optional
+from typing import Any, List, Optional
 
 import zmq
 
 from vmwatch import wire
 from vmwatch.config import BadConfig, NodeConfig
+from vmwatch.kept import Event, Kept
 
 WAITING = 10_000
 """Events kept while the master is away; the journal tells the dropped ones again."""
@@ -19,14 +19,6 @@ HANDED_TO_ZEROMQ = 1000
 LINGER_MS = 1000
 ANEW_SECONDS = 5.0
 """How long a connection may not be there until it is made from scratch."""
-
-
-class _Waiting(NamedTuple):
-    """`at` is when it happened, by time.monotonic()."""
-
-    sequence: int
-    at: float
-    domain: wire.DomainState
 
 
 class Outbox:
@@ -44,7 +36,7 @@ class Outbox:
         """When the last message left (time.monotonic())."""
         self._came_back = self._connected = False
         self._tried_at = 0.0
-        self._waiting: Deque[_Waiting] = collections.deque()
+        self._waiting = Kept()
         self._socket: Any = None
         self._monitor: Any = None
         self.connect(config)
@@ -91,11 +83,11 @@ class Outbox:
 
     def put_event(self, domain: wire.DomainState) -> int:
         """Have an event sent that happened just now, at once if the master is there; answers its number."""
-        if len(self._waiting) >= WAITING:
-            self._waiting.popleft()
+        if len(self) >= WAITING:
+            self._waiting.drop_first()
             self.dropped += 1
         self.sequence += 1
-        self._waiting.append(_Waiting(self.sequence, time.monotonic(), domain))
+        self._waiting.append(Event(self.epoch, self.sequence, time.monotonic(), 0.0, domain))
         self.flush()
         return self.sequence
 
@@ -108,7 +100,7 @@ class Outbox:
     ) -> bool:
         """Say something that is true now; False when the master is away and it was not said."""
         self.flush()
-        if self.away or self._waiting:
+        if self.away or len(self):
             return False
         self.sequence += 1
         return self._send(
@@ -131,10 +123,10 @@ class Outbox:
             # After a master that spoke otherwise (plain, or encrypted) ZeroMQ would never try again by itself.
             self.connect(self._config)
         there = bool(self._socket.poll(0, zmq.POLLOUT))
-        while there and self._waiting:
+        while there and len(self):
             there = self._send_event(self._waiting[0])
             if there:
-                self._waiting.popleft()
+                self._waiting.drop_first()
         self.away = not there
 
     def came_back(self) -> bool:
@@ -152,7 +144,7 @@ class Outbox:
             self._came_back |= self._connected
             self._tried_at = time.monotonic()
 
-    def _send_event(self, waiting: _Waiting) -> bool:
+    def _send_event(self, waiting: Event) -> bool:
         domain = replace(waiting.domain, age=time.monotonic() - waiting.at)
         return self._send(
             wire.Message(self._config.node_id, self.epoch, waiting.sequence, time.time(), wire.EVENT, [domain])

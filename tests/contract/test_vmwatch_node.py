@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 
-from tests.contract.vmwatch_daemons import WEB1, Daemons, rss_kib, tell, wait_until
+from tests.contract.vmwatch_daemons import WEB1, Daemons, memory_kib, tell, wait_until
 from vmwatch import wire
 
 RSS_LIMIT_KIB = 40 * 1024
@@ -15,7 +15,7 @@ def test_the_node_runs_from_its_one_file_in_forty_megabytes(daemons: Daemons) ->
     daemons.master()
     node = daemons.node_alone()
     wait_until(lambda: daemons.panel.messages, "the first picture")
-    assert rss_kib(node) < RSS_LIMIT_KIB
+    assert memory_kib(node) < RSS_LIMIT_KIB
 
 
 def test_a_lost_libvirt_ends_the_node_with_a_code_of_its_own(daemons: Daemons) -> None:

@@ -225,10 +225,10 @@ def tell(node: subprocess.Popen[str], *commands: str) -> None:
         assert node.stdout.readline().strip() == "done"
 
 
-def rss_kib(process: subprocess.Popen[str]) -> int:
-    """A process' resident memory."""
+def memory_kib(process: subprocess.Popen[str], which: str = "VmRSS") -> int:
+    """A process' resident memory, or the most that it was: VmHWM."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{which}:"))
 
 
 def forge(endpoint: str, frames: list[list[bytes]]) -> None:

@@ -1,13 +1,15 @@
 """A program: the real vmwatch-node, and in the same process a hand that changes libvirt's test driver.
 
-The test driver's domains live in one process, so what changes them must be in vmwatch-node's. Reads
-commands from stdin, a line each: define NAME UUID, create|suspend|resume|destroy|undefine NAME, lose, and
-happen NAME WHAT for what the test driver does not do by itself (one of HAPPENINGS), storm NAME COUNT.
+The test driver's domains live in one process, so what changes them must be in vmwatch-node's; with --hand
+it is the hand alone, for domains that a libvirtd has. Reads commands from stdin, a line each: define NAME UUID,
+create|suspend|resume|destroy|undefine NAME, lose, storm NAME COUNT, and happen NAME WHAT for what the test driver
+does not do by itself (one of HAPPENINGS).
 Runs with the system's Python and its libvirt; imports the package under test from PYTHONPATH.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from xml.sax.saxutils import quoteattr
@@ -16,7 +18,7 @@ import libvirt
 
 from vmwatch import libvirt_events, node
 
-URI = "test:///default"
+URI = os.environ["VMPANEL_LIBVIRT_URI"]
 watchers = []
 # What libvirt calls, and with what, between the domain and the last argument.
 HAPPENINGS = {
@@ -66,6 +68,8 @@ def obey() -> None:
 
 
 if __name__ == "__main__":
+    if "--hand" in sys.argv:
+        sys.exit(obey())
     node.Watcher = Watcher
     threading.Thread(target=obey, daemon=True).start()
     sys.exit(node.main())

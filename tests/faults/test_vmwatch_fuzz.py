@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 import zmq
 
-from tests.contract.vmwatch_daemons import SECRET, TOP, WEB1, Daemons, rss_kib
+from tests.contract.vmwatch_daemons import SECRET, TOP, WEB1, Daemons, memory_kib
 from tests.faults.vmwatch_flood import SOCKETS
 from tests.stack import wait_until
 from vmwatch import wire
@@ -134,11 +134,11 @@ def test_a_million_lies_change_nothing_and_stop_nobody(daemons: Daemons) -> None
     honest.start()
     try:
         wait_until(lambda: len(heard()) >= 20, "the honest node is heard")
-        before = rss_kib(master)
+        before = memory_kib(master)
         begun = time.monotonic()
         sent = flood(daemons, seed)
         took = time.monotonic() - begun
-        after = rss_kib(master)
+        after = memory_kib(master)
         of_flood = len(heard())
         wait_until(lambda: len(heard()) >= of_flood + 5, "the honest node is heard after the flood")
     finally:

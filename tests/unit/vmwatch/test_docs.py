@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from vmwatch import config, master, outbox, panel_client, spool, wire
+from vmwatch import config, journal, master, outbox, panel_client, spool, wire
 
 TEXT = (Path(__file__).parents[3] / "docs/vmwatch.md").read_text(encoding="utf-8")
 
@@ -51,6 +51,7 @@ def test_every_exit_code_stands_there() -> None:
 def test_the_numbers_are_those_in_force() -> None:
     for number in (outbox.WAITING, spool.WAITING, master.BATCH):
         assert f"{number:,} messages" in TEXT
+    assert f"at most {journal.TOLD_AGAIN:,} |" in TEXT
     assert f"{wire.CLOCK_WINDOW_SECONDS:g} seconds" in TEXT
     assert f"{wire.LARGEST_MESSAGE >> 20} MiB" in TEXT
     assert f"{config.RESYNC_SECONDS:g} when absent" in TEXT

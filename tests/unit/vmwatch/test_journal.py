@@ -103,7 +103,30 @@ def test_memory_file_and_message_are_bounded(tmp_path: Path, monkeypatch: pytest
     pages = [told(journal) for _ in range(3)]
     assert [number for page in pages for number in page] == list(range(470, 500))
     assert told(journal) == pages[0]
+    assert journal.pictures == 3
     assert len((tmp_path / "recent").read_bytes().splitlines()) <= 60
+
+
+def test_none_is_passed_over_while_others_are_forgotten(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "TOLD_AGAIN", 10)
+    journal = Journal(tmp_path / "recent")
+    for sequence in range(40):
+        journal.remember(7, sequence, DOMAIN)
+        passes(clock, journal, 1)
+    first = told(journal)
+    # Those that were just told are forgotten, so that all others move up.
+    passes(clock, journal, TOLD_SECONDS - 30)
+    assert told(journal) == list(range(first[-1] + 1, first[-1] + 11))
+
+
+def test_a_line_that_is_no_event_is_passed_over(tmp_path: Path, clock: Clock) -> None:
+    Journal(tmp_path / "recent").remember(7, 1, DOMAIN)
+    good = (tmp_path / "recent").read_text()
+    bad = [good.replace("7", '"seven"', 1), good.replace("7", "-7", 1), "[]\n", "nonsense\n", "\xff\n"]
+    (tmp_path / "recent").write_text("".join(bad) + good)
+    assert told(Journal(tmp_path / "recent")) == [1]
 
 
 def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""vmwatch-node's memory, where the domains are in a libvirtd of their own, as on a node.
+
+That libvirtd is an unprivileged one, and its driver libvirt's test driver.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.vmwatch_daemons import HOST, SYSTEM_PYTHON, Daemons, memory_kib, tell, wait_until
+from vmwatch import journal, wire
+
+PROGRAM = "/usr/sbin/libvirtd"
+LIMIT_KIB = 40 * 1024
+DOMAINS = 20
+EVENTS = 10_000
+
+pytestmark = pytest.mark.skipif(not Path(PROGRAM).exists(), reason="needs libvirtd")
+
+
+@pytest.fixture
+def uri() -> Iterator[str]:
+    """Where a libvirtd answers."""
+    # Not in pytest's folder, which is for root alone.
+    folder = Path(tempfile.mkdtemp(prefix="vmwatch-"))
+    conf = folder / "libvirtd.conf"
+    conf.write_text(f'unix_sock_dir="{folder}"\nauth_unix_rw="none"\n')
+    shutil.chown(folder, "nobody")
+    own = dict.fromkeys(("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), str(folder))
+    process = subprocess.Popen(
+        [PROGRAM, "-f", str(conf), "-p", str(folder / "pid")],
+        user="nobody",
+        group="nogroup",
+        extra_groups=[],
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **own},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until((folder / "libvirt-sock").exists, "libvirtd listens")
+        yield f"test+unix:///default?socket={folder}/libvirt-sock"
+    finally:
+        process.terminate()
+        process.wait(20)
+        shutil.rmtree(folder)
+
+
+def test_ten_thousand_events_within_a_minute_leave_the_node_under_forty_megabytes(daemons: Daemons, uri: str) -> None:
+    daemons.configure(node={"resync": "1"})
+    daemons.master()
+    node = daemons.node_alone(uri)
+    wait_until(lambda: daemons.panel.messages, "the first picture")
+    package = {"PYTHONPATH": str(daemons.package), "VMPANEL_LIBVIRT_URI": uri}
+    hand = daemons.run(SYSTEM_PYTHON, str(HOST), "--hand", **package)
+    for number in range(DOMAINS):
+        tell(hand, f"define web{number} {uuid.UUID(int=number + 1)}", f"create web{number}")
+    for _ in range(5):
+        tell(hand, *(f"storm web{number} {EVENTS // DOMAINS // 5}" for number in range(DOMAINS)))
+    all_told = 2 * DOMAINS + EVENTS
+    events: set[int] = set()
+    again: dict[int, int] = {}
+    read = 0
+
+    def heard() -> bool:
+        """Whether every event was told by itself, and twice with pictures."""
+        nonlocal read
+        messages = daemons.panel.messages[read:]
+        read += len(messages)
+        for message in messages:
+            if message["kind"] == wire.EVENT:
+                events.add(message["sequence"])
+            for past in message.get("recent", ()):
+                again[past["sequence"]] = again.get(past["sequence"], 0) + 1
+        return len(events) == all_told and sum(times >= 2 for times in again.values()) >= journal.KEPT
+
+    wait_until(heard, "every event was told, and again", 60)
+    # The most that it ever took.
+    assert memory_kib(node, "VmHWM") < LIMIT_KIB
