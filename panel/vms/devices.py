@@ -16,6 +16,7 @@ from panel.storage.models import NodePool, Pool
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation
 from panel.vms.context import VmContext
+from panel.vms.machine import MachineType
 from panel.vms.models import Disk, DiskBus, Interface, Vm, VmStatus
 from panel.vms.services import refuse_rescue, refuse_seen_elsewhere
 from panel.vms.spec import host_spec
@@ -24,6 +25,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 DRIVES = ("sda", "sdb", "sdf")
 """The names of CD-ROM drives (nodeagent/xml/describe.py)."""
 GIB = 1024**3
+SLOTS = 11
+"""A q35 machine is started with sixteen slots (nodeagent/xml/describe.py), of which five are always in use."""
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 
 
@@ -89,6 +92,15 @@ def free_target(vm: Vm, bus: str) -> str:
         if prefix + letter not in taken:
             return prefix + letter
     raise CapacityError("The VM has as many disks on this bus as it can have.", field="bus", candidates={})
+
+
+def refuse_no_slot(vm: Vm) -> None:
+    """Raise CapacityError when nothing more can be plugged into the running VM; one that is off gets what it needs."""
+    if vm.status not in ON or vm.machine != MachineType.Q35:
+        return
+    if vm.disks.filter(bus=DiskBus.VIRTIO).count() + vm.interfaces.count() >= SLOTS:
+        text = f"A running VM takes at most {SLOTS} virtio disks and interfaces. Shut it down to add more."
+        raise CapacityError(text, field="id", candidates={})
 
 
 def refuse_full_pool(vm: Vm, pool: Pool, needed_gib: int) -> None:

@@ -22,6 +22,7 @@ from panel.vms.devices import (
     disk_of,
     free_target,
     refuse_full_pool,
+    refuse_no_slot,
     told,
 )
 from panel.vms.models import Disk, DiskBus, DiskCache
@@ -148,10 +149,12 @@ class AddDisk(DeviceOperation):
     )
 
     def refuse(self, ctx: Any, viewer: User) -> None:
-        """A pool without room, and a bus without a free place."""
+        """A pool without room, a bus without a free place, and a running VM without a free slot."""
         refuse_snapshots(ctx.vm)
         refuse_full_pool(ctx.vm, ctx.pool, ctx.params.size_gib)
         free_target(ctx.vm, ctx.params.bus)
+        if ctx.params.bus == DiskBus.VIRTIO:
+            refuse_no_slot(ctx.vm)
 
 
 class GrowDiskParams(Params):

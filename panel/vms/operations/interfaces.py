@@ -17,7 +17,7 @@ from panel.network.models import Network
 from panel.network.selectors import free_count, network_named
 from panel.tasks.operation import Params, Step
 from panel.vms.context import VmContext
-from panel.vms.devices import DeviceOperation, describe, interface_of, told
+from panel.vms.devices import DeviceOperation, describe, interface_of, refuse_no_slot, told
 from panel.vms.models import Interface
 from panel.vms.spec import interface_spec
 from panel.vms.usage import note_shape
@@ -111,6 +111,7 @@ class AddInterface(DeviceOperation):
         _refuse_full(ctx.network)
         if ctx.vm.interfaces.count() >= MOST_INTERFACES:
             raise CapacityError(f"A VM has at most {MOST_INTERFACES} interfaces.", field="network", candidates={})
+        refuse_no_slot(ctx.vm)
 
 
 class RemoveInterfaceParams(Params):

@@ -113,6 +113,18 @@ def test_what_cannot_be_is_refused_before_anything_is_touched(
     assert (Disk.objects.count(), Address.objects.count()) == (1, 1)
 
 
+def test_a_running_vm_without_a_free_slot_takes_no_more(vm: Vm, ask: Ask, node: Node) -> None:
+    for number in range(9):
+        volume = Volume.objects.create(pool=vm.pool, node=vm.node, size_gib=1)
+        Disk.objects.create(vm=vm, volume=volume, target=f"vd{chr(ord('b') + number)}", position=number + 1)
+    for verb, raw in (("add-disk", {"size_gib": 1}), ("add-interface", {})):
+        assert ask(verb, **raw)["code"] == "no_capacity"
+    # SCSI has a controller of its own, and a VM that is off gets as many slots as it needs.
+    assert ask("add-disk", size_gib=1, bus="scsi")["status"] == "done"
+    ask("force-off")
+    assert ask("add-disk", size_gib=1)["status"] == "done"
+
+
 def test_room_is_that_of_the_vm_s_own_node(vm: Vm, ask: Ask) -> None:
     NodePool.objects.filter(node=vm.node).update(free_bytes=3 * 1024**3)
     refused = ask("add-disk", size_gib=4)
