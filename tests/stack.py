@@ -46,7 +46,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(ready: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+def wait_until(ready: Callable[[], Any], what: str, seconds: float = 60.0, every: float = 0.05) -> Any:
     """The first true answer of `ready`; AssertionError naming `what` when there is none in time."""
     until = time.monotonic() + seconds
     while True:
@@ -55,7 +55,7 @@ def wait_until(ready: Callable[[], Any], what: str, seconds: float = 60.0) -> An
             return answer
         if time.monotonic() > until:
             raise AssertionError(f"after {seconds:g} s still not: {what}")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 class Stack:
@@ -204,7 +204,8 @@ def wait_for_task(api: httpx.Client, task_id: int, seconds: float = 180.0) -> di
         return task if task["status"] in ended else None
 
     try:
-        return dict(wait_until(look, f"task {task_id} has ended", seconds))
+        # Every look costs the panel as much as a small step costs the worker.
+        return dict(wait_until(look, f"task {task_id} has ended", seconds, every=0.15))
     except AssertionError:
         steps = [(step["name"], step["status"], step["error"]) for step in api.get(f"tasks/{task_id}").json()["steps"]]
         raise AssertionError(f"task {task_id} does not end: {steps}") from None

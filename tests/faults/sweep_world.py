@@ -246,7 +246,8 @@ def _another_owner(subject: Subject) -> Body:
 
 
 def _installing(subject: Subject) -> Body:
-    subject._python(f"Installation.objects.create(vm_id={subject.vm})")
+    mine = f"vm_id={subject.vm}"
+    subject._python(f"Installation.objects.filter({mine}).delete(); Installation.objects.create({mine})")
     return {}
 
 
