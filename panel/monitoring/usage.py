@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
@@ -46,25 +47,30 @@ def closed_period(begin: datetime | None, end: datetime | None) -> tuple[datetim
     for field, at in (("from", begin), ("to", end)):
         if at is not None and at.microsecond:
             raise InvalidValue(f"“{field}” must be a whole second.", field=field)
-    now = ledger.database_now()
+    clock = ledger.read_clock()
+    now = max(clock.now, clock.closed)
     if begin is None:
         begin = (end or now).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0)
     if begin >= (end or now):
         raise InvalidValue("“from” must be before “to” and not in the future.", field="from")
     if (end or now) - begin > LONGEST:
         raise InvalidValue(f"A period has at most {LONGEST.days} days.", field="from")
-    until = ledger.close(end or now)
-    if begin >= until:
+    if begin >= now:
         raise InvalidValue("“from” must not be in the future.", field="from")
+    until = ledger.close(end or now, clock)
     return begin.astimezone(UTC), until.astimezone(UTC)
 
 
 def vm_usage(viewer: User, vm_id: int, begin: datetime, end: datetime) -> VmUsage:
     """What one VM was in a period that is closed; raises NotFound for one that was never the viewer's."""
     entries = Entry.objects.filter(vm_id=vm_id)
-    if not (entries if viewer.sees_all else entries.filter(owner=viewer)).exists():
+    last = (entries if viewer.sees_all else entries.filter(owner=viewer)).order_by("-sequence").first()
+    if last is None:
         raise NotFound(object="vm", id=vm_id)
-    return usage_of([vm_id], begin, end, None if viewer.sees_all else viewer.pk)[0]
+    for found in usage_of([vm_id], begin, end, None if viewer.sees_all else viewer.pk):
+        return found
+    # It was made after the period.
+    return VmUsage(vm_id, str(last.uuid), last.name, begin, end, stretches([], begin, end), Traffic(), {})
 
 
 def metered_vms(owner: int | None, begin: datetime, end: datetime) -> QuerySet[Entry]:
@@ -92,11 +98,12 @@ def owner_id(viewer: User, owner_name: str | None) -> int | None:
 def usage_of(vm_ids: Iterable[int], begin: datetime, end: datetime, owner: int | None) -> list[VmUsage]:
     """The usage of VMs in a period that is closed, in their order; a constant number of queries."""
     ids = list(vm_ids)
-    entries: dict[int, list[Entry]] = {vm_id: [] for vm_id in ids}
+    entries: dict[int, list[Any]] = {vm_id: [] for vm_id in ids}
     for entry in _entries(ids, begin, end):
         entries[entry.vm_id].append(entry)
     parts = {vm_id: stretches(rows, begin, end) for vm_id, rows in entries.items()}
-    traffic = traffic_of({vm_id: _counted(each, owner) for vm_id, each in parts.items()})
+    gone = {vm_id for vm_id, rows in entries.items() if rows and rows[-1].gone}
+    traffic = traffic_of({vm_id: _counted(each, owner) for vm_id, each in parts.items()}, gone)
     if owner is not None:
         parts = {vm_id: owned_by(each, owner) for vm_id, each in parts.items()}
     seen = {part.size.owner_id for each in parts.values() for part in each if part.size is not None}
@@ -132,11 +139,12 @@ def _counted(parts: list[Stretch], owner: int | None) -> list[Period]:
     ]
 
 
-def _entries(vm_ids: list[int], begin: datetime, end: datetime) -> list[Entry]:
-    """Those of the period, and of each VM the last one before it."""
+def _entries(vm_ids: list[int], begin: datetime, end: datetime) -> list[Any]:
+    """Those of the period, and of each VM the last one before it; `gone`: the VM is no more by now."""
     later = Entry.objects.filter(vm_id=OuterRef("vm_id"), sequence=OuterRef("sequence") + 1, at__lte=begin)
+    ended = Entry.objects.filter(vm_id=OuterRef("vm_id"), exists=False)
     wanted = Entry.objects.filter(Q(at__gt=begin) | ~Exists(later), vm_id__in=vm_ids, at__lt=end)
-    found = list(wanted.order_by("vm_id", "sequence")[: MOST_ENTRIES + 1])
+    found = list(wanted.annotate(gone=Exists(ended)).order_by("vm_id", "sequence")[: MOST_ENTRIES + 1])
     if len(found) > MOST_ENTRIES:
         raise InvalidValue("That is too much for one answer; ask for a shorter period or fewer VMs.", field="from")
     return found

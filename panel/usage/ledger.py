@@ -60,8 +60,8 @@ def append(shape: Shape) -> Entry:
     last = last_entry(shape.vm_id)
     if last is not None and shape_of(last) == shape:
         return last
-    now, closed = _clock_and_mark()
-    at = max(filter(None, (now, closed, last.at if last else None)))
+    clock = _clock_while_held()
+    at = max(clock.now, clock.closed, last.at if last else clock.now)
     number = last.sequence + 1 if last else 1
     fields = {name: getattr(shape, name) for name in FIELDS}
     return Entry.objects.create(sequence=number, at=at, request_id=request_id.current(), **fields)
@@ -92,24 +92,37 @@ def without_end(existing: QuerySet[Any, Any]) -> list[int]:
     return list(left.values_list("vm_id", flat=True))
 
 
-def database_now() -> datetime:
-    """The database's clock, in whole seconds."""
-    return _clock_and_mark(held=False)[0]
+@dataclass(frozen=True)
+class Clock:
+    """The database's clock in whole seconds, and until when is closed."""
+
+    now: datetime
+    closed: datetime
 
 
-def close(until: datetime) -> datetime:
+def read_clock() -> Clock:
+    """Both as they are now; one query."""
+    table = connection.ops.quote_name(Closed._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT UTC_TIMESTAMP(), (SELECT until FROM {table} WHERE id = 1)")
+        now, closed = cursor.fetchone()
+    return Clock(now.replace(tzinfo=UTC), closed.replace(tzinfo=UTC) if closed else LONG_AGO)
+
+
+def close(until: datetime, clock: Clock) -> datetime:
     """No entry will be dated before `until`, or before now if that is earlier; answers which of both it is.
 
-    Outside of a transaction: writers wait until it ends.
+    `clock` was read just before. Outside of a transaction: writers wait until it ends.
     """
-    now, closed = _clock_and_mark(held=False)
-    until = min(until, max(now, closed or now))
-    if closed is not None and until <= closed:
+    until = min(until, max(clock.now, clock.closed))
+    if until <= clock.closed:
         return until
     for attempt in range(ATTEMPTS):
         try:
-            _ensure_mark()
-            Closed.objects.filter(pk=1, until__lt=until).update(until=until)
+            if not Closed.objects.filter(pk=1, until__lt=until).update(until=until):
+                # Somebody closed more meanwhile, or the mark was never made.
+                _ensure_mark()
+                Closed.objects.filter(pk=1, until__lt=until).update(until=until)
             return until
         except OperationalError as error:
             if error.args[0] not in LOST_TRANSACTION or attempt == ATTEMPTS - 1:
@@ -118,18 +131,16 @@ def close(until: datetime) -> datetime:
     raise AssertionError("unreachable")
 
 
-def _clock_and_mark(*, held: bool = True) -> tuple[datetime, datetime | None]:
-    """The database's clock, and until when is closed; `held` until the transaction ends."""
-    if held:
-        _ensure_mark()
+def _clock_while_held() -> Clock:
+    """Both, and nobody closes anything until this transaction ends."""
+    _ensure_mark()
     table = connection.ops.quote_name(Closed._meta.db_table)
-    lock = " LOCK IN SHARE MODE" if held else ""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT until FROM {table} WHERE id = 1{lock}")
-        row = cursor.fetchone()
+        cursor.execute(f"SELECT until FROM {table} WHERE id = 1 LOCK IN SHARE MODE")
+        (closed,) = cursor.fetchone()
         cursor.execute("SELECT UTC_TIMESTAMP()")
         (now,) = cursor.fetchone()
-    return now.replace(tzinfo=UTC), row[0].replace(tzinfo=UTC) if row else None
+    return Clock(now.replace(tzinfo=UTC), closed.replace(tzinfo=UTC))
 
 
 def _ensure_mark() -> None:

@@ -6,7 +6,7 @@ them: ten minutes at first, then hours, then days.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import reduce
@@ -17,7 +17,6 @@ from django.utils import timezone
 
 from panel.monitoring.models import RolledUp, Step, VmTraffic, VmUsage
 from panel.monitoring.models.statistics import kept_since, slot
-from panel.vms.models import Vm
 
 Period = tuple[datetime, datetime]
 
@@ -39,8 +38,13 @@ class Parts:
     rows: tuple[tuple[int, datetime, datetime], ...]
 
 
-def traffic_of(periods: Mapping[int, Sequence[Period]], now: datetime | None = None) -> dict[int, Traffic]:
-    """What each VM received and sent in its periods, by its id; four queries, however many VMs."""
+def traffic_of(
+    periods: Mapping[int, Sequence[Period]], gone: Collection[int], now: datetime | None = None
+) -> dict[int, Traffic]:
+    """What each VM received and sent in its periods, by its id; at most three queries, however many VMs.
+
+    Those that are `gone` have no rows any more, just months.
+    """
     now = now or timezone.now()
     rolled = dict(RolledUp.objects.values_list("step", "until"))
     same: dict[tuple[tuple[date, ...], tuple[tuple[int, datetime, datetime], ...]], list[int]] = {}
@@ -61,12 +65,11 @@ def traffic_of(periods: Mapping[int, Sequence[Period]], now: datetime | None = N
             for row in added.annotate(rx=Sum("rx_bytes"), tx=Sum("tx_bytes")):
                 found[row["vm_id"]][0] += row["rx"]
                 found[row["vm_id"]][1] += row["tx"]
-    left = set(Vm.objects.filter(pk__in=list(periods)).values_list("pk", flat=True))
     lost = {
         vm_id
         for (_, rows), ids in same.items()
         for vm_id in ids
-        if any(vm_id not in left or begin < kept_since(step, now) for step, begin, _ in rows)
+        if any(vm_id in gone or begin < kept_since(step, now) for step, begin, _ in rows)
     }
     return {vm_id: Traffic(rx, tx, vm_id not in lost) for vm_id, (rx, tx) in found.items()}
 
