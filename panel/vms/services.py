@@ -14,6 +14,7 @@ from panel.cluster.models import Cluster, Node
 from panel.core.errors import AlreadyExists, InvalidValue, Suspended, WrongState
 from panel.core.permissions import allows
 from panel.tasks.models import Task
+from panel.vms.limits import Room, require_room
 from panel.vms.models import Cause, Purpose, Vm, VmStatus
 from panel.vms.status import Observation, StatusLog, tell_gone, tell_pages
 from panel.vms.usage import note_shape
@@ -82,6 +83,8 @@ def refuse_running(vm: Vm) -> None:
 @transaction.atomic
 def change_owner(vm: Vm, owner: User) -> None:
     """The VM belongs to `owner`, who sees its tasks; whoever had it before does not any more."""
+    if vm.owner_id != owner.pk:
+        require_room(owner, Room.of(vm))
     before = Vm.objects.select_for_update().get(pk=vm.pk)
     Vm.objects.filter(pk=vm.pk).update(owner=owner)
     Task.objects.filter(object_type="vm", object_id=vm.pk).update(owner=owner)

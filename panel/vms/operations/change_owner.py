@@ -14,6 +14,7 @@ from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
 from panel.vms.context import VmContext
+from panel.vms.limits import Room, refuse_no_room
 
 
 class ChangeOwnerParams(Params):
@@ -54,5 +55,8 @@ class ChangeOwner(Operation[ChangeOwnerParams]):
         return f"Give VM {ctx.task.object_name} to {ctx.params.owner}"
 
     def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse somebody who is not there, cannot sign in, or may not have VMs."""
-        refuse_owner(user_named(ctx.params.owner))
+        """Refuse somebody who is not there, cannot sign in, may not have VMs, or has no room for this one."""
+        owner = user_named(ctx.params.owner)
+        refuse_owner(owner)
+        if owner.pk != ctx.vm.owner_id:
+            refuse_no_room(owner, Room.of(ctx.vm))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
@@ -20,6 +21,7 @@ from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms import services
+from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.machine import settings_of
 from panel.vms.models import Disk, Interface, Vm, VmStatus, Wanted
 from panel.vms.operations.create import check_name, define_domain
@@ -90,6 +92,11 @@ class CloneContext(DeployContext[CloneParams]):
         """Both VMs: nobody may start the one or touch the other meanwhile."""
         return [self.source_id, self.task.object_id] if kind == "vm" else [self.lock_id(kind)]
 
+    @property
+    def room(self) -> Room:
+        """What the new VM takes of its owner's limits."""
+        return replace(Room.of(self.source), addresses=1)
+
     def refuse_no_room(self) -> None:
         """Raise CapacityError when the source's node cannot take another such VM."""
         source = self.source
@@ -104,6 +111,7 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
     Cluster.objects.select_for_update().get(pk=source.cluster_id)
     services.refuse_taken_name(source.cluster, ctx.params.name)
     ctx.refuse_no_room()
+    require_room(source.owner, ctx.room)
     vm = Vm.objects.create(
         name=ctx.params.name,
         cluster=source.cluster,
@@ -189,7 +197,7 @@ class CloneVm(Operation[CloneParams]):
         return obj.status == VmStatus.SHUT_OFF
 
     def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM that runs, a taken name, and what the node has no room for."""
+        """Refuse a VM that runs, a taken name, and what its node or its owner has no room for."""
         source = ctx.source
         services.refuse_seen_elsewhere(source)
         services.refuse_missing(source)
@@ -208,3 +216,4 @@ class CloneVm(Operation[CloneParams]):
                 f"The network “{ctx.network.name}” has no free address.", field="network", candidates={}
             )
         ctx.refuse_no_room()
+        refuse_no_room(source.owner, ctx.room)

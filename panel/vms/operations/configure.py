@@ -23,6 +23,7 @@ from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
 from panel.vms.context import VmContext
 from panel.vms.description import difference, with_values
+from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.machine import BootDevice, Clock, CpuMode, Firmware, MachineType, settings_of
 from panel.vms.models import Vm, VmStatus
 from panel.vms.selectors import promised_mib
@@ -131,6 +132,12 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
         told = [f"{name}: {now[name] or '–'} → {value or '–'}" for name, value in self.changes.items()]
         return "; ".join(told) or "nothing"
 
+    @property
+    def growth(self) -> Room:
+        """What the VM takes more of its owner's limits."""
+        vm, wanted = self.vm, self.wanted
+        return Room(memory_mib=wanted.memory_mib - vm.memory_mib, vcpus=wanted.vcpus - vm.vcpus)
+
     def refuse_no_room(self) -> None:
         """Raise CapacityError where the VM grows beyond what its node has left."""
         vm, wanted = self.vm, self.wanted
@@ -159,6 +166,7 @@ def write_settings(ctx: ConfigureVmContext) -> dict[str, Any]:
     # One promise of room at a time in a cluster, as with vm.create.
     Cluster.objects.select_for_update().get(pk=ctx.vm.cluster_id)
     ctx.refuse_no_room()
+    require_room(ctx.vm.owner, ctx.growth)
     before = settings_of(ctx.vm)
     changes = ctx.changes
     Vm.objects.filter(pk=ctx.vm.pk).update(**changes)
@@ -262,3 +270,4 @@ class ConfigureVm(Operation[ConfigureVmParams]):
         if "cpu_mode" in changes and wanted.cpu_mode in OF_THE_HOST and wanted.node.accel != "kvm":
             raise InvalidValue("The VM's node emulates CPUs; it cannot pass the host's on.", field="cpu_mode")
         ctx.refuse_no_room()
+        refuse_no_room(ctx.vm.owner, ctx.growth)

@@ -26,6 +26,7 @@ from panel.storage.selectors import pool_named
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms.context import VmContext
+from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.models import Disk, Interface, Vm, VmStatus, Wanted
 from panel.vms.operations.deploying import (
     AccessParams,
@@ -104,6 +105,11 @@ class CreateVmContext(DeployContext[CreateVmParams]):
             raise MissingValue(f"“{field}” is required where no flavor is named.", field=field)
         return int(value)
 
+    @property
+    def room(self) -> Room:
+        """What the VM takes of its owner's limits."""
+        return Room(1, self.memory_mib, self.vcpus, self.disk_gib, 1)
+
     def choose_node(self) -> Choice:
         """The node that takes the VM, and why; raises CapacityError or NotFound."""
         nodes = Node.objects.filter(cluster=self.cluster).select_related("cluster")
@@ -125,6 +131,7 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     owner = user_named(ctx.params.owner) if ctx.params.owner else ctx.task.created_by
     assert owner is not None
     ctx.task.owner = owner
+    require_room(owner, ctx.room)
     vm = Vm.objects.create(
         name=ctx.params.name,
         cluster=ctx.cluster,
@@ -230,6 +237,7 @@ class CreateVm(Operation[CreateVmParams]):
             )
         if ctx.image.customization == Customization.VIRT_CUSTOMIZE and not (ctx.params.password or ctx.params.ssh_keys):
             raise MissingValue("This image needs a password or an ssh key.", field="password")
+        refuse_no_room(user_named(ctx.params.owner) if ctx.params.owner else viewer, ctx.room)
         if free_count(ctx.network) < 1:
             raise CapacityError(
                 f"The network “{ctx.network.name}” has no free address.", field="network", candidates={}

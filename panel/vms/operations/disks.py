@@ -25,6 +25,7 @@ from panel.vms.devices import (
     refuse_no_slot,
     told,
 )
+from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.models import Disk, DiskBus, DiskCache
 from panel.vms.services import refuse_snapshots
 from panel.vms.spec import disk_spec
@@ -68,6 +69,7 @@ def reserve_disk(ctx: AddDiskContext) -> dict[str, Any]:
     """The disk and its volume stand in the database; the domain does not have it yet."""
     asked, vm = ctx.params, ctx.vm
     refuse_full_pool(vm, ctx.pool, asked.size_gib)
+    require_room(vm.owner, Room(disk_gib=asked.size_gib))
     volume = Volume.objects.create(pool=ctx.pool, node=vm.node, format=ctx.pool.volume_format, size_gib=asked.size_gib)
     last = vm.disks.order_by("position").last()
     disk = Disk.objects.create(
@@ -152,6 +154,7 @@ class AddDisk(DeviceOperation):
         """A pool without room, a bus without a free place, and a running VM without a free slot."""
         refuse_snapshots(ctx.vm)
         refuse_full_pool(ctx.vm, ctx.pool, ctx.params.size_gib)
+        refuse_no_room(ctx.vm.owner, Room(disk_gib=ctx.params.size_gib))
         free_target(ctx.vm, ctx.params.bus)
         if ctx.params.bus == DiskBus.VIRTIO:
             refuse_no_slot(ctx.vm)
@@ -162,6 +165,16 @@ class GrowDiskParams(Params):
 
     disk: str = Field(max_length=8, description="The guest's name for it, as vda.")
     size_gib: int = Field(ge=1, le=64 * 1024, description="The whole size that it shall have.")
+
+
+def reserve_growth(ctx: VmContext[GrowDiskParams]) -> None:
+    """The owner has room for it: the open task itself counts as what the disk will be."""
+    require_room(ctx.vm.owner, growth(ctx))
+
+
+def growth(ctx: VmContext[GrowDiskParams]) -> Room:
+    """What the disk takes more of its owner's limits."""
+    return Room(disk_gib=ctx.params.size_gib - disk_of(ctx.vm, ctx.params.disk).volume.size_gib)
 
 
 def grow_volume(ctx: VmContext[GrowDiskParams]) -> None:
@@ -191,6 +204,7 @@ class GrowDisk(DeviceOperation):
     on_failure = "stop"
     # No undo: a volume is never made smaller, and asking again goes on where it was.
     steps = (
+        Step(reserve_growth, "See that the owner may have it", inline=True),
         Step(grow_volume, "Grow the disk", describe=lambda ctx: f"{ctx.params.disk} to {ctx.params.size_gib} GiB"),
         Step(record_size, "Note its size"),
     )
@@ -203,6 +217,7 @@ class GrowDisk(DeviceOperation):
             text = f"The disk has {volume.size_gib} GiB and cannot become smaller."
             raise InvalidValue(text, field="size_gib", minimum=volume.size_gib)
         refuse_full_pool(ctx.vm, volume.pool, ctx.params.size_gib - volume.size_gib)
+        refuse_no_room(ctx.vm.owner, growth(ctx))
 
 
 class RemoveDiskParams(Params):

@@ -18,6 +18,7 @@ from panel.network.selectors import free_count, network_named
 from panel.tasks.operation import Params, Step
 from panel.vms.context import VmContext
 from panel.vms.devices import DeviceOperation, describe, interface_of, refuse_no_slot, told
+from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.models import Interface
 from panel.vms.spec import interface_spec
 from panel.vms.usage import note_shape
@@ -50,6 +51,7 @@ class AddInterfaceContext(VmContext[AddInterfaceParams]):
 
 def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     """The interface and its address stand in the database; the domain does not have it yet."""
+    require_room(ctx.vm.owner, Room(addresses=1))
     last = ctx.vm.interfaces.order_by("position").last()
     interface = Interface.objects.create(
         vm=ctx.vm,
@@ -107,7 +109,8 @@ class AddInterface(DeviceOperation):
     )
 
     def refuse(self, ctx: Any, viewer: User) -> None:
-        """A network without a free address, and more interfaces than a VM can have."""
+        """A network without a free address, and more interfaces than the VM can, or its owner may have."""
+        refuse_no_room(ctx.vm.owner, Room(addresses=1))
         _refuse_full(ctx.network)
         if ctx.vm.interfaces.count() >= MOST_INTERFACES:
             raise CapacityError(f"A VM has at most {MOST_INTERFACES} interfaces.", field="network", candidates={})

@@ -16,6 +16,7 @@ from panel.vms import services
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
 from panel.vms.description import with_values
+from panel.vms.limits import Room, require_room
 from panel.vms.machine import FACT_OF, SETTINGS, CpuMode, settings_of
 from panel.vms.models import Vm, VmStatus
 from panel.vms.operations.configure import ConfigureVmParams
@@ -52,6 +53,8 @@ def adopt_settings(ctx: VmContext[Any]) -> dict[str, Any]:
     # From what the rows said then: this may be a repetition.
     changes = adoptable(with_values(ctx.vm, known["before"]), dict(known["found"]))
     with transaction.atomic():
+        more = {name: changes[name] - getattr(ctx.vm, name) for name in ("memory_mib", "vcpus") if name in changes}
+        require_room(ctx.vm.owner, Room(**more))
         Vm.objects.filter(pk=ctx.vm.pk).update(**changes)
         note_shape(ctx.vm.pk)
     services.tell_changed(ctx.vm.pk)

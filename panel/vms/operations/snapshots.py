@@ -13,6 +13,7 @@ from django.db import transaction
 from pydantic import Field
 
 from nodeagent.protocol import host, snapshot
+from panel.accounts.limits import limits_of
 from panel.accounts.models import User
 from panel.core.errors import AlreadyExists, InvalidValue, LimitExceeded, NotFound, WrongState
 from panel.tasks.locks import exclusive, shared
@@ -163,7 +164,9 @@ def refuse_snapshot(vm: Vm, asked: TakeParams) -> None:
         if disk.volume.format != "qcow2":
             text = f"The disk “{disk.target}” is {disk.volume.format}; snapshots need disks that are all qcow2."
             raise WrongState(text, object="disk", id=disk.pk, state=disk.volume.format, field="id")
-    allowed, used = settings.CONFIG.snapshots_per_vm, vm.snapshots.count()
+    theirs = limits_of(vm.owner).snapshots
+    allowed = min(settings.CONFIG.snapshots_per_vm, settings.CONFIG.snapshots_per_vm if theirs is None else theirs)
+    used = vm.snapshots.count()
     if used >= allowed:
         raise LimitExceeded(limit="snapshots", used=used, allowed=allowed)
     if vm.snapshots.filter(name=asked.name).exists():

@@ -34,6 +34,7 @@ from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
+from panel.vms.limits import Room, disk_gib_of, refuse_no_room, require_room
 from panel.vms.models import Disk, DiskBus, DiskCache, ForeignDomain, Interface, Vm, VmStatus, Wanted
 from panel.vms.operations.change_owner import refuse_owner
 from panel.vms.operations.create import HOST_NAME, check_name
@@ -41,6 +42,7 @@ from panel.vms.operations.removing import release_records
 from panel.vms.operations.settle_drift import adoptable
 from panel.vms.spec import spec_with
 from panel.vms.status import tell_pages
+from panel.vms.usage import note_shape
 
 GIB = 1024**3
 FORMATS = ("qcow2", "raw")
@@ -139,6 +141,11 @@ class TakeOverContext(VmContext[TakeOverParams]):
             setattr(vm, name, value)
         return vm
 
+    @property
+    def room(self) -> Room:
+        """What the VM takes of its owner's limits; its disks are measured later."""
+        return Room(1, self.foreign.memory_mib, self.foreign.vcpus, 0, len(self.details.interfaces))
+
     def planned_facts(self) -> Facts:
         """What the panel will say of the domain."""
         disks = [replace(disk, cache=_cache(disk)) for disk in self.details.disks]
@@ -158,6 +165,7 @@ def record_vm(ctx: TakeOverContext) -> dict[str, Any]:
     refuse(ctx)
     vm = ctx.new_vm()
     vm.owner = user_named(ctx.params.owner)
+    require_room(vm.owner, ctx.room)
     vm.save()
     for position, disk in enumerate(ctx.details.disks):
         place = ctx.place_of(disk)
@@ -182,6 +190,7 @@ def record_vm(ctx: TakeOverContext) -> dict[str, Any]:
             inbound_kibps=each.inbound_kibps,
             outbound_kibps=each.outbound_kibps,
         )
+    note_shape(vm.pk)
     was = ctx.foreign.name
     ctx.set_object("vm", vm.pk, vm.name)
     transaction.on_commit(lambda: tell_pages([vm]))
@@ -197,6 +206,7 @@ def see_domain(ctx: TakeOverContext) -> None:
 
 def measure_volumes(ctx: TakeOverContext) -> None:
     """The volumes' sizes are known."""
+    sizes = {}
     for volume in ctx.volumes():
         state = ctx.agent.call(storage.VolumeInfo(pool=volume.pool.path, path=volume.path))
         if not state.exists or state.format != volume.format:
@@ -206,7 +216,12 @@ def measure_volumes(ctx: TakeOverContext) -> None:
         if state.virtual_bytes % GIB or not state.virtual_bytes:
             text = f"{volume.path} has {state.virtual_bytes} bytes. Grow it to whole GiB first."
             raise OperationFailed(text, step=ctx.step_name)
-        Volume.objects.filter(pk=volume.pk).update(size_gib=state.virtual_bytes // GIB)
+        sizes[volume.pk] = state.virtual_bytes // GIB
+    with transaction.atomic():
+        require_room(ctx.vm.owner, Room(disk_gib=sum(sizes.values()) - disk_gib_of(ctx.vm)))
+        for pk, size_gib in sizes.items():
+            Volume.objects.filter(pk=pk).update(size_gib=size_gib)
+        note_shape(ctx.vm.pk)
 
 
 def rename_domain(ctx: TakeOverContext) -> None:
@@ -245,6 +260,7 @@ def refuse(ctx: TakeOverContext) -> None:
         text = f"“{ctx.wanted_name}” cannot be a VM's name: give another, of a-z, 0-9 and hyphens."
         raise MissingValue(text, field="name")
     services.refuse_taken_name(ctx.node.cluster, ctx.wanted_name)
+    refuse_no_room(user_named(ctx.params.owner), ctx.room)
     if ctx.wanted_name != ctx.foreign.name and ctx.foreign.status in ON:
         text = "Shut the domain down first: it gets another name."
         raise WrongState(text, object="domain", id=ctx.params.domain, state=ctx.foreign.status, field="name")

@@ -1,0 +1,113 @@
+"""How much of its limits an account uses, and the refusal of more.
+
+An account is asked for room where rows come to be its own, in the transaction that writes them and with its
+row held: two that ask at once cannot both have the last place. What an open task may yet give it counts too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from django.db.models import Count, QuerySet, Sum
+
+from panel.accounts.limits import limits_of
+from panel.accounts.models import Limits, User
+from panel.core.errors import LimitExceeded
+from panel.tasks.models import Status, Task, TaskStep
+from panel.vms.models import Disk, Interface, Vm
+
+OVER = (Status.DONE, Status.FAILED, Status.CANCELLED)
+"""A stuck task may still be tried again."""
+COUNTED = ("vms", "memory_mib", "vcpus", "disk_gib", "addresses")
+"""Those that an account's VMs have together; `snapshots` is of each VM, and ISO images belong to nobody."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """So much of each, used or asked for."""
+
+    vms: int = 0
+    memory_mib: int = 0
+    vcpus: int = 0
+    disk_gib: int = 0
+    addresses: int = 0
+
+    @classmethod
+    def of(cls, vm: Vm) -> Room:
+        """What a VM takes."""
+        return cls(1, vm.memory_mib, vm.vcpus, disk_gib_of(vm), vm.interfaces.count())
+
+
+def disk_gib_of(vm: Vm) -> int:
+    """All disks of the VM together."""
+    return vm.disks.aggregate(all=Sum("volume__size_gib"))["all"] or 0
+
+
+def used_by(user: User) -> Room:
+    """What the user's VMs take, with what open tasks may bring them to; five queries."""
+    vms = Vm.objects.filter(owner=user).aggregate(count=Count("pk"), memory=Sum("memory_mib"), cpus=Sum("vcpus"))
+    coming = _coming(user)
+    return Room(
+        vms=vms["count"],
+        memory_mib=(vms["memory"] or 0) + coming["memory_mib"],
+        vcpus=(vms["cpus"] or 0) + coming["vcpus"],
+        disk_gib=(Disk.objects.filter(vm__owner=user).aggregate(all=Sum("volume__size_gib"))["all"] or 0)
+        + coming["disk_gib"],
+        addresses=Interface.objects.filter(vm__owner=user).count(),
+    )
+
+
+def refuse_no_room(owner: User, needed: Room) -> None:
+    """Raise LimitExceeded where so much more would pass a limit of the owner's; reads only, for check()."""
+    _refuse(limits_of(owner), owner, needed)
+
+
+def require_room(owner: User, needed: Room) -> None:
+    """The same with the owner's row held until the transaction ends; before rows are written that take the room."""
+    limits = limits_of(owner)
+    if any(getattr(limits, name) is not None for name in COUNTED):
+        User.objects.select_for_update().only("pk").get(pk=owner.pk)
+        limits = limits_of(owner)
+    _refuse(limits, owner, needed)
+
+
+def _refuse(limits: Limits, owner: User, needed: Room) -> None:
+    asked = {name: getattr(needed, name) for name in COUNTED if getattr(needed, name) > 0}
+    if all(getattr(limits, name) is None for name in asked):
+        return
+    used = used_by(owner)
+    for name, more in asked.items():
+        allowed, now = getattr(limits, name), getattr(used, name)
+        if allowed is not None and now + more > allowed:
+            raise LimitExceeded(limit=name, used=now, allowed=allowed, asked=more, field=name)
+
+
+def _coming(user: User) -> Counter[str]:
+    """What open tasks may bring the user's VMs to beyond their rows.
+
+    A disk that is to grow has its old size until it has grown; a VM that was made smaller is as large as
+    before again if that fails.
+    """
+    found: Counter[str] = Counter()
+    vms = {vm.pk: vm for vm in Vm.objects.filter(owner=user, pk__in=_open().values("object_id"))}
+    growing = _open().filter(operation="vm.grow-disk", object_id__in=vms).values_list("object_id", "params")
+    sizes: dict[tuple[int, str], int] = {}
+    for vm_id, params in growing:
+        key = vm_id, params["disk"]
+        sizes[key] = max(sizes.get(key, 0), params["size_gib"])
+    for disk in Disk.objects.filter(vm__in={vm_id for vm_id, _ in sizes}).select_related("volume"):
+        found["disk_gib"] += max(0, sizes.get((disk.vm_id, disk.target), 0) - disk.volume.size_gib)
+    smaller = TaskStep.objects.filter(task__in=_open().filter(operation="vm.configure", object_id__in=vms))
+    before: dict[tuple[int, str], int] = {}
+    for vm_id, output in smaller.filter(name="write_settings").values_list("task__object_id", "output"):
+        for name in {"memory_mib", "vcpus"} & set((output or {}).get("before", {})):
+            before[vm_id, name] = max(before.get((vm_id, name), 0), output["before"][name])
+    for (vm_id, name), value in before.items():
+        found[name] += max(0, value - getattr(vms[vm_id], name))
+    return found
+
+
+def _open() -> QuerySet[Task]:
+    wanted = ("vm.grow-disk", "vm.configure")
+    return Task.objects.filter(object_type="vm", operation__in=wanted).exclude(status__in=OVER)
