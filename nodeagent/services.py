@@ -22,6 +22,7 @@ from nodeagent.run import run
 SYSTEMD = Path("/run/systemd/system")
 UNITS = Path("/etc/systemd/system")
 RESTART_SECONDS = 1.0
+COMING_SECONDS = 3 * RESTART_SECONDS
 STOP_SECONDS = 10.0
 
 
@@ -58,6 +59,25 @@ def running(name: str, job: Job) -> Optional[int]:
     shown = run(["systemctl", "show", "-p", "MainPID", "--value", f"{name}.service"], job, check=False)
     pid = shown.stdout.strip()
     return int(pid) if pid.isdigit() and pid != "0" else None
+
+
+def running_again(name: str, job: Job) -> Optional[int]:
+    """The service's process id; one that is just being started again after its end is given the time for that.
+
+    None when it does not run and does not come back within COMING_SECONDS.
+    """
+    until = time.monotonic() + COMING_SECONDS
+    while (pid := running(name, job)) is None and _is_kept(name, job) and time.monotonic() < until:
+        job.wait(0.05)
+    return pid
+
+
+def _is_kept(name: str, job: Job) -> bool:
+    """Whether somebody is there who starts the service again."""
+    if not has_systemd():
+        return _recorded(name, "keeper") is not None
+    shown = run(["systemctl", "show", "-p", "ActiveState", "--value", f"{name}.service"], job, check=False)
+    return shown.stdout.strip() == "activating"
 
 
 def stop(name: str, job: Job) -> None:

@@ -62,8 +62,9 @@ def _older_than_program(pid: int) -> bool:
 
 @handles(node.VmwatchStatus)
 def vmwatch_status(request: node.VmwatchStatus, job: Job) -> node.ServiceState:
-    """Look whether the service runs."""
-    return _state(job)
+    """Look whether the service runs; one that is just being started again does."""
+    pid = services.running_again(NAME, job)
+    return node.ServiceState(name=NAME, running=pid is not None, pid=pid)
 
 
 @handles(node.VmwatchRemove)

@@ -118,7 +118,7 @@ class VmwatchConfigure(Request[ServiceState]):
 
 @command
 class VmwatchStatus(Request[ServiceState]):
-    """Look whether vmwatch-node runs."""
+    """Look whether vmwatch-node runs; one that ended is given the few seconds in which it is started again."""
 
     COMMAND = "vmwatch_status"
     RESULT = ServiceState

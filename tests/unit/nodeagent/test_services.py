@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,38 @@ def test_a_service_that_is_killed_comes_back() -> None:
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     until(lambda: services.running("test", Job()) not in (None, pid))
+
+
+def test_a_service_that_is_just_being_started_again_runs() -> None:
+    services.start("test", ARGV, Job())
+    pid = services.running("test", Job())
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: services.running("test", Job()) != pid)
+    assert services.running_again("test", Job()) not in (None, pid)
+
+
+def test_a_service_that_nobody_starts_again_does_not_run() -> None:
+    assert services.running_again("test", Job()) is None
+    services.start("test", ARGV, Job())
+    for kind in ("keeper", "pid"):
+        process = services._recorded("test", kind)
+        assert process is not None
+        os.kill(process, signal.SIGKILL)
+        until(lambda kind=kind: services._recorded("test", kind) is None)
+    begun = time.monotonic()
+    assert services.running_again("test", Job()) is None
+    assert time.monotonic() - begun < services.COMING_SECONDS
+
+
+def test_a_service_that_ends_at_once_each_time_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "COMING_SECONDS", 0.1)
+    services.start("test", ARGV, Job())
+    pid = services.running("test", Job())
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: services.running("test", Job()) is None)
+    assert services.running_again("test", Job()) is None
 
 
 def test_a_service_whose_keeper_was_killed_does_not_run_twice() -> None:
