@@ -28,7 +28,7 @@ class DifferenceSerializer(serializers.Serializer[Any]):
 class DriftSerializer(serializers.Serializer[Any]):
     """The differences of a VM, and when it was last compared."""
 
-    seen_at = serializers.DateTimeField(source="drift_seen_at")
+    seen_at = serializers.DateTimeField(source="drift_seen_at", allow_null=True)
     differences = DifferenceSerializer(source="drift", many=True)
 
 

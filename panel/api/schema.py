@@ -70,6 +70,7 @@ def singular(word: str) -> str:
 def complete(result: dict[str, Any], generator: Any, **_: Any) -> dict[str, Any]:
     """drf-spectacular's last hook: every call's problems and headers, and what sparse answers leave out."""
     components = result["components"]
+    _mend_anything(components["schemas"])
     components["schemas"]["ProblemDetails"] = PROBLEM
     components["headers"] = HEADERS
     components["responses"] = {f"Problem{status}": _problem(status, words) for status, words in WORDS.items()}
@@ -77,6 +78,14 @@ def complete(result: dict[str, Any], generator: Any, **_: Any) -> dict[str, Any]
         for method, call in methods.items():
             _complete_call(path, method, call, components["schemas"])
     return result
+
+
+def _mend_anything(schema: Any) -> None:
+    """“Anything, or null” is anything: drf-spectacular says it so that null would match twice, and be refused."""
+    for each in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        _mend_anything(each)
+    if isinstance(schema, dict) and {} in schema.get("oneOf", []):
+        del schema["oneOf"]
 
 
 def _problem(status: str, words: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from panel.accounts.models import SshKey, User
@@ -57,9 +58,9 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
 
     node = serializers.CharField(source="node.name")
     owner = serializers.CharField(source="owner.name")
-    image = serializers.CharField(source="image.name", default=None)
+    image = serializers.CharField(source="image.name", default=None, allow_null=True)
     pool = serializers.CharField(source="pool.name")
-    iso = serializers.CharField(source="iso.name", default=None)
+    iso = serializers.CharField(source="iso.name", default=None, allow_null=True)
     disks = DiskSerializer(many=True)
     interfaces = InterfaceSerializer(many=True)
     installing = serializers.BooleanField(help_text="Whether an installer is at work in it.")
@@ -121,7 +122,7 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
 class StatusChangeSerializer(serializers.ModelSerializer[StatusChange]):
     """A change of a VM's status."""
 
-    node = serializers.CharField(source="node.name", default=None)
+    node = serializers.CharField(source="node.name", default=None, allow_null=True)
 
     class Meta:
         model = StatusChange
@@ -177,8 +178,22 @@ class NodePoliciesSerializer(serializers.ModelSerializer[Node]):
         fields = ["max_vms"]
 
 
+@extend_schema_field(
+    {
+        "type": ["object", "null"],
+        "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+        "required": ["code", "message"],
+        "additionalProperties": True,
+    }
+)
+class ErrorField(serializers.JSONField):
+    """Why a task or a step failed: code, message, and the error's own data; null while nothing did."""
+
+
 class StepSerializer(serializers.ModelSerializer[TaskStep]):
     """A step of a task."""
+
+    error = ErrorField()
 
     class Meta:
         model = TaskStep
@@ -199,7 +214,8 @@ class StepSerializer(serializers.ModelSerializer[TaskStep]):
 class TaskSerializer(serializers.ModelSerializer[Task]):
     """A task without its steps, as lists show it."""
 
-    owner = serializers.CharField(source="owner.name", default=None)
+    owner = serializers.CharField(source="owner.name", default=None, allow_null=True)
+    error = ErrorField()
 
     class Meta:
         model = Task

@@ -9,7 +9,8 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from panel.accounts.models import Level, User
-from panel.accounts.services import sign_in, user_of_token
+from panel.accounts.services import sign_in
+from panel.accounts.tokens import user_of_token
 from panel.core.errors import AccessDenied, BadCredentials, NotFound
 from panel.mgrapi import sessions
 from panel.mgrapi.call import Call

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
         ('cluster', '0003_maintenance'),
         ('images', '0002_iso'),
         ('storage', '0001_initial'),
-        ('vms', '0007_guest'),
+        ('vms', '0008_life'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -131,7 +131,7 @@ def test_a_token_that_is_revoked_ends_the_stream(admin: User, monkeypatch: pytes
     from panel.accounts.models import Token
 
     monkeypatch.setattr(events, "ASK_AGAIN_SECONDS", 0.0)
-    with pytest.raises(StopAsyncIteration):
+    with pytest.raises(RuntimeError, match="StopAsyncIteration"):
         listen(admin, 10, meanwhile=lambda: Token.objects.all().delete())
 
 

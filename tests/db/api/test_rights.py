@@ -1,0 +1,346 @@
+"""Who may call what: every route of the REST API, as everybody. A route that is not in the tables here fails.
+
+Callers: nobody, another customer (on objects that are not theirs), the customer, a read-only administrator, an
+administrator, the super administrator with a token that gives no right, and with an expired token. Outcomes:
+
+    S  let in: it answers, or refuses for another reason than who asks
+    E  let in, and another's objects are not in the list
+    D  the right is missing (403)
+    A  absent (404), as if there were no such object
+    N  not signed in (401)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.urls import URLPattern
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from panel.accounts.models import Level, Role, SshKey, Token, User
+from panel.accounts.tokens import create_token
+from panel.api.models import Batch
+from panel.api.urls import urlpatterns
+from panel.cluster.models import Node
+from panel.core import permissions
+from panel.images.models import Image
+from panel.tasks import registry
+from panel.tasks.models import Task
+from panel.vms.models import Snapshot, Vm
+from tests.db.monitoring.messages import make_vm
+
+CALLERS = ("nobody", "another", "customer", "reader", "administrator", "narrowed", "expired")
+
+# fmt: off
+ROUTES = {
+    # route                               nobody, another, customer, reader, administrator, narrowed, expired
+    "POST auth/token":                    "SSSSSSS",
+    "GET me":                             "NSSSSSN",
+    "GET tokens":                         "NESSSSN",
+    "POST tokens":                        "NSSSSSN",
+    "DELETE tokens/{token}":              "NASAAAN",
+    "GET ssh-keys":                       "NESSSSN",
+    "POST ssh-keys":                      "NSSSSSN",
+    "DELETE ssh-keys/{ssh_key}":          "NASAAAN",
+    "GET users":                          "NDDSSDN",
+    "POST users":                         "NDDDDDN",
+    "GET users/{user}":                   "NDDSSDN",
+    "PATCH users/{user}":                 "NDDDDDN",
+    "DELETE users/{user}":                "NDDDDDN",
+    "POST users/{user}/enable":           "NDDDDDN",
+    "POST users/{user}/disable":          "NDDDDDN",
+    "POST users/{user}/signin-key":       "NDDDSDN",
+    "GET roles":                          "NDDSSDN",
+    "POST roles":                         "NDDDDDN",
+    "GET roles/{role}":                   "NDDSSDN",
+    "PUT roles/{role}":                   "NDDDDDN",
+    "DELETE roles/{role}":                "NDDDDDN",
+    "GET rights":                         "NSSSSSN",
+    "GET journal":                        "NDDDDDN",
+    "GET journal/export":                 "NDDDDDN",
+    "GET vms":                            "NESSSEN",
+    "GET vms/{vm}":                       "NASSSAN",
+    "DELETE vms/{vm}":                    "NASDSDN",
+    "POST vms":                           "NSSDSDN",
+    "GET vms/{vm}/history":               "NASSSAN",
+    "GET vms/{vm}/snapshots":             "NASSSAN",
+    "GET vms/{vm}/statistics":            "NASSSAN",
+    "GET vms/{vm}/traffic":               "NASSSAN",
+    "GET vms/{vm}/usage":                 "NASSSAN",
+    "GET usage":                          "NSSSSSN",
+    "GET vms/{vm}/drift":                 "NDDSSDN",
+    "GET nodes/{node}/foreign":           "NAASSAN",
+    "GET cluster":                        "NDDSSDN",
+    "PATCH cluster":                      "NDDDSDN",
+    "GET nodes":                          "NDDSSDN",
+    "POST nodes":                         "NDDDSDN",
+    "GET nodes/{node}":                   "NAASSAN",
+    "PATCH nodes/{node}":                 "NDDDSDN",
+    "DELETE nodes/{node}":                "NDDDSDN",
+    "GET tasks":                          "NESSSEN",
+    "GET tasks/{task}":                   "NASSSAN",
+    "GET tasks/{task}/log":               "NASSSAN",
+    "POST tasks/{task}/cancel":           "NASDSAN",
+    "POST tasks/{task}/retry-undo":       "NADDSAN",
+    "GET images":                         "NSSSSSN",
+    "GET isos":                           "NSSSSSN",
+    "GET flavors":                        "NSSSSSN",
+    "GET networks":                       "NSSSSSN",
+    "GET pools":                          "NSSSSSN",
+    "GET problems":                       "NSSSSSN",
+    "GET operations":                     "NSSSSSN",
+    "GET schema":                         "NSSSSSN",
+}
+
+# Which right each operation needs; its route and its group's route follow.
+OPERATIONS = {
+    "cluster.examine": "cluster.manage",
+    "node.add": "cluster.manage",
+    "node.check": "cluster.manage",
+    "node.end-maintenance": "cluster.manage",
+    "node.evacuate": "cluster.manage",
+    "node.maintain": "cluster.manage",
+    "node.remove": "cluster.manage",
+    "vm.add-disk": "vms.devices",
+    "vm.add-interface": "vms.devices",
+    "vm.adopt": "vms.configure",
+    "vm.autostart": "vms.power",
+    "vm.change-disk": "vms.devices",
+    "vm.change-interface": "vms.devices",
+    "vm.change-owner": "vms.assign",
+    "vm.clone": "vms.create",
+    "vm.configure": "vms.configure",
+    "vm.configure-guest": "vms.change",
+    "vm.create": "vms.create",
+    "vm.delete": "vms.delete",
+    "vm.delete-snapshot": "vms.snapshot",
+    "vm.eject-iso": "vms.devices",
+    "vm.end-rescue": "vms.rescue",
+    "vm.finish-install": "vms.power",
+    "vm.force-off": "vms.power",
+    "vm.grow-disk": "vms.devices",
+    "vm.keep-off": "vms.suspend",
+    "vm.migrate": "cluster.manage",
+    "vm.mount-iso": "vms.devices",
+    "vm.pause": "vms.power",
+    "vm.reinstall": "vms.reinstall",
+    "vm.remove-disk": "vms.devices",
+    "vm.remove-interface": "vms.devices",
+    "vm.rename": "vms.change",
+    "vm.repair": "vms.configure",
+    "vm.rescue": "vms.rescue",
+    "vm.reset": "vms.power",
+    "vm.restart": "vms.power",
+    "vm.resume": "vms.power",
+    "vm.revert-snapshot": "vms.snapshot",
+    "vm.settle": "cluster.manage",
+    "vm.snapshot": "vms.snapshot",
+    "vm.start": "vms.power",
+    "vm.stop": "vms.power",
+    "vm.suspend": "vms.suspend",
+    "vm.take-over": "cluster.manage",
+    "vm.unsuspend": "vms.suspend",
+    "vmwatch.configure": "cluster.manage",
+}
+# fmt: on
+
+NO_VIEW = {"docs", "events"}
+"""Routes with tests of their own: a page (tests/db/web), and the stream (test_events.py)."""
+FIELDS = {
+    "size_gib": 2,
+    "disk": "vda",
+    "interface": "52:54:00:00:00:01",
+    "owner": "reader",
+    "name": "other-name",
+    "address": "192.0.2.1",
+    "snapshot": 1,
+    "iso": "none",
+    "domain": "00000000-0000-0000-0000-000000000000",
+    "image": "small",
+}
+"""A value for each parameter that an operation requires, so that a call gets as far as its object."""
+BODIES: dict[str, dict[str, Any]] = {
+    "POST tokens": {"name": "t"},
+    "POST ssh-keys": {"name": "k", "public_key": "ssh-ed25519 AAAA"},
+    "POST auth/token": {"name": "customer", "password": "correct horse"},
+    "POST users": {"name": "new", "password": "correct horse", "level": "user"},
+    "PATCH users/{user}": {"email": "new@example.org"},
+    "POST roles": {"name": "new", "level": "user", "rights": []},
+    "PUT roles/{role}": {"name": "changed", "level": "user", "rights": []},
+    "PATCH cluster": {"check_vm_status": True},
+    "PATCH nodes/{node}": {"max_vms": 3},
+    "POST vms": {"name": "new", "image": "small", "flavor": "small"},
+    "POST nodes": {"name": "new", "address": "192.0.2.1"},
+}
+
+
+@dataclass
+class World:
+    """The callers, and the ids of the customer's objects that a route may name."""
+
+    clients: dict[str, APIClient]
+    ids: dict[str, int]
+
+
+def signed_in(text: str) -> APIClient:
+    """A client that calls with a token."""
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    return client
+
+
+@pytest.fixture
+def world(node: Node, image: Image) -> World:
+    """One object of each kind, the customer's where it is anybody's; and everybody who calls."""
+    levels = {"another": Level.USER, "customer": Level.USER, "reader": Level.READONLY, "administrator": Level.ADMIN}
+    users = {name: User.objects.create_user(name, "correct horse", level=level) for name, level in levels.items()}
+    root = User.objects.create_user("root", "correct horse", level=Level.SUPER)
+    past = timezone.now() - timedelta(seconds=1)
+    texts = {name: create_token(user, "test")[1] for name, user in users.items()}
+    texts["narrowed"] = create_token(root, "narrow", rights=[])[1]
+    texts["expired"] = create_token(root, "old", expires_at=past)[1]
+    customer = users["customer"]
+    vm = make_vm(node, customer, "theirs")
+    task = Task.objects.create(operation="vm.start", title="t", owner=customer, object_type="vm", object_id=vm.pk)
+    ids = {
+        "vm": vm.pk,
+        "node": node.pk,
+        "task": task.pk,
+        "user": customer.pk,
+        "role": Role.objects.create(name="role", level=Level.USER, rights=[]).pk,
+        "token": Token.objects.create(user=customer, name="spare", digest="x").pk,
+        "ssh_key": SshKey.objects.create(user=customer, name="k", public_key="ssh-ed25519 AAAA").pk,
+        "batch": Batch.objects.create(user=customer).pk,
+    }
+    Snapshot.objects.create(vm=vm, name="first")
+    return World({"nobody": APIClient(), **{name: signed_in(text) for name, text in texts.items()}}, ids)
+
+
+KINDS = {"vms": "vm", "nodes": "node", "tasks": "task", "users": "user", "roles": "role", "tokens": "token",
+         "ssh-keys": "ssh_key", "batch": "batch"}  # fmt: skip
+
+
+def routes() -> Iterator[str]:
+    """Every route of the API, as `METHOD path`."""
+    for pattern in urlpatterns:
+        assert isinstance(pattern, URLPattern)
+        path = str(pattern.pattern)
+        view = getattr(pattern.callback, "view_class", None) or getattr(pattern.callback, "cls", None)
+        if view is None:
+            assert path in NO_VIEW, f"{path} is no view of the API, and has no test of its own"
+            continue
+        path = path.replace("<int:object_id>", f"{{{KINDS.get(path.partition('/')[0], '')}}}")
+        for method in ("get", "post", "put", "patch", "delete"):
+            if hasattr(view, method):
+                yield f"{method.upper()} {path}"
+
+
+PLACES = {"vm": "vms/{vm}", "node": "nodes/{node}"}
+ELSEWHERE = {"vm.take-over": "nodes/{node}/take-over"}
+"""Operations whose route names an object of another kind."""
+
+
+def of_operations() -> dict[str, tuple[str, bool]]:
+    """The routes of operations: the right that each needs, and whether it is a group's."""
+    found = {}
+    for operation in registry.every():
+        right = OPERATIONS[operation.name]
+        kind = PLACES.get(operation.object_type, operation.object_type)
+        if operation.name in ELSEWHERE:
+            found[f"POST {ELSEWHERE[operation.name]}"] = (right, False)
+        elif not operation.creates:
+            found[f"POST {kind}/{operation.verb}"] = (right, False)
+            if operation.object_type == "vm":
+                found[f"POST vms/group/{operation.verb}"] = (right, True)
+    return found
+
+
+def expected_of_operation(right: str, path: str, group: bool) -> str:
+    """What everybody gets who calls an operation: by the right, then by whose object it is."""
+    rights = permissions.BY_LEVEL
+    customer = "S" if right in rights["user"] else "D"
+    another = "D" if customer == "D" else "S" if group else "A"
+    reader = "S" if right in rights["readonly"] else "D"
+    administrator = "S" if right in rights["admin"] else "D"
+    return f"N{another}{customer}{reader}{administrator}DN"
+
+
+def expected() -> dict[str, str]:
+    """What everybody gets, by route."""
+    made = {route: expected_of_operation(right, route, group) for route, (right, group) in of_operations().items()}
+    return {**made, **ROUTES}
+
+
+def call(world: World, caller: str, route: str) -> Any:
+    """The answer that the caller gets."""
+    method, _, path = route.partition(" ")
+    body = BODIES.get(route)
+    if body is None and method == "POST":
+        body = body_of_operation(world, path)
+    ask = getattr(world.clients[caller], method.lower())
+    where = f"/api/v1/{path.format(**world.ids)}"
+    return ask(where, body, format="json") if method != "GET" else ask(where)
+
+
+def body_of_operation(world: World, path: str) -> dict[str, Any]:
+    """What the operation of a path requires."""
+    parts = path.split("/")
+    kind = {"vms": "vm", "nodes": "vm" if parts[-1] == "take-over" else "node"}.get(parts[0], parts[0])
+    found = [each for each in registry.every() if each.name == f"{kind}.{parts[-1]}"]
+    if not found:
+        return {}
+    fields = found[0].params.model_fields.items()
+    values = {name: FIELDS[name] for name, field in fields if field.is_required()}
+    return {"ids": [world.ids["vm"]], "params": values} if "group" in parts else values
+
+
+def outcome(world: World, route: str, answer: Any) -> str:
+    """The answer's letter."""
+    assert answer.status_code < 500, (route, answer.content)
+    known = {401: "N", 403: "D", 404: "A"}
+    if answer.status_code in known:
+        return known[answer.status_code]
+    if route.startswith("GET") and answer.headers["Content-Type"] == "application/json":
+        body = answer.json()
+        kind = KINDS.get(route.removeprefix("GET "))
+        if kind and isinstance(body, dict) and world.ids[kind] not in [row["id"] for row in body.get("results", [])]:
+            return "E"
+    return "S"
+
+
+def test_every_route_is_in_the_matrix_and_nothing_else_is() -> None:
+    assert {each.name: each.permission for each in registry.every()} == OPERATIONS
+    assert set(routes()) == set(expected())
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_everybody_gets_what_the_matrix_says(caller: str, world: World, run_tasks: Callable[[], None]) -> None:
+    at = CALLERS.index(caller)
+    wrong = {}
+    # What removes comes last, so that what it removes is there for the others.
+    for route, letters in sorted(expected().items(), key=lambda item: (removes(item[0]), item[0])):
+        answer = call(world, caller, route)
+        got = outcome(world, route, answer)
+        if got != letters[at]:
+            wrong[route] = (letters[at], got, answer.status_code, getattr(answer, "content", b"")[:200])
+        # Each call finds the world as it was: no task holds anything.
+        Task.objects.exclude(pk=world.ids["task"]).delete()
+    assert not wrong
+
+
+def removes(route: str) -> bool:
+    """Whether a route removes what it names."""
+    return route.startswith("DELETE") or route.endswith(("/disable", "/delete", "/remove"))
+
+
+def test_a_group_s_answer_says_absent_of_another_s_vm(world: World) -> None:
+    for route, (right, group) in of_operations().items():
+        if group and right in permissions.BY_LEVEL["user"]:
+            answer = call(world, "another", route)
+            assert [each["error"]["code"] for each in answer.json()["results"]] == ["not_found"], route
+    assert Vm.objects.get().name == "theirs"
