@@ -1,6 +1,6 @@
-"""Users with their level, role and limits; tokens, SSH keys, one-time sign-in keys; the journal.
+"""Users with their level, role and limits; sessions, second factors, tokens, SSH keys, sign-in keys; the journal.
 
-Rules are in services.py and its neighbours (roles, tokens, signin_keys, journal), reads in selectors.py.
+Rules are in services.py and its neighbours (sessions, totp, roles, tokens, signin_keys, journal), reads in selectors.py.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class User(AbstractBaseUser):
     role = models.ForeignKey(Role, null=True, blank=True, on_delete=models.PROTECT, related_name="users")
     may_create_vms = models.BooleanField(default=True)
     is_active = models.BooleanField(default=True)
+    directory_dn = models.CharField(max_length=512, blank=True)
+    """Where the LDAP directory has the user, whose password is known there alone; "" for an account of the panel's own."""
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[UserManager] = UserManager()
@@ -103,6 +105,58 @@ class Limits(models.Model):
 
     def __str__(self) -> str:
         return f"limits of {self.user_id}"
+
+
+class BrowserSession(models.Model):
+    """A browser's session, of whoever is signed in or nobody yet; written by session_store.py."""
+
+    id = models.CharField(max_length=64, primary_key=True)
+    """A hash of the key that the browser holds: who reads the database signs in nowhere."""
+    data = models.TextField()
+    user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="sessions")
+    opened_by = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="opened_sessions")
+    """The administrator who works in the user's account."""
+    by = models.CharField(max_length=16, blank=True)
+    """How the user proved who they are: "password", "code", "key" or "opened"."""
+    address = models.CharField(max_length=45, blank=True)
+    agent = models.CharField(max_length=120, blank=True)
+    """What the browser calls itself, shortened."""
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_seen_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"of {self.user_id}"
+
+
+class Totp(models.Model):
+    """A user's second factor: codes of an authenticator app; in force once one of them was given."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="totp")
+    sealed = models.BinaryField()
+    """The secret, by core/secretbox.py."""
+    confirmed_at = models.DateTimeField(null=True)
+    last_step = models.BigIntegerField(default=0)
+    """The time step of the last code that was taken: it and those before are worth nothing."""
+
+    class Meta:
+        verbose_name_plural = "second factors"
+
+    def __str__(self) -> str:
+        return f"of {self.user_id}"
+
+
+class RecoveryCode(models.Model):
+    """A code that stands in once for one of the app, if that is lost; the row goes with its use."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
+    digest = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "digest"], name="one_recovery_code")]
+
+    def __str__(self) -> str:
+        return f"of {self.user_id}"
 
 
 class Token(models.Model):

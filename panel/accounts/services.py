@@ -13,9 +13,11 @@ from django.db.models import ProtectedError
 from django.http import HttpRequest
 from pydantic import Field, SecretStr
 
-from panel.accounts import journal
+from panel.accounts import guessing, journal
+from panel.accounts.guards import refuse_narrowed, refuse_opened
 from panel.accounts.limits import LIMITS, limits_of, set_limits
 from panel.accounts.models import Level, Role, SshKey, User
+from panel.accounts.session_store import drop_all
 from panel.core import permissions
 from panel.core.errors import AccessDenied, AlreadyExists, BadCredentials, InvalidValue, NotFound, WrongState
 from panel.core.validation import Params, parse
@@ -81,6 +83,20 @@ def change_user(viewer: User, user: User, raw: dict[str, Any]) -> User:
     return _put(viewer, user, values, "user.change")
 
 
+def change_password(user: User, current: str, password: str) -> None:
+    """Give oneself another password, which ends all one's sessions; callers renew the one that asks.
+
+    Raises InvalidValue (“current” is wrong, the new one is too weak) and AccessDenied (a narrowed token; an opened account).
+    """
+    refuse_opened()
+    refuse_narrowed(user)
+    subject = ("password", "of", str(user.pk))
+    if guessing.is_locked(*subject) or not user.check_password(current):
+        guessing.count(user, *subject)
+        raise InvalidValue("This is not your password.", field="current")
+    change_user(user, user, {"password": password})
+
+
 @transaction.atomic
 def _put(viewer: User, user: User, values: UserChange, action: str) -> User:
     before = public(user) if user.pk else {}
@@ -95,6 +111,7 @@ def _put(viewer: User, user: User, values: UserChange, action: str) -> User:
     if before.get("level") == Level.SUPER and user.level != Level.SUPER:
         _refuse_last(user)
     if values.password is not None:
+        refuse_opened()
         _set_password(user, values.password.get_secret_value())
     try:
         with transaction.atomic():
@@ -104,6 +121,8 @@ def _put(viewer: User, user: User, values: UserChange, action: str) -> User:
     if values.limits is not None:
         set_limits(user, values.limits.model_dump(include=values.limits.model_fields_set))
     earlier, now = journal.changed(before, public(user))
+    if values.password is not None or {"level", "role"} & now.keys():
+        drop_all(user)
     if values.password is not None:
         now["password"] = "changed"
     journal.record(viewer, action, "user", user.pk, user.name, owner_id=user.pk, before=earlier, after=now)
@@ -138,6 +157,7 @@ def set_active(viewer: User, user: User, active: bool) -> User:
     if user.is_active != active:
         user.is_active = active
         user.save(update_fields=["is_active"])
+        drop_all(user)
         action = "user.enable" if active else "user.disable"
         journal.record(viewer, action, "user", user.pk, user.name, owner_id=user.pk)
     return user

@@ -65,7 +65,5 @@ def redeem(text: str, name: str | None = None) -> tuple[User, str]:
     if key is None or key.expires_at <= timezone.now() or not key.user.is_active or name not in (None, key.user.name):
         raise BadCredentials("This key signs nobody in: it was used, or its time is over.")
     key.delete()
-    journal.record(
-        key.user, "session.begin", "user", key.user_id, key.user.name, owner_id=key.user_id, after={"by": "key"}
-    )
+    journal.record(key.user, "user.signin_key_used", "user", key.user_id, key.user.name, owner_id=key.user_id)
     return key.user, key.leads_to

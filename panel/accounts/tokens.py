@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from panel.accounts import journal
+from panel.accounts.guards import refuse_opened
 from panel.accounts.models import Token, User
 from panel.core.errors import BadCredentials, InvalidValue
 from panel.core.permissions import RIGHTS
@@ -39,8 +40,9 @@ def create_token(
     `rights` are the only ones of the user's that it gives, None all; it is taken from the ranges `addresses`
     alone, from anywhere without any. Whoever is signed in by a narrowed token makes none that is wider.
 
-    Raises InvalidValue.
+    Raises InvalidValue, and AccessDenied while an administrator works in the account.
     """
+    refuse_opened()
     for right in rights or ():
         if right not in RIGHTS:
             raise InvalidValue(f"There is no right “{right}”.", field="rights")
@@ -62,7 +64,8 @@ def create_token(
 
 @transaction.atomic
 def revoke_token(user: User, token_id: int) -> bool:
-    """Make one of the user's tokens worthless; answers whether there was one."""
+    """Make one of the user's tokens worthless; answers whether there was one. Raises AccessDenied as create_token()."""
+    refuse_opened()
     token = Token.objects.filter(user=user, pk=token_id).first()
     if token is None:
         return False

@@ -5,7 +5,21 @@ from __future__ import annotations
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView
 
-from panel.api import accounts, audit, catalogue, events, limits, monitoring, nodes, snapshots, tasks, usage, users, vms
+from panel.api import (
+    accounts,
+    audit,
+    catalogue,
+    events,
+    limits,
+    monitoring,
+    nodes,
+    profile,
+    snapshots,
+    tasks,
+    usage,
+    users,
+    vms,
+)
 from panel.api.groups import group_views
 from panel.api.operations import action_views
 from panel.api.pages import docs
@@ -14,6 +28,9 @@ urlpatterns = [
     path("auth/token", accounts.SignInView.as_view()),
     path("me", accounts.MeView.as_view()),
     path("me/limits", limits.MyLimitsView.as_view()),
+    path("me/password", profile.MyPasswordView.as_view()),
+    path("me/sessions", profile.MySessionsView.as_view()),
+    path("me/sessions/<str:session_id>", profile.MySessionView.as_view()),
     path("tokens", accounts.TokensView.as_view()),
     path("tokens/<int:object_id>", accounts.TokenView.as_view()),
     path("ssh-keys", accounts.SshKeysView.as_view()),
@@ -23,6 +40,7 @@ urlpatterns = [
     path("users/<int:object_id>/limits", limits.UserLimitsView.as_view()),
     path("users/<int:object_id>/enable", users.UserActiveView.as_view(active=True)),
     path("users/<int:object_id>/disable", users.UserActiveView.as_view(active=False)),
+    path("users/<int:object_id>/sessions", profile.UserSessionsView.as_view()),
     path("users/<int:object_id>/signin-key", users.UserSigninKeyView.as_view()),
     path("roles", users.RolesView.as_view()),
     path("roles/<int:object_id>", users.RoleView.as_view()),

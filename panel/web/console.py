@@ -19,12 +19,12 @@ import redis
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import connections
 from django.http import HttpRequest
 
 from nodeagent.protocol import host
 from panel.accounts.models import User
+from panel.accounts.session_store import SessionStore
 from panel.cluster.client import Channel
 from panel.cluster.nodes import client
 from panel.core import permissions, request_id

@@ -10,8 +10,8 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import login, logout
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
@@ -20,7 +20,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from panel.accounts import signin_keys
+from panel.accounts import sessions, signin_keys
 from panel.accounts.models import User
 from panel.cluster.selectors import default_cluster, get_node, list_nodes
 from panel.core import permissions
@@ -58,6 +58,13 @@ class SignIn(LoginView):
     template_name = "login.html"
     redirect_authenticated_user = True
 
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        """Begin the session."""
+        user = form.get_user()
+        assert isinstance(user, User)
+        sessions.begin(self.request, user, "password")
+        return redirect(self.get_success_url())
+
 
 def sign_in_by_key(request: HttpRequest, key: str) -> HttpResponse:
     """Sign the browser in by a one-time key, as a billing system sends it; a key that is none leads to the form."""
@@ -66,14 +73,14 @@ def sign_in_by_key(request: HttpRequest, key: str) -> HttpResponse:
     except BadCredentials as error:
         messages.error(request, error.message)
         return redirect("login")
-    login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
+    sessions.begin(request, user, "key")
     return redirect(leads_to)
 
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session."""
-    logout(request)
+    sessions.end(request)
     return redirect("login")
 
 

@@ -1,0 +1,22 @@
+"""What is refused by the way in, whatever rights the account has."""
+
+from __future__ import annotations
+
+from panel.accounts.models import User
+from panel.core import origin
+from panel.core.errors import AccessDenied
+
+
+def refuse_opened() -> None:
+    """Raise AccessDenied while an administrator works in the account: what proves who its user is stays the user's."""
+    if origin.current().opened_by:
+        raise AccessDenied(
+            "You work in this account as an administrator: passwords, second factors and tokens are its user's alone.",
+            permission="users.open",
+        )
+
+
+def refuse_narrowed(viewer: User) -> None:
+    """Raise AccessDenied for a way in that gives only some of the account's rights, as a narrowed token."""
+    if viewer.narrowed_to is not None:
+        raise AccessDenied("This token gives single rights, and this is the whole account's.", permission="account")

@@ -1,0 +1,100 @@
+"""Where browsers' sessions are kept: rows that know their user, so that they can be listed and ended.
+
+Django's session engine (SESSION_ENGINE). It keeps a hash of the key; the key itself is in the browser's cookie alone.
+Who begins and ends sessions: sessions.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from panel.accounts.models import BrowserSession, User
+
+SEEN_EVERY = timedelta(minutes=1)
+"""How exactly it is known when a session was last used; a write with every request would be dear."""
+MOST_AT_ONCE = 5_000
+
+
+def digest(key: str) -> str:
+    """What is kept of a session's key. It is random and long, so a plain hash is as good as a slow one."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def drop_all(user: User) -> None:
+    """End what the user is signed in to, others' accounts too: their password, level or leave to come in changed."""
+    BrowserSession.objects.filter(Q(user=user) | Q(opened_by=user)).delete()
+
+
+class SessionStore(SessionBase):
+    """One session. The asynchronous methods are the base's, which call these in a thread."""
+
+    def load(self) -> dict[str, Any]:
+        """What the session holds; nothing for one that ended."""
+        now = timezone.now()
+        row = BrowserSession.objects.filter(pk=digest(self.session_key or ""), expires_at__gt=now).first()
+        if row is None:
+            self._session_key = None  # type: ignore[misc]
+            return {}
+        if now - row.last_seen_at > SEEN_EVERY:
+            BrowserSession.objects.filter(pk=row.pk).update(last_seen_at=now)
+        return self.decode(row.data)
+
+    def exists(self, session_key: str) -> bool:
+        """Whether there is a session of that key."""
+        return BrowserSession.objects.filter(pk=digest(session_key)).exists()
+
+    def create(self) -> None:
+        """A row for a new key."""
+        while True:
+            self._session_key = self._get_new_session_key()  # type: ignore[attr-defined, misc]
+            try:
+                self.save(must_create=True)
+            except CreateError:
+                continue
+            self.modified = True
+            return
+
+    def save(self, must_create: bool = False) -> None:
+        """Keep what the session holds; raises CreateError for a key in use, UpdateError for a session that was ended."""
+        if self.session_key is None:
+            self.create()
+            return
+        data: dict[str, Any] = self._get_session(no_load=must_create)  # type: ignore[attr-defined]
+        values = {
+            "data": self.encode(data),
+            "expires_at": self.get_expiry_date(),
+            "user_id": data.get(SESSION_KEY),
+            "opened_by_id": data.get("opened_by_id"),
+            "by": data.get("by", ""),
+            "address": data.get("address", ""),
+            "agent": data.get("agent", ""),
+        }
+        pk = digest(self.session_key)
+        if must_create:
+            try:
+                with transaction.atomic():
+                    BrowserSession.objects.create(pk=pk, **values)
+            except IntegrityError as error:
+                raise CreateError from error
+        elif not BrowserSession.objects.filter(pk=pk).update(**values):
+            raise UpdateError
+
+    def delete(self, session_key: str | None = None) -> None:
+        """End this session, or the one of that key."""
+        key = session_key or self.session_key
+        if key is not None:
+            BrowserSession.objects.filter(pk=digest(key)).delete()
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Forget sessions whose time is over, a bounded number at a time."""
+        over = BrowserSession.objects.filter(expires_at__lt=timezone.now()).order_by("expires_at")
+        BrowserSession.objects.filter(pk__in=list(over.values_list("pk", flat=True)[:MOST_AT_ONCE])).delete()
