@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
-import logging
+import dataclasses
 
 from django.conf import settings
 from django.http import HttpRequest
 
+from panel.accounts import journal
 from panel.accounts.models import Level, User
-from panel.accounts.services import sign_in
-from panel.accounts.tokens import user_of_token
+from panel.accounts.services import require_power_over, sign_in
+from panel.accounts.tokens import in_ranges, user_of_token
+from panel.core import origin, permissions
 from panel.core.errors import AccessDenied, BadCredentials, NotFound
 from panel.mgrapi import sessions
 from panel.mgrapi.call import Call
-
-log = logging.getLogger(__name__)
 
 LEVELS = {Level.SUPER: 30, Level.ADMIN: 29, Level.READONLY: 28, Level.USER: 16}
 """VMmanager's numbers. It knows no read-only administrator: 28 is less than what clients take for an administrator."""
@@ -49,31 +48,29 @@ def _caller(call: Call) -> User:
         return sign_in(call.request, name, password)
     keyword, _, token = call.request.headers.get("Authorization", "").partition(" ")
     if keyword == "Bearer" and token:
-        return user_of_token(token.strip())
+        return user_of_token(token.strip(), address_of(call.request))
     raise BadCredentials()
 
 
 def refuse_address(request: HttpRequest) -> None:
     """Raise AccessDenied where RestrictAuthinfo does not name the caller's address; no password is looked at then."""
     allowed = settings.CONFIG.restrict_authinfo
-    if not allowed:
-        return
-    try:
-        address = ipaddress.ip_address(address_of(request))
-    except ValueError:
-        address = None
-    if address is None or not any(address in network for network in allowed):
+    if allowed and not in_ranges(address_of(request), [str(each) for each in allowed]):
         raise AccessDenied("“authinfo” is not accepted from this address.", field="authinfo")
 
 
 def acting_as(viewer: User, name: str) -> User:
-    """The user whom an administrator acts as; recorded. Raises AccessDenied or NotFound."""
-    if not viewer.is_admin:
-        raise AccessDenied("Only administrators act as another user.", field="su")
-    user = User.objects.filter(name=name, is_active=True).first()
+    """The user whom an administrator acts as, with no more rights than the administrator's way in leaves.
+
+    It stands in the journal, and so does the administrator's name with everything that is done.
+    Raises AccessDenied or NotFound.
+    """
+    permissions.require(viewer, "users.open")
+    user = User.objects.select_related("role").filter(name=name, is_active=True).first()
     if user is None:
         raise NotFound(object="user", id=name[:64])
-    if level_of(user) >= level_of(viewer):
-        raise AccessDenied("Nobody acts as somebody of the same level.", field="su")
-    log.info("%s acts as %s", viewer, user)
+    require_power_over(viewer, user)
+    user.narrowed_to = viewer.narrowed_to
+    origin.bind(dataclasses.replace(origin.current(), opened_by=viewer.name[:64]))
+    journal.record(user, "user.open", "user", user.pk, user.name, owner_id=user.pk)
     return user

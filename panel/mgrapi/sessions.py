@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 from panel.accounts.models import User
-from panel.accounts.services import digest
+from panel.accounts.tokens import digest
 from panel.core.errors import BadCredentials
 from panel.mgrapi.models import ClassicSession
 
@@ -34,7 +34,7 @@ def user_of(text: str, address: str) -> User:
     disabled or has another password since.
     """
     now = timezone.now()
-    found = ClassicSession.objects.select_related("user").filter(digest=digest(text)).first()
+    found = ClassicSession.objects.select_related("user__role").filter(digest=digest(text)).first()
     if (
         found is None
         or now - found.used_at > IDLE
