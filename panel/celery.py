@@ -18,5 +18,5 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     # An enqueue must fail fast when Redis is away: the sweep finds the task (tasks/worker.py).
     broker_transport_options={"socket_timeout": 2.0, "socket_connect_timeout": 2.0, "max_retries": 1},
-    include=["panel.tasks.worker"],
+    include=["panel.tasks.worker", "panel.webhooks.worker"],
 )

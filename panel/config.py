@@ -130,6 +130,13 @@ OPTIONS: tuple[Option, ...] = (
         "Calls of the API a minute that one address may make; 0: any.",
         int,
     ),
+    Option(
+        "WebhookNetworks",
+        "webhook_networks",
+        (),
+        "Private address ranges that webhooks may call, also by http, separated by commas.",
+        _networks,
+    ),
     Option("SnapshotsPerVm", "snapshots_per_vm", 10, "How many snapshots a VM may have.", int, False),
     Option("HistoryDays", "history_days", 365, "How long changes of VMs' status are kept.", int, False),
     Option("StatisticsDays", "statistics_days", 7, "How long statistics of ten minutes are kept.", int, False),
@@ -180,6 +187,7 @@ class Config:
     vmwatch_config_dir: str
     rate_limit_token: int
     rate_limit_address: int
+    webhook_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
     snapshots_per_vm: int
     history_days: int
     statistics_days: int

@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     "panel.vms",
     "panel.monitoring",
     "panel.doctor",
+    "panel.webhooks",
     "panel.api",
     "panel.mgrapi",
     "panel.web",
@@ -185,6 +186,7 @@ CRONJOBS = [
     ("11 * * * *", "panel.monitoring.periodic.check_master"),
     ("6,36 * * * *", "panel.monitoring.periodic.roll_up_statistics"),
     ("31 * * * *", "panel.api.idempotency.purge"),
+    ("41 * * * *", "panel.webhooks.periodic.purge"),
     ("47 3 * * *", "panel.monitoring.periodic.purge_statistics"),
     ("37 * * * *", "panel.accounts.periodic.purge"),
 ]

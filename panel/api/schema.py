@@ -99,7 +99,7 @@ def _problem(status: str, words: str) -> dict[str, Any]:
 def _complete_call(path: str, method: str, call: dict[str, Any], schemas: dict[str, Any]) -> None:
     names = {each["name"] for each in call.get("parameters", [])}
     for each in call.get("parameters", []):
-        if each["name"] == "object_id":
+        if each["in"] == "path":
             each["schema"] = {"type": "integer", "minimum": 0}
     for status, answer in call["responses"].items():
         headers = answer.setdefault("headers", {})

@@ -19,6 +19,7 @@ from panel.api import (
     usage,
     users,
     vms,
+    webhooks,
 )
 from panel.api.groups import group_views
 from panel.api.operations import action_views
@@ -73,6 +74,10 @@ urlpatterns = [
     path("problems", catalogue.ProblemsView.as_view()),
     path("operations", tasks.OperationsView.as_view()),
     path("events", events.stream),
+    path("webhooks", webhooks.WebhooksView.as_view()),
+    path("webhooks/<int:object_id>", webhooks.WebhookView.as_view()),
+    path("webhooks/<int:object_id>/deliveries", webhooks.DeliveriesView.as_view()),
+    path("webhooks/<int:object_id>/deliveries/<int:delivery_id>/send", webhooks.RedeliverView.as_view()),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", docs),
     *action_views(),

@@ -24,7 +24,6 @@ from rest_framework.test import APIClient
 
 from panel.accounts.models import Level, Role, SshKey, Token, User
 from panel.accounts.tokens import create_token
-from panel.api.models import Batch
 from panel.api.urls import urlpatterns
 from panel.cluster.models import Node
 from panel.core import permissions
@@ -32,6 +31,7 @@ from panel.images.models import Image
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.vms.models import Snapshot, Vm
+from panel.webhooks.models import Delivery, Webhook
 from tests.db.monitoring.messages import make_vm
 
 CALLERS = ("nobody", "another", "customer", "reader", "administrator", "narrowed", "expired")
@@ -94,6 +94,13 @@ ROUTES = {
     "GET pools":                          "NSSSSSN",
     "GET problems":                       "NSSSSSN",
     "GET operations":                     "NSSSSSN",
+    "GET webhooks":                       "NESSSSN",
+    "POST webhooks":                      "NSSSSSN",
+    "GET webhooks/{webhook}":             "NASAAAN",
+    "PATCH webhooks/{webhook}":           "NASAAAN",
+    "DELETE webhooks/{webhook}":          "NASAAAN",
+    "GET webhooks/{webhook}/deliveries":  "NASAAAN",
+    "POST webhooks/{webhook}/deliveries/{delivery}/send": "NASAAAN",
     "GET schema":                         "NSSSSSN",
 }
 
@@ -175,6 +182,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "PATCH cluster": {"check_vm_status": True},
     "PATCH nodes/{node}": {"max_vms": 3},
     "POST vms": {"name": "new", "image": "small", "flavor": "small"},
+    "POST webhooks": {"url": "https://billing.example/hook"},
+    "PATCH webhooks/{webhook}": {"active": False},
     "POST nodes": {"name": "new", "address": "192.0.2.1"},
 }
 
@@ -207,6 +216,7 @@ def world(node: Node, image: Image) -> World:
     customer = users["customer"]
     vm = make_vm(node, customer, "theirs")
     task = Task.objects.create(operation="vm.start", title="t", owner=customer, object_type="vm", object_id=vm.pk)
+    webhook = Webhook.objects.create(owner=customer, url="https://billing.example/", events=["*"], sealed=b"x")
     ids = {
         "vm": vm.pk,
         "node": node.pk,
@@ -215,14 +225,15 @@ def world(node: Node, image: Image) -> World:
         "role": Role.objects.create(name="role", level=Level.USER, rights=[]).pk,
         "token": Token.objects.create(user=customer, name="spare", digest="x").pk,
         "ssh_key": SshKey.objects.create(user=customer, name="k", public_key="ssh-ed25519 AAAA").pk,
-        "batch": Batch.objects.create(user=customer).pk,
+        "webhook": webhook.pk,
+        "delivery": Delivery.objects.create(webhook=webhook, key="k", event="task.done", data={}).pk,
     }
     Snapshot.objects.create(vm=vm, name="first")
     return World({"nobody": APIClient(), **{name: signed_in(text) for name, text in texts.items()}}, ids)
 
 
 KINDS = {"vms": "vm", "nodes": "node", "tasks": "task", "users": "user", "roles": "role", "tokens": "token",
-         "ssh-keys": "ssh_key", "batch": "batch"}  # fmt: skip
+         "ssh-keys": "ssh_key", "webhooks": "webhook"}  # fmt: skip
 
 
 def routes() -> Iterator[str]:
@@ -234,6 +245,7 @@ def routes() -> Iterator[str]:
         if view is None:
             assert path in NO_VIEW, f"{path} is no view of the API, and has no test of its own"
             continue
+        path = path.replace("<int:delivery_id>", "{delivery}")
         path = path.replace("<int:object_id>", f"{{{KINDS.get(path.partition('/')[0], '')}}}")
         for method in ("get", "post", "put", "patch", "delete"):
             if hasattr(view, method):

@@ -1,0 +1,16 @@
+"""Django's entry for the webhooks room."""
+
+from django.apps import AppConfig
+
+
+class WebhooksConfig(AppConfig):
+    """The webhooks room: collects events in every sweep, and has due deliveries sent."""
+
+    name = "panel.webhooks"
+
+    def ready(self) -> None:
+        """Register what the room does in every sweep."""
+        from panel.tasks import worker
+        from panel.webhooks.periodic import collect_and_send
+
+        worker.on_sweep(collect_and_send)

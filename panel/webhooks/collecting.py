@@ -1,0 +1,105 @@
+"""From the stream of live events to deliveries. One worker at a time reads on from where the last one stopped.
+
+Redis may lose the stream. What matters to billing does not get lost with it: the ends of tasks are then read from the
+database, back to the last position.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import redis
+from django.db import transaction
+from django.utils import timezone
+
+from panel.accounts.models import User
+from panel.core.live import STREAM, may_see
+from panel.core.redis_client import client
+from panel.tasks.models import ENDED, Task
+from panel.webhooks import events
+from panel.webhooks.models import Delivery, Position, Webhook
+
+log = logging.getLogger(__name__)
+ONE_READ = 500
+LONGEST_GAP = timedelta(days=1)
+
+
+def collect() -> int:
+    """Make deliveries of what happened since the last time; answers how many events were read."""
+    try:
+        with transaction.atomic():
+            Position.objects.get_or_create(pk=1)
+            position = Position.objects.select_for_update(skip_locked=True).filter(pk=1).first()
+            if position is None:
+                return 0  # another worker is at it
+            webhooks = list(Webhook.objects.filter(active=True, owner__is_active=True).select_related("owner__role"))
+            found, last = _read(position.last_id, webhooks)
+            if last != position.last_id:
+                Position.objects.filter(pk=1).update(last_id=last)
+            Delivery.objects.bulk_create(_deliveries(webhooks, found), ignore_conflicts=True)
+            return len(found)
+    except redis.RedisError as error:
+        log.warning("webhooks cannot read events: %s", error)
+        return 0
+
+
+def _read(last: str, webhooks: list[Webhook]) -> tuple[list[tuple[str, dict[str, Any]]], str]:
+    """Events with their ids, and the new position."""
+    try:
+        info: Any = client().xinfo_stream(STREAM)
+    except redis.ResponseError:
+        return [], last
+    end = info["last-generated-id"].decode()
+    if not webhooks or not last:
+        return [], end
+    first = info["first-entry"]
+    lost = _number(last) > _number(end) or (first is not None and _number(last) < _number(first[0].decode()))
+    found = _ends_since(last) if lost else []
+    if lost:
+        log.warning("events before %s were lost; the ends of tasks are read from the database", end)
+        last = "0-0"
+    answer: Any = client().xread({STREAM: last}, count=ONE_READ)
+    entries = [(key.decode(), json.loads(fields[b"event"])) for key, fields in (answer[0][1] if answer else [])]
+    return found + entries, entries[-1][0] if entries else end
+
+
+def _number(position: str) -> tuple[int, int]:
+    first, _, second = position.partition("-")
+    return int(first), int(second)
+
+
+def _ends_since(position: str) -> list[tuple[str, dict[str, Any]]]:
+    since = max(datetime.fromtimestamp(_number(position)[0] / 1000, UTC), timezone.now() - LONGEST_GAP)
+    ended = Task.objects.filter(status__in=ENDED, finished_at__gte=since).order_by("pk")[:ONE_READ]
+    return [(position, _told(task)) for task in ended]
+
+
+def _told(task: Task) -> dict[str, Any]:
+    return {
+        "topic": "task",
+        "id": task.pk,
+        "status": task.status,
+        "undoing": task.undoing,
+        "progress": round(task.progress, 3),
+        "title": task.title,
+        "object_type": task.object_type,
+        "object_id": task.object_id,
+        "owner": task.owner_id,
+    }
+
+
+def _deliveries(webhooks: list[Webhook], found: list[tuple[str, dict[str, Any]]]) -> list[Delivery]:
+    now = timezone.now()
+    made = []
+    for position, event in found:
+        name = events.named(event)
+        for webhook in webhooks if name else ():
+            owner: User = webhook.owner
+            if name and events.wanted(name, webhook.events) and may_see(owner, event):
+                data = {key: value for key, value in event.items() if key not in ("topic", "owner")}
+                key = events.key_of(event, name, position)
+                made.append(Delivery(webhook=webhook, key=key, event=name, data=data, next_try_at=now))
+    return made

@@ -1,0 +1,30 @@
+"""Reading webhooks: everybody's own, and nobody else's."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+
+from panel.accounts.models import User
+from panel.core.errors import NotFound
+from panel.webhooks.models import Delivery, Webhook
+
+
+def list_webhooks(viewer: User) -> QuerySet[Webhook]:
+    """The viewer's webhooks."""
+    return Webhook.objects.filter(owner=viewer)
+
+
+def get_webhook(viewer: User, webhook_id: int) -> Webhook:
+    """One of the viewer's webhooks; raises NotFound."""
+    found = list_webhooks(viewer).filter(pk=webhook_id).first()
+    if found is None:
+        raise NotFound(object="webhook", id=webhook_id)
+    return found
+
+
+def get_delivery(viewer: User, webhook_id: int, delivery_id: int) -> Delivery:
+    """One delivery of one of the viewer's webhooks; raises NotFound."""
+    found = get_webhook(viewer, webhook_id).deliveries.filter(pk=delivery_id).first()
+    if found is None:
+        raise NotFound(object="delivery", id=delivery_id)
+    return found

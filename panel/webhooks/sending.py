@@ -1,0 +1,146 @@
+"""Sending one delivery: to an address that may be called, signed, within a deadline, and again later where it failed.
+
+Whoever makes a webhook chooses what the panel calls, so what the panel can reach and they cannot must stay out of
+reach: the host's name is resolved once, every address that it has must be allowed, and that very address is called.
+Nothing is redirected. Private, loopback and link-local addresses are refused but for the ranges of the option
+WebhookNetworks, which alone may be called by plain http.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import json
+import logging
+import socket
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from django.conf import settings
+from django.db.models import F
+from django.utils import timezone
+
+from panel.core import secretbox
+from panel.webhooks.models import Delivery, DeliveryState
+
+log = logging.getLogger(__name__)
+BACKOFF_SECONDS = (10, 60, 300, 1800, 7200, 6 * 3600, 12 * 3600)
+"""Between attempts; after the last of them the delivery is given up."""
+TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+LONGEST_ANSWER = 500
+HELD = timedelta(seconds=90)
+"""How long a delivery that is being sent is nobody else's."""
+
+
+class Refused(Exception):
+    """The address must not be called."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a call goes: `address` is the host's, already resolved and looked at."""
+
+    url: httpx.URL
+    address: str
+
+    @property
+    def pinned(self) -> httpx.URL:
+        """The URL with the address instead of the name."""
+        return self.url.copy_with(host=self.address)
+
+
+def send(delivery_id: int) -> Delivery | None:
+    """Make one attempt if it is due; answers the delivery as left, None when it was not due."""
+    now = timezone.now()
+    due = Delivery.objects.filter(pk=delivery_id, state=DeliveryState.WAITING, next_try_at__lte=now)
+    # Whoever moves the time on is the one who sends.
+    if not due.update(next_try_at=now + HELD, attempts=F("attempts") + 1):
+        return None
+    delivery = Delivery.objects.select_related("webhook").get(pk=delivery_id)
+    delivery.response_status, delivery.response_text, delivery.error = None, "", ""
+    try:
+        delivery.response_status, delivery.response_text = _call(delivery)
+    except Refused as error:
+        delivery.error = str(error)[:200]
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        delivery.error = (str(error) or type(error).__name__)[:200]
+    _settle(delivery)
+    return delivery
+
+
+def _settle(delivery: Delivery) -> None:
+    now = timezone.now()
+    if delivery.response_status is not None and 200 <= delivery.response_status < 300:
+        delivery.state, delivery.next_try_at, delivery.finished_at = DeliveryState.DELIVERED, None, now
+    elif delivery.attempts > len(BACKOFF_SECONDS):
+        delivery.state, delivery.next_try_at, delivery.finished_at = DeliveryState.FAILED, None, now
+    else:
+        delivery.next_try_at = now + timedelta(seconds=BACKOFF_SECONDS[delivery.attempts - 1])
+    delivery.save(update_fields=["state", "next_try_at", "finished_at", "response_status", "response_text", "error"])
+
+
+def body_of(delivery: Delivery) -> bytes:
+    """What is sent, byte for byte the same in every attempt."""
+    told: dict[str, Any] = {
+        "id": str(delivery.uuid),
+        "event": delivery.event,
+        "at": delivery.created_at.isoformat(),
+        "data": delivery.data,
+    }
+    return json.dumps(told, sort_keys=True).encode()
+
+
+def signature(secret: str, at: int, body: bytes) -> str:
+    """The header's value: the time, and the HMAC-SHA256 of `TIME.BODY` under the secret."""
+    digest = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={at},v1={digest}"
+
+
+def _call(delivery: Delivery) -> tuple[int, str]:
+    target = resolve(delivery.webhook.url)
+    body, at = body_of(delivery), int(time.time())
+    secret = secretbox.unseal(bytes(delivery.webhook.sealed))["secret"]
+    headers = {
+        "Host": target.url.netloc.decode(),
+        "Content-Type": "application/json",
+        "User-Agent": "vmpanel-webhook",
+        "X-Vmpanel-Event": delivery.event,
+        "X-Vmpanel-Delivery": str(delivery.uuid),
+        "X-Vmpanel-Signature": signature(secret, at, body),
+    }
+    # The certificate is checked against the name, although the address is called. No proxy of the environment's.
+    names = {"sni_hostname": target.url.host}
+    with (
+        httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False) as http,
+        http.stream("POST", target.pinned, content=body, headers=headers, extensions=names) as answer,
+    ):
+        text = next(answer.iter_bytes(LONGEST_ANSWER), b"")
+    return answer.status_code, text[:LONGEST_ANSWER].decode(errors="replace").replace("\0", "")
+
+
+def resolve(url: str) -> Target:
+    """The address to call; raises Refused where the host has one that must not be called, or OSError."""
+    parts = urlsplit(url)
+    assert parts.hostname
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    addresses = [str(found[4][0]) for found in socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)]
+    for each in addresses:
+        if not may_call(each, parts.scheme):
+            raise Refused(f"{parts.hostname} is {each}, which webhooks must not call by {parts.scheme}.")
+    return Target(httpx.URL(url), addresses[0])
+
+
+def may_call(address: str, scheme: str) -> bool:
+    """Whether an address may be called: a public one by https, one of WebhookNetworks by http too."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    # An IPv4 address may come in IPv6's clothes; what it leads to is what counts.
+    for inner in ("ipv4_mapped", "sixtofour"):
+        found = getattr(found, inner, None) or found
+    if any(found in network for network in settings.CONFIG.webhook_networks):
+        return True
+    return scheme == "https" and found.is_global and not found.is_multicast

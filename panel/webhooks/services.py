@@ -1,0 +1,114 @@
+"""Making, changing and removing webhooks; having an event delivered once more."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.db import transaction
+from django.utils import timezone
+from pydantic import Field, SecretStr
+
+from panel.accounts import journal
+from panel.accounts.models import User
+from panel.core import secretbox
+from panel.core.errors import InvalidValue, LimitExceeded, MissingValue
+from panel.core.validation import Params, parse
+from panel.webhooks.events import NAMES, TOPICS
+from panel.webhooks.models import Delivery, DeliveryState, Webhook
+
+MOST = 20
+"""Webhooks of one user."""
+
+
+class Values(Params):
+    """What a webhook is made of; what is not named stays."""
+
+    url: str | None = Field(None, max_length=500)
+    events: list[str] | None = Field(None, max_length=50)
+    secret: SecretStr | None = Field(None, min_length=16, max_length=128)
+    active: bool | None = None
+
+
+@transaction.atomic
+def create_webhook(viewer: User, raw: dict[str, Any]) -> tuple[Webhook, str]:
+    """A new webhook and its secret, which is shown this once; it is made where none is given."""
+    values = parse(Values, raw)
+    if values.url is None:
+        raise MissingValue(field="url")
+    # Two at the same moment must not both be the last that is allowed.
+    User.objects.select_for_update().get(pk=viewer.pk)
+    used = Webhook.objects.filter(owner=viewer).count()
+    if used >= MOST:
+        raise LimitExceeded(limit="webhooks", used=used, allowed=MOST)
+    secret = values.secret.get_secret_value() if values.secret else secrets.token_urlsafe(32)
+    webhook = Webhook.objects.create(
+        owner=viewer,
+        url=_checked_url(values.url),
+        events=_checked_events(values.events if values.events is not None else ["*"]),
+        sealed=secretbox.seal({"secret": secret}),
+        active=values.active is not False,
+    )
+    after = {"url": webhook.url, "events": webhook.events}
+    journal.record(viewer, "webhook.create", "webhook", webhook.pk, webhook.url, owner_id=viewer.pk, after=after)
+    return webhook, secret
+
+
+@transaction.atomic
+def change_webhook(viewer: User, webhook: Webhook, raw: dict[str, Any]) -> Webhook:
+    """Have the webhook as the values say."""
+    values = parse(Values, raw)
+    before = {"url": webhook.url, "events": webhook.events, "active": webhook.active}
+    if values.url is not None:
+        webhook.url = _checked_url(values.url)
+    if values.events is not None:
+        webhook.events = _checked_events(values.events)
+    if values.active is not None:
+        webhook.active = values.active
+    if values.secret is not None:
+        webhook.sealed = secretbox.seal({"secret": values.secret.get_secret_value()})
+    webhook.save()
+    after = {"url": webhook.url, "events": webhook.events, "active": webhook.active}
+    journal.record(
+        viewer, "webhook.change", "webhook", webhook.pk, webhook.url, owner_id=viewer.pk, before=before, after=after
+    )
+    return webhook
+
+
+@transaction.atomic
+def delete_webhook(viewer: User, webhook: Webhook) -> None:
+    """Forget the webhook and its deliveries."""
+    journal.record(viewer, "webhook.delete", "webhook", webhook.pk, webhook.url, owner_id=viewer.pk)
+    webhook.delete()
+
+
+def deliver_again(delivery: Delivery) -> Delivery:
+    """Have the event sent once more, from the first attempt on, whatever became of it before."""
+    Delivery.objects.filter(pk=delivery.pk).update(
+        state=DeliveryState.WAITING, attempts=0, next_try_at=timezone.now(), finished_at=None
+    )
+    delivery.refresh_from_db()
+    return delivery
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        fit = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+        fit = fit and not parts.username and not parts.password and url.isascii() and url.isprintable()
+    except ValueError:
+        fit = False
+    if not fit or " " in url:
+        raise InvalidValue("A webhook's address is written as https://host/path.", field="url")
+    return url
+
+
+def _checked_events(names: list[str]) -> list[str]:
+    known = {"*", *NAMES, *(f"{topic}.*" for topic in TOPICS)}
+    for name in names:
+        if name not in known:
+            raise InvalidValue(f"There is no event “{name[:64]}”.", field="events", allowed=sorted(known))
+    if not names:
+        raise InvalidValue("A webhook has at least one event.", field="events")
+    return sorted(set(names))
