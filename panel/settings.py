@@ -57,7 +57,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "panel.core.middleware.RequestIdMiddleware",
-    "panel.api.limits.RateLimitMiddleware",
+    "panel.api.rates.RateLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "panel.web.headers.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -41,6 +41,14 @@ ROUTES = {
     # route                               nobody, another, customer, reader, administrator, narrowed, expired
     "POST auth/token":                    "SSSSSSS",
     "GET me":                             "NSSSSSN",
+    "GET me/limits":                      "NSSSSSN",
+    "POST me/password":                   "NSSSSSN",
+    "GET me/sessions":                    "NSSSSSN",
+    "DELETE me/sessions":                 "NSSSSSN",
+    "DELETE me/sessions/{session}":       "NAAAAAN",
+    "GET users/{user}/limits":            "NDDSSDN",
+    "GET users/{user}/sessions":          "NDDDDDN",
+    "DELETE users/{user}/sessions":       "NDDDDDN",
     "GET tokens":                         "NESSSSN",
     "POST tokens":                        "NSSSSSN",
     "DELETE tokens/{token}":              "NASAAAN",
@@ -193,7 +201,7 @@ class World:
     """The callers, and the ids of the customer's objects that a route may name."""
 
     clients: dict[str, APIClient]
-    ids: dict[str, int]
+    ids: dict[str, int | str]
 
 
 def signed_in(text: str) -> APIClient:
@@ -217,7 +225,8 @@ def world(node: Node, image: Image) -> World:
     vm = make_vm(node, customer, "theirs")
     task = Task.objects.create(operation="vm.start", title="t", owner=customer, object_type="vm", object_id=vm.pk)
     webhook = Webhook.objects.create(owner=customer, url="https://billing.example/", events=["*"], sealed=b"x")
-    ids = {
+    ids: dict[str, int | str] = {
+        "session": "none",
         "vm": vm.pk,
         "node": node.pk,
         "task": task.pk,
@@ -245,7 +254,7 @@ def routes() -> Iterator[str]:
         if view is None:
             assert path in NO_VIEW, f"{path} is no view of the API, and has no test of its own"
             continue
-        path = path.replace("<int:delivery_id>", "{delivery}")
+        path = path.replace("<int:delivery_id>", "{delivery}").replace("<str:session_id>", "{session}")
         path = path.replace("<int:object_id>", f"{{{KINDS.get(path.partition('/')[0], '')}}}")
         for method in ("get", "post", "put", "patch", "delete"):
             if hasattr(view, method):

@@ -11,14 +11,14 @@ from rest_framework.test import APIClient
 
 from panel.accounts.models import User
 from panel.accounts.tokens import create_token
-from panel.api import limits
+from panel.api import rates
 from panel.core.redis_client import client
 
 
 @pytest.fixture(autouse=True)
 def one_minute(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All calls are of one minute, of which nothing is counted yet."""
-    monkeypatch.setattr(limits.time, "time", lambda: 60_000.0)
+    monkeypatch.setattr(rates.time, "time", lambda: 60_000.0)
     forget()
     yield
     forget()
@@ -79,6 +79,6 @@ def test_while_redis_is_away_calls_go_on(api: APIClient, monkeypatch: pytest.Mon
         asked.append(1)
         return redis.Redis(unix_socket_path="/nonexistent/redis.sock")
 
-    monkeypatch.setattr(limits, "client", away)
+    monkeypatch.setattr(rates, "client", away)
     assert [api.get("/api/v1/me").status_code for _ in range(3)] == [200] * 3
     assert len(asked) == 1, "each call would wait for a Redis that is away"
