@@ -31,11 +31,8 @@ def _port(text: str) -> int:
     return number
 
 
-IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def _networks(text: str) -> tuple[IpNetwork, ...]:
-    return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
+def _ranges(text: str) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(",") if part.strip())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +144,7 @@ OPTIONS: tuple[Option, ...] = (
         "restrict_authinfo",
         (),
         "Address ranges, as 192.0.2.0/24, separated by commas, from which the classic API takes authinfo; empty: all.",
-        _networks,
+        _ranges,
     ),
     Option("Debug", "debug", False, "Show tracebacks to callers; never in production.", _yes_no),
 )
@@ -193,7 +190,7 @@ class Config:
     statistics_days: int
     statistics_hour_days: int
     statistics_day_days: int
-    restrict_authinfo: tuple[IpNetwork, ...]
+    restrict_authinfo: tuple[str, ...]
     debug: bool
 
     def __init__(self, values: dict[str, Any]) -> None:

@@ -13,9 +13,11 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from pydantic import BaseModel, Field, ValidationError
 
+from panel.accounts import journal
 from panel.accounts.models import User
 from panel.core import permissions
-from panel.core.errors import AlreadyExists, InvalidValue, MissingValue, NotFound
+from panel.core.errors import AlreadyExists, InvalidValue, NotFound
+from panel.core.validation import Params, parse
 from panel.images.models import Customization, Flavor, Image, Iso
 
 FLAVORS = (
@@ -101,7 +103,7 @@ def ensure_flavors() -> None:
         )
 
 
-class FlavorValues(BaseModel):
+class FlavorValues(Params):
     """A flavor's name and size."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")
@@ -111,31 +113,21 @@ class FlavorValues(BaseModel):
     disk_gib: int = Field(ge=1, le=64 * 1024)
 
 
-def create_flavor(viewer: User, values: Mapping[str, Any]) -> Flavor:
-    """A new flavor; raises AccessDenied, MissingValue, InvalidValue or AlreadyExists."""
+def create_flavor(viewer: User, raw: Mapping[str, Any]) -> Flavor:
+    """A new flavor of FlavorValues; raises AccessDenied, MissingValue, InvalidValue or AlreadyExists."""
     permissions.require(viewer, "images.manage")
-    return _save(Flavor(), _checked(values))
+    return _save(viewer, Flavor(), parse(FlavorValues, raw), "flavor.create", {})
 
 
-def change_flavor(viewer: User, flavor: Flavor, values: Mapping[str, Any]) -> Flavor:
+def change_flavor(viewer: User, flavor: Flavor, raw: Mapping[str, Any]) -> Flavor:
     """The flavor with these values changed; VMs that exist keep their size. Raises as create_flavor."""
     permissions.require(viewer, "images.manage")
-    now = {name: getattr(flavor, name) for name in FlavorValues.model_fields}
-    return _save(flavor, _checked({**now, **values}))
+    before = {name: getattr(flavor, name) for name in FlavorValues.model_fields}
+    return _save(viewer, flavor, parse(FlavorValues, {**before, **raw}), "flavor.change", before)
 
 
-def _checked(values: Mapping[str, Any]) -> FlavorValues:
-    try:
-        return FlavorValues.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = str(first["loc"][0])
-        if first["type"] == "missing":
-            raise MissingValue(field=field) from error
-        raise InvalidValue(f"“{field}”: {first['msg']}.", field=field) from error
-
-
-def _save(flavor: Flavor, values: FlavorValues) -> Flavor:
+@transaction.atomic
+def _save(viewer: User, flavor: Flavor, values: FlavorValues, action: str, before: Mapping[str, Any]) -> Flavor:
     for name, value in values.model_dump().items():
         setattr(flavor, name, value)
     flavor.title = flavor.title or flavor.name
@@ -144,4 +136,7 @@ def _save(flavor: Flavor, values: FlavorValues) -> Flavor:
             flavor.save()
     except IntegrityError as error:
         raise AlreadyExists(field="name", object="flavor") from error
+    after = {name: getattr(flavor, name) for name in FlavorValues.model_fields}
+    earlier, now = journal.changed(before, after)
+    journal.record(viewer, action, "flavor", flavor.pk, flavor.name, before=earlier if before else {}, after=now)
     return flavor

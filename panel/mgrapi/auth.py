@@ -55,7 +55,7 @@ def _caller(call: Call) -> User:
 def refuse_address(request: HttpRequest) -> None:
     """Raise AccessDenied where RestrictAuthinfo does not name the caller's address; no password is looked at then."""
     allowed = settings.CONFIG.restrict_authinfo
-    if allowed and not in_ranges(address_of(request), [str(each) for each in allowed]):
+    if allowed and not in_ranges(address_of(request), allowed):
         raise AccessDenied("“authinfo” is not accepted from this address.", field="authinfo")
 
 

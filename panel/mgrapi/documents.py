@@ -5,7 +5,7 @@ Each knows its tree of elements; render.py writes the tree as XML, JSON or text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from panel.core.errors import (
@@ -52,6 +52,9 @@ CLASSIC_NAMES = {
     "clock": "clock_offset",
     "inbound_kibps": "inbound",
     "outbound_kibps": "outbound",
+    "iso_mib": "isolimitsize",
+    "iso_count": "isolimitnum",
+    "snapshots": "snapshot_limit",
 }
 """What the classic API calls a parameter of an operation."""
 
@@ -156,8 +159,8 @@ class Failure:
         ]
 
 
-def failure(error: PanelError, func: str) -> Failure:
-    """An error of the panel in the classic API's words."""
+def failure(error: PanelError, func: str, sent: Collection[str] = ()) -> Failure:
+    """An error of the panel in the classic API's words; `sent` are the names of the call's parameters."""
     kind = next((name for cls, name in TYPES if isinstance(error, cls)), "msg")
     named, thing, name = error.data.get("field"), error.data.get("object"), str(error.data.get("field") or "")
     about = str(named or thing or error.code)
@@ -170,6 +173,8 @@ def failure(error: PanelError, func: str) -> Failure:
     elif isinstance(error, LimitExceeded):
         about = str(error.data.get("limit"))
     classic = CLASSIC_NAMES.get(about, about)
+    if classic == "password" and "passwd" in sent:
+        classic = "passwd"
     return Failure(kind, classic, error.message.replace(f"“{name}”", f"“{CLASSIC_NAMES.get(name, name)}”"))
 
 

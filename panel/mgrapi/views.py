@@ -39,7 +39,7 @@ def vmmgr(request: HttpRequest) -> HttpResponse:
         answer = _answer(call)
     except PanelError as error:
         log.info("classic call %.64r refused: %s", call.func, error.code)
-        return render(failure(error, call.func), call.out, {})
+        return render(failure(error, call.func, call.params), call.out, {})
     except Exception:
         log.exception("classic call %.64r failed", call.func)
         return render(

@@ -47,6 +47,7 @@ def get_vm(viewer: User, vm_id: int) -> Vm:
 
 def list_interfaces(viewer: User) -> QuerySet[Interface]:
     """The interfaces of the VMs that the viewer may see, each with its address, network and VM."""
+    permissions.require(viewer, "vms.view")
     interfaces = Interface.objects.select_related("address", "network", "vm").order_by("pk")
     return interfaces if viewer.sees_all else interfaces.filter(vm__owner=viewer)
 

@@ -18,6 +18,8 @@ from panel.mgrapi.functions import (
     reports,
     signing_in,
     tasks,
+    userrights,
+    users,
     vm_edit,
     vm_power,
     vm_work,
@@ -29,6 +31,8 @@ Function = Callable[[User, Call], Answer]
 
 FUNCTIONS: dict[str, Function] = {
     **signing_in.FUNCTIONS,
+    **users.FUNCTIONS,
+    **userrights.FUNCTIONS,
     **vms.FUNCTIONS,
     **vm_edit.FUNCTIONS,
     **vm_power.FUNCTIONS,

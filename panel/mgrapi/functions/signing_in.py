@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from panel import __version__
+from panel.accounts import guessing, journal, signin_keys
+from panel.accounts.sessions import begin
 from panel.accounts.models import User
 from panel.accounts.services import sign_in
 from panel.core.errors import BadCredentials
@@ -15,14 +17,33 @@ from panel.mgrapi.documents import Answer, Done, Form, GoTo, SignedIn
 
 
 def auth(call: Call) -> Answer:
-    """A session for whoever knows the password."""
+    """A session for whoever knows the password; a browser that has a one-time key is signed in."""
+    if key := call.text("key"):
+        return _by_key(call, key)
     name, password = call.text("username"), call.params.get("password", "")
     if not name and not call.out:
         return GoTo("/login")
     if not name or not password:
         raise BadCredentials("“username” and “password” are required.")
     user = sign_in(call.request, name, password)
+    journal.record(user, "session.begin", "user", user.pk, user.name, owner_id=user.pk, after={"by": "password"})
     return SignedIn(sessions.begin(user, address_of(call.request)), level_of(user))
+
+
+def _by_key(call: Call, key: str) -> Answer:
+    name = call.need("username")
+    subject = ("key", address_of(call.request), name)
+    if guessing.is_locked(*subject):
+        raise BadCredentials()
+    try:
+        user, leads_to = signin_keys.redeem(key, name)
+    except BadCredentials:
+        guessing.count(User.objects.filter(name=name).first(), *subject)
+        raise
+    if call.out:
+        return SignedIn(sessions.begin(user, address_of(call.request)), level_of(user))
+    begin(call.request, user, "key")
+    return GoTo(leads_to)
 
 
 def leave(call: Call) -> Answer:

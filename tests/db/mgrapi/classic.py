@@ -101,10 +101,10 @@ class World:
     users: dict[str, User]
     sessions: dict[str, str]
 
-    def call(self, who: str, func: str, **params: str) -> str:
+    def call(self, who: str, func: str, *, headers: dict[str, str] | None = None, **params: str) -> str:
         """A call with the session of `who`, or with no proof for nobody; answered as XML unless told otherwise."""
         proof = {"auth": self.sessions[who]} if who in self.sessions else {}
-        return call("post", **{"func": func, "out": "xml", **proof, **params})
+        return call("post", headers=headers, **{"func": func, "out": "xml", **proof, **params})
 
     def steady(self, text: str) -> str:
         """An answer without what differs from run to run."""
