@@ -1,49 +1,100 @@
-"""Limits of accounts: what is allowed, and how much of it is used."""
+"""How many calls of the API a token and an address may make in a minute, counted in Redis.
+
+Looked at before anything else is, so that a flood costs little. While Redis is away nobody is refused.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
+import redis
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
 
-from panel.accounts.limits import LIMITS, limits_of
-from panel.accounts.models import User
-from panel.accounts.selectors import get_user
-from panel.api.operations import viewer_of
-from panel.vms.limits import used_by
+from panel.api.problems import PREFIX, plain_problem
+from panel.core.redis_client import client
 
-
-class LimitSerializer(serializers.Serializer[Any]):
-    """One limit: null is without limit; null is used where it is not of the account as a whole."""
-
-    limit = serializers.ChoiceField(choices=LIMITS)
-    used = serializers.IntegerField(allow_null=True)
-    allowed = serializers.IntegerField(allow_null=True)
+log = logging.getLogger(__name__)
+WINDOW = 60
+AWAY_SECONDS = 5.0
+"""How long Redis is not asked again after it failed: each question would hold a request up."""
 
 
-class MyLimitsView(APIView):
-    """The viewer's own limits."""
+@dataclass(frozen=True)
+class Count:
+    """What is left of the scarcer of the two limits."""
 
-    @extend_schema(operation_id="my_limits", responses=LimitSerializer(many=True))
-    def get(self, request: Request) -> Response:
-        """Each limit with what is used of it."""
-        return Response(_limits(viewer_of(request)))
+    limit: int
+    used: int
+    reset: int
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether this call is one too many."""
+        return self.used > self.limit
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """For the answer."""
+        left = max(0, self.limit - self.used)
+        return {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(left),
+            "RateLimit-Reset": str(self.reset),
+        }
 
 
-class UserLimitsView(APIView):
-    """Another user's limits."""
+class RateLimitMiddleware:
+    """Refuses with 429 what is too much; tells on every answer what is left."""
 
-    @extend_schema(operation_id="user_limits", responses=LimitSerializer(many=True))
-    def get(self, request: Request, object_id: int) -> Response:
-        """Each limit with what is used of it."""
-        return Response(_limits(get_user(viewer_of(request), object_id)))
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+        self.away_until = 0.0
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        count = self._count(request) if request.path.startswith(PREFIX) else None
+        if count is None:
+            return self.get_response(request)
+        if count.exceeded:
+            response = plain_problem(
+                request, 429, "throttled", f"Too many calls. Come again in {count.reset} s.", limit=count.limit
+            )
+            response.headers["Retry-After"] = str(count.reset)
+        else:
+            response = self.get_response(request)
+        for name, value in count.headers.items():
+            response.headers[name] = value
+        return response
+
+    def _count(self, request: HttpRequest) -> Count | None:
+        limits = {key: limit for key, limit in _keys(request) if limit > 0}
+        if not limits or time.monotonic() < self.away_until:
+            return None
+        now = time.time()
+        window, reset = int(now // WINDOW), WINDOW - int(now % WINDOW)
+        try:
+            with client().pipeline(transaction=False) as pipeline:
+                for key in limits:
+                    name = f"vmpanel:rate:{key}:{window}"
+                    pipeline.incr(name)
+                    pipeline.expire(name, 2 * WINDOW)
+                used = pipeline.execute()[::2]
+        except redis.RedisError as error:
+            log.warning("calls are not counted: %s", error)
+            self.away_until = time.monotonic() + AWAY_SECONDS
+            return None
+        counts = [Count(limit, int(each), reset) for limit, each in zip(limits.values(), used, strict=True)]
+        return min(counts, key=lambda count: count.limit - count.used)
 
 
-def _limits(user: User) -> list[dict[str, Any]]:
-    used, limits = used_by(user), limits_of(user)
-    told = [{"limit": name, "used": getattr(used, name, None), "allowed": getattr(limits, name)} for name in LIMITS]
-    return list(LimitSerializer(told, many=True).data)
+def _keys(request: HttpRequest) -> list[tuple[str, int]]:
+    config = settings.CONFIG
+    found = [(f"address:{request.META.get('REMOTE_ADDR', '')}", config.rate_limit_address)]
+    if given := request.headers.get("Authorization"):
+        # Never the token itself: Redis's keys are read by whoever looks into it.
+        found.append((f"token:{hashlib.sha256(given.encode()).hexdigest()[:32]}", config.rate_limit_token))
+    return found

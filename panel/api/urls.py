@@ -10,7 +10,6 @@ from panel.api import (
     audit,
     catalogue,
     events,
-    limits,
     monitoring,
     nodes,
     profile,
@@ -21,6 +20,7 @@ from panel.api import (
     vms,
     webhooks,
 )
+from panel.api.account_limits import MyLimitsView, UserLimitsView
 from panel.api.groups import group_views
 from panel.api.operations import action_views
 from panel.api.pages import docs
@@ -28,7 +28,7 @@ from panel.api.pages import docs
 urlpatterns = [
     path("auth/token", accounts.SignInView.as_view()),
     path("me", accounts.MeView.as_view()),
-    path("me/limits", limits.MyLimitsView.as_view()),
+    path("me/limits", MyLimitsView.as_view()),
     path("me/password", profile.MyPasswordView.as_view()),
     path("me/sessions", profile.MySessionsView.as_view()),
     path("me/sessions/<str:session_id>", profile.MySessionView.as_view()),
@@ -38,7 +38,7 @@ urlpatterns = [
     path("ssh-keys/<int:object_id>", accounts.SshKeyView.as_view()),
     path("users", users.UsersView.as_view()),
     path("users/<int:object_id>", users.UserView.as_view()),
-    path("users/<int:object_id>/limits", limits.UserLimitsView.as_view()),
+    path("users/<int:object_id>/limits", UserLimitsView.as_view()),
     path("users/<int:object_id>/enable", users.UserActiveView.as_view(active=True)),
     path("users/<int:object_id>/disable", users.UserActiveView.as_view(active=False)),
     path("users/<int:object_id>/sessions", profile.UserSessionsView.as_view()),

@@ -1,0 +1,49 @@
+"""Limits of accounts: what is allowed, and how much of it is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from panel.accounts.limits import LIMITS, limits_of
+from panel.accounts.models import User
+from panel.accounts.selectors import get_user
+from panel.api.operations import viewer_of
+from panel.vms.limits import used_by
+
+
+class LimitSerializer(serializers.Serializer[Any]):
+    """One limit: null is without limit; null is used where it is not of the account as a whole."""
+
+    limit = serializers.ChoiceField(choices=LIMITS)
+    used = serializers.IntegerField(allow_null=True)
+    allowed = serializers.IntegerField(allow_null=True)
+
+
+class MyLimitsView(APIView):
+    """The viewer's own limits."""
+
+    @extend_schema(operation_id="my_limits", responses=LimitSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """Each limit with what is used of it."""
+        return Response(_limits(viewer_of(request)))
+
+
+class UserLimitsView(APIView):
+    """Another user's limits."""
+
+    @extend_schema(operation_id="user_limits", responses=LimitSerializer(many=True))
+    def get(self, request: Request, object_id: int) -> Response:
+        """Each limit with what is used of it."""
+        return Response(_limits(get_user(viewer_of(request), object_id)))
+
+
+def _limits(user: User) -> list[dict[str, Any]]:
+    used, limits = used_by(user), limits_of(user)
+    told = [{"limit": name, "used": getattr(used, name, None), "allowed": getattr(limits, name)} for name in LIMITS]
+    return list(LimitSerializer(told, many=True).data)
