@@ -18,6 +18,7 @@ from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.cluster.placement import Candidate, Need, lacks
 from panel.core.errors import CapacityError, CommandFailed, InvalidValue, MissingValue, WrongState
+from panel.images.selectors import flavor_named
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
@@ -38,6 +39,9 @@ NO_DISK = 0
 class ConfigureVmParams(Params):
     """What is to change; what is not named stays. 0 takes a limit away."""
 
+    flavor: str | None = Field(
+        default=None, max_length=64, description="Name of a flavor, for its memory and CPUs; disks are grown apart."
+    )
     memory_mib: int | None = Field(default=None, ge=64, le=4 * 1024 * 1024)
     max_memory_mib: int | None = Field(
         default=None, ge=0, le=4 * 1024 * 1024, description="How far memory can grow while it runs; 0: no farther."
@@ -116,6 +120,9 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
     def changes(self) -> dict[str, Any]:
         """The settings that change, with their new values."""
         asked = self.params.model_dump(mode="json", exclude_none=True)
+        if (name := asked.pop("flavor", None)) is not None:
+            flavor = flavor_named(name)
+            asked = {"memory_mib": flavor.memory_mib, "vcpus": flavor.vcpus, **asked}
         if asked.get("cpu_mode", CpuMode.CUSTOM) != CpuMode.CUSTOM:
             asked["cpu_model"] = ""
         now = settings_of(self.vm)

@@ -81,6 +81,7 @@ HARM: dict[str, Callable[[Vm], object]] = {
     "volume_left": lambda vm: Volume.objects.create(pool=vm.pool, node=make_node("fake2"), size_gib=1),
     "volume_elsewhere": lambda vm: Volume.objects.update(node=make_node("fake2")),
     "vm_half_made": lambda vm: Vm.objects.update(installed=False),
+    "usage_differs": lambda vm: Vm.objects.update(memory_mib=4096),
     "node_silent": lambda vm: fake.node(vm.node_id).lose_answer("hosts_read", times=9),
     "domain_missing": lambda vm: domains(vm).clear(),
     "domain_foreign": run_foreign,
@@ -92,6 +93,7 @@ HARM: dict[str, Callable[[Vm], object]] = {
     "file_foreign": lambda vm: files(vm).update({f"{vm.pool.path}/volumes/old.qcow2": fake.FakeVolume("qcow2", 1)}),
 }
 ALSO = {
+    "domain_name": {"usage_differs"},
     "runs_twice": {"domain_elsewhere"},
     "volume_left": {"file_missing"},
     "volume_elsewhere": {"file_foreign", "file_missing"},
