@@ -35,6 +35,12 @@ def _ranges(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(",") if part.strip())
 
 
+def _user_filter(text: str) -> str:
+    if "%(user)s" not in text:
+        raise ValueError("must have %(user)s where the name goes")
+    return text
+
+
 @dataclasses.dataclass(frozen=True)
 class Option:
     """One option: `parse` turns the file's text into the value and raises ValueError."""
@@ -146,6 +152,20 @@ OPTIONS: tuple[Option, ...] = (
         "Address ranges, as 192.0.2.0/24, separated by commas, from which the classic API takes authinfo; empty: all.",
         _ranges,
     ),
+    Option("LdapUri", "ldap_uri", "", "LDAP directory, as ldaps://host or ldap://host; empty: there is none."),
+    Option("LdapStartTls", "ldap_start_tls", False, "Whether an ldap:// connection is encrypted by StartTLS.", _yes_no),
+    Option("LdapBindDn", "ldap_bind_dn", "", "As whom the panel searches the directory; empty: as nobody."),
+    Option("LdapBindPassword", "ldap_bind_password", "", "The password of LdapBindDn."),
+    Option("LdapUserSearchBase", "ldap_user_search_base", "", "Where in the directory users are."),
+    Option("LdapUserFilter", "ldap_user_filter", "(uid=%(user)s)", "How a user is found by name.", _user_filter),
+    Option(
+        "LdapGroupSearchBase",
+        "ldap_group_search_base",
+        "",
+        "Where in the directory groups (groupOfNames) are; empty: levels and roles are given in the panel.",
+    ),
+    Option("LdapAdminGroup", "ldap_admin_group", "", "Group (cn) whose members are administrators."),
+    Option("LdapRoles", "ldap_roles", "", "Roles of groups' members, as GROUP:ROLE, GROUP:ROLE; the first one counts."),
     Option("Debug", "debug", False, "Show tracebacks to callers; never in production.", _yes_no),
 )
 
@@ -191,6 +211,15 @@ class Config:
     statistics_hour_days: int
     statistics_day_days: int
     restrict_authinfo: tuple[str, ...]
+    ldap_uri: str
+    ldap_start_tls: bool
+    ldap_bind_dn: str
+    ldap_bind_password: str
+    ldap_user_search_base: str
+    ldap_user_filter: str
+    ldap_group_search_base: str
+    ldap_admin_group: str
+    ldap_roles: str
     debug: bool
 
     def __init__(self, values: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
@@ -32,7 +33,26 @@ class PasswordBackend(ModelBackend):
             log.warning("too many wrong passwords for %r from %s", username, address)
             raise PermissionDenied
         user = super().authenticate(request, username=username, password=password, **kwargs)
+        if not isinstance(user, User) and username and password:
+            user = _in_directory(request, username, password)
         if isinstance(user, User):
             return user
         guessing.count(User.objects.filter(name=username or "").first(), *subject)
         return None
+
+
+def knows_password(user: User, password: str) -> bool:
+    """Whether it is the user's password, in the panel or in the directory."""
+    if not user.directory_dn:
+        return user.check_password(password)
+    found = _in_directory(None, user.name, password)
+    return found is not None and found.pk == user.pk
+
+
+def _in_directory(request: HttpRequest | None, name: str, password: str) -> User | None:
+    if not settings.CONFIG.ldap_uri:
+        return None
+    # Here, since most panels have no directory and need not load its library.
+    from panel.accounts import directory
+
+    return directory.authenticate(request, name, password)

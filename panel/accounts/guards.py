@@ -1,8 +1,8 @@
-"""What is refused by the way in, whatever rights the account has."""
+"""What is refused whatever rights somebody has: by the way in, and by whom it would be done to."""
 
 from __future__ import annotations
 
-from panel.accounts.models import User
+from panel.accounts.models import Level, User
 from panel.core import origin
 from panel.core.errors import AccessDenied
 
@@ -20,3 +20,9 @@ def refuse_narrowed(viewer: User) -> None:
     """Raise AccessDenied for a way in that gives only some of the account's rights, as a narrowed token."""
     if viewer.narrowed_to is not None:
         raise AccessDenied("This token gives single rights, and this is the whole account's.", permission="account")
+
+
+def require_power_over(viewer: User, user: User) -> None:
+    """Raise AccessDenied unless the viewer may act upon the user: below super administrators only on users."""
+    if viewer.level != Level.SUPER and user.level != Level.USER:
+        raise AccessDenied("Only a super administrator may do this to an administrator.", permission="users.manage")

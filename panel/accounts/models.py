@@ -1,6 +1,6 @@
 """Users with their level, role and limits; sessions, second factors, tokens, SSH keys, sign-in keys; the journal.
 
-Rules are in services.py and its neighbours (sessions, totp, roles, tokens, signin_keys, journal), reads in selectors.py.
+Rules are in services.py and its neighbours (sessions, totp, roles, tokens, signin_keys), reads in selectors.py.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class User(AbstractBaseUser):
     may_create_vms = models.BooleanField(default=True)
     is_active = models.BooleanField(default=True)
     directory_dn = models.CharField(max_length=512, blank=True)
-    """Where the LDAP directory has the user, whose password is known there alone; "" for an account of the panel's own."""
+    """Where the LDAP directory has the user and alone knows the password; "" for an account of the panel's own."""
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[UserManager] = UserManager()

@@ -13,8 +13,9 @@ from django.db.models import ProtectedError
 from django.http import HttpRequest
 from pydantic import Field, SecretStr
 
-from panel.accounts import guessing, journal
+from panel.accounts import guessing, journal, totp
 from panel.accounts.guards import refuse_narrowed, refuse_opened
+from panel.accounts.guards import require_power_over as require_power_over
 from panel.accounts.limits import LIMITS, limits_of, set_limits
 from panel.accounts.models import Level, Role, SshKey, User
 from panel.accounts.session_store import drop_all
@@ -86,7 +87,7 @@ def change_user(viewer: User, user: User, raw: dict[str, Any]) -> User:
 def change_password(user: User, current: str, password: str) -> None:
     """Give oneself another password, which ends all one's sessions; callers renew the one that asks.
 
-    Raises InvalidValue (“current” is wrong, the new one is too weak) and AccessDenied (a narrowed token; an opened account).
+    Raises InvalidValue (“current” is wrong; the new one is weak), AccessDenied (narrowed token; opened account).
     """
     refuse_opened()
     refuse_narrowed(user)
@@ -184,12 +185,6 @@ def delete_user(viewer: User, user: User) -> None:
     journal.record(viewer, "user.delete", "user", user_id, user.name, before=before)
 
 
-def require_power_over(viewer: User, user: User) -> None:
-    """Raise AccessDenied unless the viewer may act upon the user: below super administrators only on users."""
-    if viewer.level != Level.SUPER and user.level != Level.USER:
-        raise AccessDenied("Only a super administrator may do this to an administrator.", permission="users.manage")
-
-
 def _refuse_more_than_own(viewer: User, user: User) -> None:
     if viewer.level != Level.SUPER and viewer.pk != user.pk and user.level != Level.USER:
         raise AccessDenied("Only a super administrator makes administrators.", permission="users.manage")
@@ -217,6 +212,8 @@ def _role(name: str) -> Role | None:
 
 
 def _set_password(user: User, password: str) -> None:
+    if user.directory_dn:
+        raise InvalidValue("The directory keeps this user's password: change it there.", field="password")
     try:
         validate_password(password, user)
     except ValidationError as error:
@@ -224,11 +221,15 @@ def _set_password(user: User, password: str) -> None:
     user.set_password(password)
 
 
-def sign_in(request: HttpRequest, name: str, password: str) -> User:
-    """The user with this name and password; raises BadCredentials, the same for every reason."""
+def sign_in(request: HttpRequest, name: str, password: str, code: str | None = None) -> User:
+    """The user with this name and password, and a code of the second factor where the account has one.
+
+    Raises BadCredentials, the same for every reason, and SecondFactorRequired once the password is right.
+    """
     user = authenticate(request, username=name, password=password)
     if not isinstance(user, User):
         raise BadCredentials("The name or the password is wrong.")
+    totp.require_code(user, code)
     return user
 
 

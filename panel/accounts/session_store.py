@@ -63,7 +63,7 @@ class SessionStore(SessionBase):
             return
 
     def save(self, must_create: bool = False) -> None:
-        """Keep what the session holds; raises CreateError for a key in use, UpdateError for a session that was ended."""
+        """Keep what it holds; raises CreateError for a key in use, UpdateError for a session that was ended."""
         if self.session_key is None:
             self.create()
             return

@@ -14,9 +14,8 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from panel.accounts import journal
-from panel.accounts.guards import refuse_narrowed, refuse_opened
+from panel.accounts.guards import refuse_narrowed, refuse_opened, require_power_over
 from panel.accounts.models import BrowserSession, User
-from panel.accounts.services import require_power_over
 from panel.accounts.session_store import digest
 from panel.core import permissions
 from panel.core.errors import AccessDenied, NotFound
@@ -28,8 +27,9 @@ MOST = 200
 
 @transaction.atomic
 def begin(request: HttpRequest, user: User, by: str, *, opened_by: User | None = None) -> None:
-    """The browser is signed in as `user`, who proved it `by` “password”, “code”, “key” or “opened”; nothing is left of before.
+    """The browser is signed in as `user`, and nothing is left of before.
 
+    The user proved who they are `by` “password”, “code” or “key”; “opened” and “back” are an administrator's ways.
     `opened_by` is the administrator who works in the user's account; see open_as().
     """
     request.session.flush()
@@ -121,7 +121,7 @@ def renew(request: HttpRequest, user: User) -> None:
 def open_as(request: HttpRequest, viewer: User, user: User) -> None:
     """The administrator's browser works in the user's account from now on; go_back() ends that.
 
-    Raises AccessDenied: without the right users.open or power over the user, and from an account that was opened itself.
+    Raises AccessDenied: without the right users.open or power over the user; from an account that was opened itself.
     """
     permissions.require(viewer, "users.open")
     require_power_over(viewer, user)

@@ -122,7 +122,11 @@ class SignInView(APIView):
         request={
             "application/json": {
                 "type": "object",
-                "properties": {"name": {"type": "string"}, "password": {"type": "string"}},
+                "properties": {
+                    "name": {"type": "string"},
+                    "password": {"type": "string"},
+                    "code": {"type": "string", "description": "Of the second factor, where the account has one."},
+                },
                 "required": ["name", "password"],
             }
         },
@@ -136,6 +140,9 @@ class SignInView(APIView):
             if not isinstance(value, str) or not value:
                 raise MissingValue(field=field)
             values[field] = value
-        user = sign_in(request._request, **values)
+        code = request.data.get("code")
+        if code is not None and not isinstance(code, str):
+            raise InvalidValue(field="code")
+        user = sign_in(request._request, **values, code=code)
         _token, text = create_token(user, "sign-in")
         return Response({"token": text}, status=201)

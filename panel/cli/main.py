@@ -62,11 +62,12 @@ def cli(context: click.Context, as_json: bool) -> None:
 @click.option(
     "--certificate", type=click.Path(exists=True), help="The panel's certificate, if nobody else vouches for it."
 )
-def login(url: str, name: str, certificate: str | None) -> None:
+@click.option("--code", help="A code of your second factor, if your account has one.")
+def login(url: str, name: str, certificate: str | None, code: str | None) -> None:
     """Sign in to the panel at URL and remember it; the password is asked for, or read from a pipe."""
     secret = click.prompt("Password", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     panel = Panel(url, "", certificate)
-    token = panel.post("auth/token", {"name": name, "password": secret})["token"]
+    token = panel.post("auth/token", {"name": name, "password": secret, **({"code": code} if code else {})})["token"]
     click.echo(f"Signed in; remembered in {save_login(url, token, certificate)}.")
 
 

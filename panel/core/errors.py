@@ -97,6 +97,13 @@ class BadCredentials(RequestError):
     sentence = "Sign in with a valid name and password, or a valid token."
 
 
+class SecondFactorRequired(BadCredentials):
+    """The password was right, and the account has a second factor: a code of it is needed too. Data: field."""
+
+    code = "second_factor_required"
+    sentence = "This account has a second factor: give one of its codes as “code” too, or use a token."
+
+
 class WrongState(RequestError):
     """The object is not in a state in which this can be done. Data: object, id, state."""
 

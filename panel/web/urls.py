@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from panel.web import events, views
+from panel.web import events, signing_in, views
 
 urlpatterns = [
     path("", views.vm_list, name="vms"),
     path("login", views.SignIn.as_view(), name="login"),
+    path("login/code", signing_in.second_step, name="login-code"),
     path("sign-in/<str:key>", views.sign_in_by_key, name="sign-in-key"),
     path("logout", views.sign_out, name="logout"),
     path("vms/new", views.vm_new, name="vm-new"),

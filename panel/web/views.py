@@ -13,18 +13,16 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
-from django.core.paginator import Page, Paginator
-from django.db.models import QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from panel.accounts import sessions, signin_keys
+from panel.accounts import sessions, signin_keys, totp
 from panel.accounts.models import User
 from panel.cluster.selectors import default_cluster, get_node, list_nodes
 from panel.core import permissions
-from panel.core.errors import AccessDenied, BadCredentials, NotFound
+from panel.core.errors import BadCredentials
 from panel.images.selectors import list_flavors, list_images
 from panel.monitoring.statistics.selectors import traffic, warnings
 from panel.network.selectors import list_networks
@@ -36,10 +34,13 @@ from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
 from panel.vms import snapshots, timeline
 from panel.vms.models import ForeignDomain
 from panel.vms.selectors import get_vm, history, list_vms
-from panel.web import console, devices, settings_form
+from panel.web import console, devices, settings_form, signing_in
+from panel.web.rendering import found_or_404 as _or_404
+from panel.web.rendering import need as _need
+from panel.web.rendering import page as _page
+from panel.web.rendering import rows as _rows
+from panel.web.rendering import viewer_of as _viewer
 
-PAGE = 100
-"""Rows of a list on a page."""
 MOST_INSIDE = 200
 """Rows of a list that is only a part of a page."""
 TIMELINE = timedelta(hours=24)
@@ -62,6 +63,9 @@ class SignIn(LoginView):
         """Begin the session."""
         user = form.get_user()
         assert isinstance(user, User)
+        if totp.is_on(user):
+            signing_in.password_was_right(self.request, user, self.get_success_url())
+            return redirect("login-code")
         sessions.begin(self.request, user, "password")
         return redirect(self.get_success_url())
 
@@ -82,29 +86,6 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session."""
     sessions.end(request)
     return redirect("login")
-
-
-def _viewer(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)
-    return request.user
-
-
-def _page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
-    viewer = _viewer(request)
-    context.setdefault("problem_count", list_problems(viewer).count())
-    return render(request, template, {"viewer": viewer, **context})
-
-
-def _rows(request: HttpRequest, found: QuerySet[Any]) -> Page[Any]:
-    """The rows of the page that is asked for by `?page=`; the last one when there are not so many."""
-    return Paginator(found, PAGE).get_page(request.GET.get("page"))
-
-
-def _or_404(find: Any, viewer: User, object_id: int) -> Any:
-    try:
-        return find(viewer, object_id)
-    except (NotFound, AccessDenied) as error:
-        raise Http404(error.message) from error
 
 
 def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> dict[str, list[dict[str, Any]]]:
@@ -134,12 +115,6 @@ def _form(operation: Operation[Any], obj: Any) -> str:
     if not operation.asks and not schema.get("required"):
         return ""
     return json.dumps({"schema": schema, "initial": operation.initial(obj)}, default=str)
-
-
-def _need(viewer: User, permission: str) -> None:
-    """A page that the viewer has no use for is as absent."""
-    if not permissions.allows(viewer, permission):
-        raise Http404("There is no such page.")
 
 
 @login_required

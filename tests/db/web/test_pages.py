@@ -20,7 +20,7 @@ from panel.cluster.models import Node
 from panel.core import live
 from panel.images.models import Image
 from panel.vms.models import Sighting, StatusChange, Vm
-from panel.web import console, events, views
+from panel.web import console, events, rendering
 from tests.db.conftest import make_node
 
 GOOD = {"name": "web1", "image": "small", "flavor": "tiny"}
@@ -114,7 +114,7 @@ def test_a_page_makes_the_same_queries_for_few_and_many(
 
 
 def test_a_long_list_has_pages_and_no_row_is_out_of_reach(admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "PAGE", 3)
+    monkeypatch.setattr(rendering, "PAGE", 3)
     for number in range(7):
         make_node(f"fake{number}")
     client = signed_in(admin)

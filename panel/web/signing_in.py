@@ -1,0 +1,55 @@
+"""The second step of signing in: between it and the first, the session knows only whose password was right."""
+
+from __future__ import annotations
+
+import time
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+
+from panel.accounts import sessions, totp
+from panel.accounts.models import User
+from panel.core.errors import SecondFactorRequired
+
+SECONDS = 300
+"""How long a right password waits for its code."""
+_HALF = "password_was_right"
+
+
+def password_was_right(request: HttpRequest, user: User, leads_to: str) -> None:
+    """Remember it for SECONDS; nobody is signed in by that."""
+    request.session.flush()
+    # The password's own hash is in it: a password that is changed meanwhile was not the right one.
+    request.session[_HALF] = {
+        "user": user.pk,
+        "hash": user.get_session_auth_hash(),
+        "until": time.time() + SECONDS,
+        "leads_to": leads_to,
+    }
+
+
+def second_step(request: HttpRequest) -> HttpResponse:
+    """Ask for a code; the right one begins the session."""
+    half = request.session.get(_HALF)
+    user = _user(half)
+    if half is None or user is None:
+        messages.error(request, "That took too long. Sign in again.")
+        return redirect("login")
+    error = ""
+    if request.method == "POST":
+        try:
+            totp.require_code(user, request.POST.get("code", "")[:64])
+        except SecondFactorRequired as refused:
+            error = refused.message
+        else:
+            sessions.begin(request, user, "code")
+            return redirect(half["leads_to"])
+    return render(request, "login_code.html", {"error": error})
+
+
+def _user(half: dict[str, object] | None) -> User | None:
+    if half is None or float(str(half["until"])) < time.time():
+        return None
+    user = User.objects.filter(pk=half["user"], is_active=True).first()
+    return user if user is not None and user.get_session_auth_hash() == half["hash"] else None
