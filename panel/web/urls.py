@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from panel.web import events, signing_in, views
+from panel.web import accounts, events, signing_in, views
 
 urlpatterns = [
     path("", views.vm_list, name="vms"),
@@ -24,6 +24,16 @@ urlpatterns = [
     path("tasks", views.task_list, name="tasks"),
     path("tasks/<int:task_id>", views.task_page, name="task"),
     path("problems", views.problem_list, name="problems"),
+    path("profile", accounts.profile, name="profile"),
+    path("users", accounts.user_list, name="users"),
+    path("users/new", accounts.user_new, name="user-new"),
+    path("users/<int:user_id>", accounts.user_page, name="user"),
+    path("users/<int:user_id>/open", accounts.open_as, name="open-as"),
+    path("back", accounts.go_back, name="go-back"),
+    path("roles", accounts.role_list, name="roles"),
+    path("roles/new", accounts.role_page, name="role-new"),
+    path("roles/<int:role_id>", accounts.role_page, name="role"),
+    path("journal", accounts.journal_page, name="journal"),
     path("events", events.stream, name="events"),
     path("assets/<path:name>", views.asset, name="asset"),
 ]

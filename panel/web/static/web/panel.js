@@ -118,8 +118,9 @@ document.addEventListener("click", async (event) => {
   if (button.dataset.name) body[button.dataset.name] = Number(button.dataset.value);
   button.disabled = true;
   button.closest(".more")?.removeAttribute("open");
-  const { ok, data } = await call("POST", button.dataset.action, body);
+  const { ok, data } = await call(button.dataset.method ?? "POST", button.dataset.action, body);
   if (!ok) { say(data.detail); button.disabled = false; }
+  else if (button.dataset.then) { location.href = button.dataset.then; return; }
   refreshSoon(0);
 });
 
@@ -148,7 +149,8 @@ document.addEventListener("submit", async (event) => {
   for (const place of form.querySelectorAll("[data-error]")) place.textContent = "";
   const button = form.querySelector("button.primary");
   button.disabled = true;
-  const { ok, data } = await call("POST", form.dataset.submit, values(form));
+  const { ok, data } = await call(form.dataset.method ?? "POST", form.dataset.submit, values(form));
+  if (ok && form.dataset.show) { show(form, data[form.dataset.show]); return; }
   if (ok) { location.href = form.dataset.then.replace(/\{(\w+)\}/, (_, name) => data[name]); return; }
   button.disabled = false;
   const place = form.querySelector(`[data-error="${CSS.escape(data.field ?? "")}"]`) ?? form.querySelector('[data-error=""]');
@@ -161,6 +163,27 @@ document.addEventListener("submit", async (event) => {
 function fixed(button) {
   return JSON.parse(button.dataset.fixed ?? "{}");
 }
+
+// What is made once and never shown again stands where the form was.
+function show(form, secret) {
+  const place = form.querySelector("[data-shown]");
+  place.querySelector("pre").textContent = [secret].flat().join("\n");
+  form.replaceChildren(place);
+  place.hidden = false;
+}
+
+// A second factor: what the panel answers is shown to the phone, then confirmed by the form beside it.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-enrol]");
+  if (!button) return;
+  const { ok, data } = await call("POST", button.dataset.enrol, {});
+  if (!ok) { say(data.detail); return; }
+  const place = button.parentElement.querySelector("[data-enrolment]");
+  place.querySelector("[data-secret]").textContent = data.secret;
+  place.querySelector(".picture").innerHTML = data.picture;
+  button.hidden = true;
+  place.hidden = false;
+});
 
 // The dialog of an operation that needs to know something: its fields are the operation's own parameters.
 function ask(button) {
@@ -300,8 +323,17 @@ document.addEventListener("click", async (event) => {
 function values(form) {
   const found = {};
   for (const box of form.querySelectorAll("[data-switch]")) found[box.name] = box.checked;
+  for (const box of form.querySelectorAll("[data-many]")) {
+    if (box.dataset.many !== "some") found[box.name] ??= [];
+    if (box.checked) (found[box.name] ??= []).push(box.value);
+  }
+  for (const box of form.querySelectorAll("[data-null]")) {
+    const [group, name] = box.name.split(".");
+    (found[group] ??= {})[name] = box.value ? Number(box.value) : null;
+  }
   for (const [name, value] of new FormData(form)) {
     const field = form.elements[name];
+    if (form.querySelector(`[data-many][name="${CSS.escape(name)}"], [data-null][name="${CSS.escape(name)}"]`)) continue;
     if (field.dataset && "switch" in field.dataset) continue;
     if (!value && !(field.dataset && "empty" in field.dataset)) continue;
     if (field.dataset && "choice" in field.dataset) found[name] = value === "yes";

@@ -1,0 +1,202 @@
+"""The pages of accounts: for whom they are, what stands on them; and an administrator in a user's account."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
+
+from panel.accounts import journal, totp
+from panel.accounts.models import BrowserSession, JournalEntry, Level, Role, User
+from panel.accounts.tokens import create_token
+from panel.core.permissions import RIGHTS
+from tests.db.web.test_pages import _text, signed_in
+
+
+@pytest.fixture
+def helper() -> User:
+    """An administrator of the cluster, who opens accounts and runs none."""
+    return User.objects.create_user("helper", "correct horse", level=Level.ADMIN)
+
+
+def _post(client: Client, path: str) -> str:
+    answer = client.post(path, secure=True)
+    assert answer.status_code in (200, 302, 404), path
+    return answer.headers.get("Location", str(answer.status_code))
+
+
+def _me(client: Client) -> str:
+    name: str = client.get("/api/v1/me", secure=True).json()["name"]
+    return name
+
+
+def test_the_navigation_shows_what_the_viewer_has_rights_for(user: User, admin: User) -> None:
+    for viewer, shown in ((user, False), (admin, True)):
+        page = _text(signed_in(viewer), "/")
+        assert ('href="/users"' in page, 'href="/roles"' in page) == (shown, shown)
+        assert 'href="/journal"' in page and 'href="/profile"' in page
+
+
+def test_a_customer_has_no_page_of_users_and_roles(user: User, admin: User) -> None:
+    client = signed_in(user)
+    for path in ("/users", "/users/new", f"/users/{admin.pk}", f"/users/{user.pk}", "/roles", "/roles/new"):
+        _text(client, path, 404)
+    assert _post(client, f"/users/{admin.pk}/open") == "404"
+
+
+def test_the_profile_shows_ones_own_and_nobody_elses(user: User, admin: User) -> None:
+    create_token(user, "billing", rights=["vms.view"], addresses=["192.0.2.0/24"])
+    create_token(admin, "theirs")
+    page = _text(signed_in(user), "/profile")
+    assert "billing" in page and "192.0.2.0/24" in page and "theirs" not in page
+    assert 'data-submit="/api/v1/me/password"' in page and 'data-enrol="/api/v1/me/totp"' in page
+    offered = re.findall(r'name="rights" value="([a-z.]+)"', page)
+    assert set(offered) == user.rights
+
+
+def test_a_second_factor_that_is_on_can_be_turned_off_on_the_profile(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(totp, "_take_step", lambda *_: True)
+    totp.enrol(user)
+    totp.confirm(user, "123456")
+    page = _text(signed_in(user), "/profile")
+    assert 'data-submit="/api/v1/me/totp/off"' in page and "10 recovery codes left" in page
+
+
+def test_users_are_searched_by_name_and_level(admin: User, user: User, helper: User) -> None:
+    client = signed_in(admin)
+    assert re.findall(r"/users/\d+\">(\w+)<", _text(client, "/users")) == ["admin", "anna", "helper"]
+    assert re.findall(r"/users/\d+\">(\w+)<", _text(client, "/users?name=NN")) == ["anna"]
+    assert re.findall(r"/users/\d+\">(\w+)<", _text(client, "/users?level=admin")) == ["helper"]
+    assert "No such user" in _text(client, "/users?name=%25")
+
+
+def test_a_user_is_changed_in_a_form_by_those_alone_who_may(admin: User, user: User, helper: User) -> None:
+    Role.objects.create(name="<viewer>", level=Level.USER, rights=["vms.view"])
+    page = _text(signed_in(admin), f"/users/{user.pk}")
+    assert f'data-submit="/api/v1/users/{user.pk}" data-method="PATCH"' in page and "&lt;viewer&gt;" in page
+    assert f'action="/users/{user.pk}/open"' in page
+    seen = _text(signed_in(helper), f"/users/{user.pk}")
+    assert "data-submit" not in seen and "data-action" not in seen and f'action="/users/{user.pk}/open"' in seen
+    assert "/open" not in _text(signed_in(admin), f"/users/{admin.pk}")
+    auditor = signed_in(User.objects.create_user("auditor", level=Level.READONLY))
+    assert "/open" not in _text(auditor, f"/users/{user.pk}")
+
+
+def test_a_role_is_composed_of_every_right_there_is(admin: User) -> None:
+    role = Role.objects.create(name="viewer", level=Level.USER, rights=["vms.view", "vms.console"])
+    client = signed_in(admin)
+    assert set(re.findall(r'name="rights" value="([a-z.]+)"', _text(client, "/roles/new"))) == set(RIGHTS)
+    page = _text(client, f"/roles/{role.pk}")
+    assert re.search(r'value="vms.console" data-many checked', page)
+    assert not re.search(r'value="vms.power" data-many checked', page)
+
+
+def test_the_journal_is_searched_by_user_action_object_and_day(admin: User, user: User) -> None:
+    journal.record(user, "vm.stop", "vm", 1, "web1", owner_id=user.pk, after={"x": "<b>"})
+    journal.record(admin, "vm.delete", "vm", 2, "db1")
+    client = signed_in(admin)
+
+    def found(search: str) -> list[str]:
+        return re.findall(r"<td>(vm\.\w+)</td>", _text(client, f"/journal{search}"))
+
+    assert found("") == ["vm.delete", "vm.stop"]
+    for search in ("?user=anna", "?action=vm.stop", "?object=web1", "?object=web1&since=2020-01-01"):
+        assert found(search) == ["vm.stop"], search
+    day = f"{JournalEntry.objects.earliest('pk').at:%Y-%m-%d}"
+    assert len(found(f"?since={day}&until={day}")) == 2
+    assert found("?until=2020-01-01") == [] and found("?since=never") == []
+    assert "A day is written as" in _text(client, "/journal?since=never")
+    assert "&lt;b&gt;" in _text(client, "/journal")
+    assert re.findall(r"<td>(vm\.\w+)</td>", _text(signed_in(user), "/journal")) == ["vm.stop"]
+
+
+@pytest.mark.parametrize("path", ["/users", "/roles", "/journal", "/profile"])
+def test_a_page_of_accounts_makes_the_same_queries_for_few_and_many(admin: User, path: str) -> None:
+    client = signed_in(admin)
+
+    def add(start: int, count: int) -> None:
+        for number in range(start, start + count):
+            role = Role.objects.create(name=f"role{number}", level=Level.USER, rights=[])
+            User.objects.create_user(f"user{number}", role=role)
+            journal.record(admin, "vm.stop", "vm", number, f"web{number}")
+            create_token(admin, f"token{number}")
+            signed_in(admin)
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            _text(client, path)
+        return len(captured)
+
+    add(0, 3)
+    few = queries()
+    add(3, 10)
+    assert queries() == few <= 9
+
+
+def test_an_administrator_works_in_an_account_and_goes_back(helper: User, user: User) -> None:
+    client = signed_in(helper)
+    assert _post(client, f"/users/{user.pk}/open") == "/"
+    assert _me(client) == "anna"
+    assert "work as <b>anna</b>" in _text(client, "/")
+    assert 'data-submit="/api/v1/me/password"' not in _text(client, "/profile")
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ2Xk0A3T0mT7ZJmYx1m0c3yJb0zQm7s9v1n2b3c4d5e me"
+    body = {"name": "laptop", "public_key": key}
+    assert client.post("/api/v1/ssh-keys", body, content_type="application/json", secure=True).status_code == 201
+    entry = JournalEntry.objects.get(action="ssh_key.add")
+    assert (entry.user_name, entry.opened_by) == ("anna", "helper")
+    assert JournalEntry.objects.filter(action="user.open", user_name="helper", object_name="anna").count() == 1
+    assert _post(client, "/back") == f"/users/{user.pk}"
+    assert _me(client) == "helper" and "work as" not in _text(client, "/")
+
+
+def test_what_proves_who_a_user_is_stays_theirs_in_an_opened_account(helper: User, user: User) -> None:
+    client = signed_in(helper)
+    _post(client, f"/users/{user.pk}/open")
+
+    def post(path: str, body: dict[str, str]) -> int:
+        return client.post(f"/api/v1/{path}", body, content_type="application/json", secure=True).status_code
+
+    assert post("me/password", {"current": "correct horse", "password": "battery staple"}) == 403
+    assert post("tokens", {"name": "backdoor"}) == 403
+    assert post("me/totp", {}) == 403
+    body = {"password": "battery staple"}
+    changed = client.patch(f"/api/v1/users/{user.pk}", body, content_type="application/json", secure=True)
+    assert changed.status_code == 403
+    assert User.objects.get(pk=user.pk).check_password("correct horse")
+
+
+def test_administrators_are_opened_by_a_super_administrator_alone_and_no_account_from_within_another(
+    helper: User, admin: User, user: User
+) -> None:
+    other = User.objects.create_user("other", level=Level.ADMIN)
+    client = signed_in(helper)
+    for each in (other, helper):
+        assert _post(client, f"/users/{each.pk}/open") == "200"
+        assert _me(client) == "helper"
+    assert _post(client, f"/users/{admin.pk}/open") == "404"
+    boss = signed_in(admin)
+    _post(boss, f"/users/{helper.pk}/open")
+    assert _me(boss) == "helper"
+    assert _post(boss, f"/users/{user.pk}/open") == "200"
+    assert _me(boss) == "helper"
+
+
+def test_an_opened_account_closes_with_its_administrators_own(helper: User, user: User, api: APIClient) -> None:
+    client = signed_in(helper)
+    _post(client, f"/users/{user.pk}/open")
+    assert _me(client) == "anna"
+    api.post(f"/api/v1/users/{helper.pk}/disable")
+    assert client.get("/api/v1/me", secure=True).status_code == 401
+    assert not BrowserSession.objects.filter(user=user).exists()
+
+
+def test_nobody_goes_back_from_a_session_that_nobody_opened(user: User) -> None:
+    client = signed_in(user)
+    assert _post(client, "/back") == "/login"
+    assert client.get("/api/v1/me", secure=True).status_code == 401
