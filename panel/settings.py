@@ -189,6 +189,7 @@ CRONJOBS = [
     ("41 * * * *", "panel.webhooks.periodic.purge"),
     ("47 3 * * *", "panel.monitoring.periodic.purge_statistics"),
     ("37 * * * *", "panel.accounts.periodic.purge"),
+    ("*/15 * * * *", "panel.accounts.periodic.sync_directory"),
 ]
 
 # kombu has a scheme of its own for a Unix socket.

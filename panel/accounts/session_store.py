@@ -41,7 +41,7 @@ class SessionStore(SessionBase):
         now = timezone.now()
         row = BrowserSession.objects.filter(pk=digest(self.session_key or ""), expires_at__gt=now).first()
         if row is None:
-            self._session_key = None  # type: ignore[misc]
+            self._session_key = None
             return {}
         if now - row.last_seen_at > SEEN_EVERY:
             BrowserSession.objects.filter(pk=row.pk).update(last_seen_at=now)
@@ -54,7 +54,7 @@ class SessionStore(SessionBase):
     def create(self) -> None:
         """A row for a new key."""
         while True:
-            self._session_key = self._get_new_session_key()  # type: ignore[attr-defined, misc]
+            self._session_key = self._get_new_session_key()  # type: ignore[attr-defined]
             try:
                 self.save(must_create=True)
             except CreateError:

@@ -136,7 +136,7 @@ def go_back(request: HttpRequest) -> User:
 
     Raises AccessDenied in a session that nobody opened, or whose administrator must not come in any more.
     """
-    opener = User.objects.filter(pk=request.session.get("opened_by_id"), is_active=True).first()
+    opener = User.objects.filter(pk=request.session.get("opened_by_id", 0), is_active=True).first()
     proof = request.session.get("opened_by_hash", "")
     if opener is None or not constant_time_compare(proof, opener.get_session_auth_hash()):
         raise AccessDenied("There is nobody to go back to: sign in again.", permission="users.open")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -48,8 +49,8 @@ def second_step(request: HttpRequest) -> HttpResponse:
     return render(request, "login_code.html", {"error": error})
 
 
-def _user(half: dict[str, object] | None) -> User | None:
-    if half is None or float(str(half["until"])) < time.time():
+def _user(half: dict[str, Any] | None) -> User | None:
+    if half is None or half["until"] < time.time():
         return None
     user = User.objects.filter(pk=half["user"], is_active=True).first()
     return user if user is not None and user.get_session_auth_hash() == half["hash"] else None
