@@ -138,7 +138,7 @@ OPTIONS: tuple[Option, ...] = (
         "webhook_networks",
         (),
         "Private address ranges that webhooks may call, also by http, separated by commas.",
-        _networks,
+        _ranges,
     ),
     Option("SnapshotsPerVm", "snapshots_per_vm", 10, "How many snapshots a VM may have.", int, False),
     Option("HistoryDays", "history_days", 365, "How long changes of VMs' status are kept.", int, False),
@@ -204,7 +204,7 @@ class Config:
     vmwatch_config_dir: str
     rate_limit_token: int
     rate_limit_address: int
-    webhook_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    webhook_networks: tuple[str, ...]
     snapshots_per_vm: int
     history_days: int
     statistics_days: int

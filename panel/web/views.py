@@ -199,11 +199,12 @@ def vm_settings(request: HttpRequest, vm_id: int) -> HttpResponse:
 
 @login_required
 def vm_devices(request: HttpRequest, vm_id: int) -> HttpResponse:
-    """The forms for a VM's disks, drive and interfaces."""
+    """A VM's disks, interfaces and drive."""
     viewer = _viewer(request)
     vm = _or_404(get_vm, viewer, vm_id)
     _need(viewer, "vms.devices")
-    return _page(request, "vm_devices.html", vm=vm, forms=devices.forms(viewer, vm))
+    task = open_tasks_of("vm", [vm.pk]).get(vm.pk)
+    return _page(request, "vm_devices.html", vm=vm, task=task, devices=devices.page(viewer, vm, task))
 
 
 @login_required

@@ -25,6 +25,7 @@ from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
+from panel.accounts.tokens import in_ranges
 from panel.core import secretbox
 from panel.webhooks.models import Delivery, DeliveryState
 
@@ -141,6 +142,6 @@ def may_call(address: str, scheme: str) -> bool:
     # An IPv4 address may come in IPv6's clothes; what it leads to is what counts.
     for inner in ("ipv4_mapped", "sixtofour"):
         found = getattr(found, inner, None) or found
-    if any(found in network for network in settings.CONFIG.webhook_networks):
+    if in_ranges(str(found), settings.CONFIG.webhook_networks):
         return True
     return scheme == "https" and found.is_global and not found.is_multicast

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from panel import __version__
 from panel.accounts import guessing, journal, signin_keys
-from panel.accounts.sessions import begin
 from panel.accounts.models import User
 from panel.accounts.services import sign_in
+from panel.accounts.sessions import begin
 from panel.core.errors import BadCredentials
 from panel.mgrapi import sessions
 from panel.mgrapi.auth import address_of, level_of

@@ -258,6 +258,7 @@ class RemoveDisk(DeviceOperation):
     on_failure = "stop"
     cancellable = False
     dangerous = True
+    warning = "What is on it cannot be brought back."
     # No step has an undo: what is deleted cannot come back. The record goes last, so it can be asked for again.
     steps = (
         Step(unplug_disk, "Detach the disk", describe=lambda ctx: ctx.params.disk),

@@ -152,6 +152,7 @@ class RemoveInterface(DeviceOperation):
     on_failure = "stop"
     cancellable = False
     dangerous = True
+    warning = "Its address may be another's a moment later."
     # No step has an undo: the address may be another's a moment later. The record goes last.
     steps = (
         Step(unplug_interface, "Detach the interface", describe=lambda ctx: ctx.params.interface),

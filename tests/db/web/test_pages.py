@@ -33,6 +33,11 @@ def signed_in(user: User) -> Client:
     return client
 
 
+def _row(page: str, mark: str) -> str:
+    """The table row that bears the mark."""
+    return page[page.index(mark) :].partition("</tr>")[0]
+
+
 def _text(client: Client, path: str, status: int = 200) -> str:
     answer = client.get(path, secure=True)
     assert answer.status_code == status, path
@@ -54,17 +59,53 @@ def test_the_buttons_come_from_the_registry_and_the_dangerous_last(admin: User, 
     assert "10.77.0.10" in page and "Console" in page
 
 
-def test_what_a_button_cannot_ask_for_has_a_form_on_the_page_of_devices(admin: User, vm: int) -> None:
+def test_a_vms_devices_stand_in_rows_each_with_what_can_be_done_with_it(
+    api: APIClient, admin: User, vm: int, run_tasks: Callable[[], None]
+) -> None:
     client = signed_in(admin)
     page = _text(client, f"/vms/{vm}")
     assert f"/vms/{vm}/devices" in page and "/add-disk" not in page
-    forms = _text(client, f"/vms/{vm}/devices")
+    page = _text(client, f"/vms/{vm}/devices")
     for verb in ("add-disk", "grow-disk", "change-disk", "add-interface", "change-interface", "remove-interface"):
-        assert f'data-submit="/api/v1/vms/{vm}/{verb}"' in forms
+        assert f'data-action="/api/v1/vms/{vm}/{verb}"' in page
     # It has one disk, from which it starts, and there is no ISO image.
-    assert "remove-disk" not in forms and "mount-iso" not in forms
-    stranger = signed_in(User.objects.create_user("ben", "correct horse"))
-    _text(stranger, f"/vms/{vm}/devices", 404)
+    assert "remove-disk" not in page and "mount-iso" not in page
+
+    api.post(f"/api/v1/vms/{vm}/add-disk", {"size_gib": 3, "bus": "scsi", "cache": "writeback"})
+    assert f'data-action="/api/v1/vms/{vm}/add-disk"' in _text(client, f"/vms/{vm}/devices")
+    assert "disabled" in _row(_text(client, f"/vms/{vm}/devices"), 'data-disk="vda"')
+    run_tasks()
+    limits = {"disk": "sdc", "read_bytes_sec": 10 * 1024**2, "write_iops_sec": 100}
+    api.post(f"/api/v1/vms/{vm}/change-disk", limits)
+    run_tasks()
+    row = _row(_text(client, f"/vms/{vm}/devices"), 'data-disk="sdc"')
+    for said in ("local", "3 GiB", "SCSI", "Write back", "read 10.0\xa0MB/s", "write 100 requests/s", "remove-disk"):
+        assert said in row
+    assert "What is on it cannot be brought back." in row and "disabled" not in row
+
+
+def test_a_customer_is_not_asked_for_what_limits_and_guards_him(user: User, vm: int) -> None:
+    Vm.objects.update(owner=user)
+    page = _text(signed_in(user), f"/vms/{vm}/devices")
+    _text(signed_in(User.objects.create_user("ben", "correct horse")), f"/vms/{vm}/devices", 404)
+    assert "change-interface" in page and "guarded&quot;" not in page and "read_iops_sec" not in page
+
+
+def test_the_page_of_devices_makes_the_same_queries_for_few_and_many(
+    api: APIClient, admin: User, vm: int, run_tasks: Callable[[], None]
+) -> None:
+    client = signed_in(admin)
+    _text(client, f"/vms/{vm}/devices")
+    with CaptureQueriesContext(connection) as few:
+        _text(client, f"/vms/{vm}/devices")
+    for _ in range(2):
+        api.post(f"/api/v1/vms/{vm}/add-disk", {"size_gib": 1})
+        run_tasks()
+        api.post(f"/api/v1/vms/{vm}/add-interface", {})
+        run_tasks()
+    with CaptureQueriesContext(connection) as many:
+        _text(client, f"/vms/{vm}/devices")
+    assert len(many) == len(few)
 
 
 def test_a_readonly_administrator_sees_all_and_has_no_button(vm: int, node: Node) -> None:

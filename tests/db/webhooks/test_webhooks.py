@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -63,7 +62,7 @@ class Receiver:
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     """A server that webhooks may call."""
-    monkeypatch.setattr(settings.CONFIG, "webhook_networks", (ip_network("127.0.0.0/8"),))
+    monkeypatch.setattr(settings.CONFIG, "webhook_networks", ("127.0.0.0/8",))
     found = Receiver()
     yield found
     found.server.shutdown()
