@@ -24,7 +24,7 @@ from panel.cluster.selectors import default_cluster, get_node, list_nodes
 from panel.core import permissions
 from panel.core.errors import BadCredentials
 from panel.images.selectors import list_flavors, list_images
-from panel.monitoring.statistics.selectors import traffic, warnings
+from panel.monitoring.statistics.selectors import PERIODS, traffic, warnings
 from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
 from panel.tasks import registry
@@ -168,6 +168,7 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
         problems=list_problems(viewer).filter(object_type="vm", object_id=vm.pk),
         warnings=warnings(vm),
         traffic=traffic(viewer, vm.pk)[:MONTHS],
+        periods=PERIODS,
         timeline=timeline.of(vm, start, now),
         timeline_start=start,
         actions=_actions("vm", viewer, vm, task),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from django.db.models import Q
@@ -17,6 +18,28 @@ MOST_ROWS = 2000
 RECENT = timedelta(minutes=30)
 """What a collection says holds for so long; they come every ten minutes."""
 STEPS = {step.label: step for step in Step}
+
+
+@dataclass(frozen=True)
+class Period:
+    """A stretch of time that a VM's page shows curves of, and the length of the rows that they are drawn from."""
+
+    name: str
+    step: str
+    seconds: int
+
+    @property
+    def step_seconds(self) -> int:
+        """The length of a row."""
+        return STEPS[self.step].value
+
+
+PERIODS = (
+    Period("day", "10m", 86400),
+    Period("week", "hour", 7 * 86400),
+    Period("month", "hour", 31 * 86400),
+    Period("year", "day", 366 * 86400),
+)
 
 
 def usage(viewer: User, vm_id: int, step: str, since: datetime | None, until: datetime | None) -> list[VmUsage]:
