@@ -241,10 +241,12 @@ def past_from_raw(raw: Dict[str, Any]) -> PastEvent:
 
 
 def _statistics(raw: Dict[str, Any]) -> DomainStatistics:
+    # First, since it fails with a TypeError for what is no object at all.
+    uuid, run = _uuid(raw["uuid"]), _integer(raw["run"])
     numbers = {name: _known(raw.get(name)) for name in ("cpu_ns", "memory_kib", "rss_kib")}
     disks = _counters(DiskStatistics, raw.get("disks"))
     interfaces = _counters(InterfaceStatistics, raw.get("interfaces"))
-    return DomainStatistics(_uuid(raw["uuid"]), _integer(raw["run"]), disks=disks, interfaces=interfaces, **numbers)
+    return DomainStatistics(uuid, run, disks=disks, interfaces=interfaces, **numbers)
 
 
 C = TypeVar("C", DiskStatistics, InterfaceStatistics)

@@ -95,6 +95,12 @@ def test_a_time_that_is_no_moment_is_stale(number: str) -> None:
         {"domains": [{"uuid": UUID, "name": "web1", "state": "asleep"}]},
         {"domains": [{"uuid": "web1", "name": "web1", "state": "running"}]},
         {"domains": [{"uuid": UUID + "\n", "name": "web1", "state": "running"}]},
+        {"recent": [7]},
+        {"recent": [{"epoch": 1, "sequence": 1, "domain": "web1"}]},
+        {"statistics": [7]},
+        {"statistics": [[]]},
+        {"statistics": [{"uuid": UUID, "run": 1, "disks": [7]}]},
+        {"statistics": [{"uuid": UUID, "run": 1, "disks": {"name": "vda"}}]},
     ],
 )
 def test_fields_that_do_not_fit_are_malformed(fields: dict[str, object]) -> None:
