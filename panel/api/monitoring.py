@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -11,17 +15,26 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from panel.accounts.models import User
+from panel.api.lists import ListView, listed
 from panel.api.moments import moment
 from panel.api.objects import KINDS, Kind, described, guard, one
 from panel.api.operations import policies_of, viewer_of
 from panel.api.preconditions import IF_MATCH
-from panel.cluster.models import Cluster
+from panel.api.serializers import StatusChangeSerializer
+from panel.cluster.models import Cluster, Node
 from panel.cluster.selectors import default_cluster
 from panel.cluster.services import set_policies
 from panel.core import permissions
+from panel.core.errors import InvalidValue
 from panel.monitoring.models import VmTraffic, VmUsage
 from panel.monitoring.models.statistics import COUNTERS
+from panel.monitoring.selectors import Watching, list_watched, watching
+from panel.monitoring.silence import silent_after
 from panel.monitoring.statistics import selectors
+from panel.vms.selectors import get_vm, history
+
+CHANGES, MOST_CHANGES = 50, 200
+"""Of a VM's history, in one answer."""
 
 
 class VmUsageSerializer(serializers.ModelSerializer[VmUsage]):
@@ -54,6 +67,91 @@ class ClusterSerializer(serializers.ModelSerializer[Cluster]):
             "cpu_overselling_percent",
         ]
         read_only_fields = ["id", "name", "timezone"]
+
+
+class WatchingSerializer(serializers.Serializer[Watching]):
+    """The status subsystem. Keys and secrets are not told."""
+
+    listens = serializers.CharField(help_text="Where vmwatch-master receives; empty while it is disabled.")
+    heard_at = serializers.DateTimeField(allow_null=True, help_text="When it last spoke.")
+    encrypted = serializers.BooleanField(help_text="Whether nodes speak to it by CurveZMQ.")
+    rotating = serializers.BooleanField(help_text="Whether the previous secret is believed too.")
+
+
+class WatchedNodeSerializer(serializers.ModelSerializer[Node]):
+    """A node and its vmwatch-node."""
+
+    heard_at = serializers.SerializerMethodField()
+    silent = serializers.SerializerMethodField(help_text="Whether it has said nothing for one resync interval.")
+    has_keys = serializers.SerializerMethodField(help_text="Whether it was told the present keys.")
+
+    class Meta:
+        model = Node
+        fields = ["id", "name", "state", "heard_at", "silent", "has_keys"]
+
+    def get_heard_at(self, node: Node) -> datetime | None:
+        """When it was last heard; None when it never was."""
+        watch = getattr(node, "watch", None)
+        return watch.heard_at if watch is not None else None
+
+    def get_silent(self, node: Node) -> bool:
+        """Whether it is silent; one that was never heard is."""
+        heard_at = self.get_heard_at(node)
+        return heard_at is None or timezone.now() - heard_at > silent_after()
+
+    def get_has_keys(self, node: Node) -> bool:
+        """Whether the present keys are those that it was told last."""
+        watch = getattr(node, "watch", None)
+        return watch is not None and bool(watch.keys_digest) and watch.keys_digest == self.context["digest"]
+
+
+class WatchingView(APIView):
+    """The status subsystem."""
+
+    @extend_schema(responses=WatchingSerializer)
+    def get(self, request: Request) -> Response:
+        """Where vmwatch-master listens and when it was heard."""
+        permissions.require(viewer_of(request), "cluster.view")
+        return Response(WatchingSerializer(watching()).data)
+
+
+class WatchedNodesView(ListView):
+    """How nodes are watched."""
+
+    serializer = WatchedNodeSerializer
+    filters = {"name": "name"}
+
+    def objects(self, request: Request) -> QuerySet[Node]:
+        """All nodes, for those who see the cluster."""
+        permissions.require(viewer_of(request), "cluster.view")
+        return list_watched(viewer_of(request))
+
+    def extra(self, page: list[Any]) -> dict[str, Any]:
+        """Which keys are the present ones."""
+        return {"digest": watching().digest}
+
+    @listed(WatchedNodeSerializer, "name")
+    def get(self, request: Request) -> Response:
+        """One page of nodes, each with when its vmwatch-node was heard."""
+        return super().get(request)
+
+
+class VmHistoryView(APIView):
+    """The history of a VM's status."""
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("limit", OpenApiTypes.INT, description=f"1 to {MOST_CHANGES}; {CHANGES} when absent."),
+            OpenApiParameter("before", OpenApiTypes.INT, description="Go on after the change with this id."),
+        ],
+        responses=StatusChangeSerializer(many=True),
+    )
+    def get(self, request: Request, object_id: int) -> Response:
+        """Changes, the newest first. The `id` of the last one as `before` answers those before it."""
+        vm = get_vm(viewer_of(request), object_id)
+        limit = _number(request, "limit", CHANGES, MOST_CHANGES)
+        before = _number(request, "before", None, 2**63 - 1)
+        return Response(StatusChangeSerializer(history(vm, limit or CHANGES, before), many=True).data)
 
 
 class VmStatisticsView(APIView):
@@ -112,3 +210,13 @@ class ClusterView(APIView):
             if check is not None:
                 check()
             return Response(ClusterSerializer(set_policies(cluster, changes)).data)
+
+
+def _number(request: Request, field: str, default: int | None, most: int) -> int | None:
+    """A number from 1 to `most`; raises InvalidValue."""
+    text = request.query_params.get(field)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= most):
+        raise InvalidValue(f"“{field}” must be a number from 1 to {most}.", field=field)
+    return int(text)

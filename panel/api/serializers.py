@@ -126,7 +126,7 @@ class StatusChangeSerializer(serializers.ModelSerializer[StatusChange]):
 
     class Meta:
         model = StatusChange
-        fields = ["status", "detail", "at", "node", "cause", "task_id", "request_id"]
+        fields = ["id", "status", "detail", "at", "node", "cause", "task_id", "request_id"]
 
 
 class NodePoolSerializer(serializers.ModelSerializer[NodePool]):

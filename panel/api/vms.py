@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.api import serializers
 from panel.api.lists import ListView, listed
@@ -17,7 +15,7 @@ from panel.api.operations import describe, submit, viewer_of
 from panel.tasks import registry
 from panel.tasks.selectors import open_tasks_of
 from panel.vms.models import Vm
-from panel.vms.selectors import get_vm, history, list_vms
+from panel.vms.selectors import get_vm, list_vms
 
 
 class VmsView(ListView):
@@ -63,13 +61,3 @@ class VmView(ObjectView):
     def delete(self, request: Request, object_id: int) -> Response:
         """Ask for the VM's deletion."""
         return submit(registry.get("vm.delete"), request, object_id)
-
-
-class VmHistoryView(APIView):
-    """The history of a VM's status."""
-
-    @extend_schema(responses=serializers.StatusChangeSerializer(many=True))
-    def get(self, request: Request, object_id: int) -> Response:
-        """The newest changes."""
-        vm = get_vm(viewer_of(request), object_id)
-        return Response(serializers.StatusChangeSerializer(history(vm), many=True).data)

@@ -27,7 +27,10 @@ PLURALS = {
     "network": "networks",
     "pool": "pools",
     "problem": "problems",
+    "vmwatch": "vmwatch",
 }
+ONLY_ONE = ("vmwatch",)
+"""Kinds of which there is one object: their verbs name none."""
 COLUMNS = {
     "vm": ("id", "name", "status", "node", "memory_mib", "vcpus", "image", "owner"),
     "node": ("id", "name", "state", "address", "accel", "vm_count"),
@@ -38,6 +41,7 @@ COLUMNS = {
     "network": ("name", "kind", "subnet", "gateway", "free_addresses"),
     "pool": ("name", "kind", "path", "volume_format", "on_nodes"),
     "problem": ("id", "severity", "text", "opened_at"),
+    "watched node": ("id", "name", "state", "silent", "heard_at", "has_keys"),
 }
 
 
@@ -93,7 +97,7 @@ class ObjectGroup(click.Group):
     """The commands of one kind of object: those below, and one for each operation that the panel lists."""
 
     def __init__(self, kind: str, **values: Any) -> None:
-        super().__init__(name=kind, help=f"{kind.capitalize()}s.", **values)
+        super().__init__(name=kind, **{"help": f"{kind.capitalize()}s.", **values})
         self.kind = kind
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -118,7 +122,8 @@ def operation_command(kind: str, operation: dict[str, Any]) -> click.Command:
     properties: dict[str, Any] = operation["params"].get("properties", {})
     required = operation["params"].get("required", [])
     options: list[click.Parameter] = []
-    if not operation["creates"]:
+    on_one = not operation["creates"] and kind not in ONLY_ONE
+    if on_one:
         options.append(click.Argument(["target"], metavar=kind.upper()))
     elif "name" in properties:
         options.append(click.Argument(["name"]))
@@ -135,8 +140,10 @@ def operation_command(kind: str, operation: dict[str, Any]) -> click.Command:
         wait, queue, plan = values.pop("wait"), values.pop("queue"), values.pop("plan")
         panel = _panel(context)
         path = PLURALS[kind]
+        if on_one:
+            path += f"/{panel.find(path, values.pop('target'))['id']}"
         if not operation["creates"]:
-            path += f"/{panel.find(path, values.pop('target'))['id']}/{operation['verb']}"
+            path += f"/{operation['verb']}"
         body = {
             name: _secret(name) if value == "-" and _is_secret(properties, name) else value
             for name, value in values.items()
@@ -223,6 +230,27 @@ for _kind in ("task", "image", "iso", "flavor", "network", "pool", "problem"):
     _plain = click.Group(_kind, help=f"{_kind.capitalize()}s.")
     _add_reading(_plain, _kind)
     cli.add_command(_plain)
+
+_vmwatch = ObjectGroup("vmwatch", help="How the panel knows the status of VMs.")
+cli.add_command(_vmwatch)
+
+
+@_vmwatch.command("show")
+@click.pass_context
+def show_vmwatch(context: click.Context) -> None:
+    """Show where vmwatch-master listens and when it was heard."""
+    output.show(_panel(context).get("vmwatch"), (), context.obj["json"])
+
+
+@_vmwatch.command("nodes")
+@click.pass_context
+def list_watched(context: click.Context) -> None:
+    """List the nodes with when each was heard; exit code 1 when one is silent."""
+    found = _panel(context).every("vmwatch/nodes")
+    output.show(found, COLUMNS["watched node"], context.obj["json"])
+    if any(node["silent"] for node in found):
+        context.exit(EXIT_FAILED)
+
 
 _tasks = cli.commands["task"]
 assert isinstance(_tasks, click.Group)

@@ -48,13 +48,13 @@ class Keys:
 def current() -> Keys | None:
     """The keys in force; None before there are any."""
     row = WatchKeys.objects.filter(id=1).first()
-    return _read(row) if row is not None else None
+    return of(row) if row is not None else None
 
 
 def told() -> tuple[str, Keys | None]:
     """Address and keys as vmwatch-master's file has them; no keys while it lacks those in force."""
     row = WatchKeys.objects.filter(id=1).first()
-    keys = _read(row) if row is not None else None
+    keys = of(row) if row is not None else None
     if row is None or keys is None or row.master_digest != keys.digest:
         return "", None
     return row.endpoint, keys
@@ -76,7 +76,7 @@ def note_node(node: Node, where: str, held: Keys) -> bool:
     """Note that the node was told this; False when that is not what nodes are told any more."""
     with transaction.atomic():
         row = _locked()
-        keys = _read(row)
+        keys = of(row)
         if keys is None or (row.endpoint, keys.digest) != (where, held.digest):
             return False
         NodeWatch.objects.update_or_create(node=node, defaults={"keys_digest": held.digest})
@@ -87,10 +87,9 @@ def ensure() -> Keys:
     """The keys in force, made when there are none: with the secret of an existing vmwatch-master.conf."""
     with transaction.atomic():
         row = _locked()
-        keys = _read(row) or Keys(_adopted() or _new_secret())
+        keys = of(row) or Keys(_adopted() or _new_secret())
         if settings.CONFIG.vmwatch_curve and not keys.curve_secret:
-            public, secret = zmq.curve_keypair()
-            keys = replace(keys, curve_public=public.decode(), curve_secret=secret.decode())
+            keys = _with_new_pair(keys)
         elif not settings.CONFIG.vmwatch_curve and keys.curve_secret:
             keys = replace(keys, curve_public="", curve_secret="")
         _write(row, keys)
@@ -102,10 +101,23 @@ def rotate() -> Keys:
     ensure()
     with transaction.atomic():
         row = _locked()
-        keys = _read(row)
+        keys = of(row)
         assert keys is not None
         if not keys.previous:
             keys = replace(keys, secret=_new_secret(), previous=keys.secret)
+            _write(row, keys)
+    return keys
+
+
+def renew_curve() -> Keys:
+    """Have another pair of CURVE keys at once: a master's socket has one, so there is no time with both."""
+    ensure()
+    with transaction.atomic():
+        row = _locked()
+        keys = of(row)
+        assert keys is not None
+        if keys.curve_secret:
+            keys = _with_new_pair(keys)
             _write(row, keys)
     return keys
 
@@ -119,7 +131,7 @@ def forget_previous(digest: str) -> bool:
     """Believe only the present secret from now on, if it is that of the digest and every node has it."""
     with transaction.atomic():
         row = _locked()
-        keys = _read(row)
+        keys = of(row)
         if keys is None or keys.digest != digest or not all_told(digest):
             return False
         _write(row, replace(keys, previous=""))
@@ -131,14 +143,20 @@ def _locked() -> WatchKeys:
     return WatchKeys.objects.select_for_update().get(id=1)
 
 
-def _read(row: WatchKeys) -> Keys | None:
+def of(row: WatchKeys) -> Keys | None:
+    """The keys of the row; None before there are any."""
     return Keys(**secretbox.unseal(bytes(row.sealed))) if row.sealed else None
 
 
 def _write(row: WatchKeys, keys: Keys) -> None:
-    if _read(row) != keys:
+    if of(row) != keys:
         row.sealed = secretbox.seal(asdict(keys))
         row.save(update_fields=["sealed"])
+
+
+def _with_new_pair(keys: Keys) -> Keys:
+    public, secret = zmq.curve_keypair()
+    return replace(keys, curve_public=public.decode(), curve_secret=secret.decode())
 
 
 def _new_secret() -> str:

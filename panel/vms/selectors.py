@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from django.db.models import Exists, OuterRef, Prefetch, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.core import permissions
-from panel.core.errors import NotFound
+from panel.core.errors import InvalidValue, NotFound
 from panel.vms.models import Disk, Interface, Purpose, Spare, StatusChange, Vm
 
 
@@ -52,9 +52,22 @@ def list_interfaces(viewer: User) -> QuerySet[Interface]:
     return interfaces if viewer.sees_all else interfaces.filter(vm__owner=viewer)
 
 
-def history(vm: Vm, limit: int = 50) -> list[StatusChange]:
-    """The newest changes of the VM's status."""
-    return list(vm.status_changes.filter(repeated=False).select_related("node")[:limit])
+def history(vm: Vm, limit: int = 50, before: int | None = None) -> list[StatusChange]:
+    """The newest changes of the VM's status, or those before the change with this id, the newest first.
+
+    Raises InvalidValue where there is no such change (any more).
+    """
+    rows = vm.status_changes.filter(repeated=False).select_related("node")
+    if before is not None:
+        newer = vm.status_changes.filter(pk=before).first()
+        if newer is None:
+            raise InvalidValue("“before” must be the id of a change of this VM's status.", field="before")
+        same = Q(at=newer.at, epoch=newer.epoch)
+        earlier = Q(at__lt=newer.at) | Q(at=newer.at, epoch__lt=newer.epoch) | (same & Q(sequence__lt=newer.sequence))
+        earlier |= same & Q(sequence=newer.sequence, pk__lt=newer.pk)
+        # The first condition says no more, but is what the index is read by.
+        rows = rows.filter(earlier, at__lte=newer.at)
+    return list(rows[:limit])
 
 
 def promised_mib(node: Node) -> int:
