@@ -105,9 +105,21 @@ def _configured_there() -> tuple[str, Keys]:
 
 def rotate() -> None:
     """There is a new secret beside the present one; raises ConfigError where the master's file is not."""
-    if not settings.CONFIG.panel_here:
-        raise ConfigError("The secret is changed on the panel's machine, where PanelHere is yes.", option="PanelHere")
+    _need_panel_here()
     keys.rotate()
+
+
+def renew_curve() -> None:
+    """There is another pair of CURVE keys; raises ConfigError where the master's file is not, or keys are not used."""
+    _need_panel_here()
+    if not settings.CONFIG.vmwatch_curve:
+        raise ConfigError("There are no CURVE keys while VmwatchCurve is no.", option="VmwatchCurve")
+    keys.renew_curve()
+
+
+def _need_panel_here() -> None:
+    if not settings.CONFIG.panel_here:
+        raise ConfigError("Keys are changed on the panel's machine, where PanelHere is yes.", option="PanelHere")
 
 
 def configure_again() -> None:

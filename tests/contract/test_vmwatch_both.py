@@ -168,6 +168,38 @@ def test_with_curve_keys_nothing_is_taken_that_travels_in_the_open(daemons: Daem
         assert not push.poll(1000, zmq.POLLOUT)
 
 
+def test_a_node_that_learns_of_new_curve_keys_later_loses_no_event(daemons: Daemons) -> None:
+    pairs = [tuple(key.decode() for key in zmq.curve_keypair()) for _ in range(2)]
+
+    def give(node: int, master: int) -> None:
+        public, secret = pairs[master]
+        daemons.configure(node={"server_key": pairs[node][0]}, curve_public_key=public, curve_secret_key=secret)
+
+    give(node=0, master=0)
+    master, node = daemons.master(), daemons.node()
+    wait_until(lambda: daemons.panel.messages, "the first picture")
+    tell(node, f"define web1 {WEB1}", "create web1")
+    wait_until(lambda: daemons.panel.state_of(WEB1) == wire.RUNNING, "the events under the first keys")
+    give(node=0, master=1)
+    master.send_signal(signal.SIGHUP)
+    wait_until(lambda: daemons.log("master").count("listening on") == 2, "the master has the second keys")
+    tell(node, *["suspend web1", "resume web1"] * 20)
+    wait_until(lambda: daemons.log("node").count("web1 (") == 42, "the events were heard")
+    give(node=1, master=1)
+    node.send_signal(signal.SIGHUP)
+
+    def told() -> set[int]:
+        """The numbers of the events that came by themselves or with a picture."""
+        found: set[int] = set()
+        for message in list(daemons.panel.messages):
+            found |= {message["sequence"]} if message["kind"] == wire.EVENT else set()
+            found |= {past["sequence"] for past in message.get("recent", ())}
+        return found
+
+    wait_until(lambda: len(told()) == 42, "every event was told", 30)
+    assert daemons.panel.state_of(WEB1) == wire.RUNNING
+
+
 def test_of_ten_thousand_events_none_is_lost_with_a_killed_master_and_memory_is_bounded(daemons: Daemons) -> None:
     daemons.panel.status = 503
     daemons.configure(node={"resync": "1"})

@@ -25,12 +25,19 @@ class ConfigureParams(Params):
     """What to do besides."""
 
     rotate: bool = Field(default=False, description="Make a new secret. No event is lost by it.")
+    renew_curve: bool = Field(
+        default=False,
+        description="Make new CURVE keys. No event is lost, but a node's wait until this task, or its check, tells it.",
+    )
 
 
 def configure_master(ctx: Context[ConfigureParams]) -> dict[str, Any]:
     """vmwatch-master knows its address and its keys; while the secret changes it believes both."""
     if ctx.params.rotate:
         configure.rotate()
+    if ctx.params.renew_curve:
+        # Done twice there is only another pair.
+        configure.renew_curve()
     where, _ = configure.configure_master()
     ctx.log(f"vmwatch-master listens on {where}." if where else "vmwatch-master is disabled until there is a node.")
     return {"where": where, "result": {"listen": where}}

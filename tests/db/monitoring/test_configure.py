@@ -483,6 +483,31 @@ class TestOperation:
         run_tasks()
         assert (vmwatch_config.read_master(machine).curve_secret_key, told(node).server_key) == ("", "")
 
+    def test_curve_keys_are_renewed_when_asked_for_and_every_node_is_told(
+        self, api: APIClient, machine: Path, run_tasks: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        node = add("far", "203.0.113.5")
+        monkeypatch.setattr(settings.CONFIG, "vmwatch_curve", True)
+        self.ask(api)
+        run_tasks()
+        before = vmwatch_config.read_master(machine)
+        self.ask(api, rotate=True)
+        run_tasks()
+        assert vmwatch_config.read_master(machine).curve_secret_key == before.curve_secret_key
+        self.ask(api, renew_curve=True)
+        run_tasks()
+        read = vmwatch_config.read_master(machine)
+        assert read.curve_secret_key != before.curve_secret_key
+        assert told(node).server_key == read.curve_public_key != before.curve_public_key
+        assert before.curve_secret_key not in str(list(TaskLog.objects.values_list("text", flat=True)))
+
+    def test_keys_that_are_not_used_are_not_renewed(self, api: APIClient, run_tasks: Callable[[], None]) -> None:
+        add("far", "203.0.113.5")
+        self.ask(api, renew_curve=True)
+        run_tasks()
+        assert Task.objects.get().status == Status.FAILED
+        assert keys.ensure().curve_secret == ""
+
     def test_it_is_the_administrators(self, api_as_user: APIClient) -> None:
         assert api_as_user.post("/api/v1/vmwatch/configure").status_code == 403
 
