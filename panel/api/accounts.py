@@ -134,13 +134,14 @@ class SignInView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Make a token for the command line or another program."""
+        body = body_of(request)
         values = {}
         for field in ("name", "password"):
-            value = request.data.get(field) if isinstance(request.data, dict) else None
+            value = body.get(field)
             if not isinstance(value, str) or not value:
                 raise MissingValue(field=field)
             values[field] = value
-        code = request.data.get("code")
+        code = body.get("code")
         if code is not None and not isinstance(code, str):
             raise InvalidValue(field="code")
         user = sign_in(request._request, **values, code=code)

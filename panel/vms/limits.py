@@ -90,16 +90,16 @@ def _coming(user: User) -> Counter[str]:
     before again if that fails.
     """
     found: Counter[str] = Counter()
-    vms = {vm.pk: vm for vm in Vm.objects.filter(owner=user, pk__in=_open().values("object_id"))}
+    vms: dict[int | None, Vm] = {vm.pk: vm for vm in Vm.objects.filter(owner=user, pk__in=_open().values("object_id"))}
     growing = _open().filter(operation="vm.grow-disk", object_id__in=vms).values_list("object_id", "params")
-    sizes: dict[tuple[int, str], int] = {}
+    sizes: dict[tuple[int | None, str], int] = {}
     for vm_id, params in growing:
         key = vm_id, params["disk"]
         sizes[key] = max(sizes.get(key, 0), params["size_gib"])
     for disk in Disk.objects.filter(vm__in={vm_id for vm_id, _ in sizes}).select_related("volume"):
         found["disk_gib"] += max(0, sizes.get((disk.vm_id, disk.target), 0) - disk.volume.size_gib)
     smaller = TaskStep.objects.filter(task__in=_open().filter(operation="vm.configure", object_id__in=vms))
-    before: dict[tuple[int, str], int] = {}
+    before: dict[tuple[int | None, str], int] = {}
     for vm_id, output in smaller.filter(name="write_settings").values_list("task__object_id", "output"):
         for name in {"memory_mib", "vcpus"} & set((output or {}).get("before", {})):
             before[vm_id, name] = max(before.get((vm_id, name), 0), output["before"][name])
