@@ -16,7 +16,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from panel.accounts.models import User
-from panel.accounts.services import create_token
+from panel.accounts.tokens import create_token
 from panel.cli import main
 from panel.cli.client import Panel
 from panel.cluster.models import Node
