@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 from panel.api import (
     accounts,
     audit,
+    batch,
     catalogue,
     events,
     monitoring,
@@ -81,6 +82,8 @@ urlpatterns = [
     path("problems", catalogue.ProblemsView.as_view()),
     path("operations", tasks.OperationsView.as_view()),
     path("events", events.stream),
+    path("batch", batch.BatchView.as_view()),
+    path("batch/<int:object_id>", batch.BatchStateView.as_view()),
     path("webhooks", webhooks.WebhooksView.as_view()),
     path("webhooks/<int:object_id>", webhooks.WebhookView.as_view()),
     path("webhooks/<int:object_id>/deliveries", webhooks.DeliveriesView.as_view()),
