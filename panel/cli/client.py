@@ -42,6 +42,14 @@ class Panel:
         """Ask for something; raises Refused."""
         return self._answer(self.http.post(path, json=body, params=params))
 
+    def classic(self, params: dict[str, str]) -> str:
+        """The document that the classic API answers; raises Refused for an answer that is none."""
+        response = self.http.post(str(self.http.base_url.join("/vmmgr")), data=params)
+        if response.status_code != httpx.codes.OK:
+            text = f"{response.url} answers {response.status_code}, and not as a panel."
+            raise Refused({"code": "not_a_panel", "detail": text})
+        return response.text
+
     def every(self, path: str) -> list[dict[str, Any]]:
         """All objects of a list, page by page."""
         found: list[dict[str, Any]] = []

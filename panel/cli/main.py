@@ -13,7 +13,7 @@ from typing import Any
 import click
 import httpx
 
-from panel.cli import output
+from panel.cli import mgrctl, output
 from panel.cli.client import Panel, Refused, connect, save_login
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE = 1, 2, 3
@@ -254,6 +254,8 @@ def list_watched(context: click.Context) -> None:
 
 _tasks = cli.commands["task"]
 assert isinstance(_tasks, click.Group)
+
+mgrctl.add_to(cli, _panel)
 
 
 @_tasks.command("follow")

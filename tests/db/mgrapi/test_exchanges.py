@@ -30,8 +30,9 @@ def file_of(func: str) -> Path:
 
 def told(func: str, exchange: Exchange) -> str:
     """A call as one line; who makes it stands for the proof, and secrets are left out."""
-    params = {"func": func, **{name: "…" if value in SECRETS else value for name, value in exchange.params.items()}}
-    return f"{exchange.who}: " + "&".join(f"{name}={quote(value, safe='…:,@ /')}" for name, value in params.items())
+    params = {"func": func, **exchange.params}
+    told = {name: "…" if value in SECRETS else quote(value, safe=":,@ /") for name, value in params.items()}
+    return f"{exchange.who}: " + "&".join(f"{name}={value}" for name, value in told.items())
 
 
 def answers_of(world: World, func: str) -> str:

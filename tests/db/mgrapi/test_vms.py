@@ -1,0 +1,149 @@
+"""VMs over the classic API: an order's life as a billing module leads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from panel.cluster import fake
+from panel.mgrapi.functions import FUNCTIONS
+from panel.tasks.models import Task
+from panel.vms.models import Interface, Vm, VmStatus
+from tests.db.mgrapi.classic import World, doc_of, error_of, rows_of, values_of
+from tests.db.monitoring.messages import make_vm
+
+NEW = {
+    "sok": "ok",
+    "name": "blog",
+    "user": "anna",
+    "preset": "small",
+    "vmi": "ISPsystem__small",
+    "installtype": "installtemplate",
+    "hostnode": "20",
+    "family": "ipv4",
+    "iptype": "nat",
+    "domain": "blog.example.com",
+    "password": "a secret word",
+    "confirm": "a secret word",
+    "vsize": "20000",
+}
+LISTS = ["vm", "vmmini", "iplist", "vmhostnode", "osmgr", "iso", "preset", "task", "user"]
+MOST_QUERIES = 10
+
+
+def test_an_order_is_created_suspended_resized_restarted_and_deleted(
+    world: World, run_tasks: Callable[[], None]
+) -> None:
+    made = values_of(world.call("admin", "vm.edit", **NEW, inbound="1024", outbound="512", cputune="300"))
+    assert made["id"] == made["elid"]
+    waiting = next(row for row in rows_of(world.call("anna", "vm")) if row["id"] == made["id"])
+    assert (waiting["ip"], waiting["installos"], waiting["vdsize"]) == (made["ip"], "on", "20480")
+    run_tasks()
+    vm = Vm.objects.get(pk=made["id"])
+    spec = fake.node(vm.node_id).domains[str(vm.uuid)].spec
+    assert (vm.owner.name, vm.status, spec.memory_mib) == ("anna", VmStatus.RUNNING, 1024)
+    assert (spec.interfaces[0].inbound_kibps, spec.interfaces[0].outbound_kibps) == (1024, 512)
+    assert spec.settings.cpu_weight == 300
+    assert "installos" not in next(row for row in rows_of(world.call("anna", "vm")) if row["id"] == made["id"])
+
+    elid = {"elid": made["elid"]}
+    form = values_of(world.call("admin", "vm.edit", **elid))
+    assert (form["mem"], form["vsize"], form["inbound"], form["blocked"]) == ("1024", "20480", "1024", "off")
+    world.call("admin", "vm.edit", sok="ok", **elid, blocked="on")
+    run_tasks()
+    assert error_of(world.call("anna", "vm.start", **elid)) == ("state", "elid")
+    world.call("admin", "vm.edit", sok="ok", **elid, blocked="off")
+    run_tasks()
+    world.call("admin", "vm.edit", sok="ok", **elid, mem="2048", user="bert")
+    run_tasks()
+    vm.refresh_from_db()
+    assert (vm.status, vm.memory_mib, vm.owner.name) == (VmStatus.RUNNING, 2048, "bert")
+    for func in ("vm.restart", "vm.stop", "vm.delete"):
+        doc_of(world.call("bert", func, **elid))
+    run_tasks()
+    assert not Vm.objects.filter(pk=vm.pk).exists()
+
+
+def test_a_form_that_comes_back_unchanged_asks_for_nothing(world: World) -> None:
+    form = values_of(world.call("admin", "vm.edit", elid="237"))
+    doc_of(world.call("admin", "vm.edit", **form, sok="ok"))
+    assert not Task.objects.exists()
+
+
+def test_all_of_a_change_is_refused_where_a_part_is(world: World) -> None:
+    refused = world.call("admin", "vm.edit", sok="ok", elid="237", mem="256", user="nobody")
+    assert error_of(refused) == ("missed", "user")
+    assert not Task.objects.exists() and Vm.objects.get(pk=237).memory_mib == 128
+
+
+@pytest.mark.parametrize(
+    ("wrong", "refused"),
+    [
+        ({"name": ""}, ("missed", "name")),
+        ({"name": "a b"}, ("value", "name")),
+        ({"name": "shop"}, ("exists", "vm")),
+        ({"vmi": "no__such"}, ("missed", "vmi")),
+        ({"preset": "99"}, ("missed", "preset")),
+        ({"preset": "", "mem": "x"}, ("value", "mem")),
+        ({"preset": "", "vcpu": "1"}, ("missed", "mem")),
+        ({"hostnode": "99"}, ("missed", "hostnode")),
+        ({"user": "nobody"}, ("missed", "user")),
+        ({"family": "ipv6"}, ("value", "family")),
+        ({"family": "no such network"}, ("missed", "family")),
+        ({"iptype": "public"}, ("value", "iptype")),
+        ({"ip": "10.77.0.99"}, ("value", "ip")),
+        ({"domain": "-"}, ("value", "domain")),
+        ({"recipe": "wordpress"}, ("value", "recipe")),
+        ({"installtype": "installiso"}, ("value", "installtype")),
+        ({"confirm": "another word"}, ("value", "password")),
+        ({"password": "short", "confirm": ""}, ("value", "password")),
+        ({"cputune": "1"}, ("value", "cputune")),
+        ({"cpu_mode": "fast"}, ("value", "cpu_mode")),
+        ({"clock_offset": "moon"}, ("value", "clock_offset")),
+        ({"vsize": "1073741824"}, ("value", "vsize")),
+        ({"sshpubkey": "no key"}, ("value", "sshpubkey")),
+    ],
+)
+def test_what_is_wrong_with_a_new_vm_is_named_and_nothing_is_made(
+    world: World, wrong: dict[str, str], refused: tuple[str, str]
+) -> None:
+    assert error_of(world.call("admin", "vm.edit", **{**NEW, **wrong})) == refused
+    assert Vm.objects.count() == 1 and not Task.objects.exists()
+
+
+def test_a_list_of_vms_is_asked_for_at_once_or_not_at_all(world: World) -> None:
+    second = make_vm(world.node, world.users["anna"], "second")
+    assert error_of(world.call("anna", "vm.stop", elid=f"{second.pk}, 99999")) == ("missed", "vm")
+    assert not Task.objects.exists()
+    doc_of(world.call("anna", "vm.stop", elid=f"{second.pk}, 237"))
+    assert sorted(Task.objects.values_list("object_id", flat=True)) == sorted([second.pk, 237])
+    assert error_of(world.call("anna", "vm.stop", elid=",".join(map(str, range(101))))) == ("value", "elid")
+
+
+def test_the_first_list_of_a_reinstall_is_that_of_the_systems(world: World) -> None:
+    lists = doc_of(world.call("anna", "vm.reinstall", elid="237")).findall("slist")
+    assert lists[0].get("name") == "vmi"
+    assert [val.get("key") for val in lists[0]] == ["vmpanel__small"]
+
+
+@pytest.mark.parametrize("func", LISTS)
+def test_a_list_makes_the_same_few_queries_however_long_it_is(world: World, func: str) -> None:
+    with CaptureQueriesContext(
+        connection,
+    ) as few:
+        world.call("admin", func)
+    for number in range(20):
+        vm = make_vm(world.node, world.users["anna"], f"more{number}", image=world.image)
+        address = world.network.addresses.create(ip=f"10.77.0.{100 + number}")
+        Interface.objects.create(vm=vm, network=world.network, address=address, mac=f"52:54:00:00:01:{number:02x}")
+        Task.objects.create(operation="vm.start", title="Start", owner=world.users["anna"])
+    with CaptureQueriesContext(connection) as many:
+        world.call("admin", func)
+    assert len(many) == len(few) <= MOST_QUERIES, [each["sql"] for each in many]
+
+
+def test_every_list_is_counted() -> None:
+    assert set(LISTS) | {"userrights", "recipemgr", "reportvm"} <= set(FUNCTIONS)
