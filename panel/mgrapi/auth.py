@@ -45,7 +45,7 @@ def _caller(call: Call) -> User:
         name, separator, password = authinfo.partition(":")
         if not separator:
             raise BadCredentials("“authinfo” must be user:password.")
-        return sign_in(call.request, name, password)
+        return sign_in(call.request, name, password, call.text("code") or None)
     keyword, _, token = call.request.headers.get("Authorization", "").partition(" ")
     if keyword == "Bearer" and token:
         return user_of_token(token.strip(), address_of(call.request))

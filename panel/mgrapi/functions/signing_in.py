@@ -25,7 +25,7 @@ def auth(call: Call) -> Answer:
         return GoTo("/login")
     if not name or not password:
         raise BadCredentials("“username” and “password” are required.")
-    user = sign_in(call.request, name, password)
+    user = sign_in(call.request, name, password, call.text("code") or None)
     journal.record(user, "session.begin", "user", user.pk, user.name, owner_id=user.pk, after={"by": "password"})
     return SignedIn(sessions.begin(user, address_of(call.request)), level_of(user))
 

@@ -23,6 +23,8 @@ from tests.db.mgrapi.classic import ADDRESS, World
 SEED = 5
 SECONDS = 12.0
 LEAST = 100
+EVERY = 500
+"""After how many requests a run tells how far it is."""
 WANTED = int(os.environ.get("VMPANEL_FUZZ", "0"))
 FUNCS = ["no.such", "<x>", "vm.edit.x", *FUNCTIONS, *SIGNING_IN]
 OUTS = ["xml", "json", "sjson", "bjson", "JSONdata", "text", "", "devel", "<>"]
@@ -225,6 +227,12 @@ def complaint_of(method: str, params: dict[str, Any]) -> str:
     return ""
 
 
+def tell(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Print it at once."""
+    with capsys.disabled():
+        print(text, end="", flush=True)
+
+
 @pytest.mark.timeout(6 * 3600)
 def test_nonsense_is_answered_by_documents(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     sessions = list(world.sessions.values())
@@ -236,6 +244,6 @@ def test_nonsense_is_answered_by_documents(world: World, capsys: pytest.CaptureF
                 found.append((number, complaint, method, params))
             transaction.set_rollback(True)
         number += 1
-    with capsys.disabled():
-        print(f" {number} requests in {time.monotonic() - began:.0f} s ", end="")
+        if number % EVERY == 0:
+            tell(capsys, f" {number} requests in {time.monotonic() - began:.0f} s, {len(found)} badly answered\n")
     assert found == []

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pyotp
 import pytest
 from django.test import Client
 from django.utils import timezone
 
+from panel.accounts import totp
 from panel.accounts.backend import WRONG_ALLOWED
 from panel.accounts.models import JournalEntry, User
 from panel.accounts.tokens import create_token
@@ -90,6 +92,16 @@ def test_authinfo_can_be_restricted_to_addresses(user: User, settings: Any, monk
     assert error_of(call(address=ELSEWHERE, **proof)) == ("access", "authinfo")
     assert error_of(call(address="2001:db8::1", **proof)) == ("access", "authinfo")
     assert begin(address=ELSEWHERE)
+
+
+def test_who_has_a_second_factor_needs_a_code_of_it(user: User) -> None:
+    secret = totp.enrol(user).secret
+    codes = totp.confirm(user, pyotp.TOTP(secret).now())
+    proof = {"func": "auth", "out": "xml", "username": "anna", "password": PASSWORD}
+    assert error_of(call(**proof)) == REFUSED
+    assert error_of(call(func="", out="xml", authinfo=f"anna:{PASSWORD}")) == REFUSED
+    assert doc_of(call(**proof, code=codes[0])).find("auth") is not None
+    assert error_of(call(**proof, code=codes[0])) == REFUSED
 
 
 def test_a_token_of_the_rest_api_is_a_proof_too(user: User) -> None:
