@@ -94,7 +94,7 @@ def _coming(user: User) -> Counter[str]:
     growing = _open().filter(operation="vm.grow-disk", object_id__in=vms).values_list("object_id", "params")
     sizes: dict[tuple[int | None, str], int] = {}
     for vm_id, params in growing:
-        key = vm_id, params["disk"]
+        key = int(vm_id or 0), params["disk"]
         sizes[key] = max(sizes.get(key, 0), params["size_gib"])
     for disk in Disk.objects.filter(vm__in={vm_id for vm_id, _ in sizes}).select_related("volume"):
         found["disk_gib"] += max(0, sizes.get((disk.vm_id, disk.target), 0) - disk.volume.size_gib)
@@ -102,7 +102,8 @@ def _coming(user: User) -> Counter[str]:
     before: dict[tuple[int | None, str], int] = {}
     for vm_id, output in smaller.filter(name="write_settings").values_list("task__object_id", "output"):
         for name in {"memory_mib", "vcpus"} & set((output or {}).get("before", {})):
-            before[vm_id, name] = max(before.get((vm_id, name), 0), output["before"][name])
+            key = int(vm_id or 0), name
+            before[key] = max(before.get(key, 0), output["before"][name])
     for (vm_id, name), value in before.items():
         found[name] += max(0, value - getattr(vms[vm_id], name))
     return found
