@@ -50,7 +50,9 @@ class MySessionsView(APIView):
     @extend_schema(operation_id="me_sessions_list", responses=_LIST)
     def get(self, request: Request) -> Response:
         """The browsers that are signed in, the one used last first."""
-        return _listed(request, viewer_of(request))
+        viewer = viewer_of(request)
+        sessions.require_sight(viewer, viewer)
+        return _listed(request, viewer)
 
     @extend_schema(operation_id="me_sessions_end", request=None, responses={204: None})
     def delete(self, request: Request) -> Response:

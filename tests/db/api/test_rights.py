@@ -22,7 +22,7 @@ from django.urls import URLPattern
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from panel.accounts.models import Level, Role, SshKey, Token, User
+from panel.accounts.models import BrowserSession, Level, Role, SshKey, Token, User
 from panel.accounts.tokens import create_token
 from panel.api.models import Batch
 from panel.api.urls import urlpatterns
@@ -43,10 +43,15 @@ ROUTES = {
     "POST auth/token":                    "SSSSSSS",
     "GET me":                             "NSSSSSN",
     "GET me/limits":                      "NSSSSSN",
-    "POST me/password":                   "NSSSSSN",
-    "GET me/sessions":                    "NSSSSSN",
-    "DELETE me/sessions":                 "NSSSSSN",
-    "DELETE me/sessions/{session}":       "NAAAAAN",
+    "POST me/password":                   "NSSSSDN",
+    "GET me/sessions":                    "NSSSSDN",
+    "DELETE me/sessions":                 "NSSSSDN",
+    "DELETE me/sessions/{session}":       "NASAADN",
+    "GET me/totp":                        "NSSSSSN",
+    "POST me/totp":                       "NSSSSDN",
+    "POST me/totp/confirm":               "NSSSSDN",
+    "POST me/totp/off":                   "NSSSSDN",
+    "POST users/{user}/reset-totp":       "NDDDDDN",
     "GET users/{user}/limits":            "NDDSSDN",
     "GET users/{user}/sessions":          "NDDDDDN",
     "DELETE users/{user}/sessions":       "NDDDDDN",
@@ -187,6 +192,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST ssh-keys": {"name": "k", "public_key": "ssh-ed25519 AAAA"},
     "POST auth/token": {"name": "customer", "password": "correct horse"},
     "POST users": {"name": "new", "password": "correct horse", "level": "user"},
+    "POST me/password": {"current": "guess", "password": "battery staple"},
+    "POST me/totp/confirm": {"code": "000000"},
+    "POST me/totp/off": {"code": "000000", "password": "guess"},
     "PATCH users/{user}": {"email": "new@example.org"},
     "POST roles": {"name": "new", "level": "user", "rights": []},
     "PUT roles/{role}": {"name": "changed", "level": "user", "rights": []},
@@ -229,8 +237,9 @@ def world(node: Node, image: Image) -> World:
     vm = make_vm(node, customer, "theirs")
     task = Task.objects.create(operation="vm.start", title="t", owner=customer, object_type="vm", object_id=vm.pk)
     webhook = Webhook.objects.create(owner=customer, url="https://billing.example/", events=["*"], sealed=b"x")
+    session = BrowserSession.objects.create(id="a" * 64, user=customer, expires_at=timezone.now() + timedelta(days=1))
     ids: dict[str, int | str] = {
-        "session": "none",
+        "session": session.pk,
         "vm": vm.pk,
         "node": node.pk,
         "task": task.pk,
