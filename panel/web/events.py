@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 
 import redis.asyncio
@@ -20,6 +21,8 @@ from panel.core.live import CHANNEL
 from panel.core.live import may_see as may_see
 
 HEARTBEAT_SECONDS = 15.0
+LONGEST_SECONDS = 300.0
+"""Then the browser connects again and shows who it is: nobody hears on for long whose session was ended."""
 
 
 async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
@@ -47,7 +50,8 @@ async def _events(viewer: User) -> AsyncIterator[str]:
         async with client.pubsub() as channel:
             await channel.subscribe(CHANNEL)
             yield "event: hello\ndata: {}\n\n"
-            while True:
+            until = time.monotonic() + LONGEST_SECONDS
+            while time.monotonic() < until:
                 message = await channel.get_message(ignore_subscribe_messages=True, timeout=HEARTBEAT_SECONDS)
                 if message is None:
                     yield ": still here\n\n"

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connection
-from django.test import Client
+from django.http import StreamingHttpResponse
+from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from panel.accounts import journal, totp
 from panel.accounts.models import BrowserSession, JournalEntry, Level, Role, User
+from panel.accounts.session_store import drop_all
 from panel.accounts.tokens import create_token
 from panel.core.permissions import RIGHTS
+from panel.web import events
 from tests.db.web.test_pages import _text, signed_in
 
 
@@ -200,3 +204,23 @@ def test_nobody_goes_back_from_a_session_that_nobody_opened(user: User) -> None:
     client = signed_in(user)
     assert _post(client, "/back") == "/login"
     assert client.get("/api/v1/me", secure=True).status_code == 401
+
+
+def test_a_page_whose_session_was_ended_hears_no_more(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(events, "LONGEST_SECONDS", 0.1)
+    client = AsyncClient()
+    client.force_login(user)
+
+    async def listen() -> str:
+        answer = await client.get("/events", secure=True)
+        assert isinstance(answer, StreamingHttpResponse)
+        return b"".join([bytes(each) async for each in answer.streaming_content]).decode()
+
+    assert async_to_sync(listen)().startswith("event: hello")
+    drop_all(user)
+
+    async def again() -> int:
+        return (await client.get("/events", secure=True)).status_code
+
+    assert async_to_sync(again)() == 401
