@@ -11,7 +11,7 @@ from typing import Any
 
 from nodeagent.protocol import devices, host
 from panel.accounts.models import User
-from panel.core.errors import CapacityError, NotFound, WrongState
+from panel.core.errors import CapacityError, CommandFailed, NotFound, WrongState
 from panel.storage.models import NodePool, Pool
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation
@@ -25,6 +25,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 DRIVES = ("sda", "sdb", "sdf")
 """The names of CD-ROM drives (nodeagent/xml/describe.py)."""
 GIB = 1024**3
+UNPLUG_SECONDS = 90.0
 SLOTS = 11
 """A q35 machine is started with sixteen slots (nodeagent/xml/describe.py), of which five are always in use."""
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
@@ -61,6 +62,15 @@ class DeviceOperation(Operation[Any]):
 def describe(ctx: VmContext[Any]) -> None:
     """The node's libvirt has the VM's description of the rows, for its next start; guards are those of it."""
     ctx.agent.call(host.HostCreate(spec=host_spec(ctx.vm)))
+
+
+def unplug(ctx: VmContext[Any], request: devices.DiskDetach | devices.InterfaceDetach) -> None:
+    """The running guest does not have the device; a domain that somebody undefined has none."""
+    try:
+        ctx.agent.call(request, deadline=UNPLUG_SECONDS)
+    except CommandFailed as error:
+        if error.data.get("agent_code") != "no_such_domain":
+            raise
 
 
 def told(state: devices.DeviceState, **result: Any) -> dict[str, Any]:

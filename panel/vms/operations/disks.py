@@ -24,6 +24,7 @@ from panel.vms.devices import (
     refuse_full_pool,
     refuse_no_slot,
     told,
+    unplug,
 )
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.models import Disk, DiskBus, DiskCache
@@ -32,7 +33,6 @@ from panel.vms.spec import disk_spec
 from panel.vms.usage import note_shape
 
 LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
-UNPLUG_SECONDS = 90.0
 CREATE_SECONDS = 600.0
 LARGEST_LIMIT = 10**15
 
@@ -341,7 +341,7 @@ class ChangeDisk(DeviceOperation):
 def _detach(ctx: VmContext[Any], disk: Disk) -> None:
     """The guest first: while it has the disk, its description says so."""
     path, uuid = disk.volume.path, str(ctx.vm.uuid)
-    ctx.agent.call(devices.DiskDetach(uuid=uuid, path=path), deadline=UNPLUG_SECONDS)
+    unplug(ctx, devices.DiskDetach(uuid=uuid, path=path))
     Disk.objects.filter(pk=disk.pk).update(attached=False)
     describe(ctx)
 

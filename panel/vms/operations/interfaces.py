@@ -17,14 +17,13 @@ from panel.network.models import Network
 from panel.network.selectors import free_count, network_named
 from panel.tasks.operation import Params, Step
 from panel.vms.context import VmContext
-from panel.vms.devices import DeviceOperation, describe, interface_of, refuse_no_slot, told
+from panel.vms.devices import DeviceOperation, describe, interface_of, refuse_no_slot, told, unplug
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.models import Interface
 from panel.vms.spec import interface_spec
 from panel.vms.usage import note_shape
 
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
-UNPLUG_SECONDS = 90.0
 LARGEST_KIBPS = 1024**3
 MOST_INTERFACES = 8
 
@@ -219,7 +218,7 @@ def _become(ctx: VmContext[ChangeInterfaceParams], which: str) -> dict[str, Any]
     remembered = ctx.output(reserve_change)
     uuid, wanted = str(ctx.vm.uuid), remembered[which]
     for mac in {remembered["before"].get("mac"), remembered["after"].get("mac")} - {wanted.get("mac")}:
-        ctx.agent.call(devices.InterfaceDetach(uuid=uuid, mac=mac), deadline=UNPLUG_SECONDS)
+        unplug(ctx, devices.InterfaceDetach(uuid=uuid, mac=mac))
     Interface.objects.filter(pk=remembered["interface"]).update(**wanted)
     interface = Interface.objects.select_related("network", "address").get(pk=remembered["interface"])
     describe(ctx)
@@ -270,7 +269,7 @@ def _refuse_full(network: Network) -> None:
 
 def _detach(ctx: VmContext[Any], interface: Interface) -> None:
     """The guest first: while it has the interface, its description and its guard stay."""
-    ctx.agent.call(devices.InterfaceDetach(uuid=str(ctx.vm.uuid), mac=interface.mac), deadline=UNPLUG_SECONDS)
+    unplug(ctx, devices.InterfaceDetach(uuid=str(ctx.vm.uuid), mac=interface.mac))
     Interface.objects.filter(pk=interface.pk).update(attached=False)
     describe(ctx)
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 from pydantic import Field, field_validator
 
-from nodeagent.protocol import guest
+from nodeagent.protocol import guest, host
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.tasks.locks import exclusive, shared
@@ -44,8 +44,9 @@ def rename_domain(ctx: VmContext[RenameVmParams]) -> None:
 
 
 def rename_domain_back(ctx: VmContext[RenameVmParams]) -> None:
-    """The domain bears the name that it had."""
-    ctx.agent.call(guest.HostRename(uuid=str(ctx.vm.uuid), name=ctx.task.object_name))
+    """The domain bears the name that it had; one that somebody undefined meanwhile bears none."""
+    if ctx.agent.call(host.HostInfo(uuid=str(ctx.vm.uuid))).exists:
+        ctx.agent.call(guest.HostRename(uuid=str(ctx.vm.uuid), name=ctx.task.object_name))
 
 
 def rename_guest(ctx: VmContext[RenameVmParams]) -> None:
