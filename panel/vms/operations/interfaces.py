@@ -200,7 +200,11 @@ def release_new_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
 
 def change_interface(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
     """The interface is as was asked for, in the running guest too."""
-    return _become(ctx, "after")
+    answer = _become(ctx, "after")
+    if "address_id" in ctx.output(reserve_change)["after"]:
+        text = f"The guest must be given its new address {answer['result']['address']} by hand, or by a reinstallation."
+        ctx.log(text, "warning")
+    return answer
 
 
 def change_interface_back(ctx: VmContext[ChangeInterfaceParams]) -> None:
@@ -230,10 +234,14 @@ def _become(ctx: VmContext[ChangeInterfaceParams], which: str) -> dict[str, Any]
 
 
 class ChangeInterface(DeviceOperation):
-    """Change a network interface's network, MAC address, limits or guard, while the VM runs too."""
+    """Change a network interface's network, MAC address, limits or guard, while the VM runs too.
+
+    A guest sets a new address itself, as after vm.add-interface; the answer says which.
+    """
 
     name = "vm.change-interface"
     label = "Change interface"
+    warning = "In another network it has another address, which the guest must be given by hand."
     params = ChangeInterfaceParams
     steps = (
         Step(reserve_change, "Look what it is, and reserve an address", undo=release_new_address, inline=True),
