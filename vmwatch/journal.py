@@ -73,14 +73,15 @@ class Journal:
         return max(1, -(-len(self._entries) // TOLD_AGAIN))
 
     def recent(self) -> List[wire.PastEvent]:
-        """The events that the next picture tells again, oldest first; goes on where the last one ended."""
-        now = time.monotonic()
+        """The events that the next picture tells again, oldest first: all, or as many as go on where the last ended."""
+        now, count = time.monotonic(), len(self._entries)
         first = max(0, self._told - self._gone)
-        if first >= len(self._entries):
+        if count <= TOLD_AGAIN or first >= count:
             first = 0
-        last = min(first + TOLD_AGAIN, len(self._entries))
-        self._told = self._gone + last
-        found = (self._entries[place] for place in range(first, last))
+        # Those after the last one, and from the oldest on where these are too few.
+        places = sorted((first + number) % count for number in range(min(count, TOLD_AGAIN)))
+        self._told = self._gone + (first + TOLD_AGAIN) % max(count, 1)
+        found = (self._entries[place] for place in places)
         return [
             wire.PastEvent(each.epoch, each.sequence, replace(each.domain, age=max(0.0, now - each.at)))
             for each in found

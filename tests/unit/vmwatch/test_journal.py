@@ -107,6 +107,22 @@ def test_memory_file_and_message_are_bounded(tmp_path: Path, monkeypatch: pytest
     assert len((tmp_path / "recent").read_bytes().splitlines()) <= 60
 
 
+def test_every_picture_tells_all_that_it_can_hold(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "TOLD_AGAIN", 10)
+    journal = Journal(tmp_path / "recent")
+    for sequence in range(1, 11):
+        journal.remember(7, sequence, DOMAIN)
+        assert told(journal) == list(range(1, sequence + 1))
+    for sequence in range(11, 15):
+        journal.remember(7, sequence, DOMAIN)
+    # The rest of a round, and with it the begin of the next one.
+    rounds = [told(journal) for _ in range(3)]
+    assert [len(each) for each in rounds] == [10, 10, 10]
+    assert set(rounds[0]) | set(rounds[1]) == set(range(1, 15))
+
+
 def test_none_is_passed_over_while_others_are_forgotten(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
