@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 import libvirt
 
@@ -19,7 +19,7 @@ STATES: Dict[int, str] = {
     libvirt.VIR_DOMAIN_RUNNING: wire.RUNNING,
     libvirt.VIR_DOMAIN_BLOCKED: wire.RUNNING,
     libvirt.VIR_DOMAIN_PAUSED: wire.PAUSED,
-    # On its way off, but it still runs.
+    # On its way off, but it still runs (or is paused: see Watcher).
     libvirt.VIR_DOMAIN_SHUTDOWN: wire.RUNNING,
     libvirt.VIR_DOMAIN_SHUTOFF: wire.SHUT_OFF,
     libvirt.VIR_DOMAIN_CRASHED: wire.CRASHED,
@@ -127,6 +127,7 @@ class Watcher:
         self.on_lost = on_lost
         self.lost = threading.Event()
         self._reported: Dict[Tuple[str, str], float] = {}
+        self._paused: Set[str] = set()
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         libvirt.virEventRegisterDefaultImpl()
         threading.Thread(target=self._loop, name="libvirt-events", daemon=True).start()
@@ -148,12 +149,23 @@ class Watcher:
 
     def picture(self) -> List[wire.DomainState]:
         """All domains as they are now, by one call; raises libvirt.libvirtError."""
-        return [
-            wire.DomainState(
-                domain.UUIDString(), domain.name(), state_of(found.get("state.state"), found.get("state.reason"))
-            )
-            for domain, found in self.conn.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
+        found = [
+            wire.DomainState(uuid, domain.name(), self._now(uuid, told.get("state.state"), told.get("state.reason")))
+            for domain, told in self.conn.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
+            for uuid in (domain.UUIDString(),)
         ]
+        self._paused.intersection_update({each.uuid for each in found})
+        return found
+
+    def _now(self, uuid: str, state: Optional[int], reason: Optional[int]) -> str:
+        """libvirt's state and reason of a domain as ours; one that is on its way off still is what it was."""
+        if state == libvirt.VIR_DOMAIN_SHUTDOWN and uuid in self._paused:
+            return wire.PAUSED
+        return self._noted(uuid, state_of(state, reason))
+
+    def _noted(self, uuid: str, state: str) -> str:
+        (self._paused.add if state == wire.PAUSED else self._paused.discard)(uuid)
+        return state
 
     def _loop(self) -> None:
         while not self.lost.is_set():
@@ -220,12 +232,13 @@ class Watcher:
     def _look(self, domain: Any) -> str:
         """The domain's state as libvirt has it now; MISSING when it has it no more."""
         try:
-            return state_of(*domain.state())
+            return self._now(domain.UUIDString(), *domain.state())
         except libvirt.libvirtError as error:
             return wire.MISSING if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN else wire.UNKNOWN
 
     def _tell(self, domain: Any, state: str, detail: str) -> None:
-        self.on_event(one_copy(wire.DomainState(domain.UUIDString(), domain.name(), state, detail)))
+        uuid = domain.UUIDString()
+        self.on_event(one_copy(wire.DomainState(uuid, domain.name(), self._noted(uuid, state), detail)))
 
 
 def _nth(words: List[str], number: int) -> str:

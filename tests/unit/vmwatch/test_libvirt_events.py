@@ -91,6 +91,7 @@ def told(event: int, domain: Domain, reason: int = 0) -> list[str]:
     """The states that become of an event."""
     found: list[str] = []
     watcher = object.__new__(libvirt_events.Watcher)
+    watcher._paused = set()
     watcher.on_event = lambda state: found.append(state.state)
     watcher._lifecycle(None, domain, event, reason, None)
     return found
@@ -120,3 +121,37 @@ def test_a_domain_that_gets_another_name_is_not_missing_meanwhile() -> None:
     renamed = Domain(INACTIVE, libvirt.VIR_DOMAIN_SHUTOFF)
     reason = libvirt.VIR_DOMAIN_EVENT_UNDEFINED_RENAMED
     assert told(libvirt.VIR_DOMAIN_EVENT_UNDEFINED, renamed, reason) == [wire.SHUT_OFF]
+
+
+class Connection:
+    """libvirt's answer of one domain."""
+
+    state = libvirt.VIR_DOMAIN_RUNNING
+
+    def getAllDomainStats(self, _what: int, _flags: int) -> list[tuple[Domain, dict[str, int]]]:
+        return [(Domain(ACTIVE, self.state), {"state.state": self.state, "state.reason": 0})]
+
+
+@pytest.mark.parametrize("by_event", [True, False])
+def test_a_paused_domain_does_not_run_on_its_way_off(by_event: bool) -> None:
+    watcher = object.__new__(libvirt_events.Watcher)
+    watcher._paused = set()
+    watcher.on_event = lambda _state: None
+    watcher.conn = Connection()
+
+    def seen(state: int) -> str:
+        watcher.conn.state = state
+        [domain] = watcher.picture()
+        return domain.state
+
+    assert seen(libvirt.VIR_DOMAIN_RUNNING) == seen(libvirt.VIR_DOMAIN_SHUTDOWN) == wire.RUNNING
+    if by_event:
+        suspended = Domain(ACTIVE, libvirt.VIR_DOMAIN_PAUSED)
+        watcher._lifecycle(None, suspended, libvirt.VIR_DOMAIN_EVENT_SUSPENDED, 0, None)
+    else:
+        assert seen(libvirt.VIR_DOMAIN_PAUSED) == wire.PAUSED
+    assert seen(libvirt.VIR_DOMAIN_SHUTDOWN) == wire.PAUSED
+    assert watcher._look(Domain(ACTIVE, libvirt.VIR_DOMAIN_SHUTDOWN)) == wire.PAUSED
+    # It was started anew meanwhile.
+    assert seen(libvirt.VIR_DOMAIN_RUNNING) == wire.RUNNING
+    assert seen(libvirt.VIR_DOMAIN_SHUTDOWN) == wire.RUNNING
