@@ -116,8 +116,9 @@ def test_statistics_that_could_not_be_sent_are_collected_anew_for_the_master_tha
     daemons.configure(node={"statistics": "3"})
     node = daemons.node()
     wait_until(lambda: "statistics are not sent" in daemons.log("node"), "a collection in vain")
-    begun = time.monotonic()
     daemons.master()
+    wait_until(lambda: "the master is there" in daemons.log("node"), "the node has the master")
+    begun = time.monotonic()
     wait_until(lambda: any(each["kind"] == wire.STATISTICS for each in daemons.panel.messages), "statistics")
     assert time.monotonic() - begun < 2.5
     assert node.poll() is None
