@@ -13,8 +13,10 @@ import socket
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
+import redis
 from celery.signals import worker_before_create_process, worker_process_init, worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
@@ -28,11 +30,19 @@ from panel.tasks.models import Status, Task
 log = logging.getLogger(__name__)
 _stop_sweeping = threading.Event()
 _others: list[Callable[[], object]] = []
+ANNOUNCED = "vmpanel:announced:{}"
+"""The mark that a task's announcement waits in the queue. It is lost with the queue, when Redis is."""
+
+
+@lru_cache(maxsize=1)
+def _redis() -> redis.Redis:
+    return redis.Redis.from_url(settings.CONFIG.redis_url, socket_timeout=2.0, socket_connect_timeout=2.0)
 
 
 @app.task(name="panel.tasks.run")
 def run_task(task_id: int) -> None:
     """Carry out task `task_id` if it is to be run now."""
+    _unmark(task_id)
     close_old_connections()
     try:
         engine.run(task_id, f"{socket.gethostname()}:{os.getpid()}")
@@ -45,9 +55,37 @@ def run_task(task_id: int) -> None:
 def enqueue(task_id: int) -> None:
     """Tell the workers that a task is ready. Never raises: without Redis the sweep finds it."""
     try:
+        _mark(task_id)
         run_task.apply_async((task_id,), retry=False)
     except Exception as error:  # kombu raises whatever its transport does
         log.warning("task %s could not be announced (%s); the sweep will find it", task_id, error)
+
+
+def announce_ready() -> None:
+    """Announce the tasks that wait for a worker, but those whose announcement is still in the queue.
+
+    Each sweep of each worker would add one more of every waiting task, faster than busy workers take them out.
+    """
+    for task_id in find_ready():
+        try:
+            waits = not _mark(task_id, again=False)
+        except redis.RedisError:
+            waits = False
+        if not waits:
+            enqueue(task_id)
+
+
+def _mark(task_id: int, *, again: bool = True) -> bool:
+    """Note that the task is in the queue, where a message may be lost; False when it is noted and `again` is not."""
+    seconds = max(1, int(settings.CONFIG.lease_seconds))
+    return bool(_redis().set(ANNOUNCED.format(task_id), 1, ex=seconds, nx=not again))
+
+
+def _unmark(task_id: int) -> None:
+    try:
+        _redis().delete(ANNOUNCED.format(task_id))
+    except redis.RedisError as error:
+        log.warning("task %s: its mark in Redis stays for a while: %s", task_id, error)
 
 
 def find_ready(limit: int = 100) -> list[int]:
@@ -67,8 +105,7 @@ def on_sweep(function: Callable[[], object]) -> None:
 def _sweep_forever() -> None:
     while not _stop_sweeping.wait(settings.CONFIG.sweep_seconds):
         try:
-            for task_id in find_ready():
-                enqueue(task_id)
+            announce_ready()
             for function in _others:
                 function()
         except DatabaseError as error:

@@ -50,7 +50,10 @@ def together(api: httpx.Client, what: str, tasks: list[int]) -> dict[str, int]:
         shown = api.get("tasks", params={"limit": 200}).json()["results"]
         found |= {task["id"]: task for task in shown if task["id"] in tasks and task["status"] in ended}
     took = [_seconds(task) for task in found.values()]
-    print(f"{what}: {len(tasks)} in {time.monotonic() - began:.0f} s, each {min(took):.1f} to {max(took):.1f} s")
+    print(
+        f"{what}: {len(tasks)} in {time.monotonic() - began:.0f} s, each {min(took):.1f} to {max(took):.1f} s",
+        flush=True,
+    )
     return dict(collections.Counter(task["status"] for task in found.values()))
 
 
@@ -60,6 +63,7 @@ def _seconds(task: dict[str, Any]) -> float:
     return moments[1] - moments[0]
 
 
+@pytest.mark.timeout(4 * SECONDS)
 def test_many_vms_are_made_restarted_and_deleted_at_once(
     three_workers: None, cluster: list[Node], api: httpx.Client
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import redis
+from django.conf import LazySettings
 from django.utils import timezone
 
 from panel.accounts.models import User
@@ -182,6 +184,23 @@ def test_the_sweep_finds_what_nobody_was_told_of(task: Task) -> None:
     assert worker.find_ready() == []
     Task.objects.update(lease_until=PAST)
     assert worker.find_ready() == [task.pk]
+
+
+def test_a_task_in_the_queue_is_not_announced_by_every_sweep(task: Task, admin: User, settings: LazySettings) -> None:
+    behind = registry.get("vm.force-off").submit(admin, {}, object_id=task.object_id, queue=True)
+    broker = redis.Redis.from_url(settings.CONFIG.redis_url)
+    broker.flushdb()
+    Task.objects.update(next_run_at=PAST)
+    for _ in range(3):
+        worker.announce_ready()
+    assert broker.llen("celery") == 2
+    # One that left the queue and still had to wait is announced again, and so is what was lost with Redis.
+    worker.run_task(behind.pk)
+    worker.announce_ready()
+    assert broker.llen("celery") == 3
+    broker.flushdb()
+    worker.announce_ready()
+    assert broker.llen("celery") == 2
 
 
 def test_queued_tasks_run_in_the_order_in_which_they_were_asked_for(task: Task, admin: User) -> None:
