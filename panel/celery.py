@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from kombu.transport.redis import QoS
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings")
 
@@ -20,3 +21,6 @@ app.conf.update(
     broker_transport_options={"socket_timeout": 2.0, "socket_connect_timeout": 2.0, "max_retries": 1},
     include=["panel.tasks.worker", "panel.webhooks.worker"],
 )
+# When Redis dies kombu would give back what the worker has not begun, over the connection that it just dropped: that
+# raises AttributeError, and ends the worker. The sweep finds such tasks, as it does all others.
+QoS.restore_at_shutdown = False
