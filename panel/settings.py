@@ -174,6 +174,8 @@ SPECTACULAR_SETTINGS = {
         "VmStatus": "panel.vms.models.VmStatus",
         "TaskStatus": "panel.tasks.models.Status",
         "StepStatus": "panel.tasks.models.StepStatus",
+        "DeliveryState": "panel.webhooks.models.DeliveryState",
+        "BatchState": "panel.api.models.BatchState",
     },
 }
 

@@ -52,6 +52,8 @@ ROUTES = {
     "POST me/totp/confirm":               "NSSSSDN",
     "POST me/totp/off":                   "NSSSSDN",
     "POST users/{user}/reset-totp":       "NDDDDDN",
+    "GET vmwatch":                        "NDDSSDN",
+    "GET vmwatch/nodes":                  "NDDSSDN",
     "GET users/{user}/limits":            "NDDSSDN",
     "GET users/{user}/sessions":          "NDDDDDN",
     "DELETE users/{user}/sessions":       "NDDDDDN",
