@@ -75,7 +75,7 @@ class BatchCallSerializer(serializers.ModelSerializer[BatchCall]):
         fields = ["position", "method", "path", "status", "task_id", "undo", "undo_task_id"]
 
 
-class BatchStateSerializer(serializers.ModelSerializer[Batch]):
+class AtomicBatchSerializer(serializers.ModelSerializer[Batch]):
     """An atomic batch: `done` when all its tasks are, `failed` when one failed and the others were undone."""
 
     calls = BatchCallSerializer(many=True)
@@ -129,13 +129,13 @@ class BatchView(APIView):
 class BatchStateView(APIView):
     """What became of an atomic batch."""
 
-    @extend_schema(operation_id="batch_get", responses=BatchStateSerializer)
+    @extend_schema(operation_id="batch_get", responses=AtomicBatchSerializer)
     def get(self, request: Request, object_id: int) -> Response:
         """The batch, with the task of each of its calls."""
         batch = Batch.objects.filter(user=viewer_of(request), pk=object_id).prefetch_related("calls").first()
         if batch is None:
             raise NotFound(object="batch", id=object_id)
-        return Response(BatchStateSerializer(batch).data)
+        return Response(AtomicBatchSerializer(batch).data)
 
 
 def _row(batch: Batch, position: int, call: dict[str, Any], result: dict[str, Any]) -> BatchCall:

@@ -5,6 +5,7 @@ drf-spectacular reads the views; complete() then adds what is true of every call
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -49,6 +50,24 @@ HEADERS = {
 }
 
 
+EVENTS = {
+    "operationId": "event_stream",
+    "summary": "Live events",
+    "description": "What the caller may see, as Server-Sent Events, from now on or after `Last-Event-ID`. The answer "
+    "does not end. The event `reset` says that some were lost: read everything anew.",
+    "tags": ["events"],
+    "security": [{"token": []}, {"cookieAuth": []}],
+    "parameters": [
+        {"in": "query", "name": "topics", "schema": {"type": "string"}, "description": "Of vm, task, node, problem."},
+        {"in": "header", "name": "Last-Event-ID", "schema": {"type": "string", "pattern": r"^\d{1,20}-\d{1,20}$"}},
+    ],
+    "responses": {
+        "200": {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    },
+}
+"""The one call that is no view of DRF's (events.py)."""
+
+
 class Schema(AutoSchema):
     """Names calls as people would: `vm_list`, `vm_get`, `task_cancel`, `user_change`."""
 
@@ -74,6 +93,7 @@ def complete(result: dict[str, Any], generator: Any, **_: Any) -> dict[str, Any]
     components["schemas"]["ProblemDetails"] = PROBLEM
     components["headers"] = HEADERS
     components["responses"] = {f"Problem{status}": _problem(status, words) for status, words in WORDS.items()}
+    result["paths"][f"{PREFIX}events"] = {"get": copy.deepcopy(EVENTS)}
     for path, methods in result["paths"].items():
         for method, call in methods.items():
             _complete_call(path, method, call, components["schemas"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.test import Client
 from rest_framework.test import APIClient
@@ -10,6 +12,7 @@ from panel.accounts.models import User
 from panel.accounts.services import ensure_administrator
 from panel.accounts.tokens import create_token
 from panel.api.operations import ONLY_ONE, PLURALS
+from panel.api.urls import urlpatterns
 from panel.tasks import registry
 
 
@@ -64,6 +67,15 @@ def test_every_operation_has_an_action_in_the_schema(api: APIClient) -> None:
         if operation.object_type in ONLY_ONE:
             path = f"/api/v1/{plural}/{operation.verb}"
         assert "post" in schema["paths"][path], path
+
+
+def test_every_route_is_in_the_schema_under_a_name_of_its_own(api: APIClient) -> None:
+    schema = api.get("/api/v1/schema?format=json").json()
+    paths = {re.sub(r"<\w+:(\w+)>", r"{\1}", f"/api/v1/{each.pattern}") for each in urlpatterns}
+    assert paths - set(schema["paths"]) == {"/api/v1/schema", "/api/v1/docs"}
+    names = [call["operationId"] for methods in schema["paths"].values() for call in methods.values()]
+    assert len(names) == len(set(names))
+    assert all("401" in call["responses"] for methods in schema["paths"].values() for call in methods.values())
 
 
 def test_the_operations_are_listed_with_their_parameters(api: APIClient) -> None:
