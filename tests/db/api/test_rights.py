@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.urls import URLPattern
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -255,7 +256,8 @@ def world(node: Node, image: Image) -> World:
         "delivery": Delivery.objects.create(webhook=webhook, key="k", event="task.done", data={}).pk,
     }
     Snapshot.objects.create(vm=vm, name="first")
-    note_shape(vm.pk)
+    with transaction.atomic():
+        note_shape(vm.pk)
     return World({"nobody": APIClient(), **{name: signed_in(text) for name, text in texts.items()}}, ids)
 
 
