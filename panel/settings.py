@@ -174,6 +174,7 @@ SPECTACULAR_SETTINGS = {
         "VmStatus": "panel.vms.models.VmStatus",
         "TaskStatus": "panel.tasks.models.Status",
         "StepStatus": "panel.tasks.models.StepStatus",
+        "NodeState": "panel.cluster.models.NodeState",
         "DeliveryState": "panel.webhooks.models.DeliveryState",
         "BatchState": "panel.api.models.BatchState",
     },
