@@ -65,8 +65,13 @@ def announce_ready() -> None:
     """Announce the tasks that wait for a worker, but those whose announcement is still in the queue.
 
     Each sweep of each worker would add one more of every waiting task, faster than busy workers take them out.
+    Marks say which are in it; those of tasks that wait longer are over, but while it is as long as they are many
+    it lacks none of them.
     """
-    for task_id in find_ready():
+    ready = find_ready()
+    if ready and _waiting() >= len(ready):
+        return
+    for task_id in ready:
         try:
             waits = not _mark(task_id, again=False)
         except redis.RedisError:
@@ -79,6 +84,14 @@ def _mark(task_id: int, *, again: bool = True) -> bool:
     """Note that the task is in the queue, where a message may be lost; False when it is noted and `again` is not."""
     seconds = max(1, int(settings.CONFIG.lease_seconds))
     return bool(_redis().set(ANNOUNCED.format(task_id), 1, ex=seconds, nx=not again))
+
+
+def _waiting() -> int:
+    """How many announcements are in the queue."""
+    try:
+        return int(_redis().llen(app.conf.task_default_queue))  # type: ignore[arg-type]
+    except redis.RedisError:
+        return 0
 
 
 def _unmark(task_id: int) -> None:

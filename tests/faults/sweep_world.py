@@ -68,7 +68,7 @@ class Subject:
 
     def bring(self, state: str) -> None:
         """Have the VM in this state with nothing of earlier cases, or have none."""
-        self._forget_twin()
+        self.forget_twin()
         if self.vm is not None and self.api.get(self.path).status_code == 404:
             self.vm = None
         if state == ABSENT:
@@ -142,7 +142,7 @@ class Subject:
 
     def remove(self) -> None:
         """None is left."""
-        self._forget_twin()
+        self.forget_twin()
         if self.vm is not None and self.api.get(self.path).status_code == 200:
             done(self.api, self.api.delete(self.path))
         self.vm = None
@@ -167,7 +167,8 @@ class Subject:
         self.virsh("start", self.name, node=self.twin)
         wait_until(lambda: self.shown()["seen_elsewhere"], "the panel knows of the twin", SAID_SECONDS)
 
-    def _forget_twin(self) -> None:
+    def forget_twin(self) -> None:
+        """No other node has a domain of the VM's UUID; a copy that vm.settle stopped is a person's to remove."""
         if self.twin is not None:
             for verb in ("destroy", "undefine"):
                 self.twin.run([*VIRSH, verb, self.name], check=False)
@@ -312,7 +313,7 @@ SCENARIOS: dict[str, Scenario] = {
     "vm.rescue": Scenario(ON, {"image": "tiny", "password": "another horse"}),
     "vm.end-rescue": Scenario(ON, prepare=_after("rescue", image="tiny", password="another horse")),
     "vm.migrate": Scenario(ON),
-    "vm.settle": Scenario(ON, {"stop_others": True}, prepare=_twin),
+    "vm.settle": Scenario(ON, {"stop_others": True}, prepare=_twin, clean=Subject.forget_twin),
     "node.check": Scenario(ON),
     "node.evacuate": Scenario(ON, clean=Subject.open_for_vms),
     "cluster.examine": Scenario(ON),
