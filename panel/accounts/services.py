@@ -245,7 +245,8 @@ def ensure_administrator(name: str) -> tuple[User, str | None]:
 
 @transaction.atomic
 def add_ssh_key(user: User, name: str, public_key: str) -> SshKey:
-    """Remember a public key that the user's new VMs let in; raises AlreadyExists for a name in use."""
+    """Remember a public key that the user's new VMs let in; raises AlreadyExists for a name in use and AccessDenied."""
+    refuse_narrowed(user)
     try:
         with transaction.atomic():
             key = SshKey.objects.create(user=user, name=name, public_key=public_key)

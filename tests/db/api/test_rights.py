@@ -63,7 +63,7 @@ ROUTES = {
     "POST tokens":                        "NSSSSSN",
     "DELETE tokens/{token}":              "NASAAAN",
     "GET ssh-keys":                       "NESEEEN",
-    "POST ssh-keys":                      "NSSSSSN",
+    "POST ssh-keys":                      "NSSSSDN",
     "DELETE ssh-keys/{ssh_key}":          "NASAAAN",
     "GET users":                          "NESSSEN",
     "POST users":                         "NDDDDDN",
