@@ -322,6 +322,7 @@ SCENARIOS: dict[str, Scenario] = {
 """How each operation is asked for."""
 
 EXCLUDED = {
+    "vm.take-over": "not swept yet: each case needs a stranger's domain with a disk of its own",
     "node.add": "tests/faults/test_deployment_faults.py has its worker killed at every step, there and back",
     "node.remove": "each case would need a host that is added first; it goes forward only and is asked for again",
 }
