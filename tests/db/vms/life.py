@@ -38,6 +38,7 @@ from panel.storage.services import ensure_default_pool
 from panel.tasks.models import ENDED, Status, Task, TaskLock, TaskSecret
 from panel.vms.models import Interface, Snapshot, StatusChange, Vm
 from panel.vms.spec import host_spec
+from panel.vms.usage import note_shape
 from tests.contract.local_agent import PYTHON, LocalAgent
 from tests.contract.subjects import make_image
 from tests.db.monitoring.messages import picture
@@ -156,7 +157,11 @@ class World:
         for folder in ("volumes", "seeds"):
             for path in (Path(self.pool) / folder).iterdir():
                 path.unlink()
-        Vm.objects.all().delete()
+        with transaction.atomic():
+            left = list(Vm.objects.values_list("pk", flat=True))
+            Vm.objects.all().delete()
+            for vm_id in left:
+                note_shape(vm_id)
         for model in (Task, Volume, Address, Problem, NodeWatch):
             model.objects.all().delete()
 

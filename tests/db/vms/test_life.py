@@ -32,7 +32,7 @@ from tests.db.vms.life import Glance, World, assert_nothing_left, assert_right
 
 SEQUENCES = int(os.environ.get("VMPANEL_LIFE", "0"))
 SEED = int(os.environ.get("VMPANEL_LIFE_SEED", "1"))
-SAMPLE = 25
+SAMPLE = 15
 STEPS = 10
 MOST_VMS = 3
 PAST = "2000-01-01T00:00:00Z"
