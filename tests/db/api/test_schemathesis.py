@@ -19,7 +19,7 @@ from panel.standalone.options import TOP
 from tests.services import Services
 from tests.stack import START_SECONDS, Stack, wait_until
 
-SAMPLE = 400
+SAMPLE = 200
 MOST_A_ROUND = 50
 """Calls of each operation in one round, each with a seed of its own."""
 CHECKS = (
@@ -84,6 +84,8 @@ def called(stack: Stack, tmp_path: Path, examples: int, seed: int) -> tuple[int,
     return int(made[1]) if made else 0, "" if done.returncode == 0 else text
 
 
+# The whole takes hours on a machine that has other work.
+@pytest.mark.timeout(12 * 3600 if "VMPANEL_SCHEMATHESIS" in os.environ else 600)
 def test_random_calls_are_answered_as_the_schema_says(served: Stack, tmp_path: Path) -> None:
     least = int(os.environ.get("VMPANEL_SCHEMATHESIS", "0")) or SAMPLE
     with served.api() as api:
@@ -92,7 +94,7 @@ def test_random_calls_are_answered_as_the_schema_says(served: Stack, tmp_path: P
     # Of calls that take nothing there are few different ones, so a round makes fewer than it may.
     while made < least:
         seed += 1
-        more, complaints = called(served, tmp_path, min(MOST_A_ROUND, -(-(least - made) // calls) + 1), seed)
+        more, complaints = called(served, tmp_path, min(MOST_A_ROUND, -(-(least - made) // calls)), seed)
         assert not complaints, complaints[-20000:]
         assert more
         made += more
