@@ -48,7 +48,7 @@ ROUTES = {
     "POST me/password":                   "NSSSSDN",
     "GET me/sessions":                    "NSSSSDN",
     "DELETE me/sessions":                 "NSSSSDN",
-    "DELETE me/sessions/{session}":       "NAAAADN",
+    "DELETE me/sessions/{session}":       "NASAADN",
     "GET me/totp":                        "NSSSSSN",
     "POST me/totp":                       "NSSSSDN",
     "POST me/totp/confirm":               "NSSSSDN",
