@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from tests.classic_client import ClassicClient
 from tests.lab.guests import NOTHING, remains
 from tests.lab.hosts import Node
 from tests.order import whole_life
@@ -30,4 +31,46 @@ def test_an_orders_whole_life_through_rest(cluster: list[Node], api: httpx.Clien
     since = datetime.now(UTC) - timedelta(minutes=1)
     door = RestDoor(call, wait, lambda: time.sleep(1.1), "tiny", since, "admin", node=node.name)
     whole_life(door, "order1")
+    assert remains(node) == NOTHING
+
+
+def test_an_orders_whole_life_through_the_classic_api(cluster: list[Node], api: httpx.Client) -> None:
+    node, billing = cluster[0], ClassicClient(api)
+    tiny = next(row["id"] for row in billing.rows("preset") if row["name"] == "tiny")
+    system = next(row["id"] for row in billing.rows("osmgr") if row["osname"] == "tiny")
+    new = {"name": "order2", "user": "admin", "preset": tiny, "hostnode": node.name, "password": "correct horse"}
+    made = billing.call("vm.edit", sok="ok", installtype="installtemplate", vmi=system, **new)
+    vm, address = made.findtext("elid", ""), made.findtext("ip", "")
+    assert made.findtext("id") == vm
+    row = billing.vm(vm)
+    assert row is not None and (row["ip"], row.get("installos")) == (address, "on")
+    billing.wait(vm)
+    row = billing.vm(vm)
+    assert row is not None and (row["vmstatus"], row["mem"], "installos" in row) == ("running", "128", False)
+
+    for blocked, status in (("on", "stopped"), ("off", "running")):
+        billing.call("vm.edit", sok="ok", elid=vm, blocked=blocked)
+        billing.wait(vm)
+        row = billing.vm(vm)
+        assert row is not None and row["vmstatus"] == status
+
+    billing.call("vm.edit", sok="ok", elid=vm, mem="192")
+    billing.wait(vm)
+    billing.call("vm.reinstall", sok="ok", elid=vm, vmi=system, passwd="battery staple")
+    billing.wait(vm)
+    form = billing.call("vm.edit", elid=vm)
+    assert (form.findtext("mem"), form.findtext("vmstatus")) == ("192", "running")
+
+    key = "0123456789abcdef0123"
+    billing.call("session.newkey", username="admin", key=key)
+    with httpx.Client(verify=False, base_url=api.base_url.copy_with(path="/")) as browser:
+        asked = {"func": "auth", "username": "admin", "key": key, "checkcookie": "no"}
+        assert browser.get("/vmmgr", params=asked).status_code == 302
+        console = billing.call("vm.novnc", elid=vm).findtext("url", "")
+        assert browser.get(console).status_code == 200
+
+    billing.rows("reportvm", type="day", period="currentmonth", server=vm)
+    billing.call("vm.delete", elid=vm)
+    billing.wait(vm)
+    assert billing.vm(vm) is None
     assert remains(node) == NOTHING
