@@ -83,10 +83,10 @@ def test_many_vms_are_made_restarted_and_deleted_at_once(
         assert {vm["node"] for vm in shown} == {node.name for node in cluster[:2]}
 
         body = {"ids": ids, "params": {"timeout_seconds": 1}}
-        restarted = api.post("vms/group/restart", json=body).json()["results"]
+        restarted = api.post("vms/group/restart", json=body, timeout=SECONDS).json()["results"]
         assert together(api, "restarted", [each["task"] for each in restarted]) == {"done": MANY}
     finally:
-        deleted = api.post("vms/group/delete?queue=1", json={"ids": ids}).json()["results"]
+        deleted = api.post("vms/group/delete?queue=1", json={"ids": ids}, timeout=SECONDS).json()["results"]
         ended = together(api, "deleted", [each["task"] for each in deleted])
     assert ended == {"done": MANY}
     assert [remains(node) for node in cluster[:2]] == [NOTHING, NOTHING]
