@@ -13,7 +13,7 @@ from tests.lab.guests import NOTHING, remains
 from tests.lab.hosts import Node
 from tests.order import whole_life
 from tests.rest_order import RestDoor
-from tests.stack import wait_for_task
+from tests.stack import Stack, wait_for_task
 
 
 def test_an_orders_whole_life_through_rest(cluster: list[Node], api: httpx.Client) -> None:
@@ -34,7 +34,7 @@ def test_an_orders_whole_life_through_rest(cluster: list[Node], api: httpx.Clien
     assert remains(node) == NOTHING
 
 
-def test_an_orders_whole_life_through_the_classic_api(cluster: list[Node], api: httpx.Client) -> None:
+def test_an_orders_whole_life_through_the_classic_api(cluster: list[Node], stack: Stack, api: httpx.Client) -> None:
     node, billing = cluster[0], ClassicClient(api)
     tiny = next(row["id"] for row in billing.rows("preset") if row["name"] == "tiny")
     system = next(row["id"] for row in billing.rows("osmgr") if row["osname"] == "tiny")
@@ -63,9 +63,10 @@ def test_an_orders_whole_life_through_the_classic_api(cluster: list[Node], api: 
 
     key = "0123456789abcdef0123"
     billing.call("session.newkey", username="admin", key=key)
-    with httpx.Client(verify=False, base_url=api.base_url.copy_with(path="/")) as browser:
+    with stack.api() as browser:
+        del browser.headers["Authorization"]
         asked = {"func": "auth", "username": "admin", "key": key, "checkcookie": "no"}
-        assert browser.get("/vmmgr", params=asked).status_code == 302
+        assert browser.get(billing.url, params=asked).status_code == 302
         console = billing.call("vm.novnc", elid=vm).findtext("url", "")
         assert browser.get(console).status_code == 200
 
