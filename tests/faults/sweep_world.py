@@ -93,6 +93,7 @@ class Subject:
 
     def _tidy(self) -> None:
         """Nothing of earlier cases but the VM itself."""
+        self.open_for_vms()
         shown = self.shown()
         if shown["suspended_at"]:
             self.do("unsuspend")

@@ -61,9 +61,9 @@ class World:
     vm_name: str
 
     def ended(self) -> bool:
-        """Whether the task has, or waits for another try."""
+        """Whether the task has; one that waits for others, as an evacuation does, is to be run again."""
         try:
-            return self.api.get(f"tasks/{self.task}").json()["status"] not in ("queued", "running")
+            return self.api.get(f"tasks/{self.task}").json()["status"] not in ("queued", "running", "retrying")
         except httpx.HTTPError:
             return False
 
