@@ -4,6 +4,7 @@ window.SwaggerUIBundle({
   url: "/api/v1/schema?format=json",
   dom_id: "#swagger",
   deepLinking: true,
+  docExpansion: "none",
   requestInterceptor(request) {
     request.headers["X-CSRFToken"] = place.dataset.csrf;
     return request;
