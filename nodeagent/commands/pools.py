@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -22,9 +23,18 @@ FICLONE = 0x40049409
 def pool_ensure(request: storage.PoolEnsure, job: Job) -> storage.PoolState:
     """Have the pool's folders; QEMU must be able to pass through them."""
     root = paths.pool_root(request.path)
-    for folder in (root, *(root / name for name in paths.POOL_FOLDERS)):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+    above = [folder for folder in reversed(root.parents) if folder == paths.STATE or not folder.exists()]
+    for folder in (*above, root, *(root / name for name in paths.POOL_FOLDERS)):
+        _let_pass(folder)
     return _state(root)
+
+
+def _let_pass(folder: Path) -> None:
+    """The folder is there, and QEMU, which need not be root, passes through it: the agent's umask may forbid it."""
+    folder.mkdir(exist_ok=True, mode=0o711)
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o011 != 0o011:
+        folder.chmod(mode | 0o011)
 
 
 @handles(storage.PoolInfo)

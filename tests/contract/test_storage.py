@@ -217,6 +217,16 @@ def test_a_symbolic_link_does_not_lead_out_of_the_pool(node: Subject, tmp_path: 
     assert secret.read_text() == "kept"
 
 
+def test_qemu_passes_through_a_pool_whatever_the_agents_umask_made_of_it(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no file system")
+    pool = Path(node.pool)
+    for folder in (pool, pool / "volumes"):
+        folder.chmod(0o700)
+    node.call(storage.PoolEnsure(path=node.pool))
+    assert {oct(folder.stat().st_mode & 0o777) for folder in (pool, pool / "volumes")} == {"0o711"}
+
+
 @pytest.mark.covers("seed_create", "seed_delete")
 def test_a_seed_is_there_until_it_is_deleted(node: Subject) -> None:
     path = f"{node.pool}/seeds/vm.iso"
