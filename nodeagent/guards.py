@@ -7,14 +7,11 @@ whoever starts it. What is guarded is remembered in a file, for the node's own r
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import ipaddress
-import json
 import re
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, List, Sequence
 
-from nodeagent import paths
+from nodeagent import memory, paths
 from nodeagent.errors import CommandFailed, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol.host import InterfaceSpec
@@ -31,7 +28,7 @@ def guard(uuid: str, interfaces: Sequence[InterfaceSpec], job: Job) -> None:
     Raises InvalidParams before anything is changed.
     """
     wanted = {port_name(each.mac): _checked(each) for each in interfaces if each.guarded}
-    with _remembering() as remembered:
+    with memory.changing(paths.GUARDS) as remembered:
         if remembered.get(uuid, {}) == wanted and (not wanted or _there(wanted, job)):
             return
         if wanted:
@@ -43,7 +40,7 @@ def guard(uuid: str, interfaces: Sequence[InterfaceSpec], job: Job) -> None:
 
 def restore(job: Job) -> None:
     """Have all that is remembered guarded; called after the node's start, and whenever the node is checked."""
-    with _remembering() as remembered:
+    with memory.changing(paths.GUARDS) as remembered:
         if remembered:
             _write(remembered, job)
 
@@ -57,25 +54,6 @@ def _checked(interface: InterfaceSpec) -> Dict[str, Any]:
     except ValueError as error:
         raise InvalidParams(f"This is not an address: {error}.", field="addresses") from error
     return {"mac": mac, "addresses": addresses}
-
-
-@contextlib.contextmanager
-def _remembering() -> Iterator[Dict[str, Dict[str, Any]]]:
-    """What is remembered, by VM and port, under a lock; written back when it changed and the block succeeds."""
-    paths.GUARDS.parent.mkdir(parents=True, exist_ok=True)
-    paths.RUN.mkdir(parents=True, exist_ok=True)
-    with (paths.RUN / "guards.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        before = paths.GUARDS.read_text(encoding="utf-8") if paths.GUARDS.exists() else "{}"
-        remembered = dict(json.loads(before))
-        yield remembered
-        if not remembered:
-            with contextlib.suppress(FileNotFoundError):
-                paths.GUARDS.unlink()
-        elif remembered != json.loads(before):
-            partial = paths.GUARDS.with_suffix(".part")
-            partial.write_text(json.dumps(remembered, indent=1), encoding="utf-8")
-            partial.rename(paths.GUARDS)
 
 
 def _there(wanted: Dict[str, Any], job: Job) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import ipaddress
 import json
@@ -10,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from nodeagent import guards, paths
+from nodeagent import guards, memory, paths
 from nodeagent.commands import handles
 from nodeagent.errors import CommandFailed, InUse, InvalidParams
 from nodeagent.job import Job
@@ -23,6 +22,14 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,14}\Z")
 @handles(network.BridgeEnsure)
 def bridge_ensure(request: network.BridgeEnsure, job: Job) -> network.BridgeState:
     """Have the bridge, its address, forwarding and masquerading, and remember them."""
+    _checked(request)
+    with memory.changing(paths.BRIDGES) as remembered:
+        _make(request, job)
+        remembered[request.name] = to_dict(request)
+        return _state(request.name, job)
+
+
+def _make(request: network.BridgeEnsure, job: Job) -> None:
     name, gateway, subnet = _checked(request)
     if not _exists(name, job):
         run(["ip", "link", "add", "name", name, "type", "bridge", "forward_delay", "0"], job)
@@ -36,35 +43,35 @@ def bridge_ensure(request: network.BridgeEnsure, job: Job) -> network.BridgeStat
         run(["nft", "-f", "-"], job, stdin=_rules(name, subnet))
     else:
         _drop_rules(name, job)
-    _remember({**_remembered(), name: to_dict(request)})
-    return _state(name, job)
 
 
 @handles(network.BridgeRemove)
 def bridge_remove(request: network.BridgeRemove, job: Job) -> Nothing:
     """Remove the bridge and its rules, unless guests are joined to it."""
     name = _name(request.name)
-    if _exists(name, job):
-        ports = _ports(name, job)
-        if ports:
-            raise InUse(f"The bridge still has {len(ports)} interfaces.", ports=ports)
-        run(["ip", "link", "delete", "dev", name], job)
-    _drop_rules(name, job)
-    _remember({key: value for key, value in _remembered().items() if key != name})
+    with memory.changing(paths.BRIDGES) as remembered:
+        if _exists(name, job):
+            ports = _ports(name, job)
+            if ports:
+                raise InUse(f"The bridge still has {len(ports)} interfaces.", ports=ports)
+            run(["ip", "link", "delete", "dev", name], job)
+        _drop_rules(name, job)
+        remembered.pop(name, None)
     return Nothing()
 
 
 @handles(network.BridgesRead)
 def bridges_read(request: network.BridgesRead, job: Job) -> network.BridgeList:
     """List the bridges that are remembered."""
-    return network.BridgeList(bridges=[_state(name, job) for name in sorted(_remembered())])
+    return network.BridgeList(bridges=[_state(name, job) for name in sorted(memory.read(paths.BRIDGES))])
 
 
 def restore(job: Job) -> None:
     """Make every remembered bridge and guard again; called after the node's start."""
     guards.restore(job)
-    for values in _remembered().values():
-        bridge_ensure(network.BridgeEnsure(**values), job)
+    with memory.changing(paths.BRIDGES) as remembered:
+        for values in remembered.values():
+            _make(network.BridgeEnsure(**values), job)
 
 
 def _checked(request: network.BridgeEnsure) -> Tuple[str, ipaddress.IPv4Interface, ipaddress.IPv4Network]:
@@ -148,21 +155,3 @@ def _addresses(name: str, job: Job) -> List[str]:
 def _state(name: str, job: Job) -> network.BridgeState:
     exists = _exists(name, job)
     return network.BridgeState(name=name, exists=exists, ports=_ports(name, job) if exists else [])
-
-
-def _remembered() -> Dict[str, Any]:
-    try:
-        return dict(json.loads(paths.BRIDGES.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
-
-
-def _remember(bridges: Dict[str, Any]) -> None:
-    if not bridges:
-        with contextlib.suppress(FileNotFoundError):
-            paths.BRIDGES.unlink()
-        return
-    paths.BRIDGES.parent.mkdir(parents=True, exist_ok=True)
-    partial = paths.BRIDGES.with_suffix(".part")
-    partial.write_text(json.dumps(bridges, indent=1), encoding="utf-8")
-    partial.rename(paths.BRIDGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -28,6 +29,18 @@ def test_a_bridge_is_there_until_it_is_removed(node: Subject) -> None:
     assert node.call(network.BridgesRead()).bridges == [network.BridgeState("vmbr-nat0", True, [])]
     for _ in range(2):
         assert node.call(network.BridgeRemove(name="vmbr-nat0")) == Nothing()
+    assert node.call(network.BridgesRead()).bridges == []
+
+
+def test_bridges_made_and_removed_at_the_same_time_do_not_disturb_each_other(node: Subject) -> None:
+    mine = [
+        network.BridgeEnsure(name=f"vmbr-{each}", gateway=f"10.78.{each}.1/24", subnet=f"10.78.{each}.0/24")
+        for each in range(6)
+    ]
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(node.call, mine * 2))
+        assert [bridge.name for bridge in node.call(network.BridgesRead()).bridges] == [each.name for each in mine]
+        list(threads.map(node.call, [network.BridgeRemove(name=each.name) for each in mine] * 2))
     assert node.call(network.BridgesRead()).bridges == []
 
 

@@ -62,10 +62,18 @@ class World:
 
     def ended(self) -> bool:
         """Whether the task has; one that waits for others, as an evacuation does, is to be run again."""
+        return self.status() not in ("queued", "running", "retrying", "")
+
+    def put_aside(self) -> bool:
+        """Whether the worker carries the task no more: it ended, waits for another try, or is undone."""
+        return self.status() not in ("queued", "running", "")
+
+    def status(self) -> str:
+        """The task's; empty while the panel does not answer."""
         try:
-            return self.api.get(f"tasks/{self.task}").json()["status"] not in ("queued", "running", "retrying")
+            return str(self.api.get(f"tasks/{self.task}").json()["status"])
         except httpx.HTTPError:
-            return False
+            return ""
 
 
 def kill_worker(world: World) -> None:
@@ -89,7 +97,7 @@ def cut_network(world: World) -> None:
     world.node.cut()
     (world.folder / "go").touch()
     try:
-        wait_until(world.ended, "the cut is noticed", 60)
+        wait_until(world.put_aside, "the cut is noticed", 60)
     finally:
         world.node.heal()
 
