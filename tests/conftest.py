@@ -16,7 +16,7 @@ from tests.services import Services
 __all__ = ["api", "cluster", "lab", "lab_nodes", "stack"]
 
 # The tiers in the order in which they run: the fast ones first.
-TIERS = ("unit", "contract", "db", "lab", "faults", "browser", "scale")
+TIERS = ("unit", "contract", "db", "lab", "faults", "browser")
 WITHOUT_DATABASE = ("unit", "contract")
 TESTS = Path(__file__).parent
 
@@ -44,8 +44,12 @@ def _chosen(config: pytest.Config) -> set[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the services, unless nothing that was chosen needs them."""
-    if not (config.option.help or config.option.version or _chosen(config) <= set(WITHOUT_DATABASE)):
+    """Start the services, unless nothing that was chosen needs them; with -n each process has its own."""
+    shared_out = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if shared_out:
+        # What it inherits would be read by pytest-django in a process of its own before this file is.
+        del os.environ["VMPANEL_CONF"], os.environ["DJANGO_SETTINGS_MODULE"]
+    elif not (config.option.help or config.option.version or _chosen(config) <= set(WITHOUT_DATABASE)):
         _services.start()
 
 

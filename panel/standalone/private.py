@@ -39,6 +39,8 @@ def prepare_database(data: Path) -> None:
             "--skip-test-db",
             f"--user={_user()}",
         ],
+        # As below: what starts deletes the temporary tables of every other that has the same folder.
+        env={**os.environ, "TMPDIR": str(partial.parent)},
         capture_output=True,
         text=True,
         check=False,
