@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from nodeagent.run import dying_with_us
 from panel.standalone import private
 
 START_SECONDS = 60.0
@@ -71,6 +72,8 @@ class Services:
             "redis": private.redis_argv(self.folder, self.redis),
         }[name]
         with (self.folder / f"{name}.log").open("ab") as log:
+            # A run that is killed leaves none of them behind.
+            argv = [*dying_with_us(), *argv]
             self.processes[name] = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def _wait(self) -> None:
