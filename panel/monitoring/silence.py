@@ -40,21 +40,14 @@ def mark_silent(after: timedelta | None = None) -> int:
     if close_problems([_key(watch) for watch in heard]):
         # VMmanager's rule: what was wrong and is solved is configured again.
         transaction.on_commit(check_nodes)
-    if silent and heard_at is not None and heard_at < before:
+    of_master = bool(silent) and heard_at is not None and heard_at < before
+    if of_master:
         _say_master_is_silent()
     else:
         # Of a master that never spoke it is check_master that says so, and no silence here unsays it.
         if (_is_recent(heard_at) or not Node.objects.exists()) and close_problem(MASTER_KEY):
             transaction.on_commit(configure_again)
-        for watch in silent:
-            open_problem(
-                _key(watch),
-                f"Nothing is heard of node “{watch.node.name}”: the status of its VMs is not known.",
-                severity=Severity.ERROR,
-                object_type="node",
-                object_id=watch.node_id,
-            )
-    return sum(_forget_node(watch.pk, before) for watch in silent)
+    return sum(_forget_node(watch.pk, before, is_problem=not of_master) for watch in silent)
 
 
 def check_master() -> None:
@@ -88,12 +81,21 @@ def _say_master_is_silent() -> None:
     open_problem(MASTER_KEY, text, severity=Severity.ALARM, object_type="vmwatch")
 
 
-def _forget_node(watch_id: int, before: datetime) -> int:
+def _forget_node(watch_id: int, before: datetime, *, is_problem: bool) -> int:
     with transaction.atomic():
-        # Looked at again under the lock that take_messages holds: a word may have come just now.
+        # Looked at again under the lock that take_messages holds, and the node's removal: a word may have come
+        # just now, and of a node that is gone no problem is opened that nothing would close.
         watch = NodeWatch.objects.select_for_update().filter(pk=watch_id, heard_at__lt=before).first()
         if watch is None:
             return 0
+        if is_problem:
+            open_problem(
+                _key(watch),
+                f"Nothing is heard of node “{watch.node.name}”: the status of its VMs is not known.",
+                severity=Severity.ERROR,
+                object_type="node",
+                object_id=watch.node_id,
+            )
         marked = 0
         log = StatusLog()
         vms = Vm.objects.select_for_update().filter(node_id=watch.node_id).exclude(status=VmStatus.UNKNOWN)
