@@ -250,6 +250,8 @@ class JournalEntry(models.Model):
             models.Index(fields=["at"], name="journal_at"),
             models.Index(fields=["object_type", "object_id", "id"], name="journal_object"),
             models.Index(fields=["user_id", "id"], name="journal_user"),
+            models.Index(fields=["user_name", "id"], name="journal_user_name"),
+            models.Index(fields=["object_name", "id"], name="journal_object_name"),
             models.Index(fields=["owner_id", "id"], name="journal_owner"),
             models.Index(fields=["action", "id"], name="journal_action"),
             models.Index(fields=["request_id"], name="journal_request"),

@@ -46,19 +46,25 @@ class ListView(APIView):
     def get(self, request: Request) -> Response:
         """One page."""
         asked = request.query_params
-        for name in asked:
-            if name not in (*self.filters, *self.more, "limit", "cursor", "order", FIELDS, "format"):
-                raise InvalidValue(f"This list has no filter “{name[:64]}”.", field=name[:64])
+        found = self.searched(request, "limit", "cursor", "order", FIELDS)
         usual = "-id" if self.newest_first else self.orders[0]
         order = paging.Order.parse(asked.get("order", usual), self.orders)
         asked_fields(self.serializer, request)
+        page = paging.page_of(found, request, order)
+        data = told(self.serializer, page.rows, request, self.extra(page.rows))
+        return Response({"next": page.next, "previous": page.previous, "results": data})
+
+    def searched(self, request: Request, *others: str) -> QuerySet[Any]:
+        """What the filters of the request leave; raises InvalidValue for a parameter that is none, nor of `others`."""
+        asked = request.query_params
+        for name in asked:
+            if name not in (*self.filters, *self.more, *others, "format"):
+                raise InvalidValue(f"This list has no filter “{name[:64]}”.", field=name[:64])
         found = self.objects(request)
         for name, lookup in self.filters.items():
             if name in asked:
                 found = self._filtered(found, name, lookup, asked[name])
-        page = paging.page_of(found, request, order)
-        data = told(self.serializer, page.rows, request, self.extra(page.rows))
-        return Response({"next": page.next, "previous": page.previous, "results": data})
+        return found
 
     def _filtered(self, found: QuerySet[Any], name: str, lookup: str, value: str) -> QuerySet[Any]:
         try:

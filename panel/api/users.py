@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pydantic import Field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -213,6 +213,7 @@ JOURNAL_FILTERS = {
     "action": "action",
     "object_type": "object_type",
     "object_id": "object_id",
+    "object": "object_name",
     "request_id": "request_id",
 }
 
@@ -241,13 +242,17 @@ class JournalView(ListView):
         return super().get(request)
 
 
-class JournalExportView(APIView):
+class JournalExportView(JournalView):
     """The journal as a file."""
 
-    @extend_schema(responses={(200, "text/csv"): str})
-    def get(self, request: Request) -> StreamingHttpResponse:
-        """The newest entries that the viewer may read as CSV, at most a hundred thousand."""
-        entries = journal.list_entries(viewer_of(request)).values_list(*JOURNAL_COLUMNS)[:MOST_EXPORTED]
+    @extend_schema(
+        operation_id="journal_export",
+        parameters=[OpenApiParameter(name, str) for name in (*JOURNAL_FILTERS, "since", "until")],
+        responses={(200, "text/csv"): str},
+    )
+    def get(self, request: Request) -> StreamingHttpResponse:  # type: ignore[override]
+        """The newest entries that the viewer may read as CSV, at most a hundred thousand, searched like the list."""
+        entries = self.searched(request).values_list(*JOURNAL_COLUMNS)[:MOST_EXPORTED]
         answer = StreamingHttpResponse(_csv(entries), content_type="text/csv; charset=utf-8")
         answer.headers["Content-Disposition"] = 'attachment; filename="journal.csv"'
         return answer

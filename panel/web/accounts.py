@@ -155,7 +155,18 @@ def journal_page(request: HttpRequest) -> HttpResponse:
         asked=asked,
         error=error,
         query=_query(request, *asked),
+        export=_export(asked) if not error else "",
     )
+
+
+def _export(asked: dict[str, str]) -> str:
+    """The same search as the REST API's export knows it, whose `until` is not included."""
+    search = {name: value for name, value in asked.items() if value}
+    if "since" in search:
+        search["since"] = _midnight(search["since"]).isoformat()
+    if "until" in search:
+        search["until"] = (_midnight(search["until"]) + timedelta(days=1)).isoformat()
+    return f"?{urlencode(search)}" if search else ""
 
 
 @login_required

@@ -73,6 +73,7 @@ def test_users_read_what_is_about_them_and_administrators_with_the_right_all(
         ("user=admin", 2),
         ("object_id=7", 1),
         ("object_type=node", 1),
+        ("object=node1", 1),
         ("since=2200-01-01T00:00:00Z", 0),
     ],
 )
@@ -85,6 +86,16 @@ def test_the_journal_is_searched(api: APIClient, admin: User, query: str, found:
 def test_a_search_for_what_is_no_time_names_its_field(api: APIClient) -> None:
     answer = api.get("/api/v1/journal?since=yesterday")
     assert (answer.status_code, answer.json()["field"]) == (400, "since")
+
+
+def test_an_export_is_searched_like_the_list(api: APIClient, admin: User) -> None:
+    journal.record(admin, "vm.stop", "vm", 7, "web1")
+    journal.record(admin, "node.check", "node", 1, "node1")
+    answer: Any = api.get("/api/v1/journal/export?action=vm.stop")
+    lines = b"".join(answer.streaming_content).decode().splitlines()
+    assert len(lines) == 2 and ",vm.stop," in lines[1]
+    refused = api.get("/api/v1/journal/export?verb=stop")
+    assert (refused.status_code, refused.json()["field"]) == (400, "verb")
 
 
 def test_an_exported_name_is_no_formula(api: APIClient, admin: User) -> None:

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from panel.accounts.models import User
+from panel.accounts.models import JournalEntry, User
 from panel.cluster.models import Node
 from panel.tasks.models import Task
 from panel.tasks.selectors import list_tasks
@@ -21,6 +21,7 @@ from tests.db.conftest import make_node
 from tests.db.monitoring.messages import make_vm
 
 MANY = 3000
+ENTRIES = 5_000
 
 
 @pytest.fixture
@@ -74,3 +75,39 @@ def test_the_database_sorts_nothing_for_any_page_of_the_api(many: None, admin: U
             cursor.execute(f"EXPLAIN {page}")
             plan = str(cursor.fetchall())
         assert "filesort" not in plan and "temporary" not in plan, (query, plan)
+
+
+@pytest.mark.parametrize(
+    "query", ["user=robot7", "action=act7", "object=web7", "request_id=r7", "object_type=vm&object_id=7"]
+)
+def test_a_search_of_the_journal_reads_what_it_finds_by_an_index(admin: User, query: str) -> None:
+    JournalEntry.objects.bulk_create(
+        [
+            JournalEntry(
+                user_id=number % 97,
+                user_name=f"robot{number % 97}",
+                action=f"act{number % 89}",
+                object_type="vm",
+                object_id=number % 83,
+                object_name=f"web{number % 83}",
+                door="rest",
+                request_id=f"r{number % 79}",
+            )
+            for number in range(ENTRIES)
+        ],
+        batch_size=1000,
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE TABLE accounts_journalentry")
+    api = APIClient()
+    api.force_authenticate(admin)
+    first = api.get(f"/api/v1/journal?limit=5&{query}")
+    with CaptureQueriesContext(connection) as queries:
+        assert len(api.get(first.json()["next"]).json()["results"]) == 5
+    (page,) = [each["sql"] for each in queries if "LIMIT 6" in each["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {page}")
+        names = [column[0] for column in cursor.description]
+        (plan,) = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    assert plan["key"] not in (None, "PRIMARY") and int(plan["rows"]) < ENTRIES / 10, plan
+    assert "filesort" not in plan["Extra"], plan

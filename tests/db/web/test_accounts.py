@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -118,6 +120,31 @@ def test_the_journal_is_searched_by_user_action_object_and_day(admin: User, user
     assert "A day is written as" in _text(client, "/journal?since=never")
     assert "&lt;b&gt;" in _text(client, "/journal")
     assert re.findall(r"<td>(vm\.\w+)</td>", _text(signed_in(user), "/journal")) == ["vm.stop"]
+
+
+@pytest.mark.parametrize(
+    ("search", "exported"),
+    [
+        ("?user=anna", ["vm.stop"]),
+        ("?object=db1", ["vm.delete"]),
+        ("?action=vm.stop&object_type=vm", ["vm.stop"]),
+        ("?since=2020-01-01&until=2020-01-01", []),
+        ("?since=2020-01-01", ["vm.delete", "vm.stop"]),
+        ("", ["vm.delete", "vm.stop"]),
+    ],
+)
+def test_what_the_journal_shows_is_what_its_page_exports(
+    admin: User, user: User, search: str, exported: list[str]
+) -> None:
+    journal.record(user, "vm.stop", "vm", 1, "web1", owner_id=user.pk)
+    journal.record(admin, "vm.delete", "vm", 2, "db1")
+    client = signed_in(admin)
+    link = re.search(r'href="(/api/v1/journal/export[^"]*)"', _text(client, f"/journal{search}"))
+    assert link is not None
+    answer: Any = client.get(html.unescape(link[1]))
+    assert answer.status_code == 200, answer.content
+    lines = b"".join(answer.streaming_content).decode().splitlines()
+    assert [line.split(",")[4] for line in lines[1:]] == exported
 
 
 @pytest.mark.parametrize("path", ["/users", "/roles", "/journal", "/profile"])
