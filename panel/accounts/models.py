@@ -49,6 +49,8 @@ class User(AbstractBaseUser):
 
     narrowed_to: frozenset[str] | None = None
     """The rights that the way in leaves of the user's own, such as a token's; None leaves all. Not stored."""
+    by_token: Token | None = None
+    """The token that is the way in. Not stored."""
 
     name = models.CharField(max_length=64, unique=True)
     email = models.EmailField(blank=True)

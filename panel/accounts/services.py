@@ -258,10 +258,11 @@ def add_ssh_key(user: User, name: str, public_key: str) -> SshKey:
 
 @transaction.atomic
 def remove_ssh_key(user: User, key_id: int) -> bool:
-    """Forget one of the user's keys; VMs that let it in still do. Answers whether there was one."""
+    """Forget one of the user's keys; VMs that let it in still do. Answers if there was one; raises AccessDenied."""
     key = SshKey.objects.filter(user=user, pk=key_id).first()
     if key is None:
         return False
+    refuse_narrowed(user)
     key.delete()
     journal.record(user, "ssh_key.remove", "ssh_key", key_id, key.name, owner_id=user.pk)
     return True

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from panel.accounts import journal
-from panel.accounts.guards import refuse_opened
+from panel.accounts.guards import refuse_narrowed, refuse_opened
 from panel.accounts.models import Token, User
 from panel.core.errors import BadCredentials, InvalidValue
 from panel.core.permissions import RIGHTS
@@ -38,7 +38,8 @@ def create_token(
     """A new token of the user and its text, which is shown this once.
 
     `rights` are the only ones of the user's that it gives, None all; it is taken from the ranges `addresses`
-    alone, from anywhere without any. Whoever is signed in by a narrowed token makes none that is wider.
+    alone, from anywhere without any. Whoever comes in by a token makes none that gives more, lasts longer or is
+    taken from elsewhere than that one.
 
     Raises InvalidValue, and AccessDenied while an administrator works in the account.
     """
@@ -48,6 +49,10 @@ def create_token(
             raise InvalidValue(f"There is no right “{right}”.", field="rights")
     if user.narrowed_to is not None:
         rights = sorted(user.narrowed_to if rights is None else user.narrowed_to & set(rights))
+    ranges = parse_ranges(addresses, "addresses")
+    if (by := user.by_token) is not None:
+        expires_at = min((each for each in (expires_at, by.expires_at) if each is not None), default=None)
+        ranges = _within(by.addresses, ranges)
     text = secrets.token_urlsafe(TOKEN_BYTES)
     token = Token.objects.create(
         user=user,
@@ -55,7 +60,7 @@ def create_token(
         digest=digest(text),
         expires_at=expires_at,
         rights=None if rights is None else sorted(set(rights)),
-        addresses=parse_ranges(addresses, "addresses"),
+        addresses=ranges,
     )
     after = {"rights": token.rights, "addresses": token.addresses, "expires_at": expires_at and expires_at.isoformat()}
     journal.record(user, "token.create", "token", token.pk, name, owner_id=user.pk, after=after)
@@ -64,11 +69,16 @@ def create_token(
 
 @transaction.atomic
 def revoke_token(user: User, token_id: int) -> bool:
-    """Make one of the user's tokens worthless; answers whether there was one. Raises AccessDenied as create_token()."""
+    """Make one of the user's tokens worthless; answers whether there was one.
+
+    Raises AccessDenied as create_token(), and for any token but itself where the way in is a narrowed one.
+    """
     refuse_opened()
     token = Token.objects.filter(user=user, pk=token_id).first()
     if token is None:
         return False
+    if token != user.by_token:
+        refuse_narrowed(user)
     token.delete()
     journal.record(user, "token.revoke", "token", token_id, token.name, owner_id=user.pk)
     return True
@@ -88,6 +98,7 @@ def user_of_token(text: str, address: str = "") -> User:
     if token.last_used_at is None or now - token.last_used_at > USED_EVERY:
         Token.objects.filter(pk=token.pk).update(last_used_at=now, last_used_from=address[:45])
     user = token.user
+    user.by_token = token
     user.narrowed_to = None if token.rights is None else frozenset(token.rights)
     return user
 
@@ -98,6 +109,15 @@ def parse_ranges(ranges: Sequence[str], field: str) -> list[str]:
         return [str(ipaddress.ip_network(each.strip(), strict=False)) for each in ranges]
     except ValueError as error:
         raise InvalidValue("An address range is written as 192.0.2.0/24 or 2001:db8::/32.", field=field) from error
+
+
+def _within(outer: Sequence[str], ranges: list[str]) -> list[str]:
+    """The ranges, which must lie in those of `outer` where there are any; raises InvalidValue."""
+    known = [ipaddress.ip_network(each) for each in outer]
+    for each in map(ipaddress.ip_network, ranges):
+        if known and not any(each.version == one.version and each.subnet_of(one) for one in known):  # type: ignore[arg-type]
+            raise InvalidValue(f"Your own token is taken from {', '.join(outer)} alone.", field="addresses")
+    return ranges or list(outer)
 
 
 def in_ranges(address: str, ranges: Sequence[str]) -> bool:

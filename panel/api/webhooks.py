@@ -26,11 +26,14 @@ class WebhookSerializer(serializers.ModelSerializer[Webhook]):
     """A webhook; its secret is shown once, when it is made."""
 
     events = serializers.ListField(child=serializers.CharField(max_length=64), required=False)
+    token_id = serializers.IntegerField(
+        read_only=True, allow_null=True, help_text="The token that it ends with, if it was made by a limited one."
+    )
 
     class Meta:
         model = Webhook
-        fields = ["id", "url", "events", "active", "created_at"]
-        read_only_fields = ["created_at"]
+        fields = ["id", "url", "events", "active", "token_id", "created_at"]
+        read_only_fields = ["token_id", "created_at"]
 
 
 class WebhookValuesSerializer(WebhookSerializer):

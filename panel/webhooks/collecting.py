@@ -13,6 +13,7 @@ from typing import Any
 
 import redis
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from panel.accounts.models import User
@@ -35,7 +36,7 @@ def collect() -> int:
             position = Position.objects.select_for_update(skip_locked=True).filter(pk=1).first()
             if position is None:
                 return 0  # another worker is at it
-            webhooks = list(Webhook.objects.filter(active=True, owner__is_active=True).select_related("owner__role"))
+            webhooks = _webhooks()
             found, last = _read(position.last_id, webhooks)
             if last != position.last_id:
                 Position.objects.filter(pk=1).update(last_id=last)
@@ -44,6 +45,17 @@ def collect() -> int:
     except redis.RedisError as error:
         log.warning("webhooks cannot read events: %s", error)
         return 0
+
+
+def _webhooks() -> list[Webhook]:
+    """Those that are to be told, each owner narrowed to the rights of the token that made the webhook."""
+    lasting = Q(token=None) | Q(token__expires_at=None) | Q(token__expires_at__gt=timezone.now())
+    found = Webhook.objects.filter(lasting, active=True, owner__is_active=True).select_related("owner__role", "token")
+    webhooks = list(found)
+    for webhook in webhooks:
+        if webhook.token is not None and webhook.token.rights is not None:
+            webhook.owner.narrowed_to = frozenset(webhook.token.rights)
+    return webhooks
 
 
 def _read(last: str, webhooks: list[Webhook]) -> tuple[list[tuple[str, dict[str, Any]]], str]:

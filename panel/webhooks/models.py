@@ -7,14 +7,18 @@ import uuid
 from django.conf import settings
 from django.db import models
 
+from panel.accounts.models import Token
+
 
 class Webhook(models.Model):
     """An address that is told of its owner's events. `sealed` is the secret, encrypted (core/secretbox.py).
 
+    One that was made by a `token` which is narrowed or expires is told no more than that may read, and ends with it.
     `events` are names as `task.done`, or whole topics as `task.*`; `*` is all.
     """
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="webhooks")
+    token = models.ForeignKey(Token, null=True, on_delete=models.CASCADE, related_name="+")
     url = models.CharField(max_length=500)
     events = models.JSONField(default=list)
     sealed = models.BinaryField()

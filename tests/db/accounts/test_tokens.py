@@ -10,7 +10,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from panel.accounts import signin_keys
-from panel.accounts.models import SigninKey, Token, User
+from panel.accounts.models import SigninKey, SshKey, Token, User
 from panel.accounts.tokens import create_token, in_ranges
 
 
@@ -40,6 +40,50 @@ def test_a_narrow_token_makes_no_wider_one(user: User) -> None:
     assert _with(text).post("/api/v1/tokens", {"name": "wide"}).json()["rights"] == ["vms.power", "vms.view"]
     made = _with(text).post("/api/v1/tokens", {"name": "w", "rights": ["vms.view", "vms.delete"]})
     assert made.json()["rights"] == ["vms.view"]
+
+
+def test_a_token_makes_none_that_lasts_longer(user: User) -> None:
+    ends = timezone.now() + timedelta(days=1)
+    _token, text = create_token(user, "short", ends)
+    for later in (None, (ends + timedelta(days=1)).isoformat()):
+        made = _with(text).post("/api/v1/tokens", {"name": "long", "expires_at": later}, format="json")
+        assert Token.objects.get(pk=made.json()["id"]).expires_at == ends
+    sooner = ends - timedelta(hours=1)
+    made = _with(text).post("/api/v1/tokens", {"name": "shorter", "expires_at": sooner.isoformat()})
+    assert Token.objects.get(pk=made.json()["id"]).expires_at == sooner
+
+
+def test_a_token_makes_none_that_is_taken_from_elsewhere(user: User) -> None:
+    _token, text = create_token(user, "billing", addresses=["192.0.2.0/24", "2001:db8::/64"])
+    client = _with(text)
+    assert client.post("/api/v1/tokens", {"name": "same"}).json()["addresses"] == ["192.0.2.0/24", "2001:db8::/64"]
+    inside = client.post("/api/v1/tokens", {"name": "in", "addresses": ["192.0.2.8/29"]})
+    assert inside.json()["addresses"] == ["192.0.2.8/29"]
+    for wide in ("0.0.0.0/0", "192.0.2.0/23", "::/0", "198.51.100.1/32"):
+        refused = client.post("/api/v1/tokens", {"name": "wide", "addresses": [wide]})
+        assert (refused.status_code, refused.json()["field"]) == (400, "addresses"), wide
+
+
+def test_a_narrow_token_takes_nothing_from_the_account(user: User) -> None:
+    key = SshKey.objects.create(user=user, name="mine", public_key="ssh-ed25519 AAAA")
+    other, _text = create_token(user, "other")
+    narrow, text = create_token(user, "narrow", rights=["vms.view"])
+    client = _with(text)
+    assert client.delete(f"/api/v1/tokens/{other.pk}").status_code == 403
+    assert client.delete(f"/api/v1/ssh-keys/{key.pk}").status_code == 403
+    assert client.delete(f"/api/v1/tokens/{narrow.pk}").status_code == 204
+    assert list(Token.objects.values_list("pk", flat=True)) == [other.pk] and SshKey.objects.exists()
+
+
+def test_a_narrow_token_is_not_given_the_answer_that_a_wide_one_had(user: User) -> None:
+    _wide, wide = create_token(user, "wide")
+    _narrow, narrow = create_token(user, "narrow", rights=["vms.view"])
+    asked = {"name": "made"}
+    made = _with(wide).post("/api/v1/tokens", asked, headers={"Idempotency-Key": "k"})
+    again = _with(wide).post("/api/v1/tokens", asked, headers={"Idempotency-Key": "k"})
+    assert made.json()["token"] == again.json()["token"]
+    other = _with(narrow).post("/api/v1/tokens", asked, headers={"Idempotency-Key": "k"})
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_mismatch")
 
 
 @pytest.mark.parametrize(("address", "status"), [("192.0.2.9", 200), ("198.51.100.1", 401), ("2001:db8::7", 200)])

@@ -17,7 +17,8 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from panel.accounts.models import User
+from panel.accounts.models import Token, User
+from panel.accounts.tokens import create_token
 from panel.core import live
 from panel.core.redis_client import client
 from panel.tasks.models import Status, Task
@@ -307,3 +308,48 @@ def test_old_deliveries_are_forgotten(api: APIClient, admin: User, receiver: Rec
     Delivery.objects.update(created_at=timezone.now() - timedelta(days=periodic.KEEP_DAYS + 1))
     periodic.purge()
     assert Delivery.objects.count() == 0
+
+
+def by_token(user: User, **fields: Any) -> tuple[Token, APIClient]:
+    """A token of the user, and the API with it."""
+    token, text = create_token(user, "billing", **fields)
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    return token, client
+
+
+def test_a_webhook_tells_no_more_than_the_token_that_made_it_may_read(user: User) -> None:
+    _token, narrow = by_token(user, rights=["vms.view"])
+    webhook = make(narrow, "https://billing.example/hook")
+    finished(user)
+    live.publish("vm", {"id": 3, "owner": user.pk, "status": "running", "gone": False})
+    collect()
+    told = Delivery.objects.filter(webhook=webhook)
+    assert [each.event for each in told] == ["vm.status"]
+
+
+def test_a_webhook_ends_with_the_token_that_made_it(api_as_user: APIClient, user: User) -> None:
+    ended, short = by_token(user, expires_at=timezone.now() + timedelta(hours=1))
+    revoked, narrow = by_token(user, rights=["tasks.view"])
+    theirs = [make(client, "https://billing.example/hook") for client in (short, narrow)]
+    own = make(api_as_user, "https://billing.example/hook")
+    Token.objects.filter(pk=ended.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert api_as_user.delete(f"/api/v1/tokens/{revoked.pk}").status_code == 204
+    finished(user)
+    collect()
+    assert list(Delivery.objects.values_list("webhook", flat=True)) == [own]
+    assert api_as_user.get(f"/api/v1/webhooks/{theirs[0]}").json()["token_id"] == ended.pk
+    assert api_as_user.get(f"/api/v1/webhooks/{theirs[1]}").status_code == 404
+
+
+def test_a_narrow_token_reaches_its_own_webhooks_alone(api_as_user: APIClient, user: User) -> None:
+    own = make(api_as_user, "https://billing.example/hook")
+    _token, narrow = by_token(user, rights=["vms.view"])
+    made = make(narrow, "https://billing.example/hook")
+    _token, other = by_token(user, rights=["vms.view"])
+    assert [each["id"] for each in narrow.get("/api/v1/webhooks").json()["results"]] == [made]
+    for path in (f"webhooks/{own}", f"webhooks/{own}/deliveries"):
+        assert narrow.get(f"/api/v1/{path}").status_code == 404
+    assert narrow.patch(f"/api/v1/webhooks/{own}", {"url": "https://evil.example/"}).status_code == 404
+    assert other.delete(f"/api/v1/webhooks/{made}").status_code == 404
+    assert len(api_as_user.get("/api/v1/webhooks").json()["results"]) == 2
