@@ -25,6 +25,7 @@ from panel.core import permissions
 from panel.core.errors import InvalidValue, PanelError
 from panel.tasks import registry
 from panel.tasks.operation import Operation
+from panel.tasks.worker import announced_together
 
 MOST = 100
 """Objects of one request: each is a transaction of its own."""
@@ -83,7 +84,9 @@ def _view_of(operation: Operation[Any]) -> Any:
             ids = list(dict.fromkeys(asked.validated_data["ids"]))
             if key is not None and len(f"{key}:{max(ids)}") > LONGEST_KEY:
                 raise InvalidValue("An idempotency key of a group has at most 100 characters.", field=KEY_HEADER)
-            return Response({"results": [_one(operation, request, asked.validated_data, each, key) for each in ids]})
+            with announced_together():
+                results = [_one(operation, request, asked.validated_data, each, key) for each in ids]
+            return Response({"results": results})
 
     name = "".join(part.capitalize() for part in operation.name.replace("-", ".").split("."))
     GroupView.__name__ = GroupView.__qualname__ = f"{name}GroupView"

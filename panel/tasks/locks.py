@@ -50,29 +50,47 @@ def take(
         {(ORDER.index(spec.kind), spec.kind, object_id, spec.exclusive) for spec, object_id in wanted if object_id}
     )
     for _order, kind, object_id, _exclusive in keys:
-        LockAnchor.objects.bulk_create([LockAnchor(kind=kind, object_id=object_id)], ignore_conflicts=True)
-        LockAnchor.objects.select_for_update().get(kind=kind, object_id=object_id)
+        _hold(kind, object_id)
     rows = [
         TaskLock(task=task, kind=kind, object_id=object_id, exclusive=exclusive)
         for _order, kind, object_id, exclusive in keys
     ]
     superseded = {}
-    for row in rows if supersedes or not queue else ():
-        for holder in _conflicting(row).select_related("task").order_by("id"):
-            if holder.task.operation in supersedes:
-                superseded[holder.task_id] = holder.task
-            elif not queue:
-                raise Busy(
-                    task=holder.task_id, operation=holder.task.operation, object=holder.kind, id=holder.object_id
-                )
-    for row in rows:
-        row.save()
+    for holder in _in_the_way(rows) if rows and (supersedes or not queue) else ():
+        if holder.task.operation in supersedes:
+            superseded[holder.task_id] = holder.task
+        elif not queue:
+            raise Busy(task=holder.task_id, operation=holder.task.operation, object=holder.kind, id=holder.object_id)
+    # Their ids are in this order: one statement of several rows counts up.
+    TaskLock.objects.bulk_create(rows)
     return list(superseded.values())
 
 
+def _hold(kind: str, object_id: int) -> None:
+    """Take the object's anchor until the transaction ends; it is made where there is none yet."""
+    anchors = LockAnchor.objects.select_for_update().filter(kind=kind, object_id=object_id)
+    if anchors.values_list("pk", flat=True).first() is None:
+        LockAnchor.objects.bulk_create([LockAnchor(kind=kind, object_id=object_id)], ignore_conflicts=True)
+        anchors.get()
+
+
+def _in_the_way(rows: Sequence[TaskLock]) -> list[TaskLock]:
+    """Others' locks that conflict with the rows, those of the first row first; one query."""
+    wanted = Q()
+    for row in rows:
+        wanted |= _conflict(row)
+    places = {(row.kind, row.object_id): place for place, row in enumerate(rows)}
+    found = TaskLock.objects.filter(wanted).exclude(task_id=rows[0].task_id).select_related("task")
+    return sorted(found, key=lambda each: (places[each.kind, each.object_id], each.pk))
+
+
+def _conflict(row: TaskLock) -> Q:
+    same = Q(kind=row.kind, object_id=row.object_id)
+    return same if row.exclusive else same & Q(exclusive=True)
+
+
 def _conflicting(row: TaskLock) -> QuerySet[TaskLock]:
-    others = TaskLock.objects.filter(kind=row.kind, object_id=row.object_id).exclude(task_id=row.task_id)
-    return others if row.exclusive else others.filter(exclusive=True)
+    return TaskLock.objects.filter(_conflict(row)).exclude(task_id=row.task_id)
 
 
 def blocker(task: Task) -> TaskLock | None:

@@ -6,12 +6,14 @@ lets just one worker have a task.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import gc
 import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -30,6 +32,8 @@ from panel.tasks.models import Status, Task
 log = logging.getLogger(__name__)
 _stop_sweeping = threading.Event()
 _others: list[Callable[[], object]] = []
+_later: contextvars.ContextVar[list[int] | None] = contextvars.ContextVar("later", default=None)
+"""The tasks that are to be announced together, while announced_together() is in force."""
 ANNOUNCED = "vmpanel:announced:{}"
 """The mark that a task's announcement waits in the queue. It is lost with the queue, when Redis is."""
 
@@ -52,8 +56,24 @@ def run_task(task_id: int) -> None:
         close_old_connections()
 
 
+@contextlib.contextmanager
+def announced_together() -> Iterator[None]:
+    """Tasks that are asked for meanwhile are announced at the end, so that their work does not hold up the asking."""
+    later: list[int] = []
+    token = _later.set(later)
+    try:
+        yield
+    finally:
+        _later.reset(token)
+        for task_id in later:
+            enqueue(task_id)
+
+
 def enqueue(task_id: int) -> None:
     """Tell the workers that a task is ready. Never raises: without Redis the sweep finds it."""
+    if (later := _later.get()) is not None:
+        later.append(task_id)
+        return
     try:
         _mark(task_id)
         run_task.apply_async((task_id,), retry=False)

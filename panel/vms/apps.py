@@ -18,7 +18,7 @@ class VmsConfig(AppConfig):
         subjects.register(
             subjects.Subject(
                 "vm",
-                find=selectors.find_vm,
+                find=selectors.find_bare_vm,
                 owner=lambda vm: vm.owner,
                 node_id=lambda vm: vm.node_id,
             )

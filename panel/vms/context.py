@@ -45,7 +45,8 @@ class VmContext(Context[P]):
         """Ids of what an operation on the VM may lock: the VM, its node, its pool."""
         if kind == "vm":
             return self.task.object_id
-        found = self.find_vm()
+        # As it was checked a moment ago, in the same transaction.
+        found = self.__dict__.get("vm") or self.find_vm()
         if found is None:
             return None
         return {"node": found.node_id, "pool": found.pool_id, "cluster": found.cluster_id}.get(kind)

@@ -18,10 +18,11 @@ from panel.cluster.models import Node, NodeState
 from panel.core.errors import LibvirtFailure
 from panel.images.models import Image
 from panel.network.models import Address, IpPool
-from panel.tasks import registry
+from panel.tasks import registry, worker
 from panel.tasks.models import Task
 from panel.vms.models import Vm
 from tests.db.conftest import make_node
+from tests.db.monitoring.messages import make_vm
 
 GOOD = {"name": "web1", "image": "small", "flavor": "small"}
 
@@ -335,6 +336,28 @@ class TestGroups:
         answer = api.post("/api/v1/vms/group/stop", body, format="json")
         assert (answer.status_code, answer.json()["field"]) == (400, field)
         assert not Task.objects.filter(operation="vm.stop").exists()
+
+    def test_each_more_costs_few_queries(self, api: APIClient, user: User, node: Node) -> None:
+        def asked(count: int, name: str) -> int:
+            ids = [make_vm(node, user, f"{name}{number}").pk for number in range(count)]
+            with CaptureQueriesContext(connection) as queries:
+                results = api.post("/api/v1/vms/group/stop", {"ids": ids}, format="json").json()["results"]
+            assert all("task" in each for each in results)
+            return len(queries)
+
+        asked(1, "warm")
+        assert asked(12, "many") - asked(2, "few") <= 10 * 15
+
+    def test_none_is_begun_before_all_are_asked_for(
+        self, api: APIClient, vms: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        counts: list[int] = []
+        monkeypatch.setattr(
+            worker.run_task, "apply_async", lambda *_args, **_options: counts.append(Task.objects.count())
+        )
+        before = Task.objects.count()
+        assert api.post("/api/v1/vms/group/stop", {"ids": vms}, format="json").status_code == 200
+        assert counts == [before + 3] * 3
 
     def test_anothers_are_as_absent(self, api: APIClient, api_as_user: APIClient, vms: list[int]) -> None:
         results = api_as_user.post("/api/v1/vms/group/stop", {"ids": vms}, format="json").json()["results"]
