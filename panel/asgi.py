@@ -15,6 +15,7 @@ _django = get_asgi_application()
 
 from django.urls import get_resolver  # noqa: E402
 
+from panel.api import streaming  # noqa: E402
 from panel.web.console import serve  # noqa: E402
 
 # All that requests use is loaded now, and from now on not looked through by the garbage collector, which took 100 ms
@@ -33,4 +34,6 @@ async def application(
     if scope["type"] == "websocket":
         await serve(scope, receive, send)
     elif scope["type"] == "http":
+        if streaming.is_meant(scope):
+            scope, receive = streaming.set_aside(scope, receive)
         await _django(scope, receive, send)  # type: ignore[arg-type]

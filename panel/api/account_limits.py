@@ -14,6 +14,7 @@ from panel.accounts.limits import LIMITS, limits_of
 from panel.accounts.models import User
 from panel.accounts.selectors import get_user
 from panel.api.operations import viewer_of
+from panel.images import isos
 from panel.vms.limits import used_by
 
 
@@ -44,6 +45,13 @@ class UserLimitsView(APIView):
 
 
 def _limits(user: User) -> list[dict[str, Any]]:
-    used, limits = used_by(user), limits_of(user)
-    told = [{"limit": name, "used": getattr(used, name, None), "allowed": getattr(limits, name)} for name in LIMITS]
+    of_vms, of_isos, limits = used_by(user), isos.used_by(user), limits_of(user)
+    told = [
+        {
+            "limit": name,
+            "used": getattr(of_vms, name, getattr(of_isos, name, None)),
+            "allowed": getattr(limits, name),
+        }
+        for name in LIMITS
+    ]
     return list(LimitSerializer(told, many=True).data)

@@ -1,4 +1,4 @@
-"""What VMs are made of (images, ISO images, flavors, networks, pools), and open problems."""
+"""What VMs are made of (images, flavors, networks, pools; ISO images: isos.py), and open problems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from panel.api import serializers
 from panel.api.lists import ListView, listed
 from panel.api.operations import viewer_of
-from panel.images.selectors import list_flavors, list_images, list_isos
+from panel.images.selectors import list_flavors, list_images
 from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
 from panel.storage.selectors import list_pools
@@ -33,23 +33,6 @@ class ImagesView(ListView):
     @listed(serializers.ImageSerializer, "name", orders=BY_NAME)
     def get(self, request: Request) -> Response:
         """One page of images."""
-        return super().get(request)
-
-
-class IsosView(ListView):
-    """ISO images."""
-
-    serializer = serializers.IsoSerializer
-    filters = {"name": "name"}
-    orders = BY_NAME
-
-    def objects(self, request: Request) -> QuerySet[Any]:
-        """All ISO images."""
-        return list_isos(viewer_of(request))
-
-    @listed(serializers.IsoSerializer, "name", orders=BY_NAME)
-    def get(self, request: Request) -> Response:
-        """One page of ISO images."""
         return super().get(request)
 
 

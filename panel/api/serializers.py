@@ -278,11 +278,14 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
 
 
 class IsoSerializer(serializers.ModelSerializer[Iso]):
-    """An ISO image."""
+    """An ISO image. `owner` is null for one that is there for all."""
+
+    owner = serializers.CharField(source="owner.name", default=None, allow_null=True, read_only=True)
 
     class Meta:
         model = Iso
-        fields = ["id", "name", "title", "sha256", "size_bytes"]
+        fields = ["id", "owner", "name", "title", "sha256", "size_bytes"]
+        read_only_fields = ["sha256", "size_bytes"]
 
 
 class FlavorSerializer(serializers.ModelSerializer[Flavor]):

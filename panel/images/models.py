@@ -45,9 +45,15 @@ class Image(models.Model):
 
 
 class Iso(models.Model):
-    """An ISO image that can lie in a VM's drive: an installer, a rescue system, drivers."""
+    """An ISO image that can lie in a VM's drive: an installer, a rescue system, drivers.
 
-    name = models.SlugField(max_length=64, unique=True)
+    One without an owner is there for all. `shared_name` is the name of such a one and null of others, so that the
+    database sees to it that no two of them have the same: of null owners it would not.
+    """
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="isos")
+    name = models.SlugField(max_length=64)
+    shared_name = models.SlugField(max_length=64, null=True, unique=True)
     title = models.CharField(max_length=128)
     file_name = models.CharField(max_length=128)
     sha256 = models.CharField(max_length=64)
@@ -55,6 +61,9 @@ class Iso(models.Model):
 
     class Meta:
         ordering = ["name"]
+        verbose_name = "ISO image"
+        constraints = [models.UniqueConstraint(fields=["owner", "name"], name="one_iso_name_an_owner")]
+        indexes = [models.Index(fields=["name"], name="iso_name")]
 
     def __str__(self) -> str:
         return self.name

@@ -1,8 +1,8 @@
-"""Reading images and flavors; every user sees them."""
+"""Reading images and flavors, which every user sees, and ISO images: one's own and those of all."""
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from panel.accounts.models import User
 from panel.core.errors import NotFound
@@ -20,13 +20,28 @@ def list_flavors(viewer: User) -> QuerySet[Flavor]:
 
 
 def list_isos(viewer: User) -> QuerySet[Iso]:
-    """All ISO images."""
-    return Iso.objects.all()
+    """The ISO images of all, and the viewer's own; administrators see everybody's."""
+    isos = Iso.objects.select_related("owner")
+    return isos if viewer.sees_all else isos.filter(Q(owner=None) | Q(owner=viewer))
 
 
-def iso_named(name: str) -> Iso:
-    """The ISO image of that name; raises NotFound."""
-    iso = Iso.objects.filter(name=name).first()
+def get_iso(viewer: User, iso_id: int) -> Iso:
+    """One ISO image; raises NotFound, also for another's."""
+    iso = list_isos(viewer).filter(pk=iso_id).first()
+    if iso is None:
+        raise NotFound(object="iso", id=iso_id)
+    return iso
+
+
+def isos_for(owner: User) -> QuerySet[Iso]:
+    """What VMs of `owner` may have in their drives, whoever puts it there: the owner's own ones first."""
+    # NULL is less than any number.
+    return Iso.objects.filter(Q(owner=None) | Q(owner=owner)).order_by("-owner_id", "name")
+
+
+def iso_for(owner: User, name: str) -> Iso:
+    """The ISO image of that name for VMs of `owner`: an own one goes before one of all; raises NotFound."""
+    iso = isos_for(owner).filter(name=name).first()
     if iso is None:
         raise NotFound(object="iso", id=name, field="iso")
     return iso

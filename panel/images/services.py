@@ -73,7 +73,7 @@ ISO_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}\Z")
 
 
 def register_iso(file: Path, *, name: str = "", title: str = "") -> Iso:
-    """Make the ISO image in VarDir/images known, or known anew; its name is the file's if none is given.
+    """Make the ISO image in VarDir/images known to all, or known anew; its name is the file's if none is given.
 
     Raises InvalidValue, NotFound, or AlreadyExists while a VM has another file of that name in its drive.
     """
@@ -87,10 +87,10 @@ def register_iso(file: Path, *, name: str = "", title: str = "") -> Iso:
     with file.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     fields = {"title": title or name, "file_name": file.name, "sha256": sha256, "size_bytes": file.stat().st_size}
-    there = Iso.objects.filter(name=name).exclude(sha256=sha256).first()
+    there = Iso.objects.filter(shared_name=name).exclude(sha256=sha256).first()
     if there is not None and there.vms.exists():
         raise AlreadyExists("VMs have another file of this name in their drives: eject it first.", field="name")
-    iso, _ = Iso.objects.update_or_create(name=name, defaults=fields)
+    iso, _ = Iso.objects.update_or_create(shared_name=name, defaults={"name": name, **fields})
     return iso
 
 

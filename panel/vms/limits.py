@@ -20,7 +20,7 @@ from panel.vms.models import Disk, Interface, Vm
 OVER = (Status.DONE, Status.FAILED, Status.CANCELLED)
 """A stuck task may still be tried again."""
 COUNTED = ("vms", "memory_mib", "vcpus", "disk_gib", "addresses")
-"""Those that an account's VMs have together; `snapshots` is of each VM, and ISO images belong to nobody."""
+"""Those that an account's VMs have together; `snapshots` is of each VM, and images/isos.py counts ISO images."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from django.template.defaultfilters import filesizeformat
 
 from panel.accounts.models import User
 from panel.core import permissions
-from panel.images.selectors import list_isos
+from panel.images.selectors import isos_for
 from panel.network.selectors import list_networks
 from panel.storage.models import Pool
 from panel.tasks import registry
@@ -25,6 +25,8 @@ ONLY_OPERATORS = (*DISK_LIMITS, "guarded", "mac", "inbound_kibps", "outbound_kib
 """Parameters that limit and guard a customer, who cannot set them."""
 DRIVE = "cdrom sdf"
 """What a comparison with the node calls the drive for ISO images."""
+MOST_ISOS = 500
+"""In a choice."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def page(viewer: User, vm: Vm, task: Task | None) -> Page:
     waiting = {each["field"] for each in vm.pending}
     pools = dict(Pool.objects.filter(cluster=vm.cluster_id).values_list("pk", "name"))
     networks = [each.name for each in list_networks(viewer)]
-    isos = [each.name for each in list_isos(viewer)]
+    isos = list(dict.fromkeys(isos_for(vm.owner).values_list("name", flat=True)[:MOST_ISOS]))
     disks, interfaces = list(vm.disks.all()), list(vm.interfaces.all())
     return Page(
         disks=[_disk(buttons, vm, disk, disk == disks[0], pools, waiting) for disk in disks],

@@ -8,13 +8,14 @@ from pydantic import Field
 
 from panel.accounts.models import User
 from panel.accounts.selectors import user_named
-from panel.core.errors import InvalidValue
+from panel.core.errors import InvalidValue, WrongState
 from panel.core.permissions import allows
 from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
 from panel.vms.context import VmContext
 from panel.vms.limits import Room, refuse_no_room
+from panel.vms.models import Vm
 
 
 class ChangeOwnerParams(Params):
@@ -25,7 +26,9 @@ class ChangeOwnerParams(Params):
 
 def give_away(ctx: VmContext[ChangeOwnerParams]) -> dict[str, Any]:
     """The VM and the tasks about it are the new owner's."""
-    services.change_owner(ctx.vm, user_named(ctx.params.owner))
+    owner = user_named(ctx.params.owner)
+    refuse_another_s_iso(ctx.vm, owner)
+    services.change_owner(ctx.vm, owner)
     return {"result": {"owner": ctx.params.owner, "before": ctx.vm.owner.name}}
 
 
@@ -35,6 +38,18 @@ def refuse_owner(owner: User) -> None:
         raise InvalidValue("This user is disabled.", field="owner")
     if not allows(owner, "vms.create"):
         raise InvalidValue("This user may not have VMs.", field="owner")
+
+
+def refuse_another_s_iso(vm: Vm, owner: User) -> None:
+    """Raise WrongState while an ISO image lies in the drive that the new owner may not have."""
+    if vm.iso is not None and vm.iso.owner_id not in (None, owner.pk):
+        raise WrongState(
+            "The owner's own ISO image lies in the VM's drive: eject it first.",
+            object="vm",
+            id=vm.pk,
+            state="with an ISO image of its owner's",
+            field="owner",
+        )
 
 
 class ChangeOwner(Operation[ChangeOwnerParams]):
@@ -59,4 +74,5 @@ class ChangeOwner(Operation[ChangeOwnerParams]):
         owner = user_named(ctx.params.owner)
         refuse_owner(owner)
         if owner.pk != ctx.vm.owner_id:
+            refuse_another_s_iso(ctx.vm, owner)
             refuse_no_room(owner, Room.of(ctx.vm))

@@ -12,7 +12,7 @@ from panel.accounts.models import User
 from panel.cluster.nodes import client
 from panel.core.errors import OperationFailed
 from panel.images.models import Iso
-from panel.images.selectors import iso_named
+from panel.images.selectors import iso_for
 from panel.tasks.operation import Params, Step
 from panel.vms.context import VmContext
 from panel.vms.devices import DeviceOperation, describe, told
@@ -25,13 +25,13 @@ COMMIT_SECONDS = 600.0
 class MountIsoParams(Params):
     """Which ISO image, and whether to start from it."""
 
-    iso: str = Field(max_length=64, description="Name of an ISO image.")
+    iso: str = Field(max_length=64, description="Name of an ISO image of all, or of the VM's owner's.")
     boot: bool = Field(default=False, description="Start from it, before the disks, until it is ejected.")
 
 
 def remember_drive(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
     """What lay in the drive and what shall is in the task; nothing has changed."""
-    vm, iso = ctx.vm, iso_named(ctx.params.iso)
+    vm, iso = ctx.vm, iso_for(ctx.vm.owner, ctx.params.iso)
     return {
         "before": {"iso_id": vm.iso_id, "boot_iso": vm.boot_iso},
         "after": {"iso_id": iso.pk, "boot_iso": ctx.params.boot},
@@ -63,12 +63,15 @@ def delete_iso_upload(ctx: VmContext[MountIsoParams]) -> None:
 
 def insert_iso(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
     """The ISO image lies in the VM's drive, at once where the running guest has one."""
+    _iso(ctx)
     return _become(ctx, ctx.output(remember_drive)["after"])
 
 
 def insert_what_was(ctx: VmContext[MountIsoParams]) -> None:
-    """What lay in the drive before lies there again."""
-    _become(ctx, ctx.output(remember_drive)["before"])
+    """What lay in the drive before lies there again, unless it was deleted since."""
+    before = ctx.output(remember_drive)["before"]
+    there = Iso.objects.filter(pk=before["iso_id"]).exists()
+    _become(ctx, before if there else {"iso_id": None, "boot_iso": False})
 
 
 def empty_drive(ctx: VmContext[Any]) -> dict[str, Any]:
@@ -86,8 +89,8 @@ def _become(ctx: VmContext[Any], values: dict[str, Any]) -> dict[str, Any]:
 
 def _iso(ctx: VmContext[MountIsoParams]) -> Iso:
     iso = Iso.objects.filter(pk=ctx.output(remember_drive)["after"]["iso_id"]).first()
-    if iso is None:
-        raise OperationFailed("The ISO image was removed from the panel meanwhile.", step=ctx.step_name)
+    if iso is None or iso.owner_id not in (None, ctx.vm.owner_id):
+        raise OperationFailed("The VM cannot have this ISO image any more.", step=ctx.step_name)
     return iso
 
 
@@ -111,8 +114,8 @@ class MountIso(DeviceOperation):
     )
 
     def refuse(self, ctx: Any, viewer: User) -> None:
-        """An ISO image that nobody knows."""
-        iso_named(ctx.params.iso)
+        """An ISO image that is neither the VM's owner's nor one of all."""
+        iso_for(ctx.vm.owner, ctx.params.iso)
 
 
 class EjectIsoParams(Params):

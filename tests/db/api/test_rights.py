@@ -29,7 +29,7 @@ from panel.api.models import Batch
 from panel.api.urls import urlpatterns
 from panel.cluster.models import Node
 from panel.core import permissions
-from panel.images.models import Image
+from panel.images.models import Image, Iso
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.vms.models import Snapshot, Vm
@@ -106,7 +106,11 @@ ROUTES = {
     "POST tasks/{task}/cancel":           "NASDSDN",
     "POST tasks/{task}/retry-undo":       "NADDSDN",
     "GET images":                         "NSSSSSN",
-    "GET isos":                           "NSSSSSN",
+    "GET isos":                           "NESSSSN",
+    "POST isos":                          "NSSDSDN",
+    "GET isos/{iso}":                     "NASSSSN",
+    "PATCH isos/{iso}":                   "NASDSDN",
+    "DELETE isos/{iso}":                  "NASDSDN",
     "GET flavors":                        "NSSSSSN",
     "GET networks":                       "NSSSSSN",
     "GET pools":                          "NSSSSSN",
@@ -203,6 +207,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST roles": {"name": "new", "level": "user", "rights": []},
     "PUT roles/{role}": {"name": "changed", "level": "user", "rights": []},
     "PATCH cluster": {"check_vm_status": True},
+    "PATCH isos/{iso}": {"title": "Another title"},
     "PATCH nodes/{node}": {"max_vms": 3},
     "POST vms": {"name": "new", "image": "small", "flavor": "small"},
     "POST batch": {"calls": [{"method": "GET", "path": "/api/v1/me"}]},
@@ -253,6 +258,7 @@ def world(node: Node, image: Image) -> World:
         "ssh_key": SshKey.objects.create(user=customer, name="k", public_key="ssh-ed25519 AAAA").pk,
         "webhook": webhook.pk,
         "batch": Batch.objects.create(user=customer).pk,
+        "iso": Iso.objects.create(owner=customer, name="theirs", file_name="isos/none.iso", size_bytes=1).pk,
         "delivery": Delivery.objects.create(webhook=webhook, key="k", event="task.done", data={}).pk,
     }
     Snapshot.objects.create(vm=vm, name="first")
@@ -263,7 +269,7 @@ def world(node: Node, image: Image) -> World:
 
 KINDS = {"vms": "vm", "nodes": "node", "tasks": "task", "users": "user", "roles": "role", "tokens": "token",
          "ssh-keys": "ssh_key", "webhooks": "webhook",
-         "batch": "batch"}  # fmt: skip
+         "batch": "batch", "isos": "iso"}  # fmt: skip
 
 
 def routes() -> Iterator[str]:

@@ -263,3 +263,65 @@ def test_deleting_a_vm_deletes_all_its_disks_and_frees_all_its_addresses(vm: Vm,
     ask("delete")
     assert (Disk.objects.count(), Volume.objects.count(), Address.objects.count()) == (0, 0, 0)
     assert [path for path in fake.node(node.pk).files if "/volumes/" in path] == []
+
+
+def make_iso(name: str, owner: User | None, image: Image) -> Iso:
+    """An ISO image whose file is there."""
+    shared = name if owner is None else None
+    return Iso.objects.create(
+        owner=owner, name=name, shared_name=shared, title=name, file_name=image.file_name, sha256=image.sha256,
+        size_bytes=image.size_bytes,
+    )  # fmt: skip
+
+
+def test_the_owner_s_iso_images_count_whoever_mounts_one(vm: Vm, ask: Ask, image: Image, user: User) -> None:
+    make_iso("rescue", None, image)
+    theirs = make_iso("rescue", user, image)
+    make_iso("other", User.objects.create(name="berta"), image)
+    Vm.objects.update(owner=user)
+    assert ask("mount-iso", iso="other")["code"] == "not_found"
+    assert ask("mount-iso", iso="rescue")["status"] == "done"
+    assert Vm.objects.get().iso == theirs
+
+
+def test_an_iso_in_a_drive_is_not_deleted(api: APIClient, vm: Vm, ask: Ask, image: Image) -> None:
+    iso = make_iso("rescue", None, image)
+    ask("mount-iso", iso="rescue")
+    refused = api.delete(f"/api/v1/isos/{iso.pk}")
+    assert (refused.status_code, refused.json()["code"], refused.json()["state"]) == (409, "wrong_state", "mounted")
+    ask("eject-iso")
+    assert api.delete(f"/api/v1/isos/{iso.pk}").status_code == 204
+
+
+def test_an_iso_that_was_deleted_before_it_was_mounted_leaves_the_drive_as_it_was(
+    api: APIClient, vm: Vm, image: Image, run_tasks: Callable[[], None]
+) -> None:
+    iso = make_iso("rescue", None, image)
+    asked = api.post(f"/api/v1/vms/{vm.pk}/mount-iso", {"iso": "rescue"}).json()
+    assert api.delete(f"/api/v1/isos/{iso.pk}").status_code == 204
+    run_tasks()
+    assert api.get(f"/api/v1/tasks/{asked['task']['id']}").json()["status"] == "failed"
+    assert Vm.objects.get().iso is None and spec_of(vm).iso == ""
+
+
+def test_what_lay_in_the_drive_and_was_deleted_does_not_hold_up_the_undo(
+    api: APIClient, vm: Vm, ask: Ask, image: Image, run_tasks: Callable[[], None]
+) -> None:
+    first, second = (make_iso(name, None, image) for name in ("first", "second"))
+    ask("mount-iso", iso=first.name)
+    asked = api.post(f"/api/v1/vms/{vm.pk}/mount-iso", {"iso": second.name}).json()
+    Vm.objects.update(iso=None)
+    first.delete()
+    refusal = LibvirtFailure(node="fake1", command="cdrom_change", text="no", libvirt_code=1)
+    fake.node(vm.node_id).fail("cdrom_change", refusal)
+    run_tasks()
+    assert api.get(f"/api/v1/tasks/{asked['task']['id']}").json()["status"] == "failed"
+    assert Vm.objects.get().iso is None
+
+
+def test_a_vm_is_not_given_away_with_its_owner_s_iso_in_the_drive(vm: Vm, ask: Ask, image: Image, user: User) -> None:
+    make_iso("own", vm.owner, image)
+    ask("mount-iso", iso="own")
+    assert ask("change-owner", owner=user.name)["state"] == "with an ISO image of its owner's"
+    ask("eject-iso")
+    assert ask("change-owner", owner=user.name)["status"] == "done"

@@ -1,0 +1,88 @@
+"""Bodies that are files: read by their views piece by piece, as they arrive.
+
+Django's ASGI handler copies a whole body to the disk before anything has looked who sends it. Of the calls named here
+it is given an empty one; the view's thread fetches the real one from the event loop (body_of), after it has found that
+the caller may send it. What is on the way is one piece, and no other request waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from django.http.request import UnreadablePostError
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+
+from panel.images.incoming import Stream
+
+STREAMED = {("POST", "/api/v1/isos")}
+STALL_SECONDS = 60.0
+"""How long nothing may arrive before the caller counts as gone."""
+_BODY = "vmpanel.body"
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class Body:
+    """The body of a request, for a thread that is not the event loop's."""
+
+    def __init__(self, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
+        self.receive, self.loop = receive, loop
+        self.over = False
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, `size` or a little more; none at the end. Raises UnreadablePostError where they stop."""
+        return asyncio.run_coroutine_threadsafe(self._next(size), self.loop).result()
+
+    async def _next(self, size: int) -> bytes:
+        found = bytearray()
+        while len(found) < size and not self.over:
+            try:
+                message = await asyncio.wait_for(self.receive(), STALL_SECONDS)
+            except TimeoutError as error:
+                raise UnreadablePostError("nothing arrives any more") from error
+            if message["type"] == "http.disconnect":
+                raise UnreadablePostError("the client is gone")
+            found += message.get("body", b"")
+            self.over = not message.get("more_body", False)
+        return bytes(found)
+
+
+class AnyBody(BaseParser):
+    """Takes every body and leaves it where it is: the view reads it."""
+
+    media_type = "*/*"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+
+def is_meant(scope: dict[str, Any]) -> bool:
+    """Whether the body of this request is a file."""
+    return (scope["method"], scope["path"]) in STREAMED
+
+
+def set_aside(scope: dict[str, Any], receive: Receive) -> tuple[dict[str, Any], Receive]:
+    """The request without its body, which the view finds by body_of()."""
+    waiting: list[dict[str, Any]] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def nothing() -> dict[str, Any]:
+        # Then Django looks whether the client goes away, until it is cancelled; the view will notice.
+        return waiting.pop() if waiting else await asyncio.Future()
+
+    return {**scope, _BODY: Body(receive, asyncio.get_running_loop())}, nothing
+
+
+def body_of(request: Request) -> Stream:
+    """The body of a request as it arrives; where it came by another server than ASGI's, from Django."""
+    plain = request._request
+    found: Stream = getattr(plain, "scope", {}).get(_BODY) or plain
+    return found
+
+
+def length_of(request: Request) -> int | None:
+    """How long the body is said to be."""
+    said = request.META.get("CONTENT_LENGTH") or ""
+    return int(said) if said.isdigit() else None
