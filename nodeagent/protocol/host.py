@@ -57,7 +57,7 @@ class HostSpec:
 
     `autostart`: whether libvirt starts it when the node does.
     `iso` is what lies in the drive for installers and rescue systems, empty for nothing, None for no such
-    drive; `boot_iso`: the domain starts from it before its disks.
+    drive; `boot_iso`: the domain starts from it before its disks. `ends_at_reboot`: a guest that reboots is off.
     """
 
     uuid: str
@@ -74,6 +74,7 @@ class HostSpec:
     autostart: bool = False
     iso: Optional[str] = None
     boot_iso: bool = False
+    ends_at_reboot: bool = False
 
 
 @dataclass(frozen=True)

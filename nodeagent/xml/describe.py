@@ -30,7 +30,7 @@ def domain_of(spec: HostSpec, *, test_driver: bool = False) -> Domain:
     domain.set(acpi=True, apic=True)
     machine.set_cpu(domain, spec)
     machine.set_clock(domain, spec)
-    domain.set(on_poweroff="destroy", on_reboot="restart", on_crash="destroy")
+    domain.set(on_poweroff="destroy", on_reboot="destroy" if spec.ends_at_reboot else "restart", on_crash="destroy")
     if "q35" in spec.machine:
         _add_ports(domain)
     _add_storage(domain, spec)

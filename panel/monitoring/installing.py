@@ -12,7 +12,7 @@ from panel.accounts.system import system_user
 from panel.core.errors import PanelError
 from panel.tasks import registry
 from panel.tasks.selectors import open_tasks_of
-from panel.vms.models import Installation, InstallStage, Vm
+from panel.vms.models import Installation, InstallStage, Vm, Wanted
 from vmwatch import wire
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,10 @@ def move_on(happened: Iterable[tuple[Vm, wire.DomainState, datetime]]) -> None:
     ended = {vm.pk: at for vm, domain, at in happened if domain.detail in GUEST_ENDED}
     if not ended:
         return
-    for installation in Installation.objects.filter(vm__in=ended, stage=InstallStage.INSTALLING):
+    # One that was asked to stop or restart has obeyed: its installer may be anywhere.
+    asked = {pk for pk, task in open_tasks_of("vm", list(ended)).items() if task.operation in ("vm.stop", "vm.restart")}
+    waiting = Installation.objects.filter(vm__in=ended.keys() - asked, stage=InstallStage.INSTALLING)
+    for installation in waiting.filter(vm__wanted=Wanted.RUNNING):
         installation.stage, installation.guest_ended_at = InstallStage.FINISHING, ended[installation.vm_id]
         installation.save(update_fields=["stage", "guest_ended_at"])
         transaction.on_commit(finish_installations)

@@ -30,6 +30,22 @@ def free_count(network: Network) -> int:
     return sum(pool_size(pool) for pool in network.ip_pools.all()) - used
 
 
+def in_range(pool: IpPool, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether the address is in the range."""
+    first, last = ipaddress.ip_address(pool.first), ipaddress.ip_address(pool.last)
+    return first.version == address.version and int(first) <= int(address) <= int(last)
+
+
+def network_with(cluster: Cluster, ip: str) -> Network | None:
+    """The network that has the address in its ranges, or None, also for what is no address."""
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return None
+    pools = IpPool.objects.filter(network__cluster=cluster).select_related("network").order_by("network", "pk")
+    return next((pool.network for pool in pools if in_range(pool, address)), None)
+
+
 def network_named(cluster: Cluster, name: str | None) -> Network:
     """The network of that name, or the cluster's first when no name is given; raises NotFound."""
     networks = Network.objects.filter(cluster=cluster).order_by("pk")

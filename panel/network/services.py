@@ -10,6 +10,7 @@ from django.db import transaction
 from panel.cluster.models import Cluster
 from panel.core.errors import AlreadyExists, CapacityError, InvalidValue
 from panel.network.models import Address, IpPool, Network
+from panel.network.selectors import in_range
 
 DEFAULT_SUBNET = "10.77.0.0/24"
 NAMESERVERS = ["1.1.1.1", "9.9.9.9"]
@@ -17,15 +18,18 @@ MAC_PREFIX = (0x52, 0x54, 0x00)
 """QEMU's locally used prefix."""
 
 
-def allocate(network: Network) -> Address:
-    """Take the lowest free address of the network's ranges; must run in a transaction.
+def allocate(network: Network, wanted: str | None = None) -> Address:
+    """Take the lowest free address of the network's ranges, or the one that is wanted; must run in a transaction.
 
     The network's row is held meanwhile, so two who ask at once get two addresses; the unique
     constraint stands behind that.
 
-    Raises CapacityError when none is free.
+    Raises CapacityError when none is free, and what refuse_not_free raises.
     """
     Network.objects.select_for_update().get(pk=network.pk)
+    if wanted is not None:
+        refuse_not_free(network, wanted)
+        return Address.objects.create(network=network, ip=str(ipaddress.ip_address(wanted)))
     used = {int(ipaddress.ip_address(ip)) for ip in network.addresses.values_list("ip", flat=True)}
     for pool in network.ip_pools.order_by("pk"):
         first, last = int(ipaddress.ip_address(pool.first)), int(ipaddress.ip_address(pool.last))
@@ -57,6 +61,18 @@ def refuse_address(network: Network, ip: str) -> None:
         raise InvalidValue(f"{ip} is no address for a guest of “{network.name}” ({subnet}).", field="addresses")
     if network.addresses.filter(ip=ip).exists():
         raise AlreadyExists(f"The address {ip} is in use.", field="addresses", object="address")
+
+
+def refuse_not_free(network: Network, ip: str, field: str = "address") -> None:
+    """Raise InvalidValue for what is no address of the network's ranges, AlreadyExists for one in use."""
+    try:
+        wanted = ipaddress.ip_address(ip)
+    except ValueError:
+        raise InvalidValue(f"“{ip}” is not an IP address.", field=field) from None
+    if not any(in_range(pool, wanted) for pool in network.ip_pools.all()):
+        raise InvalidValue(f"{wanted} is not in the ranges of “{network.name}”.", field=field)
+    if network.addresses.filter(ip=str(wanted)).exists():
+        raise AlreadyExists(f"The address {wanted} is in use.", field=field, object="address")
 
 
 def release(address_id: int) -> None:

@@ -67,6 +67,12 @@ def refuse_snapshots(vm: Vm) -> None:
         raise WrongState("Delete the VM's snapshots first.", object="vm", id=vm.pk, state="with snapshots", field="id")
 
 
+def refuse_installing(vm: Vm) -> None:
+    """Raise WrongState while an installer is at work in the VM."""
+    if vm.installing:
+        raise WrongState("Finish the installation first.", object="vm", id=vm.pk, state="being installed", field="id")
+
+
 def refuse_missing(vm: Vm) -> None:
     """Raise WrongState for a VM whose domain is gone, or that was never finished."""
     if vm.status == VmStatus.MISSING or not vm.installed:

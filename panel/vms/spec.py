@@ -68,6 +68,8 @@ def spec_with(
         autostart=vm.autostart and not vm.suspended,
         iso=vm.iso_path,
         boot_iso=boot_iso,
+        # An installer that reboots has come to its end as much as one that powers off (monitoring/installing.py).
+        ends_at_reboot=boot_iso and vm.installing,
     )
 
 

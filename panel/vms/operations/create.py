@@ -1,4 +1,4 @@
-"""vm.create: deployment of a VM from an OS image."""
+"""vm.create: deployment of a VM from an OS image, or with an installer in its drive."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from panel.cluster.placement import Choice, Need, choose
 from panel.cluster.selectors import default_cluster
 from panel.core import permissions
 from panel.core.errors import CapacityError, InvalidValue, MissingValue, NotFound
-from panel.images.models import Customization, Flavor, Image
-from panel.images.selectors import flavor_named, image_named
+from panel.images.models import Customization, Flavor, Image, Iso
+from panel.images.selectors import flavor_named, image_named, iso_for
 from panel.network import services as network_services
 from panel.network.models import Network
-from panel.network.selectors import free_count, network_named
+from panel.network.selectors import free_count, network_named, network_with
 from panel.storage.models import Pool, Volume
 from panel.storage.selectors import pool_named
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms.context import VmContext
 from panel.vms.limits import Room, refuse_no_room, require_room
-from panel.vms.models import Disk, Interface, Vm, VmStatus, Wanted
+from panel.vms.models import Disk, Installation, Interface, Vm, VmStatus, Wanted
 from panel.vms.operations.deploying import (
     AccessParams,
     DeployContext,
@@ -61,16 +61,25 @@ def check_name(value: str) -> str:
 
 
 class CreateVmParams(AccessParams):
-    """What is asked for: an image, a size (a flavor, or single values that override it), access."""
+    """What is asked for: an image or ISO image, a size (a flavor, or single values that override it), access."""
 
     name: str = Field(max_length=63, description="Host name: a-z, 0-9 and hyphens.")
-    image: str = Field(max_length=64, description="Name of an OS image.")
+    image: str | None = Field(default=None, max_length=64, description="Name of an OS image.")
+    iso: str | None = Field(
+        default=None,
+        max_length=64,
+        description="In place of an OS image: name of an ISO image, of all or of the owner's, to start from with an "
+        "empty disk. When its installer powers the guest off or reboots, it is ejected and the disk started from.",
+    )
     flavor: str | None = Field(default=None, max_length=64, description="Name of a flavor.")
     memory_mib: int | None = Field(default=None, ge=64, le=4 * 1024 * 1024)
     vcpus: int | None = Field(default=None, ge=1, le=512)
     disk_gib: int | None = Field(default=None, ge=1, le=64 * 1024)
     node: str | None = Field(default=None, max_length=64, description="Name of a node; none: chosen.")
     network: str | None = Field(default=None, max_length=64, description="Name of a network; none: the first.")
+    address: str | None = Field(
+        default=None, max_length=45, description="A free address of the network's ranges; none: the first free one."
+    )
     pool: str | None = Field(default=None, max_length=64, description="Name of a pool; none: the first.")
     owner: str | None = Field(
         default=None, max_length=64, description="Name of the user whom it belongs to; none: whoever asks."
@@ -86,15 +95,21 @@ class CreateVmContext(DeployContext[CreateVmParams]):
     """What the request's names mean; looked up once."""
 
     def resolve(self) -> None:
-        """Turn names into rows and sizes; raises NotFound, MissingValue naming the field."""
+        """Turn names into rows and sizes; raises NotFound, MissingValue, InvalidValue naming the field."""
         asked = self.params
         self.cluster = default_cluster()
-        self.image: Image = image_named(asked.image)
+        if asked.image and asked.iso:
+            raise InvalidValue("A VM is made from an image or an ISO image, not from both.", field="iso")
+        if not asked.image and not asked.iso:
+            raise MissingValue("Name an image, or an ISO image.", field="image")
+        self.image: Image | None = image_named(asked.image) if asked.image else None
+        self.iso: Iso | None = iso_for(self.owner, asked.iso) if asked.iso else None
         flavor: Flavor | None = flavor_named(asked.flavor) if asked.flavor else None
         self.memory_mib = self._size("memory_mib", flavor)
         self.vcpus = self._size("vcpus", flavor)
         self.disk_gib = self._size("disk_gib", flavor)
-        self.network: Network = network_named(self.cluster, asked.network)
+        by_address = network_with(self.cluster, asked.address) if asked.address and not asked.network else None
+        self.network: Network = by_address or network_named(self.cluster, asked.network)
         self.pool: Pool = pool_named(self.cluster, asked.pool)
 
     def _size(self, field: str, flavor: Flavor | None) -> int:
@@ -104,6 +119,20 @@ class CreateVmContext(DeployContext[CreateVmParams]):
         if value is None:
             raise MissingValue(f"“{field}” is required where no flavor is named.", field=field)
         return int(value)
+
+    @property
+    def owner(self) -> User:
+        """Whom the VM will belong to; raises NotFound."""
+        owner = user_named(self.params.owner) if self.params.owner else self.task.created_by
+        assert owner is not None
+        return owner
+
+    @property
+    def disk_bytes(self) -> int:
+        """What it takes of the pool to begin with."""
+        if self.image is not None:
+            return self.image.virtual_bytes
+        return self.iso.size_bytes if self.iso is not None else 0
 
     @property
     def room(self) -> Room:
@@ -117,7 +146,7 @@ class CreateVmContext(DeployContext[CreateVmParams]):
             nodes = nodes.filter(name=self.params.node)
             if not nodes:
                 raise NotFound(object="node", id=self.params.node, field="node")
-        need = Need(self.memory_mib, self.image.virtual_bytes, self.vcpus)
+        need = Need(self.memory_mib, self.disk_bytes, self.vcpus)
         return choose(candidates(nodes, self.pool), need)
 
 
@@ -128,9 +157,7 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     refuse_taken_name(ctx.cluster, ctx.params.name)
     choice = ctx.choose_node()
     node = choice.node
-    owner = user_named(ctx.params.owner) if ctx.params.owner else ctx.task.created_by
-    assert owner is not None
-    ctx.task.owner = owner
+    owner = ctx.task.owner = ctx.owner
     require_room(owner, ctx.room)
     vm = Vm.objects.create(
         name=ctx.params.name,
@@ -138,6 +165,8 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
         node=node,
         owner=owner,
         image=ctx.image,
+        iso=ctx.iso,
+        boot_iso=ctx.iso is not None,
         pool=ctx.pool,
         memory_mib=ctx.memory_mib,
         vcpus=ctx.vcpus,
@@ -146,7 +175,9 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     )
     volume = Volume.objects.create(pool=ctx.pool, node=node, format=ctx.pool.volume_format, size_gib=ctx.disk_gib)
     Disk.objects.create(vm=vm, volume=volume)
-    address = network_services.allocate(ctx.network)
+    if ctx.iso is not None:
+        Installation.objects.create(vm=vm)
+    address = network_services.allocate(ctx.network, ctx.params.address)
     Interface.objects.create(vm=vm, network=ctx.network, address=address, mac=network_services.new_mac())
     note_shape(vm.pk)
     ctx.set_object("vm", vm.pk, vm.name)
@@ -161,8 +192,49 @@ def define_domain(ctx: VmContext[Any]) -> None:
     ctx.agent.call(host.HostCreate(spec=host_spec(ctx.vm)))
 
 
+def from_what(ctx: CreateVmContext) -> str:
+    """What the VM is made from, for a plan."""
+    return f"image “{ctx.image.name}”" if ctx.image else f"ISO image “{ctx.params.iso}”"
+
+
+def filled_from(ctx: CreateVmContext) -> str:
+    """What its disk begins with, for a plan."""
+    return f"from “{ctx.image.name}”" if ctx.image else "empty"
+
+
+def told_by(ctx: CreateVmContext) -> str:
+    """How its guest learns who it is, for a plan."""
+    if ctx.image is None:
+        return "nothing: the installer asks"
+    return f"host name, network, keys and password by {ctx.image.customization}"
+
+
+def refuse_access(asked: CreateVmParams) -> None:
+    """Raise InvalidValue for what nobody can put into a guest that is yet to be installed."""
+    for field in ("password", "ssh_keys"):
+        if getattr(asked, field):
+            raise InvalidValue("The installer asks for passwords and keys itself.", field=field)
+
+
+def refuse_unfit(ctx: CreateVmContext, image: Image) -> None:
+    """Raise InvalidValue for sizes that the image does not fit, MissingValue for a guest that nobody could enter."""
+    if ctx.memory_mib < image.min_memory_mib:
+        raise InvalidValue(
+            f"“{image.title}” needs at least {image.min_memory_mib} MiB of memory.",
+            field="memory_mib",
+            minimum=image.min_memory_mib,
+        )
+    smallest = max(image.min_disk_gib, -(-image.virtual_bytes // GIB))
+    if ctx.disk_gib < smallest:
+        raise InvalidValue(
+            f"“{image.title}” needs a disk of at least {smallest} GiB.", field="disk_gib", minimum=smallest
+        )
+    if image.customization == Customization.VIRT_CUSTOMIZE and not (ctx.params.password or ctx.params.ssh_keys):
+        raise MissingValue("This image needs a password or an ssh key.", field="password")
+
+
 class CreateVm(Operation[CreateVmParams]):
-    """Create a VM from an OS image and leave it running and reachable."""
+    """Create a VM from an OS image and leave it running and reachable; or leave it running an installer."""
 
     name = "vm.create"
     label = "Create"
@@ -184,14 +256,14 @@ class CreateVm(Operation[CreateVmParams]):
             "Send the image to the node",
             undo=delete_upload,
             weight=5,
-            describe=lambda ctx: f"image “{ctx.image.name}”, if the node has no copy",
+            describe=lambda ctx: f"{from_what(ctx)}, if the node has no copy",
         ),
         Step(
             copy_image,
             "Copy the image",
             undo=delete_copy,
             weight=10,
-            describe=lambda ctx: f"volume in “{ctx.pool.name}” from “{ctx.image.name}”",
+            describe=lambda ctx: f"volume in “{ctx.pool.name}”, {filled_from(ctx)}",
         ),
         # No undo: the volume goes as a whole.
         Step(grow_disk, "Grow the disk", describe=lambda ctx: f"to {ctx.disk_gib} GiB"),
@@ -200,7 +272,7 @@ class CreateVm(Operation[CreateVmParams]):
             "Prepare the guest's settings",
             undo=delete_seed,
             weight=2,
-            describe=lambda ctx: f"host name, network, keys and password by {ctx.image.customization}",
+            describe=told_by,
         ),
         Step(
             define_domain,
@@ -210,7 +282,12 @@ class CreateVm(Operation[CreateVmParams]):
         ),
         Step(start_domain, "Start the VM", undo=stop_domain, weight=2),
         # No undo: waiting changes nothing.
-        Step(wait_for_guest, "Wait until the guest answers", weight=20),
+        Step(
+            wait_for_guest,
+            "Wait until the guest answers",
+            weight=20,
+            describe=lambda ctx: "on its address" if ctx.image else "nothing: the installer is left to itself",
+        ),
     )
 
     def title(self, ctx: Any) -> str:
@@ -218,27 +295,20 @@ class CreateVm(Operation[CreateVmParams]):
         return f"Create VM {ctx.params.name}"
 
     def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse unknown names, a taken name, too small sizes, and what no node has room for."""
+        """Refuse unknown names, a taken name or address, too small sizes, and what no node has room for."""
         ctx.resolve()
         if ctx.params.owner not in (None, viewer.name):
             permissions.require(viewer, "vms.assign")
             refuse_unfit_owner(user_named(ctx.params.owner))
         refuse_taken_name(ctx.cluster, ctx.params.name)
-        if ctx.memory_mib < ctx.image.min_memory_mib:
-            raise InvalidValue(
-                f"“{ctx.image.title}” needs at least {ctx.image.min_memory_mib} MiB of memory.",
-                field="memory_mib",
-                minimum=ctx.image.min_memory_mib,
-            )
-        smallest = max(ctx.image.min_disk_gib, -(-ctx.image.virtual_bytes // GIB))
-        if ctx.disk_gib < smallest:
-            raise InvalidValue(
-                f"“{ctx.image.title}” needs a disk of at least {smallest} GiB.", field="disk_gib", minimum=smallest
-            )
-        if ctx.image.customization == Customization.VIRT_CUSTOMIZE and not (ctx.params.password or ctx.params.ssh_keys):
-            raise MissingValue("This image needs a password or an ssh key.", field="password")
-        refuse_no_room(user_named(ctx.params.owner) if ctx.params.owner else viewer, ctx.room)
-        if free_count(ctx.network) < 1:
+        if ctx.image is None:
+            refuse_access(ctx.params)
+        else:
+            refuse_unfit(ctx, ctx.image)
+        refuse_no_room(ctx.owner, ctx.room)
+        if ctx.params.address:
+            network_services.refuse_not_free(ctx.network, ctx.params.address)
+        elif free_count(ctx.network) < 1:
             raise CapacityError(
                 f"The network “{ctx.network.name}” has no free address.", field="network", candidates={}
             )

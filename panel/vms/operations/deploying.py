@@ -17,7 +17,7 @@ from nodeagent.protocol import host, storage
 from panel.accounts.models import SshKey
 from panel.cluster.nodes import client
 from panel.core.errors import OperationFailed
-from panel.images.models import Customization, Image
+from panel.images.models import Customization, Image, Iso
 from panel.storage.models import Volume
 from panel.tasks.operation import Params
 from panel.vms.context import VmContext
@@ -72,12 +72,21 @@ P = TypeVar("P", bound=AccessParams)
 
 @dataclass(frozen=True)
 class Target:
-    """Which image goes to which volume, where the seed is, and as what instance the guest is told of itself."""
+    """Which image goes to which volume, where the seed is, and as what instance the guest is told of itself.
+
+    With `iso` in place of an image the volume stays empty: an installer that the VM starts from fills it.
+    """
 
     image: Image | None
     volume: Volume
     seed_path: str
     instance_id: str
+    iso: Iso | None = None
+
+    @property
+    def source(self) -> Image | Iso | None:
+        """Whose file the node needs."""
+        return self.image or self.iso
 
 
 class DeployContext(VmContext[P]):
@@ -89,7 +98,8 @@ class DeployContext(VmContext[P]):
         disk = vm.disks.select_related("volume__pool").first() if vm is not None else None
         if vm is None or disk is None:
             return None
-        return Target(vm.image, disk.volume, vm.seed_path, str(vm.uuid))
+        iso = vm.iso if vm.image is None else None
+        return Target(vm.image, disk.volume, vm.seed_path, str(vm.uuid), iso)
 
     @property
     def target(self) -> Target:
@@ -109,11 +119,11 @@ class DeployContext(VmContext[P]):
 
 
 def place_image(ctx: DeployContext[Any]) -> dict[str, Any]:
-    """The node has its own copy of the image, checked against its SHA-256.
+    """The node has its own copy of the image or ISO image, checked against its SHA-256.
 
     Two deployments that need the same image at the same time each send it, to a file of their own.
     """
-    image, pool, task = ctx.target_image, ctx.vm.pool.path, ctx.task.pk
+    image, pool, task = ctx.target.iso or ctx.target_image, ctx.vm.pool.path, ctx.task.pk
     state = ctx.agent.call(storage.ImageStatus(pool=pool, sha256=image.sha256, task=task))
     if state.present:
         return {"sent": False}
@@ -131,14 +141,18 @@ def place_image(ctx: DeployContext[Any]) -> dict[str, Any]:
 def delete_upload(ctx: DeployContext[Any]) -> None:
     """What this task sent of the image and did not finish is gone; a finished copy serves every later VM."""
     target = ctx.find_target()
-    if target is not None and target.image is not None:
+    if target is not None and target.source is not None:
         pool = ctx.vm.pool.path
-        ctx.agent.call(storage.UploadDelete(pool=pool, sha256=target.image.sha256, task=ctx.task.pk))
+        ctx.agent.call(storage.UploadDelete(pool=pool, sha256=target.source.sha256, task=ctx.task.pk))
 
 
 def copy_image(ctx: DeployContext[Any]) -> None:
-    """The volume is a copy of the image."""
+    """The volume is a copy of the image; where an ISO image is to be installed from, it is empty."""
     volume = ctx.target.volume
+    if ctx.target.iso is not None:
+        size, pool = volume.size_bytes, volume.pool.path
+        ctx.agent.call(storage.VolumeCreate(pool=pool, path=volume.path, format=volume.format, size_bytes=size))
+        return
     ctx.agent.call(
         storage.VolumeCopy(
             pool=volume.pool.path, path=volume.path, image_sha256=ctx.target_image.sha256, format=volume.format
@@ -160,7 +174,12 @@ def grow_disk(ctx: DeployContext[Any]) -> None:
 
 
 def customize_guest(ctx: DeployContext[Any]) -> None:
-    """The guest will find out who it is: from a seed, or from its own files where the image has no cloud-init."""
+    """The guest will find out who it is: from a seed, or from its own files where the image has no cloud-init.
+
+    An installer asks whoever sits before it.
+    """
+    if ctx.target.iso is not None:
+        return
     vm, target, image = ctx.vm, ctx.target, ctx.target_image
     keys = [*ctx.params.ssh_keys, *SshKey.objects.filter(user=vm.owner).values_list("public_key", flat=True)]
     guest = guest_identity(
@@ -193,7 +212,10 @@ def stop_domain(ctx: VmContext[Any]) -> None:
 
 
 def wait_for_guest(ctx: DeployContext[Any]) -> dict[str, Any]:
-    """The guest answers on its address, and the VM counts as installed."""
+    """The guest answers on its address, and the VM counts as installed; an installer is not waited for."""
+    if ctx.target.iso is not None:
+        Vm.objects.filter(pk=ctx.vm.pk).update(installed=True)
+        return {}
     seconds = wait_until_reached(ctx, ctx.target_image.reachable_port)
     Vm.objects.filter(pk=ctx.vm.pk).update(installed=True)
     return {"seconds": seconds}

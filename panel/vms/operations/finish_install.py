@@ -14,10 +14,17 @@ from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
 from panel.vms.context import VmContext
 from panel.vms.models import Installation, InstallStage, Vm
+from panel.vms.operations.isos import empty_drive
 
 
 class FinishInstallParams(Params):
     """Nothing to choose."""
+
+
+def eject_installer(ctx: VmContext[Any]) -> None:
+    """The ISO image that it was installed from is not in the drive any more: the VM starts from its disks."""
+    if ctx.vm.boot_iso:
+        empty_drive(ctx)
 
 
 def start_installed(ctx: VmContext[Any]) -> None:
@@ -48,6 +55,7 @@ class FinishInstall(Operation[FinishInstallParams]):
     on_failure = "stop"
     locks = (exclusive("vm"), shared("node"))
     steps = (
+        Step(eject_installer, "Eject the installer"),
         Step(start_installed, "Start the installed system"),
         Step(record_installed, "Note that it is installed"),
     )

@@ -175,4 +175,5 @@ class ReinstallVm(Operation[ReinstallParams]):
         services.refuse_suspended(ctx.vm)
         services.refuse_rescue(ctx.vm)
         services.refuse_snapshots(ctx.vm)
+        services.refuse_installing(ctx.vm)
         spares.check_image(ctx.vm, ctx.wanted_image, disk_gib=ctx.system.volume.size_gib, params=ctx.params)

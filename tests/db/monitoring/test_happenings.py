@@ -75,12 +75,18 @@ class TestInstalling:
         assert self.stage(vm) == InstallStage.INSTALLING
         assert not Task.objects.exists()
 
+    @pytest.mark.parametrize("verb", ["stop", "restart"])
+    def test_a_guest_that_was_asked_to_go_off_is_still_installing(self, vm: Vm, admin: User, verb: str) -> None:
+        registry.get(f"vm.{verb}").submit(admin, {}, object_id=vm.pk)
+        services.take_messages([event(vm, wire.SHUT_OFF, 1, detail="stopped:shutdown")])
+        assert self.stage(vm) == InstallStage.INSTALLING
+
     def test_it_waits_for_a_task_that_holds_the_vm(self, vm: Vm, admin: User, run_tasks: Callable[[], None]) -> None:
-        stop = registry.get("vm.stop").submit(admin, {}, object_id=vm.pk)
+        holder = registry.get("vm.configure").submit(admin, {"title": "Shop"}, object_id=vm.pk)
         services.take_messages([event(vm, wire.SHUT_OFF, 1, detail="stopped:shutdown")])
         assert Task.objects.count() == 1
-        Task.objects.filter(pk=stop.pk).update(status=Status.DONE)
-        stop.locks.all().delete()
+        Task.objects.filter(pk=holder.pk).update(status=Status.DONE)
+        holder.locks.all().delete()
         installing.finish_installations()
         assert Task.objects.count() == 2
         run_tasks()

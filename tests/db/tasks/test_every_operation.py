@@ -24,7 +24,7 @@ from panel.storage.models import Pool, Volume
 from panel.tasks import engine, registry, services
 from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret, TaskStep
 from panel.tasks.operation import Step
-from panel.vms.models import Disk, Installation, Interface, Sighting, Snapshot, Spare, Vm, VmStatus
+from panel.vms.models import Disk, Interface, Sighting, Snapshot, Spare, Vm, VmStatus
 from panel.vms.spec import host_spec
 from panel.vms.usage import differing
 from tests.db.conftest import make_node, run_task
@@ -128,9 +128,18 @@ def _on_node(name: str) -> Callable[[User, Node], Callable[[], Task]]:
     return lambda admin, node: lambda: registry.get(name).submit(admin, {}, object_id=node.pk)
 
 
+def ask_install(admin: User) -> Task:
+    """A new VM with an installer in its drive."""
+    image = Image.objects.get()
+    fields = {"file_name": image.file_name, "sha256": image.sha256, "size_bytes": image.size_bytes}
+    Iso.objects.get_or_create(name="installer", defaults={"title": "Installer", **fields})
+    return registry.get("vm.create").submit(admin, {"name": "web1", "iso": "installer", "flavor": "small"})
+
+
 def _finish_install(admin: User, node: Node) -> Callable[[], Task]:
-    vm_id = _vm(admin)
-    Installation.objects.create(vm_id=vm_id)
+    task = run_task(ask_install(admin))
+    assert task.status == Status.DONE, task.error
+    vm_id = int(task.object_id or 0)
     run_task(registry.get("vm.force-off").submit(admin, {}, object_id=vm_id))
     return lambda: registry.get("vm.finish-install").submit(admin, {}, object_id=vm_id)
 
