@@ -46,6 +46,7 @@ CLASSIC_NAMES = {
     "node": "hostnode",
     "owner": "user",
     "network": "family",
+    "address": "ip",
     "ssh_keys": "sshpubkey",
     "cpu_weight": "cputune",
     "io_weight": "blkiotune",

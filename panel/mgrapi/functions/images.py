@@ -64,11 +64,18 @@ def osmgr_edit(viewer: User, call: Call) -> Answer:
 
 
 def _iso_row(iso: Iso) -> Mapping[str, Cell]:
-    return {"id": iso.pk, "name": iso.name, "title": iso.title, "size": -(-iso.size_bytes // 2**20)}
+    size = -(-iso.size_bytes // 2**20)
+    return {
+        "id": iso.pk,
+        "name": iso.name,
+        "title": iso.title,
+        "size": size,
+        "user": iso.owner.name if iso.owner else None,
+    }
 
 
 def iso(viewer: User, call: Call) -> Answer:
-    """The ISO images, with their sizes in MiB."""
+    """The ISO images of all, and the viewer's own, with their sizes in MiB."""
     return listed(call, list_isos(viewer), _iso_row, FILTERS)
 
 

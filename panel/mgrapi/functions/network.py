@@ -12,7 +12,7 @@ from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form, Rows
 from panel.mgrapi.functions.lists import MOST_ROWS, listed
 from panel.network.models import Network
-from panel.network.selectors import list_networks
+from panel.network.selectors import list_networks, network_with
 from panel.tasks import registry
 from panel.vms.models import Interface
 from panel.vms.selectors import get_vm, list_interfaces
@@ -32,8 +32,10 @@ def check_domain(call: Call) -> None:
         raise InvalidValue("“domain” must be a host name.", field="domain")
 
 
-def network_of(viewer: User, call: Call) -> str | None:
+def network_of(viewer: User, call: Call, ip: str = "") -> str | None:
     """The name of the network that `family` (ipv4, ipv6, or a network) and `iptype` ask for; None for any.
+
+    Of several the first, or the one that has the address `ip` in its ranges.
 
     Raises InvalidValue or NotFound where no network is so.
     """
@@ -55,7 +57,8 @@ def network_of(viewer: User, call: Call) -> str | None:
         networks = [each for each in networks if kind in types_of(each)]
         if not networks:
             raise InvalidValue(f"The cluster has no such network with {kind} addresses.", field="iptype")
-    return networks[0].name
+    by_address = network_with(networks[0].cluster, ip)
+    return next((each.name for each in networks if each == by_address), networks[0].name)
 
 
 def family_choices(viewer: User) -> dict[str, str]:

@@ -10,8 +10,8 @@ from django.db import OperationalError, transaction
 from panel.accounts.models import User
 from panel.accounts.selectors import user_named
 from panel.core import permissions
-from panel.core.errors import InvalidValue
-from panel.images.selectors import list_flavors, list_isos
+from panel.core.errors import InvalidValue, NotFound
+from panel.images.selectors import isos_for, list_flavors, list_isos
 from panel.mgrapi.call import NUMBER, Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form
 from panel.mgrapi.functions.lists import MOST_ROWS
@@ -29,6 +29,7 @@ from panel.vms.selectors import get_vm
 SETTINGS = {"mem": "memory_mib", "vcpu": "vcpus", "cputune": "cpu_weight", "blkiotune": "io_weight"}
 """Numbers of vm.configure by their classic names; those of a new VM that vm.create has too come first."""
 SPEEDS = {"inbound": "inbound_kibps", "outbound": "outbound_kibps"}
+FROM_IMAGE, FROM_ISO = "installtemplate", "installiso"
 CPU_MODES = {"default": "", **{mode.value: mode.value for mode in CpuMode if mode not in ("", CpuMode.CUSTOM)}}
 TRIES = 3
 T = TypeVar("T")
@@ -53,38 +54,32 @@ def _empty_form(viewer: User) -> Form:
         "vmi": os_choices(viewer),
         "preset": {str(each.pk): each.name for each in list_flavors(viewer)[:MOST_ROWS]},
         "hostnode": node_choices(viewer),
-        "installtype": {"installtemplate": "OS image"},
+        "installtype": {FROM_IMAGE: "OS image", FROM_ISO: "ISO image"},
         "iso": {each.name: each.title for each in list_isos(viewer)[:MOST_ROWS]},
         "recipe": {"null": "None"},
         "family": family_choices(viewer),
         "iptype": dict(zip(TYPES, TYPES, strict=True)),
     }
-    values |= {"user": viewer.name, "hostnode": "auto", "installtype": "installtemplate", "recipe": "null"}
+    values |= {"user": viewer.name, "hostnode": "auto", "installtype": FROM_IMAGE, "recipe": "null"}
     return Form({**values, "cputune": 0, "blkiotune": 0, "inbound": 0, "outbound": 0}, choices)
 
 
 def _created(viewer: User, call: Call) -> Done:
-    if call.text("installtype") not in ("", "installtemplate"):
-        raise InvalidValue(
-            "VMs are made from OS images (“installtemplate”); an ISO is put in later.", field="installtype"
-        )
-    if call.text("ip").lower() not in ("", "auto"):
-        raise InvalidValue("The panel chooses the address; leave “ip” empty.", field="ip")
     refuse_recipe(call)
     check_domain(call)
+    ip = "" if call.text("ip").lower() == "auto" else call.text("ip")
     asked: dict[str, Any] = {
         "name": call.need("name").lower(),
-        "image": image_of(call) or call.need("vmi"),
-        "network": network_of(viewer, call),
+        "network": network_of(viewer, call, ip),
         "node": node_name(viewer, call),
-        "ssh_keys": keys_of(call),
     }
+    if ip:
+        asked["address"] = ip
     if owner := call.text("user"):
         asked["owner"] = _user_name(owner)
     if preset := call.text("preset"):
         asked["flavor"] = flavor_of(viewer, preset, "preset").name
-    if password := password_of(call):
-        asked["password"] = password
+    asked |= _installed(viewer, call, asked.get("owner"))
     sizes = {"memory_mib": call.number("mem"), "vcpus": call.number("vcpu"), "disk_gib": gib_of(call)}
     asked |= {name: value for name, value in sizes.items() if value is not None}
     settings = _settings(call, ("cputune", "blkiotune"))
@@ -98,6 +93,36 @@ def _created(viewer: User, call: Call) -> Done:
 
     made = _together(submit).steps.get(position=0).output["result"]
     return Done({"id": made["vm"], "elid": made["vm"], "ip": made["address"]})
+
+
+def _installed(viewer: User, call: Call, owner: str | None) -> dict[str, Any]:
+    """What of vm.create says how the VM comes to its system."""
+    kind = call.text("installtype") or FROM_IMAGE
+    if kind == FROM_ISO:
+        # Clients send a password and keys with every order; an installer asks for them itself.
+        return {"iso": _iso_name(viewer, call, owner)}
+    if kind != FROM_IMAGE:
+        raise InvalidValue(f"“installtype” is {FROM_IMAGE} or {FROM_ISO}.", field="installtype")
+    password = password_of(call)
+    return {
+        "image": image_of(call) or call.need("vmi"),
+        "ssh_keys": keys_of(call),
+        **({"password": password} if password else {}),
+    }
+
+
+def _iso_name(viewer: User, call: Call, owner: str | None) -> str:
+    """The name of the ISO image that `iso` names, or that has its number in the list; raises NotFound."""
+    asked = call.need("iso")
+    if owner not in (None, viewer.name):
+        permissions.require(viewer, "vms.assign")
+    isos = isos_for(user_named(owner) if owner else viewer)
+    if not NUMBER.match(asked) or isos.filter(name=asked).exists():
+        return asked
+    found = isos.filter(pk=int(asked)).first()
+    if found is None or isos.filter(name=found.name).first() != found:
+        raise NotFound(object="iso", id=asked, field="iso")
+    return found.name
 
 
 def _owner_or(viewer: User, asked: dict[str, Any]) -> User:

@@ -296,10 +296,10 @@ class CreateVm(Operation[CreateVmParams]):
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse unknown names, a taken name or address, too small sizes, and what no node has room for."""
-        ctx.resolve()
         if ctx.params.owner not in (None, viewer.name):
             permissions.require(viewer, "vms.assign")
             refuse_unfit_owner(user_named(ctx.params.owner))
+        ctx.resolve()
         refuse_taken_name(ctx.cluster, ctx.params.name)
         if ctx.image is None:
             refuse_access(ctx.params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import pytest
@@ -9,9 +10,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from panel.cluster import fake
+from panel.core.errors import LimitExceeded
+from panel.images import isos
+from panel.images.models import Iso
 from panel.mgrapi.functions import FUNCTIONS
 from panel.tasks.models import Task
 from panel.vms.models import Interface, Vm, VmStatus
+from tests.db.images.test_isos import iso_file
 from tests.db.mgrapi.classic import World, doc_of, error_of, rows_of, values_of
 from tests.db.monitoring.messages import make_vm
 
@@ -94,10 +99,15 @@ def test_all_of_a_change_is_refused_where_a_part_is(world: World) -> None:
         ({"family": "ipv6"}, ("value", "family")),
         ({"family": "no such network"}, ("missed", "family")),
         ({"iptype": "public"}, ("value", "iptype")),
-        ({"ip": "10.77.0.99"}, ("value", "ip")),
+        ({"ip": "10.77.1.99"}, ("value", "ip")),
+        ({"ip": "ten"}, ("value", "ip")),
+        ({"ip": "10.77.0.10"}, ("exists", "ip")),
         ({"domain": "-"}, ("value", "domain")),
         ({"recipe": "wordpress"}, ("value", "recipe")),
-        ({"installtype": "installiso"}, ("value", "installtype")),
+        ({"installtype": "netinstall"}, ("value", "installtype")),
+        ({"installtype": "installiso"}, ("missed", "iso")),
+        ({"installtype": "installiso", "iso": "none"}, ("missed", "iso")),
+        ({"installtype": "installiso", "iso": "99"}, ("missed", "iso")),
         ({"confirm": "another word"}, ("value", "password")),
         ({"password": "short", "confirm": ""}, ("value", "password")),
         ({"cputune": "1"}, ("value", "cputune")),
@@ -112,6 +122,39 @@ def test_what_is_wrong_with_a_new_vm_is_named_and_nothing_is_made(
 ) -> None:
     assert error_of(world.call("admin", "vm.edit", **{**NEW, **wrong})) == refused
     assert Vm.objects.count() == 1 and not Task.objects.exists()
+
+
+@pytest.mark.parametrize("iso", ["rescue", "40"])
+def test_an_order_is_installed_from_an_iso_with_the_address_it_asked_for(
+    world: World, run_tasks: Callable[[], None], iso: str
+) -> None:
+    Iso.objects.update(file_name=world.image.file_name, sha256=world.image.sha256)
+    order = {**NEW, "installtype": "installiso", "iso": iso, "ip": "10.77.0.40", "sshpubkey": "no key"}
+    made = values_of(world.call("admin", "vm.edit", **order))
+    assert made["ip"] == "10.77.0.40"
+    run_tasks()
+    row = next(row for row in rows_of(world.call("anna", "vm")) if row["id"] == made["id"])
+    assert (row["vmstatus"], row["ip"], row["installing"]) == ("running", "10.77.0.40", "on")
+    assert "installos" not in row
+
+
+def test_everybody_sees_the_iso_images_of_all_and_their_own(world: World) -> None:
+    Iso.objects.create(owner=world.users["anna"], name="mine", title="Mine", file_name="isos/x.iso", size_bytes=1)
+    for who, names in (("anna", ["mine", "rescue"]), ("bert", ["rescue"]), ("admin", ["mine", "rescue"])):
+        rows = rows_of(world.call(who, "iso"))
+        assert sorted(row["name"] for row in rows) == names
+    assert [row["user"] for row in rows_of(world.call("anna", "iso")) if "user" in row] == ["anna"]
+
+
+def test_iso_limits_of_user_edit_hold(world: World) -> None:
+    world.call("admin", "user.edit", sok="ok", elid="anna", isolimitsize="1", isolimitnum="1")
+    anna = world.users["anna"]
+    with pytest.raises(LimitExceeded):
+        isos.bring_in(anna, {"name": "large"}, io.BytesIO(bytes(2**20 + 1)), 2**20 + 1)
+    isos.bring_in(anna, {"name": "small"}, io.BytesIO(iso_file(2**20)), None)
+    with pytest.raises(LimitExceeded):
+        isos.bring_in(anna, {"name": "second"}, io.BytesIO(iso_file()), 1)
+    isos.delete_iso(anna, Iso.objects.get(name="small"))
 
 
 def test_a_list_of_vms_is_asked_for_at_once_or_not_at_all(world: World) -> None:
