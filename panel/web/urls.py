@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from panel.web import accounts, events, signing_in, views
+from panel.web import accounts, events, isos, signing_in, views
 
 urlpatterns = [
     path("", views.vm_list, name="vms"),
@@ -23,6 +23,7 @@ urlpatterns = [
     path("nodes/<int:node_id>", views.node_page, name="node"),
     path("tasks", views.task_list, name="tasks"),
     path("tasks/<int:task_id>", views.task_page, name="task"),
+    path("isos", isos.iso_list, name="isos"),
     path("problems", views.problem_list, name="problems"),
     path("profile", accounts.profile, name="profile"),
     path("users", accounts.user_list, name="users"),

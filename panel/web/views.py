@@ -23,7 +23,7 @@ from panel.accounts.models import User
 from panel.cluster.selectors import default_cluster, get_node, list_nodes
 from panel.core import permissions
 from panel.core.errors import BadCredentials
-from panel.images.selectors import list_flavors, list_images
+from panel.images.selectors import isos_for, list_flavors, list_images
 from panel.monitoring.statistics.selectors import PERIODS, traffic, warnings
 from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
@@ -146,6 +146,7 @@ def vm_new(request: HttpRequest) -> HttpResponse:
         request,
         "vm_new.html",
         images=list_images(viewer),
+        isos=dict.fromkeys(isos_for(viewer).values_list("name", flat=True)[: devices.MOST_ISOS]),
         flavors=list_flavors(viewer),
         networks=list_networks(viewer),
         nodes=list_nodes(viewer),

@@ -12,7 +12,7 @@ function say(text) {
 }
 
 // A page with a form or a console holds what its user is doing: it is never swapped.
-const swappable = () => live.hasAttribute("data-live") && !live.querySelector("[data-submit], #console");
+const swappable = () => live.hasAttribute("data-live") && !live.querySelector("[data-submit], [data-send], #console");
 
 let refreshing = 0;
 let again = false;  // something changed after the page that is on its way was made
@@ -142,6 +142,14 @@ document.addEventListener("change", async (event) => {
   refreshSoon(0);
 });
 
+// Of choices under several names one alone is meant: an image, or an ISO image.
+document.addEventListener("change", (event) => {
+  if (event.target.type !== "radio") return;
+  for (const other of event.target.closest("[data-either]")?.querySelectorAll("input:checked") ?? []) {
+    if (other !== event.target) other.checked = false;
+  }
+});
+
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest("[data-submit]");
   if (!form) return;
@@ -219,7 +227,8 @@ function ask(button) {
     event.preventDefault();
     for (const place of form.querySelectorAll("[data-error]")) place.textContent = "";
     go.disabled = true;
-    const { ok, data } = await call("POST", button.dataset.action, { ...values(form), ...settled });
+    const { ok, data } = await call(button.dataset.method ?? "POST", button.dataset.action, { ...values(form), ...settled });
+    if (ok && button.dataset.then) { location.href = button.dataset.then; return; }
     if (ok) { dialog.close(); refreshSoon(0); return; }
     go.disabled = false;
     const place = form.querySelector(`[data-error="${CSS.escape(data.field ?? "")}"]`) ?? failed;
