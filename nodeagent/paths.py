@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import uuid as uuids
 from pathlib import Path
 
 from nodeagent.errors import InvalidParams
@@ -39,6 +40,14 @@ def pool_root(path: str) -> Path:
     if not root.is_absolute() or ".." in root.parts or len(root.parts) < 3:
         raise InvalidParams("A pool must be an absolute path of at least two folders.", field="path")
     return root
+
+
+def nvram_file(uuid: str) -> Path:
+    """What a domain's UEFI remembers."""
+    try:
+        return NVRAM / f"{uuids.UUID(uuid)}_VARS.fd"
+    except ValueError as error:
+        raise InvalidParams("This is not a UUID.", field="uuid") from error
 
 
 def inside(pool: str, path: str) -> Path:

@@ -26,6 +26,7 @@ _MODULES = (
     "pools",
     "seeds",
     "settings",
+    "sharing",
     "snapshots",
     "transfer",
     "vmwatch",

@@ -8,6 +8,7 @@ import socket
 import time
 import uuid as uuids
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
 from nodeagent import guards, libvirtd, paths
@@ -103,8 +104,10 @@ def host_delete(request: host.HostDelete, job: Job) -> Nothing:
     except NoSuchDomain:
         pass
     # It is kept while the VM has another firmware, of which undefining knows nothing.
-    with contextlib.suppress(FileNotFoundError):
-        (paths.NVRAM / f"{uuids.UUID(request.uuid)}_VARS.fd").unlink()
+    memory = paths.nvram_file(request.uuid)
+    for file in (memory, Path(f"{memory}.part")):
+        with contextlib.suppress(FileNotFoundError):
+            file.unlink()
     guards.guard(request.uuid, [], job)
     return Nothing()
 

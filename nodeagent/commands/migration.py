@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from nodeagent import libvirtd, way
+from nodeagent import libvirtd, paths, way
 from nodeagent.commands import handles
 from nodeagent.commands.bridges import bridge_names
 from nodeagent.commands.hosts import absent, find, state_of
@@ -21,6 +21,8 @@ from nodeagent.xml.domain import Domain
 
 POLL_SECONDS = 0.2
 MIB = 1024**2
+UNCACHED = ("none", "directsync")
+"""The cache modes in which a guest's writes are in the file when it has been told that they are written."""
 
 
 @handles(migration.MigrationDescribe)
@@ -40,7 +42,20 @@ def migration_describe(request: migration.MigrationDescribe, job: Job) -> migrat
             qemu_version=0 if libvirtd.is_test_driver() else conn.getVersion(),
             snapshots=domain.snapshotNum(),
             files=[disk.source_file for disk in described.disks if disk.device == "cdrom" and disk.source_file],
+            cached=[
+                disk.target_dev or ""
+                for disk in described.disks
+                if not disk.read_only and disk.device != "cdrom" and disk.cache not in UNCACHED
+            ],
+            nvram_bytes=_size(paths.nvram_file(state.uuid)),
         )
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _host_cpu(conn: Any) -> str:
@@ -141,10 +156,12 @@ def migration_run(request: migration.MigrationRun, job: Job) -> migration.Moved:
                     libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{memory}",
                     libvirt.VIR_MIGRATE_PARAM_DISKS_URI: f"unix://{disks}",
                 }
+                if request.disks:
+                    parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(request.disks)
                 if request.bandwidth_mib:
                     parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = int(request.bandwidth_mib)
                 began = time.monotonic()
-                _Move(domain, uri, parameters).carry_out(job)
+                _Move(domain, uri, parameters, copies=bool(request.disks)).carry_out(job)
                 off_at = time.monotonic()
                 if request.resume:
                     there.lookupByUUIDString(domain.UUIDString()).resume()
@@ -160,18 +177,19 @@ def migration_run(request: migration.MigrationRun, job: Job) -> migration.Moved:
 class _Move:
     """libvirt's call, which blocks, in a thread of its own: this one reports and aborts."""
 
-    def __init__(self, domain: Any, uri: str, parameters: Dict[str, Any]) -> None:
+    def __init__(self, domain: Any, uri: str, parameters: Dict[str, Any], *, copies: bool) -> None:
         libvirt = libvirtd.bindings()
         self.domain, self.uri, self.parameters = domain, uri, parameters
         self.flags = (
             libvirt.VIR_MIGRATE_LIVE
             | libvirt.VIR_MIGRATE_PEER2PEER
-            | libvirt.VIR_MIGRATE_NON_SHARED_DISK
             | libvirt.VIR_MIGRATE_PERSIST_DEST
             | libvirt.VIR_MIGRATE_PAUSED
             | libvirt.VIR_MIGRATE_AUTO_CONVERGE
             | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
         )
+        if copies:
+            self.flags |= libvirt.VIR_MIGRATE_NON_SHARED_DISK
         self.over = threading.Event()
         self.error: Optional[Exception] = None
         self._last = (time.monotonic(), 0)

@@ -9,7 +9,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from nodeagent import paths
+from nodeagent import paths, sharing
 from nodeagent.commands import handles
 from nodeagent.errors import InUse, InvalidParams
 from nodeagent.job import Job
@@ -26,6 +26,7 @@ def pool_ensure(request: storage.PoolEnsure, job: Job) -> storage.PoolState:
     above = [folder for folder in reversed(root.parents) if folder == paths.STATE or not folder.exists()]
     for folder in (*above, root, *(root / name for name in paths.POOL_FOLDERS)):
         _let_pass(folder)
+    sharing.make_mark(root)
     return _state(root)
 
 
@@ -58,6 +59,7 @@ def pool_remove(request: storage.PoolRemove, job: Job) -> Nothing:
         for pattern in ("*.img", "*.upload"):
             for file in images.glob(pattern):
                 file.unlink()
+    sharing.remove_marks(root)
     for folder in (*(root / name for name in paths.POOL_FOLDERS), root):
         with contextlib.suppress(FileNotFoundError, OSError):
             folder.rmdir()
@@ -83,6 +85,7 @@ def _state(root: Path) -> storage.PoolState:
         capacity_bytes=room.f_blocks * room.f_frsize,
         free_bytes=room.f_bavail * room.f_frsize,
         reflink=_can_clone(root),
+        mark=sharing.read_mark(root),
     )
 
 

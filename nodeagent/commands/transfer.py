@@ -1,8 +1,9 @@
-"""Volumes of a domain that is off, from node to node: QEMU's own block protocol through the way between them."""
+"""What a domain that is off has, from node to node: QEMU's own block protocol through the way between them."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from nodeagent import paths, way
 from nodeagent.commands import handles
@@ -14,6 +15,7 @@ from nodeagent.run import run
 
 PERCENT = re.compile(r"\((\d+(?:\.\d+)?)/100%\)")
 MIB = 1024**2
+SEND = ("qemu-img", "convert", "-p", "-n", "--target-is-zero", "-t", "writeback")
 
 
 @handles(migration.VolumeOpen)
@@ -22,14 +24,19 @@ def volume_open(request: migration.VolumeOpen, job: Job) -> Nothing:
     path = paths.inside(request.pool, request.path)
     if not path.exists():
         raise InvalidParams("There is no such volume.", field="path")
-    way.make_folders(request.ticket)
-    way.end_receiver(request.ticket)
-    # What arrives may be a secret (a seed); libvirt gives a volume to QEMU when its domain starts.
-    path.chmod(0o600)
-    argv = ["qemu-nbd", "--fork", "--persistent", "--pid-file", str(way.receiver_pid(request.ticket))]
-    # It outlives this request: volume_close, migration_close or the next volume_open ends it.
-    run([*argv, "-k", str(way.receiver_socket(request.ticket)), "-f", request.format, "--", str(path)], job)
+    _receive(request.ticket, path, request.format, job)
     return Nothing()
+
+
+def _receive(ticket: int, path: Path, kind: str, job: Job) -> None:
+    """Have the file written by whoever sends for the ticket."""
+    way.make_folders(ticket)
+    way.end_receiver(ticket)
+    # What arrives may be a secret (a seed); libvirt gives a file to QEMU when its domain starts.
+    path.chmod(0o600)
+    argv = ["qemu-nbd", "--fork", "--persistent", "--pid-file", str(way.receiver_pid(ticket))]
+    # It outlives this request: its close, migration_close or the next one that is received ends it.
+    run([*argv, "-k", str(way.receiver_socket(ticket)), "-f", kind, "--", str(path)], job)
 
 
 @handles(migration.VolumeSend)
@@ -39,7 +46,7 @@ def volume_send(request: migration.VolumeSend, job: Job) -> Nothing:
     state = volume_info(storage.VolumeInfo(pool=request.pool, path=request.path), job)
     if not state.exists:
         raise InvalidParams("There is no such volume.", field="path")
-    size, socket = state.allocated_bytes, way.receiver_socket(request.ticket)
+    size = state.allocated_bytes
 
     def watch(printed: str) -> None:
         found = PERCENT.findall(printed)
@@ -47,11 +54,10 @@ def volume_send(request: migration.VolumeSend, job: Job) -> Nothing:
             sent = size * float(found[-1]) / 100
             job.progress(sent, size, f"{int(sent) // MIB} of {size // MIB} MiB sent")
 
+    limit = ["-r", str(int(request.bandwidth_mib) * MIB)] if request.bandwidth_mib else []
+    socket = way.receiver_socket(request.ticket)
     with way.tunnel(request.ticket, request.target, {socket: str(socket)}, job):
-        argv = ["qemu-img", "convert", "-p", "-n", "--target-is-zero", "-t", "writeback", "-f", request.format]
-        if request.bandwidth_mib:
-            argv += ["-r", str(int(request.bandwidth_mib) * MIB)]
-        run([*argv, "-O", "raw", str(path), f"nbd:unix:{socket}"], job, watch=watch)
+        run([*SEND, *limit, "-f", request.format, "-O", "raw", str(path), f"nbd:unix:{socket}"], job, watch=watch)
     return Nothing()
 
 
@@ -60,3 +66,44 @@ def volume_close(request: migration.VolumeClose, job: Job) -> storage.VolumeStat
     """Receive no more."""
     way.end_receiver(request.ticket)
     return volume_info(storage.VolumeInfo(pool=request.pool, path=request.path), job)
+
+
+@handles(migration.NvramOpen)
+def nvram_open(request: migration.NvramOpen, job: Job) -> Nothing:
+    """Receive what a UEFI remembers, beside the file that it will be."""
+    if not 0 < request.size_bytes <= migration.NVRAM_MOST_BYTES:
+        raise InvalidParams("A UEFI does not remember so much.", field="size_bytes")
+    partial = _partial(request.uuid)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    way.end_receiver(request.ticket)
+    with open(partial, "wb") as file:
+        file.truncate(request.size_bytes)
+    _receive(request.ticket, partial, "raw", job)
+    return Nothing()
+
+
+@handles(migration.NvramSend)
+def nvram_send(request: migration.NvramSend, job: Job) -> Nothing:
+    """Send it; a guest that runs with it holds its lock."""
+    path, socket = paths.nvram_file(request.uuid), way.receiver_socket(request.ticket)
+    if not path.exists():
+        raise InvalidParams("There is nothing that its UEFI remembers.", field="uuid")
+    with way.tunnel(request.ticket, request.target, {socket: str(socket)}, job):
+        run([*SEND, "-f", "raw", "-O", "raw", str(path), f"nbd:unix:{socket}"], job)
+    return Nothing()
+
+
+@handles(migration.NvramClose)
+def nvram_close(request: migration.NvramClose, job: Job) -> Nothing:
+    """Receive no more; closed already is success."""
+    way.end_receiver(request.ticket)
+    partial, path = _partial(request.uuid), paths.nvram_file(request.uuid)
+    if partial.exists():
+        partial.replace(path)
+    elif not path.exists():
+        raise InvalidParams("Nothing was being received.", field="uuid")
+    return Nothing()
+
+
+def _partial(uuid: str) -> Path:
+    return Path(f"{paths.nvram_file(uuid)}.part")

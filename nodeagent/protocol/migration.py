@@ -19,6 +19,8 @@ class Subject:
     """A domain that is to be moved, as far as a target must know it.
 
     `cpu` is its host's CPU in libvirt's XML, `qemu_version` libvirt's number; `files` are the paths of its CD-ROMs.
+    `cached` are the targets of the disks of which its host keeps what another node would not see (any cache mode but
+    none and directsync); `nvram_bytes` is the size of what its UEFI remembers, 0 for nothing.
     """
 
     uuid: str
@@ -30,6 +32,8 @@ class Subject:
     qemu_version: int
     snapshots: int
     files: List[str]
+    cached: List[str]
+    nvram_bytes: int
 
 
 @command
@@ -132,9 +136,10 @@ class Moved:
 
 @command
 class MigrationRun(Request[Moved]):
-    """Move the running domain with its disks to the target, and resume it there (if `resume`) once it is off here.
+    """Move the running domain to the target, and resume it there (if `resume`) once it is off here.
 
-    The target has empty volumes of the same sizes. Reports progress in bytes. When it fails or is cancelled the
+    `disks` are the targets of the disks to be copied, for which the target has empty volumes of the same sizes; the
+    others are the same files there. Reports progress in bytes. When it fails or is cancelled the
     guest runs on here; the domain stays defined here in any case. `bandwidth_mib` is in MiB/s, 0 for no limit.
     """
 
@@ -143,6 +148,7 @@ class MigrationRun(Request[Moved]):
     ticket: int
     uuid: str
     target: Target
+    disks: List[str]
     resume: bool = True
     bandwidth_mib: int = 0
 
@@ -191,3 +197,39 @@ class VolumeClose(Request[VolumeState]):
     ticket: int
     pool: str
     path: str
+
+
+NVRAM_MOST_BYTES = 16 * 1024**2
+"""What a UEFI remembers at most; OVMF's is 528 KiB."""
+
+
+@command
+class NvramOpen(Request[Nothing]):
+    """Receive what a domain's UEFI remembers from the source, until nvram_close."""
+
+    COMMAND = "nvram_open"
+    RESULT = Nothing
+    ticket: int
+    uuid: str
+    size_bytes: int
+
+
+@command
+class NvramSend(Request[Nothing]):
+    """Send what the UEFI of a domain that is off remembers to the target's nvram_open."""
+
+    COMMAND = "nvram_send"
+    RESULT = Nothing
+    ticket: int
+    uuid: str
+    target: Target
+
+
+@command
+class NvramClose(Request[Nothing]):
+    """Receive no more: the domain's UEFI remembers what was received."""
+
+    COMMAND = "nvram_close"
+    RESULT = Nothing
+    ticket: int
+    uuid: str

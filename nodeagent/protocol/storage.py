@@ -16,12 +16,17 @@ from nodeagent.protocol.wire import BadMessage, Nothing, Request, command
 
 @dataclass(frozen=True)
 class PoolState:
-    """Room of a pool's file system, in bytes, and whether it can clone files by reference."""
+    """Room of a pool's file system, in bytes, and whether it can clone files by reference.
+
+    `mark` is a random name that the pool's files bear, "" for none. Nodes that read different ones do not see the
+    same files; those that read the same one see the same files, or a copy of them (pool_sign tells which).
+    """
 
     path: str
     capacity_bytes: int
     free_bytes: int
     reflink: bool
+    mark: str = ""
 
 
 @command
@@ -50,6 +55,35 @@ class PoolRemove(Request[Nothing]):
     COMMAND = "pool_remove"
     RESULT = Nothing
     path: str
+
+
+@command
+class PoolSign(Request[Nothing]):
+    """Have the sign (32 hexadecimal digits) in the pool's root, for another node to look for it; or no longer have it."""
+
+    COMMAND = "pool_sign"
+    RESULT = Nothing
+    path: str
+    sign: str
+    present: bool = True
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Whether what was looked for is there."""
+
+    seen: bool
+
+
+@command
+class PoolSees(Request[Sight]):
+    """Look for a sign that another node has put into the pool."""
+
+    COMMAND = "pool_sees"
+    RESULT = Sight
+    MUTATES = False
+    path: str
+    sign: str
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,18 @@ def test_a_domain_is_described_with_its_cd_roms(node: Subject, described: migrat
     assert (described.name, described.state, described.snapshots) == ("mover", "shut off", 0)
     assert described.files == [f"{node.pool}/seeds/{described.uuid}.iso"]
     assert described.machine
+    assert (described.cached, described.nvram_bytes) == ([], 0)
     assert refusal(node, migration.MigrationDescribe(uuid=str(uuid.uuid4()))) == "no_such_domain"
+
+
+@pytest.mark.parametrize(
+    ("cache", "cached"), [("none", []), ("directsync", []), ("writeback", ["vda"]), ("writethrough", ["vda"])]
+)
+def test_a_disk_whose_writes_its_host_caches_is_named(node: Subject, cache: str, cached: list[str]) -> None:
+    spec = make_spec(node.pool)
+    spec = dataclasses.replace(spec, disks=[dataclasses.replace(spec.disks[0], cache=cache)])
+    node.call(host.HostCreate(spec=spec))
+    assert node.call(migration.MigrationDescribe(uuid=spec.uuid)).cached == cached
 
 
 @pytest.mark.netns
@@ -99,14 +110,14 @@ def test_only_the_key_of_the_ticket_is_let_in(node: Subject, key: str) -> None:
 
 @pytest.mark.covers("migration_run")
 def test_without_a_key_nothing_is_moved(node: Subject, described: migration.Subject) -> None:
-    request = migration.MigrationRun(ticket=TICKET, uuid=described.uuid, target=NOWHERE)
+    request = migration.MigrationRun(ticket=TICKET, uuid=described.uuid, target=NOWHERE, disks=["vda"])
     assert refusal(node, request) == "invalid_params"
     assert refusal(node, dataclasses.replace(request, uuid=str(uuid.uuid4()))) == "no_such_domain"
 
 
 def test_a_target_that_does_not_let_us_in_is_told(node: Subject, described: migration.Subject) -> None:
     node.call(migration.MigrationOffer(ticket=TICKET))
-    request = migration.MigrationRun(ticket=TICKET, uuid=described.uuid, target=NOWHERE)
+    request = migration.MigrationRun(ticket=TICKET, uuid=described.uuid, target=NOWHERE, disks=["vda"])
     assert refusal(node, request) == "command_failed"
     node.call(migration.MigrationClose(ticket=TICKET))
 
@@ -133,3 +144,43 @@ def test_a_volume_is_received_until_it_is_closed(node: Subject) -> None:
         state = node.call(migration.VolumeClose(ticket=TICKET, pool=node.pool, path=path))
         assert (state.exists, state.virtual_bytes) == (True, 1024**2)
     node.call(migration.MigrationClose(ticket=TICKET))
+
+
+@pytest.mark.covers("nvram_open", "nvram_send", "nvram_close")
+def test_what_a_uefi_remembers_is_received_until_it_is_closed(node: Subject, described: migration.Subject) -> None:
+    uuid_ = described.uuid
+    opened = migration.NvramOpen(ticket=TICKET, uuid=uuid_, size_bytes=540_672)
+    sent = migration.NvramSend(ticket=TICKET, uuid=uuid_, target=NOWHERE)
+    closed = migration.NvramClose(ticket=TICKET, uuid=uuid_)
+    assert refusal(node, sent) == refusal(node, closed) == "invalid_params"
+    for _ in range(2):
+        node.call(opened)
+    assert node.call(migration.MigrationDescribe(uuid=uuid_)).nvram_bytes == 0
+    for _ in range(2):
+        node.call(closed)
+    assert node.call(migration.MigrationDescribe(uuid=uuid_)).nvram_bytes == 540_672
+    # It is there, but nobody was asked to be let in.
+    assert refusal(node, sent) == "invalid_params"
+    node.call(migration.MigrationClose(ticket=TICKET))
+
+
+def test_what_was_received_of_a_uefi_goes_with_its_domain(node: Subject, described: migration.Subject) -> None:
+    node.call(migration.NvramOpen(ticket=TICKET, uuid=described.uuid, size_bytes=4096))
+    node.call(migration.MigrationClose(ticket=TICKET))
+    node.call(host.HostDelete(uuid=described.uuid))
+    assert refusal(node, migration.NvramClose(ticket=TICKET, uuid=described.uuid)) == "invalid_params"
+    if isinstance(node, AgentSubject):
+        assert list((node.agent.root / "var/lib/libvirt/qemu/nvram").iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [0, migration.NVRAM_MOST_BYTES + 1])
+def test_a_uefi_remembers_neither_nothing_nor_much(node: Subject, described: migration.Subject, size: int) -> None:
+    request = migration.NvramOpen(ticket=TICKET, uuid=described.uuid, size_bytes=size)
+    assert refusal(node, request) == "invalid_params"
+
+
+@pytest.mark.parametrize("uuid_", ["", "../../etc/passwd"])
+def test_what_a_uefi_remembers_is_asked_for_by_a_uuid(node: Subject, uuid_: str) -> None:
+    assert refusal(node, migration.NvramOpen(ticket=TICKET, uuid=uuid_, size_bytes=4096)) == "invalid_params"
+    assert refusal(node, migration.NvramSend(ticket=TICKET, uuid=uuid_, target=NOWHERE)) == "invalid_params"
+    assert refusal(node, migration.NvramClose(ticket=TICKET, uuid=uuid_)) == "invalid_params"

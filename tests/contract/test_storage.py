@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,54 @@ def test_a_pool_needs_an_absolute_path_of_two_folders(node: Subject, path: str) 
 
 def test_the_room_of_a_pool_that_is_not_there_is_not_told(node: Subject) -> None:
     assert refusal(node, storage.PoolInfo(path=f"{node.pool}-other")) == "invalid_params"
+
+
+def test_a_pool_keeps_the_mark_that_it_was_given_first(node: Subject) -> None:
+    mark = node.call(storage.PoolInfo(path=node.pool)).mark
+    assert len(mark) == 32
+    assert node.call(storage.PoolEnsure(path=node.pool)).mark == mark
+    other = node.call(storage.PoolEnsure(path=f"{node.pool}-other")).mark
+    assert other not in ("", mark)
+
+
+@pytest.mark.covers("pool_sign", "pool_sees")
+def test_a_sign_is_seen_from_when_it_is_put_there_until_it_is_taken_away(node: Subject) -> None:
+    sign, look = "a" * 32, storage.PoolSees(path=node.pool, sign="a" * 32)
+    assert not node.call(look).seen
+    for _ in range(2):
+        node.call(storage.PoolSign(path=node.pool, sign=sign))
+    assert node.call(look).seen
+    assert not node.call(storage.PoolSees(path=node.pool, sign="b" * 32)).seen
+    for _ in range(2):
+        node.call(storage.PoolSign(path=node.pool, sign=sign, present=False))
+    assert not node.call(look).seen
+    assert files(node) == {"images": [], "volumes": [], "seeds": []}
+
+
+@pytest.mark.parametrize("sign", ["", "x", "../" + "a" * 29, "A" * 32, "a" * 32 + "\n"])
+def test_a_sign_that_could_be_another_file_is_refused(node: Subject, sign: str) -> None:
+    assert refusal(node, storage.PoolSign(path=node.pool, sign=sign)) == "invalid_params"
+    assert refusal(node, storage.PoolSees(path=node.pool, sign=sign)) == "invalid_params"
+
+
+def test_there_is_no_sign_where_there_is_no_pool(node: Subject) -> None:
+    path = f"{node.pool}-other"
+    assert refusal(node, storage.PoolSign(path=path, sign="a" * 32)) == "invalid_params"
+    assert not node.call(storage.PoolSees(path=path, sign="a" * 32)).seen
+
+
+def test_a_sign_that_somebody_left_goes_with_the_next_one(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("a matter of files")
+    left = Path(node.pool) / f".vmpanel-sign-{'a' * 32}"
+    left.touch()
+    node.call(storage.PoolSign(path=node.pool, sign="b" * 32))
+    assert left.exists()
+    os.utime(left, (0, 0))
+    node.call(storage.PoolSign(path=node.pool, sign="c" * 32))
+    assert not left.exists()
+    node.call(storage.PoolRemove(path=node.pool))
+    assert not Path(node.pool).exists()
 
 
 @pytest.mark.covers("pool_remove")

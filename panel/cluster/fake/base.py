@@ -31,6 +31,12 @@ class Node:
     files: dict[str, FakeVolume] = field(default_factory=dict)
     seeds: dict[str, tuple[str, storage.GuestIdentity]] = field(default_factory=dict)
     """What each seed says, by its path: the instance's id and the identity."""
+    marks: dict[str, str] = field(default_factory=dict)
+    """Each pool's mark, by its path. A test shares a pool by giving two nodes one `marks`, `signs` and `files`."""
+    signs: set[tuple[str, str]] = field(default_factory=set)
+    nvram: dict[str, int] = field(default_factory=dict)
+    """How many bytes the UEFI of a domain remembers, by its UUID; `receiving` is what arrives."""
+    receiving: dict[str, int] = field(default_factory=dict)
     bridges: dict[str, network.BridgeEnsure] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
     fences: dict[int, int] = field(default_factory=dict)

@@ -73,6 +73,8 @@ class Hosts(Node):
         if domain is not None and domain.state in STATES_ON:
             raise AgentRefusal("in_use", "The domain still runs.")
         self.domains.pop(request.uuid, None)
+        self.nvram.pop(request.uuid, None)
+        self.receiving.pop(request.uuid, None)
         return Nothing()
 
     def _host_start(self, request: host.HostStart, _report: Report | None) -> host.HostState:

@@ -19,7 +19,17 @@ class Migration(Hosts, Volumes):
         domain = self._domain(request.uuid)
         spec = domain.spec
         return migration.Subject(
-            spec.uuid, spec.name, domain.state, spec.virt, spec.machine, "", 0, 0, list(spec.cdroms)
+            spec.uuid,
+            spec.name,
+            domain.state,
+            spec.virt,
+            spec.machine,
+            "",
+            0,
+            0,
+            list(spec.cdroms),
+            [disk.target for disk in domain.now.disks if disk.cache not in ("none", "directsync")],
+            self.nvram.get(spec.uuid, 0),
         )
 
     def _migration_check(self, request: migration.MigrationCheck, _report: Report | None) -> migration.Reasons:
@@ -96,3 +106,25 @@ class Migration(Hosts, Volumes):
 
     def _volume_close(self, request: migration.VolumeClose, _report: Report | None) -> storage.VolumeState:
         return self._volume_state(request.path)
+
+    def _nvram_open(self, request: migration.NvramOpen, _report: Report | None) -> Nothing:
+        if not 0 < request.size_bytes <= migration.NVRAM_MOST_BYTES:
+            raise AgentRefusal("invalid_params", "A UEFI does not remember so much.", field="size_bytes")
+        self._find(request.uuid)
+        self.receiving[request.uuid] = request.size_bytes
+        return Nothing()
+
+    def _nvram_send(self, request: migration.NvramSend, _report: Report | None) -> Nothing:
+        self._find(request.uuid)
+        if request.uuid not in self.nvram:
+            raise AgentRefusal("invalid_params", "There is nothing that its UEFI remembers.", field="uuid")
+        self._other_end(request.ticket)
+        return Nothing()
+
+    def _nvram_close(self, request: migration.NvramClose, _report: Report | None) -> Nothing:
+        self._find(request.uuid)
+        if request.uuid in self.receiving:
+            self.nvram[request.uuid] = self.receiving.pop(request.uuid)
+        elif request.uuid not in self.nvram:
+            raise AgentRefusal("invalid_params", "Nothing was being received.", field="uuid")
+        return Nothing()

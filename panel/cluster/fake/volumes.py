@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from pathlib import Path
 
 from nodeagent.protocol import BadMessage, Nothing, storage
@@ -20,7 +21,8 @@ class Volumes(Node):
         return self.capacity_bytes - sum(file.virtual_bytes for file in self.files.values())
 
     def _pool_state(self, path: str) -> storage.PoolState:
-        return storage.PoolState(path=path, capacity_bytes=self.capacity_bytes, free_bytes=self._free(), reflink=True)
+        mark = self.marks.get(path, "")
+        return storage.PoolState(path, self.capacity_bytes, self._free(), True, mark)
 
     def _check_pool(self, path: str) -> None:
         if not path.startswith("/") or ".." in path.split("/") or len(Path(path).parts) < 3:
@@ -29,6 +31,7 @@ class Volumes(Node):
     def _pool_ensure(self, request: storage.PoolEnsure, _report: Report | None) -> storage.PoolState:
         self._check_pool(request.path)
         self.pools.add(request.path)
+        self.marks.setdefault(request.path, uuid.uuid4().hex)
         return self._pool_state(request.path)
 
     def _pool_info(self, request: storage.PoolInfo, _report: Report | None) -> storage.PoolState:
@@ -42,7 +45,26 @@ class Volumes(Node):
         for path in [path for path in self.files if path.startswith(f"{request.path}/")]:
             del self.files[path]
         self.pools.discard(request.path)
+        self.marks.pop(request.path, None)
         return Nothing()
+
+    def _pool_sign(self, request: storage.PoolSign, _report: Report | None) -> Nothing:
+        self._check_sign(request.sign)
+        if not request.present:
+            self.signs.discard((request.path, request.sign))
+        elif request.path in self.pools:
+            self.signs.add((request.path, request.sign))
+        else:
+            raise AgentRefusal("invalid_params", "There is no pool at this path.", field="path")
+        return Nothing()
+
+    def _pool_sees(self, request: storage.PoolSees, _report: Report | None) -> storage.Sight:
+        self._check_sign(request.sign)
+        return storage.Sight((request.path, request.sign) in self.signs)
+
+    def _check_sign(self, sign: str) -> None:
+        if not re.fullmatch(r"[0-9a-f]{32}", sign):
+            raise AgentRefusal("invalid_params", "A sign is 32 hexadecimal digits.", field="sign")
 
     def _pool_list(self, request: storage.PoolList, _report: Report | None) -> storage.PoolFiles:
         return storage.PoolFiles(
