@@ -59,7 +59,7 @@ class PoolRemove(Request[Nothing]):
 
 @command
 class PoolSign(Request[Nothing]):
-    """Have the sign (32 hexadecimal digits) in the pool's root, for another node to look for it; or no longer have it."""
+    """Have the sign (32 hexadecimal digits) in the pool's root for another node to look for, or no longer."""
 
     COMMAND = "pool_sign"
     RESULT = Nothing

@@ -1,4 +1,4 @@
-"""What VMs are made of (images, flavors, networks, pools; ISO images: isos.py), and open problems."""
+"""What VMs are made of (images, flavors, networks), and open problems; ISO images: isos.py, pools: pools.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from panel.api.operations import viewer_of
 from panel.images.selectors import list_flavors, list_images
 from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
-from panel.storage.selectors import list_pools
 
 BY_NAME = ("id", "name")
 
@@ -66,21 +65,6 @@ class NetworksView(ListView):
     @listed(serializers.NetworkSerializer, "name")
     def get(self, request: Request) -> Response:
         """One page of networks."""
-        return super().get(request)
-
-
-class PoolsView(ListView):
-    """Storage pools."""
-
-    serializer = serializers.PoolSerializer
-
-    def objects(self, request: Request) -> QuerySet[Any]:
-        """All pools, for those who see the cluster."""
-        return list_pools(viewer_of(request))
-
-    @listed(serializers.PoolSerializer)
-    def get(self, request: Request) -> Response:
-        """One page of pools."""
         return super().get(request)
 
 

@@ -317,7 +317,7 @@ class PoolSerializer(serializers.ModelSerializer[Pool]):
 
     class Meta:
         model = Pool
-        fields = ["id", "name", "kind", "path", "volume_format", "on_nodes"]
+        fields = ["id", "name", "kind", "path", "shared", "volume_format", "on_nodes"]
 
     def get_on_nodes(self, pool: Pool) -> list[dict[str, Any]]:
         """The pool's room on each node, in bytes."""
@@ -325,6 +325,22 @@ class PoolSerializer(serializers.ModelSerializer[Pool]):
             {"node": each.node.name, "capacity_bytes": each.capacity_bytes, "free_bytes": each.free_bytes}
             for each in pool.on_nodes.all()
         ]
+
+
+class NewPoolSerializer(serializers.ModelSerializer[Pool]):
+    """What a new storage pool needs."""
+
+    class Meta:
+        model = Pool
+        fields = ["name", "path", "shared", "volume_format"]
+
+
+class PoolPoliciesSerializer(serializers.ModelSerializer[Pool]):
+    """What may be chosen for a storage pool at any time."""
+
+    class Meta:
+        model = Pool
+        fields = ["shared"]
 
 
 class ProblemSerializer(serializers.ModelSerializer[Problem]):

@@ -13,6 +13,7 @@ from nodeagent.protocol import host, storage
 from panel.cluster.client import NodeClient
 from panel.cluster.models import Node
 from panel.doctor.findings import Finding
+from panel.doctor.shared import files_of_others
 from panel.storage.models import NodePool, Volume
 from panel.tasks.models import ENDED, Task
 from panel.vms.models import Purpose, Spare, Vm, VmStatus
@@ -42,6 +43,8 @@ class Wanted:
     busy: set[str] = field(default_factory=set)
     open_tasks: set[int] = field(default_factory=set)
     elsewhere: dict[str, Vm] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)
+    """Paths that belong to VMs of nodes that see the same files."""
 
 
 def read(node: Node, client: NodeClient) -> Reading:
@@ -55,6 +58,7 @@ def read(node: Node, client: NodeClient) -> Reading:
 def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
     """What the database says of the node, and of the domains `uuids` that were seen there; a few queries."""
     found = Wanted(open_tasks=set(Task.objects.exclude(status__in=ENDED).values_list("pk", flat=True)))
+    found.others = files_of_others(node)
     spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool", "volume__pool"))
     for vm in Vm.objects.filter(node=node).select_related("pool", "image").prefetch_related(spares):
         found.vms[str(vm.uuid)] = vm
@@ -138,6 +142,8 @@ def _files(node: str, pool: str, said: Wanted, there: set[str]) -> Iterator[Find
             continue
         upload = UPLOAD.match(name)
         if upload and int(upload["task"]) in said.open_tasks:
+            continue
+        if f"{pool}/{file.removesuffix(PARTIAL)}" in said.others:
             continue
         if name.removesuffix(PARTIAL) not in said.busy:
             yield Finding("file_foreign", f"file {pool}/{file}", "It belongs to nothing.", node)

@@ -16,12 +16,13 @@ class PoolKind(models.TextChoices):
 
 
 class Pool(models.Model):
-    """A storage that every node of the cluster has; a local kind has volumes of its own on each node."""
+    """A storage that every node of the cluster has: the same files everywhere (`shared`), or its own on each node."""
 
     cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="pools")
     name = models.CharField(max_length=64)
     kind = models.CharField(max_length=16, choices=PoolKind.choices, default=PoolKind.DIRECTORY)
     path = models.CharField(max_length=255)
+    shared = models.BooleanField(default=False, help_text="Whether all nodes see the same files in it.")
     volume_format = models.CharField(max_length=8, choices=[("qcow2", "qcow2"), ("raw", "raw")], default="qcow2")
 
     class Meta:
@@ -33,12 +34,13 @@ class Pool(models.Model):
 
 
 class NodePool(models.Model):
-    """A pool on a node: its room as last seen, in bytes."""
+    """A pool on a node: its room as last seen, in bytes, and the mark that its files bear."""
 
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="pools")
     pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="on_nodes")
     capacity_bytes = models.BigIntegerField(default=0)
     free_bytes = models.BigIntegerField(default=0)
+    mark = models.CharField(max_length=32, blank=True, help_text="Nodes with different ones see different files.")
     seen_at = models.DateTimeField(null=True)
 
     class Meta:

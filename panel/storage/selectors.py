@@ -17,6 +17,14 @@ def list_pools(viewer: User) -> QuerySet[Pool]:
     return pools if permissions.allows(viewer, "cluster.view") else pools.none()
 
 
+def get_pool(viewer: User, pool_id: int) -> Pool:
+    """One pool with its room on each node; raises NotFound, also for those who do not see the cluster."""
+    pool = list_pools(viewer).filter(pk=pool_id).first()
+    if pool is None:
+        raise NotFound(object="pool", id=pool_id)
+    return pool
+
+
 def pool_named(cluster: Cluster, name: str | None) -> Pool:
     """The pool of that name, or the cluster's first when no name is given; raises NotFound."""
     pools = Pool.objects.filter(cluster=cluster).order_by("pk")

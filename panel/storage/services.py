@@ -1,11 +1,18 @@
-"""Pools' room as seen, and the pool that a new cluster begins with."""
+"""Pools: made, changed, the one that a new cluster begins with; their room as seen."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from django.db import transaction
 from django.utils import timezone
 
 from nodeagent.protocol.storage import PoolState
 from panel.cluster.models import Cluster, Node
+from panel.core.errors import AlreadyExists, InvalidValue
 from panel.storage.models import NodePool, Pool
 
 DEFAULT_PATH = "/var/lib/vmpanel/pool"
@@ -17,6 +24,33 @@ def ensure_default_pool(cluster: Cluster) -> Pool:
     return pool or Pool.objects.create(cluster=cluster, name="local", path=DEFAULT_PATH)
 
 
+_PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*){2,}\Z")
+
+
+def add_pool(cluster: Cluster, values: Mapping[str, Any]) -> Pool:
+    """A new pool; each node of the cluster has it from its next check on.
+
+    Raises InvalidValue for a path that cannot be a pool's, AlreadyExists for one that touches another pool's.
+    """
+    path = values["path"].rstrip("/")
+    if not _PATH.match(path):
+        raise InvalidValue("A storage is an absolute path of at least two folders.", field="path")
+    with transaction.atomic():
+        Cluster.objects.select_for_update().get(pk=cluster.pk)
+        for other in Pool.objects.filter(cluster=cluster):
+            if other.name == values["name"]:
+                raise AlreadyExists(f"There is a storage “{other.name}” already.", field="name", object="pool")
+            places = PurePosixPath(path), PurePosixPath(other.path)
+            if places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0]):
+                raise AlreadyExists(f"The storage “{other.name}” is at {other.path}.", field="path", object="pool")
+        return Pool.objects.create(cluster=cluster, **{**values, "path": path})
+
+
+def change_pool(pool: Pool, changes: Mapping[str, Any]) -> None:
+    """Change what may be chosen of a pool. That it is shared counts only where the nodes agree (sharing.py)."""
+    Pool.objects.filter(pk=pool.pk).update(**changes)
+
+
 def record_room(node: Node, pool: Pool, state: PoolState) -> None:
     """Remember a pool's room on a node as just seen."""
     NodePool.objects.update_or_create(
@@ -25,6 +59,7 @@ def record_room(node: Node, pool: Pool, state: PoolState) -> None:
         defaults={
             "capacity_bytes": state.capacity_bytes,
             "free_bytes": state.free_bytes,
+            "mark": state.mark,
             "seen_at": timezone.now(),
         },
     )

@@ -1,4 +1,4 @@
-"""vm.migrate: a VM with its disks goes to another node, running or off.
+"""vm.migrate: a VM goes to another node, running or off, with those of its disks that are not shared by both.
 
 At every moment the VM belongs to the node that `Vm.node` names. That changes in one transaction, once
 the domain is off on the source and defined on the target (move_guest); before it everything on the target
@@ -19,20 +19,27 @@ from nodeagent.protocol import host, migration, storage
 from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node, NodeState
 from panel.cluster.nodes import Agent
-from panel.cluster.placement import Choice, Need, choose, explain
-from panel.core.errors import CapacityError, Fenced, NodeError, NodeUnreachable, NotFound, OperationFailed, WrongState
+from panel.cluster.placement import Choice, explain
+from panel.core.errors import Fenced, NodeError, NodeUnreachable, OperationFailed, WrongState
 from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Task
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms.context import VmContext
 from panel.vms.models import Cause, Migration, Vm, VmStatus
-from panel.vms.placing import candidates
+from panel.vms.operations.move_checks import (
+    ON,
+    UNCACHED,
+    choose_target,
+    examine,
+    refuse_cached,
+    shared_disks,
+    volumes_of,
+)
 from panel.vms.services import refuse_rescue, refuse_seen_elsewhere, refuse_snapshots
 from panel.vms.spec import host_spec, uses_seed
 from panel.vms.status import Observation, StatusLog, tell_pages
 
-ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 MOVE_SECONDS = 24 * 3600.0
 STOP_SECONDS = 120.0
 
@@ -84,22 +91,28 @@ class MigrateContext(VmContext[MigrateVmParams]):
         """Whether the guest ran when the move began."""
         return self.output(check_nodes).get("state") == VmStatus.RUNNING
 
+    @property
+    def copied(self) -> list[Volume]:
+        """The volumes that go along; of the others both nodes see the same files, which are nobody's leftovers.
+
+        As the nodes were asked when the move began: a storage that is declared otherwise meanwhile changes nothing.
+        """
+        sizes = self.output(check_nodes).get("sizes", {})
+        return [volume for volume in volumes_of(self.vm) if volume.path in sizes]
+
+    @property
+    def copies_seed(self) -> bool:
+        """Whether the seed goes along too."""
+        known = self.output(check_nodes)
+        return bool(known.get("seed", bool(known)))
+
     def lock_ids(self, kind: str) -> list[int | None]:
         """Both nodes."""
         return [self.source.pk, self.target.pk] if kind == "node" else [self.lock_id(kind)]
 
     def choose_target(self) -> Choice:
         """The node that takes the VM, and why; raises CapacityError or NotFound."""
-        vm, nodes = self.vm, Node.objects.filter(cluster=self.vm.cluster).select_related("cluster")
-        if self.params.node:
-            nodes = nodes.filter(name=self.params.node)
-            if not nodes:
-                raise NotFound(object="node", id=self.params.node, field="node")
-        else:
-            nodes = nodes.exclude(pk=vm.node_id)
-        # The guest may have written little: whether its disks fit is asked of the node itself.
-        need = Need(vm.memory_mib, 0, vm.vcpus)
-        return choose(candidates(nodes, vm.pool, lambda node: _unfit(vm, node)), need)
+        return choose_target(self.vm, self.params.node)
 
     def look(self) -> tuple[host.HostState, host.HostState]:
         """The domain on the source, where no move of it is under way any more, and on the target.
@@ -113,32 +126,6 @@ class MigrateContext(VmContext[MigrateVmParams]):
                 f"The VM runs on “{self.source.name}” and on “{self.target.name}”.", step=self.step_name
             )
         return here, there
-
-
-def _unfit(vm: Vm, node: Node) -> str:
-    """Why the VM cannot be moved to this node, by what is known of both."""
-    own = vm.node
-    if node.pk == own.pk:
-        return "the VM is there already"
-    if vm.status not in ON:
-        return ""
-    if node.accel != own.accel:
-        return f"its guests run under {node.accel or 'nothing known'}, the VM under {own.accel}"
-    if own.accel == "kvm" and node.facts.get("cpu_model") != own.facts.get("cpu_model"):
-        return f"its CPU is {node.facts.get('cpu_model')}, the VM runs on {own.facts.get('cpu_model')}"
-    for program in ("qemu", "libvirt"):
-        versions = [_version(each.facts.get(f"{program}_version")) for each in (node, own)]
-        if versions[0] < versions[1]:
-            return f"its {program} {node.facts.get(f'{program}_version')} is older than that of “{own.name}”"
-    return ""
-
-
-def _version(text: str | None) -> tuple[int, ...]:
-    return tuple(int(part) for part in (text or "0").split(".") if part.isdigit())
-
-
-def _volumes(vm: Vm) -> list[Volume]:
-    return [disk.volume for disk in vm.disks.select_related("volume__pool")]
 
 
 def reserve_target(ctx: MigrateContext) -> dict[str, Any]:
@@ -159,40 +146,11 @@ def release_target(ctx: MigrateContext) -> None:
 
 def check_nodes(ctx: MigrateContext) -> dict[str, Any]:
     """Both nodes were asked, and the target can take the VM; what the guest does now is known."""
-    vm, source, target = ctx.vm, ctx.source, ctx.target
-    if vm.node_id != source.pk:
-        raise WrongState(object="vm", id=vm.pk, state="not on the node any more that it was to be moved from")
+    if ctx.vm.node_id != ctx.source.pk:
+        raise WrongState(object="vm", id=ctx.vm.pk, state="not on the node any more that it was to be moved from")
     ctx.log(f"{explain(ctx.output(reserve_target)['placement'])}.")
-    Migration.objects.filter(vm=vm, ended_at=None).update(task_id=ctx.task.pk)
-    subject = ctx.at(source).call(migration.MigrationDescribe(uuid=ctx.uuid))
-    if subject.snapshots:
-        raise WrongState(
-            f"The VM has {subject.snapshots} snapshots, which cannot be moved: delete them first.",
-            object="vm",
-            id=vm.pk,
-            state="with snapshots",
-        )
-    volumes = [
-        ctx.at(source).call(storage.VolumeInfo(pool=volume.pool.path, path=volume.path)) for volume in _volumes(vm)
-    ]
-    if missing := [state.path for state in volumes if not state.exists]:
-        raise OperationFailed(f"The volume {missing[0]} is missing on “{source.name}”.", step=ctx.step_name)
-    bridges = sorted({each.network.bridge for each in vm.interfaces.select_related("network")})
-    request = migration.MigrationCheck(
-        subject=subject,
-        pool=vm.pool.path,
-        room_bytes=sum(state.allocated_bytes for state in volumes),
-        memory_mib=vm.memory_mib if subject.state in ON else 0,
-        bridges=bridges,
-        files=[path for path in subject.files if path != vm.seed_path],
-    )
-    reasons = ctx.at(target).call(request).reasons
-    if reasons:
-        told = "; ".join(reasons)
-        raise CapacityError(
-            f"“{target.name}” cannot take this VM: {told}.", field="node", candidates={target.name: told}
-        )
-    return {"state": subject.state, "sizes": {state.path: state.virtual_bytes for state in volumes}}
+    Migration.objects.filter(vm=ctx.vm, ended_at=None).update(task_id=ctx.task.pk)
+    return examine(ctx.vm, ctx.at(ctx.source), ctx.at(ctx.target))
 
 
 def open_way(ctx: MigrateContext) -> dict[str, Any]:
@@ -211,7 +169,7 @@ def close_way(ctx: MigrateContext) -> None:
 
 def copy_seed(ctx: MigrateContext) -> None:
     """The target has the VM's seed."""
-    if uses_seed(ctx.vm):
+    if uses_seed(ctx.vm) and ctx.copies_seed:
         path = ctx.vm.seed_path
         state = ctx.at(ctx.source).call(storage.VolumeInfo(pool=ctx.vm.pool.path, path=path))
         if state.exists:
@@ -225,7 +183,12 @@ def delete_leftovers(ctx: MigrateContext) -> None:
         clear_source(ctx)
     else:
         _clear(ctx, ctx.target)
-        ctx.at(ctx.target).call(storage.SeedDelete(pool=ctx.vm.pool.path, path=ctx.vm.seed_path))
+        _clear_seed(ctx, ctx.target)
+
+
+def _clear_seed(ctx: MigrateContext, node: Node) -> None:
+    if ctx.copies_seed:
+        ctx.at(node).call(storage.SeedDelete(pool=ctx.vm.pool.path, path=ctx.vm.seed_path))
 
 
 def move_guest(ctx: MigrateContext) -> dict[str, Any]:
@@ -278,12 +241,11 @@ def clear_source(ctx: MigrateContext) -> None:
     """The source has nothing of the VM; the target was seen to have it."""
     if not ctx.switched or not ctx.at(ctx.target).call(host.HostInfo(uuid=ctx.uuid)).persistent:
         raise OperationFailed(f"The VM is not on “{ctx.target.name}”.", step=ctx.step_name)
-    source, pool = ctx.at(ctx.source), ctx.vm.pool.path
+    source = ctx.at(ctx.source)
     # A domain that somebody started there again is refused here, before its volumes are touched.
     source.call(host.HostDelete(uuid=ctx.uuid))
-    for volume in _volumes(ctx.vm):
-        source.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
-    source.call(storage.SeedDelete(pool=pool, path=ctx.vm.seed_path))
+    _deletevolumes_of(ctx, source)
+    _clear_seed(ctx, ctx.source)
 
 
 def end_migration(ctx: MigrateContext) -> None:
@@ -304,11 +266,15 @@ def _wake(ctx: MigrateContext, here: host.HostState) -> None:
 
 
 def _clear(ctx: MigrateContext, node: Node) -> None:
-    """The node has no domain and no volumes of the VM; only for one that the VM does not belong to."""
+    """The node has no domain and no volumes of its own of the VM; only for one that the VM does not belong to."""
     agent = ctx.at(node)
     agent.call(host.HostStop(uuid=ctx.uuid))
     agent.call(host.HostDelete(uuid=ctx.uuid))
-    for volume in _volumes(ctx.vm):
+    _deletevolumes_of(ctx, agent)
+
+
+def _deletevolumes_of(ctx: MigrateContext, agent: Agent) -> None:
+    for volume in ctx.copied:
         agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
 
 
@@ -323,8 +289,8 @@ def _target(ctx: MigrateContext) -> migration.Target:
     )
 
 
-def _make_volumes(ctx: MigrateContext) -> None:
-    for volume in _volumes(ctx.vm):
+def _makevolumes_of(ctx: MigrateContext) -> None:
+    for volume in ctx.copied:
         size = int(ctx.output(check_nodes)["sizes"][volume.path])
         ctx.at(ctx.target).call(
             storage.VolumeCreate(pool=volume.pool.path, path=volume.path, size_bytes=size, format=volume.format)
@@ -332,11 +298,12 @@ def _make_volumes(ctx: MigrateContext) -> None:
 
 
 def _move_live(ctx: MigrateContext) -> migration.Moved:
-    _make_volumes(ctx)
+    _makevolumes_of(ctx)
     request = migration.MigrationRun(
         ticket=ctx.task.pk,
         uuid=ctx.uuid,
         target=_target(ctx),
+        disks=[disk.target for disk in ctx.vm.disks.filter(attached=True, volume__in=ctx.copied)],
         resume=ctx.ran,
         bandwidth_mib=ctx.params.bandwidth_mib,
     )
@@ -345,9 +312,10 @@ def _move_live(ctx: MigrateContext) -> migration.Moved:
 
 def _move_stopped(ctx: MigrateContext) -> migration.Moved:
     began, moved = timezone.now(), 0
-    for volume in _volumes(ctx.vm):
+    for volume in ctx.copied:
         size = int(ctx.output(check_nodes)["sizes"][volume.path])
         moved += _send(ctx, volume.path, volume.format, size).allocated_bytes
+    moved += _send_nvram(ctx)
     _define(ctx)
     return migration.Moved((timezone.now() - began).total_seconds(), 0, moved)
 
@@ -369,6 +337,17 @@ def _send(ctx: MigrateContext, path: str, kind: str, size: int) -> storage.Volum
     send = migration.VolumeSend(ticket, pool, path, kind, _target(ctx), ctx.params.bandwidth_mib)
     source.call(send, deadline=MOVE_SECONDS)
     return target.call(migration.VolumeClose(ticket=ticket, pool=pool, path=path))
+
+
+def _send_nvram(ctx: MigrateContext) -> int:
+    """The target has what the VM's UEFI remembers; answers its bytes. Of a guest that runs it goes with the memory."""
+    source, target, ticket = ctx.at(ctx.source), ctx.at(ctx.target), ctx.task.pk
+    size = int(ctx.output(check_nodes).get("nvram_bytes", 0))
+    if size:
+        target.call(migration.NvramOpen(ticket=ticket, uuid=ctx.uuid, size_bytes=size))
+        source.call(migration.NvramSend(ticket=ticket, uuid=ctx.uuid, target=_target(ctx)))
+        target.call(migration.NvramClose(ticket=ticket, uuid=ctx.uuid))
+    return size
 
 
 def _switch(ctx: MigrateContext, there: host.HostState) -> None:
@@ -397,6 +376,8 @@ def _switch(ctx: MigrateContext, there: host.HostState) -> None:
 
 class MigrateVm(Operation[MigrateVmParams]):
     """Move a VM to another node with its local disks: running, with the guest standing still for a moment, or off.
+
+    Disks on a storage that the nodes share stay where they are.
 
     Cancelled or failed, it stays where it is and nothing is left on the other node.
     """
@@ -427,7 +408,7 @@ class MigrateVm(Operation[MigrateVmParams]):
             weight=20,
             commits=True,
             describe=lambda ctx: (
-                f"{len(_volumes(ctx.vm))} disks"
+                f"{sum(not volume.pool.shared for volume in volumes_of(ctx.vm))} disks"
                 + (f" and {ctx.vm.memory_mib} MiB of memory, live" if ctx.vm.status in ON else "")
             ),
         ),
@@ -454,4 +435,6 @@ class MigrateVm(Operation[MigrateVmParams]):
             raise WrongState(object="vm", id=ctx.vm.pk, state="being installed", field="id")
         if ctx.vm.node.state != NodeState.READY:
             raise WrongState(object="node", id=ctx.vm.node_id, state=ctx.vm.node.get_state_display().lower())
+        if ctx.vm.status in ON:
+            refuse_cached(ctx.vm, [disk.target for disk in shared_disks(ctx.vm) if disk.cache not in UNCACHED])
         ctx.choose_target()

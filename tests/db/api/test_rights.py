@@ -113,7 +113,10 @@ ROUTES = {
     "DELETE isos/{iso}":                  "NASDSDN",
     "GET flavors":                        "NSSSSSN",
     "GET networks":                       "NSSSSSN",
-    "GET pools":                          "NSSSSSN",
+    "GET pools":                          "NEESSEN",
+    "POST pools":                         "NDDDSDN",
+    "GET pools/{pool}":                   "NAASSAN",
+    "PATCH pools/{pool}":                 "NDDDSDN",
     "GET problems":                       "NSSSSSN",
     "GET operations":                     "NSSSSSN",
     "POST batch":                         "NSSSSSN",
@@ -209,6 +212,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "PATCH cluster": {"check_vm_status": True},
     "PATCH isos/{iso}": {"title": "Another title"},
     "PATCH nodes/{node}": {"max_vms": 3},
+    "POST pools": {"name": "nfs", "path": "/srv/nfs/pool"},
+    "PATCH pools/{pool}": {"shared": True},
     "POST vms": {"name": "new", "image": "small", "flavor": "small"},
     "POST batch": {"calls": [{"method": "GET", "path": "/api/v1/me"}]},
     "POST webhooks": {"url": "https://billing.example/hook"},
@@ -251,6 +256,7 @@ def world(node: Node, image: Image) -> World:
         "session": session.pk,
         "vm": vm.pk,
         "node": node.pk,
+        "pool": vm.pool_id,
         "task": task.pk,
         "user": customer.pk,
         "role": Role.objects.create(name="role", level=Level.USER, rights=[]).pk,
@@ -267,8 +273,8 @@ def world(node: Node, image: Image) -> World:
     return World({"nobody": APIClient(), **{name: signed_in(text) for name, text in texts.items()}}, ids)
 
 
-KINDS = {"vms": "vm", "nodes": "node", "tasks": "task", "users": "user", "roles": "role", "tokens": "token",
-         "ssh-keys": "ssh_key", "webhooks": "webhook",
+KINDS = {"vms": "vm", "nodes": "node", "tasks": "task", "pools": "pool", "users": "user", "roles": "role",
+         "tokens": "token", "ssh-keys": "ssh_key", "webhooks": "webhook",
          "batch": "batch", "isos": "iso"}  # fmt: skip
 
 

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from nodeagent.protocol import migration as protocol
 from panel.accounts.models import User
+from panel.accounts.system import system_user
 from panel.cluster import fake
 from panel.cluster.models import Node
+from panel.doctor import services as doctor
 from panel.images.models import Image
 from panel.monitoring import services
 from panel.notices.models import Problem, Severity
 from panel.notices.services import open_problem
-from panel.storage.models import Volume
-from panel.tasks import engine
+from panel.storage.models import NodePool, Pool, Volume
+from panel.tasks import engine, registry
 from panel.tasks.models import Status, Task
 from panel.tasks.services import cancel
 from panel.vms.models import Migration, Sighting, Vm, VmStatus
-from tests.db.conftest import make_node, run_task
+from tests.db.conftest import GIB, make_node, run_task
 from tests.db.monitoring.messages import event, picture, told
 from vmwatch import wire
 
@@ -154,3 +158,205 @@ def test_overselling_is_a_policy_from_50_to_500(api: APIClient, node: Node, perc
         assert api.patch("/api/v1/cluster", {name: percent}, format="json").status_code == status
     assert api.patch(f"/api/v1/nodes/{node.pk}", {"max_vms": 3}, format="json").json() == {"max_vms": 3}
     assert api.patch(f"/api/v1/nodes/{node.pk}", {"name": "x"}, format="json").status_code == 400
+
+
+class TestSharedStorage:
+    """What both nodes see is not copied, and never deleted on one of them."""
+
+    @pytest.fixture
+    def shared(self, api: APIClient, vm: Vm, node: Node, other: Node) -> Vm:
+        """The VM on a storage that both nodes share."""
+        one, two = fake.node(node.pk), fake.node(other.pk)
+        two.files, two.marks, two.signs = one.files, one.marks, one.signs
+        declare(api, vm, shared=True)
+        return vm
+
+    @pytest.mark.parametrize("verb", [None, "force-off", "pause"])
+    def test_nothing_is_copied_and_nothing_deleted(
+        self, api: APIClient, shared: Vm, node: Node, other: Node, verb: str | None
+    ) -> None:
+        if verb:
+            asked = api.post(f"/api/v1/vms/{shared.pk}/{verb}", {}, format="json").json()
+            assert run_task(task_of(asked)).status == Status.DONE
+        files = dict(fake.node(node.pk).files)
+        assert any("/volumes/" in path for path in files)
+        fake.node(other.pk).calls.clear()
+        task = run_task(task_of(ask(api, shared)))
+        assert task.status == Status.DONE, task.error
+        before, shared = shared, Vm.objects.get(pk=shared.pk)
+        assert shared.node == other
+        assert fake.node(other.pk).files == files
+        assert not fake.node(node.pk).domains and str(shared.uuid) in fake.node(other.pk).domains
+        assert shared.disks.get().volume.path == before.disks.get().volume.path
+        for each in (node, other):
+            asked_of = {request.COMMAND for request in fake.node(each.pk).calls}
+            assert not asked_of & {"volume_send", "volume_open", "volume_delete", "seed_delete"}
+        moved = [each for each in fake.node(node.pk).calls if isinstance(each, protocol.MigrationRun)]
+        assert [each.disks for each in moved] == ([] if verb == "force-off" else [[]])
+        assert not fake.node(node.pk).signs
+
+    def test_of_two_disks_the_local_one_is_copied(self, api: APIClient, shared: Vm, node: Node, other: Node) -> None:
+        local = Pool.objects.create(cluster=shared.cluster, name="fast", path="/srv/fast/pool")
+        path = "/srv/fast/pool/volumes/"
+        for each in (node, other):
+            NodePool.objects.create(node=each, pool=local, capacity_bytes=500 * GIB, free_bytes=400 * GIB)
+            fake.node(each.pk).pools.add(local.path)
+        asked = api.post(f"/api/v1/vms/{shared.pk}/add-disk", {"size_gib": 1, "pool": "fast"}, format="json").json()
+        assert run_task(task_of(asked)).status == Status.DONE
+        # They share the other one alone.
+        one, two = fake.node(node.pk), fake.node(other.pk)
+        two.files = {name: file for name, file in one.files.items() if not name.startswith(path)}
+        before = set(two.files)
+        two.signs = one.signs
+        declare(api, shared, shared=True)
+        one.signs, two.signs = OneOf(shared.pool.path), OneOf(shared.pool.path)
+        two.signs.same = one.signs.same
+        task = run_task(task_of(ask(api, shared)))
+        assert task.status == Status.DONE, task.error
+        [moved] = [each for each in one.calls if isinstance(each, protocol.MigrationRun)]
+        assert moved.disks == [shared.disks.get(volume__pool=local).target]
+        assert set(one.files) == before
+        assert [name for name in two.files if name.startswith(path)]
+
+    def test_a_storage_that_is_declared_shared_and_is_not_is_refused(
+        self, api: APIClient, vm: Vm, node: Node, other: Node
+    ) -> None:
+        declare(api, vm, shared=True)
+        task = run_task(task_of(ask(api, vm)))
+        assert task.status == Status.FAILED and task.error is not None
+        reason = task.error["candidates"][other.name]
+        assert reason.startswith("the storage “local” is declared shared, but “fake2” does not see there what “fake1”")
+        assert not fake.node(other.pk).files and not fake.node(node.pk).signs
+        assert files_of(vm)
+        # Once the nodes were checked it is known before anybody is asked, and the node says so.
+        for each in (node, other):
+            checked = run_task(registry.get("node.check").submit(system_user(), {}, object_id=each.pk))
+        assert "declared shared" in str(checked.result["complaints"])
+        assert "declared shared" in str(ask(api, vm)["candidates"])
+
+    def test_a_storage_that_is_declared_local_and_is_not_is_refused(
+        self, api: APIClient, shared: Vm, other: Node
+    ) -> None:
+        # Moved as a local one, it would be deleted.
+        declare(api, shared, shared=False)
+        task = run_task(task_of(ask(api, shared)))
+        assert task.status == Status.FAILED and task.error is not None
+        assert "is declared local, but “fake2” sees there" in task.error["candidates"][other.name]
+        assert files_of(shared)
+
+    @pytest.mark.parametrize("command", ["migration_run", "host_create", "migration_stop", "host_delete"])
+    def test_what_is_declared_otherwise_meanwhile_deletes_nothing(
+        self, api: APIClient, shared: Vm, node: Node, other: Node, command: str
+    ) -> None:
+        task = task_of(ask(api, shared))
+        for each in (node, other):
+            fake.node(each.pk).lose_answer(command)
+        engine.run(task.pk, "test")
+        declare(api, shared, shared=False)
+        cancel(task, User.objects.get(name="admin"))
+        run_task(task)
+        assert files_of(shared)
+
+    def test_a_disk_that_its_node_caches_is_refused_while_it_runs(self, api: APIClient, shared: Vm, node: Node) -> None:
+        shared.disks.update(cache="writeback")
+        refused = ask(api, shared)
+        assert refused["code"] == "wrong_state" and "cache mode" in str(refused["detail"])
+        # Its row may say what is true at the next start only.
+        shared.disks.update(cache="none")
+        domain = fake.node(node.pk).domains[str(shared.uuid)]
+        domain.running = replace(domain.spec, disks=[replace(domain.spec.disks[0], cache="writeback")])
+        task = run_task(task_of(ask(api, shared)))
+        assert (task.status, task.error and task.error["code"]) == (Status.FAILED, "wrong_state")
+        asked = api.post(f"/api/v1/vms/{shared.pk}/force-off", {}, format="json").json()
+        assert run_task(task_of(asked)).status == Status.DONE
+        shared.disks.update(cache="writeback")
+        assert run_task(task_of(ask(api, shared))).status == Status.DONE
+
+    def test_the_doctor_finds_nothing_on_either_node(
+        self, api: APIClient, shared: Vm, node: Node, other: Node, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(doctor, "SECOND_LOOK_SECONDS", 0.0)
+        for each in (node, other):
+            assert run_task(registry.get("node.check").submit(system_user(), {}, object_id=each.pk)).status == "done"
+        assert doctor.examine() == []
+        fake.node(node.pk).files[f"{shared.pool.path}/volumes/old.qcow2"] = fake.FakeVolume("qcow2", 1)
+        assert {finding.code for finding in doctor.examine()} == {"file_foreign"}
+
+    def test_a_node_goes_without_the_files_of_the_others(self, shared: Vm, node: Node, other: Node) -> None:
+        for each in (node, other):
+            run_task(registry.get("node.check").submit(system_user(), {}, object_id=each.pk))
+        task = run_task(registry.get("node.remove").submit(system_user(), {}, object_id=other.pk))
+        assert task.status == Status.DONE, task.error
+        assert files_of(shared) and any("/images/" in path for path in fake.node(node.pk).files)
+
+
+class OneOf(set[tuple[str, str]]):
+    """Signs that another node sees in one pool alone."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+        self.same: set[tuple[str, str]] = set()
+
+    def add(self, sign: tuple[str, str]) -> None:
+        """Both see it there."""
+        super().add(sign)
+        if sign[0] == self.path:
+            self.same.add(sign)
+
+    def __contains__(self, sign: object) -> bool:
+        return sign in self.same
+
+
+def declare(api: APIClient, vm: Vm, *, shared: bool) -> None:
+    """The administrator says whether the VM's storage is shared."""
+    answer = api.patch(f"/api/v1/pools/{vm.pool_id}", {"shared": shared}, format="json")
+    assert (answer.status_code, answer.json()["shared"]) == (200, shared)
+
+
+def files_of(vm: Vm) -> bool:
+    """Whether the VM's disks and its seed are there."""
+    vm = Vm.objects.get(pk=vm.pk)
+    there = fake.node(vm.node_id).files
+    return all(path in there for path in [vm.seed_path, *(disk.volume.path for disk in vm.disks.all())])
+
+
+def test_what_its_uefi_remembers_goes_with_a_vm_that_is_off(api: APIClient, vm: Vm, node: Node, other: Node) -> None:
+    asked = api.post(f"/api/v1/vms/{vm.pk}/force-off", {}, format="json").json()
+    assert run_task(task_of(asked)).status == Status.DONE
+    fake.node(node.pk).nvram[str(vm.uuid)] = 540_672
+    assert run_task(task_of(ask(api, vm))).status == Status.DONE
+    assert fake.node(other.pk).nvram == {str(vm.uuid): 540_672}
+    assert not fake.node(node.pk).nvram
+
+
+class TestPools:
+    """Storages that the administrator adds."""
+
+    def test_a_new_one_is_on_each_node_after_its_check(self, api: APIClient, node: Node) -> None:
+        raw = {"name": "nfs", "path": "/srv/nfs/pool/", "shared": True}
+        made = api.post("/api/v1/pools", raw, format="json")
+        assert (made.status_code, made.json()["path"], made.json()["on_nodes"]) == (201, "/srv/nfs/pool", [])
+        run_task(registry.get("node.check").submit(system_user(), {}, object_id=node.pk))
+        shown = api.get(f"/api/v1/pools/{made.json()['id']}").json()
+        assert [each["node"] for each in shown["on_nodes"]] == [node.name]
+
+    @pytest.mark.parametrize("path", ["pool", "/pool", "/srv/../pool", "/srv/po ol", "/srv/po\nol", "", "/srv//pool"])
+    def test_a_path_that_cannot_be_a_storage_is_refused(self, api: APIClient, node: Node, path: str) -> None:
+        refused = api.post("/api/v1/pools", {"name": "x", "path": path}, format="json")
+        assert (refused.status_code, refused.json()["field"]) == (400, "path")
+
+    @pytest.mark.parametrize(
+        ("name", "path", "field"),
+        [
+            ("local", "/srv/pool", "name"),
+            ("x", "/var/lib/vmpanel/pool", "path"),
+            ("x", "/var/lib/vmpanel", "path"),
+            ("x", "/var/lib/vmpanel/pool/volumes", "path"),
+        ],
+    )
+    def test_what_another_storage_has_is_refused(
+        self, api: APIClient, node: Node, name: str, path: str, field: str
+    ) -> None:
+        refused = api.post("/api/v1/pools", {"name": name, "path": path}, format="json")
+        assert (refused.status_code, refused.json()["field"]) == (409, field)

@@ -1,0 +1,71 @@
+"""Storage pools: listed, added, declared shared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from panel.api import serializers
+from panel.api.lists import ListView, listed
+from panel.api.objects import KINDS, Kind, ObjectView, described, guarded
+from panel.api.operations import policies_of, viewer_of
+from panel.api.preconditions import IF_MATCH
+from panel.api.reading import body_of
+from panel.cluster.selectors import default_cluster
+from panel.core import permissions
+from panel.storage.models import Pool
+from panel.storage.selectors import get_pool, list_pools
+from panel.storage.services import add_pool, change_pool
+
+
+class PoolsView(ListView):
+    """Storage pools."""
+
+    serializer = serializers.PoolSerializer
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """All pools, for those who see the cluster."""
+        return list_pools(viewer_of(request))
+
+    @listed(serializers.PoolSerializer)
+    def get(self, request: Request) -> Response:
+        """One page of pools."""
+        return super().get(request)
+
+    @extend_schema(request=serializers.NewPoolSerializer, responses={201: serializers.PoolSerializer})
+    def post(self, request: Request) -> Response:
+        """Add a pool; each node has it from its next check on."""
+        permissions.require(viewer_of(request), "cluster.manage")
+        asked = serializers.NewPoolSerializer(data=body_of(request))
+        asked.is_valid(raise_exception=True)
+        pool = add_pool(default_cluster(), asked.validated_data)
+        return Response(serializers.PoolSerializer(pool).data, status=201)
+
+
+KINDS["pool"] = Kind(Pool, serializers.PoolSerializer, get_pool)
+
+
+class PoolView(ObjectView):
+    """One pool."""
+
+    kind = "pool"
+
+    @described(serializers.PoolSerializer)
+    def get(self, request: Request, object_id: int) -> Response:
+        """The pool."""
+        return super().get(request, object_id)
+
+    @extend_schema(
+        request=serializers.PoolPoliciesSerializer, responses=serializers.PoolSerializer, parameters=[IF_MATCH]
+    )
+    @guarded("pool")
+    def patch(self, request: Request, object_id: int) -> Response:
+        """Declare whether all nodes see the same files in it."""
+        viewer = viewer_of(request)
+        permissions.require(viewer, "cluster.manage")
+        change_pool(get_pool(viewer, object_id), policies_of(serializers.PoolPoliciesSerializer, request))
+        return Response(serializers.PoolSerializer(get_pool(viewer, object_id)).data)

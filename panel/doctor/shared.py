@@ -1,0 +1,32 @@
+"""What a node sees in shared storages of the VMs of other nodes: no leftovers of its own."""
+
+from __future__ import annotations
+
+from django.db.models import Prefetch
+
+from panel.cluster.models import Node
+from panel.storage.models import NodePool, Volume
+from panel.vms.models import Spare, Vm
+from panel.vms.spec import takes_seed, uses_seed
+
+
+def files_of_others(node: Node) -> set[str]:
+    """Paths that belong to VMs of nodes which see the same files in a shared storage; a few queries."""
+    own = NodePool.objects.filter(node=node, pool__shared=True).exclude(mark="")
+    marks = dict(own.values_list("pool_id", "mark"))
+    if not marks:
+        return set()
+    rows = NodePool.objects.filter(pool__in=marks).exclude(node=node).values_list("node_id", "pool_id", "mark")
+    same = {(node_id, pool_id) for node_id, pool_id, mark in rows if mark == marks[pool_id]}
+    found = {
+        volume.path
+        for volume in Volume.objects.filter(pool__in=marks).exclude(node=node).select_related("pool")
+        if (volume.node_id, volume.pool_id) in same
+    }
+    spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool"))
+    vms = Vm.objects.filter(pool__in=marks).exclude(node=node).select_related("pool", "image")
+    for vm in vms.prefetch_related(spares):
+        if (vm.node_id, vm.pool_id) in same:
+            found |= {vm.seed_path} if uses_seed(vm) else set()
+            found |= {spare.seed_path for spare in vm.spares.all() if takes_seed(spare.image)}
+    return found

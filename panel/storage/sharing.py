@@ -1,0 +1,48 @@
+"""Whether two nodes see the same files in a pool. The administrator declares it; the nodes are asked before it counts.
+
+A wrong declaration would cost disks: what is shared is not copied, and what is local is deleted after its copy was
+made. docs/decisions/0016 has the reasons.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+from nodeagent.protocol import storage as protocol
+from panel.cluster.models import Node
+from panel.cluster.nodes import Agent
+from panel.storage.models import NodePool, Pool
+
+Marks = dict[tuple[int, int], str]
+"""What a pool's files were last seen to be marked with, by node and pool."""
+
+
+def recorded_marks(pools: Iterable[Pool]) -> Marks:
+    """The marks of these pools on all nodes, by one query."""
+    rows = NodePool.objects.filter(pool__in=list(pools)).exclude(mark="")
+    return {(node, pool): mark for node, pool, mark in rows.values_list("node_id", "pool_id", "mark")}
+
+
+def not_shared(pool: Pool, one: Node, other: Node, marks: Marks) -> str:
+    """Why the pool is surely not shared by the two although it is declared so; "" when nothing speaks against it."""
+    seen = {marks.get((node.pk, pool.pk)) for node in (one, other)}
+    if pool.shared and len(seen - {None}) == 2:
+        return untrue(pool, one, other)
+    return ""
+
+
+def untrue(pool: Pool, one: Node, other: Node) -> str:
+    """That the pool is not what it is declared to be, as a sentence without a full stop."""
+    declared, sees = ("shared", "does not see") if pool.shared else ("local", "sees")
+    return f"the storage “{pool.name}” is declared {declared}, but “{other.name}” {sees} there what “{one.name}” sees"
+
+
+def see_the_same(one: Agent, other: Agent, pool: Pool) -> bool:
+    """Whether the other node sees at this moment what the one puts into the pool; nothing of it stays there."""
+    sign = uuid.uuid4().hex
+    one.call(protocol.PoolSign(path=pool.path, sign=sign))
+    try:
+        return other.call(protocol.PoolSees(path=pool.path, sign=sign)).seen
+    finally:
+        one.call(protocol.PoolSign(path=pool.path, sign=sign, present=False))

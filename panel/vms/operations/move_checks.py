@@ -1,0 +1,136 @@
+"""What speaks against a move: what is known of the nodes, and what both of them say when asked.
+
+docs/decisions/0010 and 0016 have the reasons.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nodeagent.protocol import migration, storage
+from panel.cluster.models import Node
+from panel.cluster.nodes import Agent
+from panel.cluster.placement import Choice, Need, choose
+from panel.core.errors import CapacityError, NotFound, OperationFailed, WrongState
+from panel.storage.models import Pool, Volume
+from panel.storage.sharing import not_shared, recorded_marks, see_the_same, untrue
+from panel.vms.models import Disk, DiskCache, Vm, VmStatus
+from panel.vms.placing import candidates
+
+ON = (VmStatus.RUNNING, VmStatus.PAUSED)
+UNCACHED = (DiskCache.NONE, DiskCache.DIRECTSYNC)
+
+
+def choose_target(vm: Vm, name: str | None) -> Choice:
+    """The node that takes the VM (that one, if given), and why; raises CapacityError or NotFound."""
+    nodes = Node.objects.filter(cluster=vm.cluster).select_related("cluster")
+    if name:
+        nodes = nodes.filter(name=name)
+        if not nodes:
+            raise NotFound(object="node", id=name, field="node")
+    else:
+        nodes = nodes.exclude(pk=vm.node_id)
+    pools = pools_of(vm)
+    marks = recorded_marks(pools)
+
+    def unfit(node: Node) -> str:
+        faults = (not_shared(pool, vm.node, node, marks) for pool in pools)
+        return _unfit(vm, node) or next(filter(None, faults), "")
+
+    # The guest may have written little: whether its disks fit is asked of the node itself.
+    return choose(candidates(nodes, vm.pool, unfit), Need(vm.memory_mib, 0, vm.vcpus))
+
+
+def _unfit(vm: Vm, node: Node) -> str:
+    """Why the VM cannot be moved to this node, by what is known of both."""
+    own = vm.node
+    if node.pk == own.pk:
+        return "the VM is there already"
+    if vm.status not in ON:
+        return ""
+    if node.accel != own.accel:
+        return f"its guests run under {node.accel or 'nothing known'}, the VM under {own.accel}"
+    if own.accel == "kvm" and node.facts.get("cpu_model") != own.facts.get("cpu_model"):
+        return f"its CPU is {node.facts.get('cpu_model')}, the VM runs on {own.facts.get('cpu_model')}"
+    for program in ("qemu", "libvirt"):
+        versions = [_version(each.facts.get(f"{program}_version")) for each in (node, own)]
+        if versions[0] < versions[1]:
+            return f"its {program} {node.facts.get(f'{program}_version')} is older than that of “{own.name}”"
+    return ""
+
+
+def _version(text: str | None) -> tuple[int, ...]:
+    return tuple(int(part) for part in (text or "0").split(".") if part.isdigit())
+
+
+def volumes_of(vm: Vm) -> list[Volume]:
+    return [disk.volume for disk in vm.disks.select_related("volume__pool")]
+
+
+def shared_disks(vm: Vm) -> list[Disk]:
+    return list(vm.disks.filter(attached=True, volume__pool__shared=True))
+
+
+def pools_of(vm: Vm) -> list[Pool]:
+    """The storages that the VM uses, the one of its seed first."""
+    return list({pool.pk: pool for pool in (vm.pool, *(volume.pool for volume in volumes_of(vm)))}.values())
+
+
+def refuse_cached(vm: Vm, targets: list[str]) -> None:
+    """Raise WrongState for disks of a running VM whose last writes only its own node would know."""
+    if targets:
+        raise WrongState(
+            f"Its node keeps writes to {', '.join(targets)} in its memory, where another node does not see them: "
+            "set the cache mode of disks on a shared storage to “none”, and restart the VM.",
+            object="vm",
+            id=vm.pk,
+            state="cached",
+        )
+
+
+def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
+    """Ask both nodes; answers what the move must know: the guest's state, and what is to be copied.
+
+    Raises WrongState for what is against it on the source, CapacityError for what the target lacks.
+    """
+    subject = source.call(migration.MigrationDescribe(uuid=str(vm.uuid)))
+    if subject.snapshots:
+        raise WrongState(
+            f"The VM has {subject.snapshots} snapshots, which cannot be moved: delete them first.",
+            object="vm",
+            id=vm.pk,
+            state="with snapshots",
+        )
+    volumes = volumes_of(vm)
+    states = [source.call(storage.VolumeInfo(pool=volume.pool.path, path=volume.path)) for volume in volumes]
+    if missing := [state.path for state in states if not state.exists]:
+        raise OperationFailed(f"The volume {missing[0]} is missing on “{source.node.name}”.", step="check_nodes")
+    # Read once: what is declared may change while the nodes are asked.
+    pools = pools_of(vm)
+    shared = {pool.pk for pool in pools if pool.shared}
+    if subject.state in ON:
+        disks = vm.disks.filter(volume__pool__in=shared, target__in=subject.cached)
+        refuse_cached(vm, [disk.target for disk in disks])
+    reasons = [
+        untrue(pool, source.node, target.node) for pool in pools if see_the_same(source, target, pool) != pool.shared
+    ]
+    local = {volume.path for volume in volumes if volume.pool_id not in shared}
+    seed_is_shared = vm.pool_id in shared
+    request = migration.MigrationCheck(
+        subject=subject,
+        pool=vm.pool.path,
+        room_bytes=sum(state.allocated_bytes for state in states if state.path in local),
+        memory_mib=vm.memory_mib if subject.state in ON else 0,
+        bridges=sorted({each.network.bridge for each in vm.interfaces.select_related("network")}),
+        files=[path for path in subject.files if path != vm.seed_path or seed_is_shared],
+    )
+    reasons += target.call(request).reasons
+    if reasons:
+        name, told = target.node.name, "; ".join(reasons)
+        raise CapacityError(f"“{name}” cannot take this VM: {told}.", field="node", candidates={name: told})
+    return {
+        "state": subject.state,
+        "sizes": {state.path: state.virtual_bytes for state in states if state.path in local},
+        "seed": not seed_is_shared,
+        "nvram_bytes": subject.nvram_bytes,
+    }
