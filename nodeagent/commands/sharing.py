@@ -22,7 +22,7 @@ def pool_sign(request: storage.PoolSign, job: Job) -> Nothing:
     return Nothing()
 
 
-@handles(storage.PoolSees)
-def pool_sees(request: storage.PoolSees, job: Job) -> storage.Sight:
+@handles(storage.PoolSignStatus)
+def pool_sign_status(request: storage.PoolSignStatus, job: Job) -> storage.Sight:
     """Look for the sign."""
     return storage.Sight(seen=sharing.sign_file(paths.pool_root(request.path), request.sign).exists())

@@ -76,10 +76,10 @@ class Sight:
 
 
 @command
-class PoolSees(Request[Sight]):
+class PoolSignStatus(Request[Sight]):
     """Look for a sign that another node has put into the pool."""
 
-    COMMAND = "pool_sees"
+    COMMAND = "pool_sign_status"
     RESULT = Sight
     MUTATES = False
     path: str

@@ -43,6 +43,6 @@ def see_the_same(one: Agent, other: Agent, pool: Pool) -> bool:
     sign = uuid.uuid4().hex
     one.call(protocol.PoolSign(path=pool.path, sign=sign))
     try:
-        return other.call(protocol.PoolSees(path=pool.path, sign=sign)).seen
+        return other.call(protocol.PoolSignStatus(path=pool.path, sign=sign)).seen
     finally:
         one.call(protocol.PoolSign(path=pool.path, sign=sign, present=False))

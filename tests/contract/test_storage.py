@@ -76,14 +76,14 @@ def test_a_pool_keeps_the_mark_that_it_was_given_first(node: Subject) -> None:
     assert other not in ("", mark)
 
 
-@pytest.mark.covers("pool_sign", "pool_sees")
+@pytest.mark.covers("pool_sign", "pool_sign_status")
 def test_a_sign_is_seen_from_when_it_is_put_there_until_it_is_taken_away(node: Subject) -> None:
-    sign, look = "a" * 32, storage.PoolSees(path=node.pool, sign="a" * 32)
+    sign, look = "a" * 32, storage.PoolSignStatus(path=node.pool, sign="a" * 32)
     assert not node.call(look).seen
     for _ in range(2):
         node.call(storage.PoolSign(path=node.pool, sign=sign))
     assert node.call(look).seen
-    assert not node.call(storage.PoolSees(path=node.pool, sign="b" * 32)).seen
+    assert not node.call(storage.PoolSignStatus(path=node.pool, sign="b" * 32)).seen
     for _ in range(2):
         node.call(storage.PoolSign(path=node.pool, sign=sign, present=False))
     assert not node.call(look).seen
@@ -93,13 +93,13 @@ def test_a_sign_is_seen_from_when_it_is_put_there_until_it_is_taken_away(node: S
 @pytest.mark.parametrize("sign", ["", "x", "../" + "a" * 29, "A" * 32, "a" * 32 + "\n"])
 def test_a_sign_that_could_be_another_file_is_refused(node: Subject, sign: str) -> None:
     assert refusal(node, storage.PoolSign(path=node.pool, sign=sign)) == "invalid_params"
-    assert refusal(node, storage.PoolSees(path=node.pool, sign=sign)) == "invalid_params"
+    assert refusal(node, storage.PoolSignStatus(path=node.pool, sign=sign)) == "invalid_params"
 
 
 def test_there_is_no_sign_where_there_is_no_pool(node: Subject) -> None:
     path = f"{node.pool}-other"
     assert refusal(node, storage.PoolSign(path=path, sign="a" * 32)) == "invalid_params"
-    assert not node.call(storage.PoolSees(path=path, sign="a" * 32)).seen
+    assert not node.call(storage.PoolSignStatus(path=path, sign="a" * 32)).seen
 
 
 def test_a_sign_that_somebody_left_goes_with_the_next_one(node: Subject) -> None:

@@ -58,7 +58,7 @@ class Volumes(Node):
             raise AgentRefusal("invalid_params", "There is no pool at this path.", field="path")
         return Nothing()
 
-    def _pool_sees(self, request: storage.PoolSees, _report: Report | None) -> storage.Sight:
+    def _pool_sign_status(self, request: storage.PoolSignStatus, _report: Report | None) -> storage.Sight:
         self._check_sign(request.sign)
         return storage.Sight((request.path, request.sign) in self.signs)
 
