@@ -39,7 +39,7 @@ COLUMNS = {
     "iso": ("name", "title", "size_bytes"),
     "flavor": ("name", "title", "vcpus", "memory_mib", "disk_gib"),
     "network": ("name", "kind", "subnet", "gateway", "free_addresses"),
-    "pool": ("name", "kind", "path", "volume_format", "on_nodes"),
+    "pool": ("name", "kind", "path", "shared", "volume_format", "on_nodes"),
     "problem": ("id", "severity", "text", "opened_at"),
     "watched node": ("id", "name", "state", "silent", "heard_at", "has_keys"),
 }
