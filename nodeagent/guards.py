@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Set
 
-from nodeagent import memory, paths
-from nodeagent.errors import CommandFailed, InvalidParams
+from nodeagent import memory, nft, paths
+from nodeagent.errors import InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol.host import InterfaceSpec
+from nodeagent.protocol.network import GuardState
 from nodeagent.run import run
 from nodeagent.xml.describe import port_name
 
 TABLE = "vmpanel_guard"
+BASE = "prerouting"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
 
@@ -45,6 +47,33 @@ def restore(job: Job) -> None:
             _write(remembered, job)
 
 
+def read(job: Job) -> List[GuardState]:
+    """Every guard that is remembered, whether the kernel has it so, and those that only the kernel has."""
+    with memory.changing(paths.GUARDS) as remembered:
+        there = nft.listed("bridge", TABLE, job)
+        meant = nft.meant(rules(remembered), job) if remembered else {}
+    leads = _leads(there.pop(BASE, []), meant.pop(BASE, []))
+    found = [
+        GuardState(name, vm, port["mac"], port["addresses"], name in leads and there.get(name) == meant[name])
+        for vm, ports in sorted(remembered.items())
+        for name, port in sorted(ports.items())
+    ]
+    return found + [GuardState(name) for name in sorted(there.keys() - meant.keys())]
+
+
+def _leads(there: List[Any], meant: List[Any]) -> Set[str]:
+    """The ports whose frames the base chain sends to the chains of their own; none unless it does nothing else."""
+    if len(there) != 2 or there[:1] != meant[:1]:
+        return set()
+    verdicts = _verdicts(there[1])
+    return {port for port, verdict in verdicts if verdict == {"goto": {"target": port}}}
+
+
+def _verdicts(rule: Any) -> List[Any]:
+    mapped = [each["vmap"] for each in rule if "vmap" in each]
+    return list(mapped[0]["data"]["set"]) if len(rule) == len(mapped) == 1 else []
+
+
 def _checked(interface: InterfaceSpec) -> Dict[str, Any]:
     mac = interface.mac.lower()
     if not _MAC.match(mac):
@@ -66,9 +95,7 @@ def _write(remembered: Dict[str, Dict[str, Any]], job: Job) -> None:
     if remembered:
         run(["nft", "-f", "-"], job, stdin=rules(remembered))
         return
-    finished = run(["nft", "delete", "table", "bridge", TABLE], job, check=False)
-    if finished.exit_code != 0 and "No such file" not in finished.stderr:
-        raise CommandFailed("nft could not remove the guards.", argv0="nft", stderr=finished.stderr)
+    nft.drop("bridge", TABLE, job)
 
 
 def rules(remembered: Dict[str, Dict[str, Any]]) -> str:
@@ -81,7 +108,7 @@ def rules(remembered: Dict[str, Dict[str, Any]]) -> str:
         f"delete table bridge {TABLE}\n"
         f"table bridge {TABLE} {{\n"
         f"{chains}"
-        " chain prerouting {\n"
+        f" chain {BASE} {{\n"
         "  type filter hook prerouting priority -300; policy accept;\n"
         f"  iifname vmap {{ {verdicts} }}\n"
         " }\n"

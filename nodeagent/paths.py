@@ -29,6 +29,7 @@ GUARDS = STATE / "guards.json"
 MARKER = STATE / "node.json"
 NVRAM = ROOT / "var/lib/libvirt/qemu/nvram"
 """libvirt's own folder for what guests' UEFI remembers; its security drivers know it."""
+NVRAM_END = "_VARS.fd"
 
 POOL_FOLDERS = ("images", "volumes", "seeds")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -45,7 +46,7 @@ def pool_root(path: str) -> Path:
 def nvram_file(uuid: str) -> Path:
     """What a domain's UEFI remembers."""
     try:
-        return NVRAM / f"{uuids.UUID(uuid)}_VARS.fd"
+        return NVRAM / f"{uuids.UUID(uuid)}{NVRAM_END}"
     except ValueError as error:
         raise InvalidParams("This is not a UUID.", field="uuid") from error
 

@@ -7,16 +7,19 @@ import ipaddress
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
-from nodeagent import guards, memory, paths
+from nodeagent import guards, memory, nft, paths
 from nodeagent.commands import handles
-from nodeagent.errors import CommandFailed, InUse, InvalidParams
+from nodeagent.errors import InUse, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, network, to_dict
 from nodeagent.run import run
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,14}\Z")
+TABLES = "vmpanel_"
+"""What the names of bridges' tables begin with."""
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
 @handles(network.BridgeEnsure)
@@ -26,7 +29,7 @@ def bridge_ensure(request: network.BridgeEnsure, job: Job) -> network.BridgeStat
     with memory.changing(paths.BRIDGES) as remembered:
         _make(request, job)
         remembered[request.name] = to_dict(request)
-        return _state(request.name, job)
+        return _state(request, job)
 
 
 def _make(request: network.BridgeEnsure, job: Job) -> None:
@@ -38,11 +41,11 @@ def _make(request: network.BridgeEnsure, job: Job) -> None:
     if str(gateway) not in _addresses(name, job):
         run(["ip", "address", "replace", str(gateway), "dev", name], job)
     run(["ip", "link", "set", "dev", name, "up"], job)
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n", encoding="ascii")
+    FORWARDING.write_text("1\n", encoding="ascii")
     if request.nat:
         run(["nft", "-f", "-"], job, stdin=_rules(name, subnet))
     else:
-        _drop_rules(name, job)
+        nft.drop("inet", _table(name), job)
 
 
 @handles(network.BridgeRemove)
@@ -55,15 +58,20 @@ def bridge_remove(request: network.BridgeRemove, job: Job) -> Nothing:
             if ports:
                 raise InUse(f"The bridge still has {len(ports)} interfaces.", ports=ports)
             run(["ip", "link", "delete", "dev", name], job)
-        _drop_rules(name, job)
+        nft.drop("inet", _table(name), job)
         remembered.pop(name, None)
     return Nothing()
 
 
 @handles(network.BridgesRead)
 def bridges_read(request: network.BridgesRead, job: Job) -> network.BridgeList:
-    """List the bridges that are remembered."""
-    return network.BridgeList(bridges=[_state(name, job) for name in sorted(memory.read(paths.BRIDGES))])
+    """List what is remembered with what the kernel lacks of it, and what is there besides that only we make."""
+    with memory.changing(paths.BRIDGES) as remembered:
+        known = [network.BridgeEnsure(**values) for _name, values in sorted(remembered.items())]
+        bridges = [_state(each, job, _lacks(each, job)) for each in known]
+        left = _ours(job) - remembered.keys()
+    bridges += [network.BridgeState(name, _exists(name, job), [], remembered=False) for name in sorted(left)]
+    return network.BridgeList(bridges=bridges, guards=guards.read(job))
 
 
 def restore(job: Job) -> None:
@@ -114,18 +122,29 @@ def _rules(name: str, subnet: ipaddress.IPv4Network) -> str:
 
 
 def _table(name: str) -> str:
-    return "vmpanel_" + name.replace("-", "_")
+    return TABLES + name.replace("-", "_")
 
 
-def _drop_rules(name: str, job: Job) -> None:
-    finished = run(["nft", "delete", "table", "inet", _table(name)], job, check=False)
-    if finished.exit_code != 0 and "No such file" not in finished.stderr:
-        raise CommandFailed(
-            "nft could not remove the bridge's rules.",
-            argv0="nft",
-            exit_code=finished.exit_code,
-            stderr=finished.stderr,
-        )
+def _lacks(request: network.BridgeEnsure, job: Job) -> List[str]:
+    """What of the bridge is not in the kernel as it is remembered."""
+    name, gateway, subnet = _checked(request)
+    rules = nft.meant(_rules(name, subnet), job) if request.nat else {}
+    found = {
+        "bridge": _exists(name, job),
+        "rules": nft.listed("inet", _table(name), job) == rules,
+        "forwarding": FORWARDING.read_text(encoding="ascii").strip() == "1",
+    }
+    if found["bridge"]:
+        found["up"] = "UP" in _ip(["link", "show", "dev", name], job)[0]["flags"]
+        found["address"] = str(gateway) in _addresses(name, job)
+    return sorted(each for each, there in found.items() if not there)
+
+
+def _ours(job: Job) -> Set[str]:
+    """The bridges that are there with the MAC address that only we give, and those that a table of ours is for."""
+    links = {entry["ifname"]: entry.get("address") for entry in _ip(["link", "show", "type", "bridge"], job)}
+    tables = [each[len(TABLES) :] for each in nft.tables("inet", job) if each.startswith(TABLES)]
+    return {name for name, mac in links.items() if mac == _mac(name)} | {each.replace("_", "-") for each in tables}
 
 
 def _ip(argv: List[str], job: Job) -> List[Dict[str, Any]]:
@@ -152,6 +171,14 @@ def _addresses(name: str, job: Job) -> List[str]:
     return [f"{each['local']}/{each['prefixlen']}" for entry in entries for each in entry.get("addr_info", [])]
 
 
-def _state(name: str, job: Job) -> network.BridgeState:
-    exists = _exists(name, job)
-    return network.BridgeState(name=name, exists=exists, ports=_ports(name, job) if exists else [])
+def _state(request: network.BridgeEnsure, job: Job, lacks: Sequence[str] = ()) -> network.BridgeState:
+    exists = _exists(request.name, job)
+    return network.BridgeState(
+        name=request.name,
+        exists=exists,
+        ports=_ports(request.name, job) if exists else [],
+        gateway=request.gateway,
+        subnet=request.subnet,
+        nat=request.nat,
+        lacks=list(lacks),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 import socket
 import time
 import uuid as uuids
@@ -33,6 +34,8 @@ STATES: Dict[int, str] = {
 }
 ASK_AGAIN_SECONDS = 10.0
 POLL_SECONDS = 0.25
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+"""libvirt names UEFI's memory of a domain that we did not describe after the domain's name."""
 
 
 def state_of(domain: Any, *, with_xml: bool = True) -> host.HostState:
@@ -230,9 +233,11 @@ def host_info(request: host.HostInfo, job: Job) -> host.HostState:
 
 @handles(host.HostsRead)
 def hosts_read(request: host.HostsRead, job: Job) -> host.HostList:
-    """List all domains."""
+    """List all domains, and the files of UEFI's memory that we name."""
     with libvirtd.translated() as conn:
-        return host.HostList(hosts=[state_of(domain, with_xml=False) for domain in conn.listAllDomains()])
+        hosts = [state_of(domain, with_xml=False) for domain in conn.listAllDomains()]
+    kept = [each.name[: -len(paths.NVRAM_END)] for each in paths.NVRAM.glob(f"*{paths.NVRAM_END}")]
+    return host.HostList(hosts=hosts, nvram=sorted(each for each in kept if UUID.match(each)))
 
 
 @handles(host.GuestWait)

@@ -8,6 +8,7 @@ import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import Optional
 
 from nodeagent import paths, sharing
 from nodeagent.commands import handles
@@ -17,6 +18,7 @@ from nodeagent.protocol import Nothing, storage
 
 FICLONE = 0x40049409
 """The ioctl that clones a file by reference (linux/fs.h)."""
+QCOW2_MAGIC = b"QFI\xfb"
 
 
 @handles(storage.PoolEnsure)
@@ -70,12 +72,27 @@ def pool_remove(request: storage.PoolRemove, job: Job) -> Nothing:
 def pool_list(request: storage.PoolList, job: Job) -> storage.PoolFiles:
     """List the pool's files by folder."""
     root = paths.pool_root(request.path)
-    return storage.PoolFiles(
-        files={
-            name: sorted(entry.name for entry in (root / name).iterdir()) if (root / name).is_dir() else []
-            for name in paths.POOL_FOLDERS
-        }
-    )
+    files = {
+        name: sorted(entry.name for entry in (root / name).iterdir()) if (root / name).is_dir() else []
+        for name in paths.POOL_FOLDERS
+    }
+    sizes = {name: size for name in files["volumes"] if (size := _size(root / "volumes" / name)) is not None}
+    return storage.PoolFiles(files=files, sizes=sizes)
+
+
+def _size(volume: Path) -> Optional[storage.VolumeSize]:
+    """A volume's sizes, read without a program: a pool may hold hundreds. None for what is no file, or is gone."""
+    try:
+        if not stat.S_ISREG(volume.stat().st_mode):
+            return None
+        with volume.open("rb") as file:
+            header = file.read(32)
+            size = file.seek(0, os.SEEK_END)
+    except FileNotFoundError:
+        return None
+    # Magic and, in bytes 24 to 31, the size as the guest sees it (QEMU's docs/interop/qcow2.txt).
+    virtual = int.from_bytes(header[24:32], "big") if header[:4] == QCOW2_MAGIC else 0
+    return storage.VolumeSize(file_bytes=size, qcow2_bytes=virtual)
 
 
 def _state(root: Path) -> storage.PoolState:

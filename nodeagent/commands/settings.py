@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Set, Tuple
 
-from nodeagent import libvirtd
+from nodeagent import guards, libvirtd
 from nodeagent.commands import handles
 from nodeagent.commands.devices import LIMITS
 from nodeagent.commands.hosts import STATES, find
@@ -48,6 +48,7 @@ def host_repair(request: audit.HostRepair, job: Job) -> audit.Configured:
     with libvirtd.translated() as conn:
         _refuse_impossible(conn, spec)
         text = _text(domain_of(spec, test_driver=libvirtd.is_test_driver()))
+        guards.guard(spec.uuid, spec.interfaces, job)
         try:
             there = conn.lookupByUUIDString(spec.uuid)
         except libvirt.libvirtError as error:

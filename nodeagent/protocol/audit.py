@@ -44,7 +44,7 @@ class HostConfigure(Request[Configured]):
 
 @command
 class HostRepair(Request[Configured]):
-    """Define the domain anew as `spec` says; a running one goes on as it is until its next start."""
+    """Define the domain and its guards anew as `spec` says; a running one goes on as it is until its next start."""
 
     COMMAND = "host_repair"
     RESULT = Configured

@@ -192,14 +192,18 @@ class HostInfo(Request[HostState]):
 
 @dataclass(frozen=True)
 class HostList:
-    """All domains of the node (without their XML)."""
+    """All domains of the node (without their XML).
+
+    `nvram` are the UUIDs of which UEFI's memory is kept, of domains that are there or not.
+    """
 
     hosts: List[HostState]
+    nvram: List[str] = field(default_factory=list)
 
 
 @command
 class HostsRead(Request[HostList]):
-    """List all domains of the node."""
+    """List all domains of the node, and what is kept of their UEFI."""
 
     COMMAND = "hosts_read"
     RESULT = HostList

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import List
 
 from nodeagent.protocol.wire import Nothing, Request, command
@@ -10,11 +10,36 @@ from nodeagent.protocol.wire import Nothing, Request, command
 
 @dataclass(frozen=True)
 class BridgeState:
-    """A bridge of the node; `ports` are the interfaces joined to it."""
+    """A bridge of the node; `ports` are the interfaces joined to it.
+
+    `gateway`, `subnet` and `nat` are what the node remembers of it. One that it does not remember is told of
+    while the bridge or its rules are there. `lacks` are "bridge", "up", "address", "rules", "forwarding":
+    what is not in the kernel as it is remembered.
+    """
 
     name: str
     exists: bool
     ports: List[str]
+    gateway: str = ""
+    subnet: str = ""
+    nat: bool = False
+    remembered: bool = True
+    lacks: List[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class GuardState:
+    """A guard of a guest's port: of which VM it is (a UUID), and what the node remembers that it lets through.
+
+    `in_force`: the kernel has exactly these rules. `vm` is empty where the kernel guards a port of which
+    nothing is remembered.
+    """
+
+    port: str
+    vm: str = ""
+    mac: str = ""
+    addresses: List[str] = field(default_factory=list)
+    in_force: bool = True
 
 
 @command
@@ -44,14 +69,15 @@ class BridgeRemove(Request[Nothing]):
 
 @dataclass(frozen=True)
 class BridgeList:
-    """The bridges that the panel made on this node."""
+    """The bridges that the panel made on this node, and the guards of guests' ports."""
 
     bridges: List[BridgeState]
+    guards: List[GuardState]
 
 
 @command
 class BridgesRead(Request[BridgeList]):
-    """List the bridges that the panel made on this node."""
+    """List the bridges that the panel made on this node and the guards of ports, remembered and in the kernel."""
 
     COMMAND = "bridges_read"
     RESULT = BridgeList

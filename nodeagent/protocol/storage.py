@@ -287,15 +287,30 @@ class VolumeCustomize(Request[Nothing]):
 
 
 @dataclass(frozen=True)
+class VolumeSize:
+    """Sizes in bytes: of a volume's file, which is that of a raw volume, and the one that a qcow2 header tells.
+
+    The second is 0 for no such header. A guest can write one into its raw disk: whoever asks knows the format.
+    """
+
+    file_bytes: int
+    qcow2_bytes: int
+
+
+@dataclass(frozen=True)
 class PoolFiles:
-    """Names of the files in a pool by folder ("images", "volumes", "seeds"), unfinished ones included."""
+    """Names of the files in a pool by folder ("images", "volumes", "seeds"), unfinished ones included.
+
+    `sizes` are those of the volumes, by their names.
+    """
 
     files: Dict[str, List[str]]
+    sizes: Dict[str, VolumeSize] = field(default_factory=dict)
 
 
 @command
 class PoolList(Request[PoolFiles]):
-    """List a pool's files, for comparing the node with the panel's records."""
+    """List a pool's files and the volumes' sizes, for comparing the node with the panel's records."""
 
     COMMAND = "pool_list"
     RESULT = PoolFiles

@@ -86,7 +86,7 @@ def doctor(context: click.Context) -> None:
         context.exit(EXIT_FAILED)
     found = task["result"]["findings"]
     if found or context.obj["json"]:
-        output.show(found, ("code", "node", "object", "text"), context.obj["json"])
+        output.show(found, ("code", "node", "object", "text", "mend"), context.obj["json"])
     else:
         click.echo("Database and nodes agree.")
     if found:

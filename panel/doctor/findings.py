@@ -7,12 +7,16 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One thing that is not as it should be: `code` names its kind, `object` what it is about ("vm 3")."""
+    """One thing that is not as it should be: `code` names its kind, `object` what it is about ("vm 3").
+
+    `mend` is the operation that can put it right; empty where only a person can.
+    """
 
     code: str
     object: str
     text: str
     node: str = ""
+    mend: str = ""
 
     def as_json(self) -> dict[str, str]:
         """For a task's result and the API."""
@@ -38,5 +42,12 @@ CODES = {
     "runs_twice": "a VM that runs on two nodes",
     "file_missing": "a volume or seed that is not on its node",
     "file_foreign": "a file in a pool that belongs to nothing",
+    "volume_size": "a volume of another size than its record says",
+    "nvram_foreign": "what UEFI remembers of a VM that is not there",
+    "bridge_missing": "a network without its bridge",
+    "bridge_differs": "a bridge that is not as its network says",
+    "bridge_foreign": "a bridge or its rules that belong to no network",
+    "guard_missing": "a VM's port that is not guarded as it should be",
+    "guard_foreign": "a guard of a port that no VM has",
 }
 """Every kind of finding, for people."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from django.db.models import Prefetch
 
-from nodeagent.protocol import host, storage
+from nodeagent.protocol import host, network, storage
 from panel.cluster.client import NodeClient
 from panel.cluster.models import Node
+from panel.doctor import wires
 from panel.doctor.findings import Finding
 from panel.doctor.shared import files_of_others
+from panel.network.models import Network
 from panel.storage.models import NodePool, Volume
 from panel.tasks.models import ENDED, Task
-from panel.vms.models import Purpose, Spare, Vm, VmStatus
+from panel.vms.models import Interface, Purpose, Spare, Vm, VmStatus
 from panel.vms.spec import takes_seed, uses_seed
 
 CALL_SECONDS = 60.0
@@ -27,10 +29,12 @@ PARTIAL = ".part"
 
 @dataclass(frozen=True)
 class Reading:
-    """What a node has: its domains by UUID, and the names of the files in each pool's folders, by the pool's path."""
+    """What a node has: its domains by UUID, each pool's files by the pool's path, bridges and guards of ports."""
 
     domains: Mapping[str, host.HostState]
-    pools: Mapping[str, Mapping[str, list[str]]]
+    nvram: Sequence[str]
+    pools: Mapping[str, storage.PoolFiles]
+    network: network.BridgeList
 
 
 @dataclass
@@ -40,6 +44,9 @@ class Wanted:
     vms: dict[str, Vm] = field(default_factory=dict)
     files: dict[str, dict[str, str]] = field(default_factory=dict)
     """By the pool's path, each file ("volumes/NAME") with what it belongs to."""
+    sizes: dict[str, dict[str, Volume]] = field(default_factory=dict)
+    """By the pool's path, each volume by its file's name."""
+    networks: list[Network] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
     open_tasks: set[int] = field(default_factory=set)
     elsewhere: dict[str, Vm] = field(default_factory=dict)
@@ -49,18 +56,21 @@ class Wanted:
 
 def read(node: Node, client: NodeClient) -> Reading:
     """What the node has now; raises NodeError."""
-    hosts = client.call(host.HostsRead(), deadline=CALL_SECONDS).hosts
+    hosts = client.call(host.HostsRead(), deadline=CALL_SECONDS)
     paths = NodePool.objects.filter(node=node).order_by("pool").values_list("pool__path", flat=True)
-    pools = {path: client.call(storage.PoolList(path=path), deadline=CALL_SECONDS).files for path in paths}
-    return Reading({each.uuid: each for each in hosts}, pools)
+    pools = {path: client.call(storage.PoolList(path=path), deadline=CALL_SECONDS) for path in paths}
+    bridges = client.call(network.BridgesRead(), deadline=CALL_SECONDS)
+    return Reading({each.uuid: each for each in hosts.hosts}, hosts.nvram, pools, bridges)
 
 
 def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
     """What the database says of the node, and of the domains `uuids` that were seen there; a few queries."""
     found = Wanted(open_tasks=set(Task.objects.exclude(status__in=ENDED).values_list("pk", flat=True)))
     found.others = files_of_others(node)
+    found.networks = list(Network.objects.filter(cluster=node.cluster_id))
     spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool", "volume__pool"))
-    for vm in Vm.objects.filter(node=node).select_related("pool", "image").prefetch_related(spares):
+    ports = Prefetch("interfaces", Interface.objects.select_related("address"))
+    for vm in Vm.objects.filter(node=node).select_related("pool", "image").prefetch_related(spares, ports):
         found.vms[str(vm.uuid)] = vm
         if vm.pk in busy_vms:
             found.busy |= {str(vm.uuid), PurePosixPath(vm.seed_path).name}
@@ -77,6 +87,7 @@ def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
         found.files.setdefault(volume.pool.path, {})[_place(volume.pool.path, volume.path)] = (
             f"vm {disk.vm_id}" if disk is not None else f"volume {volume.uuid}"
         )
+        found.sizes.setdefault(volume.pool.path, {})[PurePosixPath(volume.path).name] = volume
         if disk is None or disk.vm_id in busy_vms:
             found.busy.add(PurePosixPath(volume.path).name)
     others = [uuid for uuid in uuids if uuid not in found.vms]
@@ -90,9 +101,13 @@ def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
 def compare(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
     """Each difference between what is said of a node and what was seen there."""
     yield from _domains(node, said, seen)
-    for path, folders in seen.pools.items():
-        there = {f"{folder}/{name}" for folder, names in folders.items() for name in names}
+    yield from _nvram(node, said, seen)
+    for path, pool in seen.pools.items():
+        there = {f"{folder}/{name}" for folder, names in pool.files.items() for name in names}
         yield from _files(node, path, said, there)
+        yield from _sizes(node, path, said, pool)
+    yield from wires.bridges(node, said.networks, seen.network.bridges)
+    yield from wires.guards(node, said.vms, said.busy, seen.network.guards)
 
 
 def runs_twice(readings: Mapping[str, Reading]) -> Iterator[Finding]:
@@ -104,7 +119,8 @@ def runs_twice(readings: Mapping[str, Reading]) -> Iterator[Finding]:
                 active.setdefault(uuid, []).append(node)
     for uuid, nodes in active.items():
         if len(nodes) > 1:
-            yield Finding("runs_twice", f"domain {uuid}", f"It is active on {' and '.join(sorted(nodes))}.")
+            text = f"It is active on {' and '.join(sorted(nodes))}."
+            yield Finding("runs_twice", f"domain {uuid}", text, mend="vm.settle")
 
 
 def _domains(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
@@ -113,10 +129,10 @@ def _domains(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
             continue
         about, domain = f"vm {vm.pk}", seen.domains.get(uuid)
         if domain is None:
-            yield Finding("domain_missing", about, f"{vm} has no domain.", node)
+            yield Finding("domain_missing", about, f"{vm} has no domain.", node, "vm.repair")
             continue
         if domain.name != vm.name:
-            yield Finding("domain_name", about, f"The domain of {vm} is called {domain.name}.", node)
+            yield Finding("domain_name", about, f"The domain of {vm} is called {domain.name}.", node, "vm.repair")
         if domain.state != vm.status:
             yield Finding("domain_state", about, f"{vm} is {domain.state}, not {vm.status}.", node)
     for uuid, domain in seen.domains.items():
@@ -125,9 +141,18 @@ def _domains(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
         if uuid in said.elsewhere:
             vm = said.elsewhere[uuid]
             text = f"{vm} belongs to {vm.node}; here it is {domain.state}."
-            yield Finding("domain_elsewhere", f"vm {vm.pk}", text, node)
+            mend = "vm.settle" if domain.state in ACTIVE else ""
+            yield Finding("domain_elsewhere", f"vm {vm.pk}", text, node, mend)
         else:
-            yield Finding("domain_foreign", f"domain {uuid}", f"No VM has the domain {domain.name}.", node)
+            text = f"No VM has the domain {domain.name}."
+            yield Finding("domain_foreign", f"domain {uuid}", text, node, "vm.take-over")
+
+
+def _nvram(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
+    """It is kept as long as the VM, whatever firmware that has now."""
+    for uuid in seen.nvram:
+        if uuid not in said.vms and uuid not in said.busy and uuid not in seen.domains:
+            yield Finding("nvram_foreign", f"nvram {uuid}", "No VM here has this UUID.", node)
 
 
 def _files(node: str, pool: str, said: Wanted, there: set[str]) -> Iterator[Finding]:
@@ -147,6 +172,17 @@ def _files(node: str, pool: str, said: Wanted, there: set[str]) -> Iterator[Find
             continue
         if name.removesuffix(PARTIAL) not in said.busy:
             yield Finding("file_foreign", f"file {pool}/{file}", "It belongs to nothing.", node)
+
+
+def _sizes(node: str, pool: str, said: Wanted, seen: storage.PoolFiles) -> Iterator[Finding]:
+    for name, volume in sorted(said.sizes.get(pool, {}).items()):
+        size = seen.sizes.get(name)
+        if size is None or name in said.busy:
+            continue
+        found = size.qcow2_bytes if volume.format == "qcow2" else size.file_bytes
+        if found != volume.size_bytes:
+            text = f"{pool}/volumes/{name} has {found} bytes, not {volume.size_bytes}."
+            yield Finding("volume_size", said.files[pool][f"volumes/{name}"], text, node, "vm.grow-disk")
 
 
 def _is_unfinished(name: str) -> bool:

@@ -16,7 +16,7 @@ def prepare(ctx: NodeContext[Any]) -> None:
     """Every network of the cluster has its bridge on the node."""
     ensure_default_network(ctx.node.cluster)
     for network in _networks(ctx.node):
-        ctx.agent.call(_request(network))
+        ctx.agent.call(bridge_of(network))
 
 
 def remove(ctx: NodeContext[Any]) -> None:
@@ -33,7 +33,7 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
     complaints: list[Complaint] = []
     for network in _networks(ctx.node):
         with complaining(complaints, f"The bridge of the network “{network.name}” cannot be made"):
-            ctx.agent.call(_request(network))
+            ctx.agent.call(bridge_of(network))
     return complaints
 
 
@@ -41,7 +41,8 @@ def _networks(node: Node) -> list[Network]:
     return list(Network.objects.filter(cluster=node.cluster))
 
 
-def _request(network: Network) -> protocol.BridgeEnsure:
+def bridge_of(network: Network) -> protocol.BridgeEnsure:
+    """The bridge that every node has for the network."""
     return protocol.BridgeEnsure(
         name=network.bridge,
         gateway=f"{network.gateway}/{network.prefix}",

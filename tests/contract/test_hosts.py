@@ -10,7 +10,7 @@ import pytest
 
 from nodeagent.protocol import Nothing, host
 from panel.core.errors import LibvirtFailure, NodeError
-from tests.contract.subjects import AgentSubject, Subject, code_of, make_spec
+from tests.contract.subjects import AgentSubject, FakeSubject, Subject, code_of, make_spec
 
 
 def create(node: Subject, **changes: object) -> host.HostSpec:
@@ -226,3 +226,18 @@ def test_the_description_of_a_domain_is_what_libvirt_keeps(node: Subject) -> Non
         assert f"<memory unit='KiB'>{768 * 1024}</memory>" in xml
     else:
         assert xml == ""
+
+
+def test_what_uefi_remembers_is_listed_until_its_domain_is_deleted(node: Subject) -> None:
+    spec = create(node)
+    if isinstance(node, FakeSubject):
+        node.node.nvram[spec.uuid] = 1
+    elif isinstance(node, AgentSubject):
+        folder = node.agent.root / "var/lib/libvirt/qemu/nvram"
+        folder.mkdir(parents=True)
+        # The second is of a domain that we did not describe.
+        for name in (spec.uuid, "by-hand"):
+            (folder / f"{name}_VARS.fd").write_bytes(b"")
+    assert node.call(host.HostsRead()).nvram == [spec.uuid]
+    node.call(host.HostDelete(uuid=spec.uuid))
+    assert node.call(host.HostsRead()).nvram == []

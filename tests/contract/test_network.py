@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
-from nodeagent.protocol import Nothing, network
+from nodeagent.protocol import Nothing, audit, host, network
 from panel.core.errors import NodeError
-from tests.contract.subjects import AgentSubject, Subject, code_of
+from tests.contract.subjects import AgentSubject, FakeSubject, Subject, code_of, make_spec
 
 ENSURE = network.BridgeEnsure(name="vmbr-nat0", gateway="10.77.0.1/24", subnet="10.77.0.0/24")
+THERE = network.BridgeState("vmbr-nat0", True, [], ENSURE.gateway, ENSURE.subnet, nat=True)
 pytestmark = pytest.mark.netns
 
 
@@ -25,8 +28,8 @@ def refusal(node: Subject, request: object) -> str:
 @pytest.mark.covers("bridge_ensure", "bridges_read", "bridge_remove")
 def test_a_bridge_is_there_until_it_is_removed(node: Subject) -> None:
     for _ in range(2):
-        assert node.call(ENSURE) == network.BridgeState("vmbr-nat0", True, [])
-    assert node.call(network.BridgesRead()).bridges == [network.BridgeState("vmbr-nat0", True, [])]
+        assert node.call(ENSURE) == THERE
+    assert node.call(network.BridgesRead()).bridges == [THERE]
     for _ in range(2):
         assert node.call(network.BridgeRemove(name="vmbr-nat0")) == Nothing()
     assert node.call(network.BridgesRead()).bridges == []
@@ -93,7 +96,145 @@ def test_a_bridge_that_was_lost_is_made_again(node: Subject) -> None:
         pytest.skip("the fake has no kernel")
     node.call(ENSURE)
     node.agent.run_in_namespace("ip", "link", "delete", "vmbr-nat0")
-    assert node.call(network.BridgesRead()).bridges == [network.BridgeState("vmbr-nat0", False, [])]
+    assert node.call(network.BridgesRead()).bridges == [replace(THERE, exists=False, lacks=["bridge"])]
     environment = [f"{name}={value}" for name, value in node.agent.environment.items() if name.startswith("VMPANEL_")]
     node.agent.run_in_namespace("env", *environment, "/usr/bin/python3", str(node.agent.zipapp), "--restore-network")
-    assert node.call(network.BridgesRead()).bridges == [network.BridgeState("vmbr-nat0", True, [])]
+    assert node.call(network.BridgesRead()).bridges == [THERE]
+
+
+def damage(node: Subject, fake: Callable[[FakeSubject], object], *commands: str) -> None:
+    """What happens to the kernel's part behind the agent's back: to the fake, or by these commands."""
+    if isinstance(node, FakeSubject):
+        fake(node)
+    elif isinstance(node, AgentSubject):
+        for command in commands:
+            node.agent.run_in_namespace(*command.split())
+
+
+@pytest.mark.parametrize(
+    ("fake", "command", "lacks"),
+    [
+        (
+            lambda node: node.node.links.update({ENSURE.name: replace(ENSURE, gateway="10.77.0.9/24")}),
+            "ip address flush dev vmbr-nat0",
+            "address",
+        ),
+        (
+            lambda node: node.node.links.update({ENSURE.name: replace(ENSURE, nat=False)}),
+            "nft delete table inet vmpanel_vmbr_nat0",
+            "rules",
+        ),
+        (
+            lambda node: node.node.links.update({ENSURE.name: replace(ENSURE, subnet="10.0.0.0/8")}),
+            "nft insert rule inet vmpanel_vmbr_nat0 postrouting accept",
+            "rules",
+        ),
+    ],
+)
+def test_what_a_bridge_lacks_is_told_until_it_is_made_again(
+    node: Subject, fake: Callable[[FakeSubject], object], command: str, lacks: str
+) -> None:
+    node.call(ENSURE)
+    damage(node, fake, command)
+    assert node.call(network.BridgesRead()).bridges == [replace(THERE, lacks=[lacks])]
+    node.call(ENSURE)
+    assert node.call(network.BridgesRead()).bridges == [THERE]
+
+
+def test_the_kernel_s_own_part_of_a_bridge_is_told_of_too(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no kernel")
+    node.call(ENSURE)
+    node.agent.run_in_namespace("ip", "link", "set", "vmbr-nat0", "down")
+    node.agent.run_in_namespace("sysctl", "-q", "-w", "net.ipv4.ip_forward=0")
+    assert node.call(network.BridgesRead()).bridges[0].lacks == ["forwarding", "up"]
+    # Rules that masquerade for a bridge that shall have none are too many.
+    node.call(replace(ENSURE, nat=False))
+    assert node.call(network.BridgesRead()).bridges[0].lacks == []
+    rules = "add table inet vmpanel_vmbr_nat0; add chain inet vmpanel_vmbr_nat0 postrouting"
+    node.agent.run_in_namespace("nft", rules)
+    assert node.call(network.BridgesRead()).bridges[0].lacks == ["rules"]
+
+
+def test_a_bridge_that_is_left_over_is_known_by_its_make(node: Subject) -> None:
+    node.call(ENSURE)
+    if isinstance(node, FakeSubject):
+        node.node.bridges.clear()
+    elif isinstance(node, AgentSubject):
+        (node.agent.root / "var/lib/vmpanel/bridges.json").unlink()
+        node.agent.run_in_namespace("ip", "link", "add", "br-other", "type", "bridge")
+        node.agent.run_in_namespace("nft", "add", "table", "inet", "other")
+    left = network.BridgeState("vmbr-nat0", True, [], remembered=False)
+    assert node.call(network.BridgesRead()).bridges == [left]
+    if isinstance(node, AgentSubject):
+        node.agent.run_in_namespace("ip", "link", "delete", "vmbr-nat0")
+        assert node.call(network.BridgesRead()).bridges == [replace(left, exists=False)]
+    node.call(network.BridgeRemove(name="vmbr-nat0"))
+    assert node.call(network.BridgesRead()).bridges == []
+
+
+PORT = "tap525400123456"
+
+
+def guarded(node: Subject) -> host.HostSpec:
+    """A domain whose port is guarded."""
+    spec = make_spec(node.pool)
+    mine = replace(spec.interfaces[0], guarded=True, addresses=["10.77.0.11", "10.77.0.10"])
+    spec = replace(spec, interfaces=[mine])
+    node.call(host.HostCreate(spec=spec))
+    return spec
+
+
+def guards(node: Subject) -> list[network.GuardState]:
+    """What the node says of guards."""
+    return node.call(network.BridgesRead()).guards
+
+
+def test_a_guard_is_told_of_as_long_as_its_domain(node: Subject) -> None:
+    spec = guarded(node)
+    mine = network.GuardState(PORT, spec.uuid, "52:54:00:12:34:56", ["10.77.0.10", "10.77.0.11"])
+    other = replace(spec.interfaces[0], mac="52:54:00:00:00:02")
+    second = make_spec(node.pool, interfaces=[other])
+    node.call(host.HostCreate(spec=second))
+    assert sorted(guards(node), key=lambda each: each.port)[1:] == [mine]
+    assert {each.vm: each.in_force for each in guards(node)} == {spec.uuid: True, second.uuid: True}
+    node.call(host.HostDelete(uuid=second.uuid))
+    assert guards(node) == [mine]
+    node.call(host.HostDelete(uuid=spec.uuid))
+    assert guards(node) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "nft delete table bridge vmpanel_guard",
+        f"nft flush chain bridge vmpanel_guard {PORT}",
+        f"nft insert rule bridge vmpanel_guard {PORT} accept",
+        "nft flush chain bridge vmpanel_guard prerouting",
+        "nft insert rule bridge vmpanel_guard prerouting accept",
+    ],
+)
+def test_a_guard_that_the_kernel_does_not_have_as_remembered_is_not_in_force(node: Subject, command: str) -> None:
+    spec = guarded(node)
+    assert [each.in_force for each in guards(node)] == [True]
+    damage(node, lambda fake: fake.node.rules.clear(), command)
+    assert [(each.vm, each.in_force) for each in guards(node)] == [(spec.uuid, False)]
+
+
+def test_a_guard_that_only_the_kernel_has_is_told_of(node: Subject) -> None:
+    spec = guarded(node)
+    stray = network.GuardState("tap525400000099")
+    rules = f"nft add chain bridge vmpanel_guard {stray.port}"
+    damage(node, lambda fake: fake.node.rules.update({stray.port: stray}), rules)
+    assert {each.port: (each.vm, each.in_force) for each in guards(node)} == {
+        PORT: (spec.uuid, True),
+        stray.port: ("", True),
+    }
+
+
+def test_a_domain_that_is_repaired_is_guarded_again(node: Subject) -> None:
+    spec = guarded(node)
+    node.call(host.HostDelete(uuid=spec.uuid))
+    assert guards(node) == []
+    node.call(audit.HostRepair(spec=spec))
+    assert [(each.vm, each.in_force) for each in guards(node)] == [(spec.uuid, True)]

@@ -314,3 +314,18 @@ def test_an_identity_that_could_mean_something_else_is_refused(node: Subject, fi
 @pytest.mark.covers("volume_customize")
 def test_a_volume_that_is_not_there_is_not_customized(node: Subject) -> None:
     assert refusal(node, storage.VolumeCustomize(pool=node.pool, path=volume(node), guest=GUEST)) == "invalid_params"
+
+
+@pytest.mark.parametrize(("name", "fmt", "qcow2_bytes"), [("v.qcow2", "qcow2", 8 * MIB), ("v.raw", "raw", 0)])
+def test_a_pool_s_list_tells_how_large_its_volumes_are(node: Subject, name: str, fmt: str, qcow2_bytes: int) -> None:
+    path = volume(node, name)
+    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=8 * MIB, format=fmt))
+    sizes = node.call(storage.PoolList(path=node.pool)).sizes
+    assert list(sizes) == [name]
+    assert sizes[name].qcow2_bytes == qcow2_bytes
+    assert fmt == "qcow2" or sizes[name].file_bytes == 8 * MIB
+    node.call(storage.VolumeGrow(pool=node.pool, path=path, size_bytes=16 * MIB))
+    grown = node.call(storage.PoolList(path=node.pool)).sizes[name]
+    assert (grown.qcow2_bytes or grown.file_bytes) == 16 * MIB
+    node.call(storage.VolumeDelete(pool=node.pool, path=path))
+    assert node.call(storage.PoolList(path=node.pool)).sizes == {}

@@ -75,6 +75,7 @@ def make_node(name: str = "fake1", **fields: Any) -> Node:
     from nodeagent.protocol.network import BridgeEnsure
 
     memory.bridges[network.bridge] = BridgeEnsure(network.bridge, f"{network.gateway}/24", network.subnet)
+    memory.restore_network()
     return node
 
 

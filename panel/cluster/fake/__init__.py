@@ -7,7 +7,6 @@ that it plays, as nodeagent/commands is; a command's method bears its name.
 
 from __future__ import annotations
 
-from panel.cluster.fake.bridges import Bridges
 from panel.cluster.fake.devices import Devices
 from panel.cluster.fake.guests import Guests
 from panel.cluster.fake.machine import Machine
@@ -19,7 +18,7 @@ from panel.cluster.fake.state import AgentRefusal, FakeDomain, FakeSnapshot, Fak
 __all__ = ["AgentRefusal", "FakeDomain", "FakeNode", "FakeSnapshot", "FakeVolume", "node", "reset"]
 
 
-class FakeNode(Machine, Bridges, Guests, Settings, Snapshots, Devices, Migration):
+class FakeNode(Machine, Guests, Settings, Snapshots, Devices, Migration):
     """The node. Everything in it may be looked at and changed by a test."""
 
 

@@ -38,6 +38,10 @@ class Node:
     """How many bytes the UEFI of a domain remembers, by its UUID; `receiving` is what arrives."""
     receiving: dict[str, int] = field(default_factory=dict)
     bridges: dict[str, network.BridgeEnsure] = field(default_factory=dict)
+    """What is remembered; `links` is what its kernel has. So with `guards` (by VM) and `rules` (by port)."""
+    links: dict[str, network.BridgeEnsure] = field(default_factory=dict)
+    guards: dict[str, list[network.GuardState]] = field(default_factory=dict)
+    rules: dict[str, network.GuardState] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
     fences: dict[int, int] = field(default_factory=dict)
     tickets: set[int] = field(default_factory=set)

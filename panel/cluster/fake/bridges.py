@@ -1,11 +1,15 @@
-"""Bridges."""
+"""Bridges, and the guards of ports."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from nodeagent.protocol import Nothing, network
+from nodeagent.protocol.host import InterfaceSpec
+from nodeagent.xml.describe import port_name
 from panel.cluster.client import Report
 from panel.cluster.fake.base import Node
 from panel.cluster.fake.state import STATES_ON, AgentRefusal
@@ -22,7 +26,19 @@ class Bridges(Node):
             for interface in domain.now.interfaces
             if interface.bridge == name
         ]
-        return network.BridgeState(name=name, exists=name in self.bridges, ports=ports)
+        wanted = self.bridges.get(name)
+        if wanted is None:
+            return network.BridgeState(name, name in self.links, ports, remembered=False)
+        there = self.links.get(name)
+        return network.BridgeState(
+            name,
+            there is not None,
+            ports,
+            wanted.gateway,
+            wanted.subnet,
+            wanted.nat,
+            lacks=_lacks(there, wanted),
+        )
 
     def _check_bridge(self, name: str) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,14}", name):
@@ -36,7 +52,7 @@ class Bridges(Node):
             raise AgentRefusal("invalid_params", f"This is not a network: {error}.", field="subnet") from error
         if gateway.ip not in subnet:
             raise AgentRefusal("invalid_params", "The gateway does not lie in the subnet.", field="gateway")
-        self.bridges[request.name] = request
+        self.bridges[request.name] = self.links[request.name] = request
         return self._bridge_state(request.name)
 
     def _bridge_remove(self, request: network.BridgeRemove, _report: Report | None) -> Nothing:
@@ -44,7 +60,52 @@ class Bridges(Node):
         if self._bridge_state(request.name).ports:
             raise AgentRefusal("in_use", "The bridge still has interfaces.")
         self.bridges.pop(request.name, None)
+        self.links.pop(request.name, None)
         return Nothing()
 
     def _bridges_read(self, request: network.BridgesRead, _report: Report | None) -> network.BridgeList:
-        return network.BridgeList(bridges=[self._bridge_state(name) for name in sorted(self.bridges)])
+        remembered = [each for guards in self.guards.values() for each in guards]
+        ports = {each.port for each in remembered}
+        return network.BridgeList(
+            bridges=[
+                *(self._bridge_state(name) for name in sorted(self.bridges)),
+                *(self._bridge_state(name) for name in sorted(self.links.keys() - self.bridges.keys())),
+            ],
+            guards=[
+                *(replace(each, in_force=self.rules.get(each.port) == each) for each in remembered),
+                *(network.GuardState(port) for port in sorted(self.rules.keys() - ports)),
+            ],
+        )
+
+    def restore_network(self) -> None:
+        """All that is remembered is in the kernel, as after the node's start."""
+        self.links = {**self.links, **self.bridges}
+        if self.guards:
+            self._write_rules()
+
+    def _guard(self, uuid: str, interfaces: Sequence[InterfaceSpec]) -> None:
+        wanted = [
+            network.GuardState(port_name(each.mac), uuid, each.mac.lower(), sorted(each.addresses))
+            for each in interfaces
+            if each.guarded
+        ]
+        if self.guards.get(uuid, []) == wanted and {each.port for each in wanted} <= self.rules.keys():
+            return
+        if wanted:
+            self.guards[uuid] = wanted
+        else:
+            self.guards.pop(uuid, None)
+        self._write_rules()
+
+    def _write_rules(self) -> None:
+        self.rules = {each.port: each for guards in self.guards.values() for each in guards}
+
+
+def _lacks(there: network.BridgeEnsure | None, wanted: network.BridgeEnsure) -> list[str]:
+    if there is None:
+        return ["bridge"]
+    lacks = {
+        "address": there.gateway != wanted.gateway,
+        "rules": (there.subnet, there.nat) != (wanted.subnet, wanted.nat),
+    }
+    return [name for name, differs in lacks.items() if differs]

@@ -10,11 +10,14 @@ from dataclasses import replace
 
 from nodeagent.protocol import Nothing, host
 from panel.cluster.client import Progress, Report
-from panel.cluster.fake.base import Node
+from panel.cluster.fake.bridges import Bridges
 from panel.cluster.fake.state import STATES_ON, AgentRefusal, FakeDomain
 
+NVRAM_BYTES = 540_672
+"""What OVMF keeps."""
 
-class Hosts(Node):
+
+class Hosts(Bridges):
     """Domains and their power."""
 
     def _state(self, uuid: str) -> host.HostState:
@@ -50,6 +53,7 @@ class Hosts(Node):
         if any(other.spec.name == spec.name and uuid != spec.uuid for uuid, other in self.domains.items()):
             text = f"operation failed: domain '{spec.name}' already exists"
             raise AgentRefusal("libvirt", text, libvirt_code=9, connection_lost=False)
+        self._guard(spec.uuid, spec.interfaces)
         self._define(spec)
         return self._state(spec.uuid)
 
@@ -75,6 +79,7 @@ class Hosts(Node):
         self.domains.pop(request.uuid, None)
         self.nvram.pop(request.uuid, None)
         self.receiving.pop(request.uuid, None)
+        self._guard(request.uuid, [])
         return Nothing()
 
     def _host_start(self, request: host.HostStart, _report: Report | None) -> host.HostState:
@@ -82,6 +87,8 @@ class Hosts(Node):
         if domain.state not in STATES_ON:
             domain.running = None
         domain.state = "running"
+        if domain.spec.settings.firmware == "uefi":
+            self.nvram.setdefault(request.uuid, NVRAM_BYTES)
         return self._state(request.uuid)
 
     def _host_shutdown(self, request: host.HostShutdown, report: Report | None) -> host.HostState:
@@ -131,7 +138,7 @@ class Hosts(Node):
         return self._state(request.uuid)
 
     def _hosts_read(self, request: host.HostsRead, _report: Report | None) -> host.HostList:
-        return host.HostList(hosts=[self._state(uuid) for uuid in self.domains])
+        return host.HostList(hosts=[self._state(uuid) for uuid in self.domains], nvram=sorted(self.nvram))
 
     def _guest_wait(self, request: host.GuestWait, _report: Report | None) -> host.Reached:
         try:

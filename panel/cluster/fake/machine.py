@@ -7,11 +7,12 @@ import time
 from nodeagent.protocol import Nothing
 from nodeagent.protocol import node as machine
 from panel.cluster.client import Report
+from panel.cluster.fake.bridges import Bridges
 from panel.cluster.fake.state import STATES_ON, AgentRefusal
 from panel.cluster.fake.volumes import Volumes
 
 
-class Machine(Volumes):
+class Machine(Bridges, Volumes):
     """What the node is made of, and vmwatch on it."""
 
     def _node_facts(self, request: machine.NodeFacts, _report: Report | None) -> machine.Facts:
@@ -43,6 +44,7 @@ class Machine(Volumes):
 
     def _libvirt_ensure(self, request: machine.LibvirtEnsure, report: Report | None) -> machine.Facts:
         self.libvirt_runs = True
+        self.restore_network()
         return self._node_facts(machine.NodeFacts(), report)
 
     def _vmwatch_configure(self, request: machine.VmwatchConfigure, _report: Report | None) -> machine.ServiceState:

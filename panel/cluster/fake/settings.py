@@ -28,6 +28,7 @@ class Settings(Hosts):
         there = self._find(request.spec.uuid)
         if there is not None and there.spec.name != request.spec.name and there.state in STATES_ON:
             raise AgentRefusal("in_use", "A domain can be given its name back only while it is off.")
+        self._guard(request.spec.uuid, request.spec.interfaces)
         return audit.Configured(pending=self._pending(self._define(request.spec)))
 
     def _hosts_audit(self, request: audit.HostsAudit, _report: Report | None) -> audit.Audit:

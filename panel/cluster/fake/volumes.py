@@ -75,7 +75,14 @@ class Volumes(Node):
                     if path.startswith(f"{request.path}/{name}/")
                 )
                 for name in ("images", "volumes", "seeds")
-            }
+            },
+            sizes={
+                path.rpartition("/")[2]: storage.VolumeSize(
+                    file_bytes=file.virtual_bytes, qcow2_bytes=file.virtual_bytes if file.format == "qcow2" else 0
+                )
+                for path, file in self.files.items()
+                if path.startswith(f"{request.path}/volumes/")
+            },
         )
 
     def _image_state(self, pool: str, sha256: str, task: int = 0) -> storage.ImageState:

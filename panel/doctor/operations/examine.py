@@ -27,12 +27,13 @@ def look(ctx: Context[ExamineParams]) -> dict[str, Any]:
     """Everything was looked at, and what is wrong is in the result."""
     found = examine(ctx.progress)
     for each in found[:MOST_TOLD]:
-        ctx.log(f"{each.node + ': ' if each.node else ''}{each.object}: {each.text} ({each.code})", "warning")
+        mend = f", mended by {each.mend}" if each.mend else ""
+        ctx.log(f"{each.node + ': ' if each.node else ''}{each.object}: {each.text} ({each.code}{mend})", "warning")
     return {"result": {"findings": [each.as_json() for each in found[:MOST_TOLD]], "count": len(found)}}
 
 
 class ExamineCluster(Operation[ExamineParams]):
-    """Compare the database with every node: domains, disks, seeds, addresses, locks, tasks. Changes nothing."""
+    """Compare the database with every node: domains, disks, bridges, guards, addresses, locks. Changes nothing."""
 
     name = "cluster.examine"
     label = "Examine"

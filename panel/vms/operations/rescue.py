@@ -25,6 +25,7 @@ from panel.vms.operations.deploying import (
     delete_copy,
     delete_seed,
     delete_upload,
+    grow_disk,
     place_image,
     start_domain,
     stop_domain,
@@ -105,6 +106,8 @@ class RescueVm(Operation[RescueParams]):
         Step(reserve_rescue, "Reserve a disk", undo=spares.release, inline=True),
         Step(place_image, "Send the image to the node", undo=delete_upload, weight=5),
         Step(copy_image, "Copy the image", undo=delete_copy, weight=5),
+        # No undo: the volume goes as a whole.
+        Step(grow_disk, "Grow the disk to what the image needs"),
         Step(customize_guest, "Prepare the rescue system's settings", undo=delete_seed, weight=2),
         Step(stop_own, "Shut the VM down", undo=start_own, weight=3),
         Step(define_rescue, "Boot from the rescue system", undo=define_own),

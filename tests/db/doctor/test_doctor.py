@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,19 +14,22 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from nodeagent.protocol.host import HostSpec
+from nodeagent.protocol.network import BridgeEnsure, GuardState
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.doctor import findings, services
 from panel.doctor.services import examine, look
 from panel.images.models import Image
-from panel.network.models import Address
+from panel.network.models import Address, Network
 from panel.storage.models import Volume
 from panel.tasks import registry
 from panel.tasks.models import Status, Task, TaskLock, TaskSecret
 from panel.vms.models import Disk, Vm, VmStatus
 from tests.db.conftest import make_node, run_task
 
+STRANGER = "6695eb01-f6a4-8304-79aa-97f2502e193f"
+BRIDGE = BridgeEnsure("vmbr-old", "10.9.0.1/24", "10.9.0.0/24")
 CREATE = {"name": "web1", "image": "small", "flavor": "small", "password": "correct horse"}
 
 
@@ -58,7 +62,7 @@ def domains(vm: Vm) -> dict[str, fake.FakeDomain]:
 
 
 def run_foreign(vm: Vm) -> None:
-    spec = HostSpec("6695eb01-f6a4-8304-79aa-97f2502e193f", "stranger", 64, 1, "qemu", [], [])
+    spec = HostSpec(STRANGER, "stranger", 64, 1, "qemu", [], [])
     domains(vm)[spec.uuid] = fake.FakeDomain(spec, VmStatus.RUNNING)
 
 
@@ -70,6 +74,27 @@ def copy_elsewhere(vm: Vm, state: str) -> None:
 def task_of(vm: Vm, **fields: object) -> Task:
     given = {"operation": "vm.start", "title": "Start web1", "status": Status.DONE, **fields}
     return Task.objects.create(**given)
+
+
+def node_of(vm: Vm) -> fake.FakeNode:
+    """The VM's node."""
+    return fake.node(vm.node_id)
+
+
+def guard_otherwise(vm: Vm) -> None:
+    """The node remembers another address, and has the rules of it."""
+    (guard,) = node_of(vm).guards[str(vm.uuid)]
+    other = replace(guard, addresses=["10.77.0.99"])
+    node_of(vm).guards[str(vm.uuid)] = [other]
+    node_of(vm).rules[guard.port] = other
+
+
+def leave_guard(vm: Vm, uuid: str) -> None:
+    """A guard for a domain that is not there; of no UUID: in the kernel alone."""
+    guard = GuardState("tap525400000099", uuid, "52:54:00:00:00:99", ["10.77.0.99"])
+    node_of(vm).rules[guard.port] = guard
+    if uuid:
+        node_of(vm).guards[uuid] = [guard]
 
 
 HARM: dict[str, Callable[[Vm], object]] = {
@@ -91,9 +116,17 @@ HARM: dict[str, Callable[[Vm], object]] = {
     "runs_twice": lambda vm: copy_elsewhere(vm, VmStatus.RUNNING),
     "file_missing": lambda vm: files(vm).pop(vm.disks.get().volume.path),
     "file_foreign": lambda vm: files(vm).update({f"{vm.pool.path}/volumes/old.qcow2": fake.FakeVolume("qcow2", 1)}),
+    "volume_size": lambda vm: Volume.objects.update(size_gib=99),
+    "nvram_foreign": lambda vm: node_of(vm).nvram.setdefault(STRANGER, 1),
+    "bridge_missing": lambda vm: node_of(vm).links.clear(),
+    "bridge_differs": lambda vm: Network.objects.update(gateway="10.77.0.2"),
+    "bridge_foreign": lambda vm: node_of(vm).links.update({"vmbr-old": BRIDGE}),
+    "guard_missing": lambda vm: node_of(vm).rules.clear(),
+    "guard_foreign": lambda vm: leave_guard(vm, STRANGER),
 }
 ALSO = {
     "domain_name": {"usage_differs"},
+    "volume_size": {"usage_differs"},
     "runs_twice": {"domain_elsewhere"},
     "volume_left": {"file_missing"},
     "volume_elsewhere": {"file_foreign", "file_missing"},
@@ -117,6 +150,41 @@ def test_each_harm_is_found_and_nothing_else(vm: Vm, code: str) -> None:
     assert found <= {code} | ALSO.get(code, set())
 
 
+def test_a_vm_of_which_uefi_remembers_something_is_well(vm: Vm) -> None:
+    node_of(vm).nvram[str(vm.uuid)] = 1
+    assert codes() == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "code", "mend"),
+    [
+        (lambda vm: node_of(vm).rules.clear(), "guard_missing", "node.check"),
+        (guard_otherwise, "guard_missing", "vm.change-interface"),
+        (lambda vm: node_of(vm).guards.clear() or node_of(vm).rules.clear(), "guard_missing", "vm.change-interface"),
+        (lambda vm: leave_guard(vm, ""), "guard_foreign", "node.check"),
+        (lambda vm: node_of(vm).links.clear(), "bridge_missing", "node.check"),
+        (lambda vm: node_of(vm).bridges.clear(), "bridge_differs", "node.check"),
+        (lambda vm: Network.objects.update(gateway="10.77.0.2"), "bridge_differs", "node.check"),
+        (lambda vm: Volume.objects.update(size_gib=2), "volume_size", "vm.grow-disk"),
+        (lambda vm: (domains(vm).clear(), Vm.objects.update(status=VmStatus.MISSING)), "domain_missing", "vm.repair"),
+    ],
+)
+def test_the_operation_that_is_named_mends_it(
+    admin: User, vm: Vm, harm: Callable[[Vm], object], code: str, mend: str
+) -> None:
+    harm(vm)
+    found = {each.code: each.mend for each in examine()}
+    assert found[code] == mend
+    raw: dict[str, object] = {
+        "vm.change-interface": {"interface": vm.interfaces.get().mac, "guarded": True},
+        "vm.grow-disk": {"disk": "vda", "size_gib": 20},
+    }.get(mend, {})
+    about = vm.node_id if mend.startswith("node.") else vm.pk
+    task = run_task(registry.get(mend).submit(admin, raw, object_id=about))
+    assert task.status == Status.DONE, task.error
+    assert code not in codes()
+
+
 @pytest.mark.parametrize("leftover", ["volumes/{}.part", "seeds/old.iso", "images/{}.77.upload"])
 def test_what_was_never_finished_is_found(vm: Vm, leftover: str) -> None:
     files(vm)[f"{vm.pool.path}/{leftover.format('a' * 64)}"] = fake.FakeVolume("raw", 1)
@@ -132,6 +200,7 @@ def test_what_a_task_is_at_may_be_between_two_states(admin: User, vm: Vm) -> Non
     registry.get("vm.force-off").submit(admin, {}, object_id=vm.pk)
     domains(vm).clear()
     files(vm).clear()
+    node_of(vm).rules.clear()
     assert codes() == []
 
 
@@ -164,7 +233,13 @@ def test_the_task_tells_what_was_found_and_who_may_not_see_the_cluster_is_refuse
     task = run_task(Task.objects.get(pk=answer.json()["task"]["id"]))
     assert task.result["count"] == 1
     assert task.result["findings"] == [
-        {"code": "domain_missing", "object": f"vm {vm.pk}", "text": "web1 has no domain.", "node": "fake1"}
+        {
+            "code": "domain_missing",
+            "object": f"vm {vm.pk}",
+            "text": "web1 has no domain.",
+            "node": "fake1",
+            "mend": "vm.repair",
+        }
     ]
     assert api_as_user.post("/api/v1/cluster/examine").status_code == 403
 

@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 
 from nodeagent.protocol import REQUESTS
-from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
+from nodeagent.protocol.host import DiskSpec, HostCreate, HostSpec, InterfaceSpec
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -20,6 +20,7 @@ from panel.core.errors import OperationFailed
 from panel.doctor.services import look
 from panel.images.models import Image, Iso
 from panel.network.models import Address, IpPool, Network
+from panel.network.node_part import bridge_of
 from panel.storage.models import Pool, Volume
 from panel.tasks import engine, registry, services
 from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret, TaskStep
@@ -89,6 +90,10 @@ def world() -> dict[str, Any]:
             "seeds": {path: identity.hostname for path, (_, identity) in memory.seeds.items()},
             "files": sorted(path for path in memory.files if "/images/" not in path),
             "bridges": sorted(memory.bridges),
+            "links": sorted(memory.links),
+            "guards": {uuid: sorted(each.port for each in guards) for uuid, guards in memory.guards.items()},
+            "rules": sorted(memory.rules),
+            "nvram": sorted(memory.nvram),
             "pools": sorted(memory.pools),
             "tickets": sorted(memory.tickets),
         }
@@ -209,6 +214,7 @@ def _on_devices(name: str, raw: dict[str, Any]) -> Callable[[User, Node], Callab
             cluster=vm.cluster, name="other", bridge="vmbr1", subnet="10.78.0.0/24", gateway="10.78.0.1"
         )
         IpPool.objects.create(network=other, first="10.78.0.10", last="10.78.0.20")
+        fake.node(node.pk).call(bridge_of(other))
         for verb, values in (
             ("add-disk", {"size_gib": 2}),
             ("add-interface", {}),
@@ -218,8 +224,8 @@ def _on_devices(name: str, raw: dict[str, Any]) -> Callable[[User, Node], Callab
             assert task.status == Status.DONE, task.error
         Interface.objects.filter(vm=vm, position=1).update(mac=SECOND_MAC)
         vm.refresh_from_db()
-        memory = fake.node(node.pk).domains[str(vm.uuid)]
-        memory.spec, memory.running = host_spec(vm), None
+        fake.node(node.pk).call(HostCreate(spec=host_spec(vm)))
+        fake.node(node.pk).domains[str(vm.uuid)].running = None
         return lambda: registry.get(name).submit(admin, raw, object_id=vm.pk)
 
     return prepare

@@ -27,7 +27,8 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps([each.as_json() for each in found]))
         else:
             for each in found:
-                self.stdout.write(f"{each.code:16} {each.node:12} {each.object:24} {each.text}")
+                mend = f" → {each.mend}" if each.mend else ""
+                self.stdout.write(f"{each.code:16} {each.node:12} {each.object:24} {each.text}{mend}")
             self.stdout.write(f"{len(found)} findings" if found else "Database and nodes agree.")
         if found:
             sys.exit(1)

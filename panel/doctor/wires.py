@@ -1,0 +1,70 @@
+"""Whether a node has the networks' bridges and guards VMs' ports, as the database says, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from nodeagent.protocol.network import BridgeState, GuardState
+from nodeagent.xml.describe import port_name
+from panel.doctor.findings import Finding
+from panel.network.models import Network
+from panel.network.node_part import bridge_of
+from panel.vms.models import Vm
+
+AGAIN = "node.check"
+"""What has networks' bridges made again, and everything that the node remembers."""
+ANEW = "vm.change-interface"
+"""What has the node remember a VM's guards anew."""
+
+
+def bridges(node: str, networks: Iterable[Network], seen: Iterable[BridgeState]) -> Iterator[Finding]:
+    """The networks whose bridge is not there, or otherwise, and what is there of bridges of no network."""
+    there = {each.name: each for each in seen}
+    for network in networks:
+        bridge, about = there.pop(network.bridge, None), f"network {network.pk}"
+        if bridge is None or not bridge.exists:
+            yield Finding("bridge_missing", about, f"{network.bridge} of {network} is not there.", node, AGAIN)
+        elif differences := sorted(_differences(network, bridge)):
+            text = f"{network.bridge} of {network} is not as it should be: {', '.join(differences)}."
+            yield Finding("bridge_differs", about, text, node, AGAIN)
+    for name, bridge in sorted(there.items()):
+        what = "The bridge" if bridge.exists else "A bridge's rules" if not bridge.remembered else "What is remembered"
+        yield Finding("bridge_foreign", f"bridge {name}", f"{what} of no network.", node)
+
+
+def _differences(network: Network, bridge: BridgeState) -> Iterator[str]:
+    yield from bridge.lacks
+    if not bridge.remembered:
+        yield "not remembered"
+        return
+    wanted = bridge_of(network)
+    for name in ("gateway", "subnet", "nat"):
+        if getattr(bridge, name) != getattr(wanted, name):
+            yield name
+
+
+def guards(node: str, vms: Mapping[str, Vm], busy: Collection[str], seen: Iterable[GuardState]) -> Iterator[Finding]:
+    """The ports of VMs (by UUID) that are not guarded as the rows say, and guards of what is no port of a VM."""
+    there = {(each.vm, each.port): each for each in seen}
+    # What the node does not remember goes when it writes what it does remember.
+    stray = AGAIN if any(each.vm for each in there.values()) else ""
+    for uuid, vm in vms.items():
+        if uuid in busy or not vm.installed:
+            there = {key: guard for key, guard in there.items() if key[0] != uuid}
+            continue
+        for interface in vm.interfaces.all():
+            if not (interface.guarded and interface.attached):
+                continue
+            guard, about = there.pop((uuid, port_name(interface.mac)), None), f"vm {vm.pk}"
+            wanted = (interface.mac, [interface.address.ip])
+            if guard is None or (guard.mac, guard.addresses) != wanted:
+                having = f"for {guard.mac} with {', '.join(guard.addresses) or 'no address'}" if guard else "not at all"
+                text = f"{interface.mac} of {vm} with {interface.address.ip} is guarded {having}."
+                yield Finding("guard_missing", about, text, node, ANEW)
+            elif not guard.in_force:
+                text = f"The rules of {interface.mac} of {vm} are not in the kernel as they should be."
+                yield Finding("guard_missing", about, text, node, AGAIN)
+    for uuid, port in sorted(there):
+        if uuid not in busy:
+            owner = f"domain {uuid}" if uuid else "nothing that is remembered"
+            yield Finding("guard_foreign", f"port {port}", f"It is guarded for {owner}.", node, "" if uuid else stray)
