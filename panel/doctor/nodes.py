@@ -107,7 +107,7 @@ def compare(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
         yield from _files(node, path, said, there)
         yield from _sizes(node, path, said, pool)
     yield from wires.bridges(node, said.networks, seen.network.bridges)
-    yield from wires.guards(node, said.vms, said.busy, seen.network.guards)
+    yield from wires.guards(node, said.vms, seen.domains.keys(), said.busy, seen.network.guards)
 
 
 def runs_twice(readings: Mapping[str, Reading]) -> Iterator[Finding]:

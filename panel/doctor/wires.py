@@ -43,13 +43,18 @@ def _differences(network: Network, bridge: BridgeState) -> Iterator[str]:
             yield name
 
 
-def guards(node: str, vms: Mapping[str, Vm], busy: Collection[str], seen: Iterable[GuardState]) -> Iterator[Finding]:
-    """The ports of VMs (by UUID) that are not guarded as the rows say, and guards of what is no port of a VM."""
+def guards(
+    node: str, vms: Mapping[str, Vm], domains: Collection[str], busy: Collection[str], seen: Iterable[GuardState]
+) -> Iterator[Finding]:
+    """The ports of VMs (by UUID) that are not guarded as the rows say, and guards of what is no port of a VM.
+
+    A VM that is none of the `domains` is guarded again with its domain.
+    """
     there = {(each.vm, each.port): each for each in seen}
     # What the node does not remember goes when it writes what it does remember.
     stray = AGAIN if any(each.vm for each in there.values()) else ""
     for uuid, vm in vms.items():
-        if uuid in busy or not vm.installed:
+        if uuid in busy or uuid not in domains or not vm.installed:
             there = {key: guard for key, guard in there.items() if key[0] != uuid}
             continue
         for interface in vm.interfaces.all():

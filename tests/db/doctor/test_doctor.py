@@ -155,6 +155,13 @@ def test_a_vm_of_which_uefi_remembers_something_is_well(vm: Vm) -> None:
     assert codes() == []
 
 
+def test_a_vm_without_a_domain_lacks_no_guard(vm: Vm) -> None:
+    domains(vm).clear()
+    node_of(vm).guards.clear()
+    node_of(vm).rules.clear()
+    assert codes() == ["domain_missing"]
+
+
 @pytest.mark.parametrize(
     ("harm", "code", "mend"),
     [
