@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from panel.core.errors import ConfigError
 
@@ -33,6 +35,17 @@ def _port(text: str) -> int:
 
 def _ranges(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(",") if part.strip())
+
+
+def _web_address(text: str) -> str:
+    """`https://name` or `https://name:port` as browsers write an origin: without the port that goes without saying."""
+    parts = urlsplit(text.rstrip("/"))
+    if parts.scheme != "https" or parts.netloc.rpartition("@")[1] or parts.path or parts.query or parts.fragment:
+        raise ValueError("must be an address as https://panel.example.org or https://panel.example.org:1500")
+    name, port = parts.hostname or "", parts.port
+    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", name) or name.rpartition(".")[2].isdigit():
+        raise ValueError("must have a name, not an IP address")
+    return f"https://{name}" if port in (None, 443) else f"https://{name}:{port}"
 
 
 def _user_filter(text: str) -> str:
@@ -61,6 +74,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("Certificate", "certificate", "", "TLS certificate file; empty: VarDir/tls/panel.crt."),
     Option("CertificateKey", "certificate_key", "", "TLS key file; empty: VarDir/tls/panel.key."),
     Option("AllowedHosts", "allowed_hosts", "*", "Host names that the panel answers to, separated by commas."),
+    Option(
+        "PublicUrl",
+        "public_url",
+        "",
+        "The panel's address in browsers, as https://panel.example.org:1500; empty: no security keys.",
+        _web_address,
+    ),
     Option("DatabaseSocket", "database_socket", "", "Unix socket of MariaDB; empty: DatabaseHost is used."),
     Option("DatabaseHost", "database_host", "127.0.0.1", "Address of MariaDB."),
     Option("DatabasePort", "database_port", 3306, "Port of MariaDB.", _port),
@@ -180,6 +200,7 @@ class Config:
     certificate: str
     certificate_key: str
     allowed_hosts: str
+    public_url: str
     database_socket: str
     database_host: str
     database_port: int

@@ -1,6 +1,7 @@
 """Users with their level, role and limits; sessions, second factors, tokens, SSH keys, sign-in keys; the journal.
 
-Rules are in services.py and its neighbours (sessions, totp, roles, tokens, signin_keys), reads in selectors.py.
+Rules are in services.py and its neighbours (sessions, second_factor, roles, tokens, signin_keys), reads in
+selectors.py.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class BrowserSession(models.Model):
     opened_by = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="opened_sessions")
     """The administrator who works in the user's account."""
     by = models.CharField(max_length=16, blank=True)
-    """How the user proved who they are: "password", "code", "key" or "opened"."""
+    """How the user proved who they are: "password", "code", "security key", "key" (of one use) or "opened"."""
     address = models.CharField(max_length=45, blank=True)
     agent = models.CharField(max_length=120, blank=True)
     """What the browser calls itself, shortened."""
@@ -148,8 +149,30 @@ class Totp(models.Model):
         return f"of {self.user_id}"
 
 
+class SecurityKey(models.Model):
+    """A user's second factor: a key by WebAuthn, such as a USB stick or what a phone keeps behind a fingerprint."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="security_keys")
+    name = models.CharField(max_length=64)
+    credential_id = models.BinaryField()
+    digest = models.CharField(max_length=64, unique=True)
+    """A hash of credential_id, which may be too long for an index."""
+    public_key = models.BinaryField()
+    """As COSE has it. There is no secret of the key in the panel."""
+    sign_count = models.BigIntegerField(default=0)
+    """How often it signed, as it says itself; one that never counts says 0."""
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="one_security_key_name_a_user")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class RecoveryCode(models.Model):
-    """A code that stands in once for one of the app, if that is lost; the row goes with its use."""
+    """A code that stands in once for the app or the key, if that is lost; the row goes with its use."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
     digest = models.CharField(max_length=64)

@@ -13,7 +13,7 @@ from django.db.models import ProtectedError
 from django.http import HttpRequest
 from pydantic import Field, SecretStr
 
-from panel.accounts import guessing, journal, totp
+from panel.accounts import guessing, journal, second_factor
 from panel.accounts.guards import refuse_narrowed, refuse_opened
 from panel.accounts.guards import require_power_over as require_power_over
 from panel.accounts.limits import LIMITS, limits_of, set_limits
@@ -229,7 +229,7 @@ def sign_in(request: HttpRequest, name: str, password: str, code: str | None = N
     user = authenticate(request, username=name, password=password)
     if not isinstance(user, User):
         raise BadCredentials("The name or the password is wrong.")
-    totp.require_code(user, code)
+    second_factor.require_code(user, code)
     return user
 
 

@@ -29,8 +29,8 @@ MOST = 200
 def begin(request: HttpRequest, user: User, by: str, *, opened_by: User | None = None) -> None:
     """The browser is signed in as `user`, and nothing is left of before.
 
-    The user proved who they are `by` “password”, “code” or “key”; “opened” and “back” are an administrator's ways.
-    `opened_by` is the administrator who works in the user's account; see open_as().
+    The user proved who they are `by` “password”, “code”, “security key” or (of one use) “key”; “opened” and “back”
+    are an administrator's ways. `opened_by` is the administrator who works in the user's account; see open_as().
     """
     request.session.flush()
     login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from panel.accounts import totp
+from panel.accounts import recovery, second_factor, totp
 from panel.accounts.selectors import get_user
 from panel.api.reading import body_of, viewer_of
 from panel.core.validation import Params, parse
@@ -52,7 +52,7 @@ class MyTotpView(APIView):
     def get(self, request: Request) -> Response:
         """Whether it is on."""
         viewer = viewer_of(request)
-        return Response({"on": totp.is_on(viewer), "recovery_codes_left": totp.codes_left(viewer)})
+        return Response({"on": totp.is_on(viewer), "recovery_codes_left": recovery.left(viewer)})
 
     @extend_schema(operation_id="me_totp_enrol", request=None, responses={201: _ENROLMENT})
     def post(self, request: Request) -> Response:
@@ -78,7 +78,7 @@ class MyTotpOffView(APIView):
     def post(self, request: Request) -> Response:
         """Ask for no code any more: needs the password and a code."""
         values = parse(OffValues, body_of(request))
-        totp.turn_off(viewer_of(request), values.password.get_secret_value(), values.code)
+        second_factor.turn_off_app(viewer_of(request), values.password.get_secret_value(), values.code)
         return Response(status=204)
 
 
@@ -87,7 +87,7 @@ class UserTotpResetView(APIView):
 
     @extend_schema(operation_id="user_totp_reset", request=None, responses={204: None})
     def post(self, request: Request, object_id: int) -> Response:
-        """Take it from the user, who signs in by the password alone until they turn it on again."""
+        """Take app and security keys from the user, who signs in by the password alone until they turn one on again."""
         viewer = viewer_of(request)
-        totp.reset(viewer, get_user(viewer, object_id))
+        second_factor.reset(viewer, get_user(viewer, object_id))
         return Response(status=204)

@@ -6,6 +6,7 @@ change whose browser this is are forms of their own.
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -15,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from panel.accounts import journal, sessions, totp
+from panel.accounts import journal, recovery, second_factor, security_keys, sessions, totp
 from panel.accounts.limits import LIMITS, limits_of
 from panel.accounts.models import JournalEntry, Level, Role, SshKey, Token, User
 from panel.accounts.selectors import get_role, get_user, list_roles, list_users
@@ -33,6 +34,16 @@ LIMIT_TITLES = {
     "iso_mib": "ISO images, MiB",
     "snapshots": "Snapshots a VM",
 }
+REMOVE_FORM = json.dumps(
+    {
+        "schema": {
+            "properties": {"password": {"type": "string", "format": "password", "autocomplete": "current-password"}},
+            "required": ["password"],
+        },
+        "initial": {},
+    }
+)
+"""What removing a security key asks for."""
 MOST_FOUND = 10_000
 """Entries of the journal that a search goes through page by page: the newest. The export has more."""
 JOURNAL_FILTERS = {"user": "user_name", "action": "action", "object_type": "object_type", "object": "object_name"}
@@ -51,7 +62,10 @@ def profile(request: HttpRequest) -> HttpResponse:
         sessions=[{"row": each, "current": sessions.is_current(request, each)} for each in listed],
         rights=_rights(viewer.rights),
         totp_on=totp.is_on(viewer),
-        codes_left=totp.codes_left(viewer),
+        security_keys=security_keys.keys_of(viewer),
+        remove_form=REMOVE_FORM,
+        keys_possible=security_keys.is_configured(),
+        codes_left=recovery.left(viewer),
     )
 
 
@@ -103,7 +117,7 @@ def user_page(request: HttpRequest, user_id: int) -> HttpResponse:
         may_manage=may_manage,
         may_open=power and user.is_active and permissions.allows(viewer, "users.open"),
         sessions=listed,
-        totp_on=totp.is_on(user),
+        second_factor_on=second_factor.is_on(user),
         limits=_limits(user),
         **(_choices(viewer) if may_manage else {}),
     )

@@ -1,7 +1,11 @@
-"""The second step of signing in: between it and the first, the session knows only whose password was right."""
+"""The second step of signing in, a code or a security key.
+
+Between it and the first, the session knows only whose password was right.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -9,12 +13,14 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from panel.accounts import sessions, totp
+from panel.accounts import second_factor, security_keys, sessions, totp
 from panel.accounts.models import User
 from panel.core.errors import SecondFactorRequired
 
 SECONDS = 300
 """How long a right password waits for its code."""
+MOST_CHARACTERS = 16_384
+"""Of a security key's answer."""
 _HALF = "password_was_right"
 
 
@@ -31,7 +37,7 @@ def password_was_right(request: HttpRequest, user: User, leads_to: str) -> None:
 
 
 def second_step(request: HttpRequest) -> HttpResponse:
-    """Ask for a code; the right one begins the session."""
+    """Ask for a code or a security key; the right one begins the session."""
     half = request.session.get(_HALF)
     user = _user(half)
     if half is None or user is None:
@@ -40,13 +46,28 @@ def second_step(request: HttpRequest) -> HttpResponse:
     error = ""
     if request.method == "POST":
         try:
-            totp.require_code(user, request.POST.get("code", "")[:64])
+            by = _prove(request, user)
         except SecondFactorRequired as refused:
             error = refused.message
         else:
-            sessions.begin(request, user, "code")
+            sessions.begin(request, user, by)
             return redirect(half["leads_to"])
-    return render(request, "login_code.html", {"error": error})
+    asks_key = security_keys.is_configured() and security_keys.has_any(user)
+    options = json.dumps(security_keys.begin_sign_in(user, request.session)) if asks_key else ""
+    return render(request, "login_code.html", {"error": error, "options": options, "has_app": totp.is_on(user)})
+
+
+def _prove(request: HttpRequest, user: User) -> str:
+    """By what the user proved who they are; raises SecondFactorRequired."""
+    if "credential" not in request.POST:
+        second_factor.require_code(user, request.POST.get("code", "")[:64])
+        return "code"
+    try:
+        answer = json.loads(request.POST["credential"][:MOST_CHARACTERS])
+    except (ValueError, RecursionError):
+        answer = None
+    second_factor.require_key(user, request.session, answer)
+    return "security key"
 
 
 def _user(half: dict[str, Any] | None) -> User | None:

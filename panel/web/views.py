@@ -18,7 +18,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from panel.accounts import sessions, signin_keys, totp
+from panel.accounts import second_factor, sessions, signin_keys
 from panel.accounts.models import User
 from panel.cluster.selectors import default_cluster, get_node, list_nodes
 from panel.core import permissions
@@ -63,7 +63,7 @@ class SignIn(LoginView):
         """Begin the session."""
         user = form.get_user()
         assert isinstance(user, User)
-        if totp.is_on(user):
+        if second_factor.is_on(user):
             signing_in.password_was_right(self.request, user, self.get_success_url())
             return redirect("login-code")
         sessions.begin(self.request, user, "password")

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
-from panel.accounts import directory, guessing, totp
+from panel.accounts import directory, guessing, second_factor, totp
 from panel.accounts.models import JournalEntry, Level, Role, User
 from panel.accounts.tokens import create_token
 from panel.config import parse
@@ -131,8 +131,8 @@ def test_their_second_factor_is_turned_off_by_the_directorys_password(
     totp.enrol(dora)
     codes = totp.confirm(dora, totp.pyotp.TOTP(totp.secretbox.unseal(bytes(dora.totp.sealed))["totp"]).now())
     with pytest.raises(InvalidValue):
-        totp.turn_off(dora, "guess", codes[0])
-    totp.turn_off(dora, "dora's own", codes[1])
+        second_factor.turn_off_app(dora, "guess", codes[0])
+    second_factor.turn_off_app(dora, "dora's own", codes[1])
     assert _sign_in("dora", "dora's own") == 201
 
 

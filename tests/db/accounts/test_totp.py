@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from panel.accounts import guessing, totp
+from panel.accounts import guessing, recovery, second_factor, totp
 from panel.accounts.models import BrowserSession, JournalEntry, Level, RecoveryCode, Totp, User
 from panel.accounts.tokens import create_token
 from panel.core import origin
@@ -86,24 +86,24 @@ def test_a_token_needs_a_code_too_and_a_wrong_password_does_not_tell_so(phone: P
 
 def test_a_code_is_taken_once_and_none_that_is_older(user: User, phone: Phone) -> None:
     code = phone.later()
-    totp.require_code(user, code)
+    second_factor.require_code(user, code)
     for used in (code, phone.code(-1)):
         with pytest.raises(SecondFactorRequired):
-            totp.require_code(user, used)
-    totp.require_code(user, phone.code(1))
+            second_factor.require_code(user, used)
+    second_factor.require_code(user, phone.code(1))
 
 
 def test_a_code_of_long_ago_or_of_the_future_is_refused(user: User, phone: Phone) -> None:
     for steps in (2, 20):
         with pytest.raises(SecondFactorRequired):
-            totp.require_code(user, phone.code(steps))
+            second_factor.require_code(user, phone.code(steps))
 
 
 def test_each_recovery_code_opens_once(user: User, phone: Phone) -> None:
     assert _token(code=phone.recovery[0].upper()).status_code == 201
     assert _token(code=phone.recovery[0]).status_code == 401
     assert _token(code=phone.recovery[1]).status_code == 201
-    assert totp.codes_left(user) == 8
+    assert recovery.left(user) == 8
 
 
 def test_codes_cannot_be_guessed_from_many_addresses(phone: Phone) -> None:
@@ -162,15 +162,15 @@ def test_a_token_that_was_made_goes_on_working(user: User, phone: Phone) -> None
 
 def test_it_is_turned_off_with_password_and_code(user: User, phone: Phone) -> None:
     with pytest.raises(InvalidValue) as refused:
-        totp.turn_off(user, PASSWORD, "000000")
+        second_factor.turn_off_app(user, PASSWORD, "000000")
     assert refused.value.field == "code"
     with pytest.raises(InvalidValue) as refused:
-        totp.turn_off(user, "guess", phone.later())
+        second_factor.turn_off_app(user, "guess", phone.later())
     assert refused.value.field == "password"
-    totp.turn_off(user, PASSWORD, phone.later())
-    assert _token().status_code == 201 and totp.codes_left(user) == 0
+    second_factor.turn_off_app(user, PASSWORD, phone.later())
+    assert _token().status_code == 201 and recovery.left(user) == 0
     with pytest.raises(WrongState):
-        totp.turn_off(user, PASSWORD, phone.later())
+        second_factor.turn_off_app(user, PASSWORD, phone.later())
 
 
 def test_an_administrator_resets_a_users_and_nobody_their_own(
@@ -191,7 +191,7 @@ def test_neither_a_narrowed_token_nor_an_administrator_inside_touches_it(user: U
     token = origin.bind(origin.Origin(opened_by="admin"))
     try:
         with pytest.raises(AccessDenied):
-            totp.turn_off(user, PASSWORD, phone.later())
+            second_factor.turn_off_app(user, PASSWORD, phone.later())
         with pytest.raises(AccessDenied):
             create_token(user, "mine")
     finally:

@@ -23,7 +23,7 @@ from django.urls import URLPattern
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from panel.accounts.models import BrowserSession, Level, Role, SshKey, Token, User
+from panel.accounts.models import BrowserSession, Level, Role, SecurityKey, SshKey, Token, User
 from panel.accounts.tokens import create_token
 from panel.api.models import Batch
 from panel.api.urls import urlpatterns
@@ -53,6 +53,10 @@ ROUTES = {
     "POST me/totp":                       "NSSSSDN",
     "POST me/totp/confirm":               "NSSSSDN",
     "POST me/totp/off":                   "NSSSSDN",
+    "GET me/security-keys":               "NSSSSSN",
+    "POST me/security-keys":              "NDDDDDN",
+    "POST me/security-keys/challenge":    "NDDDDDN",
+    "POST me/security-keys/{security_key}/remove": "NASAADN",
     "POST users/{user}/reset-totp":       "NADDDAN",
     "GET vmwatch":                        "NDDSSDN",
     "GET vmwatch/nodes":                  "NDDSSDN",
@@ -201,9 +205,11 @@ FIELDS = {
 BODIES: dict[str, dict[str, Any]] = {
     "POST tokens": {"name": "t"},
     "POST ssh-keys": {"name": "k", "public_key": "ssh-ed25519 AAAA"},
-    "POST auth/token": {"name": "customer", "password": "correct horse"},
+    "POST auth/token": {"name": "reader", "password": "correct horse"},
     "POST users": {"name": "new", "password": "correct horse", "level": "user"},
     "POST me/password": {"current": "guess", "password": "battery staple"},
+    "POST me/security-keys": {"name": "k", "credential": {}},
+    "POST me/security-keys/{security_key}/remove": {"password": "guess"},
     "POST me/totp/confirm": {"code": "000000"},
     "POST me/totp/off": {"code": "000000", "password": "guess"},
     "PATCH users/{user}": {"email": "new@example.org"},
@@ -262,6 +268,9 @@ def world(node: Node, image: Image) -> World:
         "role": Role.objects.create(name="role", level=Level.USER, rights=[]).pk,
         "token": Token.objects.create(user=customer, name="spare", digest="x").pk,
         "ssh_key": SshKey.objects.create(user=customer, name="k", public_key="ssh-ed25519 AAAA").pk,
+        "security_key": SecurityKey.objects.create(
+            user=customer, name="k", credential_id=b"k", digest="k", public_key=b"k"
+        ).pk,
         "webhook": webhook.pk,
         "batch": Batch.objects.create(user=customer).pk,
         "iso": Iso.objects.create(owner=customer, name="theirs", file_name="isos/none.iso", size_bytes=1).pk,
@@ -288,6 +297,7 @@ def routes() -> Iterator[str]:
             assert path in NO_VIEW, f"{path} is no view of the API, and has no test of its own"
             continue
         path = path.replace("<int:delivery_id>", "{delivery}").replace("<str:session_id>", "{session}")
+        path = path.replace("me/security-keys/<int:object_id>", "me/security-keys/{security_key}")
         path = path.replace("<int:object_id>", f"{{{KINDS.get(path.partition('/')[0], '')}}}")
         for method in ("get", "post", "put", "patch", "delete"):
             if hasattr(view, method):

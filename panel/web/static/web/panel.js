@@ -94,7 +94,7 @@ function follow() {
   for (const topic of Object.keys(on)) source.addEventListener(topic, (event) => on[topic](JSON.parse(event.data)));
 }
 
-async function call(method, url, body) {
+export async function call(method, url, body) {
   try {
     const answer = await fetch(url, {
       method,
@@ -173,7 +173,7 @@ function fixed(button) {
 }
 
 // What is made once and never shown again stands where the form was.
-function show(form, secret) {
+export function show(form, secret) {
   const place = form.querySelector("[data-shown]");
   place.querySelector("pre").textContent = [secret].flat().join("\n");
   form.replaceChildren(place);
@@ -275,7 +275,7 @@ function field(name, property, initial, required) {
         if (kind.minimum !== undefined) input.min = kind.minimum;
         if (kind.maximum !== undefined) input.max = kind.maximum;
       }
-    } else if (kinds.some((kind) => kind.format === "password")) { input.type = "password"; input.autocomplete = "new-password"; }
+    } else if (kinds.some((kind) => kind.format === "password")) { input.type = "password"; input.autocomplete = property.autocomplete ?? "new-password"; }
   }
   input.name = name;
   input.required = required && !is("boolean");
