@@ -174,6 +174,19 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("LdapUri", "ldap_uri", "", "LDAP directory, as ldaps://host or ldap://host; empty: there is none."),
     Option("LdapStartTls", "ldap_start_tls", False, "Whether an ldap:// connection is encrypted by StartTLS.", _yes_no),
+    Option(
+        "LdapCaCertificate",
+        "ldap_ca_certificate",
+        "",
+        "File of the authorities that sign the directory's certificate; empty: the system's.",
+    ),
+    Option(
+        "LdapUnencrypted",
+        "ldap_unencrypted",
+        False,
+        "Whether passwords may go to an ldap:// directory without encryption.",
+        _yes_no,
+    ),
     Option("LdapBindDn", "ldap_bind_dn", "", "As whom the panel searches the directory; empty: as nobody."),
     Option("LdapBindPassword", "ldap_bind_password", "", "The password of LdapBindDn."),
     Option("LdapUserSearchBase", "ldap_user_search_base", "", "Where in the directory users are."),
@@ -234,6 +247,8 @@ class Config:
     restrict_authinfo: tuple[str, ...]
     ldap_uri: str
     ldap_start_tls: bool
+    ldap_ca_certificate: str
+    ldap_unencrypted: bool
     ldap_bind_dn: str
     ldap_bind_password: str
     ldap_user_search_base: str
@@ -289,7 +304,21 @@ def parse(text: str, origin: str = "configuration") -> Config:
             values[name] = by_name[name].parse(value)
         except ValueError as error:
             raise ConfigError(f"{origin}:{number}: {name}: {error}.", option=name) from error
-    return Config(values)
+    config = Config(values)
+    _refuse_open_passwords(config, origin)
+    return config
+
+
+def _refuse_open_passwords(config: Config, origin: str) -> None:
+    """Raise ConfigError for a directory that passwords would go to unencrypted without anybody having said so."""
+    schemes = {uri.partition("://")[0].lower() for uri in config.ldap_uri.replace(",", " ").split()}
+    if "ldaps" in schemes and config.ldap_start_tls:
+        raise ConfigError(f"{origin}: LdapStartTls is for ldap://, not for ldaps://.", option="LdapStartTls")
+    # ldapi:// is a socket of this machine.
+    if not (schemes <= {"ldaps", "ldapi"} or config.ldap_start_tls or config.ldap_unencrypted):
+        reason = "passwords would go to the directory unencrypted"
+        way = "use ldaps:// or LdapStartTls=yes, or allow it by LdapUnencrypted=yes"
+        raise ConfigError(f"{origin}: LdapUri: {reason}: {way}.", option="LdapUri")
 
 
 def _lines(text: str, origin: str) -> Iterator[tuple[int, str, str]]:

@@ -7,7 +7,10 @@ taken over by a name in the directory. While the directory is away its users can
 from __future__ import annotations
 
 import logging
+import socket
+import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 import ldap
 from django.conf import settings
@@ -36,24 +39,18 @@ class _Named(Params):
 
 
 class Directory(LDAPBackend):  # type: ignore[misc]
-    """The directory of the options Ldap*."""
+    """The directory of the options Ldap*; making one raises ldap.SERVER_DOWN where it is away."""
 
     def __init__(self) -> None:
         self.before: dict[str, Any] = {}
         """What the account was before the directory was asked; nothing for a new one."""
         config = settings.CONFIG
-        options = {
-            ldap.OPT_NETWORK_TIMEOUT: SECONDS,
-            ldap.OPT_TIMEOUT: SECONDS,
-            # Servers that refer to others would have the panel's password sent there.
-            ldap.OPT_REFERRALS: 0,
-        }
         self.default_settings = {
-            "SERVER_URI": config.ldap_uri,
+            "SERVER_URI": _alive(config.ldap_uri),
             "START_TLS": config.ldap_start_tls,
             "BIND_DN": config.ldap_bind_dn,
             "BIND_PASSWORD": config.ldap_bind_password,
-            "CONNECTION_OPTIONS": options,
+            "CONNECTION_OPTIONS": _options(),
             "USER_SEARCH": LDAPSearch(config.ldap_user_search_base, ldap.SCOPE_SUBTREE, config.ldap_user_filter),
         }
         if config.ldap_group_search_base:
@@ -119,8 +116,8 @@ def is_configured() -> bool:
 
 def authenticate(request: HttpRequest | None, name: str, password: str) -> User | None:
     """The user whom the directory knows by this name and password, made on first sight; None also while it is away."""
-    directory = Directory()
     try:
+        directory = Directory()
         with transaction.atomic():
             user = directory.authenticate(request, username=name, password=password)
             if not isinstance(user, User) or not user.is_active:
@@ -175,12 +172,57 @@ def synchronize() -> dict[str, int]:
     return counts
 
 
+def _alive(uris: str) -> str:
+    """The directory's addresses without those of ldaps:// that do not shake hands; raises ldap.SERVER_DOWN for none.
+
+    Debian's libldap tries a TLS handshake for ever, whatever timeouts it is given: the thread would never come back.
+    """
+    found = [uri for uri in uris.replace(",", " ").split() if not uri.lower().startswith("ldaps:") or _answers(uri)]
+    if not found:
+        raise ldap.SERVER_DOWN({"desc": f"No answer by TLS from {uris} within {SECONDS} s"})
+    return " ".join(found)
+
+
+def _answers(uri: str) -> bool:
+    parts = urlsplit(uri)
+    # Whether it is the right one is judged when it is asked something: nothing is said to it here.
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((parts.hostname or "localhost", parts.port or 636), SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=parts.hostname),
+        ):
+            return True
+    except ssl.SSLError:
+        # It spoke, and libldap may like it better.
+        return True
+    except OSError:
+        return False
+
+
+def _options() -> dict[int, Any]:
+    """What every connection is told, in this order."""
+    options = {
+        ldap.OPT_NETWORK_TIMEOUT: SECONDS,
+        ldap.OPT_TIMEOUT: SECONDS,
+        # Servers that refer to others would have the panel's password sent there.
+        ldap.OPT_REFERRALS: 0,
+        # Whatever ldap.conf says: a certificate of nobody's, or for another host, ends it before a password is sent.
+        ldap.OPT_X_TLS_REQUIRE_CERT: ldap.OPT_X_TLS_DEMAND,
+    }
+    if settings.CONFIG.ldap_ca_certificate:
+        options[ldap.OPT_X_TLS_CACERTFILE] = settings.CONFIG.ldap_ca_certificate
+    # Last: what was said of TLS is in force from here on.
+    options[ldap.OPT_X_TLS_NEWCTX] = 0
+    return options
+
+
 def _connect() -> Any:
     config = settings.CONFIG
-    connection = ldap.initialize(config.ldap_uri)
-    connection.set_option(ldap.OPT_NETWORK_TIMEOUT, SECONDS)
-    connection.set_option(ldap.OPT_TIMEOUT, SECONDS)
-    connection.set_option(ldap.OPT_REFERRALS, 0)
+    connection = ldap.initialize(_alive(config.ldap_uri))
+    for option, value in _options().items():
+        connection.set_option(option, value)
     if config.ldap_start_tls:
         connection.start_tls_s()
     connection.simple_bind_s(config.ldap_bind_dn, config.ldap_bind_password)
