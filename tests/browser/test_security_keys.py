@@ -15,7 +15,8 @@ from tests.browser.test_pages import shot
 from tests.services import Services
 from tests.stack import Stack
 
-PROBLEM = "document.documentElement.scrollWidth <= window.innerWidth"
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 800}
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +59,25 @@ def _give_password(page: Page, named: Stack) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
+def _sign_out(page: Page) -> None:
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/login")
+
+
+def _look(page: Page, name: str) -> None:
+    """Pictures by day and night, at a desk and on a phone, where nothing is wider than the screen."""
+    for scheme in ("dark", "light"):
+        for place, size in (("phone", PHONE), ("desk", DESK)):
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size(size)
+            shot(page, f"{name}-{scheme}-{place}")
+            assert page.evaluate(FITS), f"{name} on a {place}"
+
+
 def test_a_key_is_registered_signs_in_and_is_removed(page: Page, named: Stack) -> None:
     devices, plugged = _plug_in(page)
+    page.goto("/login")
+    _look(page, "login")
     _give_password(page, named)
     page.goto("/profile")
     page.get_by_text("Add a security key").click()
@@ -69,15 +87,15 @@ def test_a_key_is_registered_signs_in_and_is_removed(page: Page, named: Stack) -
     codes = form.locator("pre")
     expect(codes).to_be_visible()
     assert len(set(codes.inner_text().split())) == 10
-    shot(page, "security-key-codes")
+    _look(page, "security-key-codes")
     form.get_by_role("link", name="Done").click()
     expect(page.locator("#totp")).to_contain_text("Blue key")
-    shot(page, "security-keys")
+    _look(page, "security-keys")
 
-    page.get_by_role("button", name="Sign out").click()
+    _sign_out(page)
     _give_password(page, named)
     page.get_by_role("button", name="Use the security key").wait_for()
-    shot(page, "security-key-login")
+    _look(page, "security-key-login")
     page.get_by_role("button", name="Use the security key").click()
     page.wait_for_url(f"https://localhost:{named.port}/")
     [kept] = devices.send("WebAuthn.getCredentials", {"authenticatorId": plugged})["credentials"]
@@ -95,6 +113,6 @@ def test_a_key_is_registered_signs_in_and_is_removed(page: Page, named: Stack) -
     dialog.get_by_label("Password").fill(named.password)
     dialog.get_by_role("button", name="Remove").click()
     expect(page.locator("#totp")).not_to_contain_text("Blue key")
-    page.get_by_role("button", name="Sign out").click()
+    _sign_out(page)
     _give_password(page, named)
     page.wait_for_url(f"https://localhost:{named.port}/")
