@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0004_mends'),
+        ('accounts', '0004_journal_indexes'),
         ('webhooks', '0001_initial'),
     ]
 

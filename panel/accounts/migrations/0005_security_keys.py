@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0003_signin'),
+        ('accounts', '0004_journal_indexes'),
     ]
 
     operations = [
