@@ -36,4 +36,6 @@ async def application(
     elif scope["type"] == "http":
         if streaming.is_meant(scope):
             scope, receive = streaming.set_aside(scope, receive)
+        else:
+            receive = streaming.bounded(receive)
         await _django(scope, receive, send)  # type: ignore[arg-type]

@@ -2,7 +2,8 @@
 
 Django's ASGI handler copies a whole body to the disk before anything has looked who sends it. Of the calls named here
 it is given an empty one; the view's thread fetches the real one from the event loop (body_of), after it has found that
-the caller may send it. What is on the way is one piece, and no other request waits.
+the caller may send it. What is on the way is one piece, and no other request waits. Of all other calls it is given
+no more than the largest body that any of them takes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from panel.images.incoming import Stream
+from panel.monitoring.internal import LARGEST_BATCH
 
 STREAMED = {("POST", "/api/v1/isos")}
 STALL_SECONDS = 60.0
@@ -73,6 +75,21 @@ def set_aside(scope: dict[str, Any], receive: Receive) -> tuple[dict[str, Any], 
         return waiting.pop() if waiting else await asyncio.Future()
 
     return {**scope, _BODY: Body(receive, asyncio.get_running_loop())}, nothing
+
+
+def bounded(receive: Receive) -> Receive:
+    """A body of at most a little more than any view takes, so that each refuses it; what follows is thrown away."""
+    left = LARGEST_BATCH + 1
+
+    async def some() -> dict[str, Any]:
+        nonlocal left
+        message = await receive()
+        while left <= 0 and message["type"] == "http.request":
+            message = await receive()
+        left -= len(message.get("body", b""))
+        return {**message, "more_body": False} if left <= 0 and message["type"] == "http.request" else message
+
+    return some
 
 
 def body_of(request: Request) -> Stream:

@@ -96,6 +96,9 @@ SPECS = {
         iso=f"{POOL}/images/{'a' * 64}.img",
         boot_iso=True,
     ),
+    "installer": HostSpec(
+        VM, "vm-7", 512, 1, "kvm", [SYSTEM], [NAT], iso=f"{POOL}/images/x.img", boot_iso=True, ends_at_reboot=True
+    ),
     "empty-drive": HostSpec(VM, "vm-6", 512, 1, "kvm", [SYSTEM], [NAT], iso=""),
     "title-with-xml-characters": HostSpec(VM, "vm-4", 512, 1, "qemu", [SYSTEM], [NAT], title='<A & B\'s "first">'),
 }

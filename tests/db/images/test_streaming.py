@@ -61,10 +61,10 @@ class Client:
         """What the panel answers."""
         self.sent.append(message)
 
-    def call(self, query: str = "name=installer") -> tuple[int, dict[str, Any]]:
+    def call(self, query: str = "name=installer", path: str = "/api/v1/isos") -> tuple[int, dict[str, Any]]:
         """The answer to the whole."""
         scope = {
-            "type": "http", "http_version": "1.1", "method": "POST", "scheme": "https", "path": "/api/v1/isos",
+            "type": "http", "http_version": "1.1", "method": "POST", "scheme": "https", "path": path,
             "query_string": query.encode(), "headers": self.headers, "client": ("127.0.0.1", 1), "root_path": "",
         }  # fmt: skip
         async_to_sync(application)(scope, self.receive, self.send)
@@ -114,3 +114,22 @@ def test_a_client_that_sends_nothing_any_more_is_not_waited_for(user: User, monk
     client = Client(user, iso_file(5 * MIB))
     client.stalls_after = 40
     assert client.call()[0] == 400 and client.taken == 40 and files() == []
+
+
+class Endless(Client):
+    """A request whose body has no end."""
+
+    async def receive(self) -> dict[str, Any]:
+        """The same piece again."""
+        await asyncio.sleep(0)
+        self.taken += 1
+        return {"type": "http.request", "body": self.pieces[0], "more_body": True}
+
+
+@pytest.mark.parametrize("length", [b"", b"999999999999"])
+def test_a_body_that_has_no_end_is_not_waited_for(user: User, length: bytes) -> None:
+    client = Endless(user, b"a" * PIECE)
+    client.headers = [each for each in client.headers if each[0] not in (b"content-length", b"content-type")]
+    client.headers += [(b"content-type", b"application/json"), *([(b"content-length", length)] if length else [])]
+    # A body of no announced length is none to REST.
+    assert client.call("", "/api/v1/tokens")[0] == (413 if length else 400)
