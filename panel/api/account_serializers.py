@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from panel.accounts.limits import LIMITS
 from panel.accounts.models import JournalEntry, Level, Limits, Role, Token, User
+from panel.api.serializers import VeiledField
 
 
 class LimitsSerializer(serializers.ModelSerializer[Limits]):
@@ -85,8 +86,8 @@ class NewTokenSerializer(TokenSerializer):
 class JournalSerializer(serializers.ModelSerializer[JournalEntry]):
     """An entry of the journal."""
 
-    before: Any = serializers.JSONField()
-    after: Any = serializers.JSONField()
+    before: Any = VeiledField()
+    after: Any = VeiledField()
 
     class Meta:
         model = JournalEntry

@@ -24,6 +24,7 @@ from panel.accounts.models import User
 from panel.accounts.tokens import user_of_token
 from panel.api.authentication import KEYWORD
 from panel.api.problems import RETRY_SECONDS, plain_problem
+from panel.cluster.veil import Veil
 from panel.core.errors import BadCredentials, InvalidValue, PanelError
 from panel.core.live import RIGHTS, STREAM, may_see
 
@@ -44,7 +45,7 @@ async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     client: Redis = redis.asyncio.Redis.from_url(settings.CONFIG.redis_url, decode_responses=True)
     try:
         topics = _topics(request)
-        viewer = await sync_to_async(_viewer)(request)
+        viewer, veil = await sync_to_async(_viewer)(request)
         last, lost = await _position(client, request.headers.get("Last-Event-ID"))
     except PanelError as error:
         await client.aclose()
@@ -57,28 +58,35 @@ async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         answer = plain_problem(request, 503, "unavailable", "Events cannot be told now. Try again in a moment.")
         answer.headers["Retry-After"] = str(RETRY_SECONDS)
         return answer
-    told = _events(request, client, viewer, topics, last, lost)
+    told = _events(request, client, viewer, veil, topics, last, lost)
     response = StreamingHttpResponse(told, content_type="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-def _viewer(request: HttpRequest) -> User:
-    """Who asks; raises BadCredentials."""
+def _viewer(request: HttpRequest) -> tuple[User, Veil]:
+    """Who asks, and what is between them and the nodes; raises BadCredentials."""
     try:
-        keyword, _, text = request.headers.get("Authorization", "").partition(" ")
-        if keyword == KEYWORD:
-            return user_of_token(text.strip(), str(request.META.get("REMOTE_ADDR", "")))
-        # Read anew each time: the account may have been disabled meanwhile.
-        known = request.user if isinstance(request.user, User) else None
-        user = User.objects.filter(pk=known.pk, is_active=True).first() if known is not None else None
-        if user is None:
-            raise BadCredentials()
-        return user
+        viewer = _caller(request)
+        veil = Veil(viewer)
+        veil.read_names()
+        return viewer, veil
     finally:
         # The answer lasts as long as the caller listens; without this its database connection would too.
         connections.close_all()
+
+
+def _caller(request: HttpRequest) -> User:
+    keyword, _, text = request.headers.get("Authorization", "").partition(" ")
+    if keyword == KEYWORD:
+        return user_of_token(text.strip(), str(request.META.get("REMOTE_ADDR", "")))
+    # Read anew each time: the account may have been disabled meanwhile.
+    known = request.user if isinstance(request.user, User) else None
+    user = User.objects.filter(pk=known.pk, is_active=True).first() if known is not None else None
+    if user is None:
+        raise BadCredentials()
+    return user
 
 
 def _topics(request: HttpRequest) -> frozenset[str]:
@@ -117,22 +125,25 @@ async def _position(client: Redis, asked: str | None) -> tuple[str, bool]:
 
 
 async def _events(
-    request: HttpRequest, client: Redis, viewer: User, topics: frozenset[str], last: str, lost: bool
+    request: HttpRequest, client: Redis, viewer: User, veil: Veil, topics: frozenset[str], last: str, lost: bool
 ) -> AsyncIterator[str]:
     try:
         yield f"retry: 2000\nid: {last}\nevent: {'reset' if lost else 'hello'}\ndata: {{}}\n\n"
         asked_at = time.monotonic()
         while True:
             if time.monotonic() - asked_at > ASK_AGAIN_SECONDS:
-                viewer, asked_at = await sync_to_async(_viewer)(request), time.monotonic()
+                (viewer, veil), asked_at = await sync_to_async(_viewer)(request), time.monotonic()
             answer = await client.xread({STREAM: last}, count=ONE_READ, block=int(HEARTBEAT_SECONDS * 1000))
             entries = answer[0][1] if answer else []
             told = last
             for last, fields in entries:
                 event = json.loads(fields["event"])
+                if event["topic"] == "node" and veil.is_on:
+                    # It may be a new one.
+                    viewer, veil = await sync_to_async(_viewer)(request)
                 if event["topic"] in topics and may_see(viewer, event):
                     told = last
-                    yield f"id: {last}\nevent: {event['topic']}\ndata: {json.dumps(event)}\n\n"
+                    yield f"id: {last}\nevent: {event['topic']}\ndata: {json.dumps(veil.event(event))}\n\n"
             if not entries or told != last:
                 # What is not the caller's moves their position on nevertheless.
                 yield f": still here\nid: {last}\n\n"

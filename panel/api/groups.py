@@ -21,6 +21,7 @@ from panel.api.operations import (
     is_asked,
     viewer_of,
 )
+from panel.cluster.veil import Veil
 from panel.core import permissions
 from panel.core.errors import InvalidValue, PanelError
 from panel.tasks import registry
@@ -105,5 +106,5 @@ def _one(
             queue=is_asked(request, "queue"),
         )
     except PanelError as error:
-        return {"id": object_id, "error": error.as_dict()}
+        return {"id": object_id, "error": Veil(viewer_of(request)).error(error).as_dict()}
     return {"id": object_id, "task": task.pk}

@@ -25,6 +25,7 @@ from panel.api.serializers import StatusChangeSerializer
 from panel.cluster.models import Cluster, Node
 from panel.cluster.selectors import default_cluster
 from panel.cluster.services import set_policies
+from panel.cluster.veil import Veil
 from panel.core import permissions
 from panel.core.errors import InvalidValue
 from panel.monitoring.models import VmTraffic, VmUsage
@@ -149,10 +150,12 @@ class VmHistoryView(APIView):
     )
     def get(self, request: Request, object_id: int) -> Response:
         """Changes, the newest first. The `id` of the last one as `before` answers those before it."""
-        vm = get_vm(viewer_of(request), object_id)
+        viewer = viewer_of(request)
+        vm = get_vm(viewer, object_id)
         limit = _number(request, "limit", CHANGES, MOST_CHANGES)
         before = _number(request, "before", None, 2**63 - 1)
-        return Response(StatusChangeSerializer(history(vm, limit or CHANGES, before), many=True).data)
+        changes = history(vm, limit or CHANGES, before)
+        return Response(StatusChangeSerializer(changes, many=True, context={"veil": Veil(viewer)}).data)
 
 
 class VmStatisticsView(APIView):

@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 from panel.accounts.models import User
 from panel.api import preconditions, sparse
 from panel.api.reading import viewer_of
+from panel.cluster.veil import Veil
 from panel.core.errors import InvalidValue
 
 
@@ -30,9 +31,9 @@ class Kind:
     find: Callable[[User, int], Any]
     context: Callable[[Any], dict[str, Any]] = lambda _: {}
 
-    def told(self, found: Any) -> dict[str, Any]:
-        """The object in full."""
-        return dict(self.serializer(found, context=self.context(found)).data)
+    def told(self, found: Any, viewer: User) -> dict[str, Any]:
+        """The object in full, as the viewer may see it."""
+        return dict(self.serializer(found, context={**self.context(found), "veil": Veil(viewer)}).data)
 
 
 KINDS: dict[str, Kind] = {}
@@ -49,7 +50,7 @@ def guard(request: Request, kind: str, object_id: int | None) -> Callable[[], No
         known = KINDS[kind]
         # Whoever changes the row waits until this change is made or refused.
         known.model._default_manager.select_for_update().filter(pk=object_id).first()
-        return known.told(known.find(viewer, object_id))
+        return known.told(known.find(viewer, object_id), viewer)
 
     return preconditions.guard(request, read)
 
@@ -88,7 +89,8 @@ def one(request: Request, kind: Kind, object_id: int) -> Response:
         if name not in (sparse.FIELDS, "format"):
             raise InvalidValue(f"There is no parameter “{name[:64]}”.", field=name[:64])
     wanted = sparse.asked_fields(kind.serializer, request)
-    full = kind.told(kind.find(viewer_of(request), object_id))
+    viewer = viewer_of(request)
+    full = kind.told(kind.find(viewer, object_id), viewer)
     answer = full if wanted is None else {name: value for name, value in full.items() if name in wanted}
     return preconditions.told_once(request, full, answer)
 

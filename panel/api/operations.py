@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from panel.accounts.models import User
 from panel.api import objects
 from panel.api.preconditions import IF_MATCH
 from panel.api.reading import KEY_HEADER as KEY_HEADER
@@ -23,6 +24,7 @@ from panel.api.reading import idempotency_key as idempotency_key
 from panel.api.reading import is_asked as is_asked
 from panel.api.reading import viewer_of as viewer_of
 from panel.api.serializers import TaskDetailSerializer
+from panel.cluster.veil import Veil
 from panel.core.errors import InvalidValue
 from panel.tasks import registry
 from panel.tasks.models import Task
@@ -50,7 +52,8 @@ def submit(operation: Operation[Any], request: Request, object_id: int | None = 
     viewer = viewer_of(request)
     raw = body_of(request)
     if is_asked(request, "plan"):
-        return Response({"operation": operation.name, "steps": operation.plan(viewer, raw, object_id=object_id)})
+        steps = operation.plan(viewer, raw, object_id=object_id)
+        return Response({"operation": operation.name, "steps": Veil(viewer).data(steps)})
     key = idempotency_key(request)
     task = operation.submit(
         viewer,
@@ -60,14 +63,15 @@ def submit(operation: Operation[Any], request: Request, object_id: int | None = 
         queue=is_asked(request, "queue"),
         precondition=objects.guard(request, operation.object_type, object_id),
     )
-    return accepted(task)
+    return accepted(task, viewer)
 
 
-def accepted(task: Task) -> Response:
+def accepted(task: Task, viewer: User) -> Response:
     """202, the task, what its reservation made, and where to follow it."""
-    body: dict[str, Any] = {"task": TaskDetailSerializer(task).data}
+    veil = Veil(viewer)
+    body: dict[str, Any] = {"task": TaskDetailSerializer(task, context={"veil": veil}).data}
     for step in task.steps.all():
-        body.update(step.output.get("result", {}))
+        body.update(veil.data(step.output.get("result", {})))
     return Response(body, status=202, headers={"Location": f"/api/v1/tasks/{task.pk}"})
 
 

@@ -17,6 +17,8 @@ from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from panel.accounts.models import User
+from panel.cluster.veil import Veil
 from panel.core import request_id
 from panel.core.errors import BadCredentials, PanelError
 
@@ -43,6 +45,10 @@ RETRY_SECONDS = 5
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """The answer for any error of a view; what nobody expected is logged and told by its request id alone."""
+    # DRF's own request: who asks is known by now, or nobody is.
+    viewer = getattr(context["request"], "_user", None)
+    if isinstance(error, PanelError) and isinstance(viewer, User):
+        error = Veil(viewer).error(error)
     answer = _answer(error)
     answer.data["instance"] = context["request"].path
     return answer

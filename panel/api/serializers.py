@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from panel.accounts.models import SshKey, User
 from panel.cluster.models import Node
+from panel.cluster.veil import Veil
 from panel.images.models import Flavor, Image, Iso
 from panel.monitoring.statistics.selectors import warnings
 from panel.network.models import Network
@@ -18,6 +19,33 @@ from panel.storage.models import NodePool, Pool
 from panel.tasks.models import Task, TaskLog, TaskStep
 from panel.vms.machine import SETTINGS
 from panel.vms.models import Disk, Interface, StatusChange, Vm
+
+
+class _Veiled(serializers.Field[Any, Any, Any, Any]):
+    """Passes what it tells through the `veil` of the context; without one, as through a customer's."""
+
+    def to_representation(self, value: Any) -> Any:
+        """The value, as the viewer may see it."""
+        told = super().to_representation(value)
+        veil: Veil = self.context.get("veil") or Veil(User())
+        return veil.data(told)
+
+
+class NodeNameField(serializers.CharField):
+    """A node's name; null for who may not see nodes."""
+
+    def to_representation(self, value: Any) -> str | None:  # type: ignore[override]
+        """The name, if the viewer may see it."""
+        veil: Veil = self.context.get("veil") or Veil(User())
+        return None if veil.is_on else super().to_representation(value)
+
+
+class VeiledTextField(_Veiled, serializers.CharField):
+    """A sentence that may name nodes."""
+
+
+class VeiledField(_Veiled, serializers.JSONField):
+    """Values that may name nodes."""
 
 
 class DiskSerializer(serializers.ModelSerializer[Disk]):
@@ -56,7 +84,7 @@ class InterfaceSerializer(serializers.ModelSerializer[Interface]):
 class VmSerializer(serializers.ModelSerializer[Vm]):
     """A VM. `task` is the task that holds it now, if any."""
 
-    node = serializers.CharField(source="node.name")
+    node = NodeNameField(source="node.name", allow_null=True)
     owner = serializers.CharField(source="owner.name")
     image = serializers.CharField(source="image.name", default=None, allow_null=True)
     pool = serializers.CharField(source="pool.name")
@@ -122,7 +150,7 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
 class StatusChangeSerializer(serializers.ModelSerializer[StatusChange]):
     """A change of a VM's status."""
 
-    node = serializers.CharField(source="node.name", default=None, allow_null=True)
+    node = NodeNameField(source="node.name", default=None, allow_null=True)
 
     class Meta:
         model = StatusChange
@@ -186,13 +214,14 @@ class NodePoliciesSerializer(serializers.ModelSerializer[Node]):
         "additionalProperties": True,
     }
 )
-class ErrorField(serializers.JSONField):
+class ErrorField(VeiledField):
     """Why a task or a step failed: code, message, and the error's own data; null while nothing did."""
 
 
 class StepSerializer(serializers.ModelSerializer[TaskStep]):
     """A step of a task."""
 
+    progress_text = VeiledTextField()
     error = ErrorField()
 
     class Meta:
@@ -214,7 +243,9 @@ class StepSerializer(serializers.ModelSerializer[TaskStep]):
 class TaskSerializer(serializers.ModelSerializer[Task]):
     """A task without its steps, as lists show it."""
 
+    title = VeiledTextField()
     owner = serializers.CharField(source="owner.name", default=None, allow_null=True)
+    result = VeiledField()
     error = ErrorField()
 
     class Meta:
@@ -250,6 +281,8 @@ class TaskDetailSerializer(TaskSerializer):
 
 class TaskLogSerializer(serializers.ModelSerializer[TaskLog]):
     """A line of a task's log."""
+
+    text = VeiledTextField()
 
     class Meta:
         model = TaskLog

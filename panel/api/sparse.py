@@ -8,6 +8,8 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 
+from panel.api.reading import viewer_of
+from panel.cluster.veil import Veil
 from panel.core.errors import InvalidValue
 
 FIELDS = "fields"
@@ -33,7 +35,7 @@ def told(serializer: type[Serializer[Any]], objects: Any, request: Request, cont
     """An object, or a list of them, in the form that the request wants."""
     wanted = asked_fields(serializer, request)
     many = isinstance(objects, list)
-    made: Any = serializer(objects, many=many, context=context)
+    made: Any = serializer(objects, many=many, context={**context, "veil": Veil(viewer_of(request))})
     if wanted is not None:
         fields = (made.child if many else made).fields
         for name in set(fields) - wanted:

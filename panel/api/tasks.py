@@ -16,6 +16,7 @@ from panel.api import operations, serializers
 from panel.api.lists import ListView, listed
 from panel.api.objects import KINDS, Kind, ObjectView, described
 from panel.api.operations import viewer_of
+from panel.cluster.veil import Veil
 from panel.core import permissions
 from panel.tasks import registry, services
 from panel.tasks.models import Task
@@ -65,8 +66,9 @@ class TaskLogView(APIView):
     @extend_schema(responses=serializers.TaskLogSerializer(many=True))
     def get(self, request: Request, object_id: int) -> Response:
         """Its lines, at most the first thousand."""
-        task = get_task(viewer_of(request), object_id)
-        return Response(serializers.TaskLogSerializer(task.log.all()[:1000], many=True).data)
+        viewer = viewer_of(request)
+        lines = get_task(viewer, object_id).log.all()[:1000]
+        return Response(serializers.TaskLogSerializer(lines, many=True, context={"veil": Veil(viewer)}).data)
 
 
 class TaskCancelView(APIView):
@@ -76,7 +78,7 @@ class TaskCancelView(APIView):
     def post(self, request: Request, object_id: int) -> Response:
         """Ask for the task's end; it undoes what it did."""
         viewer = viewer_of(request)
-        return operations.accepted(services.cancel(get_task(viewer, object_id), viewer))
+        return operations.accepted(services.cancel(get_task(viewer, object_id), viewer), viewer)
 
 
 class TaskRetryUndoView(APIView):
@@ -86,7 +88,7 @@ class TaskRetryUndoView(APIView):
     def post(self, request: Request, object_id: int) -> Response:
         """Have the task try its undo again."""
         viewer = viewer_of(request)
-        return operations.accepted(services.retry_undo(get_task(viewer, object_id), viewer))
+        return operations.accepted(services.retry_undo(get_task(viewer, object_id), viewer), viewer)
 
 
 class OperationSerializer(rest.Serializer[Any]):

@@ -12,6 +12,7 @@ from panel.api import serializers
 from panel.api.lists import ListView, listed
 from panel.api.objects import KINDS, Kind, ObjectView, described
 from panel.api.operations import describe, submit, viewer_of
+from panel.core import permissions
 from panel.tasks import registry
 from panel.tasks.selectors import open_tasks_of
 from panel.vms.models import Vm
@@ -27,6 +28,8 @@ class VmsView(ListView):
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """The viewer's VMs, or all for administrators."""
+        if "node" in request.query_params:
+            permissions.require(viewer_of(request), "cluster.view")
         return list_vms(viewer_of(request))
 
     def extra(self, page: list[Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from django.shortcuts import redirect
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from panel.cluster.veil import Veil
 from panel.core.errors import InvalidValue, NotFound, PanelError
 from panel.mgrapi.auth import viewer_of
 from panel.mgrapi.call import Call
@@ -59,4 +60,7 @@ def _answer(call: Call) -> Answer:
     viewer = viewer_of(call)
     if function is None:
         raise NotFound("There is no such function.", object="func", id=call.func[:64], field="func")
-    return function(viewer, call)
+    try:
+        return function(viewer, call)
+    except PanelError as error:
+        raise Veil(viewer).error(error) from error.__cause__

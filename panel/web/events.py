@@ -17,6 +17,7 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from panel.accounts.models import User
+from panel.cluster.veil import Veil
 from panel.core.live import CHANNEL
 from panel.core.live import may_see as may_see
 
@@ -30,7 +31,9 @@ async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     viewer = await sync_to_async(_viewer)(request)
     if viewer is None:
         return HttpResponse(status=401)
-    response = StreamingHttpResponse(_events(viewer), content_type="text/event-stream")
+    response = StreamingHttpResponse(
+        _events(viewer, await sync_to_async(_veil)(viewer)), content_type="text/event-stream"
+    )
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
@@ -44,7 +47,17 @@ def _viewer(request: HttpRequest) -> User | None:
         connections.close_all()
 
 
-async def _events(viewer: User) -> AsyncIterator[str]:
+def _veil(viewer: User) -> Veil:
+    """What is between the viewer and the nodes."""
+    try:
+        veil = Veil(viewer)
+        veil.read_names()
+        return veil
+    finally:
+        connections.close_all()
+
+
+async def _events(viewer: User, veil: Veil) -> AsyncIterator[str]:
     client = redis.asyncio.Redis.from_url(settings.CONFIG.redis_url)
     try:
         async with client.pubsub() as channel:
@@ -57,8 +70,11 @@ async def _events(viewer: User) -> AsyncIterator[str]:
                     yield ": still here\n\n"
                     continue
                 event = json.loads(message["data"])
+                if event["topic"] == "node" and veil.is_on:
+                    # It may be a new one.
+                    veil = await sync_to_async(_veil)(viewer)
                 if may_see(viewer, event):
-                    yield f"event: {event['topic']}\ndata: {json.dumps(event)}\n\n"
+                    yield f"event: {event['topic']}\ndata: {json.dumps(veil.event(event))}\n\n"
     except (redis.RedisError, asyncio.CancelledError):
         # The browser connects again by itself, and reads what it missed.
         return

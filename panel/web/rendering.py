@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from panel.accounts.models import User
+from panel.cluster.veil import Veil
 from panel.core import permissions
 from panel.core.errors import AccessDenied, NotFound
 from panel.notices.selectors import list_problems
@@ -28,7 +29,9 @@ def page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
     """The page with its frame, which knows the viewer, their open problems and who works in their account."""
     viewer = viewer_of(request)
     context.setdefault("problem_count", list_problems(viewer).count())
-    return render(request, template, {"viewer": viewer, "opened_by": request.session.get("opened_by"), **context})
+    veil = Veil(viewer)
+    frame = {"viewer": viewer, "veil": veil, "opened_by": request.session.get("opened_by")}
+    return render(request, template, {**frame, **context})
 
 
 def rows(request: HttpRequest, found: QuerySet[Any]) -> Page[Any]:

@@ -17,6 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from panel.accounts.models import User
+from panel.cluster.veil import Veil, known_names
 from panel.core.live import STREAM, may_see
 from panel.core.redis_client import client
 from panel.tasks.models import ENDED, Task
@@ -105,13 +106,16 @@ def _told(task: Task) -> dict[str, Any]:
 
 def _deliveries(webhooks: list[Webhook], found: list[tuple[str, dict[str, Any]]]) -> list[Delivery]:
     now = timezone.now()
+    names = known_names() if webhooks and found else None
+    veils = {webhook.pk: Veil(webhook.owner, names) for webhook in webhooks}
     made = []
     for position, event in found:
         name = events.named(event)
         for webhook in webhooks if name else ():
             owner: User = webhook.owner
             if name and events.wanted(name, webhook.events) and may_see(owner, event):
-                data = {key: value for key, value in event.items() if key not in ("topic", "owner")}
+                told = veils[webhook.pk].event(event)
+                data = {key: value for key, value in told.items() if key not in ("topic", "owner")}
                 key = events.key_of(event, name, position)
                 made.append(Delivery(webhook=webhook, key=key, event=name, data=data, next_try_at=now))
     return made

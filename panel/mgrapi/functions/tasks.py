@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from panel.accounts.models import User
+from panel.cluster.veil import Veil
 from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Cell, Rows, Translated
 from panel.mgrapi.functions.lists import listed
@@ -14,24 +15,25 @@ from panel.tasks.selectors import list_tasks
 FILTERS = {"id": "pk", "name": "operation", "status": "status", "user": "owner__name"}
 
 
-def _row(task: Task) -> Mapping[str, Cell]:
+def _row(task: Task, veil: Veil) -> Mapping[str, Cell]:
     return {
         "id": task.pk,
         "name": task.operation,
-        "title": task.title,
+        "title": veil.text(task.title),
         "object": task.object_name,
         "objectid": task.object_id,
         "user": task.owner.name if task.owner else "",
         "status": Translated(task.status, task.get_status_display()),
         "progress": f"{task.progress:.0%}",
         "created": task.created_at.isoformat(timespec="seconds"),
-        "errmsg": (task.error or {}).get("message"),
+        "errmsg": veil.data(task.error or {}).get("message"),
     }
 
 
 def task(viewer: User, call: Call) -> Rows:
     """The tasks about the viewer's objects, the newest first."""
-    return listed(call, list_tasks(viewer), _row, FILTERS)
+    veil = Veil(viewer)
+    return listed(call, list_tasks(viewer), lambda each: _row(each, veil), FILTERS)
 
 
 FUNCTIONS = {"task": task}

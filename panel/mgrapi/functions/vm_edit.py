@@ -138,7 +138,7 @@ def _user_name(asked: str) -> str:
 
 def _form(viewer: User, vm: Vm) -> Form:
     interface = next(iter(vm.interfaces.all()), None)
-    row = {name: value for name, value in vm_row(vm).items() if name not in ("blocked", "id")}
+    row = {name: value for name, value in vm_row(vm, viewer).items() if name not in ("blocked", "id")}
     values: dict[str, Cell] = {
         "elid": vm.pk,
         **row,
@@ -156,8 +156,8 @@ def _form(viewer: User, vm: Vm) -> Form:
 
 def _changed(viewer: User, call: Call, vm: Vm) -> Done:
     """What differs from the VM is asked for; forms send back what has not changed too."""
-    for name in ("name", "hostnode"):
-        now = {"name": (vm.name,), "hostnode": (vm.node.name, str(vm.node_id))}[name]
+    node = (vm.node.name, str(vm.node_id)) if permissions.allows(viewer, "cluster.view") else ()
+    for name, now in {"name": (vm.name,), "hostnode": node}.items():
         if call.text(name) and call.text(name) not in now:
             raise InvalidValue(f"“{name}” cannot be changed here.", field=name)
     if (size := gib_of(call)) is not None and size != sum(disk.volume.size_gib for disk in vm.disks.all()):

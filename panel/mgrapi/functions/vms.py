@@ -39,15 +39,15 @@ def first_ip(vm: Vm) -> str:
     return next((interface.address.ip for interface in vm.interfaces.all()), "")
 
 
-def vm_row(vm: Vm) -> Mapping[str, Cell]:
-    """A VM in the list. Clients wait for `installos` and `installing` to be gone."""
+def vm_row(vm: Vm, viewer: User) -> Mapping[str, Cell]:
+    """A VM in the list, with its node for who sees nodes. Clients wait for `installos` and `installing` to be gone."""
     return {
         "id": vm.pk,
         "name": vm.name,
         "ip": first_ip(vm),
         "domain": vm.name,
         "user": vm.owner.name,
-        "hostnode": vm.node.name,
+        "hostnode": vm.node.name if permissions.allows(viewer, "cluster.view") else None,
         "vmstatus": status_of(vm),
         "mem": vm.memory_mib,
         "vcpu": vm.vcpus,
@@ -61,7 +61,7 @@ def vm_row(vm: Vm) -> Mapping[str, Cell]:
 
 def vm(viewer: User, call: Call) -> Answer:
     """The VMs that the viewer sees."""
-    return listed(call, list_vms(viewer), vm_row, FILTERS)
+    return listed(call, list_vms(viewer), lambda each: vm_row(each, viewer), _filters(viewer))
 
 
 def vmmini(viewer: User, call: Call) -> Answer:
@@ -70,14 +70,19 @@ def vmmini(viewer: User, call: Call) -> Answer:
         call,
         list_vms(viewer),
         lambda vm: {"id": vm.pk, "name": vm.name, "ip": first_ip(vm), "vmstatus": status_of(vm)},
-        FILTERS,
+        _filters(viewer),
     )
+
+
+def _filters(viewer: User) -> Mapping[str, str]:
+    sees_nodes = permissions.allows(viewer, "cluster.view")
+    return {name: lookup for name, lookup in FILTERS.items() if name != "hostnode" or sees_nodes}
 
 
 def sysinfo(viewer: User, call: Call) -> Answer:
     """What is known of one VM."""
     vm = get_vm(viewer, call.id())
-    row = vm_row(vm)
+    row = vm_row(vm, viewer)
     return Form(
         {
             **row,

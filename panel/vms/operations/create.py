@@ -300,6 +300,8 @@ class CreateVm(Operation[CreateVmParams]):
             permissions.require(viewer, "vms.assign")
             refuse_unfit_owner(user_named(ctx.params.owner))
         ctx.resolve()
+        if ctx.params.node and not permissions.allows(viewer, "cluster.view"):
+            raise NotFound(object="node", id=ctx.params.node, field="node")
         refuse_taken_name(ctx.cluster, ctx.params.name)
         if ctx.image is None:
             refuse_access(ctx.params)

@@ -1,10 +1,12 @@
-"""Quantities as pages word them."""
+"""Quantities as pages word them, and texts as the viewer may read them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django import template
+
+from panel.cluster.veil import Veil
 
 register = template.Library()
 
@@ -19,3 +21,9 @@ def mib(value: Any) -> str:
     if value < MIB_A_GIB:
         return f"{value:.0f} MiB"
     return f"{value / MIB_A_GIB:.1f}".removesuffix(".0") + " GiB"
+
+
+@register.filter
+def veiled(value: Any, veil: Veil) -> Any:
+    """A text or values without nodes' names, where the viewer does not see nodes."""
+    return veil.data(value)

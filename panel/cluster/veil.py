@@ -1,0 +1,84 @@
+"""What is told to those who do not see nodes: the same, without any node's name or address.
+
+Titles, logs and errors are written for whoever runs the cluster, and read by the owners of VMs too; so every door
+passes them through a Veil of its viewer. For who has the right cluster.view it lets everything through.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from panel.cluster.models import Node
+from panel.core import permissions
+from panel.core.errors import CapacityError, PanelError
+
+HIDDEN = frozenset({"node", "candidates"})
+"""Fields of errors, results and parameters that are nodes' names; in others they are replaced."""
+_QUOTED = re.compile(r"\b([Nn]ode) “[^”]*”")
+"""How errors name a node; it may be one that is no more."""
+_WORKER = re.compile(r"The worker \S+ was lost (.*); taken over by \S+\.")
+_NOTHING = re.compile(r"(?!)")
+
+
+def known_names() -> re.Pattern[str]:
+    """All nodes' names and addresses, as words; one query."""
+    words = {word for pair in Node.objects.values_list("name", "address") for word in pair if word}
+    if not words:
+        return _NOTHING
+    # The longest first: an address may begin with a name.
+    told = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    return re.compile(rf"“?(?<![\w.-])(?:{told})(?![\w-]|\.\w)”?")
+
+
+class Veil:
+    """Between what is stored and one viewer. The nodes' names are read when the first text passes."""
+
+    def __init__(self, viewer: permissions.Viewer, names: re.Pattern[str] | None = None) -> None:
+        self.is_on = not permissions.allows(viewer, "cluster.view")
+        self._names = names
+
+    def read_names(self) -> None:
+        """Read the nodes' names now, where they are needed at all."""
+        if self.is_on:
+            self._names = known_names()
+
+    def text(self, text: str) -> str:
+        """A sentence without nodes' names."""
+        if not self.is_on or not text:
+            return text
+        if self._names is None:
+            self.read_names()
+        assert self._names is not None
+        plain = _WORKER.sub(r"The worker was lost \1; taken over by another.", _QUOTED.sub(r"\1", text))
+        return self._names.sub("a node", plain)
+
+    def data(self, value: Any) -> Any:
+        """What an error, a result or parameters hold, without nodes' names at any depth."""
+        if not self.is_on:
+            return value
+        if isinstance(value, dict):
+            if value.get("code") == CapacityError.code and value.get("candidates"):
+                # How much room each node has is no customer's business either.
+                value = {**value, "message": CapacityError.sentence}
+            return {name: self.data(each) for name, each in value.items() if name not in HIDDEN}
+        if isinstance(value, list):
+            return [self.data(each) for each in value]
+        return self.text(value) if isinstance(value, str) else value
+
+    def error(self, error: PanelError) -> PanelError:
+        """The same error, for the viewer's eyes."""
+        if self.is_on:
+            told = self.data(error.as_dict())
+            error.message = told.pop("message")
+            error.data = {name: value for name, value in told.items() if name != "code"}
+        return error
+
+    def event(self, event: dict[str, Any]) -> dict[str, Any]:
+        """A live event, whose title and step may name a node."""
+        if not self.is_on or event.get("topic") != "task":
+            return event
+        told = {**event, "title": self.text(str(event.get("title", "")))}
+        if isinstance(event.get("step"), dict):
+            told["step"] = {**event["step"], "text": self.text(str(event["step"].get("text", "")))}
+        return told
