@@ -28,7 +28,9 @@ class PasswordBackend(ModelBackend):
     ) -> User | None:
         """The user of this name and password, else None; raises PermissionDenied, which Django answers as None."""
         address = str(request.META.get("REMOTE_ADDR", "")) if request is not None else ""
-        subject = ("password", address, username or "")
+        known = User.objects.filter(name=username or "").first()
+        # The account's own name: the database finds it by others too, in capitals or with a space behind.
+        subject = ("password", address, known.name if known is not None else username or "")
         if guessing.is_locked(*subject):
             log.warning("too many wrong passwords for %r from %s", username, address)
             raise PermissionDenied
@@ -37,7 +39,7 @@ class PasswordBackend(ModelBackend):
             user = _in_directory(request, username, password)
         if isinstance(user, User):
             return user
-        guessing.count(User.objects.filter(name=username or "").first(), *subject)
+        guessing.count(known, *subject)
         return None
 
 

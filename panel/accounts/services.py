@@ -100,6 +100,9 @@ def change_password(user: User, current: str, password: str) -> None:
 
 @transaction.atomic
 def _put(viewer: User, user: User, values: UserChange, action: str) -> User:
+    if user.pk:
+        # As it is now, and nobody else's until this is done: all of it is written back.
+        user.refresh_from_db(from_queryset=User.objects.select_for_update())
     before = public(user) if user.pk else {}
     for field in ("name", "email", "level", "may_create_vms"):
         if (value := getattr(values, field)) is not None:

@@ -7,6 +7,7 @@ Who begins and ends sessions: sessions.py.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -17,10 +18,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 from panel.accounts.models import BrowserSession, User
+from panel.core.purging import delete_in_batches
 
 SEEN_EVERY = timedelta(minutes=1)
 """How exactly it is known when a session was last used; a write with every request would be dear."""
-MOST_AT_ONCE = 5_000
 
 
 def digest(key: str) -> str:
@@ -28,9 +29,24 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+_others: list[Callable[[User], object]] = []
+
+
+def on_ended(function: Callable[[User], object]) -> None:
+    """Have sessions of another kind ended with the browsers'; for rooms above, from their AppConfig.ready()."""
+    _others.append(function)
+
+
+def end_others_of(user: User) -> None:
+    """End the user's sessions that are no browser's."""
+    for function in _others:
+        function(user)
+
+
 def drop_all(user: User) -> None:
     """End what the user is signed in to, others' accounts too: their password, level or leave to come in changed."""
     BrowserSession.objects.filter(Q(user=user) | Q(opened_by=user)).delete()
+    end_others_of(user)
 
 
 class SessionStore(SessionBase):
@@ -96,5 +112,4 @@ class SessionStore(SessionBase):
     @classmethod
     def clear_expired(cls) -> None:
         """Forget sessions whose time is over, a bounded number at a time."""
-        over = BrowserSession.objects.filter(expires_at__lt=timezone.now()).order_by("expires_at")
-        BrowserSession.objects.filter(pk__in=list(over.values_list("pk", flat=True)[:MOST_AT_ONCE])).delete()
+        delete_in_batches(BrowserSession.objects.filter(expires_at__lt=timezone.now()).order_by("expires_at"))

@@ -16,7 +16,7 @@ from django.utils.crypto import constant_time_compare
 from panel.accounts import journal
 from panel.accounts.guards import refuse_narrowed, refuse_opened, require_power_over
 from panel.accounts.models import BrowserSession, User
-from panel.accounts.session_store import digest
+from panel.accounts.session_store import digest, end_others_of
 from panel.core import permissions
 from panel.core.errors import AccessDenied, NotFound
 
@@ -90,12 +90,16 @@ def end_one(viewer: User, user: User, session_id: str) -> None:
 
 @transaction.atomic
 def end_others(viewer: User, user: User, keep: HttpRequest | None = None) -> int:
-    """End all sessions of the user, but for the one that asks by `keep`; answers how many. Raises AccessDenied."""
+    """End all sessions of the user, the classic API's too, but for the one that asks by `keep`.
+
+    Answers how many browsers' there were. Raises AccessDenied.
+    """
     require_sight(viewer, user)
     found = BrowserSession.objects.filter(user=user)
     if keep is not None and keep.session.session_key is not None:
         found = found.exclude(pk=digest(keep.session.session_key))
     count = found.delete()[0]
+    end_others_of(user)
     if count:
         journal.record(
             viewer, "session.end", "user", user.pk, user.name, owner_id=user.pk, after={"by": "revoked", "count": count}

@@ -53,6 +53,11 @@ def end(text: str) -> None:
     ClassicSession.objects.filter(digest=digest(text)).delete()
 
 
+def end_all(user: User) -> None:
+    """All sessions of the user are over."""
+    ClassicSession.objects.filter(user=user).delete()
+
+
 def purge(now: datetime) -> None:
     """Forget sessions that idled too long."""
     ClassicSession.objects.filter(used_at__lt=now - IDLE).delete()

@@ -38,6 +38,11 @@ HELD = timedelta(seconds=90)
 """How long a delivery that is being sent is nobody else's."""
 
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+WITH_IPV4_AT_THE_END = tuple(ipaddress.IPv6Network(each) for each in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
+"""NAT64's (RFC 6052, RFC 8215), and the old compatible ones."""
+
+
 class Refused(Exception):
     """The address must not be called."""
 
@@ -138,10 +143,18 @@ def resolve(url: str) -> Target:
 
 def may_call(address: str, scheme: str) -> bool:
     """Whether an address may be called: a public one by https, one of WebhookNetworks by http too."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    # An IPv4 address may come in IPv6's clothes; what it leads to is what counts.
-    for inner in ("ipv4_mapped", "sixtofour"):
-        found = getattr(found, inner, None) or found
+    found = _led_to(ipaddress.ip_address(address.partition("%")[0]))
     if in_ranges(str(found), settings.CONFIG.webhook_networks):
         return True
-    return scheme == "https" and found.is_global and not found.is_multicast
+    # Python takes site-local addresses, which RFC 3879 gave up and old networks have, for global ones.
+    local = isinstance(found, ipaddress.IPv6Address) and found.is_site_local
+    return scheme == "https" and found.is_global and not found.is_multicast and not local
+
+
+def _led_to(found: Address) -> Address:
+    """An IPv4 address may come in IPv6's clothes; what it leads to is what counts."""
+    if isinstance(found, ipaddress.IPv4Address):
+        return found
+    if any(found in network for network in WITH_IPV4_AT_THE_END):
+        return ipaddress.IPv4Address(found.packed[-4:])
+    return found.ipv4_mapped or found.sixtofour or found

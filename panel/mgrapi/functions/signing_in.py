@@ -32,13 +32,14 @@ def auth(call: Call) -> Answer:
 
 def _by_key(call: Call, key: str) -> Answer:
     name = call.need("username")
-    subject = ("key", address_of(call.request), name)
+    known = User.objects.filter(name=name).first()
+    subject = ("key", address_of(call.request), known.name if known is not None else name)
     if guessing.is_locked(*subject):
         raise BadCredentials()
     try:
         user, leads_to = signin_keys.redeem(key, name)
     except BadCredentials:
-        guessing.count(User.objects.filter(name=name).first(), *subject)
+        guessing.count(known, *subject)
         raise
     if call.out:
         return SignedIn(sessions.begin(user, address_of(call.request)), level_of(user))

@@ -35,6 +35,15 @@ def test_after_many_wrong_passwords_the_right_one_is_refused_too_from_that_addre
     assert _token("anna", "correct horse", address="192.0.2.2") == 201
 
 
+def test_a_name_written_otherwise_gives_no_more_guesses(user: User) -> None:
+    # The database takes all of these for the same name.
+    names = ("anna", "Anna", "ANNA", "anna ", "anna  ", "ánna")
+    for number in range(WRONG_ALLOWED):
+        assert _token(names[number % len(names)], f"guess {number}") == 401
+    for name in names:
+        assert _token(name, "correct horse") == 401, name
+
+
 def test_the_page_and_the_api_count_together(user: User) -> None:
     for number in range(WRONG_ALLOWED):
         _token("anna", f"guess {number}", address="127.0.0.1")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+from panel.accounts import services
 from panel.accounts.models import Level, Role, User
 from panel.accounts.services import set_active
 from panel.accounts.tokens import create_token
@@ -26,6 +27,16 @@ def manager() -> User:
     """An administrator whose role lets them run accounts."""
     role = Role.objects.create(name="sales", level=Level.ADMIN, rights=["users.manage", "users.view"])
     return User.objects.create_user("sales", "correct horse", level=Level.ADMIN, role=role)
+
+
+def test_who_was_disabled_meanwhile_is_not_let_in_by_a_change_of_their_own(admin: User, user: User) -> None:
+    asking = User.objects.get(pk=user.pk)
+    services.set_active(admin, User.objects.get(pk=user.pk), False)
+    services.change_user(admin, User.objects.get(pk=user.pk), {"password": "battery staple horse"})
+    services.change_user(asking, asking, {"email": "anna@example.org"})
+    found = User.objects.get(pk=user.pk)
+    assert not found.is_active and found.check_password("battery staple horse")
+    assert found.email == "anna@example.org"
 
 
 def test_every_operation_names_a_right_that_there_is() -> None:

@@ -57,6 +57,14 @@ def test_a_session_ends_an_hour_after_its_last_call(user: User, minutes: int, th
     assert ClassicSession.objects.exists() is there
 
 
+def test_a_session_ends_with_all_others_of_the_account(user: User) -> None:
+    session = begin()
+    _token, text = create_token(user, "mine")
+    api = Client(headers={"Authorization": f"Bearer {text}"})
+    assert api.delete("/api/v1/me/sessions", secure=True).status_code == 204
+    assert error_of(call(func="", out="xml", auth=session)) == REFUSED
+
+
 def test_a_session_ends_with_the_password_and_the_account(user: User) -> None:
     session = begin()
     user.set_password("another horse")

@@ -226,6 +226,10 @@ def test_a_redirection_is_not_followed(api: APIClient, admin: User, receiver: Re
         "https://[fe80::1]/",
         "https://[fd00::1]/",
         "https://[::ffff:127.0.0.1]/",
+        "https://[64:ff9b::10.0.0.1]/",
+        "https://[64:ff9b:1::169.254.169.254]/",
+        "https://[::127.0.0.1]/",
+        "https://[fec0::1]/",
         "https://[2002:7f00:1::]/",
         "https://0.0.0.0/",
         "https://2130706433/",
@@ -305,7 +309,7 @@ def test_old_deliveries_are_forgotten(api: APIClient, admin: User, receiver: Rec
     collect()
     periodic.purge()
     assert Delivery.objects.count() == 1
-    Delivery.objects.update(created_at=timezone.now() - timedelta(days=periodic.KEEP_DAYS + 1))
+    Delivery.objects.update(created_at=timezone.now() - timedelta(days=settings.CONFIG.webhook_days + 1))
     periodic.purge()
     assert Delivery.objects.count() == 0
 
