@@ -162,6 +162,10 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("SnapshotsPerVm", "snapshots_per_vm", 10, "How many snapshots a VM may have.", int, False),
     Option("HistoryDays", "history_days", 365, "How long changes of VMs' status are kept.", int, False),
+    Option("JournalDays", "journal_days", 400, "How long the journal is kept.", int, False),
+    Option("TaskDays", "task_days", 90, "How long ended tasks and batches are kept.", int, False),
+    Option("ProblemDays", "problem_days", 365, "How long closed problems are kept.", int, False),
+    Option("WebhookDays", "webhook_days", 30, "How long webhooks' deliveries are kept.", int, False),
     Option("StatisticsDays", "statistics_days", 7, "How long statistics of ten minutes are kept.", int, False),
     Option("StatisticsHourDays", "statistics_hour_days", 90, "How long statistics of hours are kept.", int, False),
     Option("StatisticsDayDays", "statistics_day_days", 1095, "How long statistics of days are kept.", int, False),
@@ -241,6 +245,10 @@ class Config:
     webhook_networks: tuple[str, ...]
     snapshots_per_vm: int
     history_days: int
+    journal_days: int
+    task_days: int
+    problem_days: int
+    webhook_days: int
     statistics_days: int
     statistics_hour_days: int
     statistics_day_days: int

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -17,9 +18,8 @@ from django.utils import timezone
 from panel.accounts.models import JournalEntry, User
 from panel.core import origin, permissions, request_id
 
-KEPT_DAYS = 400
-"""How long entries are kept unless the panel is told otherwise: a year and the month in which it is looked at."""
 MOST_AT_ONCE = 5_000
+MOST_BATCHES = 20
 
 
 def record(
@@ -69,12 +69,17 @@ def list_entries(viewer: User) -> QuerySet[JournalEntry]:
     return entries.filter(owner_id=viewer.pk) if not viewer.sees_all else entries.filter(user_id=viewer.pk)
 
 
-def purge(kept_days: int = KEPT_DAYS) -> int:
-    """Forget entries older than `kept_days` days, at most MOST_AT_ONCE a call; answers how many."""
-    limit = timezone.now() - timedelta(days=kept_days)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM accounts_journalentry WHERE at < %s ORDER BY at LIMIT %s",
-            [limit.replace(tzinfo=None), MOST_AT_ONCE],
-        )
-        return int(cursor.rowcount)
+def purge() -> int:
+    """Forget entries older than JournalDays, MOST_BATCHES times MOST_AT_ONCE at the most; answers how many."""
+    limit = timezone.now() - timedelta(days=settings.CONFIG.journal_days)
+    count = 0
+    for _ in range(MOST_BATCHES):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM accounts_journalentry WHERE at < %s ORDER BY at LIMIT %s",
+                [limit.replace(tzinfo=None), MOST_AT_ONCE],
+            )
+            count += int(cursor.rowcount)
+            if cursor.rowcount < MOST_AT_ONCE:
+                break
+    return count

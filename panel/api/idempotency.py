@@ -21,13 +21,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from panel.accounts.models import User
-from panel.api.models import KeptAnswer
+from panel.api.models import Batch, KeptAnswer
 from panel.api.reading import KEY_HEADER, LONGEST_KEY, idempotency_key, viewer_of
 from panel.core import secretbox
 from panel.core.errors import IdempotencyMismatch
+from panel.core.purging import delete_in_batches
 
 KEEP_DAYS = 7
-BATCH = 1000
 REPLAYED = "Idempotency-Replayed"
 PARAMETER = OpenApiParameter(
     KEY_HEADER,
@@ -89,6 +89,8 @@ def _digest(request: Request) -> str:
 
 
 def purge() -> None:
-    """Forget answers older than KEEP_DAYS, a bounded number at a time."""
+    """Forget answers older than KEEP_DAYS, and batches that ended TaskDays ago, a bounded number at a time."""
     old = KeptAnswer.objects.filter(created_at__lt=timezone.now() - timedelta(days=KEEP_DAYS))
-    KeptAnswer.objects.filter(pk__in=list(old.order_by("created_at").values_list("pk", flat=True)[:BATCH])).delete()
+    delete_in_batches(old.order_by("created_at"))
+    ended = Batch.objects.filter(finished_at__lt=timezone.now() - timedelta(days=settings.CONFIG.task_days))
+    delete_in_batches(ended.order_by("pk"))

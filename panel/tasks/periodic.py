@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.conf import settings
 from django.utils import timezone
 
+from panel.core.purging import delete_in_batches
+from panel.notices.models import Problem
 from panel.tasks.models import Status, Task
-
-KEEP_DAYS = 90
-BATCH = 1000
 
 
 def purge() -> None:
-    """Delete ended tasks older than KEEP_DAYS, a bounded number at a time; stuck ones stay until solved."""
-    before = timezone.now() - timedelta(days=KEEP_DAYS)
+    """Delete tasks that ended TaskDays ago, and problems closed ProblemDays ago; stuck tasks stay until solved."""
+    now = timezone.now()
+    before = now - timedelta(days=settings.CONFIG.task_days)
     ended = Task.objects.filter(status__in=(Status.DONE, Status.FAILED, Status.CANCELLED), finished_at__lt=before)
-    Task.objects.filter(pk__in=list(ended.order_by("pk").values_list("pk", flat=True)[:BATCH])).delete()
+    delete_in_batches(ended.order_by("pk"))
+    closed = Problem.objects.filter(open_key=None, closed_at__lt=now - timedelta(days=settings.CONFIG.problem_days))
+    delete_in_batches(closed.order_by("pk"))

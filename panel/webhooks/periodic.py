@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
+from django.conf import settings
 from django.utils import timezone
 
+from panel.core.purging import delete_in_batches
 from panel.webhooks.collecting import collect
 from panel.webhooks.models import Delivery, DeliveryState
 
 log = logging.getLogger(__name__)
-KEEP_DAYS = 30
-BATCH = 1000
 AT_ONCE = 100
 
 
@@ -32,6 +32,6 @@ def collect_and_send() -> None:
 
 
 def purge() -> None:
-    """Delete deliveries older than KEEP_DAYS, a bounded number at a time."""
-    old = Delivery.objects.filter(created_at__lt=timezone.now() - timedelta(days=KEEP_DAYS)).order_by("created_at")
-    Delivery.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:BATCH])).delete()
+    """Delete deliveries older than WebhookDays, a bounded number at a time."""
+    before = timezone.now() - timedelta(days=settings.CONFIG.webhook_days)
+    delete_in_batches(Delivery.objects.filter(created_at__lt=before).order_by("created_at"))
