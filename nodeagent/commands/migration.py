@@ -14,10 +14,10 @@ from nodeagent.commands import handles
 from nodeagent.commands.bridges import bridge_names
 from nodeagent.commands.hosts import absent, find, state_of
 from nodeagent.commands.machine import available_mib
-from nodeagent.errors import NoSuchDomain
+from nodeagent.errors import InvalidParams, NoSuchDomain
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, host, migration
-from nodeagent.xml.domain import Domain
+from nodeagent.xml.domain import Disk, Domain
 
 POLL_SECONDS = 0.2
 MIB = 1024**2
@@ -42,13 +42,26 @@ def migration_describe(request: migration.MigrationDescribe, job: Job) -> migrat
             qemu_version=0 if libvirtd.is_test_driver() else conn.getVersion(),
             snapshots=domain.snapshotNum(),
             files=[disk.source_file for disk in described.disks if disk.device == "cdrom" and disk.source_file],
-            cached=[
-                disk.target_dev or ""
-                for disk in described.disks
-                if not disk.read_only and disk.device != "cdrom" and disk.cache not in UNCACHED
-            ],
+            cached=_cached(described),
             nvram_bytes=_size(paths.nvram_file(state.uuid)),
         )
+
+
+def _written(described: Domain) -> List[Disk]:
+    return [disk for disk in described.disks if not disk.read_only and disk.device != "cdrom"]
+
+
+def _cached(described: Domain) -> List[str]:
+    return [disk.target_dev or "" for disk in _written(described) if disk.cache not in UNCACHED]
+
+
+def _refuse_unsafe(described: Domain, request: migration.MigrationRun) -> None:
+    """Raise InvalidParams for a disk that would be another one there, or lack what was written last."""
+    targets = [disk.target_dev for disk in _written(described)]
+    if strangers := [name for name in targets if name not in (*request.disks, *request.shared)]:
+        raise InvalidParams(f"The panel does not know the disk {strangers[0]} of the domain.", field="disks")
+    if cached := [name for name in _cached(described) if name in request.shared]:
+        raise InvalidParams(f"The disk {cached[0]} cannot be shared while its host caches it.", field="shared")
 
 
 def _size(file: Path) -> int:
@@ -146,6 +159,7 @@ def migration_run(request: migration.MigrationRun, job: Job) -> migration.Moved:
     control = way.key_folder(request.ticket) / "libvirt.sock"
     with libvirtd.translated() as conn:
         domain = find(conn, request.uuid)
+        _refuse_unsafe(Domain.parse(domain.XMLDesc(0)), request)
         memory, disks = way.qemu_sockets(request.ticket, domain.name())
         forwards = {control: request.target.libvirt_socket, memory: str(memory), disks: str(disks)}
         with way.tunnel(request.ticket, request.target, forwards, job):
@@ -156,12 +170,10 @@ def migration_run(request: migration.MigrationRun, job: Job) -> migration.Moved:
                     libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{memory}",
                     libvirt.VIR_MIGRATE_PARAM_DISKS_URI: f"unix://{disks}",
                 }
-                if request.disks:
-                    parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(request.disks)
                 if request.bandwidth_mib:
                     parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = int(request.bandwidth_mib)
                 began = time.monotonic()
-                _Move(domain, uri, parameters, copies=bool(request.disks)).carry_out(job)
+                _Move(domain, uri, parameters, request).carry_out(job)
                 off_at = time.monotonic()
                 if request.resume:
                     there.lookupByUUIDString(domain.UUIDString()).resume()
@@ -177,7 +189,7 @@ def migration_run(request: migration.MigrationRun, job: Job) -> migration.Moved:
 class _Move:
     """libvirt's call, which blocks, in a thread of its own: this one reports and aborts."""
 
-    def __init__(self, domain: Any, uri: str, parameters: Dict[str, Any], *, copies: bool) -> None:
+    def __init__(self, domain: Any, uri: str, parameters: Dict[str, Any], request: migration.MigrationRun) -> None:
         libvirt = libvirtd.bindings()
         self.domain, self.uri, self.parameters = domain, uri, parameters
         self.flags = (
@@ -188,8 +200,13 @@ class _Move:
             | libvirt.VIR_MIGRATE_AUTO_CONVERGE
             | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
         )
-        if copies:
+        if request.disks:
+            parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(request.disks)
             self.flags |= libvirt.VIR_MIGRATE_NON_SHARED_DISK
+        if request.shared:
+            # libvirt knows some shared file systems and no others. Whoever asks has seen that both nodes have these
+            # files; what libvirt would look at besides, their cache modes, was looked at by us.
+            self.flags |= libvirt.VIR_MIGRATE_UNSAFE
         self.over = threading.Event()
         self.error: Optional[Exception] = None
         self._last = (time.monotonic(), 0)

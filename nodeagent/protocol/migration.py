@@ -138,9 +138,10 @@ class Moved:
 class MigrationRun(Request[Moved]):
     """Move the running domain to the target, and resume it there (if `resume`) once it is off here.
 
-    `disks` are the targets of the disks to be copied, for which the target has empty volumes of the same sizes; the
-    others are the same files there. Reports progress in bytes. When it fails or is cancelled the
-    guest runs on here; the domain stays defined here in any case. `bandwidth_mib` is in MiB/s, 0 for no limit.
+    `disks` are the targets of the disks to be copied, for which the target has empty volumes of the same sizes;
+    `shared` of those that are the same files there, which must not be cached here. There is no other.
+    Reports progress in bytes. When it fails or is cancelled the guest runs on here; the domain stays defined here in
+    any case. `bandwidth_mib` is in MiB/s, 0 for no limit.
     """
 
     COMMAND = "migration_run"
@@ -149,6 +150,7 @@ class MigrationRun(Request[Moved]):
     uuid: str
     target: Target
     disks: List[str]
+    shared: List[str]
     resume: bool = True
     bandwidth_mib: int = 0
 

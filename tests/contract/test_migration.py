@@ -110,15 +110,34 @@ def test_only_the_key_of_the_ticket_is_let_in(node: Subject, key: str) -> None:
 
 @pytest.mark.covers("migration_run")
 def test_without_a_key_nothing_is_moved(node: Subject, described: migration.Subject) -> None:
-    request = migration.MigrationRun(ticket=TICKET, uuid=described.uuid, target=NOWHERE, disks=["vda"])
+    request = migration.MigrationRun(ticket=TICKET, uuid=described.uuid, target=NOWHERE, disks=["vda"], shared=[])
     assert refusal(node, request) == "invalid_params"
     assert refusal(node, dataclasses.replace(request, uuid=str(uuid.uuid4()))) == "no_such_domain"
 
 
 def test_a_target_that_does_not_let_us_in_is_told(node: Subject, described: migration.Subject) -> None:
     node.call(migration.MigrationOffer(ticket=TICKET))
-    request = migration.MigrationRun(ticket=TICKET, uuid=described.uuid, target=NOWHERE, disks=["vda"])
+    request = migration.MigrationRun(ticket=TICKET, uuid=described.uuid, target=NOWHERE, disks=["vda"], shared=[])
     assert refusal(node, request) == "command_failed"
+    node.call(migration.MigrationClose(ticket=TICKET))
+
+
+def test_a_disk_that_its_host_caches_is_copied_or_not_moved(node: Subject) -> None:
+    spec = make_spec(node.pool)
+    spec = dataclasses.replace(spec, disks=[dataclasses.replace(spec.disks[0], cache="writeback")])
+    node.call(host.HostCreate(spec=spec))
+    node.call(migration.MigrationOffer(ticket=TICKET))
+    request = migration.MigrationRun(ticket=TICKET, uuid=spec.uuid, target=NOWHERE, disks=[], shared=["vda"])
+    assert refusal(node, request) == "invalid_params"
+    assert refusal(node, dataclasses.replace(request, disks=["vda"], shared=[])) == "command_failed"
+    node.call(migration.MigrationClose(ticket=TICKET))
+
+
+def test_a_disk_that_nobody_named_is_not_left_to_chance(node: Subject, described: migration.Subject) -> None:
+    node.call(migration.MigrationOffer(ticket=TICKET))
+    request = migration.MigrationRun(ticket=TICKET, uuid=described.uuid, target=NOWHERE, disks=[], shared=[])
+    assert refusal(node, request) == "invalid_params"
+    assert refusal(node, dataclasses.replace(request, shared=["vda"])) == "command_failed"
     node.call(migration.MigrationClose(ticket=TICKET))
 
 

@@ -28,6 +28,8 @@ INIT = Path(__file__).with_name("node_init.py")
 DEFAULT_BASE = Path(__file__).resolve().parents[2] / "var" / "lab"
 SYSTEM_PYTHON = "/usr/bin/python3"
 START_SECONDS = 60.0
+SHARED = "/srv/shared"
+"""Where the nodes of a lab see a folder that they share."""
 
 
 class LabError(Exception):
@@ -63,6 +65,7 @@ class Node:
     host_uuid: str
     ssh_port: int = 22
     start_libvirt: bool = False
+    as_debian: bool = False
     pid: int = 0
     ticks: int = 0
     keeper: int = 0
@@ -110,7 +113,9 @@ class Node:
             "public_key": Path(f"{self.private_key_path}.pub").read_text(encoding="ascii").strip(),
             "host_uuid": self.host_uuid,
             "start_libvirt": self.start_libvirt,
+            "as_debian": self.as_debian,
             "folder": str(self.folder),
+            "shared": str(self.lab.shared),
         }
         command = ["ip", "netns", "exec", self.netns, "unshare", "-m", "-p", "-f", "-u", "--kill-child"]
         with (self.lab.folder / f"{self.name}.log").open("ab") as log:
@@ -278,6 +283,11 @@ class Lab:
         return str(self.subnet[1])
 
     @property
+    def shared(self) -> Path:
+        """A folder of which all nodes see the same files, as SHARED."""
+        return self.folder / "shared"
+
+    @property
     def bridge(self) -> str:
         """The lab's bridge."""
         return f"vl{self.id}"
@@ -285,14 +295,23 @@ class Lab:
     def make_network(self) -> None:
         """The bridge, and a key for all nodes."""
         self.folder.mkdir(parents=True, mode=0o700)
+        self.shared.mkdir()
+        self.shared.chmod(0o711)
         key = self.folder / "id_ed25519"
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(key))
         run("ip", "link", "add", self.bridge, "type", "bridge")
         run("ip", "addr", "add", f"{self.panel_address}/{self.subnet.prefixlen}", "dev", self.bridge)
         run("ip", "link", "set", self.bridge, "up")
 
-    def add_node(self, number: int | None = None, *, start_libvirt: bool = False, ssh_port: int = 22) -> Node:
-        """One more node, on."""
+    def add_node(
+        self,
+        number: int | None = None,
+        *,
+        start_libvirt: bool = False,
+        ssh_port: int = 22,
+        as_debian: bool = False,
+    ) -> Node:
+        """One more node, on. `as_debian`: its QEMU runs as a user of its own, and root's umask is 077."""
         number = number or max((node.number for node in self.nodes), default=0) + 1
         node = Node(
             lab=self,
@@ -303,6 +322,7 @@ class Lab:
             host_uuid=str(uuid.uuid4()),
             ssh_port=ssh_port,
             start_libvirt=start_libvirt,
+            as_debian=as_debian,
         )
         self.nodes.append(node)
         self.save()

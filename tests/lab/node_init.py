@@ -36,7 +36,8 @@ MaxStartups 100
 MaxSessions 100
 Subsystem sftp /usr/lib/openssh/sftp-server
 """
-QEMU_CONF = 'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nnamespaces = []\n'
+AS_ROOT = 'user = "root"\ngroup = "root"\n'
+QEMU_CONF = 'security_driver = "none"\nnamespaces = []\n'
 
 
 def call(*argv, stdin=None):
@@ -63,8 +64,8 @@ def prepare_upper(upper):
             os.mknod(hidden, 0o000 | 0o020000, os.makedev(0, 0))  # a whiteout
 
 
-def enter_root(base):
-    """Make the overlay of this machine's root the root of this mount namespace."""
+def enter_root(base, shared):
+    """Make the overlay of this machine's root the root of this mount namespace, with the lab's shared folder in it."""
     call("mount", "--make-rprivate", "/")
     upper, work, root = f"{base}/upper", f"{base}/work", f"{base}/root"
     for folder in (upper, work, root):
@@ -80,6 +81,8 @@ def enter_root(base):
     mount("tmpfs", "tmpfs", f"{root}/run", "mode=755")
     mount("tmpfs", "tmpfs", f"{root}/tmp", "mode=1777")
     show_project(base, root)
+    Path(f"{root}/srv/shared").mkdir(parents=True, exist_ok=True)
+    call("mount", "--bind", shared, f"{root}/srv/shared")
     old = Path(f"{root}/run/old")
     old.mkdir()
     os.chdir(root)
@@ -120,7 +123,7 @@ def write_files(node):
     Path("/etc/ssh/sshd_config").write_text(SSHD_CONFIG.format(port=node["port"]))
     for folder in ("qemu/networks/autostart", "qemu/autostart"):
         Path(f"/etc/libvirt/{folder}").mkdir(parents=True, exist_ok=True)
-    Path("/etc/libvirt/qemu.conf").write_text(QEMU_CONF)
+    Path("/etc/libvirt/qemu.conf").write_text(QEMU_CONF if node["as_debian"] else AS_ROOT + QEMU_CONF)
     Path("/etc/libvirt/libvirtd.conf").write_text(f'host_uuid = "{node["host_uuid"]}"\nauth_unix_rw = "none"\n')
 
 
@@ -150,6 +153,9 @@ def wait_for_port(port):
 
 def start_services(node):
     """sshd, and libvirtd where asked, answer."""
+    if node["as_debian"]:
+        # What is started over ssh has it: the strictest that an administrator sets.
+        os.umask(0o077)
     call(shutil.which("sshd") or "/usr/sbin/sshd", "-f", "/etc/ssh/sshd_config", "-E", "/var/log/lab-sshd.log")
     wait_for_port(node["port"])
     if node["start_libvirt"]:
@@ -165,7 +171,7 @@ def main():
         PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL="C.UTF-8", HOME="/root"
     )
     call("ip", "link", "set", "lo", "up")
-    enter_root(node["folder"])
+    enter_root(node["folder"], node["shared"])
     write_files(node)
     starter = os.fork()
     if starter == 0:

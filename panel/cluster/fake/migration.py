@@ -28,9 +28,12 @@ class Migration(Hosts, Volumes):
             0,
             0,
             list(spec.cdroms),
-            [disk.target for disk in domain.now.disks if disk.cache not in ("none", "directsync")],
+            self._cached(domain),
             self.nvram.get(spec.uuid, 0),
         )
+
+    def _cached(self, domain: FakeDomain) -> list[str]:
+        return [disk.target for disk in domain.now.disks if disk.cache not in ("none", "directsync")]
 
     def _migration_check(self, request: migration.MigrationCheck, _report: Report | None) -> migration.Reasons:
         reasons = list(self.lacks)
@@ -73,6 +76,10 @@ class Migration(Hosts, Volumes):
 
     def _migration_run(self, request: migration.MigrationRun, report: Report | None) -> migration.Moved:
         domain = self._domain(request.uuid)
+        if {disk.target for disk in domain.now.disks} - {*request.disks, *request.shared}:
+            raise AgentRefusal("invalid_params", "The panel does not know a disk of the domain.", field="disks")
+        if set(self._cached(domain)) & set(request.shared):
+            raise AgentRefusal("invalid_params", "A disk cannot be shared while its host caches it.", field="shared")
         other = self._other_end(request.ticket)
         if domain.state not in STATES_ON:
             text = "Requested operation is not valid: domain is not running"

@@ -299,11 +299,13 @@ def _makevolumes_of(ctx: MigrateContext) -> None:
 
 def _move_live(ctx: MigrateContext) -> migration.Moved:
     _makevolumes_of(ctx)
+    attached, copied = ctx.vm.disks.filter(attached=True), ctx.copied
     request = migration.MigrationRun(
         ticket=ctx.task.pk,
         uuid=ctx.uuid,
         target=_target(ctx),
-        disks=[disk.target for disk in ctx.vm.disks.filter(attached=True, volume__in=ctx.copied)],
+        disks=[disk.target for disk in attached.filter(volume__in=copied)],
+        shared=[disk.target for disk in attached.exclude(volume__in=copied)],
         resume=ctx.ran,
         bandwidth_mib=ctx.params.bandwidth_mib,
     )
