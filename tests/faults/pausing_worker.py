@@ -2,7 +2,8 @@
 
 FAULTS_DIR/plan.json names the operation, the step and the moment ("before" the step runs, or when it "ran" and
 nobody knows yet). There the worker writes its process id to `reached` and goes on when there is `go`; once.
-Everything else is the real engine in real processes.
+It takes a node for cut off sooner than usual, since a sweep cuts many. Everything else is the real engine in real
+processes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import django
 django.setup()
 
 from panel.celery import app  # noqa: E402
+from panel.cluster import session  # noqa: E402
 from panel.tasks import engine  # noqa: E402
 from panel.tasks.models import Task, TaskStep  # noqa: E402
 
@@ -52,5 +54,6 @@ class Pauser(engine.Observer):
             time.sleep(0.02)
 
 
+session.PING_SECONDS, session.SILENCE_SECONDS = 1.5, 6.0
 # The engine makes its observer when it is given none; the worker gives none.
 engine.Observer = Pauser  # type: ignore[misc]

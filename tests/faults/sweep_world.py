@@ -13,12 +13,12 @@ from typing import Any
 
 import httpx
 
-from tests.lab.hosts import Node
+from tests.faults.sweep_others import VIRSH, SpareHost, Stranger, path_of
+from tests.lab.hosts import Lab, Node
 from tests.stack import Stack, done, task_of, wait_until
 
 ON, OFF, ABSENT = "running", "shut off", ""
 ISO, OTHER_OWNER = "sweep-iso", "sweeper"
-VIRSH = ("virsh", "-q", "-c", "qemu:///system")
 TWIN = (
     "<domain type='qemu'><name>{}</name><uuid>{}</uuid><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
     "<os><type arch='x86_64' machine='pc'>hvm</type></os><devices><memballoon model='none'/></devices></domain>"
@@ -32,13 +32,15 @@ Body = dict[str, Any]
 class Subject:
     """The VM that operations are tried on; made anew when one was deleted."""
 
-    def __init__(self, stack: Stack, api: httpx.Client, nodes: list[Node], work: Path) -> None:
-        self.stack, self.api, self.nodes = stack, api, nodes
+    def __init__(self, stack: Stack, api: httpx.Client, lab: Lab, nodes: list[Node], work: Path) -> None:
+        self.stack, self.api, self.lab, self.nodes = stack, api, lab, nodes
         self.made = 0
         self.vm: int | None = None
         self.name = ""
         self.node = nodes[0]
         self.twin: Node | None = None
+        self.stranger: Stranger | None = None
+        self.spare: SpareHost | None = None
         self._register(work)
 
     def _register(self, work: Path) -> None:
@@ -69,6 +71,10 @@ class Subject:
     def bring(self, state: str) -> None:
         """Have the VM in this state with nothing of earlier cases, or have none."""
         self.forget_twin()
+        if self.stranger is not None:
+            # It became a VM, and is not one that other operations are tried on.
+            self.remove()
+            self.stranger = None
         if self.vm is not None and self.api.get(self.path).status_code == 404:
             self.vm = None
         if state == ABSENT:
@@ -126,7 +132,7 @@ class Subject:
 
     def node_path(self) -> str:
         """The address of the VM's node in the API."""
-        return f"nodes/{self.api.get('nodes', params={'name': self.node.name}).json()['results'][0]['id']}"
+        return path_of(self.api, self.node.name) or ""
 
     def ask(self, operation: str, raw: Body) -> int:
         """Ask for the operation; the task."""
@@ -136,9 +142,14 @@ class Subject:
             self.vm = answer.json()["vm"]
         elif operation == "vm.delete":
             answer = self.api.delete(self.path)
+        elif operation == "node.remove":
+            answer = self.api.delete(self.node_path())
         else:
+            kind = "node" if operation == "vm.take-over" else kind
             where = {"vm": self.path, "node": self.node_path(), "cluster": "cluster", "vmwatch": "vmwatch"}[kind]
             answer = self.api.post(f"{where}/{verb}", json=raw)
+            if operation == "vm.take-over":
+                self.vm = answer.json()["vm"]
         return task_of(answer)
 
     def remove(self) -> None:
@@ -175,6 +186,32 @@ class Subject:
                 self.twin.run([*VIRSH, verb, self.name], check=False)
             self.twin = None
             wait_until(lambda: not self.shown()["seen_elsewhere"], "the twin is forgotten", SAID_SECONDS)
+
+    def make_stranger(self) -> Body:
+        """A node has a domain of somebody's, and no VM is there; the request that takes it over."""
+        self.node = self.nodes[0]
+        self.stranger = Stranger(self.api, self.node, f"stranger{self.made}")
+        return self.stranger.body(self.name)
+
+    def forget_stranger(self) -> None:
+        """The domain has become the VM, or it is gone."""
+        if self.stranger is not None and self.api.get(self.path).status_code == 404:
+            self.stranger.refused()
+            self.vm = self.stranger = None
+
+    def join_spare(self) -> Body:
+        """A host more is a node."""
+        if self.spare is None:
+            self.spare = SpareHost(self.lab, self.api)
+        self.spare.join()
+        self.node = self.spare.node
+        return {}
+
+    def remove_spare(self) -> None:
+        """It is none any more, and clean."""
+        if self.spare is not None:
+            self.spare.leave()
+        self.node = self.nodes[0]
 
 
 def _nothing(subject: Subject) -> Body:
@@ -314,8 +351,10 @@ SCENARIOS: dict[str, Scenario] = {
     "vm.rescue": Scenario(ON, {"image": "tiny", "password": "another horse"}),
     "vm.end-rescue": Scenario(ON, prepare=_after("rescue", image="tiny", password="another horse")),
     "vm.migrate": Scenario(ON),
+    "vm.take-over": Scenario(ABSENT, prepare=Subject.make_stranger, clean=Subject.forget_stranger),
     "vm.settle": Scenario(ON, {"stop_others": True}, prepare=_twin, clean=Subject.forget_twin),
     "node.check": Scenario(ON),
+    "node.remove": Scenario(ABSENT, prepare=Subject.join_spare, clean=Subject.remove_spare),
     "node.evacuate": Scenario(ON, clean=Subject.open_for_vms),
     "cluster.examine": Scenario(ON),
     "vmwatch.configure": Scenario(ON, {"rotate": True}),
@@ -323,8 +362,6 @@ SCENARIOS: dict[str, Scenario] = {
 """How each operation is asked for."""
 
 EXCLUDED = {
-    "vm.take-over": "not swept yet: each case needs a stranger's domain with a disk of its own",
     "node.add": "tests/faults/test_deployment_faults.py has its worker killed at every step, there and back",
-    "node.remove": "each case would need a host that is added first; it goes forward only and is asked for again",
 }
 """What the sweep leaves out, and why. Operations whose steps are all done in the request have no worker to strike."""

@@ -24,8 +24,9 @@ import httpx
 import pytest
 
 from panel.tasks import registry
+from panel.tasks.worker import run_task
 from tests.faults.sweep_world import EXCLUDED, SCENARIOS, Subject
-from tests.lab.hosts import Node
+from tests.lab.hosts import Lab, Node
 from tests.stack import Stack, done, wait_for_task, wait_until
 
 SWEEP = os.environ.get("VMPANEL_SWEEP", "")
@@ -114,7 +115,8 @@ def flush_redis(world: World) -> None:
 
 
 def deliver_twice(world: World) -> None:
-    world.stack.manage("shell", "-c", f"from panel.tasks.worker import enqueue; enqueue({world.task})")
+    # Our Redis is the stack's.
+    run_task.apply_async((world.task,), retry=False)
 
 
 FAULTS: dict[str, Callable[[World], None]] = {
@@ -176,19 +178,27 @@ def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     """The stack's worker is replaced by one that waits at the planned moment; the folder of its plan."""
     found = tmp_path_factory.mktemp("sweep")
     stack.end("worker")
+    # A guest that boots, or was struck, does not obey: that is the same after a minute.
+    stack.set_option("ShutdownSeconds", "3")
     argv = [word.replace("panel.celery:app", "tests.faults.pausing_worker:app") for word in stack.programs["worker"]]
     stack.run("worker", argv, FAULTS_DIR=str(found))
     yield found
     stack.end("worker")
+    stack.set_option("ShutdownSeconds", "60")
     stack.run("worker")
 
 
 @pytest.fixture(scope="module")
 def subject(
-    stack: Stack, api: httpx.Client, cluster: list[Node], folder: Path, tmp_path_factory: pytest.TempPathFactory
+    stack: Stack,
+    api: httpx.Client,
+    lab: Lab,
+    cluster: list[Node],
+    folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Subject]:
     """The VM that operations are tried on."""
-    found = Subject(stack, api, cluster[:2], tmp_path_factory.mktemp("sweep-iso"))
+    found = Subject(stack, api, lab, cluster[:2], tmp_path_factory.mktemp("sweep-iso"))
     yield found
     found.remove()
 
