@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from nodeagent.protocol import BadMessage
 from panel.cluster.models import Node, NodeState
 from panel.cluster.nodes import client
 from panel.core.errors import NodeError
@@ -41,6 +42,10 @@ def look(report: Callable[[float, str], None] = lambda fraction, text: None) -> 
             reading = nodes.read(node, client(node))
         except NodeError as error:
             found.add(Finding("node_silent", f"node {node.pk}", error.message, node.name))
+            continue
+        except BadMessage as error:
+            text = f"Its agent answers otherwise than ours would ({error}): it may be of another version."
+            found.add(Finding("node_silent", f"node {node.pk}", text, node.name, "node.check"))
             continue
         # Whoever a task is at before or after the look may have been changed by it in between.
         said = nodes.wanted(node, busy_before | records.busy_vms(), reading.domains)

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from nodeagent.protocol import BadMessage
 from nodeagent.protocol.host import HostSpec
 from nodeagent.protocol.network import BridgeEnsure, GuardState
 from panel.accounts.models import User
@@ -153,6 +154,16 @@ def test_each_harm_is_found_and_nothing_else(vm: Vm, code: str) -> None:
 def test_a_vm_of_which_uefi_remembers_something_is_well(vm: Vm) -> None:
     node_of(vm).nvram[str(vm.uuid)] = 1
     assert codes() == []
+
+
+def test_an_agent_of_another_version_hides_no_other_node(vm: Vm) -> None:
+    node_of(vm).fail("bridges_read", BadMessage("guards", "is missing"), times=9)
+    make_node("fake2")
+    fake.node(Node.objects.get(name="fake2").pk).nvram.add(STRANGER)
+    assert [(each.code, each.node, each.mend) for each in examine()] == [
+        ("node_silent", "fake1", "node.check"),
+        ("nvram_foreign", "fake2", ""),
+    ]
 
 
 def test_a_vm_without_a_domain_lacks_no_guard(vm: Vm) -> None:
