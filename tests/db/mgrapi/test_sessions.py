@@ -129,6 +129,17 @@ def test_a_one_time_key_signs_a_browser_in_once(world: World) -> None:
     assert error_of(Client(REMOTE_ADDR=ADDRESS).get("/vmmgr", asked, secure=True).content.decode()) == REFUSED
 
 
+def test_a_link_with_a_key_needs_no_name_and_guessing_at_those_is_stopped_too(world: World) -> None:
+    keys = [values_of(world.call("operator", "session.newkey", username="anna"))["key"] for _ in range(2)]
+    browser = Client(REMOTE_ADDR=ADDRESS)
+    answer = browser.get("/vmmgr", {"func": "auth", "key": keys[0]}, secure=True)
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+    assert b"shop" in browser.get("/", secure=True).content
+    for number in range(WRONG_ALLOWED):
+        assert error_of(call(func="auth", out="xml", key=f"{number:016}")) == REFUSED
+    assert error_of(call(func="auth", out="xml", key=keys[1])) == REFUSED
+
+
 def test_keys_are_long_and_for_the_user_whom_they_were_made_for(world: World) -> None:
     assert error_of(world.call("operator", "session.newkey", username="anna", key="short")) == ("value", "key")
     assert error_of(world.call("anna", "session.newkey", username="anna", key="0" * 16)) == ("access", "session.newkey")
