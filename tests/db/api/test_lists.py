@@ -66,7 +66,8 @@ QUERIES = ("", "order=name", "order=-name", "node=fake2", "owner=anna", "node=fa
 def test_the_database_sorts_nothing_for_any_page_of_the_api(many: None, admin: User, user: User, of_all: bool) -> None:
     api = APIClient()
     api.force_authenticate(admin if of_all else user)
-    for query in QUERIES:
+    # Customers search by no node.
+    for query in (each for each in QUERIES if of_all or "node" not in each):
         first = api.get(f"/api/v1/vms?limit=5&{query}")
         with CaptureQueriesContext(connection) as queries:
             assert api.get(first.json()["next"]).status_code == 200
