@@ -63,3 +63,21 @@ def test_a_domain_that_was_undefined_is_missed_and_found_again(
         node.run(["virsh", "-c", "qemu:///system", "define", "/run/patient.xml"])
         node.run(["rm", "-f", "/run/patient.xml"])
     wait_until(lambda: examined(api) == [], "it is known again", 30)
+
+
+def test_rules_that_were_meddled_with_are_found_and_what_is_named_mends_them(
+    cluster: list[Node], api: httpx.Client, vm: dict[str, Any]
+) -> None:
+    node = cluster[0]
+    port = "tap" + vm["interfaces"][0]["mac"].replace(":", "")
+    node.run(["nft", "insert", "rule", "bridge", "vmpanel_guard", port, "accept"])
+    node.run(["nft", "flush", "chain", "inet", "vmpanel_vmbr_nat0", "postrouting"])
+    found = done(api, api.post("cluster/examine"))["result"]["findings"]
+    assert [(each["code"], each["mend"]) for each in found] == [
+        ("bridge_differs", "node.check"),
+        ("guard_missing", "node.check"),
+    ]
+    done(
+        api, api.post(f"nodes/{api.get('nodes', params={'name': node.name}).json()['results'][0]['id']}/check", json={})
+    )
+    assert examined(api) == []
