@@ -159,7 +159,7 @@ def test_a_vm_of_which_uefi_remembers_something_is_well(vm: Vm) -> None:
 def test_an_agent_of_another_version_hides_no_other_node(vm: Vm) -> None:
     node_of(vm).fail("bridges_read", BadMessage("guards", "is missing"), times=9)
     make_node("fake2")
-    fake.node(Node.objects.get(name="fake2").pk).nvram.add(STRANGER)
+    fake.node(Node.objects.get(name="fake2").pk).nvram[STRANGER] = 1
     assert [(each.code, each.node, each.mend) for each in examine()] == [
         ("node_silent", "fake1", "node.check"),
         ("nvram_foreign", "fake2", ""),
