@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
+import xml.etree.ElementTree as ET
+from typing import Set
 
-from nodeagent import paths
+from nodeagent import libvirtd, paths
 from nodeagent.commands import handles
 from nodeagent.errors import Corrupt, InvalidParams
 from nodeagent.job import Job
@@ -47,15 +50,33 @@ def image_commit(request: storage.ImageCommit, job: Job) -> storage.ImageState:
     return _state(request.pool, request.sha256, request.task)
 
 
-@handles(storage.ImageDelete)
-def image_delete(request: storage.ImageDelete, job: Job) -> Nothing:
-    """Remove the copy."""
-    final = paths.image_file(request.pool, request.sha256)
-    uploads = final.parent.glob(f"{request.sha256}.*.upload")
-    for file in (final, *uploads):
+@handles(storage.ImagesTidy)
+def images_tidy(request: storage.ImagesTidy, job: Job) -> storage.Tidied:
+    """Remove the copies that nothing needs any more."""
+    kept = {paths.image_file(request.pool, sha256) for sha256 in request.keep}
+    old = time.time() - request.age_seconds
+    folder = paths.pool_root(request.pool) / "images"
+    unneeded = [file for file in folder.glob("*.img") if file not in kept and file.stat().st_mtime <= old]
+    if unneeded:
+        named = _named_by_domains()
+        unneeded = [file for file in unneeded if str(file) not in named and os.path.realpath(file) not in named]
+    for file in unneeded:
         with contextlib.suppress(FileNotFoundError):
             file.unlink()
-    return Nothing()
+    return storage.Tidied(removed=sorted(file.stem for file in unneeded))
+
+
+def _named_by_domains() -> Set[str]:
+    """The files that a domain has or will have, and those that it had when a snapshot was taken."""
+    libvirt = libvirtd.bindings()
+    found: Set[str] = set()
+    with libvirtd.translated() as conn:
+        for domain in conn.listAllDomains():
+            xmls = [domain.XMLDesc(0), domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)]
+            xmls += [each.getXMLDesc(0) for each in domain.listAllSnapshots()]
+            for xml in xmls:
+                found |= {source.get("file", "") for source in ET.fromstring(xml).iter("source")}
+    return found
 
 
 def _state(pool: str, sha256: str, task: int) -> storage.ImageState:

@@ -118,14 +118,26 @@ class ImageCommit(Request[ImageState]):
     task: int = 0
 
 
-@command
-class ImageDelete(Request[Nothing]):
-    """Remove the pool's copy of an image and any part of an upload of it."""
+@dataclass(frozen=True)
+class Tidied:
+    """The SHA-256 of the copies that were removed."""
 
-    COMMAND = "image_delete"
-    RESULT = Nothing
+    removed: List[str]
+
+
+@command
+class ImagesTidy(Request[Tidied]):
+    """Remove the pool's copies of images that are not among `keep` (SHA-256).
+
+    Those that came less than `age_seconds` ago stay, for whoever is about to use them, and those that a domain
+    or a snapshot names.
+    """
+
+    COMMAND = "images_tidy"
+    RESULT = Tidied
     pool: str
-    sha256: str
+    keep: List[str]
+    age_seconds: float = 3600.0
 
 
 @command

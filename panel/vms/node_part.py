@@ -1,11 +1,17 @@
-"""The VMs' part of a node: with every check they are compared with what the node has of them."""
+"""The VMs' part of a node: with every check they are compared with what the node has of them.
+
+Copies of images that were deleted meanwhile go too: else whoever sends and deletes ISO images fills the node.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from nodeagent.protocol import storage
 from panel.cluster.context import NodeContext
-from panel.cluster.parts import Part
+from panel.cluster.parts import Complaint, Part, complaining
+from panel.images.selectors import known_sums
+from panel.storage.models import Pool
 from panel.vms.audit import AUDIT_SECONDS, audit_node
 
 
@@ -18,10 +24,17 @@ def remove(ctx: NodeContext[Any]) -> None:
     """What is known of strangers goes with the node's row."""
 
 
-def check(ctx: NodeContext[Any]) -> list[str]:
-    """Differences are kept with the VMs and are problems of theirs; the node has nothing to complain of."""
+def check(ctx: NodeContext[Any]) -> list[Complaint]:
+    """Differences are kept with the VMs and are problems of theirs; complains of copies that cannot be removed."""
     audit_node(ctx.node, lambda request: ctx.agent.call(request, deadline=AUDIT_SECONDS))
-    return []
+    complaints: list[Complaint] = []
+    # What lies in a shared one may be in the drive of a VM on another node, which this one cannot look at.
+    for pool in Pool.objects.filter(cluster=ctx.node.cluster_id, shared=False):
+        with complaining(complaints, f"Images that were deleted stay in the storage “{pool.name}”"):
+            tidied = ctx.agent.call(storage.ImagesTidy(pool=pool.path, keep=known_sums()))
+            if tidied.removed:
+                ctx.log(f"Removed {len(tidied.removed)} copies of images that were deleted.")
+    return complaints
 
 
 PART = Part(prepare=prepare, remove=remove, check=check)

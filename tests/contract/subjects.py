@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import subprocess
+import time
 import uuid
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -38,6 +40,9 @@ class Subject(Protocol):
 
     def damage_upload(self, path: str) -> None:
         """Change the bytes that were uploaded to `path`."""
+
+    def age(self, path: str, seconds: float) -> None:
+        """Have the file at `path` last changed so long ago."""
 
     def silence_guest(self, vm: str) -> None:
         """Have the guest answer nobody and heed nothing."""
@@ -82,6 +87,10 @@ class FakeSubject(Base):
         """Turn the first byte round."""
         self.node.uploads[path] = b"\0" + self.node.uploads[path][1:]
 
+    def age(self, path: str, seconds: float) -> None:
+        """The file's own time."""
+        self.node.files[path].changed_at -= seconds
+
     def silence_guest(self, vm: str) -> None:
         """The domain's own switches."""
         self.node.domains[vm].answers = False
@@ -115,6 +124,11 @@ class AgentSubject(Base):
         """Turn the first byte round."""
         with open(path, "r+b") as file:
             file.write(b"\0")
+
+    def age(self, path: str, seconds: float) -> None:
+        """The file's own time."""
+        then = time.time() - seconds
+        os.utime(path, (then, then))
 
     def silence_guest(self, vm: str) -> None:
         """The test driver's guests neither listen on a port nor refuse to shut down; nothing to be done."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.protocol import Nothing, Request, storage
+from nodeagent.protocol import Nothing, Request, host, storage
 from panel.core.errors import NodeError
-from tests.contract.subjects import MIB, AgentSubject, Subject, code_of, make_image, put_image
+from tests.contract.subjects import MIB, AgentSubject, Subject, code_of, make_image, make_spec, put_image
 
 GUEST = storage.GuestIdentity(
     hostname="vm-1",
@@ -132,8 +132,8 @@ def test_a_pool_is_removed_with_its_images(node: Subject, image: Path) -> None:
     assert files(node) == {"images": [], "volumes": [], "seeds": []}
 
 
-@pytest.mark.covers("image_status", "image_commit", "image_delete")
-def test_an_image_is_present_from_its_commit_to_its_deletion(node: Subject, image: Path) -> None:
+@pytest.mark.covers("image_status", "image_commit")
+def test_an_image_is_present_from_its_commit_on(node: Subject, image: Path) -> None:
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
     status = storage.ImageStatus(pool=node.pool, sha256=sha256)
     assert not node.call(status).present
@@ -141,9 +141,32 @@ def test_an_image_is_present_from_its_commit_to_its_deletion(node: Subject, imag
     state = node.call(status)
     assert (state.present, state.path) == (True, f"{node.pool}/images/{sha256}.img")
     assert files(node)["images"] == [f"{sha256}.img"]
-    for _ in range(2):
-        assert node.call(storage.ImageDelete(pool=node.pool, sha256=sha256)) == Nothing()
-    assert not node.call(status).present
+
+
+@pytest.mark.covers("images_tidy")
+def test_copies_that_nobody_keeps_or_uses_are_removed_once_they_are_old(node: Subject, tmp_path: Path) -> None:
+    sums = []
+    for name in ("kept", "in a drive", "gone"):
+        file = tmp_path / "image"
+        file.write_bytes(name.encode() * 1000)
+        sums.append(put_image(node, file))
+    kept, in_drive, gone = sums
+    tidy = storage.ImagesTidy(pool=node.pool, keep=[kept])
+    assert node.call(tidy).removed == []
+    for each in sums:
+        node.age(f"{node.pool}/images/{each}.img", 3601)
+    spec = dataclasses.replace(make_spec(node.pool), cdroms=[f"{node.pool}/images/{in_drive}.img"])
+    node.call(host.HostCreate(spec=spec))
+    assert node.call(tidy).removed == [gone]
+    assert node.call(tidy).removed == []
+    assert files(node)["images"] == sorted(f"{each}.img" for each in (kept, in_drive))
+    node.call(host.HostDelete(uuid=spec.uuid))
+    assert node.call(tidy).removed == [in_drive]
+
+
+@pytest.mark.parametrize("sha256", ["", "x", "../" * 5, "A" * 64])
+def test_a_sum_to_be_kept_that_is_none_is_refused_before_anything_is_removed(node: Subject, sha256: str) -> None:
+    assert refusal(node, storage.ImagesTidy(pool=node.pool, keep=[sha256])) == "invalid_params"
 
 
 def test_an_image_with_other_bytes_is_refused_and_removed(node: Subject, image: Path) -> None:

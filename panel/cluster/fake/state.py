@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,3 +59,4 @@ class FakeVolume:
 
     format: str
     virtual_bytes: int
+    changed_at: float = field(default_factory=time.time)

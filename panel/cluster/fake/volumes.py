@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 import uuid
 from pathlib import Path
 
@@ -107,12 +108,20 @@ class Volumes(Node):
         self.files[state.path] = _disk(content)
         return self._image_state(request.pool, request.sha256, request.task)
 
-    def _image_delete(self, request: storage.ImageDelete, _report: Report | None) -> Nothing:
-        state = self._image_state(request.pool, request.sha256)
-        self.files.pop(state.path, None)
-        for path in [path for path in self.uploads if path.startswith(f"{request.pool}/images/{request.sha256}.")]:
-            del self.uploads[path]
-        return Nothing()
+    def _images_tidy(self, request: storage.ImagesTidy, _report: Report | None) -> storage.Tidied:
+        self._check_pool(request.pool)
+        kept = {self._image_state(request.pool, sha256).path for sha256 in request.keep}
+        for domain in self.domains.values():
+            kept |= {*domain.spec.cdroms, *domain.now.cdroms}
+        old = time.time() - request.age_seconds
+        unneeded = [
+            path
+            for path, file in self.files.items()
+            if path.startswith(f"{request.pool}/images/") and path not in kept and file.changed_at <= old
+        ]
+        for path in unneeded:
+            del self.files[path]
+        return storage.Tidied(removed=sorted(Path(path).stem for path in unneeded))
 
     def _upload_delete(self, request: storage.UploadDelete, _report: Report | None) -> Nothing:
         self.uploads.pop(self._image_state(request.pool, request.sha256, request.task).upload_path, None)

@@ -14,6 +14,7 @@ from nodeagent.protocol import storage
 from panel.accounts.models import User
 from panel.accounts.system import system_user
 from panel.cluster import fake
+from panel.cluster.fake.state import FakeVolume
 from panel.cluster.models import Node, NodeState
 from panel.cluster.periodic import check_nodes
 from panel.core.errors import (
@@ -326,3 +327,20 @@ def test_a_check_costs_as_many_queries_beside_thirty_nodes_as_beside_three(node:
     for number in range(27):
         make_node(f"many{number}")
     assert queries() == few
+
+
+def test_copies_of_images_that_were_deleted_leave_the_node(node: Node, image: Image) -> None:
+    pool = Pool.objects.get()
+    held = fake.node(node.pk)
+    copies = [f"{pool.path}/images/{each}.img" for each in (image.sha256, "e" * 64)]
+    for path in copies:
+        held.files[path] = FakeVolume("raw", 1, changed_at=time.time() - 7200)
+    Pool.objects.update(shared=True)
+    assert check(node)["complaints"] == []
+    assert set(copies) <= set(held.files), "another node may use them"
+    Pool.objects.update(shared=False)
+    assert check(node)["complaints"] == []
+    assert set(held.files) & set(copies) == {copies[0]}
+    held.fail("images_tidy", AWAY)
+    assert "Images that were deleted stay" in check(node)["complaints"][0]
+    assert problems(node) == {"vms": "error"}
