@@ -126,7 +126,7 @@ def change_iso(viewer: User, iso: Iso, raw: Mapping[str, Any]) -> Iso:
 
 
 def delete_iso(viewer: User, iso: Iso) -> None:
-    """The ISO image is no more, nor its file where it was sent by a caller; nodes' copies go with their pools.
+    """The ISO image is no more, nor its file where it was sent by a caller; nodes drop their copies at a later check.
 
     Raises AccessDenied, or WrongState while a VM has it in its drive.
     """
