@@ -11,7 +11,7 @@ import redis
 from django.conf import settings
 from django.db import connection
 
-from panel.accounts import signin_keys, totp
+from panel.accounts import recovery, second_factor, signin_keys, totp
 from panel.accounts.models import User
 from panel.core.errors import BadCredentials, PanelError, SecondFactorRequired
 from panel.webhooks import services as webhooks
@@ -69,12 +69,12 @@ def enrolled(user: User) -> tuple[str, list[str]]:
 
 def test_a_code_of_the_app_lets_one_in(user: User, enrolled: tuple[str, list[str]]) -> None:
     code = pyotp.TOTP(enrolled[0]).now()
-    assert at_once(lambda: totp.require_code(user, code), SecondFactorRequired) == 1
+    assert at_once(lambda: second_factor.require_code(user, code), SecondFactorRequired) == 1
 
 
 def test_a_recovery_code_lets_one_in(user: User, enrolled: tuple[str, list[str]]) -> None:
-    assert at_once(lambda: totp.require_code(user, enrolled[1][0]), SecondFactorRequired) == 1
-    assert totp.codes_left(user) == totp.RECOVERY_CODES - 1
+    assert at_once(lambda: second_factor.require_code(user, enrolled[1][0]), SecondFactorRequired) == 1
+    assert recovery.left(user) == recovery.CODES - 1
 
 
 def test_a_sign_in_key_lets_one_in(user: User, admin: User) -> None:
@@ -86,7 +86,7 @@ def test_a_second_factor_is_confirmed_once_and_its_recovery_codes_are_those_that
     code = pyotp.TOTP(totp.enrol(user).secret).now()
     told: list[list[str]] = []
     assert at_once(lambda: told.append(totp.confirm(user, code)), PanelError) == 1
-    assert totp.codes_left(user) == len(told[0]) == totp.RECOVERY_CODES
+    assert recovery.left(user) == len(told[0]) == recovery.CODES
 
 
 def test_the_last_webhook_that_is_allowed_is_made_once(user: User) -> None:
