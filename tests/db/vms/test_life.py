@@ -181,7 +181,10 @@ class Life(RuleBasedStateMachine):
 
     def _redefine(self, vm: Vm) -> None:
         spec = host_spec(vm)
-        self.world.agent.call(host.HostCreate(spec=replace(spec, title="By hand")))
+        # By hand it is described under the name that it has there, which may be another by now.
+        there = self.world.agent.call(host.HostInfo(uuid=spec.uuid))
+        name = there.name if there.exists else spec.name
+        self.world.agent.call(host.HostCreate(spec=replace(spec, name=name, title="By hand")))
         self.drifted.add(vm.pk)
 
     @rule(how=st.sampled_from(["at once", "later", "arrives", "arrives twice"]))
