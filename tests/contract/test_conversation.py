@@ -355,8 +355,9 @@ def test_an_agent_that_hears_nothing_ends_by_itself(agent: LocalAgent) -> None:
 
 def test_the_log_names_the_request_its_command_and_its_end(agent: LocalAgent) -> None:
     agent.call(host.HostsRead())
-    log = (agent.root / "var/log/vmpanel/nodeagent.log").read_text()
-    assert "hosts_read: done in" in log
+    log = agent.root / "var/log/vmpanel/nodeagent.log"
+    # It is written when the answer is on its way.
+    until(lambda: "hosts_read: done in" in log.read_text())
 
 
 def test_silence_ends_the_agent_later_than_the_panel_gives_up() -> None:

@@ -163,7 +163,8 @@ def test_the_agent_answers_over_ssh_and_logs_the_request_id(client: session.Sess
     finally:
         request_id.reset(token)
     assert client.call(host.HostsRead()).hosts is not None
-    assert "req-4711 node_facts: done" in (sshd.folder / "root/var/log/vmpanel/nodeagent.log").read_text()
+    log = sshd.folder / "root/var/log/vmpanel/nodeagent.log"
+    until(lambda: "req-4711 node_facts: done" in log.read_text())
 
 
 def test_a_stream_reaches_a_port_of_the_node_and_a_closed_port_is_named(client: session.Session) -> None:
