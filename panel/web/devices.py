@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.template.defaultfilters import filesizeformat
-
 from panel.accounts.models import User
 from panel.core import permissions
 from panel.images.selectors import isos_for
@@ -19,6 +17,7 @@ from panel.tasks.models import Task
 from panel.tasks.operation import Operation
 from panel.vms.devices import ON
 from panel.vms.models import Disk, DiskBus, Interface, Vm
+from panel.web.templatetags.units import size
 
 DISK_LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
 ONLY_OPERATORS = (*DISK_LIMITS, "guarded", "mac", "inbound_kibps", "outbound_kibps")
@@ -164,7 +163,7 @@ def _disk_limits(disk: Disk) -> list[str]:
         ("read", disk.read_bytes_sec, disk.read_iops_sec),
         ("write", disk.write_bytes_sec, disk.write_iops_sec),
     ):
-        values = [f"{filesizeformat(much)}/s"] if much else []
+        values = [f"{size(much)}/s"] if much else []
         values += [f"{many} requests/s"] if many else []
         if values:
             told.append(f"{word} {', '.join(values)}")

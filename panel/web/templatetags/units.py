@@ -11,6 +11,7 @@ from panel.cluster.veil import Veil
 register = template.Library()
 
 MIB_A_GIB = 1024
+BYTES_A_KIB = 1024
 
 
 @register.filter
@@ -21,6 +22,21 @@ def mib(value: Any) -> str:
     if value < MIB_A_GIB:
         return f"{value:.0f} MiB"
     return f"{value / MIB_A_GIB:.1f}".removesuffix(".0") + " GiB"
+
+
+@register.filter
+def size(value: Any) -> str:
+    """Bytes as people say them: 512 bytes, 129.7 KiB, 2 GiB; a dash for what is not known."""
+    if not isinstance(value, (int, float)):
+        return "–"
+    if value < BYTES_A_KIB:
+        return f"{value:.0f} bytes"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        value /= BYTES_A_KIB
+        # One that would be told as 1024 of a unit is 1 of the next.
+        if round(value, 1) < BYTES_A_KIB or unit == "TiB":
+            break
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
 
 
 @register.filter

@@ -79,7 +79,7 @@ def test_a_vms_devices_stand_in_rows_each_with_what_can_be_done_with_it(
     api.post(f"/api/v1/vms/{vm}/change-disk", limits)
     run_tasks()
     row = _row(_text(client, f"/vms/{vm}/devices"), 'data-disk="sdc"')
-    for said in ("local", "3 GiB", "SCSI", "Write back", "read 10.0\xa0MB/s", "write 100 requests/s", "remove-disk"):
+    for said in ("local", "3 GiB", "SCSI", "Write back", "read 10 MiB/s", "write 100 requests/s", "remove-disk"):
         assert said in row
     assert "What is on it cannot be brought back." in row and "disabled" not in row
 
