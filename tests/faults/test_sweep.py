@@ -7,6 +7,7 @@ expression is found in (“vm.snapshot-.*-ran-”).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -163,14 +164,14 @@ def matrix(request: pytest.FixtureRequest) -> Iterator[dict[Case, str]]:
     """What became of each case; printed at the end."""
     found: dict[Case, str] = {}
     yield found
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and found:
-        reporter.write_line("")
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    # What a fixture prints is kept for a test that fails, and this is for whoever reads the night's run.
+    with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
         for (operation, step, moment), cases in itertools.groupby(
             sorted(found, key=str), lambda case: (case.operation, case.step, case.moment)
         ):
             told = ", ".join(f"{case.fault} {found[case]}" for case in cases)
-            reporter.write_line(f"  {operation} {step} {moment}: {told}")
+            print(f"\n  {operation} {step} {moment}: {told}", end="")
 
 
 @pytest.fixture(scope="module")
