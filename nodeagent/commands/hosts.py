@@ -85,9 +85,22 @@ def host_create(request: host.HostCreate, job: Job) -> host.HostState:
         raise InvalidParams("A name or path has a character that XML cannot hold.", field="spec") from error
     guards.guard(request.spec.uuid, request.spec.interfaces, job)
     with libvirtd.translated() as conn:
+        _have_name(conn, request.spec)
         domain = conn.defineXML(xml)
         domain.setAutostart(int(request.spec.autostart))
         return state_of(domain)
+
+
+def _have_name(conn: Any, spec: host.HostSpec) -> None:
+    """A domain that was renamed by hand has its name again: libvirt defines none anew under another name."""
+    try:
+        domain = find(conn, spec.uuid)
+    except NoSuchDomain:
+        return
+    if domain.name() != spec.name:
+        if domain.isActive():
+            raise InUse(f"The domain runs under the name “{domain.name()}”: it is given its own when it is off.")
+        domain.rename(spec.name)
 
 
 @handles(host.HostDelete)

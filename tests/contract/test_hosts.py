@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from nodeagent.protocol import Nothing, host
+from nodeagent.protocol import Nothing, guest, host
 from panel.core.errors import LibvirtFailure, NodeError
 from tests.contract.subjects import AgentSubject, FakeSubject, Subject, code_of, make_spec
 
@@ -241,3 +241,15 @@ def test_what_uefi_remembers_is_listed_until_its_domain_is_deleted(node: Subject
     assert node.call(host.HostsRead()).nvram == [spec.uuid]
     node.call(host.HostDelete(uuid=spec.uuid))
     assert node.call(host.HostsRead()).nvram == []
+
+
+def test_a_domain_that_was_renamed_by_hand_has_its_own_name_again_once_it_is_off(node: Subject) -> None:
+    spec = create(node)
+    node.call(guest.HostRename(uuid=spec.uuid, name="by-hand"))
+    assert node.call(host.HostCreate(spec=spec)).name == spec.name
+    node.call(guest.HostRename(uuid=spec.uuid, name="by-hand"))
+    node.call(host.HostStart(uuid=spec.uuid))
+    assert refusal(node, host.HostCreate(spec=spec)) == "in_use"
+    node.call(host.HostStop(uuid=spec.uuid))
+    assert node.call(host.HostCreate(spec=spec)).name == spec.name
+    assert [each.name for each in node.call(host.HostsRead()).hosts] == [spec.name]

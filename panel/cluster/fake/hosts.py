@@ -54,6 +54,9 @@ class Hosts(Bridges):
             text = f"operation failed: domain '{spec.name}' already exists"
             raise AgentRefusal("libvirt", text, libvirt_code=9, connection_lost=False)
         self._guard(spec.uuid, spec.interfaces)
+        there = self.domains.get(spec.uuid)
+        if there is not None and there.spec.name != spec.name and there.state in STATES_ON:
+            raise AgentRefusal("in_use", f"The domain runs under the name “{there.spec.name}”.")
         self._define(spec)
         return self._state(spec.uuid)
 
