@@ -2,12 +2,12 @@
 
 VMPANEL_SWEEP=all tries every case and prints the matrix; else a sample, in which each fault and each operation is.
 VMPANEL_SWEEP_SEED chooses another sample, VMPANEL_SWEEP=EXPRESSION the cases whose id the regular
-expression is found in (“vm.snapshot-.*-ran-”).
+expression is found in (“vm.snapshot-.*-ran-”). With VMPANEL_SWEEP_RECORD=FILE what passed is left out when
+the run is repeated. script/sweep does a night's run with all of it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
@@ -17,7 +17,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ import pytest
 
 from panel.tasks import registry
 from panel.tasks.worker import run_task
+from tests.faults.matrix import Matrix
 from tests.faults.sweep_world import EXCLUDED, SCENARIOS, Subject
 from tests.lab.hosts import Lab, Node
 from tests.stack import Stack, done, wait_for_task, wait_until
@@ -34,6 +35,7 @@ SWEEP = os.environ.get("VMPANEL_SWEEP", "")
 SEED = int(os.environ.get("VMPANEL_SWEEP_SEED", "1"))
 SAMPLE = 12
 MOMENTS = ("before", "ran")
+ENDED_SECONDS = 1.0
 CALM_SECONDS = 30.0
 """After the task has ended: until vmwatch has told what became of a VM whose node was cut off."""
 
@@ -61,6 +63,14 @@ class World:
     folder: Path
     task: int
     vm_name: str
+
+    def reached(self) -> bool:
+        """Whether the worker waits where it is to be struck, or the task ended without."""
+        # Only now and then the task: to answer costs the panel more than a small step costs the worker.
+        until = time.monotonic() + ENDED_SECONDS
+        while not (self.folder / "reached").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        return (self.folder / "reached").exists() or self.ended()
 
     def ended(self) -> bool:
         """Whether the task has; one that waits for others, as an evacuation does, is to be run again."""
@@ -145,10 +155,10 @@ CASES = [
 
 def chosen() -> list[Case]:
     """All cases, those asked for, or a sample that has every fault and every operation."""
-    if SWEEP == "all":
-        return CASES
     if SWEEP:
-        return [case for case in CASES if re.search(SWEEP, str(case))]
+        recorded = Matrix.recorded()
+        asked = [case for case in CASES if SWEEP == "all" or re.search(SWEEP, str(case))]
+        return [case for case in asked if not recorded.passed(astuple(case))]
     chance = random.Random(SEED)
     mixed = [case for case in chance.sample(CASES, len(CASES)) if case.operation in SAMPLED]
     found: list[Case] = []
@@ -157,21 +167,6 @@ def chosen() -> list[Case]:
             if not any(getattr(case, part) == value for case in found):
                 found.append(next(case for case in mixed if getattr(case, part) == value))
     return found + [case for case in mixed if case not in found][: max(0, SAMPLE - len(found))]
-
-
-@pytest.fixture(scope="module")
-def matrix(request: pytest.FixtureRequest) -> Iterator[dict[Case, str]]:
-    """What became of each case; printed at the end."""
-    found: dict[Case, str] = {}
-    yield found
-    capture = request.config.pluginmanager.get_plugin("capturemanager")
-    # What a fixture prints is kept for a test that fails, and this is for whoever reads the night's run.
-    with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
-        for (operation, step, moment), cases in itertools.groupby(
-            sorted(found, key=str), lambda case: (case.operation, case.step, case.moment)
-        ):
-            told = ", ".join(f"{case.fault} {found[case]}" for case in cases)
-            print(f"\n  {operation} {step} {moment}: {told}", end="")
 
 
 @pytest.fixture(scope="module")
@@ -230,21 +225,20 @@ def test_whatever_dies_the_vm_ends_in_a_state_that_the_panel_knows(
     stack: Stack,
     api: httpx.Client,
     folder: Path,
-    matrix: dict[Case, str],
+    record_property: Callable[[str, object], None],
     found_before: list[dict[str, str]],
 ) -> None:
     scenario = SCENARIOS[case.operation]
-    matrix[case] = "not begun"
+    record_property("case", astuple(case))
     for name in ("plan.json", "reached", "go"):
         (folder / name).unlink(missing_ok=True)
     subject.bring(scenario.state)
     raw = {**scenario.raw, **scenario.prepare(subject)}
-    matrix[case] = "FAILED"
     (folder / "plan.json").write_text(json.dumps([case.operation, case.step, case.moment]), encoding="utf-8")
 
     task_id = (scenario.ask or partial(Subject.ask, operation=case.operation))(subject, raw=raw)
     world = World(stack, api, subject.node, folder, task_id, subject.name)
-    wait_until(lambda: (folder / "reached").exists() or world.ended(), f"{case} is reached", 90)
+    wait_until(world.reached, f"{case} is reached", 90)
     assert (folder / "reached").exists(), api.get(f"tasks/{task_id}").json()["error"]
     FAULTS[case.fault](world)
     (folder / "go").touch()
@@ -265,4 +259,4 @@ def test_whatever_dies_the_vm_ends_in_a_state_that_the_panel_knows(
         wait_until(calm, "the doctor finds nothing", CALM_SECONDS)
     except AssertionError:
         raise AssertionError(f"seed {SEED}, {case}: task {task['status']} {task['error']}; {found}") from None
-    matrix[case] = task["status"]
+    record_property("ended", task["status"])
