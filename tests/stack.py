@@ -24,6 +24,7 @@ from panel.standalone.supervisor import programs
 from tests.services import Services
 
 START_SECONDS = 60.0
+LONGEST_PAUSE = 0.5
 # Short enough for tests of what happens when they run out.
 QUICK = {
     "LeaseSeconds": "4",
@@ -47,7 +48,10 @@ def free_port() -> int:
 
 
 def wait_until(ready: Callable[[], Any], what: str, seconds: float = 60.0, every: float = 0.05) -> Any:
-    """The first true answer of `ready`; AssertionError naming `what` when there is none in time."""
+    """The first true answer of `ready`, which is asked each `every` seconds, less often when it takes long.
+
+    AssertionError naming `what` when there is none in time.
+    """
     until = time.monotonic() + seconds
     while True:
         answer = ready()
@@ -56,6 +60,8 @@ def wait_until(ready: Callable[[], Any], what: str, seconds: float = 60.0, every
         if time.monotonic() > until:
             raise AssertionError(f"after {seconds:g} s still not: {what}")
         time.sleep(every)
+        # What answers is mostly the panel, and the machine has few cores for it and for what is waited for.
+        every = min(every * 1.1, max(every, LONGEST_PAUSE))
 
 
 class Stack:
