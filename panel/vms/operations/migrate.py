@@ -244,7 +244,7 @@ def clear_source(ctx: MigrateContext) -> None:
     source = ctx.at(ctx.source)
     # A domain that somebody started there again is refused here, before its volumes are touched.
     source.call(host.HostDelete(uuid=ctx.uuid))
-    _deletevolumes_of(ctx, source)
+    _delete_volumes(ctx, source)
     _clear_seed(ctx, ctx.source)
 
 
@@ -270,10 +270,10 @@ def _clear(ctx: MigrateContext, node: Node) -> None:
     agent = ctx.at(node)
     agent.call(host.HostStop(uuid=ctx.uuid))
     agent.call(host.HostDelete(uuid=ctx.uuid))
-    _deletevolumes_of(ctx, agent)
+    _delete_volumes(ctx, agent)
 
 
-def _deletevolumes_of(ctx: MigrateContext, agent: Agent) -> None:
+def _delete_volumes(ctx: MigrateContext, agent: Agent) -> None:
     for volume in ctx.copied:
         agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
 
@@ -289,7 +289,7 @@ def _target(ctx: MigrateContext) -> migration.Target:
     )
 
 
-def _makevolumes_of(ctx: MigrateContext) -> None:
+def _make_volumes(ctx: MigrateContext) -> None:
     for volume in ctx.copied:
         size = int(ctx.output(check_nodes)["sizes"][volume.path])
         ctx.at(ctx.target).call(
@@ -298,7 +298,7 @@ def _makevolumes_of(ctx: MigrateContext) -> None:
 
 
 def _move_live(ctx: MigrateContext) -> migration.Moved:
-    _makevolumes_of(ctx)
+    _make_volumes(ctx)
     attached, copied = ctx.vm.disks.filter(attached=True), ctx.copied
     request = migration.MigrationRun(
         ticket=ctx.task.pk,
