@@ -286,7 +286,9 @@ class Operation(Generic[P]):
     def _digest(self, params: P, object_id: int | None) -> str:
         # Keyed, since the parameters may hold a password and the digest stands in the task's row.
         everything = {**_public(params), **_secrets(params)}
-        text = json.dumps([self.name, object_id, everything], sort_keys=True)
+        # What is as it is unasked does not count: a release that adds a parameter knows an order of the one before.
+        asked = {name: value for name, value in everything.items() if not _is_default(params, name)}
+        text = json.dumps([self.name, object_id, asked], sort_keys=True)
         return hmac.new(settings.SECRET_KEY.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
@@ -305,6 +307,11 @@ def _present(obj: Any, names: Iterable[str]) -> dict[str, Any]:
 
 def _secret_fields(params: BaseModel) -> set[str]:
     return {name for name in type(params).model_fields if isinstance(getattr(params, name), SecretStr)}
+
+
+def _is_default(params: BaseModel, name: str) -> bool:
+    default = type(params).model_fields[name].get_default(call_default_factory=True, validated_data={})
+    return bool(getattr(params, name) == default)
 
 
 def _public(params: BaseModel) -> dict[str, Any]:

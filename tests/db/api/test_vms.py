@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node, NodeState
-from panel.core.errors import LibvirtFailure
+from panel.core.errors import IdempotencyMismatch, LibvirtFailure
 from panel.images.models import Image
 from panel.network.models import Address, IpPool
 from panel.tasks import registry, worker
@@ -285,6 +285,21 @@ def test_identical_requests_at_the_same_time_make_one_vm(
         thread.join(60)
     assert len(found) == 8 and len(set(found)) == 1
     assert Vm.objects.count() == 1
+
+
+def test_an_order_is_known_again_by_a_release_that_can_be_asked_for_more(
+    admin: User, node: Node, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation = registry.get("vm.create")
+    first = operation.submit(admin, dict(GOOD), idempotency_key="an order")
+
+    class Later(operation.params):  # type: ignore[name-defined]
+        colour: str = "white"
+
+    monkeypatch.setattr(operation, "params", Later)
+    assert operation.submit(admin, dict(GOOD), idempotency_key="an order") == first
+    with pytest.raises(IdempotencyMismatch):
+        operation.submit(admin, {**GOOD, "colour": "red"}, idempotency_key="an order")
 
 
 class TestGroups:
