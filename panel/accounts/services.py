@@ -71,16 +71,21 @@ def create_user(viewer: User, raw: dict[str, Any]) -> User:
     return _put(viewer, user, values, "user.create")
 
 
-def change_user(viewer: User, user: User, raw: dict[str, Any]) -> User:
+def change_user(viewer: User, user: User, raw: dict[str, Any], current: str | None = None) -> User:
     """The user with what UserChange names changed; one whose password was changed is signed out everywhere.
 
-    Everybody may change their own password and e-mail address; the rest needs users.manage and power over the user.
-    Raises AccessDenied, InvalidValue, AlreadyExists, NotFound (the role) and WrongState (the last super administrator).
+    Everybody may change their own e-mail address, and with their `current` password that too; the rest needs
+    users.manage and power over the user.
+
+    Raises AccessDenied, InvalidValue (“current” is wrong; the own password without it), AlreadyExists, NotFound (the
+    role) and WrongState (the last super administrator).
     """
     values = parse(UserChange, raw)
     if viewer.pk != user.pk or not values.model_fields_set <= {"password", "email"} or viewer.narrowed_to is not None:
         permissions.require(viewer, "users.manage")
         require_power_over(viewer, user)
+    if viewer.pk == user.pk and values.password is not None:
+        _require_current(user, current)
     return _put(viewer, user, values, "user.change")
 
 
@@ -89,13 +94,20 @@ def change_password(user: User, current: str, password: str) -> None:
 
     Raises InvalidValue (“current” is wrong; the new one is weak), AccessDenied (narrowed token; opened account).
     """
+    change_user(user, user, {"password": password}, current)
+
+
+def _require_current(user: User, current: str | None) -> None:
+    """Whoever has somebody's browser or token for a moment does not keep the account by a password of their own."""
     refuse_opened()
     refuse_narrowed(user)
+    if current is None:
+        message = "Your own password is changed with the present one beside it: POST /api/v1/me/password."
+        raise InvalidValue(message, field="password")
     subject = ("password", "of", str(user.pk))
     if guessing.is_locked(*subject) or not user.check_password(current):
         guessing.count(user, *subject)
         raise InvalidValue("This is not your password.", field="current")
-    change_user(user, user, {"password": password})
 
 
 @transaction.atomic

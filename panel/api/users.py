@@ -76,7 +76,7 @@ class UserView(ObjectView):
     @extend_schema(request=AccountSerializer, responses=AccountSerializer, parameters=[IF_MATCH])
     @guarded("user")
     def patch(self, request: Request, object_id: int) -> Response:
-        """Change what the body names."""
+        """Change what the body names; one's own password is changed at /me/password alone."""
         viewer = viewer_of(request)
         user = services.change_user(viewer, get_user(viewer, object_id), body_of(request))
         return Response(_account(viewer, user))

@@ -11,7 +11,9 @@ from django.http.multipartparser import MultiPartParserError
 
 from panel.core.errors import InvalidValue, MissingValue
 
-NEVER_ECHOED = ("authinfo", "auth", "password", "passwd", "confirm", "code", "key", "sshpubkey", "sok", "su")
+NEVER_ECHOED = (
+    "authinfo", "auth", "password", "passwd", "old_passwd", "confirm", "code", "key", "sshpubkey", "sok", "su",
+)  # fmt: skip
 FIRST_ECHOED = ("elid", "out", "func")
 TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 """Names of parameters that answers repeat: those that can be tags."""

@@ -56,6 +56,7 @@ CLASSIC_NAMES = {
     "iso_mib": "isolimitsize",
     "iso_count": "isolimitnum",
     "snapshots": "snapshot_limit",
+    "current": "old_passwd",
 }
 """What the classic API calls a parameter of an operation."""
 

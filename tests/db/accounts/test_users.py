@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from panel.accounts import services
+from panel.accounts import guessing, services
 from panel.accounts.models import Level, Role, User
 from panel.accounts.services import set_active
 from panel.accounts.tokens import create_token
@@ -125,10 +125,27 @@ def test_nobody_below_a_super_administrator_makes_or_touches_administrators(mana
     assert User.objects.get(pk=manager.pk).level == Level.ADMIN
 
 
-def test_a_user_changes_their_own_password_and_nothing_else_of_their_own(user: User, admin: User) -> None:
+@pytest.mark.parametrize("level", list(Level))
+def test_nobody_changes_their_own_password_without_the_present_one(level: Level) -> None:
+    guessing._redis().flushall()
+    somebody = User.objects.create_user("somebody", "correct horse", level=level)
+    _token, text = create_token(somebody, "stolen")
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    for body in ({"password": "battery staple"}, {"password": "battery staple", "email": "x@example.org"}):
+        refused = client.patch(f"/api/v1/users/{somebody.pk}", body)
+        assert (refused.status_code, refused.json()["field"]) == (400, "password")
+        assert "/me/password" in refused.json()["detail"]
+    found = User.objects.get(pk=somebody.pk)
+    assert found.check_password("correct horse") and not found.email
+    change = {"current": "correct horse", "password": "battery staple"}
+    assert client.post("/api/v1/me/password", change).status_code == 204
+    assert User.objects.get(pk=somebody.pk).check_password("battery staple")
+
+
+def test_a_user_changes_their_own_address_and_nothing_else_of_their_own(user: User, admin: User) -> None:
     client = _as(user)
-    assert client.patch(f"/api/v1/users/{user.pk}", {"password": "battery staple"}).status_code == 200
-    assert User.objects.get(pk=user.pk).check_password("battery staple")
+    assert client.patch(f"/api/v1/users/{user.pk}", {"email": "anna@example.org"}).status_code == 200
     for body in ({"limits": {"vms": 99}}, {"level": "super"}, {"may_create_vms": True}, {"name": "root"}):
         assert client.patch(f"/api/v1/users/{user.pk}", body).status_code == 403
     assert client.get(f"/api/v1/users/{admin.pk}").status_code == 404

@@ -138,6 +138,8 @@ EXCHANGES: dict[str, tuple[Exchange, ...]] = {
         _as("admin", "A name that is taken", sok="ok", name="anna", level="16", passwd="a secret word"),
         _as("admin", "A password that is too short", sok="ok", name="carl", level="16", passwd="short"),
         _as("admin", "Another password, by name", sok="ok", elid="anna", passwd="a secret word"),
+        _as("anna", "One's own takes the present one too", sok="ok", elid="anna", passwd="a secret word"),
+        _as("anna", "A wrong one", sok="ok", elid="anna", passwd="a secret word", old_passwd="not the password"),
     ),
     "user.delete": (
         _as("admin", "Delete by name", elid="bert"),

@@ -14,11 +14,13 @@ from panel.mgrapi.functions import FUNCTIONS, SIGNING_IN
 from tests.db.mgrapi.classic import World
 
 OK, DENIED, ABSENT, NO_USER, NO_PLID = "ok", "access", "missed/vm", "missed/user", "missed/plid"
+NO_PROOF = "missed/old_passwd"
 WHO = ("bert", "anna", "watcher", "admin", "narrow")
 """Another customer, the owner of VM 237, a read-only administrator, an administrator, an administrator's token
 that has none of the rights."""
 VM, SOK = {"elid": "237"}, {"sok": "ok"}
 SIZE = {"mem": "256", "vcpu": "1", "vsize": "1024"}
+OWN_PASSWORD = {"passwd": "a secret word", "old_passwd": "correct horse"}
 NEW_VM = {**SOK, "name": "blog", "vmi": "small", "preset": "small", "password": "a secret word"}
 EVERYBODY = (OK,) * 5
 VIEWERS = (OK, OK, OK, OK, DENIED)
@@ -83,7 +85,8 @@ MATRIX: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
     ("user.edit", {}, ADMINISTRATOR),
     ("user.edit", {**SOK, "name": "carl", "level": "16", "passwd": "a secret word"}, ADMINISTRATOR),
     ("user.edit", {"elid": "anna"}, (NO_USER, OK, OK, OK, NO_USER)),
-    ("user.edit", {"elid": "anna", **SOK, "passwd": "a secret word"}, (NO_USER, OK, DENIED, OK, NO_USER)),
+    ("user.edit", {"elid": "anna", **SOK, "passwd": "a secret word"}, (NO_USER, NO_PROOF, DENIED, OK, NO_USER)),
+    ("user.edit", {"elid": "anna", **SOK, **OWN_PASSWORD}, (NO_USER, OK, DENIED, OK, NO_USER)),
     ("user.edit", {"elid": "anna", **SOK, "isolimitnum": "3"}, (NO_USER, DENIED, DENIED, OK, NO_USER)),
     ("user.edit", {"elid": "anna", **SOK, "level": "30"}, (NO_USER, DENIED, DENIED, OK, NO_USER)),
     ("user.delete", {"elid": "bert"}, OVER_BERT),
