@@ -33,6 +33,20 @@ def _port(text: str) -> int:
     return number
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 36_500:
+        raise ValueError("must be a number, 0 to 36500")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = _count(text)
+    if not number:
+        raise ValueError("must be at least 1")
+    return number
+
+
 def _ranges(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(",") if part.strip())
 
@@ -154,6 +168,20 @@ OPTIONS: tuple[Option, ...] = (
         int,
     ),
     Option(
+        "SignInTokenDays",
+        "sign_in_token_days",
+        30,
+        "How long a token lasts that a name and a password brought; 0: for ever.",
+        _count,
+    ),
+    Option(
+        "TokensPerUser",
+        "tokens_per_user",
+        100,
+        "How many tokens an account may have, and as many by signing in, of which the one unused longest gives way.",
+        _positive,
+    ),
+    Option(
         "WebhookNetworks",
         "webhook_networks",
         (),
@@ -242,6 +270,8 @@ class Config:
     vmwatch_config_dir: str
     rate_limit_token: int
     rate_limit_address: int
+    sign_in_token_days: int
+    tokens_per_user: int
     webhook_networks: tuple[str, ...]
     snapshots_per_vm: int
     history_days: int

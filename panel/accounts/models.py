@@ -198,9 +198,16 @@ class Token(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     last_used_from = models.CharField(max_length=45, blank=True)
+    by_sign_in = models.BooleanField(default=False)
+    """Whether a name and a password brought it, as a browser's session: it ends and gives way to later ones."""
 
     def __str__(self) -> str:
         return f"{self.user_id}/{self.name}"
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it gives less than its user has, or for a time: what it makes then gives and lasts no more."""
+        return self.rights is not None or (self.expires_at is not None and not self.by_sign_in)
 
 
 class SigninKey(models.Model):

@@ -8,16 +8,21 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from panel.accounts import journal
 from panel.accounts.guards import refuse_narrowed, refuse_opened
 from panel.accounts.models import Token, User
-from panel.core.errors import BadCredentials, InvalidValue
+from panel.core.errors import BadCredentials, InvalidValue, LimitExceeded
 from panel.core.permissions import RIGHTS
 
 TOKEN_BYTES = 32
+SIGN_IN = "sign-in"
+"""The name of tokens that a name and a password brought."""
 USED_EVERY = timedelta(minutes=1)
 """How exactly a token's last use is known; a write with every request would be dear."""
 
@@ -39,9 +44,9 @@ def create_token(
 
     `rights` are the only ones of the user's that it gives, None all; it is taken from the ranges `addresses`
     alone, from anywhere without any. Whoever comes in by a token makes none that gives more, lasts longer or is
-    taken from elsewhere than that one.
+    taken from elsewhere than that one; but one of sign_in_token() may make one that lasts longer, as a browser may.
 
-    Raises InvalidValue, and AccessDenied while an administrator works in the account.
+    Raises InvalidValue, LimitExceeded (TokensPerUser), and AccessDenied while an administrator works in the account.
     """
     refuse_opened()
     for right in rights or ():
@@ -51,19 +56,55 @@ def create_token(
         rights = sorted(user.narrowed_to if rights is None else user.narrowed_to & set(rights))
     ranges = parse_ranges(addresses, "addresses")
     if (by := user.by_token) is not None:
-        expires_at = min((each for each in (expires_at, by.expires_at) if each is not None), default=None)
+        ends = None if by.by_sign_in else by.expires_at
+        expires_at = min((each for each in (expires_at, ends) if each is not None), default=None)
         ranges = _within(by.addresses, ranges)
+    if in_the_way := _make_room(user, by_sign_in=False):
+        allowed = settings.CONFIG.tokens_per_user
+        raise LimitExceeded(limit="tokens", used=allowed - 1 + len(in_the_way), allowed=allowed)
+    narrowed = None if rights is None else sorted(set(rights))
+    return _make(Token(user=user, name=name, expires_at=expires_at, rights=narrowed, addresses=ranges))
+
+
+@transaction.atomic
+def sign_in_token(user: User) -> tuple[Token, str]:
+    """A token of the user, who has just proved who they are by name and password; and its text, shown this once.
+
+    It ends after SignInTokenDays. Of TokensPerUser such tokens the one unused longest gives way.
+    """
+    days = settings.CONFIG.sign_in_token_days
+    for each in _make_room(user, by_sign_in=True):
+        _forget(user, each, by="limit")
+    expires_at = timezone.now() + timedelta(days=days) if days else None
+    return _make(Token(user=user, name=SIGN_IN, expires_at=expires_at, by_sign_in=True))
+
+
+def _make_room(user: User, *, by_sign_in: bool) -> list[Token]:
+    """Those of the user's tokens of that kind that one more has no room beside, first the one unused longest.
+
+    What is over gives way by itself. Nothing is locked: calls at the same moment may pass the number by as many, and
+    a lock of the user's row would stand against those that idempotency keys take.
+    """
+    tokens = Token.objects.filter(user=user, by_sign_in=by_sign_in)
+    found = _in_the_way(tokens)
+    if found:
+        tokens.filter(expires_at__lte=timezone.now()).delete()
+        found = _in_the_way(tokens)
+    return found
+
+
+def _in_the_way(tokens: QuerySet[Token]) -> list[Token]:
+    surplus = tokens.count() + 1 - int(settings.CONFIG.tokens_per_user)
+    return list(tokens.order_by(Coalesce("last_used_at", "created_at"), "pk")[: max(0, surplus)])
+
+
+def _make(token: Token) -> tuple[Token, str]:
     text = secrets.token_urlsafe(TOKEN_BYTES)
-    token = Token.objects.create(
-        user=user,
-        name=name,
-        digest=digest(text),
-        expires_at=expires_at,
-        rights=None if rights is None else sorted(set(rights)),
-        addresses=ranges,
-    )
-    after = {"rights": token.rights, "addresses": token.addresses, "expires_at": expires_at and expires_at.isoformat()}
-    journal.record(user, "token.create", "token", token.pk, name, owner_id=user.pk, after=after)
+    token.digest = digest(text)
+    token.save()
+    ends = token.expires_at and token.expires_at.isoformat()
+    after = {"rights": token.rights, "addresses": token.addresses, "expires_at": ends}
+    journal.record(token.user, "token.create", "token", token.pk, token.name, owner_id=token.user_id, after=after)
     return token, text
 
 
@@ -79,9 +120,14 @@ def revoke_token(user: User, token_id: int) -> bool:
         return False
     if token != user.by_token:
         refuse_narrowed(user)
-    token.delete()
-    journal.record(user, "token.revoke", "token", token_id, token.name, owner_id=user.pk)
+    _forget(user, token)
     return True
+
+
+def _forget(user: User, token: Token, **after: str) -> None:
+    token_id = token.pk
+    token.delete()
+    journal.record(user, "token.revoke", "token", token_id, token.name, owner_id=user.pk, after=after)
 
 
 def user_of_token(text: str, address: str = "") -> User:

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from panel.accounts.models import SshKey, Token
 from panel.accounts.services import add_ssh_key, remove_ssh_key, sign_in
-from panel.accounts.tokens import create_token, revoke_token
+from panel.accounts.tokens import create_token, revoke_token, sign_in_token
 from panel.api import idempotency, serializers
 from panel.api.account_serializers import NewTokenSerializer, TokenSerializer
 from panel.api.idempotency import idempotent
@@ -130,10 +130,19 @@ class SignInView(APIView):
                 "required": ["name", "password"],
             }
         },
-        responses={201: {"type": "object", "properties": {"token": {"type": "string"}}}},
+        responses={
+            201: {
+                "type": "object",
+                "properties": {
+                    "token": {"type": "string"},
+                    "expires_at": {"type": ["string", "null"], "format": "date-time"},
+                },
+                "required": ["token", "expires_at"],
+            }
+        },
     )
     def post(self, request: Request) -> Response:
-        """Make a token for the command line or another program."""
+        """Make a token for the command line or another program; it ends by itself where `expires_at` says when."""
         body = body_of(request)
         values = {}
         for field in ("name", "password"):
@@ -145,5 +154,5 @@ class SignInView(APIView):
         if code is not None and not isinstance(code, str):
             raise InvalidValue(field="code")
         user = sign_in(request._request, **values, code=code)
-        _token, text = create_token(user, "sign-in")
-        return Response({"token": text}, status=201)
+        token, text = sign_in_token(user)
+        return Response({"token": text, "expires_at": token.expires_at}, status=201)

@@ -99,7 +99,7 @@ def _binding(viewer: User) -> Token | None:
     by = viewer.by_token
     if by is None:
         refuse_narrowed(viewer)
-    return by if by is not None and (by.rights is not None or by.expires_at is not None) else None
+    return by if by is not None and by.is_limited else None
 
 
 def _checked_url(url: str) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from rest_framework.test import APIClient
 
 from panel.accounts import signin_keys
-from panel.accounts.models import SigninKey, SshKey, Token, User
-from panel.accounts.tokens import create_token, in_ranges
+from panel.accounts.models import JournalEntry, SigninKey, SshKey, Token, User
+from panel.accounts.tokens import create_token, digest, in_ranges
 
 
 def _with(text: str, address: str = "192.0.2.1") -> APIClient:
@@ -62,6 +65,59 @@ def test_a_token_makes_none_that_is_taken_from_elsewhere(user: User) -> None:
     for wide in ("0.0.0.0/0", "192.0.2.0/23", "::/0", "198.51.100.1/32"):
         refused = client.post("/api/v1/tokens", {"name": "wide", "addresses": [wide]})
         assert (refused.status_code, refused.json()["field"]) == (400, "addresses"), wide
+
+
+PROOF = {"name": "anna", "password": "correct horse"}
+
+
+def test_a_token_of_a_sign_in_ends_and_makes_one_that_does_not(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings.CONFIG, "sign_in_token_days", 2)
+    made = APIClient().post("/api/v1/auth/token", PROOF).json()
+    token = Token.objects.get()
+    assert parse_datetime(made["expires_at"]) == token.expires_at
+    assert token.expires_at is not None and abs(token.expires_at - timezone.now() - timedelta(days=2)).seconds < 60
+    client = _with(made["token"])
+    assert client.post("/api/v1/tokens", {"name": "script"}).json()["expires_at"] is None
+    hook = client.post("/api/v1/webhooks", {"url": "https://billing.example/hook", "events": ["*"]})
+    assert (hook.status_code, hook.json()["token_id"]) == (201, None)
+    Token.objects.filter(pk=token.pk).update(expires_at=timezone.now())
+    assert client.get("/api/v1/me").status_code == 401
+    monkeypatch.setattr(settings.CONFIG, "sign_in_token_days", 0)
+    assert APIClient().post("/api/v1/auth/token", PROOF).json()["expires_at"] is None
+
+
+def test_of_many_tokens_by_signing_in_the_one_unused_longest_gives_way(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings.CONFIG, "tokens_per_user", 3)
+    _other, other = create_token(user, "script")
+    texts = [APIClient().post("/api/v1/auth/token", PROOF).json()["token"] for _ in range(3)]
+    Token.objects.filter(digest=digest(texts[0])).update(last_used_at=timezone.now() + timedelta(seconds=9))
+    texts.append(APIClient().post("/api/v1/auth/token", PROOF).json()["token"])
+    assert [_with(text).get("/api/v1/me").status_code for text in texts] == [200, 401, 200, 200]
+    assert _with(other).get("/api/v1/me").status_code == 200
+    assert Token.objects.filter(by_sign_in=True).count() == 3
+    gone = JournalEntry.objects.get(action="token.revoke")
+    assert (gone.owner_id, gone.after) == (user.pk, {"by": "limit"})
+
+
+def test_an_account_has_no_more_tokens_than_allowed_and_those_that_are_over_do_not_count(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings.CONFIG, "tokens_per_user", 3)
+    client = APIClient()
+    client.force_authenticate(user)
+    made = [client.post("/api/v1/tokens", {"name": f"t{number}"}) for number in range(3)]
+    refused = client.post("/api/v1/tokens", {"name": "t3"})
+    assert (refused.status_code, refused.json()["code"], refused.json()["limit"]) == (403, "limit_exceeded", "tokens")
+    assert (refused.json()["used"], refused.json()["allowed"]) == (3, 3)
+    with pytest.raises(CommandError, match="tokens"):
+        call_command("token_create", "anna", "t3")
+    assert Token.objects.count() == 3
+    assert APIClient().post("/api/v1/auth/token", PROOF).status_code == 201
+    Token.objects.filter(pk=made[1].json()["id"]).update(expires_at=timezone.now())
+    assert client.post("/api/v1/tokens", {"name": "t3"}).status_code == 201
+    assert set(Token.objects.filter(by_sign_in=False).values_list("name", flat=True)) == {"t0", "t2", "t3"}
 
 
 def test_a_narrow_token_takes_nothing_from_the_account(user: User) -> None:

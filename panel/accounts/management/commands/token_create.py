@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from panel.accounts.models import User
 from panel.accounts.tokens import create_token
+from panel.core.errors import PanelError
 
 
 class Command(BaseCommand):
@@ -27,5 +28,8 @@ class Command(BaseCommand):
         user = User.objects.filter(name=options["user"]).first()
         if user is None:
             raise CommandError(f"There is no user “{options['user']}”.")
-        _token, text = create_token(user, options["name"])
+        try:
+            _token, text = create_token(user, options["name"])
+        except PanelError as error:
+            raise CommandError(error.message) from error
         self.stdout.write(json.dumps({"token": text}))
