@@ -32,6 +32,11 @@ log = logging.getLogger(__name__)
 
 SECONDS = 5
 """How long the directory may take to answer."""
+START_TLS = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x16" + b"1.3.6.1.4.1.1466.20037"
+"""The extended request, as message 1."""
+SUCCESS = b"\x0a\x01\x00"
+"""The resultCode of an answer."""
+LONGEST_REPLY = 65536
 
 
 class _Named(Params):
@@ -173,11 +178,13 @@ def synchronize() -> dict[str, int]:
 
 
 def _alive(uris: str) -> str:
-    """The directory's addresses without those of ldaps:// that do not shake hands; raises ldap.SERVER_DOWN for none.
+    """The directory's addresses without those that are to speak TLS and do not; raises ldap.SERVER_DOWN for none.
 
     Debian's libldap tries a TLS handshake for ever, whatever timeouts it is given: the thread would never come back.
     """
-    found = [uri for uri in uris.replace(",", " ").split() if not uri.lower().startswith("ldaps:") or _answers(uri)]
+    by_tls = ("ldaps", "ldap") if settings.CONFIG.ldap_start_tls else ("ldaps",)
+    each = uris.replace(",", " ").split()
+    found = [uri for uri in each if urlsplit(uri).scheme not in by_tls or _answers(uri)]
     if not found:
         raise ldap.SERVER_DOWN({"desc": f"No answer by TLS from {uris} within {SECONDS} s"})
     return " ".join(found)
@@ -185,20 +192,43 @@ def _alive(uris: str) -> str:
 
 def _answers(uri: str) -> bool:
     parts = urlsplit(uri)
+    starts_plain = parts.scheme == "ldap"
     # Whether it is the right one is judged when it is asked something: nothing is said to it here.
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    port = parts.port or (389 if starts_plain else 636)
     try:
-        with (
-            socket.create_connection((parts.hostname or "localhost", parts.port or 636), SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname=parts.hostname),
-        ):
-            return True
+        with socket.create_connection((parts.hostname or "localhost", port), SECONDS) as plain:
+            if starts_plain and not _starts_tls(plain):
+                # It refuses, which libldap will be told too.
+                return True
+            with context.wrap_socket(plain, server_hostname=parts.hostname):
+                return True
     except ssl.SSLError:
         # It spoke, and libldap may like it better.
         return True
     except OSError:
         return False
+
+
+def _starts_tls(plain: socket.socket) -> bool:
+    """Whether the server is ready to shake hands now (RFC 4511, 4.14); raises OSError for one that says nothing."""
+    plain.sendall(START_TLS)
+    size = _receive(plain, 2)[1]
+    if size & 0x80:
+        size = int.from_bytes(_receive(plain, size & 0x7F), "big")
+    if size > LONGEST_REPLY:
+        raise ConnectionError("this is no answer to StartTLS")
+    return SUCCESS in _receive(plain, size)
+
+
+def _receive(plain: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        if not (part := plain.recv(size - len(data))):
+            raise ConnectionError("the directory hung up")
+        data += part
+    return data
 
 
 def _options() -> dict[int, Any]:

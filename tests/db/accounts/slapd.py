@@ -54,11 +54,15 @@ class Authority:
 
 
 class Wire:
-    """A TCP port that leads to another; `said` is what clients sent there, `hold` keeps it from going on."""
+    """A TCP port that leads to another; `said` is what clients sent there, `hold` keeps it from going on.
 
-    def __init__(self, to: int, *, hold: bool = False) -> None:
+    `greets` is what a held client is told once it has said something; after that there is silence.
+    """
+
+    def __init__(self, to: int, *, hold: bool = False, greets: bytes = b"") -> None:
         self.to = to
         self.hold = hold
+        self.greets = greets
         self.said = bytearray()
         self.kept: list[socket.socket] = []
         self.door = socket.create_server(("127.0.0.1", 0))
@@ -80,11 +84,23 @@ class Wire:
                 return
             self.kept.append(client)
             if self.hold:
+                threading.Thread(target=self._greet, args=(client,), daemon=True).start()
                 continue
             server = socket.create_connection(("127.0.0.1", self.to))
             self.kept.append(server)
             threading.Thread(target=self._lead, args=(client, server, self.said), daemon=True).start()
             threading.Thread(target=self._lead, args=(server, client, bytearray()), daemon=True).start()
+
+    def _greet(self, client: socket.socket) -> None:
+        try:
+            if self.greets and (data := client.recv(65536)):
+                self.said += data
+                client.sendall(self.greets)
+                # Whatever comes now is heard.
+                while data := client.recv(65536):
+                    self.said += data
+        except OSError:
+            pass
 
     @staticmethod
     def _lead(source: socket.socket, target: socket.socket, said: bytearray) -> None:

@@ -49,8 +49,8 @@ def led() -> Iterator[Led]:
     """Makes wires, and takes them away."""
     made: list[Wire] = []
 
-    def lead(port: int, *, hold: bool = False) -> Wire:
-        made.append(Wire(port, hold=hold))
+    def lead(port: int, *, hold: bool = False, greets: bytes = b"") -> Wire:
+        made.append(Wire(port, hold=hold, greets=greets))
         return made[-1]
 
     yield lead
@@ -164,18 +164,32 @@ def test_a_directory_that_refuses_starttls_gets_no_password(tmp_path: Path, led:
         server.stop()
 
 
+READY = b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00"
+"""That StartTLS may begin."""
+BY_HALVES = b"\x30\x0c\x02\x01\x01\x78\x07"
+
+
 @pytest.mark.parametrize(
-    ("scheme", "more"), [("ldaps", ""), ("ldap", "LdapStartTls=yes"), ("ldap", "LdapUnencrypted=yes")]
+    ("scheme", "more", "greets"),
+    [
+        ("ldaps", "", b""),
+        ("ldap", "LdapStartTls=yes", b""),
+        ("ldap", "LdapStartTls=yes", READY),
+        ("ldap", "LdapStartTls=yes", BY_HALVES),
+        ("ldap", "LdapUnencrypted=yes", b""),
+    ],
 )
 def test_a_directory_that_takes_calls_and_says_nothing_holds_nobody_up(
-    user: User, led: Led, configure: Configure, monkeypatch: pytest.MonkeyPatch, scheme: str, more: str
+    user: User, led: Led, configure: Configure, monkeypatch: pytest.MonkeyPatch, scheme: str, more: str, greets: bytes
 ) -> None:
     guessing._redis().flushall()
     monkeypatch.setattr(directory, "SECONDS", 1)
-    configure(f"{scheme}://{HOST}:{led(0, hold=True).port}", more)
+    wire = led(0, hold=True, greets=greets)
+    configure(f"{scheme}://{HOST}:{wire.port}", more)
     began = time.monotonic()
     assert _sign_in("anna", "correct horse") == 201
     assert _sign_in("dora", OWN) == 401
     with pytest.raises(CommandError, match="does not answer"):
         _sync()
     assert time.monotonic() - began < 20
+    assert OWN.encode() not in wire.said and SECRET.encode() not in wire.said
