@@ -22,7 +22,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from panel.api import idempotency
+from panel.api import idempotency, rates
 from panel.api.idempotency import idempotent
 from panel.api.models import Batch, BatchCall, BatchState, Undo
 from panel.api.reading import body_of, viewer_of
@@ -114,6 +114,7 @@ class BatchView(APIView):
         asked = BatchSerializer(data=body_of(request))
         asked.is_valid(raise_exception=True)
         calls, atomic = asked.validated_data["calls"], asked.validated_data["atomic"]
+        rates.charge(request._request, len(calls))
         if not atomic:
             return Response({"id": None, "results": _all(request, calls, atomic=False)})
         with transaction.atomic():
@@ -193,6 +194,7 @@ def _one(request: Request, position: int, call: dict[str, Any], results: list[di
     )
     # The caller as the batch was let in, narrowed by the same token; DRF asks here before its authenticators.
     inner._force_auth_user = viewer_of(request)  # type: ignore[attr-defined]
+    rates.pass_on(request._request, inner)
     answer = match.func(inner, *match.args, **match.kwargs)
     if not isinstance(answer, Response):
         raise InvalidValue(f"“{path[:64]}” cannot be called in a batch.", field=f"{where}.path")

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from panel.api import rates
 from panel.api.operations import (
     KEY_HEADER,
     LONGEST_KEY,
@@ -85,6 +86,7 @@ def _view_of(operation: Operation[Any]) -> Any:
             ids = list(dict.fromkeys(asked.validated_data["ids"]))
             if key is not None and len(f"{key}:{max(ids)}") > LONGEST_KEY:
                 raise InvalidValue("An idempotency key of a group has at most 100 characters.", field=KEY_HEADER)
+            rates.charge(request._request, len(ids))
             with announced_together():
                 results = [_one(operation, request, asked.validated_data, each, key) for each in ids]
             return Response({"results": results})

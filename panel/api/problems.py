@@ -20,7 +20,7 @@ from rest_framework.response import Response
 from panel.accounts.models import User
 from panel.cluster.veil import Veil
 from panel.core import request_id
-from panel.core.errors import BadCredentials, PanelError
+from panel.core.errors import BadCredentials, PanelError, Throttled
 
 log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/problem+json"
@@ -59,6 +59,8 @@ def _answer(error: Exception) -> Response:
         answer = problem(error.status, error.code, error.message, **error.data)
         if isinstance(error, BadCredentials):
             answer.headers["WWW-Authenticate"] = "Bearer"
+        if isinstance(error, Throttled):
+            answer.headers["Retry-After"] = str(error.data["seconds"])
         return answer
     if isinstance(error, Http404):
         return problem(404, "not_found", "There is no such page.")

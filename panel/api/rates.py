@@ -16,10 +16,13 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from panel.api.problems import PREFIX, plain_problem
+from panel.core.errors import Throttled
 from panel.core.redis_client import client
 
 log = logging.getLogger(__name__)
 WINDOW = 60
+COUNT_MORE = "_count_more_calls"
+"""The attribute of a request by which what it holds is counted with it."""
 AWAY_SECONDS = 5.0
 """How long Redis is not asked again after it failed: each question would hold a request up."""
 
@@ -38,6 +41,11 @@ class Count:
         return self.used > self.limit
 
     @property
+    def error(self) -> Throttled:
+        """What the caller is told then."""
+        return Throttled(limit=self.limit, seconds=self.reset)
+
+    @property
     def headers(self) -> dict[str, str]:
         """For the answer."""
         left = max(0, self.limit - self.used)
@@ -48,6 +56,25 @@ class Count:
         }
 
 
+def charge(request: HttpRequest, calls: int) -> None:
+    """Count a request that holds many calls as so many, before the first is carried out; raises Throttled.
+
+    What is too much is counted too, as single calls are. Nothing for a request that did not come by the middleware.
+    """
+    count_more: Callable[[int], Count | None] | None = getattr(request, COUNT_MORE, None)
+    if count_more is None or calls < 2:
+        return
+    count = count_more(calls - 1)
+    if count is not None and count.exceeded:
+        raise count.error
+
+
+def pass_on(request: HttpRequest, inner: HttpRequest) -> None:
+    """Have what a request holds counted as its own."""
+    if (count_more := getattr(request, COUNT_MORE, None)) is not None:
+        setattr(inner, COUNT_MORE, count_more)
+
+
 class RateLimitMiddleware:
     """Refuses with 429 what is too much; tells on every answer what is left."""
 
@@ -56,21 +83,27 @@ class RateLimitMiddleware:
         self.away_until = 0.0
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        count = self._count(request) if request.path.startswith(PREFIX) else None
-        if count is None:
+        if not request.path.startswith(PREFIX):
             return self.get_response(request)
-        if count.exceeded:
-            response = plain_problem(
-                request, 429, "throttled", f"Too many calls. Come again in {count.reset} s.", limit=count.limit
-            )
-            response.headers["Retry-After"] = str(count.reset)
+        last = self._count(request, 1)
+        if last is not None and last.exceeded:
+            error = last.error
+            response = plain_problem(request, error.status, error.code, error.message, **error.data)
+            response.headers["Retry-After"] = str(last.reset)
         else:
+
+            def count_more(calls: int) -> Count | None:
+                nonlocal last
+                last = self._count(request, calls)
+                return last
+
+            setattr(request, COUNT_MORE, count_more)
             response = self.get_response(request)
-        for name, value in count.headers.items():
+        for name, value in last.headers.items() if last is not None else ():
             response.headers[name] = value
         return response
 
-    def _count(self, request: HttpRequest) -> Count | None:
+    def _count(self, request: HttpRequest, calls: int) -> Count | None:
         limits = {key: limit for key, limit in _keys(request) if limit > 0}
         if not limits or time.monotonic() < self.away_until:
             return None
@@ -80,7 +113,7 @@ class RateLimitMiddleware:
             with client().pipeline(transaction=False) as pipeline:
                 for key in limits:
                     name = f"vmpanel:rate:{key}:{window}"
-                    pipeline.incr(name)
+                    pipeline.incrby(name, calls)
                     pipeline.expire(name, 2 * WINDOW)
                 used = pipeline.execute()[::2]
         except redis.RedisError as error:

@@ -128,6 +128,14 @@ class LimitExceeded(RequestError):
     sentence = "The limit “{limit}” would be exceeded: {used} of {allowed} are in use."
 
 
+class Throttled(RequestError):
+    """The caller made too many calls of late. Data: limit, seconds."""
+
+    code = "throttled"
+    status = 429
+    sentence = "Too many calls. Come again in {seconds} s."
+
+
 class IdempotencyMismatch(RequestError):
     """The idempotency key was used with another request. Data: task."""
 

@@ -9,7 +9,7 @@ import redis
 from django.conf import settings
 from rest_framework.test import APIClient
 
-from panel.accounts.models import User
+from panel.accounts.models import Token, User
 from panel.accounts.tokens import create_token
 from panel.api import rates
 from panel.core.redis_client import client
@@ -56,6 +56,34 @@ def test_an_address_that_calls_too_often_is_refused_whatever_it_calls_with(monke
     assert api.get("/api/v1/nothing", REMOTE_ADDR="192.0.2.1").status_code == 429
     assert api.get("/api/v1/nothing", REMOTE_ADDR="192.0.2.2").status_code == 404
     assert api.get("/login", REMOTE_ADDR="192.0.2.1").status_code == 200
+
+
+def test_a_batch_counts_as_the_calls_that_it_holds(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings.CONFIG, "rate_limit_token", 12)
+    api = APIClient()
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {create_token(user, 'a')[1]}")
+    make = {"method": "POST", "path": "/api/v1/tokens", "body": {"name": "made"}}
+    group = {"method": "POST", "path": "/api/v1/vms/group/start", "body": {"ids": [1, 2, 3]}}
+
+    first = api.post("/api/v1/batch", {"calls": [make] * 5}, format="json")
+    assert (first.status_code, first.headers["RateLimit-Remaining"]) == (200, "7")
+    second = api.post("/api/v1/batch", {"calls": [make, group]}, format="json")
+    assert (second.status_code, second.headers["RateLimit-Remaining"]) == (200, "3")
+    tokens = Token.objects.count()
+    refused = api.post("/api/v1/batch", {"calls": [make] * 4}, format="json")
+    assert (refused.status_code, refused.json()["code"], refused.json()["limit"]) == (429, "throttled", 12)
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert (refused.headers["Retry-After"], refused.headers["RateLimit-Remaining"]) == ("60", "0")
+    assert Token.objects.count() == tokens, "nothing of it was carried out"
+
+
+def test_a_group_counts_as_the_objects_that_it_names(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings.CONFIG, "rate_limit_token", 10)
+    api = APIClient()
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {create_token(user, 'a')[1]}")
+    answer = api.post("/api/v1/vms/group/start", {"ids": list(range(1, 9))}, format="json")
+    assert (answer.status_code, answer.headers["RateLimit-Remaining"]) == (200, "2")
+    assert api.post("/api/v1/vms/group/start", {"ids": [1, 2, 3]}, format="json").status_code == 429
 
 
 def test_no_limit_counts_nothing(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
