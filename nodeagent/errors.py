@@ -82,6 +82,12 @@ class InUse(AgentError):
     code = "in_use"
 
 
+class Unsupported(AgentError):
+    """The node's libvirt or QEMU is too old for it; nothing was touched."""
+
+    code = "unsupported"
+
+
 class GuestStopped(AgentError):
     """The guest stopped while it was waited for; data: state."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import xml.etree.ElementTree as ET
 from contextlib import contextmanager
 from typing import Any, Iterator, Optional
 
@@ -23,6 +24,19 @@ def uri() -> str:
 def is_test_driver() -> bool:
     """Whether it is libvirt's test driver, which takes domains of type "test" only."""
     return uri().startswith("test:")
+
+
+def copies_running(conn: Any) -> bool:
+    """Whether libvirt and QEMU can copy the disks of a running domain as of one moment (libvirt 7.2, QEMU 5.2)."""
+    libvirt = bindings()
+    try:
+        told = ET.fromstring(conn.getDomainCapabilities()).find("./features/backup")
+    except libvirt.libvirtError as error:
+        # The test driver has none.
+        if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+            raise
+        return False
+    return told is not None and told.get("supported") == "yes" and hasattr(libvirt.virDomain, "backupBegin")
 
 
 def bindings() -> Any:

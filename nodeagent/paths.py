@@ -20,6 +20,7 @@ LOG = ROOT / "var/log/vmpanel"
 RUN = ROOT / "run/vmpanel"
 FENCES = RUN / "fences"
 MIGRATIONS = RUN / "migrations"
+FROZEN = RUN / "frozen"
 LIBVIRT_RUN = ROOT / "run/libvirt"
 
 OVERRIDES = ETC / "commands"

@@ -19,7 +19,7 @@ import threading
 import time
 from typing import Any, Dict, List, Optional, TextIO
 
-from nodeagent import __version__, commands, fences, overrides, paths
+from nodeagent import __version__, commands, fences, freezing, overrides, paths
 from nodeagent.errors import AgentError, InvalidParams, NoSpace
 from nodeagent.job import Job
 from nodeagent.protocol import PROTOCOL_VERSION, REQUESTS, BadMessage, Fence, from_dict, to_dict
@@ -47,6 +47,7 @@ class Server:
             return 2
         threading.Thread(target=self._watch_silence, daemon=True).start()
         fences.purge()
+        freezing.thaw_left_soon()
         try:
             while not self._over.is_set():
                 line = self.source.readline(LINE_LIMIT)

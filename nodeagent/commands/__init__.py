@@ -17,6 +17,7 @@ F = TypeVar("F", bound=Handler)
 _MODULES = (
     "bridges",
     "console",
+    "copies",
     "devices",
     "guests",
     "hosts",

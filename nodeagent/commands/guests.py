@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Dict, List
+from typing import Any, List
 
-from nodeagent import libvirtd
+from nodeagent import guest_agent, libvirtd
 from nodeagent.commands import handles
 from nodeagent.commands.hosts import find, state_of
 from nodeagent.errors import CommandFailed, InUse, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import BadMessage, guest, host
 
-AGENT_SECONDS = 5
 POLL_SECONDS = 0.25
 
 
@@ -37,7 +35,7 @@ def guest_configure(request: guest.GuestConfigure, job: Job) -> guest.Configured
     libvirt, change = libvirtd.bindings(), request.change
     with libvirtd.translated() as conn:
         domain = find(conn, request.uuid)
-        if not domain.isActive() or not _agent_answers(domain):
+        if not domain.isActive() or not guest_agent.answers(domain):
             return guest.Configured(answered=False)
         if change.password_hash is not None:
             domain.setUserPassword(request.login, change.password_hash, libvirt.VIR_DOMAIN_PASSWORD_ENCRYPTED)
@@ -56,35 +54,10 @@ def check(change: guest.GuestChange, login: str) -> None:
         raise InvalidParams(str(error), field=error.field) from error
 
 
-def _agent_answers(domain: Any) -> bool:
-    libvirt = libvirtd.bindings()
-    silent = (
-        libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
-        libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
-        libvirt.VIR_ERR_OPERATION_INVALID,
-        # The test driver has no agents.
-        libvirt.VIR_ERR_NO_SUPPORT,
-    )
-    try:
-        _ask(domain, "guest-ping", {})
-    except libvirt.libvirtError as error:
-        if error.get_error_code() in silent:
-            return False
-        raise
-    return True
-
-
-def _ask(domain: Any, command: str, arguments: Dict[str, Any]) -> Any:
-    import libvirt_qemu
-
-    text = json.dumps({"execute": command, "arguments": arguments})
-    return json.loads(libvirt_qemu.qemuAgentCommand(domain, text, AGENT_SECONDS, 0))["return"]
-
-
 def _execute(domain: Any, path: str, arguments: List[str], job: Job) -> None:
     """Run a program in the guest to its end; raises CommandFailed."""
-    process = _ask(domain, "guest-exec", {"path": path, "arg": arguments, "capture-output": False})
-    while not (status := _ask(domain, "guest-exec-status", {"pid": process["pid"]}))["exited"]:
+    process = guest_agent.ask(domain, "guest-exec", {"path": path, "arg": arguments, "capture-output": False})
+    while not (status := guest_agent.ask(domain, "guest-exec-status", {"pid": process["pid"]}))["exited"]:
         job.wait(POLL_SECONDS)
     if status.get("exitcode") != 0:
         code = int(status.get("exitcode", 1))

@@ -49,7 +49,8 @@ REDHAT_PACKAGES = (
 LIBVIRTD_SECONDS = 30.0
 LIBVIRT_FACTS_SECONDS = 15.0
 """Its first answer takes some: it looks at every QEMU that is installed."""
-_NO_LIBVIRT: Tuple[Optional[str], Optional[str], Optional[str]] = (None, None, None)
+LibvirtFacts = Tuple[Optional[str], Optional[str], Optional[str], Optional[bool]]
+_NO_LIBVIRT: LibvirtFacts = (None, None, None, None)
 log = logging.getLogger("nodeagent")
 
 
@@ -76,6 +77,7 @@ def node_facts(request: node.NodeFacts, job: Job) -> node.Facts:
         libvirt_version=versions[0],
         qemu_version=versions[1],
         host_uuid=versions[2],
+        copies_running=versions[3],
     )
 
 
@@ -117,8 +119,11 @@ def _file_systems() -> List[node.FileSystem]:
     return list(found.values())
 
 
-def _libvirt() -> Tuple[Optional[str], Optional[str], Optional[str]]:
-    """Versions of libvirt and QEMU, and the host's UUID; None each where libvirt does not answer soon."""
+def _libvirt() -> LibvirtFacts:
+    """Versions of libvirt and QEMU, the host's UUID, and whether disks of running VMs can be copied.
+
+    None each where libvirt does not answer soon.
+    """
     answers = [_NO_LIBVIRT]
     # A libvirtd that hangs holds up who asks it; the rest of the facts can be told all the same.
     asking = threading.Thread(target=lambda: answers.append(_ask_libvirt()), daemon=True)
@@ -127,12 +132,12 @@ def _libvirt() -> Tuple[Optional[str], Optional[str], Optional[str]]:
     return answers[-1]
 
 
-def _ask_libvirt() -> Tuple[Optional[str], Optional[str], Optional[str]]:
+def _ask_libvirt() -> LibvirtFacts:
     try:
         with libvirtd.translated() as conn:
             host = ET.fromstring(conn.getCapabilities()).findtext("./host/uuid")
             qemu = None if libvirtd.is_test_driver() else _version(conn.getVersion())
-            return _version(conn.getLibVersion()), qemu, host
+            return _version(conn.getLibVersion()), qemu, host, libvirtd.copies_running(conn)
     except AgentError:
         return _NO_LIBVIRT
 

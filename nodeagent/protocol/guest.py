@@ -101,3 +101,46 @@ class VolumeClone(Request[VolumeState]):
     path: str
     source_pool: str
     source: str
+
+
+@dataclass(frozen=True)
+class DiskCopy:
+    """A volume, and where a copy of it shall be."""
+
+    pool: str
+    path: str
+    source_pool: str
+    source: str
+
+
+@dataclass(frozen=True)
+class DisksCopied:
+    """Whether the guest's agent held its file systems still at that moment; None when the copies were there before."""
+
+    frozen: Optional[bool]
+
+
+@command
+class DisksCopy(Request[DisksCopied]):
+    """Copy the volumes of a domain that runs or is paused, all as of one moment; its guest goes on meanwhile.
+
+    Of the same formats, without snapshots. A volume that QEMU does not hold is copied as by volume_clone. Works in
+    `<path>.part` and renames at the end; when all are there already they are left as they are, and when it fails or is
+    cancelled none is there. Refused with `unsupported` where libvirt or QEMU cannot, `guest_stopped` when the domain is
+    off, `in_use` while somebody else makes a backup of it. Reports progress in bytes.
+    """
+
+    COMMAND = "disks_copy"
+    RESULT = DisksCopied
+    uuid: str
+    copies: List[DiskCopy]
+
+
+@command
+class DisksCopyStop(Request[Nothing]):
+    """Have no such copying of the domain under way, its guest not frozen by one, and no copy there unless all are."""
+
+    COMMAND = "disks_copy_stop"
+    RESULT = Nothing
+    uuid: str
+    copies: List[DiskCopy]

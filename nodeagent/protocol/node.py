@@ -20,7 +20,10 @@ class FileSystem:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a node is. libvirt's parts are None while libvirt is not installed or not running."""
+    """What a node is. libvirt's parts are None while libvirt is not installed or not running.
+
+    `copies_running` is whether libvirt and QEMU can copy the disks of a VM that runs.
+    """
 
     hostname: str
     os_id: str
@@ -38,6 +41,7 @@ class Facts:
     libvirt_version: Optional[str] = None
     qemu_version: Optional[str] = None
     host_uuid: Optional[str] = None
+    copies_running: Optional[bool] = None
 
 
 @command

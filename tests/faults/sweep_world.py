@@ -347,7 +347,8 @@ SCENARIOS: dict[str, Scenario] = {
     "vm.change-owner": Scenario(ON, prepare=_another_owner),
     "vm.reinstall": Scenario(ON, {"password": "another horse"}),
     "vm.configure-guest": Scenario(ON, {"hostname": "inside"}),
-    "vm.clone": Scenario(OFF, prepare=_copy_name, clean=Subject.remove_others),
+    "vm.clone": Scenario(ON, prepare=_copy_name, clean=Subject.remove_others),
+    "vm.clone:off": Scenario(OFF, prepare=_copy_name, clean=Subject.remove_others),
     "vm.rescue": Scenario(ON, {"image": "tiny", "password": "another horse"}),
     "vm.end-rescue": Scenario(ON, prepare=_after("rescue", image="tiny", password="another horse")),
     "vm.migrate": Scenario(ON),
@@ -359,7 +360,13 @@ SCENARIOS: dict[str, Scenario] = {
     "cluster.examine": Scenario(ON),
     "vmwatch.configure": Scenario(ON, {"rotate": True}),
 }
-"""How each operation is asked for."""
+"""How each operation is asked for; behind a colon is how another scenario of the same operation differs."""
+
+
+def operation_of(name: str) -> str:
+    """The name of a scenario's operation."""
+    return name.partition(":")[0]
+
 
 EXCLUDED = {
     "node.add": "tests/faults/test_deployment_faults.py has its worker killed at every step, there and back",

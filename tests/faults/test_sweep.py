@@ -27,7 +27,7 @@ import pytest
 from panel.tasks import registry
 from panel.tasks.worker import run_task
 from tests.faults.matrix import Matrix
-from tests.faults.sweep_world import EXCLUDED, SCENARIOS, Subject
+from tests.faults.sweep_world import EXCLUDED, SCENARIOS, Subject, operation_of
 from tests.lab.hosts import Lab, Node
 from tests.stack import Stack, done, wait_for_task, wait_until
 
@@ -147,7 +147,7 @@ SAMPLED = ("vm.create", "vm.start", "vm.stop", "vm.force-off", "vm.restart", "vm
 CASES = [
     Case(name, step.name, moment, fault)
     for name in SCENARIOS
-    for step in registry.get(name).steps
+    for step in registry.get(operation_of(name)).steps
     if not step.inline
     for moment, fault in itertools.product(MOMENTS, FAULTS)
 ]
@@ -213,7 +213,7 @@ def found_before(api: httpx.Client, cluster: list[Node]) -> list[dict[str, str]]
 
 def test_the_sweep_knows_every_operation() -> None:
     with_work = {each.name for each in registry.every() if not all(step.inline for step in each.steps)}
-    assert set(SCENARIOS) | set(EXCLUDED) == with_work
+    assert {operation_of(name) for name in SCENARIOS} | set(EXCLUDED) == with_work
     assert not set(SCENARIOS) & set(EXCLUDED)
     assert all(EXCLUDED.values())
 
@@ -228,15 +228,15 @@ def test_whatever_dies_the_vm_ends_in_a_state_that_the_panel_knows(
     record_property: Callable[[str, object], None],
     found_before: list[dict[str, str]],
 ) -> None:
-    scenario = SCENARIOS[case.operation]
+    scenario, operation = SCENARIOS[case.operation], operation_of(case.operation)
     record_property("case", astuple(case))
     for name in ("plan.json", "reached", "go"):
         (folder / name).unlink(missing_ok=True)
     subject.bring(scenario.state)
     raw = {**scenario.raw, **scenario.prepare(subject)}
-    (folder / "plan.json").write_text(json.dumps([case.operation, case.step, case.moment]), encoding="utf-8")
+    (folder / "plan.json").write_text(json.dumps([operation, case.step, case.moment]), encoding="utf-8")
 
-    task_id = (scenario.ask or partial(Subject.ask, operation=case.operation))(subject, raw=raw)
+    task_id = (scenario.ask or partial(Subject.ask, operation=operation))(subject, raw=raw)
     world = World(stack, api, subject.node, folder, task_id, subject.name)
     wait_until(world.reached, f"{case} is reached", 90)
     assert (folder / "reached").exists(), api.get(f"tasks/{task_id}").json()["error"]

@@ -50,6 +50,8 @@ class Node:
     vmwatch: machine.VmwatchConfigure | None = None
     calls: list[Request[Any]] = field(default_factory=list)
     libvirt_runs: bool = True
+    copies_running: bool = True
+    """Whether its libvirt and QEMU can copy the disks of a VM that runs."""
     clock_offset: float = 0.0
     """Seconds that its clock is ahead."""
     removed: bool = False

@@ -56,6 +56,40 @@ class Guests(Hosts, Volumes):
             self.files[request.path] = FakeVolume(source.format, source.virtual_bytes)
         return self._volume_state(request.path)
 
+    def _disks_copy(self, request: guest.DisksCopy, report: Report | None) -> guest.DisksCopied:
+        self._check_copies(request.copies)
+        if all(copy.path in self.files for copy in request.copies):
+            return guest.DisksCopied(frozen=None)
+        domain = self._domain(request.uuid)
+        if not all(copy.source in self.files for copy in request.copies):
+            raise AgentRefusal("invalid_params", "There is no such volume.", field="copies")
+        if domain.state not in STATES_ON:
+            raise AgentRefusal("guest_stopped", "The VM does not run.", state=domain.state)
+        if not self.copies_running:
+            text = "This node's libvirt or QEMU cannot copy the disks of a VM that runs."
+            raise AgentRefusal("unsupported", text)
+        total = sum(self.files[copy.source].virtual_bytes for copy in request.copies)
+        if report is not None:
+            report(Progress(total, total, f"{total >> 20} of {total >> 20} MiB"))
+        for copy in request.copies:
+            source = self.files[copy.source]
+            self.files[copy.path] = FakeVolume(source.format, source.virtual_bytes)
+        return guest.DisksCopied(frozen=domain.has_agent and domain.state == "running")
+
+    def _disks_copy_stop(self, request: guest.DisksCopyStop, _report: Report | None) -> Nothing:
+        self._check_copies(request.copies)
+        if not all(copy.path in self.files for copy in request.copies):
+            for copy in request.copies:
+                self.files.pop(copy.path, None)
+        return Nothing()
+
+    def _check_copies(self, copies: list[guest.DiskCopy]) -> None:
+        if not copies:
+            raise AgentRefusal("invalid_params", "There is nothing to copy.", field="copies")
+        for copy in copies:
+            self._inside(copy.source_pool, copy.source)
+            self._inside(copy.pool, copy.path)
+
     def _host_rename(self, request: guest.HostRename, _report: Report | None) -> host.HostState:
         domain = self._domain(request.uuid)
         if not request.name.isprintable():

@@ -34,6 +34,7 @@ class Machine(Bridges, Volumes):
             libvirt_version="9.0.0" if self.libvirt_runs else None,
             qemu_version="7.2.0" if self.libvirt_runs else None,
             host_uuid=None,
+            copies_running=self.copies_running if self.libvirt_runs else None,
         )
 
     def _node_probe(self, request: machine.NodeProbe, _report: Report | None) -> machine.Probe:

@@ -1,4 +1,4 @@
-"""vm.clone: a new VM from the disks of one that is shut off."""
+"""vm.clone: a new VM from the disks of another one, which may run meanwhile."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.db import transaction
 from pydantic import Field, field_validator
 
 from nodeagent.protocol import guest, host, storage
+from nodeagent.protocol import node as machine
 from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node
 from panel.cluster.placement import Need, choose
@@ -36,6 +37,7 @@ from panel.vms.operations.deploying import (
     wait_for_guest,
 )
 from panel.vms.operations.disks import LIMITS
+from panel.vms.operations.power import ON
 from panel.vms.operations.removing import release_records, undefine_domain
 from panel.vms.placing import candidates
 from panel.vms.status import tell_pages
@@ -43,6 +45,11 @@ from panel.vms.usage import note_shape
 
 DISK_FIELDS = ("target", "bus", "cache", "position", "attached", *LIMITS)
 """What a disk of a clone has of its source's."""
+
+STOP_SECONDS = 120.0
+"""Ending a copying, and having a guest thaw."""
+HELD_STILL = "The guest's agent held its file systems still for the moment of the copy."
+NOT_HELD_STILL = "No agent of the guest held its file systems still: the copy begins as after a power cut."
 
 
 class CloneParams(AccessParams):
@@ -81,6 +88,10 @@ class CloneContext(DeployContext[CloneParams]):
             return network_named(self.source.cluster, self.params.network)
         first = self.source.interfaces.select_related("network").first()
         return first.network if first else network_named(self.source.cluster, None)
+
+    def copies(self) -> list[guest.DiskCopy]:
+        """The same for the node."""
+        return [guest.DiskCopy(new.pool.path, new.path, old.pool.path, old.path) for old, new in self.pairs()]
 
     def pairs(self) -> list[tuple[Volume, Volume]]:
         """Each volume of the source with the new VM's."""
@@ -138,34 +149,62 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
     return {"source": source.pk, "source_name": source.name, "result": result}
 
 
+def look_at_source(ctx: CloneContext) -> None:
+    """The node can copy the source's disks as the source is now."""
+    if _state_of_source(ctx) in ON:
+        refuse_too_old(ctx.source, ctx.agent.call(machine.NodeFacts()).copies_running)
+
+
 def copy_disks(ctx: CloneContext) -> None:
-    """The new VM's volumes are copies of the source's."""
-    for old, new in ctx.pairs():
+    """The new VM's volumes are copies of the source's: of one moment, if it runs."""
+    uuid, copies = str(ctx.source.uuid), ctx.copies()
+    if _state_of_source(ctx) in ON:
+        copied = ctx.agent.call(guest.DisksCopy(uuid, copies), deadline=COPY_SECONDS)
+        if copied.frozen is not None:
+            ctx.log(HELD_STILL if copied.frozen else NOT_HELD_STILL)
+        return
+    # What an attempt before this one has of a moment that is over.
+    ctx.agent.call(guest.DisksCopyStop(uuid, copies), deadline=STOP_SECONDS)
+    for each in copies:
         ctx.agent.call(
-            guest.VolumeClone(pool=new.pool.path, path=new.path, source_pool=old.pool.path, source=old.path),
+            guest.VolumeClone(pool=each.pool, path=each.path, source_pool=each.source_pool, source=each.source),
             deadline=COPY_SECONDS,
         )
 
 
 def delete_copies(ctx: CloneContext) -> None:
-    """None of the new VM's volumes is on the node, finished or not."""
+    """None of the new VM's volumes is on the node, finished or not, and none is being made."""
     if ctx.find_vm() is not None:
+        ctx.agent.call(guest.DisksCopyStop(str(ctx.source.uuid), ctx.copies()), deadline=STOP_SECONDS)
         for volume in ctx.volumes():
             ctx.agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
 
 
-def look_at_source(ctx: CloneContext) -> None:
-    """The node says that the source does not run."""
-    state = ctx.agent.call(host.HostInfo(uuid=str(ctx.source.uuid))).state
-    if state in (VmStatus.RUNNING, VmStatus.PAUSED):
-        raise WrongState("Shut the VM down first.", object="vm", id=ctx.source_id, state=state, field="id")
+def _state_of_source(ctx: CloneContext) -> str:
+    return ctx.agent.call(host.HostInfo(uuid=str(ctx.source.uuid))).state
+
+
+def refuse_too_old(source: Vm, copies_running: bool | None) -> None:
+    """Raise WrongState for a VM that runs where its disks can be copied only while it is off."""
+    if copies_running is False:
+        text = "The node's libvirt or QEMU is too old to copy the disks of a VM that runs. Shut the VM down first."
+        raise WrongState(text, object="vm", id=source.pk, state=source.status, field="id")
+
+
+def how_copied(ctx: CloneContext) -> str:
+    """How the disks are copied, for a plan."""
+    source = ctx.source
+    count = source.disks.count()
+    what = f"{count} disk{'' if count == 1 else 's'} of “{source.name}”"
+    return f"{what}, as of one moment while it goes on" if source.status in ON else f"{what}, which is off"
 
 
 class CloneVm(Operation[CloneParams]):
-    """Make a new VM from a VM that is shut off: its disks and size, with a name, address, MAC and identity of its own.
+    """Make a new VM from another: its disks and size, with a name, address, MAC and identity of its own.
 
-    It is on the same node and is left running and reachable. Passwords and keys that the source's disks know
-    work in it too, besides those of the request and of the owner.
+    The disks of one that runs are copied as of one moment, while it goes on; its guest's agent, if there is one, holds
+    its file systems still for that moment. The new VM is on the same node and is left running and reachable. Passwords
+    and keys that the source's disks know work in it too, besides those of the request and of the owner.
     """
 
     name = "vm.clone"
@@ -178,8 +217,8 @@ class CloneVm(Operation[CloneParams]):
     steps = (
         Step(reserve_clone, "Reserve the name, the disks and an address", undo=release_records, inline=True),
         # No undo: it looks only.
-        Step(look_at_source, "See that the VM is off"),
-        Step(copy_disks, "Copy the disks", undo=delete_copies, weight=10),
+        Step(look_at_source, "Look at the VM"),
+        Step(copy_disks, "Copy the disks", undo=delete_copies, weight=10, describe=how_copied),
         Step(customize_guest, "Prepare the guest's settings", undo=delete_seed, weight=2),
         Step(define_domain, "Define the domain", undo=undefine_domain),
         Step(start_domain, "Start the VM", undo=stop_domain, weight=2),
@@ -193,16 +232,19 @@ class CloneVm(Operation[CloneParams]):
         return f"Clone VM {source} to {ctx.params.name}"
 
     def applies(self, obj: Vm) -> bool:
-        """Only what is off."""
-        return obj.status == VmStatus.SHUT_OFF
+        """What surely runs, or is off."""
+        return obj.status in (*ON, VmStatus.SHUT_OFF)
 
     def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM that runs, a taken name, and what its node or its owner has no room for."""
+        """Refuse a VM that must be off for it first, a taken name, and what its node or its owner has no room for."""
         source = ctx.source
         services.refuse_seen_elsewhere(source)
         services.refuse_missing(source)
         services.refuse_rescue(source)
-        services.refuse_running(source)
+        if source.status in ON:
+            refuse_too_old(source, source.node.facts.get("copies_running"))
+        else:
+            services.refuse_running(source)
         if source.image is None:
             text = "The VM's image is not known any more, so nobody knows how to tell its clone who it is."
             raise WrongState(text, object="vm", id=source.pk, state="without an image", field="id")
