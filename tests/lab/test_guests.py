@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -170,8 +170,6 @@ def test_a_clone_is_a_vm_of_its_own(guest: Guest, key: tuple[str, str], other_ke
     guest.reach(key)
     guest.inside(key, "touch", "/boot/mine")
     guest.inside(key, "sync")
-    refused = guest.api.post(f"{guest.path}/clone", json={"name": "second"})
-    assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
     guest.power(False)
     answer = guest.api.post(f"{guest.path}/clone", json={"name": "second", "ssh_keys": [other_key[1]]})
     created = answer.json()
@@ -189,6 +187,115 @@ def test_a_clone_is_a_vm_of_its_own(guest: Guest, key: tuple[str, str], other_ke
         assert examine(guest.api) == []
     finally:
         done(guest.api, guest.api.delete(clone.path))
+
+
+WRITER = """
+i=10000000
+while :; do
+    i=$((i + 1))
+    for disk in vdb vdc; do printf %s $i > /dev/$disk; sync; done
+    echo $i >> /boot/numbers; sync
+done
+"""
+"""Writes a number to one disk, then the same to another, then to a file; then the next number."""
+
+
+def clone_of(guest: Guest, other_key: tuple[str, str], during: Callable[[int], None] = lambda task: None) -> Guest:
+    """A clone that answers; `during` is called with its task."""
+    answer = guest.api.post(f"{guest.path}/clone", json={"name": "second", "ssh_keys": [other_key[1]]})
+    during(task_of(answer))
+    done(guest.api, answer, 300)
+    clone = Guest(guest.api, guest.node, answer.json())
+    clone.reach(other_key)
+    return clone
+
+
+def test_a_vm_that_writes_is_cloned_as_of_one_moment_and_goes_on(
+    guest: Guest, key: tuple[str, str], other_key: tuple[str, str]
+) -> None:
+    guest.reach(key)
+    for _ in range(2):
+        guest.do("add-disk", size_gib=1)
+
+    def number(of: Guest, disk: str, by: tuple[str, str]) -> int:
+        return int(of.inside(by, f"head -c 8 /dev/{disk}").strip("\0") or 0)
+
+    wait_until(lambda: "vdc" in guest.inside(key, "ls", "/dev"), "the guest has the disks", 20)
+    guest.inside(key, f"cat > /run/write <<'END'\n{WRITER}\nEND\n(sh /run/write < /dev/null > /dev/null 2>&1 &)")
+    wait_until(lambda: number(guest, "vdc", key), "it writes", 20)
+    plan = guest.api.post(f"{guest.path}/clone?plan=1", json={"name": "second"}).json()
+    copying = next(step for step in plan["steps"] if step["name"] == "copy_disks")
+    assert copying["changes"] == "3 disks of “first”, as of one moment while it goes on"
+    clone = clone_of(guest, other_key)
+    try:
+        first, then = number(clone, "vdb", other_key), number(clone, "vdc", other_key)
+        assert then in (first, first - 1)
+        numbers = clone.inside(other_key, "cat", "/boot/numbers").split()
+        assert [int(each) for each in numbers] == list(range(10000001, 10000001 + len(numbers)))
+        assert int(numbers[-1]) in (then, then - 1)
+        before = number(guest, "vdb", key)
+        assert before > first
+        wait_until(lambda: number(guest, "vdb", key) > before, "the first one goes on", 20)
+        clone.do("force-off")
+        node, uuid = guest.node, clone.created["uuid"]
+        files = node.run(["virsh", "-c", "qemu:///system", "domblklist", uuid]).stdout.split()
+        for file in [each for each in files if each.endswith(".qcow2")]:
+            assert "No errors" in node.run(["qemu-img", "check", file]).stdout
+        assert examine(guest.api) == []
+    finally:
+        done(guest.api, guest.api.delete(clone.path))
+
+
+def test_a_paused_vm_is_cloned_and_stays_paused(guest: Guest, key: tuple[str, str], other_key: tuple[str, str]) -> None:
+    guest.reach(key)
+    guest.inside(key, "touch /boot/mine; sync")
+    guest.do("pause")
+    clone = clone_of(guest, other_key)
+    assert "mine" in clone.inside(other_key, "ls", "/boot")
+    assert guest.show()["status"] == "paused"
+    done(guest.api, guest.api.delete(clone.path))
+
+
+def test_a_copying_that_is_cancelled_leaves_nothing_and_one_whose_agent_dies_begins_anew(
+    guest: Guest, key: tuple[str, str], other_key: tuple[str, str]
+) -> None:
+    guest.reach(key)
+    guest.do("add-disk", size_gib=2)
+    guest.power(False)
+    volume = max(remains(guest.node)["files"], key=lambda file: guest.node.run(["stat", "-c", "%Y", file]).stdout)
+    guest.node.run(["qemu-io", "-c", "write -P 7 0 2047M", volume])
+    guest.power(True)
+    guest.reach(key)
+    before = sorted(remains(guest.node)["files"])
+
+    def copying(task: int) -> None:
+        def begun() -> bool:
+            steps = guest.api.get(f"tasks/{task}").json()["steps"]
+            return bool(next(step["progress"] for step in steps if step["name"] == "copy_disks"))
+
+        wait_until(begun, "it copies")
+
+    def cancel(task: int) -> None:
+        copying(task)
+        guest.api.post(f"tasks/{task}/cancel")
+
+    answer = guest.api.post(f"{guest.path}/clone", json={"name": "second"})
+    cancel(task_of(answer))
+    assert wait_for_task(guest.api, task_of(answer))["status"] == "cancelled"
+    assert sorted(remains(guest.node)["files"]) == before
+    assert guest.show()["status"] == "running"
+
+    def kill_agent(task: int) -> None:
+        copying(task)
+        guest.node.run(["pkill", "-KILL", "-f", "nodeagent.pyz"])
+
+    clone = clone_of(guest, other_key, kill_agent)
+    assert clone.inside(other_key, "head -c 4096 /dev/vdb | md5sum") == guest.inside(
+        key, "head -c 4096 /dev/vdb | md5sum"
+    )
+    assert guest.show()["status"] == "running"
+    assert examine(guest.api) == []
+    done(guest.api, guest.api.delete(clone.path))
 
 
 def test_a_rescued_vm_boots_another_system_beside_its_disks_until_it_is_ended(
