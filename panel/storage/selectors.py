@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db.models import Count, QuerySet, Sum
 
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.core import permissions
 from panel.core.errors import NotFound
-from panel.storage.models import Pool
+from panel.notices.models import Problem
+from panel.notices.selectors import list_problems
+from panel.storage.models import Pool, Volume
 
 
 def list_pools(viewer: User) -> QuerySet[Pool]:
@@ -32,3 +37,23 @@ def pool_named(cluster: Cluster, name: str | None) -> Pool:
     if pool is None:
         raise NotFound(object="pool", id=name or "default", field="pool")
     return pool
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """The volumes in a pool on a node: how many, and how large their guests see them together."""
+
+    volumes: int = 0
+    gib: int = 0
+
+
+def assigned_in(pools: Iterable[Pool]) -> dict[tuple[int, int], Assigned]:
+    """What is in these pools, by node and pool; none where there is nothing. One query."""
+    found = Volume.objects.filter(pool__in=list(pools)).values_list("node_id", "pool_id")
+    summed = found.annotate(volumes=Count("pk"), gib=Sum("size_gib")).order_by()
+    return {(node, pool): Assigned(volumes, gib) for node, pool, volumes, gib in summed}
+
+
+def list_storage_problems(viewer: User) -> QuerySet[Problem]:
+    """What the last check of each node complained of in its storages."""
+    return list_problems(viewer).filter(object_type="node", open_key__endswith=":storage")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from panel.web import accounts, events, isos, signing_in, views
+from panel.web import accounts, events, isos, signing_in, storages, views
 
 urlpatterns = [
     path("", views.vm_list, name="vms"),
@@ -21,6 +21,8 @@ urlpatterns = [
     path("nodes", views.node_list, name="nodes"),
     path("nodes/new", views.node_new, name="node-new"),
     path("nodes/<int:node_id>", views.node_page, name="node"),
+    path("storages", storages.storage_list, name="storages"),
+    path("storages/new", storages.storage_new, name="storage-new"),
     path("tasks", views.task_list, name="tasks"),
     path("tasks/<int:task_id>", views.task_page, name="task"),
     path("isos", isos.iso_list, name="isos"),

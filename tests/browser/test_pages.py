@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.pictures import FITS, shot
 from tests.lab.hosts import Node
 from tests.stack import done, wait_until
 
@@ -25,13 +25,6 @@ def vm(cluster: list[Node], api: httpx.Client) -> Iterator[dict[str, Any]]:
     yield answer.json()
     if api.get(f"vms/{answer.json()['vm']}").status_code == 200:
         done(api, api.delete(f"vms/{answer.json()['vm']}?queue=1"))
-
-
-def shot(page: Page, name: str) -> None:
-    """A picture of the page, kept for people in var/screenshots."""
-    folder = Path("var/screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=str(folder / f"{name}.png"), full_page=True)
 
 
 def test_a_wrong_password_is_told(page: Page) -> None:
@@ -129,7 +122,7 @@ def test_a_narrow_screen_scrolls_in_its_tables_alone(page: Page, vm: dict[str, A
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto("/")
     shot(page, "narrow")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate(FITS)
 
 
 def test_a_policy_is_switched_on_and_stays_on(page: Page, cluster: list[Node], api: httpx.Client) -> None:

@@ -11,12 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
-from tests.browser.test_pages import shot
+from tests.browser.pictures import look
 from tests.services import Services
 from tests.stack import Stack
-
-FITS = "document.documentElement.scrollWidth <= window.innerWidth"
-DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 800}
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +61,10 @@ def _sign_out(page: Page) -> None:
     page.wait_for_url("**/login")
 
 
-def _look(page: Page, name: str) -> None:
-    """Pictures by day and night, at a desk and on a phone, where nothing is wider than the screen."""
-    for scheme in ("dark", "light"):
-        for place, size in (("phone", PHONE), ("desk", DESK)):
-            page.emulate_media(color_scheme=scheme)
-            page.set_viewport_size(size)
-            shot(page, f"{name}-{scheme}-{place}")
-            assert page.evaluate(FITS), f"{name} on a {place}"
-
-
 def test_a_key_is_registered_signs_in_and_is_removed(page: Page, named: Stack) -> None:
     devices, plugged = _plug_in(page)
     page.goto("/login")
-    _look(page, "login")
+    look(page, "login")
     _give_password(page, named)
     page.goto("/profile")
     page.get_by_text("Add a security key").click()
@@ -87,15 +74,15 @@ def test_a_key_is_registered_signs_in_and_is_removed(page: Page, named: Stack) -
     codes = form.locator("pre")
     expect(codes).to_be_visible()
     assert len(set(codes.inner_text().split())) == 10
-    _look(page, "security-key-codes")
+    look(page, "security-key-codes")
     form.get_by_role("link", name="Done").click()
     expect(page.locator("#totp")).to_contain_text("Blue key")
-    _look(page, "security-keys")
+    look(page, "security-keys")
 
     _sign_out(page)
     _give_password(page, named)
     page.get_by_role("button", name="Use the security key").wait_for()
-    _look(page, "security-key-login")
+    look(page, "security-key-login")
     page.get_by_role("button", name="Use the security key").click()
     page.wait_for_url(f"https://localhost:{named.port}/")
     [kept] = devices.send("WebAuthn.getCredentials", {"authenticatorId": plugged})["credentials"]

@@ -84,7 +84,7 @@ def test_the_operations_are_listed_with_their_parameters(api: APIClient) -> None
     assert "image" in listed["vm.create"]["params"]["properties"]
 
 
-@pytest.mark.parametrize("path", ["/", "/vms/new", "/nodes", "/nodes/new", "/tasks", "/problems"])
+@pytest.mark.parametrize("path", ["/", "/vms/new", "/nodes", "/nodes/new", "/storages", "/tasks", "/problems"])
 def test_pages_ask_strangers_to_sign_in(path: str, admin: User) -> None:
     client = Client()
     assert client.get(path, secure=True).headers["Location"].startswith("/login")

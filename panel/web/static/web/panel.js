@@ -128,7 +128,7 @@ document.addEventListener("change", async (event) => {
   const box = event.target.closest("[data-patch]");
   if (!box) return;
   const { ok, data } = await call("PATCH", box.dataset.patch, { [box.name]: box.checked });
-  if (ok) { say("Saved."); return; }
+  if (ok) { say("Saved."); refreshSoon(0); return; }
   box.checked = !box.checked;
   say(data.detail);
 });
