@@ -35,7 +35,7 @@ async def application(
         await serve(scope, receive, send)
     elif scope["type"] == "http":
         if streaming.is_meant(scope):
-            scope, receive = streaming.set_aside(scope, receive)
+            scope, receive, send = streaming.set_aside(scope, receive, send)
         else:
             receive = streaming.bounded(receive)
         await _django(scope, receive, send)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ no more than the largest body that any of them takes.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,8 +23,11 @@ from panel.monitoring.internal import LARGEST_BATCH
 STREAMED = {("POST", "/api/v1/isos")}
 STALL_SECONDS = 60.0
 """How long nothing may arrive before the caller counts as gone."""
+LINGER_SECONDS, LINGER_SILENT_SECONDS = 30.0, 5.0
+"""How long a refused body is still taken in, and how long nothing of it may arrive."""
 _BODY = "vmpanel.body"
 Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Body:
@@ -43,12 +47,24 @@ class Body:
             try:
                 message = await asyncio.wait_for(self.receive(), STALL_SECONDS)
             except TimeoutError as error:
+                self.over = True
                 raise UnreadablePostError("nothing arrives any more") from error
             if message["type"] == "http.disconnect":
+                self.over = True
                 raise UnreadablePostError("the client is gone")
             found += message.get("body", b"")
             self.over = not message.get("more_body", False)
         return bytes(found)
+
+    async def throw_away(self) -> None:
+        """Take in what still comes of it, for a while; on the event loop, when its thread reads no more."""
+        until = time.monotonic() + LINGER_SECONDS
+        while not self.over and (left := until - time.monotonic()) > 0:
+            try:
+                message = await asyncio.wait_for(self.receive(), min(left, LINGER_SILENT_SECONDS))
+            except TimeoutError:
+                return
+            self.over = not message.get("more_body", False)
 
 
 class AnyBody(BaseParser):
@@ -66,15 +82,24 @@ def is_meant(scope: dict[str, Any]) -> bool:
     return (scope["method"], scope["path"]) in STREAMED
 
 
-def set_aside(scope: dict[str, Any], receive: Receive) -> tuple[dict[str, Any], Receive]:
-    """The request without its body, which the view finds by body_of()."""
+def set_aside(scope: dict[str, Any], receive: Receive, send: Send) -> tuple[dict[str, Any], Receive, Send]:
+    """The request without its body, which the view finds by body_of(), and how it is answered."""
     waiting: list[dict[str, Any]] = [{"type": "http.request", "body": b"", "more_body": False}]
+    body = Body(receive, asyncio.get_running_loop())
 
     async def nothing() -> dict[str, Any]:
         # Then Django looks whether the client goes away, until it is cancelled; the view will notice.
         return waiting.pop() if waiting else await asyncio.Future()
 
-    return {**scope, _BODY: Body(receive, asyncio.get_running_loop())}, nothing
+    async def answer(message: dict[str, Any]) -> None:
+        # Where a connection is closed while its client still sends, the client's system throws the answer away unread.
+        if message["type"] == "http.response.body" and not message.get("more_body", False) and not body.over:
+            await send({**message, "more_body": True})
+            await body.throw_away()
+            message = {"type": "http.response.body", "body": b""}
+        await send(message)
+
+    return {**scope, _BODY: body}, nothing, answer
 
 
 def bounded(receive: Receive) -> Receive:

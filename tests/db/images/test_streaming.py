@@ -43,6 +43,7 @@ class Client:
             self.headers.append((b"authorization", f"Bearer {create_token(user, 'upload')[1]}".encode()))
         self.pieces = [content[at : at + PIECE] for at in range(0, len(content), PIECE)]
         self.taken, self.sent, self.meanwhile = 0, list[dict[str, Any]](), meanwhile
+        self.answered_after, self.ended_after = list[int](), 0
         self.breaks_after: int | None = None
         self.stalls_after = len(self.pieces)
 
@@ -58,8 +59,10 @@ class Client:
         return {"type": "http.request", "body": self.pieces[self.taken - 1], "more_body": more}
 
     async def send(self, message: dict[str, Any]) -> None:
-        """What the panel answers."""
+        """What the panel answers, and after how many pieces."""
         self.sent.append(message)
+        self.answered_after += [self.taken] * bool(message.get("body"))
+        self.ended_after = self.taken
 
     def call(self, query: str = "name=installer", path: str = "/api/v1/isos") -> tuple[int, dict[str, Any]]:
         """The answer to the whole."""
@@ -95,10 +98,26 @@ def test_nothing_is_read_of_what_nobody_may_send(user: User) -> None:
     reader = User.objects.create(name="reader", level=Level.READONLY)
     for sender, status in ((None, 401), (reader, 403)):
         client = Client(sender, iso_file())
-        assert client.call()[0] == status and client.taken == 0
+        assert client.call()[0] == status and client.answered_after == [0]
     client = Client(user, iso_file())
-    assert client.call("name=Not+a+name")[0] == 400 and client.taken == 0
+    assert client.call("name=Not+a+name")[0] == 400 and client.answered_after == [0]
     assert files() == []
+
+
+def test_a_refused_body_is_taken_in_and_thrown_away_so_that_its_client_reads_why(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(user, bytes(5 * MIB))
+    assert client.call()[0] == 400
+    assert client.answered_after[0] < client.ended_after == len(client.pieces) and files() == []
+    # Not for ever.
+    monkeypatch.setattr(streaming, "LINGER_SILENT_SECONDS", 0.1)
+    client = Client(user, bytes(5 * MIB))
+    client.stalls_after = 40
+    assert client.call()[0] == 400 and client.ended_after == 40
+    monkeypatch.setattr(streaming, "LINGER_SECONDS", 0.2)
+    endless = Endless(user, bytes(PIECE))
+    assert endless.call()[0] == 400 and endless.answered_after[0] < endless.ended_after
 
 
 def test_a_client_that_goes_away_leaves_nothing(user: User) -> None:

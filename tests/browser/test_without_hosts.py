@@ -1,0 +1,152 @@
+"""Pages that need no host: storages, and ISO images sent by hand. On a panel of their own."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, CDPSession, Page, expect
+
+from tests.browser.pictures import look, shot
+from tests.db.images.test_isos import MIB, iso_file
+from tests.services import Services
+from tests.stack import Stack, wait_until
+
+NODES = """
+    from django.utils import timezone
+    from panel.cluster.models import Node, NodeState
+    from panel.cluster.selectors import default_cluster
+    from panel.storage.models import NodePool, Volume
+    from panel.storage.services import ensure_default_pool
+    pool = ensure_default_pool(default_cluster())
+    for name, free_gib in (("node1", 310), ("node2", 3)):
+        node = Node.objects.create(
+            cluster=pool.cluster, name=name, address=f"{name}.invalid", state=NodeState.READY, accel="kvm", is_fake=True
+        )
+        NodePool.objects.create(
+            node=node, pool=pool, capacity_bytes=500 << 30, free_bytes=free_gib << 30, mark=name, seen_at=timezone.now()
+        )
+        Volume.objects.create(pool=pool, node=node, size_gib=20)
+"""
+"""Two nodes as their checks leave them; nothing is asked of them here."""
+
+
+@pytest.fixture(scope="module")
+def alone(services: Services) -> Iterator[Stack]:
+    """A panel beside which there is no host."""
+    stack = Stack(services, "alone", "127.0.0.1")
+    try:
+        stack.start()
+        stack.manage("shell", "--command", textwrap.dedent(NODES))
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture
+def api(alone: Stack) -> Iterator[httpx.Client]:
+    """The REST API as the administrator."""
+    with alone.api() as client:
+        yield client
+
+
+@pytest.fixture
+def page(browser: Browser, alone: Stack) -> Iterator[Page]:
+    """A page, signed in as the administrator; errors of its scripts fail the test."""
+    context = browser.new_context(base_url=f"https://127.0.0.1:{alone.port}", ignore_https_errors=True)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto("/login")
+    page.get_by_label("Name").fill("admin")
+    page.get_by_label("Password").fill(alone.password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/")
+    yield page
+    context.close()
+    assert errors == []
+
+
+def test_a_storage_is_added_and_declared_shared_by_keyboard(page: Page, api: httpx.Client) -> None:
+    page.get_by_role("link", name="Storages").click()
+    local = page.locator("[data-pool]").filter(has_text="local")
+    expect(local.locator("tr", has_text="node2")).to_contain_text("497 GiB, 99 %")
+    page.get_by_role("link", name="Add").press("Enter")
+    page.get_by_label("Name").fill("nfs")
+    page.get_by_label("Directory").fill("/srv")
+    page.get_by_label("Directory").press("Enter")
+    expect(page.locator("[data-error=path]")).to_have_text("A storage is an absolute path of at least two folders.")
+    expect(page.get_by_label("Directory")).to_be_focused()
+    look(page, "storage-new")
+    page.get_by_label("Directory").fill("/srv/nfs/pool")
+    page.get_by_label("Directory").press("Enter")
+    page.wait_for_url("**/storages")
+    added = page.locator("[data-pool]").filter(has_text="/srv/nfs/pool")
+    expect(added.locator("tr", has_text="node1")).to_contain_text("not there yet")
+
+    # Both nodes have a “local” of their own: that it is not shared is seen at once.
+    box = local.get_by_label("Shared")
+    box.press("Space")
+    expect(page.locator("#toast")).to_have_text("Saved.")
+    expect(local.get_by_text("not all nodes see the same files")).to_be_visible()
+    expect(box).to_be_checked()
+    look(page, "storages")
+    box.press("Space")
+    expect(local.get_by_text("not all nodes see the same files")).to_have_count(0)
+    pools = {each["name"]: each["shared"] for each in api.get("pools").json()["results"]}
+    assert pools == {"local": False, "nfs": False}
+
+
+def sends_at(devices: CDPSession, bytes_a_second: int) -> None:
+    """What the page sends goes at that speed; -1 for as fast as it can."""
+    speed = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_a_second}
+    devices.send("Network.emulateNetworkConditions", speed)
+
+
+def test_an_iso_image_is_sent_with_its_progress_and_a_wrong_file_is_refused_in_words(
+    page: Page, api: httpx.Client, tmp_path: Path
+) -> None:
+    wrong, right = tmp_path / "Holiday Photo.iso", tmp_path / "Debian 12.iso"
+    # So large that the panel has refused it long before its end.
+    wrong.write_bytes(bytes(48 * MIB))
+    right.write_bytes(iso_file(3 * MIB))
+    devices = page.context.new_cdp_session(page)
+    devices.send("Network.enable")
+    page.get_by_role("link", name="ISO images").click()
+    file, progress = page.get_by_label("File"), page.locator("form progress")
+    file.set_input_files(wrong)
+    expect(page.get_by_label("Name")).to_have_value("holiday-photo")
+    expect(progress).to_be_hidden()
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("[data-error=body]")).to_contain_text("This is no ISO 9660 image.")
+    expect(progress).to_be_hidden()
+    look(page, "iso-refused")
+    assert api.get("isos").json()["results"] == []
+
+    page.get_by_label("Name").fill("debian-12")
+    page.get_by_label("Title").fill("Debian 12")
+    file.set_input_files(right)
+    sends_at(devices, MIB // 4)
+    page.get_by_role("button", name="Send").click()
+    expect(progress).to_be_visible()
+    expect(page.locator("[data-error=body]")).to_be_empty()
+    wait_until(lambda: 0.05 < progress.evaluate("bar => bar.value") < 0.95, "the page shows how far it is")
+    expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    shot(page, "iso-sending")
+    row = page.locator("#isos tr", has_text="debian-12")
+    expect(row).to_contain_text("3 MiB", timeout=60_000)
+    sends_at(devices, -1)
+    look(page, "isos")
+
+    # The same name again is refused beside the field.
+    file.set_input_files(right)
+    page.get_by_label("Name").fill("debian-12")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("[data-error=name]")).not_to_be_empty()
+    page.on("dialog", lambda dialog: dialog.accept())
+    row.get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    assert api.get("isos").json()["results"] == []
