@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
 import re
 import socket
 import time
 import uuid as uuids
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
 from nodeagent import guards, libvirtd, paths
 from nodeagent.commands import handles
-from nodeagent.errors import DeadlinePassed, GuestStopped, InUse, InvalidParams, NoSuchDomain
+from nodeagent.errors import DeadlinePassed, GuestStopped, InUse, InvalidParams, LibvirtError, NoSuchDomain
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, host
 from nodeagent.run import run
+from nodeagent.xml import machine
 from nodeagent.xml.describe import domain_of
 from nodeagent.xml.domain import Domain
 
@@ -134,10 +137,54 @@ def host_start(request: host.HostStart, job: Job) -> host.HostState:
     with libvirtd.translated() as conn:
         domain = find(conn, request.uuid)
         if not domain.isActive():
-            domain.create()
+            if not (request.from_iso and _start_from_iso(conn, domain)):
+                domain.create()
         elif STATES.get(domain.state()[0]) == "paused":
             domain.resume()
-        return state_of(domain)
+        return replace(state_of(domain), from_iso=request.from_iso and _reset_as_described(domain))
+
+
+def _start_from_iso(conn: Any, domain: Any) -> bool:
+    """Start the domain from its drive, if something lies in it; libvirt keeps its description for every later start."""
+    libvirt = libvirtd.bindings()
+    described = Domain.parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
+    drive = machine.drive_with_iso(described)
+    if drive is None:
+        return False
+    machine.boot_before_all(described, drive)
+    conn.createXML(described.to_xml(), 0)
+    return True
+
+
+def _reset_as_described(domain: Any) -> bool:
+    """Have a domain that _start_from_iso() started boot as described when its guest resets it; false for any other.
+
+    QEMU tells the firmware of another order at the next reset, so the start that is under way is not disturbed. Asked
+    again, it changes nothing.
+    """
+    libvirt = libvirtd.bindings()
+    drive = machine.drive_with_iso(Domain.parse(domain.XMLDesc(0)))
+    described = machine.drive_with_iso(Domain.parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))
+    if drive is None or drive.boot_order != machine.FIRST:
+        return False
+    order = described.boot_order if described is not None else None
+    if order == machine.FIRST:
+        return False
+    if not libvirtd.is_test_driver():
+        _set_in_qemu(domain, f"/machine/peripheral/{drive.alias}", "bootindex", machine.order_after_reset(order))
+    return True
+
+
+def _set_in_qemu(domain: Any, path: str, name: str, value: int) -> None:
+    """Set a property of one of QEMU's objects, for which libvirt has no call."""
+    import libvirt_qemu
+
+    asked = {"execute": "qom-set", "arguments": {"path": path, "property": name, "value": value}}
+    told = json.loads(libvirt_qemu.qemuMonitorCommand(domain, json.dumps(asked), 0))
+    if "error" in told:
+        raise LibvirtError(
+            f"QEMU refused {name} of {path}: {told['error'].get('desc', '')}", libvirt_code=0, connection_lost=False
+        )
 
 
 @handles(host.HostShutdown)

@@ -79,7 +79,10 @@ class HostSpec:
 
 @dataclass(frozen=True)
 class HostState:
-    """A domain as libvirt has it now; `vnc_port` is the loopback port of its console while it runs."""
+    """A domain as libvirt has it now; `vnc_port` is the loopback port of its console while it runs.
+
+    `from_iso` is told by host_start alone: the domain runs since a start from its ISO drive this once.
+    """
 
     uuid: str
     exists: bool
@@ -89,6 +92,7 @@ class HostState:
     vnc_port: Optional[int] = None
     xml: str = ""
     autostart: bool = False
+    from_iso: bool = False
 
 
 @command
@@ -114,11 +118,16 @@ class HostDelete(Request[Nothing]):
 
 @command
 class HostStart(Request[HostState]):
-    """Have the domain running; a running one is success."""
+    """Have the domain running; a running one is success.
+
+    `from_iso`: one that is off starts from its ISO drive this once, where something lies in it. It starts from what
+    its description says when its guest resets it, and at every later start, whoever starts it.
+    """
 
     COMMAND = "host_start"
     RESULT = HostState
     uuid: str
+    from_iso: bool = False
 
 
 @command

@@ -19,6 +19,7 @@ class Disk(Element):
     target_dev = Property("./target/@dev")
     target_bus = Property("./target/@bus")
     read_only = Flag("./readonly")
+    alias = Property("./alias/@name")
     boot_order = Property("./boot/@order", int)
     read_bytes_sec = Property("./iotune/read_bytes_sec", int)
     write_bytes_sec = Property("./iotune/write_bytes_sec", int)

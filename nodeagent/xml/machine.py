@@ -6,13 +6,15 @@ administrator has added survives as long as it fits.
 
 from __future__ import annotations
 
-from typing import Iterable, List, Union
+from typing import Iterable, List, Optional, Union
 
 from nodeagent.protocol.host import ISO_TARGET, HostSpec
 from nodeagent.xml.domain import Disk, Domain, Interface
 
 NVRAM = "/var/lib/libvirt/qemu/nvram"
 PERIOD_MICROSECONDS = 100_000
+FIRST, NOT_BOOTED = 1, -1
+"""Numbers in the boot order; the second is QEMU's alone."""
 MADE_BY_LIBVIRT = ("pci", "usb", "sata", "ide")
 """Controllers that libvirt adds to suit the machine type, and would not move to another."""
 
@@ -104,6 +106,25 @@ def set_boot(domain: Domain, spec: HostSpec) -> None:
     for device in in_order:
         if device.boot_order is None:
             device.boot_order = 1 + sum(other.boot_order is not None for other in in_order)
+
+
+def drive_with_iso(domain: Domain) -> Optional[Disk]:
+    """The drive for ISO images, if something lies in it."""
+    found = (disk for disk in domain.disks if disk.target_dev == ISO_TARGET and disk.device == "cdrom")
+    return next((disk for disk in found if disk.source_file), None)
+
+
+def boot_before_all(domain: Domain, first: Disk) -> None:
+    """The disk is booted from before all that was, in the order that it was in: each one number further."""
+    for device in [*domain.disks, *domain.interfaces]:
+        if device.boot_order is not None:
+            device.boot_order += 1
+    first.boot_order = FIRST
+
+
+def order_after_reset(described: Optional[int]) -> int:
+    """The number of a disk that boot_before_all() made the first, when it is where it is `described` again."""
+    return NOT_BOOTED if described is None else described + 1
 
 
 def bootable(domain: Domain, kind: str) -> Iterable[Union[Disk, Interface]]:

@@ -124,6 +124,7 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
             "suspension_reason",
             "iso",
             "boot_iso",
+            "boot_iso_once",
             "installed",
             "installing",
             "in_rescue",

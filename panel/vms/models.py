@@ -54,6 +54,9 @@ class Vm(Machine):
     installed = models.BooleanField(default=False, help_text="Whether its deployment reached its end.")
     iso = models.ForeignKey(Iso, null=True, on_delete=models.PROTECT, related_name="vms")
     boot_iso = models.BooleanField(default=False, help_text="Whether it starts from the ISO image before its disks.")
+    boot_iso_once = models.BooleanField(
+        default=False, help_text="Whether its next start alone is from the ISO image; the panel's next start, that is."
+    )
     seed = models.UUIDField(null=True, help_text="What its seed is called; none: its UUID.")
 
     wanted = models.CharField(max_length=16, choices=Wanted.choices, default=Wanted.RUNNING)

@@ -86,6 +86,12 @@ def refuse_running(vm: Vm) -> None:
         raise WrongState("Shut the VM down first.", object="vm", id=vm.pk, state=vm.status, field="id")
 
 
+def started_from_iso(vm: Vm) -> None:
+    """The start that was to be from the ISO image was; the next one is as the VM's settings say."""
+    Vm.objects.filter(pk=vm.pk).update(boot_iso_once=False)
+    tell_changed(vm.pk)
+
+
 @transaction.atomic
 def change_owner(vm: Vm, owner: User) -> None:
     """The VM belongs to `owner`, who sees its tasks; whoever had it before does not any more."""

@@ -11,7 +11,8 @@ import uuid
 
 import pytest
 
-from nodeagent.protocol import Request, devices, host, storage
+from nodeagent.protocol import Request, audit, devices, host, storage
+from nodeagent.protocol.settings import Difference
 from panel.core.errors import NodeError
 from tests.contract.subjects import MIB, AgentSubject, Subject, code_of, make_spec
 
@@ -89,6 +90,38 @@ def test_an_iso_for_a_domain_without_a_drive_waits_for_the_next_start(node: Subj
     node.call(host.HostStart(uuid=spec.uuid))
     change = devices.CdromChange(uuid=spec.uuid, target=host.ISO_TARGET, path=f"{node.pool}/images/x.img")
     assert node.call(change) == devices.DeviceState(running=True, live=False)
+
+
+def test_a_start_from_the_iso_image_is_for_once(node: Subject) -> None:
+    spec = dataclasses.replace(make_spec(node.pool), iso=f"{node.pool}/images/x.img")
+    node.call(host.HostCreate(spec=spec))
+    once = host.HostStart(uuid=spec.uuid, from_iso=True)
+    # Asked again, by a worker that took over, it is the same start.
+    for _ in range(2):
+        started = node.call(once)
+        assert (started.state, started.from_iso, started.persistent) == ("running", True, True)
+        [told] = node.call(audit.HostsAudit(specs=[spec])).differing
+        assert told.drift == [] and told.pending == [Difference("boot", ["cdrom", "disk"], ["disk"])]
+    for start, from_iso in ((host.HostStart(uuid=spec.uuid), False), (once, True)):
+        node.call(host.HostStop(uuid=spec.uuid))
+        assert node.call(host.HostInfo(uuid=spec.uuid)).persistent
+        assert node.call(start).from_iso is from_iso
+    node.call(host.HostStop(uuid=spec.uuid))
+    node.call(host.HostStart(uuid=spec.uuid))
+    assert node.call(audit.HostsAudit(specs=[spec])).differing == []
+    # It runs already, from its disk.
+    assert not node.call(once).from_iso
+
+
+@pytest.mark.parametrize("iso, boot_iso", [(None, False), ("", False), ("/images/x.img", True)])
+def test_without_an_iso_image_or_with_one_for_every_start_there_is_nothing_to_do_once(
+    node: Subject, iso: str | None, boot_iso: bool
+) -> None:
+    spec = dataclasses.replace(make_spec(node.pool), iso=iso and f"{node.pool}{iso}", boot_iso=boot_iso)
+    node.call(host.HostCreate(spec=spec))
+    started = node.call(host.HostStart(uuid=spec.uuid, from_iso=True))
+    assert (started.state, started.from_iso) == ("running", False)
+    assert node.call(audit.HostsAudit(specs=[spec])).differing == []
 
 
 @pytest.mark.covers("disk_grow")

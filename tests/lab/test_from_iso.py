@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from nodeagent.xml.domain import Domain
 from tests.lab.guests import NOTHING, remains
 from tests.lab.hosts import Node
 from tests.lab.test_devices import VIRSH
@@ -34,9 +36,15 @@ def installer() -> bytes:
     return (write + bytes.fromhex("baf90cb006eeebfe")).ljust(SECTOR, b"\0") + installed()
 
 
+def says(node: Node, domain: str) -> str:
+    """What the installed system writes to the serial port."""
+    serial = node.run([*VIRSH, "ttyconsole", domain]).stdout.strip()
+    return node.run(["timeout", "60", "sh", "-c", f"grep -m 1 -a SYS < {serial}"]).stdout.strip()
+
+
 @pytest.fixture
-def iso(api: httpx.Client, tmp_path: Path) -> str:
-    """An ISO image with the installer, sent to the panel."""
+def iso(api: httpx.Client, tmp_path: Path) -> Iterator[str]:
+    """An ISO image with the installer, sent to the panel; it can be deleted when no VM has it any more."""
     work, file = tmp_path / "work", tmp_path / "installer.iso"
     work.mkdir()
     (work / "start.bin").write_bytes(installer().ljust(2048, b"\0"))
@@ -44,7 +52,8 @@ def iso(api: httpx.Client, tmp_path: Path) -> str:
     subprocess.run([*argv, "-c", "boot.cat", str(work)], check=True)
     answer = api.post("isos?name=installer", content=file.read_bytes())
     assert answer.status_code == 201, answer.text
-    return str(answer.json()["name"])
+    yield str(answer.json()["name"])
+    assert api.delete(f"isos/{answer.json()['id']}").status_code == 204
 
 
 def test_an_installer_that_reboots_is_ejected_and_what_it_installed_is_started(
@@ -58,10 +67,31 @@ def test_an_installer_that_reboots_is_ejected_and_what_it_installed_is_started(
     shown = api.get(vm).json()
     assert (shown["iso"], shown["boot_iso"], shown["status"]) == (None, False, "running")
     assert "/images/" not in node.run([*VIRSH, "domblklist", "installed"]).stdout
-    serial = node.run([*VIRSH, "ttyconsole", "installed"]).stdout.strip()
-    read = ["timeout", "60", "sh", "-c", f"grep -m 1 -a SYS < {serial}"]
-    assert node.run(read).stdout.strip() == "SYS"
+    assert says(node, "installed") == "SYS"
     done(api, api.delete(vm))
     assert remains(node) == NOTHING
-    iso_id = api.get("isos", params={"name": iso}).json()["results"][0]["id"]
-    assert api.delete(f"isos/{iso_id}").status_code == 204
+
+
+def test_a_start_from_an_iso_is_for_once_and_a_reset_from_inside_is_from_the_disk(
+    cluster: list[Node], api: httpx.Client, iso: str
+) -> None:
+    node = cluster[0]
+    created = api.post("vms", json={"name": "once", "image": "tiny", "flavor": "tiny", "node": node.name})
+    done(api, created)
+    vm = f"vms/{created.json()['vm']}"
+    done(api, api.post(f"{vm}/mount-iso", json={"iso": iso, "boot_once": True}))
+    done(api, api.post(f"{vm}/force-off", json={}))
+    assert api.get(vm).json()["boot_iso_once"]
+    done(api, api.post(f"{vm}/start", json={}))
+    # The installer resets the machine: were that a start from the ISO image too, it would install for ever.
+    assert says(node, "once") == "SYS"
+    shown = api.get(vm).json()
+    assert (shown["iso"], shown["boot_iso"], shown["boot_iso_once"]) == (iso, False, False)
+    # Whoever starts it now.
+    for verb in ("destroy", "start"):
+        node.run([*VIRSH, verb, "once"])
+    described = Domain.parse(node.run([*VIRSH, "dumpxml", "once"]).stdout)
+    assert [disk.target_dev for disk in described.disks if disk.boot_order == 1] == ["vda"]
+    assert says(node, "once") == "SYS"
+    done(api, api.delete(vm))
+    assert remains(node) == NOTHING

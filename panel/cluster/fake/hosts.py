@@ -88,11 +88,13 @@ class Hosts(Bridges):
     def _host_start(self, request: host.HostStart, _report: Report | None) -> host.HostState:
         domain = self._domain(request.uuid)
         if domain.state not in STATES_ON:
-            domain.running = None
+            from_iso = request.from_iso and domain.spec.iso and not domain.spec.boot_iso
+            domain.running = replace(domain.spec, boot_iso=True) if from_iso else None
         domain.state = "running"
         if domain.spec.settings.firmware == "uefi":
             self.nvram.setdefault(request.uuid, NVRAM_BYTES)
-        return self._state(request.uuid)
+        from_iso = request.from_iso and bool(domain.now.iso) and domain.now.boot_iso and not domain.spec.boot_iso
+        return replace(self._state(request.uuid), from_iso=from_iso)
 
     def _host_shutdown(self, request: host.HostShutdown, report: Report | None) -> host.HostState:
         domain = self._find(request.uuid)

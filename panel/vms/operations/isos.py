@@ -10,7 +10,7 @@ from nodeagent.protocol import devices, storage
 from nodeagent.protocol.host import ISO_TARGET
 from panel.accounts.models import User
 from panel.cluster.nodes import client
-from panel.core.errors import OperationFailed
+from panel.core.errors import InvalidValue, OperationFailed
 from panel.images.models import Iso
 from panel.images.selectors import iso_for
 from panel.tasks.operation import Params, Step
@@ -20,6 +20,8 @@ from panel.vms.models import Vm
 
 UPLOAD_SECONDS = 3600.0
 COMMIT_SECONDS = 600.0
+EMPTY = {"iso_id": None, "boot_iso": False, "boot_iso_once": False}
+"""The drive's columns where nothing lies in it."""
 
 
 class MountIsoParams(Params):
@@ -27,14 +29,15 @@ class MountIsoParams(Params):
 
     iso: str = Field(max_length=64, description="Name of an ISO image of all, or of the VM's owner's.")
     boot: bool = Field(default=False, description="Start from it, before the disks, until it is ejected.")
+    boot_once: bool = Field(default=False, description="Start from it the next time alone; then from the disks again.")
 
 
 def remember_drive(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
     """What lay in the drive and what shall is in the task; nothing has changed."""
     vm, iso = ctx.vm, iso_for(ctx.vm.owner, ctx.params.iso)
     return {
-        "before": {"iso_id": vm.iso_id, "boot_iso": vm.boot_iso},
-        "after": {"iso_id": iso.pk, "boot_iso": ctx.params.boot},
+        "before": {"iso_id": vm.iso_id, "boot_iso": vm.boot_iso, "boot_iso_once": vm.boot_iso_once},
+        "after": {"iso_id": iso.pk, "boot_iso": ctx.params.boot, "boot_iso_once": ctx.params.boot_once},
     }
 
 
@@ -71,12 +74,12 @@ def insert_what_was(ctx: VmContext[MountIsoParams]) -> None:
     """What lay in the drive before lies there again, unless it was deleted since."""
     before = ctx.output(remember_drive)["before"]
     there = Iso.objects.filter(pk=before["iso_id"]).exists()
-    _become(ctx, before if there else {"iso_id": None, "boot_iso": False})
+    _become(ctx, before if there else EMPTY)
 
 
 def empty_drive(ctx: VmContext[Any]) -> dict[str, Any]:
     """Nothing lies in the VM's drive, and it starts from its disks."""
-    return _become(ctx, {"iso_id": None, "boot_iso": False})
+    return _become(ctx, EMPTY)
 
 
 def _become(ctx: VmContext[Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +95,13 @@ def _iso(ctx: VmContext[MountIsoParams]) -> Iso:
     if iso is None or iso.owner_id not in (None, ctx.vm.owner_id):
         raise OperationFailed("The VM cannot have this ISO image any more.", step=ctx.step_name)
     return iso
+
+
+def started_from(params: MountIsoParams) -> str:
+    """Which starts are from the ISO image, for people."""
+    if params.boot_once:
+        return "the next start is from it, and every later one from what it is now"
+    return "the VM starts from it until it is ejected" if params.boot else "the VM starts from what it does now"
 
 
 class MountIso(DeviceOperation):
@@ -110,11 +120,13 @@ class MountIso(DeviceOperation):
             weight=5,
             describe=lambda ctx: f"“{ctx.params.iso}”, if the node has no copy",
         ),
-        Step(insert_iso, "Insert the ISO image", undo=insert_what_was),
+        Step(insert_iso, "Insert the ISO image", undo=insert_what_was, describe=lambda ctx: started_from(ctx.params)),
     )
 
     def refuse(self, ctx: Any, viewer: User) -> None:
-        """An ISO image that is neither the VM's owner's nor one of all."""
+        """An ISO image that is neither the VM's owner's nor one of all; two answers to when to start from it."""
+        if ctx.params.boot and ctx.params.boot_once:
+            raise InvalidValue("Start from it until it is ejected, or once: not both.", field="boot_once")
         iso_for(ctx.vm.owner, ctx.params.iso)
 
 

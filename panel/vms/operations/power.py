@@ -53,7 +53,18 @@ def power_on(ctx: VmContext[Any]) -> None:
     # Asked again: a copy may have shown itself since the task was queued, or somebody suspended the VM.
     services.refuse_seen_elsewhere(ctx.vm)
     services.refuse_suspended(ctx.vm)
-    ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
+    from_iso = ctx.vm.boot_iso_once and not ctx.vm.in_rescue
+    state = ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid), from_iso=from_iso))
+    if state.from_iso:
+        services.started_from_iso(ctx.vm)
+
+
+def from_what(ctx: VmContext[Any]) -> str:
+    """What the domain starts from, for people, where that is not what its settings say."""
+    vm = ctx.vm
+    if vm.iso is not None and vm.boot_iso_once and not vm.in_rescue:
+        return f"from “{vm.iso.name}”, this once"
+    return "from what its settings say"
 
 
 def shut_down(ctx: VmContext[ShutdownParams]) -> dict[str, Any]:
@@ -107,7 +118,7 @@ class StartVm(PowerOperation):
     params = NoParams
     steps = (
         Step(want_running, "Remember that it shall run", inline=True),
-        Step(power_on, "Start the domain"),
+        Step(power_on, "Start the domain", describe=from_what),
     )
 
     def applies(self, obj: Vm) -> bool:
@@ -159,7 +170,7 @@ class RestartVm(PowerOperation):
     steps = (
         Step(want_running, "Remember that it shall run", inline=True),
         Step(shut_down, "Shut the guest down", weight=5),
-        Step(power_on, "Start the domain"),
+        Step(power_on, "Start the domain", describe=from_what),
     )
 
     def applies(self, obj: Vm) -> bool:

@@ -168,15 +168,86 @@ def test_customers_change_their_devices_but_not_what_limits_and_guards_them(
     assert api_as_user.post(f"{path}/change-disk", {"disk": "vda", "cache": "writeback"}).status_code == 202
 
 
-def test_a_mounted_iso_lies_in_the_drive_until_it_is_ejected(vm: Vm, ask: Ask, image: Image) -> None:
-    iso = Iso.objects.create(
+@pytest.fixture
+def rescue_iso(image: Image) -> Iso:
+    """An ISO image for all."""
+    return Iso.objects.create(
         name="rescue", title="Rescue", file_name=image.file_name, sha256=image.sha256, size_bytes=image.size_bytes
     )
-    path = f"{vm.pool.path}/images/{iso.sha256}.img"
+
+
+def test_a_mounted_iso_lies_in_the_drive_until_it_is_ejected(vm: Vm, ask: Ask, rescue_iso: Iso) -> None:
+    path = f"{vm.pool.path}/images/{rescue_iso.sha256}.img"
     assert ask("mount-iso", iso="rescue", boot=True)["result"] == {"at_next_start": False}
     assert (spec_of(vm).iso, spec_of(vm).boot_iso, now_of(vm).iso) == (path, True, path)
     assert ask("eject-iso")["status"] == "done"
     assert (spec_of(vm).iso, spec_of(vm).boot_iso, now_of(vm).iso) == ("", False, "")
+
+
+def test_a_start_from_an_iso_once_waits_for_the_panel_s_next_start_and_is_over_with_it(
+    vm: Vm, ask: Ask, api: APIClient, rescue_iso: Iso
+) -> None:
+    def shown() -> tuple[bool, bool]:
+        told = api.get(f"/api/v1/vms/{vm.pk}").json()
+        return told["boot_iso"], told["boot_iso_once"]
+
+    refused = ask("mount-iso", iso="rescue", boot=True, boot_once=True)
+    assert (refused["code"], refused["field"]) == ("invalid_value", "boot_once")
+    ask("mount-iso", iso="rescue", boot_once=True)
+    assert shown() == (False, True) and not spec_of(vm).boot_iso and not now_of(vm).boot_iso
+    # That it runs already is no start; what others start is as its description says.
+    ask("start")
+    domain = fake.node(vm.node_id).domains[str(vm.uuid)]
+    for request in (host.HostStop(uuid=str(vm.uuid)), host.HostStart(uuid=str(vm.uuid))):
+        fake.node(vm.node_id).call(request)
+    assert shown() == (False, True) and not now_of(vm).boot_iso
+    assert ask("restart")["status"] == "done"
+    assert shown() == (False, False) and now_of(vm).boot_iso and not domain.spec.boot_iso
+    ask("restart")
+    assert not now_of(vm).boot_iso and now_of(vm).iso
+
+
+def test_a_start_that_was_from_the_iso_is_known_when_its_worker_is_lost_before_it_says_so(
+    vm: Vm, ask: Ask, rescue_iso: Iso
+) -> None:
+    ask("mount-iso", iso="rescue", boot_once=True)
+    ask("force-off")
+    # What the lost worker's node did.
+    fake.node(vm.node_id).call(host.HostStart(uuid=str(vm.uuid), from_iso=True))
+    ask("start")
+    vm.refresh_from_db()
+    assert not vm.boot_iso_once and now_of(vm).boot_iso
+
+
+def test_ejecting_and_mounting_again_forget_the_start_from_an_iso(vm: Vm, ask: Ask, rescue_iso: Iso) -> None:
+    for verb, values in (("eject-iso", {}), ("mount-iso", {"iso": "rescue"})):
+        ask("mount-iso", iso="rescue", boot_once=True)
+        ask(verb, **values)
+        vm.refresh_from_db()
+        assert not vm.boot_iso_once
+        ask("restart")
+        assert not now_of(vm).boot_iso
+
+
+def test_a_mount_that_fails_leaves_the_start_as_it_was(vm: Vm, ask: Ask, rescue_iso: Iso) -> None:
+    ask("mount-iso", iso="rescue", boot_once=True)
+    fake.node(vm.node_id).fail(
+        "cdrom_change", LibvirtFailure(node="fake1", command="cdrom_change", text="no", libvirt_code=1)
+    )
+    assert ask("mount-iso", iso="rescue")["status"] == "failed"
+    vm.refresh_from_db()
+    assert vm.boot_iso_once
+
+
+def test_a_plan_tells_what_the_next_start_is_from(vm: Vm, ask: Ask, api: APIClient, rescue_iso: Iso) -> None:
+    def planned(verb: str, **raw: Any) -> str:
+        plan = api.post(f"/api/v1/vms/{vm.pk}/{verb}?plan=1", raw).json()
+        return str(plan["steps"][-1]["changes"])
+
+    assert planned("mount-iso", iso="rescue", boot_once=True).startswith("the next start is from it")
+    assert planned("restart") == "from what its settings say"
+    ask("mount-iso", iso="rescue", boot_once=True)
+    assert planned("restart") == "from “rescue”, this once"
 
 
 def test_an_iso_is_registered_by_its_file() -> None:
