@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from panel.accounts import guessing
 from panel.accounts.guessing import WRONG_ALLOWED as WRONG_ALLOWED
 from panel.accounts.models import User
+from panel.core.addresses import counted_as
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class PasswordBackend(ModelBackend):
         address = str(request.META.get("REMOTE_ADDR", "")) if request is not None else ""
         known = User.objects.filter(name=username or "").first()
         # The account's own name: the database finds it by others too, in capitals or with a space behind.
-        subject = ("password", address, known.name if known is not None else username or "")
+        subject = ("password", counted_as(address), known.name if known is not None else username or "")
         if guessing.is_locked(*subject):
             log.warning("too many wrong passwords for %r from %s", username, address)
             raise PermissionDenied

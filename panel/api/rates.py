@@ -16,6 +16,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from panel.api.problems import PREFIX, plain_problem
+from panel.core.addresses import counted_as
 from panel.core.errors import Throttled
 from panel.core.redis_client import client
 
@@ -126,7 +127,8 @@ class RateLimitMiddleware:
 
 def _keys(request: HttpRequest) -> list[tuple[str, int]]:
     config = settings.CONFIG
-    found = [(f"address:{request.META.get('REMOTE_ADDR', '')}", config.rate_limit_address)]
+    address = counted_as(str(request.META.get("REMOTE_ADDR", "")))
+    found = [(f"address:{address}", config.rate_limit_address)]
     if given := request.headers.get("Authorization"):
         # Never the token itself: Redis's keys are read by whoever looks into it.
         found.append((f"token:{hashlib.sha256(given.encode()).hexdigest()[:32]}", config.rate_limit_token))

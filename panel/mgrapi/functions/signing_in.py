@@ -9,6 +9,7 @@ from panel.accounts import guessing, journal, signin_keys
 from panel.accounts.models import User
 from panel.accounts.services import sign_in
 from panel.accounts.sessions import begin
+from panel.core.addresses import counted_as
 from panel.core.errors import BadCredentials
 from panel.mgrapi import sessions
 from panel.mgrapi.auth import address_of, level_of
@@ -34,7 +35,7 @@ def _by_key(call: Call, key: str) -> Answer:
     # Links made by hand after the vendor's own instructions have the key alone.
     name = call.text("username")
     known = User.objects.filter(name=name).first()
-    subject = ("key", address_of(call.request), known.name if known is not None else name)
+    subject = ("key", counted_as(address_of(call.request)), known.name if known is not None else name)
     if guessing.is_locked(*subject):
         raise BadCredentials()
     try:

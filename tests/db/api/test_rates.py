@@ -58,6 +58,16 @@ def test_an_address_that_calls_too_often_is_refused_whatever_it_calls_with(monke
     assert api.get("/login", REMOTE_ADDR="192.0.2.1").status_code == 200
 
 
+def test_the_addresses_of_one_ipv6_network_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings.CONFIG, "rate_limit_address", 2)
+    api = APIClient()
+    near = ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:1::3")
+    assert [api.get("/api/v1/nothing", REMOTE_ADDR=each).status_code for each in near] == [404, 404, 429]
+    assert api.get("/api/v1/nothing", REMOTE_ADDR="2001:db8:0:2::1").status_code == 404
+    mapped = ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1")
+    assert [api.get("/api/v1/nothing", REMOTE_ADDR=each).status_code for each in mapped] == [404, 404, 429]
+
+
 def test_a_batch_counts_as_the_calls_that_it_holds(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings.CONFIG, "rate_limit_token", 12)
     api = APIClient()
