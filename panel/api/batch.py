@@ -194,6 +194,8 @@ def _one(request: Request, position: int, call: dict[str, Any], results: list[di
     )
     # The caller as the batch was let in, narrowed by the same token; DRF asks here before its authenticators.
     inner._force_auth_user = viewer_of(request)  # type: ignore[attr-defined]
+    # Calls about one's sessions know by it which is the one that asks.
+    inner.session = request._request.session
     rates.pass_on(request._request, inner)
     answer = match.func(inner, *match.args, **match.kwargs)
     if not isinstance(answer, Response):

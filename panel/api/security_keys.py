@@ -57,11 +57,6 @@ class RemoveValues(Params):
     password: SecretStr
 
 
-def _session(request: Request) -> Any:
-    # A call of a batch has none.
-    return getattr(request._request, "session", None)
-
-
 class MySecurityKeysView(APIView):
     """The viewer's security keys."""
 
@@ -75,7 +70,9 @@ class MySecurityKeysView(APIView):
     def post(self, request: Request) -> Response:
         """Register the key that answered this browser's challenge. With the first second factor come recovery codes."""
         values = parse(NewKeyValues, body_of(request))
-        made, codes = security_keys.register(viewer_of(request), _session(request), values.name, values.credential)
+        made, codes = security_keys.register(
+            viewer_of(request), request._request.session, values.name, values.credential
+        )
         return Response({"key": SecurityKeySerializer(made).data, "recovery_codes": codes}, status=201)
 
 
@@ -85,7 +82,7 @@ class MySecurityKeyChallengeView(APIView):
     @extend_schema(operation_id="me_security_keys_challenge", request=None, responses={201: _OPTIONS})
     def post(self, request: Request) -> Response:
         """Options for navigator.credentials.create(), good for one answer of this browser within five minutes."""
-        options = security_keys.begin_registration(viewer_of(request), _session(request))
+        options = security_keys.begin_registration(viewer_of(request), request._request.session)
         return Response({"options": options}, status=201)
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import Client
 from rest_framework.test import APIClient
 
+from panel.accounts import guessing
 from panel.accounts.models import Token, User
 from panel.accounts.tokens import create_token
 from panel.api import batch_undo
@@ -143,6 +145,21 @@ def test_what_cannot_be_called_in_a_batch_is_refused(api: APIClient, call: dict[
 def test_a_batch_has_at_most_fifty_calls(api: APIClient) -> None:
     assert api.post(PATH, {"calls": [get("me")] * 51}).status_code == 400
     assert api.post(PATH, {"calls": []}).status_code == 400
+
+
+def test_a_batch_of_a_browser_knows_which_session_asks(user: User) -> None:
+    guessing._redis().flushall()
+    browser, other = Client(), Client()
+    for each in (browser, other):
+        each.post("/login", {"username": "anna", "password": "correct horse"}, secure=True)
+    change = {"current": "correct horse", "password": "battery staple"}
+    calls = [get("me/sessions"), post("me/password", change), {"method": "DELETE", "path": "/api/v1/me/sessions"}]
+    answer = browser.post(PATH, {"calls": calls}, content_type="application/json", secure=True)
+    results = answer.json()["results"]
+    assert [each["status"] for each in results] == [200, 204, 204]
+    assert sorted(each["current"] for each in results[0]["body"]["results"]) == [False, True]
+    assert browser.get("/api/v1/me", secure=True).status_code == 200
+    assert other.get("/api/v1/me", secure=True).status_code == 401
 
 
 def test_a_batch_gives_no_right_that_its_caller_has_not(node: Node, user: User, admin: User) -> None:
