@@ -15,20 +15,35 @@ from panel.core.errors import CapacityError, PanelError
 
 HIDDEN = frozenset({"node", "candidates"})
 """Fields of errors, results and parameters that are nodes' names; in others they are replaced."""
+NEVER_NODES = frozenset({"name", "hostname", "owner"})
+"""Fields of what customers are told that name a VM, a token or a person, who may be called as a node is."""
+_MEANT_OTHERWISE = (
+    r"\b(?:Rename|Clone|Give) VM [a-z0-9-]+ to [\w.@+-]+"
+    r"|\bVM (?:“[^”]*”|[a-z0-9-]+(?![\w-]|\.\w))"
+    r"|\bsnapshot “[^”]*”"
+    r"|\bTake over domain \S+"
+)
+"""Where a name stands that is no node's, whatever nodes are called. No text of ours has a node's name there."""
+_MIGRATE = re.compile(r"\b(Migrate VM [a-z0-9-]+ to) \S+")
+"""The title of a migration; its node may be one that is no more."""
 _QUOTED = re.compile(r"\b([Nn]ode) “[^”]*”")
 """How errors name a node; it may be one that is no more."""
 _WORKER = re.compile(r"The worker \S+ was lost (.*); taken over by \S+\.")
-_NOTHING = re.compile(r"(?!)")
+_NOTHING = re.compile(r"(?P<other>(?!))")
 
 
 def known_names() -> re.Pattern[str]:
-    """All nodes' names and addresses, as words; one query."""
+    """All nodes' names and addresses, as words, beside what is meant otherwise (the group `other`); one query."""
     words = {word for pair in Node.objects.values_list("name", "address") for word in pair if word}
     if not words:
         return _NOTHING
     # The longest first: an address may begin with a name.
     told = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    return re.compile(rf"“?(?<![\w.-])(?:{told})(?![\w-]|\.\w)”?")
+    return re.compile(rf"(?P<other>{_MEANT_OTHERWISE})|“?(?<![\w.-])(?:{told})(?![\w-]|\.\w)”?")
+
+
+def _told(found: re.Match[str]) -> str:
+    return found[0] if found["other"] else "a node"
 
 
 class Veil:
@@ -51,7 +66,7 @@ class Veil:
             self.read_names()
         assert self._names is not None
         plain = _WORKER.sub(r"The worker was lost \1; taken over by another.", _QUOTED.sub(r"\1", text))
-        return self._names.sub("a node", plain)
+        return self._names.sub(_told, _MIGRATE.sub(r"\1 a node", plain))
 
     def data(self, value: Any) -> Any:
         """What an error, a result or parameters hold, without nodes' names at any depth."""
@@ -61,7 +76,8 @@ class Veil:
             if value.get("code") == CapacityError.code and value.get("candidates"):
                 # How much room each node has is no customer's business either.
                 value = {**value, "message": CapacityError.sentence}
-            return {name: self.data(each) for name, each in value.items() if name not in HIDDEN}
+            told = {name: each for name, each in value.items() if name not in HIDDEN}
+            return {name: each if name in NEVER_NODES else self.data(each) for name, each in told.items()}
         if isinstance(value, list):
             return [self.data(each) for each in value]
         return self.text(value) if isinstance(value, str) else value

@@ -186,6 +186,42 @@ def test_a_customer_s_pages_name_no_node(
     assert named >= 6
 
 
+def test_a_vm_that_is_called_as_a_node_is_told_by_its_name(
+    nodes: list[Node], image: Image, api: APIClient, api_as_user: APIClient, run_tasks: Callable[[], None]
+) -> None:
+    hook = {"url": "https://billing.example/hook", "events": ["task.*"]}
+    assert api_as_user.post("/api/v1/webhooks", hook).status_code == 201
+    live.publish("node", {"id": 0})
+    collect()
+    vm = api_as_user.post("/api/v1/vms", {**ORDER, "name": "rack7"}).json()["vm"]
+    run_tasks()
+    target = next(name for name in NAMES if name != Vm.objects.get(pk=vm).node.name)
+    asked: list[tuple[APIClient, str, dict[str, str]]] = [
+        (api_as_user, "force-off", {}),
+        (api_as_user, "rename", {"name": "rack8"}),
+        (api, "migrate", {"node": target}),
+    ]
+    for client, verb, body in asked:
+        answer = client.post(f"/api/v1/vms/{vm}/{verb}", body)
+        assert answer.status_code == 202, answer.json()
+        run_tasks()
+    collect()
+    titles = {
+        "Create VM rack7",
+        "Force off VM rack7",
+        "Rename VM rack7 to rack8",
+        "Migrate VM rack8 to a node",
+    }
+    assert {each["title"] for each in api_as_user.get("/api/v1/tasks").json()["results"]} == titles
+    assert set(Delivery.objects.values_list("data__title", flat=True)) == titles
+    # The stream itself is what nobody reads but through a veil.
+    assert f"Migrate VM rack8 to {target}".encode() in str(redis_client().xrange(live.STREAM)).encode()
+    renamed = api_as_user.get("/api/v1/journal?action=vm.rename").json()["results"][0]
+    assert renamed["after"]["name"] == "rack8"
+    Node.objects.filter(name=target).update(name="rack9")
+    assert {each["title"] for each in api_as_user.get("/api/v1/tasks").json()["results"]} == titles
+
+
 def _text(part: str | bytes) -> str:
     return part if isinstance(part, str) else part.decode()
 
@@ -229,3 +265,24 @@ def test_only_whole_names_are_hidden(nodes: list[Node], user: User, admin: User)
         "The worker was lost at step “x”; taken over by another."
     )
     assert Veil(admin).text("“rack7”") == "“rack7”"
+
+
+def test_names_are_hidden_where_nodes_are_meant_alone(nodes: list[Node], user: User) -> None:
+    veil = Veil(user)
+    for told in (
+        "Rename VM rack7 to rack8",
+        "Clone VM rack7 to rack8",
+        "Give VM rack7 to rack8",
+        "Give VM web1 to rack8@example.org",
+        "Start VM rack7 with its node",
+        "Add a disk: VM rack7",
+        "Gives way to task 3 (Rename VM rack7 to rack8).",
+        "Take snapshot “rack7” of VM rack8",
+        "Take over domain rack7",
+    ):
+        assert veil.text(told) == told
+    assert veil.text("VM “rack7” is active on “rack7” and on “rack8”") == "VM “rack7” is active on a node and on a node"
+    assert veil.text("No node can take this VM: rack7: 3 MiB free") == "No node can take this VM: a node: 3 MiB free"
+    assert veil.text("Migrate VM rack7 to gone1") == "Migrate VM rack7 to a node"
+    assert veil.text("The VM on rack7 and the VM rack7.invalid") == "The VM on a node and the VM a node"
+    assert veil.data({"name": "rack7", "text": "rack7", "node": "rack7"}) == {"name": "rack7", "text": "a node"}
