@@ -47,6 +47,9 @@ class Subject(Protocol):
     def silence_guest(self, vm: str) -> None:
         """Have the guest answer nobody and heed nothing."""
 
+    def copies_nothing_that_runs(self) -> None:
+        """Have a libvirt that cannot copy the disks of a domain that runs."""
+
     def watch_configuration(self) -> dict[str, str]:
         """What vmwatch-node's file says."""
 
@@ -96,6 +99,10 @@ class FakeSubject(Base):
         self.node.domains[vm].answers = False
         self.node.domains[vm].obeys = False
 
+    def copies_nothing_that_runs(self) -> None:
+        """The node's own switch."""
+        self.node.copies_running = False
+
     def watch_configuration(self) -> dict[str, str]:
         """What it was told last, as the file would say it."""
         assert self.node.vmwatch is not None
@@ -132,6 +139,9 @@ class AgentSubject(Base):
 
     def silence_guest(self, vm: str) -> None:
         """The test driver's guests neither listen on a port nor refuse to shut down; nothing to be done."""
+
+    def copies_nothing_that_runs(self) -> None:
+        """The test driver cannot; nothing to be done."""
 
     def watch_configuration(self) -> dict[str, str]:
         """The file, which nobody else may read, as the daemon reads it."""

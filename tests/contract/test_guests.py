@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent.protocol import Nothing, guest, host, storage
+from nodeagent.protocol import node as machine
 from panel.core.errors import LibvirtFailure, NodeError
 from tests.contract.subjects import AgentSubject, Subject, code_of, make_spec
 from tests.contract.test_storage import GUEST
@@ -182,3 +183,71 @@ def test_what_is_not_there_is_not_cloned(node: Subject) -> None:
         source=f"{node.pool}/volumes/{uuid.uuid4()}.qcow2",
     )
     assert refusal(node, request) == "invalid_params"
+
+
+def make_copies(node: Subject, spec: host.HostSpec) -> list[guest.DiskCopy]:
+    """The volume of a VM's disk, and where its copy shall be."""
+    source = spec.disks[0].path
+    node.call(storage.PoolEnsure(path=node.pool))
+    node.call(storage.VolumeCreate(pool=node.pool, path=source, size_bytes=8 * MIB))
+    return [guest.DiskCopy(node.pool, f"{node.pool}/volumes/{uuid.uuid4()}.qcow2", node.pool, source)]
+
+
+@pytest.mark.covers("disks_copy")
+def test_disks_of_a_vm_that_runs_are_not_copied_where_libvirt_cannot(node: Subject) -> None:
+    """libvirt's test driver cannot; tests/lab/test_guests.py has real copies."""
+    node.copies_nothing_that_runs()
+    assert node.call(machine.NodeFacts()).copies_running is False
+    spec = create(node)
+    copies = make_copies(node, spec)
+    request = guest.DisksCopy(spec.uuid, copies)
+    assert refusal(node, request) == "guest_stopped"
+    node.call(host.HostStart(uuid=spec.uuid))
+    assert refusal(node, request) == "unsupported"
+    assert not node.call(storage.VolumeInfo(pool=node.pool, path=copies[0].path)).exists
+    assert node.call(host.HostInfo(uuid=spec.uuid)).state == "running"
+
+
+def test_copies_that_are_there_are_left_as_they_are(node: Subject) -> None:
+    spec = create(node)
+    copies = make_copies(node, spec)
+    path = copies[0].path
+    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=16 * MIB))
+    assert node.call(guest.DisksCopy(spec.uuid, copies)) == guest.DisksCopied(frozen=None)
+    assert node.call(guest.DisksCopyStop(spec.uuid, copies)) == Nothing()
+    assert node.call(storage.VolumeInfo(pool=node.pool, path=path)).virtual_bytes == 16 * MIB
+
+
+@pytest.mark.covers("disks_copy_stop")
+def test_of_copies_that_are_not_all_there_none_is_left(node: Subject) -> None:
+    spec = create(node)
+    copies = make_copies(node, spec)
+    path = copies[0].path
+    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=16 * MIB))
+    other = dataclasses.replace(copies[0], path=f"{node.pool}/volumes/{uuid.uuid4()}.qcow2")
+    for _ in range(2):
+        assert node.call(guest.DisksCopyStop(spec.uuid, [*copies, other])) == Nothing()
+        assert not node.call(storage.VolumeInfo(pool=node.pool, path=path)).exists
+    assert node.call(storage.VolumeInfo(pool=node.pool, path=copies[0].source)).exists
+    # A domain that is gone has nothing under way.
+    assert node.call(guest.DisksCopyStop(str(uuid.uuid4()), copies)) == Nothing()
+
+
+@pytest.mark.parametrize("request_class", [guest.DisksCopy, guest.DisksCopyStop])
+def test_copies_lie_in_pools(node: Subject, request_class: type[guest.DisksCopy] | type[guest.DisksCopyStop]) -> None:
+    spec = create(node)
+    [copy] = make_copies(node, spec)
+    for wrong in (
+        [],
+        [dataclasses.replace(copy, path="/etc/passwd")],
+        [dataclasses.replace(copy, source="/etc/shadow")],
+    ):
+        assert refusal(node, request_class(spec.uuid, wrong)) == "invalid_params"
+
+
+def test_what_is_not_there_is_not_copied(node: Subject) -> None:
+    spec = create(node)
+    [copy] = make_copies(node, spec)
+    request = guest.DisksCopy(spec.uuid, [dataclasses.replace(copy, source=f"{node.pool}/volumes/none.qcow2")])
+    assert refusal(node, request) == "invalid_params"
+    assert refusal(node, guest.DisksCopy(str(uuid.uuid4()), [copy])) == "no_such_domain"

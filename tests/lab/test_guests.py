@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -296,6 +297,59 @@ def test_a_copying_that_is_cancelled_leaves_nothing_and_one_whose_agent_dies_beg
     assert guest.show()["status"] == "running"
     assert examine(guest.api) == []
     done(guest.api, guest.api.delete(clone.path))
+
+
+AGENT = """
+port=$(grep -l guest_agent /sys/class/virtio-ports/*/name | cut -d/ -f5)
+echo thawed > /run/state
+while :; do
+    exec 3<> /dev/$port
+    while read -r line <&3; do
+        case "$line" in
+            *guest-sync*) number=${line##*:}; answer=${number%%[!0-9]*} ;;
+            *guest-info*) answer='{"supported_commands": [{"name": "guest-fsfreeze-freeze", "enabled": true},
+                {"name": "guest-fsfreeze-thaw", "enabled": true}]}' ;;
+            *fsfreeze-freeze*) echo frozen > /run/state; echo freeze >> /run/asked; answer=1 ;;
+            *fsfreeze-thaw*) echo thawed > /run/state; echo thaw >> /run/asked; answer=1 ;;
+            *fsfreeze-status*) answer="\\"$(cat /run/state)\\"" ;;
+            *) answer='{}' ;;
+        esac
+        echo $(echo "{\\"return\\": $answer}") >&3
+    done
+    sleep 1
+done
+"""
+"""An agent for a guest that has none: it says that it freezes and thaws, and notes what it was asked for."""
+
+
+def test_a_guest_is_frozen_for_the_moment_of_its_copy_and_thawed_when_an_agent_died_before(
+    guest: Guest, key: tuple[str, str], other_key: tuple[str, str]
+) -> None:
+    guest.reach(key)
+    guest.inside(key, f"cat > /run/agent <<'END'\n{AGENT}\nEND\n(sh /run/agent < /dev/null > /dev/null 2>&1 &)")
+    virsh = ["virsh", "-c", "qemu:///system", "qemu-agent-command", guest.created["uuid"]]
+
+    def ask(command: str) -> str:
+        answer = guest.node.run([*virsh, json.dumps({"execute": command})], check=False)
+        return str(json.loads(answer.stdout)["return"]) if answer.returncode == 0 else ""
+
+    wait_until(lambda: ask("guest-fsfreeze-status") == "thawed", "the guest's agent answers", 30)
+    task: list[int] = []
+    clone = clone_of(guest, other_key, task.append)
+    assert "held its file systems still" in guest.api.get(f"tasks/{task[0]}/log").text
+    assert guest.inside(key, "cat", "/run/asked").split() == ["freeze", "thaw"]
+    done(guest.api, guest.api.delete(clone.path))
+
+    # As an agent leaves it that is killed in that moment.
+    folder = "/run/vmpanel/frozen"
+    assert guest.node.run(["ls", folder]).stdout == ""
+    guest.node.run(["touch", f"{folder}/{guest.created['uuid']}"])
+    ask("guest-fsfreeze-freeze")
+    assert ask("guest-fsfreeze-status") == "frozen"
+    guest.node.run(["pkill", "-KILL", "-f", "nodeagent.pyz"])
+    guest.do("autostart", enabled=True)
+    wait_until(lambda: ask("guest-fsfreeze-status") == "thawed", "the next agent thaws it", 60)
+    wait_until(lambda: guest.node.run(["ls", folder]).stdout == "", "its note is gone", 60)
 
 
 def test_a_rescued_vm_boots_another_system_beside_its_disks_until_it_is_ended(

@@ -83,7 +83,8 @@ class World:
             address="driver.invalid",
             state=NodeState.READY,
             accel="qemu",
-            facts={"memory_mib": 65536, "cpu_count": 16},
+            # As the test driver says.
+            facts={"memory_mib": 65536, "cpu_count": 16, "copies_running": False},
         )
         NodePool.objects.create(node=self.node, pool=pool, capacity_bytes=500 * GIB, free_bytes=400 * GIB)
         self.bridge = ensure_default_network(cluster, SUBNET)

@@ -17,8 +17,9 @@ from panel.cluster.models import Node
 from panel.core.errors import LibvirtFailure
 from panel.doctor.services import look
 from panel.images.models import Customization, Image
-from panel.tasks.models import Task
+from panel.tasks.models import Task, TaskLog
 from panel.vms.models import Purpose, Spare, Vm
+from panel.vms.operations.clone import HELD_STILL, NOT_HELD_STILL
 from tests.db.conftest import run_task
 
 GOOD = {"name": "web1", "image": "small", "flavor": "small", "password": "correct horse"}
@@ -262,7 +263,6 @@ def test_a_clone_is_the_owner_s_and_both_vms_are_held_meanwhile(
     api: APIClient, vm: Vm, user: User, node: Node, run_tasks: RunTasks
 ) -> None:
     do(api, vm, "change-owner", owner="anna")
-    assert refused(api, vm, "clone", name="web2") == (409, "wrong_state", "id")
     do(api, vm, "force-off")
     answer = api.post(f"/api/v1/vms/{vm.pk}/clone", {"name": "web2"})
     clone = Vm.objects.get(pk=answer.json()["vm"])
@@ -276,6 +276,54 @@ def test_a_clone_is_the_owner_s_and_both_vms_are_held_meanwhile(
     assert clone.interfaces.get().mac != vm.interfaces.get().mac
     assert {told.hostname for _, told in fake.node(node.pk).seeds.values()} == {"web1", "web2"}
     assert look() == set()
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "has_agent", "told"),
+    [
+        (None, "running", True, HELD_STILL),
+        (None, "running", False, NOT_HELD_STILL),
+        ("pause", "paused", True, NOT_HELD_STILL),
+    ],
+)
+def test_a_vm_that_runs_is_cloned_and_goes_on_as_it_was(
+    api: APIClient, vm: Vm, node: Node, run_tasks: RunTasks, verb: str | None, status: str, has_agent: bool, told: str
+) -> None:
+    fake.node(node.pk).domains[str(vm.uuid)].has_agent = has_agent
+    if verb is not None:
+        do(api, vm, verb)
+    plan = api.post(f"/api/v1/vms/{vm.pk}/clone?plan=1", {"name": "web2"}).json()["steps"]
+    changes = {step["name"]: step["changes"] for step in plan}
+    assert changes["copy_disks"] == "1 disk of “web1”, as of one moment while it goes on"
+    task = do(api, vm, "clone", name="web2")
+    vm.refresh_from_db()
+    assert (vm.status, fake.node(node.pk).domains[str(vm.uuid)].state) == (status, status)
+    assert Vm.objects.get(name="web2").status == "running"
+    lines = list(TaskLog.objects.filter(task=task, step="copy_disks").values_list("text", flat=True))
+    assert lines == [told]
+    assert look() == set()
+
+
+def test_a_vm_that_runs_must_be_off_where_its_node_is_too_old(api: APIClient, vm: Vm, node: Node) -> None:
+    memory = fake.node(node.pk)
+    memory.copies_running = False
+    # The panel has not heard of it yet: the node says so, and nothing is left.
+    before = (Vm.objects.count(), sorted(memory.files))
+    error = do(api, vm, "clone", name="web2").error or {}
+    assert (error["code"], "Shut the VM down first." in error["message"]) == ("wrong_state", True)
+    assert (Vm.objects.count(), sorted(memory.files)) == before
+    node.refresh_from_db()
+    Node.objects.filter(pk=node.pk).update(facts={**node.facts, "copies_running": False})
+    answer = api.post(f"/api/v1/vms/{vm.pk}/clone", {"name": "web2"})
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (409, "wrong_state", "id")
+    assert "too old" in answer.text
+    do(api, vm, "force-off")
+    do(api, vm, "clone", name="web2")
+
+
+def test_a_vm_of_which_nothing_is_known_is_not_cloned(api: APIClient, vm: Vm) -> None:
+    Vm.objects.filter(pk=vm.pk).update(status="unknown")
+    assert refused(api, vm, "clone", name="web2") == (409, "wrong_state", "id")
 
 
 def test_a_clone_is_refused_its_source_s_name_and_more_than_the_node_has(api: APIClient, vm: Vm, node: Node) -> None:
@@ -296,6 +344,9 @@ def test_the_guest_s_page_has_a_form_for_each_and_the_vm_s_page_no_buttons_for_t
         assert (
             f'data-action="/api/v1/vms/{vm.pk}/{verb}"' not in client.get(f"/vms/{vm.pk}", secure=True).content.decode()
         )
+    # It runs: that is no obstacle to a clone, as it is to another name.
+    assert '<button class="primary" >Clone</button>' in page
+    assert '<button class="primary" disabled>Rename</button>' in page
     do(api, vm, "rescue", image="small")
     assert "End rescue" in client.get(f"/vms/{vm.pk}", secure=True).content.decode()
     assert "/rescue" not in client.get(f"/vms/{vm.pk}/guest", secure=True).content.decode()
