@@ -106,7 +106,9 @@ class Migration(Hosts, Volumes):
         self._inside(request.pool, request.path)
         if request.path not in self.files:
             raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
-        self._other_end(request.ticket)
+        other = self._other_end(request.ticket)
+        if request.path in self.seeds:
+            other.seeds[request.path] = self.seeds[request.path]
         if report is not None:
             report(Progress(1, 1, "1 of 1 MiB sent"))
         return Nothing()

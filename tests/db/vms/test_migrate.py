@@ -330,6 +330,14 @@ def test_what_its_uefi_remembers_goes_with_a_vm_that_is_off(api: APIClient, vm: 
     assert not fake.node(node.pk).nvram
 
 
+def test_what_its_seed_says_goes_along_and_is_changed_there(api: APIClient, vm: Vm, other: Node) -> None:
+    assert run_task(task_of(ask(api, vm))).status == Status.DONE
+    for verb, raw in (("force-off", {}), ("rename", {"name": "web2"})):
+        asked = api.post(f"/api/v1/vms/{vm.pk}/{verb}", raw, format="json").json()
+        assert run_task(task_of(asked)).status == Status.DONE, verb
+    assert fake.node(other.pk).seeds[vm.seed_path][1].hostname == "web2"
+
+
 class TestPools:
     """Storages that the administrator adds."""
 
