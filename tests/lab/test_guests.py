@@ -73,6 +73,11 @@ class Guest:
         wait_until(look, "one can sign in", 60)
         return found[-1]
 
+    def volume(self, target: str) -> str:
+        """The file of a disk that the guest has under this name."""
+        listed = self.node.run(["virsh", "-c", "qemu:///system", "domblklist", self.created["uuid"]]).stdout
+        return dict(line.split() for line in listed.splitlines()[2:] if line)[target]
+
     def domain(self) -> str:
         """The domain's XML by its UUID, as libvirt keeps it."""
         return self.node.run(["virsh", "-c", "qemu:///system", "dumpxml", self.created["uuid"]]).stdout
@@ -263,8 +268,7 @@ def test_a_copying_that_is_cancelled_leaves_nothing_and_one_whose_agent_dies_beg
     guest.reach(key)
     guest.do("add-disk", size_gib=2)
     guest.power(False)
-    volume = max(remains(guest.node)["files"], key=lambda file: guest.node.run(["stat", "-c", "%Y", file]).stdout)
-    guest.node.run(["qemu-io", "-c", "write -P 7 0 2047M", volume])
+    guest.node.run(["qemu-io", "-c", "write -P 7 0 2047M", guest.volume("vdb")])
     guest.power(True)
     guest.reach(key)
     before = sorted(remains(guest.node)["files"])
@@ -302,8 +306,9 @@ def test_a_copying_that_is_cancelled_leaves_nothing_and_one_whose_agent_dies_beg
 AGENT = """
 port=$(grep -l guest_agent /sys/class/virtio-ports/*/name | cut -d/ -f5)
 echo thawed > /run/state
+exec 3<> /dev/$port
+# A read ends at once while the host's end is not connected, and libvirt connects it when this one is opened.
 while :; do
-    exec 3<> /dev/$port
     while read -r line <&3; do
         case "$line" in
             *guest-sync*) number=${line##*:}; answer=${number%%[!0-9]*} ;;
@@ -316,7 +321,7 @@ while :; do
         esac
         echo $(echo "{\\"return\\": $answer}") >&3
     done
-    sleep 1
+    usleep 200000
 done
 """
 """An agent for a guest that has none: it says that it freezes and thaws, and notes what it was asked for."""
