@@ -19,6 +19,7 @@ from panel.accounts.guards import require_power_over as require_power_over
 from panel.accounts.limits import LIMITS, limits_of, set_limits
 from panel.accounts.models import Level, Role, SshKey, User
 from panel.accounts.session_store import drop_all
+from panel.accounts.tokens import end_sign_ins
 from panel.core import permissions
 from panel.core.errors import AccessDenied, AlreadyExists, BadCredentials, InvalidValue, NotFound, WrongState
 from panel.core.validation import Params, parse
@@ -73,6 +74,8 @@ def create_user(viewer: User, raw: dict[str, Any]) -> User:
 
 def change_user(viewer: User, user: User, raw: dict[str, Any], current: str | None = None) -> User:
     """The user with what UserChange names changed; one whose password was changed is signed out everywhere.
+
+    That is of browsers, the classic API and what holds a token of a sign-in, but for the token that asks.
 
     Everybody may change their own e-mail address, and with their `current` password that too; the rest needs
     users.manage and power over the user.
@@ -140,6 +143,7 @@ def _put(viewer: User, user: User, values: UserChange, action: str) -> User:
     if values.password is not None or {"level", "role"} & now.keys():
         drop_all(user)
     if values.password is not None:
+        end_sign_ins(viewer, user)
         now["password"] = "changed"
     journal.record(viewer, action, "user", user.pk, user.name, owner_id=user.pk, before=earlier, after=now)
     return user

@@ -70,7 +70,8 @@ def create_token(
 def sign_in_token(user: User) -> tuple[Token, str]:
     """A token of the user, who has just proved who they are by name and password; and its text, shown this once.
 
-    It ends after SignInTokenDays. Of TokensPerUser such tokens the one unused longest gives way.
+    It ends after SignInTokenDays, and with the password that brought it. Of TokensPerUser such tokens the one unused
+    longest gives way.
     """
     days = settings.CONFIG.sign_in_token_days
     for each in _make_room(user, by_sign_in=True):
@@ -124,10 +125,18 @@ def revoke_token(user: User, token_id: int) -> bool:
     return True
 
 
-def _forget(user: User, token: Token, **after: str) -> None:
+@transaction.atomic
+def end_sign_ins(viewer: User, user: User) -> None:
+    """What a password brought ends with it: the user's tokens of sign_in_token(), but for the one that asks."""
+    for each in Token.objects.filter(user=user, by_sign_in=True):
+        if each != viewer.by_token:
+            _forget(viewer, each, by="password")
+
+
+def _forget(viewer: User, token: Token, **after: str) -> None:
     token_id = token.pk
     token.delete()
-    journal.record(user, "token.revoke", "token", token_id, token.name, owner_id=user.pk, after=after)
+    journal.record(viewer, "token.revoke", "token", token_id, token.name, owner_id=token.user_id, after=after)
 
 
 def user_of_token(text: str, address: str = "") -> User:

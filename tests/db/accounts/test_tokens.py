@@ -86,6 +86,21 @@ def test_a_token_of_a_sign_in_ends_and_makes_one_that_does_not(user: User, monke
     assert APIClient().post("/api/v1/auth/token", PROOF).json()["expires_at"] is None
 
 
+def test_a_changed_password_ends_the_tokens_that_it_brought_but_for_the_one_that_asks(user: User, admin: User) -> None:
+    _other, script = create_token(user, "script")
+    mine, another = (APIClient().post("/api/v1/auth/token", PROOF).json()["token"] for _ in range(2))
+    change = {"current": PROOF["password"], "password": "battery staple"}
+    assert _with(mine).post("/api/v1/me/password", change).status_code == 204
+    assert [_with(text).get("/api/v1/me").status_code for text in (mine, another, script)] == [200, 401, 200]
+
+    by_admin = APIClient()
+    by_admin.force_authenticate(admin)
+    assert by_admin.patch(f"/api/v1/users/{user.pk}", {"password": "horse of a stable"}).status_code == 200
+    assert [_with(text).get("/api/v1/me").status_code for text in (mine, script)] == [401, 200]
+    told = JournalEntry.objects.filter(action="token.revoke").order_by("pk").values_list("user_name", "after")
+    assert list(told) == [("anna", {"by": "password"}), ("admin", {"by": "password"})]
+
+
 def test_of_many_tokens_by_signing_in_the_one_unused_longest_gives_way(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
