@@ -1,8 +1,8 @@
 """Holding a guest's file systems still for a moment, and never for longer.
 
 Before a guest is told to freeze, a note in /run/vmpanel/frozen bears its UUID; it goes when the guest has thawed, and
-is locked while somebody holds the guest still. A note that nobody has locked is that of an agent which died in between:
-every agent thaws what such notes name when it begins, and so does whoever copies next.
+is locked while somebody freezes or thaws the guest. A note that nobody has locked is that of an agent which died in
+between: every agent thaws what such notes name when it begins, and so does whoever copies the same guest's disks next.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import os
 import threading
 import time
-from typing import IO, Any, Iterator, Optional
+from pathlib import Path
+from typing import Any, Iterator, Optional, Sequence
 
 from nodeagent import guest_agent, libvirtd, paths
 from nodeagent.errors import AgentError, NoSuchDomain
@@ -34,11 +36,8 @@ def held_still(domain: Any) -> Iterator[bool]:
     if not _can_freeze(domain):
         yield False
         return
-    uuid = domain.UUIDString()
     paths.FROZEN.mkdir(parents=True, exist_ok=True)
-    note = paths.FROZEN / uuid
-    with note.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(paths.FROZEN / domain.UUIDString(), "w") as note:
         try:
             yield _freeze(domain)
         finally:
@@ -46,47 +45,60 @@ def held_still(domain: Any) -> Iterator[bool]:
             note.unlink()
 
 
-def thaw_left() -> None:
-    """No guest is frozen by an agent that died, or that could not thaw it then; raises AgentError."""
-    with contextlib.suppress(FileNotFoundError):
-        for note in paths.FROZEN.iterdir():
-            with contextlib.suppress(FileNotFoundError), note.open("r+") as file:
-                if _lock(file):
-                    _thaw_by_uuid(note.name)
-                    note.unlink()
+def thaw_left(domain: Any) -> None:
+    """The guest is not frozen by an agent that died, or that could not thaw it then; raises libvirtError.
+
+    No other guest is waited for: its owner can have it answer late, or never.
+    """
+    with contextlib.suppress(FileNotFoundError), locked(paths.FROZEN / domain.UUIDString(), "r+") as note:
+        if domain.isActive():
+            _thaw(domain)
+        note.unlink()
 
 
 def thaw_left_soon() -> None:
-    """The same, beside whatever else the agent begins with."""
-    try:
-        there = any(paths.FROZEN.iterdir())
-    except FileNotFoundError:
-        return
-    if there:
-        threading.Thread(target=_thaw_quietly, daemon=True).start()
+    """The same of all guests, beside whatever else the agent begins with."""
+    notes = sorted(paths.FROZEN.glob("*"))
+    if notes:
+        threading.Thread(target=_thaw_noted, args=(notes,), daemon=True).start()
 
 
-def _thaw_quietly() -> None:
-    try:
-        thaw_left()
-    except AgentError as error:
-        log.warning("a guest that an agent left frozen could not be thawed: %s", error.message)
+def _thaw_noted(notes: Sequence[Path]) -> None:
+    for note in notes:
+        try:
+            with libvirtd.translated() as conn:
+                thaw_left(conn.lookupByUUIDString(note.name))
+        except NoSuchDomain:
+            with contextlib.suppress(FileNotFoundError):
+                note.unlink()
+        except AgentError as error:
+            log.warning("%s could not be thawed, which an agent left frozen: %s", note.name, error.message)
 
 
-def _lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+@contextlib.contextmanager
+def locked(note: Path, mode: str) -> Iterator[Path]:
+    """Nobody else has the note meanwhile; raises FileNotFoundError for one that must be there and is not."""
+    while True:
+        with note.open(mode) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Whoever had it before may have removed it: then what is locked here is no note any more.
+            if os.fstat(file.fileno()).st_nlink:
+                yield note
+                return
 
 
 def _can_freeze(domain: Any) -> bool:
     """Whether the guest's agent answers and may freeze: its administrator can forbid it every command."""
+    libvirt = libvirtd.bindings()
     if not guest_agent.answers(domain):
         return False
-    told = guest_agent.ask(domain, "guest-info", {})["supported_commands"]
-    may = {each["name"] for each in told if each["enabled"]}
+    try:
+        told = guest_agent.ask(domain, "guest-info", {})["supported_commands"]
+        may = {each["name"] for each in told if each["enabled"]}
+    except (libvirt.libvirtError, KeyError, TypeError, ValueError) as error:
+        # What answers is the guest's owner's, who may have it say anything.
+        log.info("%s does not say whether it can freeze: %r", domain.name(), error)
+        return False
     return {"guest-fsfreeze-freeze", "guest-fsfreeze-thaw"} <= may
 
 
@@ -126,10 +138,3 @@ def _is_thawed(domain: Any) -> bool:
         return bool(guest_agent.ask(domain, "guest-fsfreeze-status", {}) == "thawed")
     except libvirt.libvirtError:
         return False
-
-
-def _thaw_by_uuid(uuid: str) -> None:
-    with contextlib.suppress(NoSuchDomain), libvirtd.translated() as conn:
-        domain = conn.lookupByUUIDString(uuid)
-        if domain.isActive():
-            _thaw(domain)

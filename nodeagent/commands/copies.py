@@ -45,10 +45,10 @@ def disks_copy(request: guest.DisksCopy, job: Job) -> guest.DisksCopied:
     copies = _checked(request.copies)
     if _all_there(copies):
         return guest.DisksCopied(frozen=None)
-    freezing.thaw_left()
     with libvirtd.translated() as conn:
         domain = find(conn, request.uuid)
         _refuse(conn, domain, copies)
+        freezing.thaw_left(domain)
         _end(domain, copies)
         if _targets(domain) is not None:
             raise InUse("Somebody else makes a backup of the VM.")
@@ -74,9 +74,9 @@ def disks_copy(request: guest.DisksCopy, job: Job) -> guest.DisksCopied:
 def disks_copy_stop(request: guest.DisksCopyStop, job: Job) -> Nothing:
     """Have no copying of the domain's disks under way, and nothing of one that is not whole."""
     copies = _checked(request.copies)
-    freezing.thaw_left()
     with contextlib.suppress(NoSuchDomain), libvirtd.translated() as conn:
         domain = find(conn, request.uuid)
+        freezing.thaw_left(domain)
         _end(domain, copies)
     if not _all_there(copies):
         _remove(copies)

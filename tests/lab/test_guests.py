@@ -325,6 +325,12 @@ while :; do
 done
 """
 """An agent for a guest that has none: it says that it freezes and thaws, and notes what it was asked for."""
+STUBBORN_UUID = "0badbeef-0000-4000-8000-000000000001"
+STUBBORN = (
+    f"<domain type='qemu'><name>stubborn</name><uuid>{STUBBORN_UUID}</uuid><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
+    "<os><type arch='x86_64' machine='pc'>hvm</type></os><devices><memballoon model='none'/></devices></domain>"
+)
+"""A domain that has no guest which could thaw."""
 
 
 def test_a_guest_is_frozen_for_the_moment_of_its_copy_and_thawed_when_an_agent_died_before(
@@ -339,22 +345,27 @@ def test_a_guest_is_frozen_for_the_moment_of_its_copy_and_thawed_when_an_agent_d
         return str(json.loads(answer.stdout)["return"]) if answer.returncode == 0 else ""
 
     wait_until(lambda: ask("guest-fsfreeze-status") == "thawed", "the guest's agent answers", 30)
+    # Somebody else's guest, which does not thaw, is not waited for.
+    folder = "/run/vmpanel/frozen"
+    guest.node.run(["sh", "-c", "cat > /run/stubborn.xml"], input=STUBBORN)
+    guest.node.run(["virsh", "-c", "qemu:///system", "create", "/run/stubborn.xml"])
+    guest.node.run(["sh", "-c", f"mkdir -p {folder} && touch {folder}/{STUBBORN_UUID}"])
     task: list[int] = []
     clone = clone_of(guest, other_key, task.append)
     assert "held its file systems still" in guest.api.get(f"tasks/{task[0]}/log").text
     assert guest.inside(key, "cat", "/run/asked").split() == ["freeze", "thaw"]
     done(guest.api, guest.api.delete(clone.path))
+    assert guest.node.run(["ls", folder]).stdout.split() == [STUBBORN_UUID]
+    guest.node.run(["virsh", "-c", "qemu:///system", "destroy", "stubborn"])
 
     # As an agent leaves it that is killed in that moment.
-    folder = "/run/vmpanel/frozen"
-    assert guest.node.run(["ls", folder]).stdout == ""
     guest.node.run(["touch", f"{folder}/{guest.created['uuid']}"])
     ask("guest-fsfreeze-freeze")
     assert ask("guest-fsfreeze-status") == "frozen"
     guest.node.run(["pkill", "-KILL", "-f", "nodeagent.pyz"])
     guest.do("autostart", enabled=True)
     wait_until(lambda: ask("guest-fsfreeze-status") == "thawed", "the next agent thaws it", 60)
-    wait_until(lambda: guest.node.run(["ls", folder]).stdout == "", "its note is gone", 60)
+    wait_until(lambda: guest.node.run(["ls", folder]).stdout == "", "no note is left", 60)
 
 
 def test_a_rescued_vm_boots_another_system_beside_its_disks_until_it_is_ended(
