@@ -72,12 +72,19 @@ def sign_in_token(user: User) -> tuple[Token, str]:
 
     It ends after SignInTokenDays, and with the password that brought it. Of TokensPerUser such tokens the one unused
     longest gives way.
+
+    Raises BadCredentials where the password has become another one meanwhile.
     """
     days = settings.CONFIG.sign_in_token_days
     for each in _make_room(user, by_sign_in=True):
         _forget(user, each, by="limit")
     expires_at = timezone.now() + timedelta(days=days) if days else None
-    return _make(Token(user=user, name=SIGN_IN, expires_at=expires_at, by_sign_in=True))
+    made = _make(Token(user=user, name=SIGN_IN, expires_at=expires_at, by_sign_in=True))
+    # Hashing takes long enough for a change of the password in between. From its row on, the token keeps the user's
+    # from being changed: a change is seen here, or ends this token too.
+    if User.objects.values_list("password", flat=True).get(pk=user.pk) != user.password:
+        raise BadCredentials("The name or the password is wrong.")
+    return made
 
 
 def _make_room(user: User, *, by_sign_in: bool) -> list[Token]:

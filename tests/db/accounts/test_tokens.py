@@ -14,7 +14,9 @@ from rest_framework.test import APIClient
 
 from panel.accounts import signin_keys
 from panel.accounts.models import JournalEntry, SigninKey, SshKey, Token, User
-from panel.accounts.tokens import create_token, digest, in_ranges
+from panel.accounts.services import change_user
+from panel.accounts.tokens import create_token, digest, in_ranges, sign_in_token
+from panel.core.errors import BadCredentials
 
 
 def _with(text: str, address: str = "192.0.2.1") -> APIClient:
@@ -99,6 +101,15 @@ def test_a_changed_password_ends_the_tokens_that_it_brought_but_for_the_one_that
     assert [_with(text).get("/api/v1/me").status_code for text in (mine, script)] == [401, 200]
     told = JournalEntry.objects.filter(action="token.revoke").order_by("pk").values_list("user_name", "after")
     assert list(told) == [("anna", {"by": "password"}), ("admin", {"by": "password"})]
+
+
+def test_a_password_that_is_changed_while_it_is_looked_at_brings_no_token(user: User, admin: User) -> None:
+    proved = User.objects.get(pk=user.pk)
+    change_user(admin, user, {"password": "battery staple"})
+    with pytest.raises(BadCredentials):
+        sign_in_token(proved)
+    assert not Token.objects.exists()
+    assert not JournalEntry.objects.filter(action="token.create").exists()
 
 
 def test_of_many_tokens_by_signing_in_the_one_unused_longest_gives_way(
