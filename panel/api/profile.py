@@ -111,7 +111,7 @@ class MyPasswordView(APIView):
 
     @extend_schema(request=PasswordSerializer, responses={204: None})
     def post(self, request: Request) -> Response:
-        """Change it. All other sessions end; tokens stay as they are."""
+        """Change it. All other sessions and tokens of sign-ins end; tokens of POST /tokens stay as they are."""
         viewer = viewer_of(request)
         values = parse(PasswordValues, body_of(request))
         change_password(viewer, values.current.get_secret_value(), values.password.get_secret_value())
