@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import transaction
+from django.http import HttpRequest
 from django.urls import Resolver404, resolve
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -117,7 +120,7 @@ class BatchView(APIView):
         rates.charge(request._request, len(calls))
         if not atomic:
             return Response({"id": None, "results": _all(request, calls, atomic=False)})
-        with transaction.atomic():
+        with _session_kept(request._request), transaction.atomic():
             results = _all(request, calls, atomic=True)
             batch = Batch.objects.create(user=viewer_of(request), request_id=request_id.current())
             rows = [_row(batch, position, call, results[position]) for position, call in enumerate(calls)]
@@ -137,6 +140,18 @@ class BatchStateView(APIView):
         if batch is None:
             raise NotFound(object="batch", id=object_id)
         return Response(AtomicBatchSerializer(batch).data)
+
+
+@contextmanager
+def _session_kept(request: HttpRequest) -> Iterator[None]:
+    """Have the session as it was before, when what is done here is rolled back."""
+    key = request.session.session_key
+    try:
+        yield
+    except Exception:
+        # A new password gives it a new key, whose row is gone too: Django would refuse to save it, and answer that.
+        request.session = type(request.session)(key)
+        raise
 
 
 def _row(batch: Batch, position: int, call: dict[str, Any], result: dict[str, Any]) -> BatchCall:

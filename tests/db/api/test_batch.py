@@ -162,6 +162,18 @@ def test_a_batch_of_a_browser_knows_which_session_asks(user: User) -> None:
     assert other.get("/api/v1/me", secure=True).status_code == 401
 
 
+def test_a_browser_stays_signed_in_where_its_new_password_is_undone_with_the_batch(user: User) -> None:
+    guessing._redis().flushall()
+    browser = Client()
+    browser.post("/login", {"username": "anna", "password": "correct horse"}, secure=True)
+    change = {"current": "correct horse", "password": "battery staple"}
+    body = {"calls": [post("me/password", change), get("vms/999")], "atomic": True}
+    answer = browser.post(PATH, body, content_type="application/json", secure=True)
+    assert (answer.status_code, answer.json()["call"]) == (404, 1)
+    assert User.objects.get(pk=user.pk).check_password("correct horse")
+    assert browser.get("/api/v1/me", secure=True).status_code == 200
+
+
 def test_a_batch_gives_no_right_that_its_caller_has_not(node: Node, user: User, admin: User) -> None:
     other = make_vm(node, admin, "other")
     client = APIClient()
