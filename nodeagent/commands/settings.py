@@ -48,18 +48,26 @@ def host_repair(request: audit.HostRepair, job: Job) -> audit.Configured:
     with libvirtd.translated() as conn:
         _refuse_impossible(conn, spec)
         text = _text(domain_of(spec, test_driver=libvirtd.is_test_driver()))
-        guards.guard(spec.uuid, spec.interfaces, job)
         try:
             there = conn.lookupByUUIDString(spec.uuid)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
+            _refuse_no_disks(spec)
         else:
             if there.name() != spec.name:
                 if there.isActive():
                     raise InUse("A domain can be given its name back only while it is off.")
                 there.rename(spec.name)
+        guards.guard(spec.uuid, spec.interfaces, job)
         return audit.Configured(pending=_pending(conn.defineXML(text)))
+
+
+def _refuse_no_disks(spec: HostSpec) -> None:
+    """Raise InvalidParams where the domain would have nothing to start from: its deletion stopped half way."""
+    gone = [Path(disk.path).name for disk in spec.disks if not Path(disk.path).exists()]
+    if gone:
+        raise InvalidParams(audit.DISKS_GONE.format(", ".join(gone)), field="spec")
 
 
 @handles(audit.HostsAudit)

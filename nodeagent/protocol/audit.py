@@ -42,9 +42,15 @@ class HostConfigure(Request[Configured]):
     spec: HostSpec
 
 
+DISKS_GONE = "Not only the domain is gone, but disks too: {}. Bring them back, or delete the VM."
+
+
 @command
 class HostRepair(Request[Configured]):
-    """Define the domain and its guards anew as `spec` says; a running one goes on as it is until its next start."""
+    """Define the domain and its guards anew as `spec` says; a running one goes on as it is until its next start.
+
+    Refused with `invalid_params` and DISKS_GONE where neither the domain is there nor all of its disks.
+    """
 
     COMMAND = "host_repair"
     RESULT = Configured

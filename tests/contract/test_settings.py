@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from nodeagent.protocol import audit, host
+from nodeagent.protocol import audit, host, storage
 from nodeagent.protocol.settings import Difference, MachineSettings
+from panel.core.errors import CommandFailed
 from tests.contract.subjects import Subject, make_spec
 from tests.contract.test_hosts import create, refusal
 
@@ -127,9 +128,17 @@ def test_a_running_domain_is_repaired_for_its_next_start(node: Subject) -> None:
 
 def test_a_domain_that_is_gone_is_made_again_by_a_repair(node: Subject) -> None:
     spec = make_spec(node.pool)
+    node.call(storage.VolumeCreate(pool=node.pool, path=spec.disks[0].path, size_bytes=1024**2))
     assert audited(node, spec).absent == [spec.uuid]
     node.call(audit.HostRepair(spec=spec))
     assert audited(node, spec) == audit.Audit()
+
+
+def test_a_domain_that_is_gone_with_a_disk_is_not_made_again(node: Subject) -> None:
+    spec = make_spec(node.pool)
+    with pytest.raises(CommandFailed, match=f"but disks too: {spec.uuid}.qcow2"):
+        node.call(audit.HostRepair(spec=spec))
+    assert audited(node, spec).absent == [spec.uuid]
 
 
 def test_a_domain_that_nobody_named_is_foreign(node: Subject) -> None:

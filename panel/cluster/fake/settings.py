@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from nodeagent.protocol import audit, host
 from nodeagent.xml import facts
@@ -10,9 +11,10 @@ from nodeagent.xml.describe import domain_of
 from panel.cluster.client import Report
 from panel.cluster.fake.hosts import Hosts
 from panel.cluster.fake.state import STATES_ON, AgentRefusal, FakeDomain
+from panel.cluster.fake.volumes import Volumes
 
 
-class Settings(Hosts):
+class Settings(Hosts, Volumes):
     """Descriptions, and what waits for the next start."""
 
     def _host_configure(self, request: audit.HostConfigure, _report: Report | None) -> audit.Configured:
@@ -26,6 +28,9 @@ class Settings(Hosts):
 
     def _host_repair(self, request: audit.HostRepair, _report: Report | None) -> audit.Configured:
         there = self._find(request.spec.uuid)
+        gone = [Path(disk.path).name for disk in request.spec.disks if disk.path not in self.files]
+        if there is None and gone:
+            raise AgentRefusal("invalid_params", audit.DISKS_GONE.format(", ".join(gone)), field="spec")
         if there is not None and there.spec.name != request.spec.name and there.state in STATES_ON:
             raise AgentRefusal("in_use", "A domain can be given its name back only while it is off.")
         self._guard(request.spec.uuid, request.spec.interfaces)

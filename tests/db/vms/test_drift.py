@@ -136,6 +136,21 @@ def test_a_repair_brings_a_missing_domain_back(
     assert api.get(f"/api/v1/vms/{vm}").json()["status"] == "shut off"
 
 
+def test_a_repair_makes_no_domain_whose_disks_are_gone(
+    api: APIClient, vm: int, node: Node, run_tasks: Callable[[], None]
+) -> None:
+    """As a deletion leaves them that stopped half way."""
+    fake.node(node.pk).domains.clear()
+    fake.node(node.pk).files.clear()
+    Vm.objects.filter(pk=vm).update(status=VmStatus.MISSING)
+    task = do(api, vm, "repair", run_tasks)
+    assert task["status"] == "failed" and "but disks too" in task["error"]["message"]
+    assert not fake.node(node.pk).domains
+    assert api.delete(f"/api/v1/vms/{vm}").status_code == 202
+    run_tasks()
+    assert not Vm.objects.filter(pk=vm).exists()
+
+
 def test_the_panel_adopts_the_settings_that_the_node_has(
     api: APIClient, vm: int, node: Node, check: Callable[[], None], run_tasks: Callable[[], None]
 ) -> None:
