@@ -12,33 +12,23 @@ from nodeagent import freezing
 
 
 def test_a_note_that_was_removed_while_one_waited_for_it_is_made_anew(tmp_path: Path) -> None:
-    note = tmp_path / "guest"
-    seen: list[bool] = []
-
-    def wait_for_it() -> None:
-        with freezing.locked(note, "w"):
-            seen.append(note.exists())
-
-    with note.open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        waiting = threading.Thread(target=wait_for_it)
-        waiting.start()
-        _until_two_have_it_open(note)
-        note.unlink()
-    waiting.join(10)
-    assert seen == [True]
+    assert removed_while_one_waits(tmp_path / "guest", "w") == "it is there"
 
 
 def test_a_note_that_is_to_be_there_and_was_removed_meanwhile_is_missed(tmp_path: Path) -> None:
-    note = tmp_path / "guest"
-    missed: list[bool] = []
+    assert removed_while_one_waits(tmp_path / "guest", "r+") == "missed"
+
+
+def removed_while_one_waits(note: Path, mode: str) -> str:
+    """What becomes of somebody who waits for the note in that mode when its holder removes it."""
+    seen: list[str] = []
 
     def wait_for_it() -> None:
         try:
-            with freezing.locked(note, "r+"):
-                missed.append(False)
+            with freezing.locked(note, mode):
+                seen.append("it is there" if note.exists() else "it is gone")
         except FileNotFoundError:
-            missed.append(True)
+            seen.append("missed")
 
     with note.open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -47,7 +37,8 @@ def test_a_note_that_is_to_be_there_and_was_removed_meanwhile_is_missed(tmp_path
         _until_two_have_it_open(note)
         note.unlink()
     waiting.join(10)
-    assert missed == [True]
+    assert len(seen) == 1
+    return seen[0]
 
 
 @pytest.mark.parametrize("mode", ["w", "r+"])
