@@ -1,7 +1,8 @@
 """VMs live through thousands of sequences of operations, deaths and meddling; what is always so holds after each.
 
 The operations, the engine and the database are the panel's, the agent is the real one on libvirt's test driver
-(life.py). VMPANEL_LIFE=N tries N sequences instead of the sample of each run, VMPANEL_LIFE_SEED others.
+(life.py). VMPANEL_LIFE=N tries N sequences instead of the sample of each run, in parts that processes can share,
+each from a seed of its own; VMPANEL_LIFE_SEED chooses others. script/life does a night's run of them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from tests.db.vms.life import Glance, World, assert_nothing_left, assert_right
 SEQUENCES = int(os.environ.get("VMPANEL_LIFE", "0"))
 SEED = int(os.environ.get("VMPANEL_LIFE_SEED", "1"))
 SAMPLE = 15
+PART = 100
+PARTS = [(f"{SEED}.{number}", min(PART, SEQUENCES)) for number in range(-(-SEQUENCES // PART))]
+"""What is tried: the seed's name, how many sequences. Without a number it is the same sample each time."""
 STEPS = 10
 MOST_VMS = 3
 PAST = "2000-01-01T00:00:00Z"
@@ -114,6 +118,7 @@ class Life(RuleBasedStateMachine):
         self.unseen: set[int] = set()
         self.glances: list[Glance] = []
         self.moved = True
+        self.seen["sequences"] += 1
         self.create(None)
 
     # What the panel is asked for.
@@ -339,11 +344,12 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.mark.timeout(0 if SEQUENCES else 600)
-def test_whatever_happens_a_vm_ends_in_a_state_that_the_panel_knows(world: World) -> None:
+@pytest.mark.parametrize(("part", "sequences"), PARTS or [("sample", SAMPLE)])
+def test_whatever_happens_a_vm_ends_in_a_state_that_the_panel_knows(world: World, part: str, sequences: int) -> None:
     Life.world = world
     Life.seen.clear()
     chosen = settings(
-        max_examples=SEQUENCES or SAMPLE,
+        max_examples=sequences,
         stateful_step_count=STEPS,
         deadline=None,
         database=None,
@@ -352,10 +358,11 @@ def test_whatever_happens_a_vm_ends_in_a_state_that_the_panel_knows(world: World
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
-    run = seed(SEED)(Life) if SEQUENCES else Life
+    run = seed(part)(Life) if SEQUENCES else Life
     try:
         run_state_machine_as_test(run, settings=chosen)
     finally:
         print("\n".join(f"{count:6} {what}" for what, count in sorted(Life.seen.items())))
+    assert Life.seen["sequences"] >= sequences
     # What it can do, it did.
     assert {f"vm.{verb} done" for verb in ("create", "start", "configure", "snapshot")} <= set(Life.seen)
