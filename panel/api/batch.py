@@ -25,11 +25,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from panel.api import idempotency, rates
+from panel.api import idempotency
 from panel.api.idempotency import idempotent
 from panel.api.models import Batch, BatchCall, BatchState, Undo
 from panel.api.reading import body_of, viewer_of
-from panel.core import request_id
+from panel.core import rates, request_id
 from panel.core.errors import InvalidValue, NotFound
 
 MOST = 50

@@ -11,7 +11,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from panel.api import rates
 from panel.api.operations import (
     KEY_HEADER,
     LONGEST_KEY,
@@ -23,7 +22,7 @@ from panel.api.operations import (
     viewer_of,
 )
 from panel.cluster.veil import Veil
-from panel.core import permissions
+from panel.core import permissions, rates
 from panel.core.errors import InvalidValue, PanelError
 from panel.tasks import registry
 from panel.tasks.operation import Operation

@@ -20,6 +20,7 @@ from panel.core.errors import (
     NotFound,
     PanelError,
     Suspended,
+    Throttled,
     WrongState,
 )
 
@@ -31,6 +32,7 @@ TYPES: tuple[tuple[type[PanelError], str], ...] = (
     (NotFound, "missed"),
     (InvalidValue, "value"),
     (LimitExceeded, "limit"),
+    (Throttled, "limit"),
     (CapacityError, "limit"),
     (Busy, "busy"),
     (Suspended, "state"),

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods
 
 from panel.cluster.veil import Veil
 from panel.core.errors import InvalidValue, NotFound, PanelError
+from panel.core.rates import Counter
 from panel.mgrapi.auth import viewer_of
 from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Answer, Failure, GoTo, failure
@@ -19,6 +20,7 @@ from panel.mgrapi.pages import page_of
 from panel.mgrapi.render import render
 
 log = logging.getLogger(__name__)
+CALLS = Counter()
 UNFORESEEN = Failure("internal", "func", "Something went wrong in the panel; its log says what.")
 PROOFS = ("auth", "authinfo", "key", "password")
 
@@ -43,15 +45,17 @@ def vmmgr(request: HttpRequest) -> HttpResponse:
         return render(failure(error, call.func, call.params), call.out, {})
     except Exception:
         log.exception("classic call %.64r failed", call.func)
-        return render(
-            Failure("internal", "func", "Something went wrong in the panel; its log says what."), call.out, {}
-        )
+        return render(UNFORESEEN, call.out, {})
     if isinstance(answer, GoTo):
         return redirect(answer.address)
     return render(answer, call.out, call.tparams()) if call.out else redirect(page_of(call))
 
 
 def _answer(call: Call) -> Answer:
+    # As many as the objects that it names, as a group of the REST API.
+    count = CALLS.count(call.request, max(1, call.text("elid").count(",") + 1))
+    if count is not None and count.exceeded:
+        raise count.error
     if call.func in SIGNING_IN:
         return SIGNING_IN[call.func](call)
     function = FUNCTIONS.get(call.func)

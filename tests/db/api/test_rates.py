@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from panel.accounts.models import Token, User
 from panel.accounts.tokens import create_token
-from panel.api import rates
+from panel.core import rates
 from panel.core.redis_client import client
 
 

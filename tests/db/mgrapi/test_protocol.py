@@ -7,9 +7,12 @@ import logging
 import xml.etree.ElementTree as ET
 
 import pytest
+from django.conf import settings
 from django.test import Client
+from rest_framework.test import APIClient
 
 from panel.accounts.models import User
+from panel.core import rates
 from panel.tasks.models import Task
 from tests.db.mgrapi.classic import ADDRESS, PASSWORD, World, call, doc_of, error_of, rows_of
 
@@ -142,3 +145,16 @@ def test_passwords_are_in_no_log(admin: User, caplog: pytest.LogCaptureFixture) 
         call(func="auth", out="xml", username="admin", password=PASSWORD)
         call(func="vmwatch.configure", out="xml", authinfo=f"admin:{PASSWORD}")
     assert "a wrong secret" not in caplog.text and PASSWORD not in caplog.text
+
+
+def test_calls_count_as_those_of_rest_do_each_object_as_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = APIClient()
+    monkeypatch.setattr(rates.time, "time", lambda: 60_000.0)
+    monkeypatch.setattr(settings.CONFIG, "rate_limit_address", 6)
+    assert api.get("/api/v1/me", REMOTE_ADDR=ADDRESS).headers["RateLimit-Remaining"] == "5"
+    world.call("anna", "vm.restart", elid="1,2,3")
+    assert rows_of(world.call("anna", "vm"))
+    before = Task.objects.count()
+    assert error_of(world.call("anna", "vm.restart", elid="237,1")) == ("limit", "throttled")
+    assert Task.objects.count() == before
+    assert api.get("/api/v1/me", REMOTE_ADDR=ADDRESS).status_code == 429
