@@ -51,6 +51,16 @@ def seed_change(request: guest.SeedChange, job: Job) -> storage.VolumeState:
     return _make(path, seed_files(request.instance_id or instance_id, changed, again=True, replace=replaced), job)
 
 
+@handles(guest.SeedRestore)
+def seed_restore(request: guest.SeedRestore, job: Job) -> storage.VolumeState:
+    """Make the seed if there is none."""
+    path = paths.inside(request.pool, request.path)
+    check_guest(request.guest)
+    if path.exists():
+        return _state(path)
+    return _make(path, seed_files(request.instance_id, request.guest, again=True), job)
+
+
 def _make(path: Path, files: Dict[str, str], job: Job) -> storage.VolumeState:
     partial = Path(f"{path}.part")
     with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
@@ -63,6 +73,10 @@ def _make(path: Path, files: Dict[str, str], job: Job) -> storage.VolumeState:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 partial.unlink()
+    return _state(path)
+
+
+def _state(path: Path) -> storage.VolumeState:
     return storage.VolumeState(
         exists=True,
         path=str(path),
@@ -127,6 +141,7 @@ def read_seed(files: Dict[str, str]) -> Tuple[str, storage.GuestIdentity]:
         ssh_keys=files["authorized_keys"].splitlines(),
         password_hash=told["PASSWORD_HASH"],
         timezone=user_data["timezone"],
+        keeps_password=user_data["ssh_pwauth"] is None,
     )
     return json.loads(files["meta-data"])["instance-id"], identity
 
@@ -154,12 +169,16 @@ def _user_data(guest: storage.GuestIdentity) -> Dict[str, Any]:
     if guest.password_hash:
         # hashed_passwd applies to users that exist already, passwd only to new ones.
         user.update(hashed_passwd=guest.password_hash, lock_passwd=False)
+    keeps_password = guest.keeps_password and not guest.password_hash
+    if keeps_password:
+        user.update(lock_passwd=False)
     data = {
         "hostname": guest.hostname,
         "manage_etc_hosts": True,
         "timezone": guest.timezone,
         "disable_root": guest.login != "root",
-        "ssh_pwauth": bool(guest.password_hash),
+        # None leaves sshd's configuration as it is (cloud-init's cc_set_passwords).
+        "ssh_pwauth": None if keeps_password else bool(guest.password_hash),
         "users": [user],
     }
     if guest.login == "root" and guest.password_hash:

@@ -58,6 +58,21 @@ class SeedChange(Request[VolumeState]):
 
 
 @command
+class SeedRestore(Request[VolumeState]):
+    """Have a seed for a guest that had one and kept what it was told; where it is there, nothing changes.
+
+    `instance_id` is one that cloud-init has not seen: what it was called when the seed went is not known.
+    """
+
+    COMMAND = "seed_restore"
+    RESULT = VolumeState
+    pool: str
+    path: str
+    instance_id: str
+    guest: GuestIdentity
+
+
+@command
 class VolumeReconfigure(Request[Nothing]):
     """Make the change inside a stopped guest's volume with virt-customize, for images without cloud-init."""
 

@@ -224,7 +224,10 @@ class VolumeDelete(Request[Nothing]):
 
 @dataclass(frozen=True)
 class GuestIdentity:
-    """What a new guest is told about itself. `password_hash` is a crypt(3) hash or empty."""
+    """What a guest is told about itself. `password_hash` is a crypt(3) hash or empty.
+
+    With `keeps_password` no hash means that the guest's password, which nobody here knows, stays and lets it in.
+    """
 
     hostname: str
     login: str
@@ -236,6 +239,7 @@ class GuestIdentity:
     ssh_keys: List[str] = field(default_factory=list)
     password_hash: str = ""
     timezone: str = "UTC"
+    keeps_password: bool = False
 
 
 _SHAPES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import uuid
 from pathlib import Path
 
@@ -114,6 +115,33 @@ def test_a_seed_that_is_not_there_is_not_changed(node: Subject) -> None:
     path = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
     change = guest.GuestChange(hostname="after")
     assert refusal(node, guest.SeedChange(pool=node.pool, path=path, change=change)) == "invalid_params"
+
+
+@pytest.mark.covers("seed_restore")
+def test_a_lost_seed_is_made_again_and_says_nothing_of_the_password_that_the_guest_has(node: Subject) -> None:
+    node.call(storage.PoolEnsure(path=node.pool))
+    path = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
+    lost = dataclasses.replace(GUEST, password_hash="", ssh_keys=[], keeps_password=True)
+    for _ in range(2):
+        restored = node.call(guest.SeedRestore(pool=node.pool, path=path, instance_id="i-7", guest=lost))
+        assert restored.exists
+    assert told(node, path) == ("i-7", lost)
+    # What is changed later does not lock the guest's user out either.
+    node.call(guest.SeedChange(pool=node.pool, path=path, change=guest.GuestChange(hostname="after")))
+    assert told(node, path)[1] == dataclasses.replace(lost, hostname="after")
+    if isinstance(node, AgentSubject):
+        from nodeagent import iso
+
+        user_data = json.loads(iso.read_texts(Path(path))["user-data"].partition("\n")[2])
+        assert (user_data["ssh_pwauth"], user_data["ssh_deletekeys"]) == (None, False)
+        assert user_data["users"][0]["lock_passwd"] is False
+
+
+def test_a_seed_that_is_there_is_not_restored(node: Subject) -> None:
+    path = make_seed(node)
+    lost = dataclasses.replace(GUEST, hostname="other", keeps_password=True)
+    node.call(guest.SeedRestore(pool=node.pool, path=path, instance_id="i-7", guest=lost))
+    assert told(node, path) == ("i-1", GUEST)
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,22 @@ def test_keys_and_host_name_of_a_guest_without_an_agent_change_at_its_next_start
     assert "secret word" not in guest.node.run(["cat", "/var/log/vmpanel/nodeagent.log"]).stdout
 
 
+def test_a_guest_whose_seed_was_deleted_starts_again_after_its_next_change(
+    guest: Guest, key: tuple[str, str], other_key: tuple[str, str]
+) -> None:
+    guest.reach(key)
+    guest.power(False)
+    [seed] = [name for name in remains(guest.node)["files"] if name.endswith(".iso")]
+    guest.node.run(["rm", seed])
+    task = wait_for_task(guest.api, task_of(guest.api.post(f"{guest.path}/start", json={})))
+    assert task["status"] == "failed" and seed in str(task["error"])
+    assert [each["code"] for each in examine(guest.api)] == ["file_missing"]
+    guest.do("configure-guest", ssh_keys=[other_key[1]])
+    assert examine(guest.api) == []
+    guest.power(True)
+    assert guest.reach(other_key) == "first"
+
+
 def test_a_clone_is_a_vm_of_its_own(guest: Guest, key: tuple[str, str], other_key: tuple[str, str]) -> None:
     guest.reach(key)
     guest.inside(key, "touch", "/boot/mine")

@@ -29,6 +29,12 @@ class Guests(Hosts, Volumes):
         self.seeds[request.path] = (request.instance_id or instance_id, request.change.of(identity))
         return self._volume_state(request.path)
 
+    def _seed_restore(self, request: guest.SeedRestore, report: Report | None) -> storage.VolumeState:
+        if request.path in self.seeds:
+            return self._volume_state(request.path)
+        created = storage.SeedCreate(request.pool, request.path, request.instance_id, request.guest)
+        return self._seed_create(created, report)
+
     def _volume_reconfigure(self, request: guest.VolumeReconfigure, _report: Report | None) -> Nothing:
         self._inside(request.pool, request.path)
         self._check_change(request.change, request.login)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field, SecretStr, field_validator
@@ -16,7 +17,7 @@ from panel.vms.context import VmContext
 from panel.vms.models import Vm, VmStatus
 from panel.vms.operations.create import check_name
 from panel.vms.operations.deploying import check_keys, check_password, hash_of
-from panel.vms.spec import uses_seed
+from panel.vms.spec import guest_identity, uses_seed
 
 CUSTOMIZE_SECONDS = 600.0
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
@@ -78,6 +79,7 @@ def change_at_rest(ctx: VmContext[Any], change: guest.GuestChange, instance_id: 
     """The seed, or the disk of a VM whose image has no cloud-init, says what changes."""
     vm = ctx.vm
     if uses_seed(vm):
+        restore_seed(ctx)
         request = guest.SeedChange(pool=vm.pool.path, path=vm.seed_path, change=change, instance_id=instance_id)
         ctx.agent.call(request)
     elif vm.image is not None:
@@ -86,6 +88,21 @@ def change_at_rest(ctx: VmContext[Any], change: guest.GuestChange, instance_id: 
             guest.VolumeReconfigure(pool=system.pool.path, path=system.path, login=login_of(vm), change=change),
             deadline=CUSTOMIZE_SECONDS,
         )
+
+
+def restore_seed(ctx: VmContext[Any]) -> None:
+    """The guest has a seed, also where somebody deleted it: without it the VM does not start.
+
+    What only the seed knew, password and keys, the guest has and keeps. Without an interface there is no identity
+    to tell a guest of.
+    """
+    vm = ctx.vm
+    if not (vm.installed and uses_seed(vm) and vm.interfaces.exists()):
+        return
+    identity = replace(guest_identity(vm, login_of(vm), password_hash="", ssh_keys=[]), keeps_password=True)
+    ctx.agent.call(
+        guest.SeedRestore(pool=vm.pool.path, path=vm.seed_path, instance_id=f"{vm.uuid}-{ctx.task.pk}", guest=identity)
+    )
 
 
 def login_of(vm: Vm) -> str:

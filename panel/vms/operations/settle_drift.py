@@ -20,6 +20,7 @@ from panel.vms.limits import Room, require_room
 from panel.vms.machine import FACT_OF, SETTINGS, CpuMode, settings_of
 from panel.vms.models import Vm, VmStatus
 from panel.vms.operations.configure import ConfigureVmParams
+from panel.vms.operations.configure_guest import restore_seed
 from panel.vms.spec import host_spec
 from panel.vms.usage import note_shape
 
@@ -29,9 +30,10 @@ class NoParams(Params):
 
 
 def repair_domain(ctx: VmContext[Any]) -> dict[str, Any]:
-    """The node's libvirt has the domain as the rows say; one that was gone is there again, off."""
+    """The node's libvirt has the domain as the rows say, and its seed; one that was gone is there again, off."""
     services.refuse_seen_elsewhere(ctx.vm)
     answer = ctx.agent.call(audit.HostRepair(spec=host_spec(ctx.vm)))
+    restore_seed(ctx)
     ctx.read_state(host.HostInfo(uuid=str(ctx.vm.uuid)))
     return {"result": {"pending": services.record_pending(ctx.vm.pk, answer.pending)}}
 

@@ -126,13 +126,18 @@ def test_a_repair_makes_the_node_like_the_panel(
     assert not Problem.objects.filter(open_key__isnull=False).exists()
 
 
-def test_a_repair_brings_a_missing_domain_back(
+def test_a_repair_brings_a_missing_domain_and_its_seed_back(
     api: APIClient, vm: int, node: Node, run_tasks: Callable[[], None]
 ) -> None:
-    fake.node(node.pk).domains.clear()
+    memory = fake.node(node.pk)
+    memory.domains.clear()
+    [(seed, _)] = memory.seeds.items()
+    memory.seeds.clear()
+    memory.files.pop(seed)
     Vm.objects.filter(pk=vm).update(status=VmStatus.MISSING)
     assert do(api, vm, "repair", run_tasks)["status"] == "done"
     assert domain(node).spec.name == "web1"
+    assert seed in memory.files and memory.seeds[seed][1].keeps_password
     assert api.get(f"/api/v1/vms/{vm}").json()["status"] == "shut off"
 
 

@@ -127,6 +127,22 @@ def test_without_an_agent_the_seed_is_that_of_a_new_instance(api: APIClient, vm:
     assert (told.hostname, told.ssh_keys) == (before.hostname, before.ssh_keys)
 
 
+def test_a_seed_that_somebody_deleted_is_made_again_by_the_next_change(api: APIClient, vm: Vm, node: Node) -> None:
+    memory = fake.node(node.pk)
+    [(path, (_, before))] = memory.seeds.items()
+    for verb, raw in (("configure-guest", {"ssh_keys": ["ssh-ed25519 AAAA"]}), ("rename", {"name": "other"})):
+        if verb == "rename":
+            do(api, vm, "force-off")
+        memory.files.pop(path)
+        memory.seeds.pop(path)
+        task = do(api, vm, verb, **raw)
+        [(instance, told)] = memory.seeds.values()
+        assert instance == f"{vm.uuid}-{task.pk}"
+        assert (told.address, told.mac, told.login) == (before.address, before.mac, before.login)
+        assert (told.keeps_password, told.password_hash, told.ssh_keys) == (True, "", raw.get("ssh_keys", []))
+    assert told.hostname == "other"
+
+
 def test_without_an_agent_and_cloud_init_the_guest_must_be_off(api: APIClient, vm: Vm, node: Node) -> None:
     Image.objects.update(customization=Customization.VIRT_CUSTOMIZE)
     task = do(api, vm, "configure-guest", password="another horse")
