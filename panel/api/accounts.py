@@ -20,6 +20,7 @@ from panel.api.idempotency import idempotent
 from panel.api.lists import ListView, listed
 from panel.api.operations import body_of, viewer_of
 from panel.core.errors import InvalidValue, MissingValue, NotFound
+from panel.core.transactions import again_if_lost
 from panel.vms.operations.deploying import SSH_KEY
 
 
@@ -154,5 +155,5 @@ class SignInView(APIView):
         if code is not None and not isinstance(code, str):
             raise InvalidValue(field="code")
         user = sign_in(request._request, **values, code=code)
-        token, text = sign_in_token(user)
+        token, text = again_if_lost(lambda: sign_in_token(user))
         return Response({"token": text, "expires_at": token.expires_at}, status=201)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +31,7 @@ from panel.api.models import Batch, BatchCall, BatchState, Undo
 from panel.api.reading import body_of, viewer_of
 from panel.core import rates, request_id
 from panel.core.errors import InvalidValue, NotFound
+from panel.core.transactions import again_if_lost, is_whole
 
 MOST = 50
 PREFIX = "/api/v1/"
@@ -118,16 +119,10 @@ class BatchView(APIView):
         asked.is_valid(raise_exception=True)
         calls, atomic = asked.validated_data["calls"], asked.validated_data["atomic"]
         rates.charge(request._request, len(calls))
-        if not atomic:
+        if atomic:
+            return again_if_lost(lambda: _as_one(request, calls))
+        with nullcontext() if is_whole() else _session_kept(request._request):
             return Response({"id": None, "results": _all(request, calls, atomic=False)})
-        with _session_kept(request._request), transaction.atomic():
-            results = _all(request, calls, atomic=True)
-            batch = Batch.objects.create(user=viewer_of(request), request_id=request_id.current())
-            rows = [_row(batch, position, call, results[position]) for position, call in enumerate(calls)]
-            BatchCall.objects.bulk_create(rows)
-            if not any(row.task_id for row in rows):
-                Batch.objects.filter(pk=batch.pk).update(state=BatchState.DONE, finished_at=batch.created_at)
-        return Response({"id": batch.pk, "results": results})
 
 
 class BatchStateView(APIView):
@@ -140,6 +135,17 @@ class BatchStateView(APIView):
         if batch is None:
             raise NotFound(object="batch", id=object_id)
         return Response(AtomicBatchSerializer(batch).data)
+
+
+def _as_one(request: Request, calls: list[dict[str, Any]]) -> Response:
+    with _session_kept(request._request), transaction.atomic():
+        results = _all(request, calls, atomic=True)
+        batch = Batch.objects.create(user=viewer_of(request), request_id=request_id.current())
+        rows = [_row(batch, position, call, results[position]) for position, call in enumerate(calls)]
+        BatchCall.objects.bulk_create(rows)
+        if not any(row.task_id for row in rows):
+            Batch.objects.filter(pk=batch.pk).update(state=BatchState.DONE, finished_at=batch.created_at)
+    return Response({"id": batch.pk, "results": results})
 
 
 @contextmanager
@@ -171,7 +177,7 @@ def _all(request: Request, calls: list[dict[str, Any]], *, atomic: bool) -> list
     results: list[dict[str, Any]] = []
     for position, call in enumerate(calls):
         answer = _one(request, position, call, results)
-        lost = transaction.get_connection().in_atomic_block and answer.status_code >= 500
+        lost = answer.status_code >= 500 and not is_whole()
         if lost or (atomic and answer.status_code >= 400):
             raise _Refused(position, answer)
         results.append({"status": answer.status_code, "body": json.loads(json.dumps(answer.data, default=str))})

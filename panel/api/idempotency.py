@@ -26,6 +26,7 @@ from panel.api.reading import KEY_HEADER, LONGEST_KEY, idempotency_key, viewer_o
 from panel.core import secretbox
 from panel.core.errors import IdempotencyMismatch
 from panel.core.purging import delete_in_batches
+from panel.core.transactions import again_if_lost
 
 KEEP_DAYS = 7
 REPLAYED = "Idempotency-Replayed"
@@ -51,14 +52,18 @@ def idempotent(view: View) -> View:
             return view(self, request, *args, **kwargs)
         viewer = viewer_of(request)
         digest = _digest(request)
+
+        @transaction.atomic
+        def carried_out() -> Response:
+            row = KeptAnswer.objects.create(user=viewer, key=key, digest=digest)
+            answer = view(self, request, *args, **kwargs)
+            headers = {name: value for name, value in answer.headers.items() if name in ("Location", "ETag")}
+            kept = {"status": answer.status_code, "data": json.loads(json.dumps(answer.data, default=str))}
+            KeptAnswer.objects.filter(pk=row.pk).update(sealed=secretbox.seal({**kept, "headers": headers}))
+            return answer
+
         try:
-            with transaction.atomic():
-                row = KeptAnswer.objects.create(user=viewer, key=key, digest=digest)
-                answer = view(self, request, *args, **kwargs)
-                headers = {name: value for name, value in answer.headers.items() if name in ("Location", "ETag")}
-                kept = {"status": answer.status_code, "data": json.loads(json.dumps(answer.data, default=str))}
-                KeptAnswer.objects.filter(pk=row.pk).update(sealed=secretbox.seal({**kept, "headers": headers}))
-                return answer
+            return again_if_lost(carried_out)
         except IntegrityError:
             # The key is known, or the view met a constraint of its own.
             earlier = _earlier(viewer, key, digest)

@@ -21,6 +21,7 @@ from panel.accounts.models import User
 from panel.cluster.veil import Veil
 from panel.core import request_id
 from panel.core.errors import BadCredentials, PanelError, Throttled
+from panel.core.transactions import is_whole, was_lost
 
 log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/problem+json"
@@ -45,6 +46,9 @@ RETRY_SECONDS = 5
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """The answer for any error of a view; what nobody expected is logged and told by its request id alone."""
+    if was_lost(error) and not is_whole():
+        # A call of a batch: the batch as a whole was given up, and is done again.
+        raise error
     # DRF's own request: who asks is known by now, or nobody is.
     viewer = getattr(context["request"], "_user", None)
     if isinstance(error, PanelError) and isinstance(viewer, User):

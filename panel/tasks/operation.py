@@ -11,13 +11,12 @@ import hashlib
 import hmac
 import json
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal
 
 from django.conf import settings
-from django.db import IntegrityError, OperationalError, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from pydantic import BaseModel, SecretStr
 
@@ -25,6 +24,7 @@ from panel.accounts import journal
 from panel.accounts.models import User
 from panel.core import permissions, request_id, secretbox
 from panel.core.errors import IdempotencyMismatch, MissingValue, NotFound, PanelError
+from panel.core.transactions import again_if_lost
 from panel.core.validation import Params as Params
 from panel.core.validation import parse
 from panel.tasks import live, locks, subjects
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 StepFunction = Callable[[Any], "dict[str, Any] | None"]
 
-# MariaDB's codes of "deadlock found" and "lock wait timeout": the transaction is gone, doing it again is right.
-_LOST_TRANSACTION = (1213, 1205)
+ATTEMPTS = 5
+"""How often a request is made when others make the same at the same moment."""
 
 
 @dataclass(frozen=True)
@@ -151,23 +151,23 @@ class Operation(Generic[P]):
         permissions.require(viewer, self.permission)
         params = self.parse(raw)
         digest = self._digest(params, object_id)
-        for attempt in range(5):
+
+        def submit() -> Task:
+            return self._submit_once(viewer, params, object_id, idempotency_key, digest, queue, precondition)
+
+        for attempt in range(ATTEMPTS):
             if idempotency_key and (earlier := _earlier(viewer, idempotency_key, digest)):
                 return earlier
             try:
-                return self._submit_once(viewer, params, object_id, idempotency_key, digest, queue, precondition)
+                return again_if_lost(submit)
             except PanelError:
                 # The same request at the same time may be what this one is refused for.
                 if idempotency_key and (earlier := _earlier(viewer, idempotency_key, digest)):
                     return earlier
                 raise
             except IntegrityError:
-                if not idempotency_key or attempt == 4:
+                if not idempotency_key or attempt == ATTEMPTS - 1:
                     raise
-            except OperationalError as error:
-                if error.args[0] not in _LOST_TRANSACTION or attempt == 4:
-                    raise
-                time.sleep(0.02 * 2**attempt)
         raise AssertionError("unreachable")
 
     def plan(self, viewer: User, raw: dict[str, Any], *, object_id: int | None = None) -> list[dict[str, Any]]:

@@ -7,22 +7,19 @@ was told once is told the same for ever: not even a clock that was set back brin
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import OperationalError, connection
+from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
 
 from panel.core import request_id
+from panel.core.transactions import again_if_lost
 from panel.usage.models import Closed, Entry
 
-LOST_TRANSACTION = (1213, 1205)
-"""MariaDB's codes of "deadlock found" and "lock wait timeout"."""
-ATTEMPTS = 5
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -117,18 +114,15 @@ def close(until: datetime, clock: Clock) -> datetime:
     until = min(until, max(clock.now, clock.closed))
     if until <= clock.closed:
         return until
-    for attempt in range(ATTEMPTS):
-        try:
-            if not Closed.objects.filter(pk=1, until__lt=until).update(until=until):
-                # Somebody closed more meanwhile, or the mark was never made.
-                _ensure_mark()
-                Closed.objects.filter(pk=1, until__lt=until).update(until=until)
-            return until
-        except OperationalError as error:
-            if error.args[0] not in LOST_TRANSACTION or attempt == ATTEMPTS - 1:
-                raise
-            time.sleep(0.02 * 2**attempt)
-    raise AssertionError("unreachable")
+    again_if_lost(lambda: _close(until))
+    return until
+
+
+def _close(until: datetime) -> None:
+    if not Closed.objects.filter(pk=1, until__lt=until).update(until=until):
+        # Somebody closed more meanwhile, or the mark was never made.
+        _ensure_mark()
+        Closed.objects.filter(pk=1, until__lt=until).update(until=until)
 
 
 def _clock_while_held() -> Clock:

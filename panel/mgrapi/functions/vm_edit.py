@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from django.db import OperationalError, transaction
+from django.db import transaction
 
 from panel.accounts.models import User
 from panel.accounts.selectors import user_named
 from panel.core import permissions
 from panel.core.errors import InvalidValue, NotFound
+from panel.core.transactions import again_if_lost
 from panel.images.selectors import isos_for, list_flavors, list_isos
 from panel.mgrapi.call import NUMBER, Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form
@@ -31,10 +32,7 @@ SETTINGS = {"mem": "memory_mib", "vcpu": "vcpus", "cputune": "cpu_weight", "blki
 SPEEDS = {"inbound": "inbound_kibps", "outbound": "outbound_kibps"}
 FROM_IMAGE, FROM_ISO = "installtemplate", "installiso"
 CPU_MODES = {"default": "", **{mode.value: mode.value for mode in CpuMode if mode not in ("", CpuMode.CUSTOM)}}
-TRIES = 3
 T = TypeVar("T")
-LOST_TRANSACTION = (1205, 1213)
-"""MariaDB's lock wait timeout and deadlock: what was asked for was not done, and can be asked again."""
 
 
 def vm_edit(viewer: User, call: Call) -> Answer:
@@ -211,14 +209,7 @@ def _configure(viewer: User, vm: Vm, settings: dict[str, Any], speeds: dict[str,
 
 def _together(submit: Callable[[], T]) -> T:
     """All that is asked for, or nothing; again where the database chose another to go first."""
-    for attempt in range(TRIES):
-        try:
-            with transaction.atomic():
-                return submit()
-        except OperationalError as error:
-            if error.args[0] not in LOST_TRANSACTION or attempt == TRIES - 1:
-                raise
-    raise AssertionError("unreachable")
+    return again_if_lost(transaction.atomic(submit))
 
 
 FUNCTIONS = {"vm.edit": vm_edit}
