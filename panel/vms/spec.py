@@ -7,6 +7,7 @@ from dataclasses import replace
 from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
 from nodeagent.protocol.storage import GuestIdentity
+from panel.core.errors import WrongState
 from panel.images.models import Customization, Image
 from panel.vms.models import Disk, Interface, Purpose, Spare, Vm
 
@@ -131,9 +132,18 @@ def takes_seed(image: Image | None) -> bool:
     return image is not None and image.customization == Customization.CLOUD_INIT
 
 
+def first_interface(vm: Vm) -> Interface:
+    """The interface whose address the VM's guest is told and reached by; raises WrongState where there is none."""
+    interface = vm.interfaces.select_related("network", "address").order_by("position").first()
+    if interface is None:
+        text = "The VM has no network interface: a new system could be told of no address. Add one first."
+        raise WrongState(text, object="vm", id=vm.pk, state="without interface", field="id")
+    return interface
+
+
 def guest_identity(vm: Vm, login: str, *, password_hash: str, ssh_keys: list[str]) -> GuestIdentity:
-    """What the VM's guest is told about itself; the VM has an interface."""
-    interface = vm.interfaces.select_related("network", "address").order_by("position")[0]
+    """What the VM's guest is told about itself; raises WrongState as first_interface()."""
+    interface = first_interface(vm)
     network = interface.network
     return GuestIdentity(
         hostname=vm.name,

@@ -22,7 +22,7 @@ from panel.storage.models import Volume
 from panel.tasks.operation import Params
 from panel.vms.context import VmContext
 from panel.vms.models import Vm
-from panel.vms.spec import guest_identity
+from panel.vms.spec import first_interface, guest_identity
 
 SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\r\n]*)?\Z")
 UPLOAD_SECONDS = 3600.0
@@ -224,7 +224,7 @@ def wait_for_guest(ctx: DeployContext[Any]) -> dict[str, Any]:
 def wait_until_reached(ctx: VmContext[Any], port: int) -> float:
     """The guest answers on its address; answers after how many seconds it did."""
     limit = settings.CONFIG.guest_reachable_seconds
-    interface = ctx.vm.interfaces.select_related("address").get(position=0)
+    interface = first_interface(ctx.vm)
     reached = ctx.agent.call(
         host.GuestWait(uuid=str(ctx.vm.uuid), address=interface.address.ip, port=port, timeout_seconds=float(limit)),
         deadline=limit + 30.0,

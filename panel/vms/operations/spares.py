@@ -15,7 +15,7 @@ from panel.vms.context import VmContext
 from panel.vms.models import Purpose, Spare, Vm, VmStatus
 from panel.vms.operations.deploying import AccessParams, DeployContext, Target
 from panel.vms.services import want
-from panel.vms.spec import host_spec
+from panel.vms.spec import first_interface, host_spec
 
 GIB = 1024**3
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
@@ -97,7 +97,8 @@ def remember_running(ctx: VmContext[Any]) -> None:
 
 
 def check_image(vm: Vm, image: Image, *, disk_gib: int, params: AccessParams) -> None:
-    """Refuse an image that the VM is too small for, or into which nobody could sign in, and a full pool."""
+    """Refuse a VM without interface or too small for the image, a system that lets nobody in, and a full pool."""
+    first_interface(vm)
     if vm.memory_mib < image.min_memory_mib:
         raise InvalidValue(
             f"“{image.title}” needs at least {image.min_memory_mib} MiB of memory.",

@@ -158,6 +158,30 @@ def test_something_must_be_named_that_a_guest_shall_have(api: APIClient, vm: Vm)
     assert refused(api, vm, "configure-guest", password="short") == (400, "invalid_value", "password")
 
 
+def test_a_vm_without_interface_gets_no_new_system(api: APIClient, vm: Vm) -> None:
+    [interface] = vm.interfaces.all()
+    do(api, vm, "force-off")
+    waiting = api.post(f"/api/v1/vms/{vm.pk}/remove-interface", {"interface": interface.mac}).json()["task"]["id"]
+    behind = api.post(f"/api/v1/vms/{vm.pk}/reinstall?queue=1", {}).json()["task"]["id"]
+    assert run_task(Task.objects.get(pk=waiting)).status == "done"
+    # It was asked for while there was an interface.
+    task = run_task(Task.objects.get(pk=behind))
+    assert (task.status, (task.error or {})["code"]) == ("failed", "wrong_state")
+    assert refused(api, vm, "reinstall") == (409, "wrong_state", "id")
+    assert refused(api, vm, "rescue", image="small") == (409, "wrong_state", "id")
+    assert not look()
+
+
+def test_a_new_system_is_told_of_the_first_interface_that_is_left(api: APIClient, vm: Vm, node: Node) -> None:
+    [first] = vm.interfaces.all()
+    do(api, vm, "add-interface")
+    do(api, vm, "remove-interface", interface=first.mac)
+    [left] = vm.interfaces.select_related("address")
+    assert do(api, vm, "reinstall").status == "done"
+    [(_, told)] = fake.node(node.pk).seeds.values()
+    assert (told.mac, told.address) == (left.mac, left.address.ip)
+
+
 @pytest.mark.parametrize("verb", ["reinstall", "configure-guest", "rescue"])
 def test_a_guest_s_new_password_stands_in_no_row(api: APIClient, vm: Vm, verb: str) -> None:
     raw = {"image": "small"} if verb == "rescue" else {}
