@@ -178,18 +178,16 @@ def growth(ctx: VmContext[GrowDiskParams]) -> Room:
 
 
 def grow_volume(ctx: VmContext[GrowDiskParams]) -> None:
-    """The volume is as large as was asked for; a running guest sees it."""
+    """The volume is as large as was asked for, and its record says so; a running guest sees it.
+
+    One step: whoever fails or is cancelled between the two would leave a record that is wrong, also of later clones.
+    """
     volume = disk_of(ctx.vm, ctx.params.disk).volume
     size = ctx.params.size_gib * 1024**3
     ctx.agent.call(
         devices.DiskGrow(uuid=str(ctx.vm.uuid), pool=volume.pool.path, path=volume.path, size_bytes=size),
         deadline=CREATE_SECONDS,
     )
-
-
-def record_size(ctx: VmContext[GrowDiskParams]) -> None:
-    """The disk's new size stands in the database."""
-    volume = disk_of(ctx.vm, ctx.params.disk).volume
     with transaction.atomic():
         Volume.objects.filter(pk=volume.pk, size_gib__lt=ctx.params.size_gib).update(size_gib=ctx.params.size_gib)
         note_shape(ctx.vm.pk)
@@ -206,7 +204,6 @@ class GrowDisk(DeviceOperation):
     steps = (
         Step(reserve_growth, "See that the owner may have it", inline=True),
         Step(grow_volume, "Grow the disk", describe=lambda ctx: f"{ctx.params.disk} to {ctx.params.size_gib} GiB"),
-        Step(record_size, "Note its size"),
     )
 
     def refuse(self, ctx: Any, viewer: User) -> None:

@@ -14,13 +14,16 @@ from nodeagent.protocol import host
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.core.errors import AlreadyExists, InvalidValue, LibvirtFailure, NotFound
+from panel.core.errors import AlreadyExists, InvalidValue, LibvirtFailure, NotFound, OperationFailed
+from panel.doctor.services import look
 from panel.images.models import Image, Iso
 from panel.images.services import register_iso
 from panel.network.models import Address, IpPool, Network
 from panel.storage.models import NodePool, Volume
-from panel.tasks.models import TaskLog
+from panel.tasks import engine
+from panel.tasks.models import Task, TaskLog, TaskStep
 from panel.vms.models import Disk, Interface, Vm, VmStatus
+from tests.db.conftest import run_task
 
 Ask = Callable[..., dict[str, Any]]
 
@@ -285,6 +288,21 @@ def test_an_address_is_held_exactly_as_long_as_its_interface(vm: Vm, ask: Ask) -
     ask("remove-interface", interface=added["interface"])
     assert not Address.objects.filter(ip=added["address"]).exists()
     assert len(now_of(vm).interfaces) == len(spec_of(vm).interfaces) == 1
+
+
+class Fails(engine.Observer):
+    """Each step fails once it was carried out."""
+
+    def ran(self, task: Task, step: TaskStep) -> None:
+        """After its function."""
+        raise OperationFailed("It was meant to fail.", step=step.name)
+
+
+def test_a_growth_that_fails_late_leaves_the_disk_as_large_as_its_record_says(api: APIClient, vm: Vm) -> None:
+    answer = api.post(f"/api/v1/vms/{vm.pk}/grow-disk", {"disk": "vda", "size_gib": 20}).json()
+    assert run_task(Task.objects.get(pk=answer["task"]["id"]), Fails()).status == "failed"
+    assert vm.disks.get().volume.size_gib == 20
+    assert not look()
 
 
 def test_a_guest_that_keeps_its_interface_keeps_its_address(vm: Vm, ask: Ask, node: Node) -> None:
