@@ -13,7 +13,7 @@ from nodeagent import freezing, libvirtd, paths
 from nodeagent.commands import handles
 from nodeagent.commands.hosts import STATES, find
 from nodeagent.commands.migration import abort
-from nodeagent.commands.volumes import volume_clone
+from nodeagent.commands.volumes import volume_clone, volume_file
 from nodeagent.errors import GuestStopped, InUse, InvalidParams, LibvirtError, NoSpace, NoSuchDomain, Unsupported
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, guest
@@ -58,7 +58,8 @@ def disks_copy(request: guest.DisksCopy, job: Job) -> guest.DisksCopied:
             frozen = copying.carry_out(job)
             for copy in copying.unheld:
                 asked = copy.asked
-                volume_clone(guest.VolumeClone(asked.pool, asked.path, asked.source_pool, asked.source), job)
+                clone = guest.VolumeClone(asked.pool, asked.path, asked.source_pool, asked.source, asked.format)
+                volume_clone(clone, job)
             for _, copy in copying.held:
                 copy.partial.rename(copy.path)
         except BaseException:
@@ -87,7 +88,8 @@ def _checked(copies: Sequence[guest.DiskCopy]) -> List[_Copy]:
     if not copies:
         raise InvalidParams("There is nothing to copy.", field="copies")
     return [
-        _Copy(each, paths.inside(each.source_pool, each.source), paths.inside(each.pool, each.path)) for each in copies
+        _Copy(each, paths.inside(each.source_pool, each.source), volume_file(each.pool, each.path, each.format))
+        for each in copies
     ]
 
 

@@ -67,10 +67,10 @@ def disk_grow(request: devices.DiskGrow, job: Job) -> storage.VolumeState:
             if domain.blockInfo(disk.target_dev)[0] < request.size_bytes:
                 domain.blockResize(disk.target_dev, request.size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
             state: storage.VolumeState = builtin("volume_info")(
-                storage.VolumeInfo(pool=request.pool, path=request.path), job
+                storage.VolumeInfo(pool=request.pool, path=request.path, format=request.format), job
             )
             return state
-    grow = storage.VolumeGrow(pool=request.pool, path=request.path, size_bytes=request.size_bytes)
+    grow = storage.VolumeGrow(request.pool, request.path, request.size_bytes, request.format)
     grown: storage.VolumeState = builtin("volume_grow")(grow, job)
     return grown
 

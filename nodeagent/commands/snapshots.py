@@ -142,7 +142,8 @@ def _disk_paths(domain: Any) -> List[str]:
         # Its disks are names without files.
         return []
     disks = Domain.parse(domain.XMLDesc(0)).disks
-    return [disk.source_file for disk in disks if disk.device == "disk" and disk.source_file]
+    # In a raw one only its guest could have written that there are snapshots.
+    return [disk.source_file for disk in disks if disk.driver_type == "qcow2" and disk.source_file]
 
 
 def _kept_in(path: str, job: Job) -> List[str]:

@@ -43,7 +43,7 @@ def _receive(ticket: int, path: Path, kind: str, job: Job) -> None:
 def volume_send(request: migration.VolumeSend, job: Job) -> Nothing:
     """Send a volume's content; its image lock is taken, so a guest that runs is noticed."""
     path = paths.inside(request.pool, request.path)
-    state = volume_info(storage.VolumeInfo(pool=request.pool, path=request.path), job)
+    state = volume_info(storage.VolumeInfo(request.pool, request.path, request.format), job)
     if not state.exists:
         raise InvalidParams("There is no such volume.", field="path")
     size = state.allocated_bytes
@@ -65,7 +65,7 @@ def volume_send(request: migration.VolumeSend, job: Job) -> Nothing:
 def volume_close(request: migration.VolumeClose, job: Job) -> storage.VolumeState:
     """Receive no more."""
     way.end_receiver(request.ticket)
-    return volume_info(storage.VolumeInfo(pool=request.pool, path=request.path), job)
+    return volume_info(storage.VolumeInfo(request.pool, request.path, request.format), job)
 
 
 @handles(migration.NvramOpen)

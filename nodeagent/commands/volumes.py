@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 from nodeagent import paths
 from nodeagent.commands import handles
@@ -29,15 +29,15 @@ BLOCK = 8 * 1024 * 1024
 @handles(storage.VolumeCopy)
 def volume_copy(request: storage.VolumeCopy, job: Job) -> storage.VolumeState:
     """Make the volume from the pool's copy of the image."""
-    path = _volume(request.pool, request.path, request.format)
+    path = volume_file(request.pool, request.path, request.format)
     if path.exists():
-        return _state(path, job)
+        return _state(path, request.format, job)
     image = paths.image_file(request.pool, request.image_sha256)
     if not image.exists():
         raise InvalidParams("The pool has no copy of this image.", field="image_sha256")
     partial = Path(f"{path}.part")
     try:
-        if str(_info(image, job)["format"]) == request.format:
+        if str(_info(image, "", job)["format"]) == request.format:
             _copy(image, partial, job)
         else:
             run(["qemu-img", "convert", "-O", request.format, str(image), str(partial)], job)
@@ -45,38 +45,38 @@ def volume_copy(request: storage.VolumeCopy, job: Job) -> storage.VolumeState:
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
-    return _state(path, job)
+    return _state(path, request.format, job)
 
 
 @handles(guest.VolumeClone)
 def volume_clone(request: guest.VolumeClone, job: Job) -> storage.VolumeState:
     """Make the volume from another."""
-    path = paths.inside(request.pool, request.path)
+    path, kind = volume_file(request.pool, request.path, request.format), request.format
     if path.exists():
-        return _state(path, job)
+        return _state(path, kind, job)
     source = paths.inside(request.source_pool, request.source)
     if not source.exists():
         raise InvalidParams("There is no such volume.", field="source")
     partial = Path(f"{path}.part")
     try:
-        info = _unused_info(source, job)
+        info = _unused_info(source, kind, job)
         if info.get("snapshots") or info.get("backing-filename"):
-            run(["qemu-img", "convert", "-f", info["format"], "-O", info["format"], str(source), str(partial)], job)
+            run(["qemu-img", "convert", "-f", kind, "-O", kind, str(source), str(partial)], job)
         else:
             _copy(source, partial, job)
         partial.rename(path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
-    return _state(path, job)
+    return _state(path, request.format, job)
 
 
-def _unused_info(path: Path, job: Job) -> Dict[str, Any]:
+def _unused_info(path: Path, kind: str, job: Job) -> Dict[str, Any]:
     """Read a volume, as _info, and refuse one that a QEMU holds."""
-    done = run(["qemu-img", "info", "--output=json", str(path)], job, check=False)
+    done = run(["qemu-img", "info", "-f", kind, "--output=json", str(path)], job, check=False)
     if done.exit_code and "lock" in done.stderr:
         raise InUse("A running guest holds the volume.")
-    return dict(json.loads(done.stdout)) if not done.exit_code else _info(path, job)
+    return dict(json.loads(done.stdout)) if not done.exit_code else _info(path, kind, job)
 
 
 def _copy(source: Path, target: Path, job: Job) -> None:
@@ -119,9 +119,9 @@ def _data(file: int, size: int) -> Iterator[Tuple[int, int]]:
 @handles(storage.VolumeCreate)
 def volume_create(request: storage.VolumeCreate, job: Job) -> storage.VolumeState:
     """Make an empty volume."""
-    path = _volume(request.pool, request.path, request.format)
+    path = volume_file(request.pool, request.path, request.format)
     if path.exists():
-        state = _state(path, job)
+        state = _state(path, request.format, job)
         if state.virtual_bytes != request.size_bytes:
             raise Exists("A volume of another size is there already.", virtual_bytes=state.virtual_bytes)
         return state
@@ -132,26 +132,28 @@ def volume_create(request: storage.VolumeCreate, job: Job) -> storage.VolumeStat
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
-    return _state(path, job)
+    return _state(path, request.format, job)
 
 
 @handles(storage.VolumeGrow)
 def volume_grow(request: storage.VolumeGrow, job: Job) -> storage.VolumeState:
     """Grow the volume, never shrink it."""
-    path = paths.inside(request.pool, request.path)
-    state = _state(path, job)
+    path = volume_file(request.pool, request.path, request.format)
+    state = _state(path, request.format, job)
     if not state.exists:
         raise InvalidParams("There is no such volume.", field="path")
     if state.virtual_bytes < request.size_bytes:
-        run(["qemu-img", "resize", "-q", "-f", state.format, str(path), str(int(request.size_bytes))], job)
-        state = _state(path, job)
+        run(["qemu-img", "resize", "-q", "-f", request.format, str(path), str(int(request.size_bytes))], job)
+        state = _state(path, request.format, job)
     return state
 
 
 @handles(storage.VolumeInfo)
 def volume_info(request: storage.VolumeInfo, job: Job) -> storage.VolumeState:
     """Read a volume."""
-    return _state(paths.inside(request.pool, request.path), job)
+    kind = request.format
+    path = volume_file(request.pool, request.path, kind) if kind else paths.inside(request.pool, request.path)
+    return _state(path, kind, job)
 
 
 @handles(storage.VolumeDelete)
@@ -167,14 +169,13 @@ def volume_delete(request: storage.VolumeDelete, job: Job) -> Nothing:
 @handles(storage.VolumeCustomize)
 def volume_customize(request: storage.VolumeCustomize, job: Job) -> Nothing:
     """Write the guest's identity into its file system; secrets go by files that only root reads."""
-    path = paths.inside(request.pool, request.path)
+    path = volume_file(request.pool, request.path, request.format)
     guest = request.guest
     check_guest(guest)
     if not path.exists():
         raise InvalidParams("There is no such volume.", field="path")
     with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
-        argv = ["virt-customize", "-q", "--no-network", "-a", str(path), "--hostname", guest.hostname]
-        argv += ["--timezone", guest.timezone]
+        argv = [*_customize(path, request.format), "--hostname", guest.hostname, "--timezone", guest.timezone]
         for name, target, text in _guest_files(guest):
             argv += ["--upload", f"{_write(folder, name, text)}:{target}"]
         argv += ["--run-command", SETUP]
@@ -207,13 +208,13 @@ systemctl enable systemd-networkd 2>/dev/null || true
 @handles(guest.VolumeReconfigure)
 def volume_reconfigure(request: guest.VolumeReconfigure, job: Job) -> Nothing:
     """Write what changes of the guest's identity into its file system."""
-    path = paths.inside(request.pool, request.path)
+    path = volume_file(request.pool, request.path, request.format)
     change = request.change
     check_change(change, request.login)
     if not path.exists():
         raise InvalidParams("There is no such volume.", field="path")
     with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
-        argv = ["virt-customize", "-q", "--no-network", "-a", str(path)]
+        argv = _customize(path, request.format)
         if change.hostname is not None:
             argv += ["--hostname", change.hostname]
         for name, text in _changed_files(request.login, change):
@@ -221,6 +222,11 @@ def volume_reconfigure(request: guest.VolumeReconfigure, job: Job) -> Nothing:
         argv += ["--run-command", CHANGE]
         run(argv, job, env={"LIBGUESTFS_BACKEND": "direct", **_emulation()})
     return Nothing()
+
+
+def _customize(path: Path, kind: str) -> List[str]:
+    """What changes the volume begins with."""
+    return ["virt-customize", "-q", "--no-network", "--format", kind, "-a", str(path)]
 
 
 def _changed_files(login: str, change: guest.GuestChange) -> Iterator[Tuple[str, str]]:
@@ -271,23 +277,25 @@ def _write(folder: str, name: str, text: str) -> str:
     return str(path)
 
 
-def _volume(pool: str, path: str, kind: str) -> Path:
+def volume_file(pool: str, path: str, kind: str) -> Path:
+    """The file of a volume of this format; raises InvalidParams."""
     if kind not in FORMATS:
         raise InvalidParams("A volume's format is qcow2 or raw.", field="format")
     return paths.inside(pool, path)
 
 
-def _info(path: Path, job: Job) -> Dict[str, Any]:
+def _info(path: Path, kind: str, job: Job) -> Dict[str, Any]:
+    """Read a file of this format; "" for the one that it looks like, of which only an image's may be believed."""
     # -U: a running guest holds its volume's lock, and reading its size does no harm.
-    out = run(["qemu-img", "info", "-U", "--output=json", str(path)], job).stdout
+    out = run(["qemu-img", "info", "-U", *(["-f", kind] if kind else []), "--output=json", str(path)], job).stdout
     return dict(json.loads(out))
 
 
-def _state(path: Path, job: Job) -> storage.VolumeState:
+def _state(path: Path, kind: str, job: Job) -> storage.VolumeState:
     if not path.exists():
         return storage.VolumeState(exists=False, path=str(path))
     try:
-        info = _info(path, job)
+        info = _info(path, kind, job)
     except CommandFailed:
         if not path.exists():
             return storage.VolumeState(exists=False, path=str(path))

@@ -55,6 +55,7 @@ class DiskGrow(Request[VolumeState]):
     pool: str
     path: str
     size_bytes: int
+    format: str = "qcow2"
 
 
 @command

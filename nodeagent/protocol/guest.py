@@ -82,6 +82,7 @@ class VolumeReconfigure(Request[Nothing]):
     path: str
     login: str
     change: GuestChange
+    format: str = "qcow2"
 
 
 @dataclass(frozen=True)
@@ -116,16 +117,18 @@ class VolumeClone(Request[VolumeState]):
     path: str
     source_pool: str
     source: str
+    format: str = "qcow2"
 
 
 @dataclass(frozen=True)
 class DiskCopy:
-    """A volume, and where a copy of it shall be."""
+    """A volume, and where a copy of it shall be, which has its format."""
 
     pool: str
     path: str
     source_pool: str
     source: str
+    format: str = "qcow2"
 
 
 @dataclass(frozen=True)

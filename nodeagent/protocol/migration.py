@@ -199,6 +199,7 @@ class VolumeClose(Request[VolumeState]):
     ticket: int
     pool: str
     path: str
+    format: str = "qcow2"
 
 
 NVRAM_MOST_BYTES = 16 * 1024**2

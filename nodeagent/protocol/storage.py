@@ -2,6 +2,9 @@
 
 A directory pool holds `images/` (the node's copies of OS images, `<sha256>.img`), `volumes/`
 and `seeds/`. Every path in a request must lie inside the pool that the request names.
+
+Requests say what format a volume has, which is never found out: a guest can write anything into its raw disk, such as
+the header of a format that names files of the node.
 """
 
 from __future__ import annotations
@@ -199,17 +202,19 @@ class VolumeGrow(Request[VolumeState]):
     pool: str
     path: str
     size_bytes: int
+    format: str = "qcow2"
 
 
 @command
 class VolumeInfo(Request[VolumeState]):
-    """Read a volume; one that is absent answers exists=false."""
+    """Read a volume; one that is absent answers exists=false. An empty `format`: what it looks like is told."""
 
     COMMAND = "volume_info"
     RESULT = VolumeState
     MUTATES = False
     pool: str
     path: str
+    format: str = "qcow2"
 
 
 @command
@@ -300,6 +305,7 @@ class VolumeCustomize(Request[Nothing]):
     pool: str
     path: str
     guest: GuestIdentity
+    format: str = "qcow2"
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 import uuid
 from pathlib import Path
 
 import pytest
 
-from nodeagent.protocol import Nothing, guest, host, storage
+from nodeagent.protocol import Nothing, devices, guest, host, migration, storage
 from nodeagent.protocol import node as machine
 from panel.core.errors import LibvirtFailure, NodeError
 from tests.contract.subjects import AgentSubject, Subject, code_of, make_spec
@@ -200,6 +201,73 @@ def test_a_cloned_volume_is_as_large_as_its_source_and_left_alone_when_asked_for
     assert node.call(request).virtual_bytes == 16 * MIB
     assert node.call(storage.VolumeDelete(pool=node.pool, path=path)) == Nothing()
     assert node.call(storage.VolumeInfo(pool=node.pool, path=source)).virtual_bytes == 8 * MIB
+
+
+def make_disguised(node: Subject, path: str) -> None:
+    """A raw volume whose guest has written a qcow2 header into it that names a file of the node."""
+    secret, header = Path(node.pool).parent / "secret", Path(node.pool).parent / "header"
+    secret.write_bytes(b"another's" * 10000)
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(secret), "-F", "raw", str(header), "2M"]
+    subprocess.run(argv, check=True)
+    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=MIB, format="raw"))
+    with open(path, "r+b") as disk:
+        disk.write(header.read_bytes()[: MIB // 2])
+
+
+def test_what_a_guest_writes_into_its_raw_disk_names_no_file_of_the_node(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("a matter of files")
+    source, path = f"{node.pool}/volumes/a.raw", f"{node.pool}/volumes/b.raw"
+    make_disguised(node, source)
+    request = guest.VolumeClone(pool=node.pool, path=path, source_pool=node.pool, source=source, format="raw")
+    state = node.call(request)
+    assert (state.format, state.virtual_bytes) == ("raw", MIB)
+    assert Path(path).read_bytes() == Path(source).read_bytes()
+
+
+def test_a_raw_volume_is_as_large_as_its_file_whatever_its_guest_writes_into_it(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("a matter of files")
+    path, spec = f"{node.pool}/volumes/a.raw", create(node)
+    make_disguised(node, path)
+    state = node.call(storage.VolumeInfo(pool=node.pool, path=path, format="raw"))
+    assert (state.format, state.virtual_bytes) == ("raw", MIB)
+    assert node.call(storage.VolumeGrow(node.pool, path, 2 * MIB, format="raw")).virtual_bytes == 2 * MIB
+    assert node.call(devices.DiskGrow(spec.uuid, node.pool, path, 3 * MIB, format="raw")).virtual_bytes == 3 * MIB
+    assert Path(path).stat().st_size == 3 * MIB
+
+
+def test_a_raw_volume_is_received_as_such(node: Subject) -> None:
+    path = f"{node.pool}/volumes/a.raw"
+    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=MIB, format="raw"))
+    state = node.call(migration.VolumeClose(ticket=1, pool=node.pool, path=path, format="raw"))
+    assert (state.format, state.virtual_bytes) == ("raw", MIB)
+
+
+def test_a_volume_that_is_not_of_the_format_that_it_is_said_to_be_is_refused(node: Subject) -> None:
+    path = f"{node.pool}/volumes/a.raw"
+    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=MIB, format="raw"))
+    info = storage.VolumeInfo(pool=node.pool, path=path)
+    copy = guest.VolumeClone(node.pool, f"{node.pool}/volumes/b.raw", node.pool, path, format="qcow2")
+    for request in (info, copy, storage.VolumeGrow(node.pool, path, 2 * MIB)):
+        assert refusal(node, request) == "command_failed"
+    assert node.call(dataclasses.replace(info, format="")).format == "raw"
+
+
+@pytest.mark.parametrize("kind", ["vmdk", "../raw", "-U"])
+def test_volumes_are_of_the_formats_that_we_know(node: Subject, kind: str) -> None:
+    path, spec = make_volume(node), create(node)
+    for request in (
+        guest.VolumeClone(node.pool, f"{node.pool}/volumes/b", node.pool, path, format=kind),
+        guest.VolumeReconfigure(node.pool, path, "root", guest.GuestChange(hostname="a"), format=kind),
+        guest.DisksCopy(spec.uuid, [guest.DiskCopy(node.pool, f"{node.pool}/volumes/b", node.pool, path, kind)]),
+        storage.VolumeInfo(node.pool, path, format=kind),
+        storage.VolumeGrow(node.pool, path, 16 * MIB, format=kind),
+        storage.VolumeCustomize(node.pool, path, GUEST, format=kind),
+        devices.DiskGrow(spec.uuid, node.pool, path, 16 * MIB, format=kind),
+        migration.VolumeClose(1, node.pool, path, format=kind),
+    ):
+        assert refusal(node, request) == "invalid_params"
 
 
 def test_what_is_not_there_is_not_cloned(node: Subject) -> None:

@@ -216,11 +216,12 @@ def test_a_copied_volume_has_the_image_s_size(node: Subject, tmp_path: Path, sou
     copy = storage.VolumeCopy(pool=node.pool, path=volume(node), image_sha256=sha256, format=target)
     state = node.call(copy)
     assert (state.exists, state.format, state.virtual_bytes) == (True, target, 8 * MIB)
-    assert node.call(storage.VolumeInfo(pool=node.pool, path=volume(node))) == state
+    info = storage.VolumeInfo(pool=node.pool, path=volume(node), format=target)
+    assert node.call(info) == state
     assert files(node)["volumes"] == ["v.qcow2"]
     for _ in range(2):
         assert node.call(storage.VolumeDelete(pool=node.pool, path=volume(node))) == Nothing()
-    assert node.call(storage.VolumeInfo(pool=node.pool, path=volume(node))) == storage.VolumeState(False, volume(node))
+    assert node.call(info) == storage.VolumeState(False, volume(node))
 
 
 def test_copying_again_leaves_the_finished_volume(node: Subject, image: Path) -> None:
@@ -347,7 +348,7 @@ def test_a_pool_s_list_tells_how_large_its_volumes_are(node: Subject, name: str,
     assert list(sizes) == [name]
     assert sizes[name].qcow2_bytes == qcow2_bytes
     assert fmt == "qcow2" or sizes[name].file_bytes == 8 * MIB
-    node.call(storage.VolumeGrow(pool=node.pool, path=path, size_bytes=16 * MIB))
+    node.call(storage.VolumeGrow(pool=node.pool, path=path, size_bytes=16 * MIB, format=fmt))
     grown = node.call(storage.PoolList(path=node.pool)).sizes[name]
     assert (grown.qcow2_bytes or grown.file_bytes) == 16 * MIB
     node.call(storage.VolumeDelete(pool=node.pool, path=path))

@@ -42,7 +42,8 @@ class Devices(Hosts, Volumes):
     def _disk_grow(self, request: devices.DiskGrow, report: Report | None) -> storage.VolumeState:
         self._inside(request.pool, request.path)
         self._domain(request.uuid)
-        return self._volume_grow(storage.VolumeGrow(request.pool, request.path, request.size_bytes), report)
+        grow = storage.VolumeGrow(request.pool, request.path, request.size_bytes, request.format)
+        return self._volume_grow(grow, report)
 
     def _disk_limit(self, request: devices.DiskLimit, _report: Report | None) -> devices.DeviceState:
         domain = self._on(request.uuid)

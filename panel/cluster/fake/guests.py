@@ -36,6 +36,7 @@ class Guests(Hosts, Volumes):
         return self._seed_create(created, report)
 
     def _volume_reconfigure(self, request: guest.VolumeReconfigure, _report: Report | None) -> Nothing:
+        self._check_format(request.format)
         self._inside(request.pool, request.path)
         self._check_change(request.change, request.login)
         if request.path not in self.files:
@@ -48,12 +49,14 @@ class Guests(Hosts, Volumes):
         return guest.Configured(answered=domain.state in STATES_ON and domain.has_agent)
 
     def _volume_clone(self, request: guest.VolumeClone, report: Report | None) -> storage.VolumeState:
+        self._check_format(request.format)
         self._inside(request.pool, request.path)
         self._inside(request.source_pool, request.source)
         source = self.files.get(request.source)
         if request.path not in self.files:
             if source is None:
                 raise AgentRefusal("invalid_params", "There is no such volume.", field="source")
+            self._volume_state(request.source, request.format)
             for domain in self.domains.values():
                 if domain.state in STATES_ON and request.source in [disk.path for disk in domain.spec.disks]:
                     raise AgentRefusal("in_use", "A running guest holds the volume.")
@@ -93,6 +96,7 @@ class Guests(Hosts, Volumes):
         if not copies:
             raise AgentRefusal("invalid_params", "There is nothing to copy.", field="copies")
         for copy in copies:
+            self._check_format(copy.format)
             self._inside(copy.source_pool, copy.source)
             self._inside(copy.pool, copy.path)
 

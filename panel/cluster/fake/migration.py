@@ -114,7 +114,9 @@ class Migration(Hosts, Volumes):
         return Nothing()
 
     def _volume_close(self, request: migration.VolumeClose, _report: Report | None) -> storage.VolumeState:
-        return self._volume_state(request.path)
+        self._check_format(request.format)
+        self._inside(request.pool, request.path)
+        return self._volume_state(request.path, request.format)
 
     def _nvram_open(self, request: migration.NvramOpen, _report: Report | None) -> Nothing:
         if not 0 < request.size_bytes <= migration.NVRAM_MOST_BYTES:

@@ -132,10 +132,13 @@ class Volumes(Node):
         if ".." in path or folder not in [f"{pool}/{each}" for each in ("images", "volumes", "seeds")] or not name:
             raise AgentRefusal("invalid_params", "The path does not lie in a folder of the pool.", field="path")
 
-    def _volume_state(self, path: str) -> storage.VolumeState:
+    def _volume_state(self, path: str, kind: str = "") -> storage.VolumeState:
+        """A volume of this format; whatever it is, it can be read as a raw one."""
         file = self.files.get(path)
         if file is None:
             return storage.VolumeState(exists=False, path=path)
+        if kind not in ("", "raw", file.format):
+            raise AgentRefusal("command_failed", f"qemu-img ended with 1: Image is not in {kind} format")
         return storage.VolumeState(True, path, file.format, file.virtual_bytes, file.virtual_bytes)
 
     def _check_format(self, name: str) -> None:
@@ -164,16 +167,19 @@ class Volumes(Node):
         return self._volume_state(request.path)
 
     def _volume_grow(self, request: storage.VolumeGrow, _report: Report | None) -> storage.VolumeState:
+        self._check_format(request.format)
         self._inside(request.pool, request.path)
         file = self.files.get(request.path)
         if file is None:
             raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
+        self._volume_state(request.path, request.format)
         file.virtual_bytes = max(file.virtual_bytes, request.size_bytes)
         return self._volume_state(request.path)
 
     def _volume_info(self, request: storage.VolumeInfo, _report: Report | None) -> storage.VolumeState:
+        self._check_format(request.format or "raw")
         self._inside(request.pool, request.path)
-        return self._volume_state(request.path)
+        return self._volume_state(request.path, request.format)
 
     def _volume_delete(self, request: storage.VolumeDelete, _report: Report | None) -> Nothing:
         self._inside(request.pool, request.path)
@@ -181,6 +187,7 @@ class Volumes(Node):
         return Nothing()
 
     def _volume_customize(self, request: storage.VolumeCustomize, _report: Report | None) -> Nothing:
+        self._check_format(request.format)
         self._inside(request.pool, request.path)
         self._check_identity(request.guest)
         if request.path not in self.files:

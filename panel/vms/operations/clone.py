@@ -91,7 +91,8 @@ class CloneContext(DeployContext[CloneParams]):
 
     def copies(self) -> list[guest.DiskCopy]:
         """The same for the node."""
-        return [guest.DiskCopy(new.pool.path, new.path, old.pool.path, old.path) for old, new in self.pairs()]
+        pairs = self.pairs()
+        return [guest.DiskCopy(new.pool.path, new.path, old.pool.path, old.path, old.format) for old, new in pairs]
 
     def pairs(self) -> list[tuple[Volume, Volume]]:
         """Each volume of the source with the new VM's."""
@@ -167,7 +168,7 @@ def copy_disks(ctx: CloneContext) -> None:
     ctx.agent.call(guest.DisksCopyStop(uuid, copies), deadline=STOP_SECONDS)
     for each in copies:
         ctx.agent.call(
-            guest.VolumeClone(pool=each.pool, path=each.path, source_pool=each.source_pool, source=each.source),
+            guest.VolumeClone(each.pool, each.path, each.source_pool, each.source, each.format),
             deadline=COPY_SECONDS,
         )
 

@@ -85,7 +85,7 @@ def change_at_rest(ctx: VmContext[Any], change: guest.GuestChange, instance_id: 
     elif vm.image is not None:
         system = ctx.volumes()[0]
         ctx.agent.call(
-            guest.VolumeReconfigure(pool=system.pool.path, path=system.path, login=login_of(vm), change=change),
+            guest.VolumeReconfigure(system.pool.path, system.path, login_of(vm), change, format=system.format),
             deadline=CUSTOMIZE_SECONDS,
         )
 

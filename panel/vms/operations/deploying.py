@@ -170,7 +170,7 @@ def delete_copy(ctx: DeployContext[Any]) -> None:
 def grow_disk(ctx: DeployContext[Any]) -> None:
     """The volume is as large as was asked for; the guest grows its file system at its first start."""
     volume = ctx.target.volume
-    ctx.agent.call(storage.VolumeGrow(pool=volume.pool.path, path=volume.path, size_bytes=volume.size_bytes))
+    ctx.agent.call(storage.VolumeGrow(volume.pool.path, volume.path, volume.size_bytes, volume.format))
 
 
 def customize_guest(ctx: DeployContext[Any]) -> None:
@@ -191,7 +191,8 @@ def customize_guest(ctx: DeployContext[Any]) -> None:
             storage.SeedCreate(pool=pool, path=target.seed_path, instance_id=target.instance_id, guest=guest)
         )
         return
-    ctx.agent.call(storage.VolumeCustomize(pool=pool, path=target.volume.path, guest=guest), deadline=600.0)
+    volume = target.volume
+    ctx.agent.call(storage.VolumeCustomize(pool, volume.path, guest, format=volume.format), deadline=600.0)
 
 
 def delete_seed(ctx: DeployContext[Any]) -> None:

@@ -185,7 +185,7 @@ def grow_volume(ctx: VmContext[GrowDiskParams]) -> None:
     volume = disk_of(ctx.vm, ctx.params.disk).volume
     size = ctx.params.size_gib * 1024**3
     ctx.agent.call(
-        devices.DiskGrow(uuid=str(ctx.vm.uuid), pool=volume.pool.path, path=volume.path, size_bytes=size),
+        devices.DiskGrow(str(ctx.vm.uuid), volume.pool.path, volume.path, size, volume.format),
         deadline=CREATE_SECONDS,
     )
     with transaction.atomic():

@@ -171,7 +171,7 @@ def copy_seed(ctx: MigrateContext) -> None:
     """The target has the VM's seed."""
     if uses_seed(ctx.vm) and ctx.copies_seed:
         path = ctx.vm.seed_path
-        state = ctx.at(ctx.source).call(storage.VolumeInfo(pool=ctx.vm.pool.path, path=path))
+        state = ctx.at(ctx.source).call(storage.VolumeInfo(pool=ctx.vm.pool.path, path=path, format="raw"))
         if state.exists:
             ctx.at(ctx.target).call(storage.SeedDelete(pool=ctx.vm.pool.path, path=path))
             _send(ctx, path, "raw", state.virtual_bytes)
@@ -338,7 +338,7 @@ def _send(ctx: MigrateContext, path: str, kind: str, size: int) -> storage.Volum
     target.call(migration.VolumeOpen(ticket=ticket, pool=pool, path=path, format=kind))
     send = migration.VolumeSend(ticket, pool, path, kind, _target(ctx), ctx.params.bandwidth_mib)
     source.call(send, deadline=MOVE_SECONDS)
-    return target.call(migration.VolumeClose(ticket=ticket, pool=pool, path=path))
+    return target.call(migration.VolumeClose(ticket=ticket, pool=pool, path=path, format=kind))
 
 
 def _send_nvram(ctx: MigrateContext) -> int:

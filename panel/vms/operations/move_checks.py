@@ -102,7 +102,7 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
             state="with snapshots",
         )
     volumes = volumes_of(vm)
-    states = [source.call(storage.VolumeInfo(pool=volume.pool.path, path=volume.path)) for volume in volumes]
+    states = [source.call(storage.VolumeInfo(each.pool.path, each.path, each.format)) for each in volumes]
     if missing := [state.path for state in states if not state.exists]:
         raise OperationFailed(f"The volume {missing[0]} is missing on “{source.node.name}”.", step="check_nodes")
     # Read once: what is declared may change while the nodes are asked.

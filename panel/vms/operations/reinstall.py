@@ -94,7 +94,7 @@ def swap_back(ctx: ReinstallContext) -> None:
     spare = ctx.find_spare()
     if ctx.system.volume_id == ctx.output(reserve_system)["volume"] and spare is not None:
         old = spare.volume
-        if not ctx.agent.call(storage.VolumeInfo(pool=old.pool.path, path=old.path)).exists:
+        if not ctx.agent.call(storage.VolumeInfo(old.pool.path, old.path, old.format)).exists:
             ctx.log("The old system is deleted already: the VM keeps the new one.", "warning")
             return
         _swap(ctx)

@@ -208,7 +208,8 @@ def measure_volumes(ctx: TakeOverContext) -> None:
     """The volumes' sizes are known."""
     sizes = {}
     for volume in ctx.volumes():
-        state = ctx.agent.call(storage.VolumeInfo(pool=volume.pool.path, path=volume.path))
+        # What it looks like: one that is not what it is described as is refused, whoever is to blame.
+        state = ctx.agent.call(storage.VolumeInfo(pool=volume.pool.path, path=volume.path, format=""))
         if not state.exists or state.format != volume.format:
             found = state.format or "nothing"
             text = f"{volume.path} is described as {volume.format}, but {found} is there."

@@ -16,7 +16,7 @@ from panel.accounts.system import system_user
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.doctor import services as doctor
-from panel.images.models import Image
+from panel.images.models import Customization, Image
 from panel.monitoring import services
 from panel.notices.models import Problem, Severity
 from panel.notices.services import open_problem
@@ -368,3 +368,34 @@ class TestPools:
     ) -> None:
         refused = api.post("/api/v1/pools", {"name": name, "path": path}, format="json")
         assert (refused.status_code, refused.json()["field"]) == (409, field)
+
+
+def test_a_node_is_told_the_format_of_every_volume(api: APIClient, node: Node, other: Node, image: Image) -> None:
+    """It must not find it out itself: what stands in a raw one is its guest's."""
+    Pool.objects.update(volume_format="raw")
+    asked = {"name": "web1", "image": "small", "flavor": "small", "node": node.name}
+    vm = Vm.objects.get(pk=do(api, "/api/v1/vms", **asked).object_id)
+    of_vm = f"/api/v1/vms/{vm.pk}"
+    do(api, f"{of_vm}/clone", name="web2")
+    do(api, f"{of_vm}/force-off")
+    do(api, f"{of_vm}/clone", name="web3")
+    do(api, f"{of_vm}/grow-disk", disk="vda", size_gib=60)
+    do(api, f"{of_vm}/migrate")
+    Image.objects.update(customization=Customization.VIRT_CUSTOMIZE)
+    do(api, f"{of_vm}/configure-guest", password="another horse")
+    do(api, f"{of_vm}/reinstall", image="small", password="correct horse")
+    calls = [*fake.node(node.pk).calls, *fake.node(other.pk).calls]
+    told = [each for call in calls for each in (call, *getattr(call, "copies", ())) if hasattr(each, "format")]
+    assert {type(each).__name__: each.format for each in told if each.format != "raw"} == {}
+    assert {type(each).__name__ for each in told} == {
+        *("DiskCopy", "DiskGrow", "VolumeClone", "VolumeClose", "VolumeCopy", "VolumeCreate", "VolumeCustomize"),
+        *("VolumeGrow", "VolumeInfo", "VolumeOpen", "VolumeReconfigure", "VolumeSend"),
+    }
+
+
+def do(api: APIClient, where: str, **raw: object) -> Task:
+    """An operation's task, which is done."""
+    answer = api.post(where, raw, format="json").json()
+    task = run_task(Task.objects.get(pk=answer["task"]["id"]))
+    assert task.status == Status.DONE, task.error
+    return task
