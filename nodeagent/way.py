@@ -17,7 +17,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Dict, Iterator, Optional, Tuple
 
-from nodeagent import libvirtd, paths
+from nodeagent import authorized_keys, libvirtd, paths
 from nodeagent.errors import AgentError, CommandFailed, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol.migration import Target
@@ -91,32 +91,19 @@ def let_in(ticket: int, public_key: str, valid_seconds: float) -> None:
     if len(words) != 3 or words[0] != "ssh-ed25519" or words[2] != f"{COMMENT}{int(ticket)}":
         raise InvalidParams("This is not the key of this ticket.", field="public_key")
     make_folders(ticket)
-    keep_out(ticket)
     # sshd reads the time in its own zone. No permitopen: with one, sshd forwards to no Unix socket.
     until = time.strftime("%Y%m%d%H%M", time.localtime(time.time() + valid_seconds + 60.0))
     limits = f'restrict,port-forwarding,command="/bin/false",expiry-time="{until}"'
-    path = _authorized_keys()
-    path.parent.mkdir(exist_ok=True, parents=True, mode=0o700)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(f"{limits} {public_key}\n")
-    path.chmod(0o600)
+    authorized_keys.change(lambda line: not _is_of(ticket, line), f"{limits} {public_key}")
 
 
 def keep_out(ticket: int) -> None:
     """Have no key of the ticket in authorized_keys."""
-    path = _authorized_keys()
-    with contextlib.suppress(FileNotFoundError):
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.split()[-1:] != [f"{COMMENT}{int(ticket)}"]]
-        if kept != lines:
-            partial = path.with_name("authorized_keys.vmpanel")
-            partial.touch(mode=0o600)
-            partial.write_text("".join(kept), encoding="utf-8")
-            partial.rename(path)
+    authorized_keys.change(lambda line: not _is_of(ticket, line))
 
 
-def _authorized_keys() -> Path:
-    return Path.home() / ".ssh" / "authorized_keys"
+def _is_of(ticket: int, line: str) -> bool:
+    return line.split()[-1:] == [f"{COMMENT}{int(ticket)}"]
 
 
 def close(ticket: int) -> None:

@@ -14,7 +14,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from nodeagent import libvirtd, paths, services
+from nodeagent import authorized_keys, libvirtd, paths, services
 from nodeagent.commands import handles
 from nodeagent.errors import AgentError, CommandFailed, LibvirtError
 from nodeagent.job import Job
@@ -238,7 +238,8 @@ def agent_remove(request: node.AgentRemove, job: Job) -> Nothing:
         for program in ("libvirtd", "virtlogd"):
             services.stop(f"vmpanel-{program}", job)
     services.stop("vmpanel-network", job)
-    _remove_key()
+    # The panel's key, known by its comment.
+    authorized_keys.change(lambda line: line.split()[2:3] != ["vmpanel"])
     for path in (paths.MARKER, paths.VMWATCH_CONF, *paths.LIB.glob("*.part"), paths.VMWATCH, paths.AGENT):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
@@ -247,13 +248,3 @@ def agent_remove(request: node.AgentRemove, job: Job) -> Nothing:
         with contextlib.suppress(OSError):
             folder.rmdir()
     return Nothing()
-
-
-def _remove_key() -> None:
-    """Take the panel's key, known by its comment, out of authorized_keys."""
-    path = Path.home() / ".ssh" / "authorized_keys"
-    with contextlib.suppress(FileNotFoundError):
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.split()[2:3] != ["vmpanel"]]
-        if kept != lines:
-            path.write_text("".join(kept), encoding="utf-8")

@@ -106,21 +106,23 @@ class Connection:
         with self._translated(), self._sftp() as sftp:
             with contextlib.suppress(OSError):
                 sftp.mkdir(".ssh", 0o700)
-            lines = (_content(sftp, AUTHORIZED_KEYS) or b"").decode().splitlines()
-            if public_key in lines:
+            there = _content(sftp, AUTHORIZED_KEYS) or b""
+            if public_key.encode() in there.splitlines():
                 return
+            # What somebody wrote by hand need not end with a newline.
+            between = "\n" if there and not there.endswith(b"\n") else ""
             with sftp.open(AUTHORIZED_KEYS, "ab") as file:
-                file.write(f"{public_key}\n".encode())
+                file.write(f"{between}{public_key}\n".encode())
             sftp.chmod(AUTHORIZED_KEYS, 0o600)
 
     def deauthorize_key(self, public_key: str) -> None:
         """The key's holder may not sign in any more."""
         with self._translated(), self._sftp() as sftp:
-            content = (_content(sftp, AUTHORIZED_KEYS) or b"").decode()
-            kept = [line for line in content.splitlines() if line != public_key]
-            if len(kept) != len(content.splitlines()):
+            lines = (_content(sftp, AUTHORIZED_KEYS) or b"").splitlines(keepends=True)
+            kept = [line for line in lines if line.rstrip(b"\r\n") != public_key.encode()]
+            if len(kept) != len(lines):
                 with sftp.open(AUTHORIZED_KEYS, "wb") as file:
-                    file.write("".join(f"{line}\n" for line in kept).encode())
+                    file.write(b"".join(kept))
 
     def close(self) -> None:
         """End the connection."""

@@ -9,6 +9,7 @@ import dataclasses
 import tempfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,49 @@ def test_the_way_is_opened_for_one_ticket_and_closed_without_a_trace(node: Subje
     if isinstance(node, AgentSubject):
         assert (node.agent.folder / "home/.ssh/authorized_keys").read_text(encoding="utf-8") == ""
         assert not [*node.agent.root.glob("run/libvirt/*"), *node.agent.root.glob("run/vmpanel/migrations/*")]
+
+
+@pytest.mark.parametrize("there", [b"ssh-ed25519 AAAA vmpanel", b"# J\xfcrgen\n\nssh-rsa AAAA J\xfcrgen\r\n"])
+def test_keys_of_others_are_let_in_as_before(node: Subject, there: bytes) -> None:
+    """Also a last one that ends without a newline, and what is not UTF-8."""
+    if not isinstance(node, AgentSubject):
+        pytest.skip("a matter of files")
+    keys = keys_before(node, there)
+    offer = node.call(migration.MigrationOffer(ticket=TICKET))
+    node.call(migration.MigrationAccept(ticket=TICKET, public_key=offer.public_key))
+    *others, line = keys.read_bytes().rstrip(b"\n").split(b"\n")
+    assert b"\n".join(others) == there.rstrip(b"\n")
+    assert line.startswith(b"restrict,") and line.endswith(offer.public_key.encode())
+    node.call(migration.MigrationClose(ticket=TICKET))
+    assert keys.read_bytes() == there.rstrip(b"\n") + b"\n"
+
+
+def test_moves_that_begin_and_end_at_the_same_time_lose_no_key(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("a matter of files")
+    keys = keys_before(node, b"ssh-ed25519 AAAA vmpanel\n")
+
+    def move(ticket: int) -> str:
+        """A move of which only the beginning is seen, every second one also to its end."""
+        key = f"ssh-ed25519 AAAA vmpanel-migration-{ticket}"
+        node.call(migration.MigrationAccept(ticket=ticket, public_key=key))
+        if ticket % 2:
+            node.call(migration.MigrationClose(ticket=ticket))
+        return "" if ticket % 2 else key
+
+    with ThreadPoolExecutor(16) as pool:
+        left = list(filter(None, pool.map(move, range(1, 201))))
+    first, *lines = keys.read_text(encoding="ascii").splitlines()
+    assert first == "ssh-ed25519 AAAA vmpanel"
+    assert sorted(line.partition('" ')[2] for line in lines) == sorted(left)
+
+
+def keys_before(node: AgentSubject, content: bytes) -> Path:
+    """The file of the keys that the node lets in, with this content."""
+    keys = node.agent.folder / "home/.ssh/authorized_keys"
+    keys.parent.mkdir(parents=True)
+    keys.write_bytes(content)
+    return keys
 
 
 @pytest.mark.parametrize("key", ["ssh-ed25519 AAAA somebody", "ssh-rsa AAAA", 'command="x" ssh-ed25519 A'])

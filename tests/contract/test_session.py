@@ -104,6 +104,16 @@ def test_a_key_that_was_let_in_signs_in_and_is_written_once(sshd: Sshd, connecti
     assert sshd.authorized_keys == []
 
 
+def test_a_key_is_let_in_beside_one_that_ends_without_a_newline(sshd: Sshd, connection: ssh.Connection) -> None:
+    other = sshd.folder / "home/.ssh/authorized_keys"
+    other.parent.mkdir(exist_ok=True)
+    other.write_bytes(b"ssh-rsa AAAA J\xfcrgen")
+    connection.authorize_key(sshd.public_key)
+    ssh.open_connection(sshd.address(password=None, key_path=str(sshd.key_path))).close()
+    connection.deauthorize_key(sshd.public_key)
+    assert other.read_bytes() == b"ssh-rsa AAAA J\xfcrgen\n"
+
+
 def test_constant_commands_answer_their_exit_code_and_output(connection: ssh.Connection) -> None:
     assert connection.run_constant("cat /etc/os-release") == (0, Path("/etc/os-release").read_text())
     code, _output = connection.run_constant("cat /var/lib/vmpanel/node.json")
