@@ -38,8 +38,13 @@ def move_vms(ctx: NodeContext[EvacuateParams]) -> dict[str, Any]:
     asked = {task.object_id: task for task in Task.objects.filter(idempotency_key__startswith=prefix).order_by("pk")}
     others = [vm for vm in Vm.objects.filter(node=ctx.node) if vm.pk not in asked and vm.name not in refused]
     # Somebody may have begun to move one; whether it left is seen when that is over.
-    on_its_way = set(Migration.objects.filter(vm__in=others, ended_at=None).values_list("vm_id", flat=True))
-    left = [vm for vm in others if vm.pk not in on_its_way]
+    moves = Migration.objects.filter(vm__in=others, ended_at=None)
+    on_its_way = dict(moves.values_list("vm_id", "task_id"))
+    # A move that could not be undone is over when a person has looked at it: nobody waits for that.
+    stuck = set(Task.objects.filter(pk__in=moves.values("task_id"), status=Status.STUCK).values_list("pk", flat=True))
+    for vm in [vm for vm in others if on_its_way.get(vm.pk) in stuck]:
+        _stays(ctx, vm, f"Its move is stuck: see task {on_its_way.pop(vm.pk)}.", refused)
+    left = [vm for vm in others if vm.pk not in on_its_way and vm.name not in refused]
     under_way = sum(task.is_open for task in asked.values()) + len(on_its_way)
     while left and under_way < ctx.params.parallel:
         vm = left.pop(0)
@@ -47,13 +52,17 @@ def move_vms(ctx: NodeContext[EvacuateParams]) -> dict[str, Any]:
             asked[vm.pk] = _ask(ctx, vm, f"{prefix}{vm.pk}")
             under_way += 1
         except PanelError as error:
-            refused[vm.name] = error.message
-            ctx.log(f"VM “{vm.name}” cannot be moved: {error.message}", "warning")
+            _stays(ctx, vm, error.message, refused)
     total = len(asked) + len(refused) + len(left) + len(on_its_way)
     if under_way:
         ctx.progress((total - len(left) - under_way) / total, f"{total - len(left) - under_way} of {total} VMs")
         raise NotYet(LOOK_AGAIN_SECONDS, {"refused": refused})
     return _answer(ctx, list(asked.values()), refused)
+
+
+def _stays(ctx: NodeContext[Any], vm: Vm, reason: str, refused: dict[str, str]) -> None:
+    refused[vm.name] = reason
+    ctx.log(f"VM “{vm.name}” cannot be moved: {reason}", "warning")
 
 
 def _ask(ctx: NodeContext[EvacuateParams], vm: Vm, key: str) -> Task:

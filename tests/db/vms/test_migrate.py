@@ -152,6 +152,16 @@ def test_an_evacuation_moves_all_and_names_those_that_stay(
     assert Node.objects.get(pk=node.pk).maintenance
 
 
+def test_an_evacuation_does_not_wait_for_a_move_that_a_person_must_look_at(api: APIClient, vm: Vm, node: Node) -> None:
+    move = task_of(ask(api, vm))
+    Task.objects.filter(pk=move.pk).update(status=Status.STUCK)
+    Migration.objects.update(task_id=move.pk)
+    asked = api.post(f"/api/v1/nodes/{node.pk}/evacuate", {}, format="json").json()
+    ended = run_task(task_of(asked))
+    assert (ended.status, list((ended.error or {})["stay"])) == (Status.FAILED, ["web1"])
+    assert ended.error["stay"]["web1"] == f"Its move is stuck: see task {move.pk}."  # type: ignore[index]
+
+
 @pytest.mark.parametrize(("percent", "status"), [(49, 400), (50, 200), (500, 200), (501, 400)])
 def test_overselling_is_a_policy_from_50_to_500(api: APIClient, node: Node, percent: int, status: int) -> None:
     for name in ("memory_overselling_percent", "cpu_overselling_percent"):
