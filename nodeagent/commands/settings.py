@@ -98,10 +98,11 @@ def hosts_audit(request: audit.HostsAudit, job: Job) -> audit.Audit:
 
 
 def _compare(domain: Any, spec: HostSpec) -> audit.Differing:
-    node = facts.facts_of(_persistent(domain))
-    return audit.Differing(
-        uuid=spec.uuid, drift=facts.drift(node, facts.facts_of(domain_of(spec))), pending=_pending(domain)
-    )
+    drift = facts.drift(facts.facts_of(_persistent(domain)), facts.facts_of(domain_of(spec)))
+    if not domain.isPersistent():
+        # Somebody undefined it while it ran: it is gone when it stops.
+        drift.append(Difference("persistent", False, True))
+    return audit.Differing(uuid=spec.uuid, drift=drift, pending=_pending(domain))
 
 
 def _foreign(domain: Any) -> audit.ForeignHost:

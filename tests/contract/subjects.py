@@ -20,6 +20,15 @@ from vmwatch import config
 
 T = TypeVar("T")
 MIB = 1024**2
+UNDEFINE = """
+from nodeagent import libvirtd
+from nodeagent.commands.hosts import state_of
+
+def run(request, job):
+    domain = libvirtd.connection().lookupByUUIDString(request.uuid)
+    domain.undefine()
+    return state_of(domain)
+"""
 
 
 class Subject(Protocol):
@@ -46,6 +55,9 @@ class Subject(Protocol):
 
     def silence_guest(self, vm: str) -> None:
         """Have the guest answer nobody and heed nothing."""
+
+    def forget_when_off(self, vm: str) -> None:
+        """Have the running domain undefined, as by virsh."""
 
     def copies_nothing_that_runs(self) -> None:
         """Have a libvirt that cannot copy the disks of a domain that runs."""
@@ -99,6 +111,10 @@ class FakeSubject(Base):
         self.node.domains[vm].answers = False
         self.node.domains[vm].obeys = False
 
+    def forget_when_off(self, vm: str) -> None:
+        """The domain's own switch."""
+        self.node.domains[vm].persistent = False
+
     def copies_nothing_that_runs(self) -> None:
         """The node's own switch."""
         self.node.copies_running = False
@@ -139,6 +155,14 @@ class AgentSubject(Base):
 
     def silence_guest(self, vm: str) -> None:
         """The test driver's guests neither listen on a port nor refuse to shut down; nothing to be done."""
+
+    def forget_when_off(self, vm: str) -> None:
+        """By a command of an administrator's: the test driver's domains are the agent's alone."""
+        command = self.agent.root / "etc/vmpanel/commands/host_reset.py"
+        command.parent.mkdir(parents=True, exist_ok=True)
+        command.write_text(UNDEFINE)
+        self.client.call(host.HostReset(uuid=vm))
+        command.unlink()
 
     def copies_nothing_that_runs(self) -> None:
         """The test driver cannot; nothing to be done."""

@@ -141,6 +141,17 @@ def test_a_domain_that_is_gone_with_a_disk_is_not_made_again(node: Subject) -> N
     assert audited(node, spec).absent == [spec.uuid]
 
 
+def test_a_domain_that_libvirt_forgets_when_it_stops_differs_until_it_is_repaired(node: Subject) -> None:
+    spec = create(node)
+    node.call(host.HostStart(uuid=spec.uuid))
+    node.forget_when_off(spec.uuid)
+    assert not node.call(host.HostInfo(uuid=spec.uuid)).persistent
+    assert audited(node, spec).differing == [audit.Differing(spec.uuid, [Difference("persistent", False, True)], [])]
+    node.call(audit.HostRepair(spec=spec))
+    assert node.call(host.HostInfo(uuid=spec.uuid)).persistent
+    assert audited(node, spec) == audit.Audit()
+
+
 def test_a_domain_that_nobody_named_is_foreign(node: Subject) -> None:
     spec = create(node, name="stranger")
     (found,) = audited(node).foreign

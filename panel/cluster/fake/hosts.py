@@ -26,7 +26,7 @@ class Hosts(Bridges):
             return host.HostState(uuid=uuid, exists=False)
         port = 5900 if domain.state in STATES_ON else None
         autostart = domain.spec.autostart
-        return host.HostState(uuid, True, domain.spec.name, domain.state, True, port, autostart=autostart)
+        return host.HostState(uuid, True, domain.spec.name, domain.state, domain.persistent, port, autostart=autostart)
 
     def _find(self, uuid: str) -> FakeDomain | None:
         try:
@@ -64,7 +64,7 @@ class Hosts(Bridges):
         there = self.domains.setdefault(spec.uuid, FakeDomain(spec))
         if there.state in STATES_ON and there.running is None:
             there.running = there.spec
-        there.spec = spec
+        there.spec, there.persistent = spec, True
         return there
 
     def _check_guard(self, interface: host.InterfaceSpec) -> None:

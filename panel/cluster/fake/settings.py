@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nodeagent.protocol import audit, host
+from nodeagent.protocol.settings import Difference
 from nodeagent.xml import facts
 from nodeagent.xml.describe import domain_of
 from panel.cluster.client import Report
@@ -39,7 +40,7 @@ class Settings(Hosts, Volumes):
     def _hosts_audit(self, request: audit.HostsAudit, _report: Report | None) -> audit.Audit:
         specs = {spec.uuid: spec for spec in request.specs}
         found = [
-            audit.Differing(uuid, facts.drift(_facts(self.domains[uuid].spec), _facts(spec)), self._pending(domain))
+            audit.Differing(uuid, _drift(domain, spec), self._pending(domain))
             for uuid, spec in specs.items()
             if (domain := self.domains.get(uuid)) is not None
         ]
@@ -73,6 +74,11 @@ class Settings(Hosts, Volumes):
         if domain.state not in STATES_ON or domain.running is None:
             return []
         return facts.pending(_facts(domain.running), _facts(domain.spec))
+
+
+def _drift(domain: FakeDomain, spec: host.HostSpec) -> list[Difference]:
+    found = facts.drift(_facts(domain.spec), _facts(spec))
+    return found if domain.persistent else [*found, Difference("persistent", False, True)]
 
 
 def _facts(spec: host.HostSpec) -> facts.Facts:

@@ -44,6 +44,8 @@ class FakeDomain:
     snapshots: dict[str, FakeSnapshot] = field(default_factory=dict)
     current: str | None = None
     """The name of the snapshot that it goes on from."""
+    persistent: bool = True
+    """Whether libvirt keeps it when it stops."""
     has_agent: bool = False
     """Whether a guest agent answers while it runs."""
 

@@ -126,6 +126,17 @@ def test_a_repair_makes_the_node_like_the_panel(
     assert not Problem.objects.filter(open_key__isnull=False).exists()
 
 
+def test_a_domain_that_somebody_undefined_while_it_runs_is_repaired_before_it_is_gone(
+    api: APIClient, vm: int, node: Node, check: Callable[[], None], run_tasks: Callable[[], None]
+) -> None:
+    domain(node).persistent = False
+    check()
+    assert differences(api, vm) == [{"field": "persistent", "node": False, "stored": True}]
+    assert do(api, vm, "repair", run_tasks)["status"] == "done"
+    assert domain(node).persistent
+    assert differences(api, vm) == []
+
+
 def test_a_repair_brings_a_missing_domain_and_its_seed_back(
     api: APIClient, vm: int, node: Node, run_tasks: Callable[[], None]
 ) -> None:
