@@ -60,8 +60,8 @@ class ReinstallContext(spares.SpareContext[ReinstallParams]):
 
     @property
     def system(self) -> Disk:
-        """The disk that holds the system: the first one."""
-        return self.vm.disks.select_related("volume__pool").order_by("target")[0]
+        """The disk that holds the system: the one that the VM starts from, whatever the others are called."""
+        return self.vm.disks.select_related("volume__pool").order_by("position")[0]
 
 
 def reserve_system(ctx: ReinstallContext) -> dict[str, Any]:

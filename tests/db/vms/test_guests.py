@@ -220,6 +220,17 @@ def test_a_reinstalled_vm_has_the_new_image_and_nothing_of_the_old_system(
     assert [path for path in fake.node(node.pk).files if "/images/" not in path] == []
 
 
+def test_a_reinstallation_leaves_the_disks_alone_that_the_vm_does_not_start_from(api: APIClient, vm: Vm) -> None:
+    # Its name comes before that of the first disk.
+    assert do(api, vm, "add-disk", size_gib=20, bus="scsi").result["disk"] == "sdc"
+    before = dict(vm.disks.values_list("target", "volume"))
+    assert do(api, vm, "reinstall", password="another horse").status == "done"
+    after = dict(vm.disks.values_list("target", "volume"))
+    assert after["sdc"] == before["sdc"]
+    assert after["vda"] != before["vda"]
+    assert look() == set()
+
+
 def test_a_reinstallation_into_a_vm_that_is_too_small_is_refused(api: APIClient, vm: Vm) -> None:
     Image.objects.update(min_disk_gib=100)
     assert refused(api, vm, "reinstall") == (400, "invalid_value", "image")
