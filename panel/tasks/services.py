@@ -19,6 +19,10 @@ def cancel(task: Task, by: User) -> Task:
     Raises WrongState when the task is ended, goes back already, or cannot be cancelled.
     """
     permissions.require(by, "tasks.cancel")
+    return _ask_for_end(task, by)
+
+
+def _ask_for_end(task: Task, by: User) -> Task:
     with transaction.atomic():
         task = Task.objects.select_for_update().get(pk=task.pk)
         if not task.is_open or task.undoing:
@@ -34,10 +38,13 @@ def cancel(task: Task, by: User) -> Task:
 
 
 def give_way(superseded: list[Task], to: Task, by: User) -> None:
-    """Cancel the tasks that `to` supersedes; one that has ended meanwhile needs none, and `to` waits for the others."""
+    """Cancel the tasks that `to` supersedes; one that has ended meanwhile needs none, and `to` waits for the others.
+
+    Whoever may ask for `to` may have them give way to it, with the right to cancel tasks or without.
+    """
     for task in superseded:
         try:
-            cancel(task, by)
+            _ask_for_end(task, by)
         except WrongState:
             continue
         TaskLog.objects.create(task=task, level="warning", text=f"Gives way to task {to.pk} ({to.title}).")

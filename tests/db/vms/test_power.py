@@ -8,6 +8,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from panel.accounts.models import User
+from panel.accounts.tokens import create_token
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import Busy
@@ -72,6 +73,17 @@ def test_force_off_also_ends_a_shutdown_that_has_not_begun(vm: Vm, admin: User) 
     assert run_task(stop).status == Status.CANCELLED
     assert run_task(off).status == Status.DONE
     assert domain(vm).state == VmStatus.SHUT_OFF
+
+
+def test_who_may_force_off_needs_no_right_to_cancel_the_shutdown(vm: Vm, admin: User) -> None:
+    stop = registry.get("vm.stop").submit(admin, {}, object_id=vm.pk)
+    _token, text = create_token(admin, "power", rights=["vms.view", "vms.power"])
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    answer = client.post(f"/api/v1/vms/{vm.pk}/force-off", {})
+    assert answer.status_code == 202, answer.json()
+    assert run_task(stop).status == Status.CANCELLED
+    assert run_task(Task.objects.get(pk=answer.json()["task"]["id"])).status == Status.DONE
 
 
 def test_a_vm_is_paused_resumed_and_reset_and_its_status_follows(
