@@ -159,8 +159,9 @@ def delete_rescue(ctx: VmContext[Any]) -> None:
 
 
 def start_again(ctx: VmContext[Any]) -> None:
-    """The VM's own system runs, if the VM was last wanted to."""
-    spares.start_if(ctx, ctx.vm.wanted == Wanted.RUNNING)
+    """The VM's own system runs, if the VM was last wanted to and nobody keeps it off."""
+    suspended = Vm.objects.get(pk=ctx.vm.pk).suspended
+    spares.start_if(ctx, ctx.vm.wanted == Wanted.RUNNING and not suspended)
 
 
 def _left(ctx: VmContext[Any], purpose: Purpose) -> Spare | None:
@@ -168,7 +169,7 @@ def _left(ctx: VmContext[Any], purpose: Purpose) -> Spare | None:
 
 
 class EndRescue(Operation[EndRescueParams]):
-    """Remove the rescue system and boot the VM's own again, if the VM was last wanted to run.
+    """Remove the rescue system and boot the VM's own again, if the VM was last wanted to run and is not suspended.
 
     Asked for where there is no rescue mode, it only sees to it that the VM runs as it is wanted to.
     """

@@ -132,3 +132,15 @@ def test_a_snapshot_with_memory_is_not_a_way_around_it(vm: Vm, admin: User, api_
     run_task(registry.get("vm.suspend").submit(admin, {}, object_id=vm.pk))
     answer = api_as_user.post(f"/api/v1/vms/{vm.pk}/revert-snapshot", {"snapshot": made.result["snapshot"]})
     assert (answer.status_code, answer.json()["code"]) == (409, "suspended")
+
+
+def test_the_end_of_a_rescue_is_not_a_way_around_it(vm: Vm, admin: User, api_as_user: APIClient) -> None:
+    run_task(registry.get("vm.unsuspend").submit(admin, {}, object_id=vm.pk))
+    raw = {"image": "small", "password": "another horse"}
+    assert run_task(registry.get("vm.rescue").submit(admin, raw, object_id=vm.pk)).status == Status.DONE
+    run_task(registry.get("vm.suspend").submit(admin, {}, object_id=vm.pk))
+    answer = api_as_user.post(f"/api/v1/vms/{vm.pk}/end-rescue", {})
+    assert run_task(Task.objects.get(pk=answer.json()["task"]["id"])).status == Status.DONE
+    assert domain(vm).state == VmStatus.SHUT_OFF
+    run_task(registry.get("vm.unsuspend").submit(admin, {}, object_id=vm.pk))
+    assert domain(vm).state == VmStatus.RUNNING
