@@ -165,8 +165,8 @@ class Run:
                 if self.rows[step.name].status == StepStatus.DONE:
                     self.ctx.committed |= step.commits
                 else:
-                    if self.operation.cancellable:
-                        self.ctx.stop_if_asked()
+                    # Of what cannot be cancelled once it has begun, that was asked while it waited in the queue.
+                    self.ctx.stop_if_asked()
                     self._do(step)
         except PanelError as error:
             if isinstance(error, Fenced):

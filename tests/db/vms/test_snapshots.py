@@ -16,7 +16,8 @@ from panel.images.models import Image
 from panel.storage.models import Volume
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
-from panel.vms.models import Snapshot, Vm, VmStatus
+from panel.tasks.services import cancel
+from panel.vms.models import Snapshot, SnapshotState, Vm, VmStatus
 from tests.db.conftest import run_task
 from tests.db.tasks.test_every_operation import ask_create
 
@@ -156,3 +157,12 @@ def test_a_snapshot_of_what_was_started_behind_the_panels_back_has_its_memory(vm
     domain(vm).state = VmStatus.RUNNING
     take(admin, vm, "seen")
     assert Snapshot.objects.get().with_memory
+
+
+def test_a_deletion_that_is_cancelled_while_it_waits_leaves_the_snapshot_as_it_is(admin: User, vm: Vm) -> None:
+    made = do(admin, vm, "vm.snapshot", name="first").result["snapshot"]
+    registry.get("vm.stop").submit(admin, {}, object_id=vm.pk)
+    delete = registry.get("vm.delete-snapshot").submit(admin, {"snapshot": made}, object_id=vm.pk, queue=True)
+    cancel(delete, admin)
+    assert run_task(delete).status == Status.CANCELLED
+    assert Snapshot.objects.get(pk=made).state == SnapshotState.READY
