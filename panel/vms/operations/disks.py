@@ -10,7 +10,7 @@ from pydantic import Field
 from nodeagent.protocol import devices, storage
 from panel.accounts.models import User
 from panel.core import permissions
-from panel.core.errors import InvalidValue, MissingValue, WrongState
+from panel.core.errors import InvalidValue, MissingValue, NotFound, WrongState
 from panel.storage.models import Pool, Volume
 from panel.storage.selectors import pool_named
 from panel.tasks.operation import Params, Step
@@ -64,6 +64,13 @@ class AddDiskContext(VmContext[AddDiskParams]):
         found = Disk.objects.select_related("volume__pool").filter(pk=self.output(reserve_disk).get("disk", 0))
         return found.first()
 
+    @property
+    def disk(self) -> Disk:
+        """The same; raises NotFound when it is gone, as its VM is."""
+        if (disk := self.find_disk()) is None:
+            raise NotFound(object="vm", id=self.task.object_id)
+        return disk
+
 
 def reserve_disk(ctx: AddDiskContext) -> dict[str, Any]:
     """The disk and its volume stand in the database; the domain does not have it yet."""
@@ -93,9 +100,7 @@ def release_disk(ctx: AddDiskContext) -> None:
 
 def create_volume(ctx: AddDiskContext) -> None:
     """The disk's empty volume is on the node."""
-    disk = ctx.find_disk()
-    assert disk is not None
-    volume = disk.volume
+    volume = ctx.disk.volume
     ctx.agent.call(
         storage.VolumeCreate(
             pool=volume.pool.path, path=volume.path, size_bytes=volume.size_bytes, format=volume.format
@@ -112,8 +117,7 @@ def delete_new_volume(ctx: AddDiskContext) -> None:
 
 def attach_disk(ctx: AddDiskContext) -> dict[str, Any]:
     """The domain has the disk, the running guest too where its bus allows."""
-    disk = ctx.find_disk()
-    assert disk is not None
+    disk = ctx.disk
     Disk.objects.filter(pk=disk.pk).update(attached=True)
     describe(ctx)
     state = ctx.agent.call(devices.DiskAttach(uuid=str(ctx.vm.uuid), disk=disk_spec(disk)))
@@ -301,12 +305,15 @@ def change_disk(ctx: VmContext[ChangeDiskParams]) -> dict[str, Any]:
 
 
 def change_disk_back(ctx: VmContext[ChangeDiskParams]) -> None:
-    """The disk is as it was."""
-    _become(ctx, "before")
+    """The disk is as it was; one that was removed before its turn came, or with its VM, stays so."""
+    if Disk.objects.filter(pk=ctx.output(remember_disk)["disk"]).exists():
+        _become(ctx, "before")
 
 
 def _become(ctx: VmContext[ChangeDiskParams], which: str) -> dict[str, Any]:
     remembered = ctx.output(remember_disk)
+    if not Disk.objects.filter(pk=remembered["disk"]).exists():
+        raise NotFound("The disk was removed meanwhile.", object="disk", id=ctx.params.disk, field="disk")
     Disk.objects.filter(pk=remembered["disk"]).update(**remembered[which])
     disk = Disk.objects.select_related("volume__pool").get(pk=remembered["disk"])
     describe(ctx)

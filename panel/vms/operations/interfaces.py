@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from nodeagent.protocol import devices
 from panel.accounts.models import User
 from panel.core import permissions
-from panel.core.errors import AlreadyExists, CapacityError, MissingValue
+from panel.core.errors import AlreadyExists, CapacityError, MissingValue, NotFound
 from panel.network import services as network_services
 from panel.network.models import Network
 from panel.network.selectors import free_count, network_named
@@ -47,6 +47,13 @@ class AddInterfaceContext(VmContext[AddInterfaceParams]):
         pk = self.output(reserve_interface).get("interface", 0)
         return Interface.objects.select_related("network", "address").filter(pk=pk).first()
 
+    @property
+    def interface(self) -> Interface:
+        """The same; raises NotFound when it is gone, as its VM is."""
+        if (interface := self.find_interface()) is None:
+            raise NotFound(object="vm", id=self.task.object_id)
+        return interface
+
 
 def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     """The interface and its address stand in the database; the domain does not have it yet."""
@@ -72,8 +79,7 @@ def release_interface(ctx: AddInterfaceContext) -> None:
 
 def attach_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     """The domain has the interface, the running guest too."""
-    interface = ctx.find_interface()
-    assert interface is not None
+    interface = ctx.interface
     Interface.objects.filter(pk=interface.pk).update(attached=True)
     describe(ctx)
     state = ctx.agent.call(devices.InterfaceAttach(uuid=str(ctx.vm.uuid), interface=interface_spec(interface)))
@@ -208,8 +214,9 @@ def change_interface(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
 
 
 def change_interface_back(ctx: VmContext[ChangeInterfaceParams]) -> None:
-    """The interface is as it was."""
-    _become(ctx, "before")
+    """The interface is as it was; one that was removed before its turn came, or with its VM, stays so."""
+    if Interface.objects.filter(pk=ctx.output(reserve_change)["interface"]).exists():
+        _become(ctx, "before")
 
 
 def release_old_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
@@ -220,6 +227,9 @@ def release_old_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
 
 def _become(ctx: VmContext[ChangeInterfaceParams], which: str) -> dict[str, Any]:
     remembered = ctx.output(reserve_change)
+    if not Interface.objects.filter(pk=remembered["interface"]).exists():
+        text = "The interface was removed meanwhile."
+        raise NotFound(text, object="interface", id=ctx.params.interface, field="interface")
     uuid, wanted = str(ctx.vm.uuid), remembered[which]
     for mac in {remembered["before"].get("mac"), remembered["after"].get("mac")} - {wanted.get("mac")}:
         unplug(ctx, devices.InterfaceDetach(uuid=uuid, mac=mac))

@@ -60,7 +60,7 @@ def place_iso(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
 def delete_iso_upload(ctx: VmContext[MountIsoParams]) -> None:
     """What this task sent and did not finish is gone; a finished copy serves every later VM."""
     iso = Iso.objects.filter(pk=ctx.output(remember_drive)["after"]["iso_id"]).first()
-    if iso is not None:
+    if iso is not None and ctx.find_vm() is not None:
         ctx.agent.call(storage.UploadDelete(pool=ctx.vm.pool.path, sha256=iso.sha256, task=ctx.task.pk))
 
 

@@ -44,8 +44,8 @@ def rename_domain(ctx: VmContext[RenameVmParams]) -> None:
 
 
 def rename_domain_back(ctx: VmContext[RenameVmParams]) -> None:
-    """The domain bears the name that it had; one that somebody undefined meanwhile bears none."""
-    if ctx.agent.call(host.HostInfo(uuid=str(ctx.vm.uuid))).exists:
+    """The domain bears the name that it had; one that somebody undefined meanwhile, or deleted, bears none."""
+    if ctx.find_vm() is not None and ctx.agent.call(host.HostInfo(uuid=str(ctx.vm.uuid))).exists:
         ctx.agent.call(guest.HostRename(uuid=str(ctx.vm.uuid), name=ctx.task.object_name))
 
 

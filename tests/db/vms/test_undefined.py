@@ -76,3 +76,36 @@ def test_a_device_operation_that_fails_there_is_undone(admin: User, vm: Vm, node
     ended = run_task(operation.submit(admin, raw, object_id=vm.pk))
     assert ended.status == Status.FAILED
     assert (vm.disks.count(), vm.interfaces.count(), TaskLock.objects.count()) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("verb", sorted(ASKED.keys() - {"suspend", "autostart"}))
+def test_what_waited_behind_a_deletion_says_that_the_vm_is_gone(admin: User, vm: Vm, verb: str) -> None:
+    raw = dict(ASKED[verb])
+    if verb.startswith("change-") and verb != "change-disk":
+        raw["interface"] = vm.interfaces.get().mac
+    if verb == "migrate":
+        make_node("fake2")
+    delete = registry.get("vm.delete").submit(admin, {}, object_id=vm.pk)
+    operation = registry.get(f"vm.{'change-interface' if verb == 'change-mac' else verb}")
+    waiting = operation.submit(admin, raw, object_id=vm.pk, queue=True)
+    assert run_task(delete).status == Status.DONE
+    ended = run_task(waiting)
+    assert ended.status == Status.FAILED, ended.steps.exclude(error=None).values_list("name", "error")
+    assert ended.error and "broke" not in ended.error["message"]
+    assert not TaskLock.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["disk", "interface"])
+def test_what_waited_behind_the_removal_of_a_device_says_that_it_is_gone(admin: User, vm: Vm, kind: str) -> None:
+    run_task(registry.get("vm.repair").submit(admin, {}, object_id=vm.pk))
+    added = run_task(
+        registry.get(f"vm.add-{kind}").submit(admin, {"size_gib": 1} if kind == "disk" else {}, object_id=vm.pk)
+    )
+    named = {kind: added.result[kind]}
+    removal = registry.get(f"vm.remove-{kind}").submit(admin, named, object_id=vm.pk)
+    change = {"cache": "writeback"} if kind == "disk" else {"guarded": False}
+    waiting = registry.get(f"vm.change-{kind}").submit(admin, {**named, **change}, object_id=vm.pk, queue=True)
+    assert run_task(removal).status == Status.DONE
+    ended = run_task(waiting)
+    assert (ended.status, ended.error and ended.error["code"]) == (Status.FAILED, "not_found")
+    assert not TaskLock.objects.exists()
