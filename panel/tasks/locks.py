@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from panel.core.errors import Busy
 from panel.tasks.models import LockAnchor, Status, Task, TaskLock
@@ -99,6 +100,14 @@ def blocker(task: Task) -> TaskLock | None:
         if ahead := _conflicting(row).filter(pk__lt=row.pk).order_by("pk").first():
             return ahead
     return None
+
+
+def blocked_rows(task_id: Any) -> QuerySet[TaskLock]:
+    """The locks of a task, by its id or an outer query's, that have a conflicting one ahead of them."""
+    same = {"kind": OuterRef("kind"), "object_id": OuterRef("object_id"), "pk__lt": OuterRef("pk")}
+    ahead = TaskLock.objects.filter(**same).exclude(task_id=OuterRef("task_id"))
+    conflict = Q(exclusive=True) & Exists(ahead) | Exists(ahead.filter(exclusive=True))
+    return TaskLock.objects.filter(conflict, task_id=task_id)
 
 
 def release(task: Task) -> list[int]:

@@ -22,11 +22,11 @@ import redis
 from celery.signals import worker_before_create_process, worker_process_init, worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
-from django.db.models import Q
+from django.db.models import Case, Exists, IntegerField, OuterRef, Q, When
 from django.db.models.functions import Now
 
 from panel.celery import app
-from panel.tasks import engine
+from panel.tasks import engine, locks
 from panel.tasks.models import Status, Task
 
 log = logging.getLogger(__name__)
@@ -122,12 +122,18 @@ def _unmark(task_id: int) -> None:
 
 
 def find_ready(limit: int = 100) -> list[int]:
-    """Ids of tasks that wait for a worker: announced in vain, due for a retry, or left by one that died."""
+    """Ids of tasks that wait for a worker: announced in vain, due for a retry, or left by one that died.
+
+    Those that wait behind another task come last: however many they are, they keep nobody else from being found.
+    """
     # Its maker has just announced a young one itself.
     unheard = Q(status=Status.QUEUED, next_run_at__lte=Now() - timedelta(seconds=settings.CONFIG.sweep_seconds))
     due = Q(status=Status.RETRYING, next_run_at__lte=Now())
     orphaned = Q(status__in=(Status.RUNNING, Status.UNDOING), lease_until__lt=Now())
-    return list(Task.objects.filter(unheard | due | orphaned).order_by("pk").values_list("pk", flat=True)[:limit])
+    waits = Q(status=Status.QUEUED, cancel_requested_by="") & Exists(locks.blocked_rows(OuterRef("pk")))
+    behind = Case(When(waits, then=1), default=0, output_field=IntegerField())
+    found = Task.objects.filter(unheard | due | orphaned).order_by(behind, "pk")
+    return list(found.values_list("pk", flat=True)[:limit])
 
 
 def on_sweep(function: Callable[[], object]) -> None:

@@ -187,6 +187,15 @@ def test_the_sweep_finds_what_nobody_was_told_of(task: Task) -> None:
 
 
 def test_a_task_in_the_queue_is_not_announced_by_every_sweep(task: Task, admin: User, settings: LazySettings) -> None:
+def test_however_many_wait_behind_a_task_the_sweep_finds_the_others(task: Task, admin: User) -> None:
+    for _ in range(3):
+        registry.get("vm.force-off").submit(admin, {}, object_id=task.object_id, queue=True)
+    other = registry.get("vm.create").submit(admin, {"name": "web2", "image": "small", "flavor": "small"})
+    Task.objects.update(next_run_at=PAST)
+    assert worker.find_ready(limit=2) == [task.pk, other.pk]
+    assert len(worker.find_ready()) == 5
+
+
     behind = registry.get("vm.force-off").submit(admin, {}, object_id=task.object_id, queue=True)
     broker = redis.Redis.from_url(settings.CONFIG.redis_url)
     broker.flushdb()
