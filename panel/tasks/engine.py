@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, DataError, IntegrityError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -377,7 +377,7 @@ def _as_panel_error(raised: Exception, row: TaskStep) -> PanelError:
         if isinstance(raised, (Fenced, _Lost)):
             raise raised
         return raised
-    if isinstance(raised, DatabaseError):
+    if isinstance(raised, DatabaseError) and not isinstance(raised, IntegrityError | DataError):
         # The engine cannot write either; the lease runs out and another worker takes over.
         raise raised
     log.exception("step %s of task %s broke", row.name, row.task_id)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 import redis
 from django.conf import LazySettings
+from django.db import IntegrityError
 from django.utils import timezone
 
 from panel.accounts.models import User
@@ -186,7 +187,6 @@ def test_the_sweep_finds_what_nobody_was_told_of(task: Task) -> None:
     assert worker.find_ready() == [task.pk]
 
 
-def test_a_task_in_the_queue_is_not_announced_by_every_sweep(task: Task, admin: User, settings: LazySettings) -> None:
 def test_however_many_wait_behind_a_task_the_sweep_finds_the_others(task: Task, admin: User) -> None:
     for _ in range(3):
         registry.get("vm.force-off").submit(admin, {}, object_id=task.object_id, queue=True)
@@ -196,6 +196,7 @@ def test_however_many_wait_behind_a_task_the_sweep_finds_the_others(task: Task, 
     assert len(worker.find_ready()) == 5
 
 
+def test_a_task_in_the_queue_is_not_announced_by_every_sweep(task: Task, admin: User, settings: LazySettings) -> None:
     behind = registry.get("vm.force-off").submit(admin, {}, object_id=task.object_id, queue=True)
     broker = redis.Redis.from_url(settings.CONFIG.redis_url)
     broker.flushdb()
@@ -234,3 +235,17 @@ def test_a_step_that_is_always_interrupted_fails_in_the_end(task: Task) -> None:
     TaskStep.objects.filter(name="grow_disk").update(status="running", attempts=engine.MOST_ATTEMPTS)
     ended = run_task(task)
     assert (ended.status, ended.error and ended.error["code"]) == (Status.FAILED, "operation_failed")
+
+
+def test_a_row_that_another_one_forbids_fails_the_step_and_does_not_cost_the_worker_its_lease(task: Task) -> None:
+    class Taken(engine.Observer):
+        """Finds something taken that only the database knows of."""
+
+        def before(self, task: Task, row: TaskStep) -> None:
+            """The moment."""
+            if row.name == "grow_disk" and not task.undoing:
+                raise IntegrityError(1062, "Duplicate entry")
+
+    ended = run_task(task, Taken())
+    assert (ended.status, ended.error and ended.error["code"]) == (Status.FAILED, "operation_failed")
+    assert Vm.objects.count() == 0
