@@ -7,6 +7,7 @@ one, nothing has changed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from nodeagent.protocol import devices, host
@@ -14,8 +15,10 @@ from panel.accounts.models import User
 from panel.core.errors import CapacityError, CommandFailed, NotFound, WrongState
 from panel.storage.models import NodePool, Pool
 from panel.tasks.locks import exclusive, shared
+from panel.tasks.models import Task, TaskStep
 from panel.tasks.operation import Operation
 from panel.vms.context import VmContext
+from panel.vms.limits import OVER
 from panel.vms.machine import MachineType
 from panel.vms.models import Disk, DiskBus, Interface, Vm, VmStatus
 from panel.vms.services import refuse_rescue, refuse_seen_elsewhere
@@ -96,12 +99,19 @@ def interface_of(vm: Vm, mac: str) -> Interface:
 
 def free_target(vm: Vm, bus: str) -> str:
     """The first name that a new disk on this bus may have; raises CapacityError."""
-    taken = {*DRIVES, *vm.disks.values_list("target", flat=True)}
+    taken = {*DRIVES, *vm.disks.values_list("target", flat=True), *_promised_targets(vm)}
     prefix = "vd" if bus == DiskBus.VIRTIO else "sd"
     for letter in LETTERS:
         if prefix + letter not in taken:
             return prefix + letter
     raise CapacityError("The VM has as many disks on this bus as it can have.", field="bus", candidates={})
+
+
+def _promised_targets(vm: Vm) -> Iterator[str]:
+    """The names that changes of disks which were asked for may give them, or give them back."""
+    asked = Task.objects.filter(operation="vm.change-disk", object_type="vm", object_id=vm.pk).exclude(status__in=OVER)
+    for known in TaskStep.objects.filter(task__in=asked, name="remember_disk").values_list("output", flat=True):
+        yield from (known[when]["target"] for when in ("before", "after") if "target" in known[when])
 
 
 def refuse_no_slot(vm: Vm) -> None:

@@ -21,7 +21,7 @@ from panel.images.services import register_iso
 from panel.network.models import Address, IpPool, Network
 from panel.storage.models import NodePool, Volume
 from panel.tasks import engine
-from panel.tasks.models import Task, TaskLog, TaskStep
+from panel.tasks.models import Status, Task, TaskLog, TaskStep
 from panel.vms.models import Disk, Interface, Vm, VmStatus
 from tests.db.conftest import run_task
 
@@ -414,3 +414,16 @@ def test_a_vm_is_not_given_away_with_its_owner_s_iso_in_the_drive(vm: Vm, ask: A
     assert ask("change-owner", owner=user.name)["state"] == "with an ISO image of its owner's"
     ask("eject-iso")
     assert ask("change-owner", owner=user.name)["status"] == "done"
+
+
+def test_the_name_that_a_disk_gets_with_its_bus_is_promised_to_it(api: APIClient, vm: Vm, ask: Ask) -> None:
+    ask("force-off")
+    change = api.post(f"/api/v1/vms/{vm.pk}/change-disk", {"disk": "vda", "bus": "scsi"}).json()
+    added = [
+        api.post(f"/api/v1/vms/{vm.pk}/add-disk?queue=1", {"size_gib": 1, "bus": bus}).json()["task"]
+        for bus in ("scsi", "virtio")
+    ]
+    for each in (change["task"], *added):
+        assert run_task(Task.objects.get(pk=each["id"])).status == Status.DONE
+    # Until the change is done it may have to be undone.
+    assert [disk.target for disk in spec_of(vm).disks] == ["sdc", "sdd", "vdb"]
