@@ -27,7 +27,7 @@ from panel.vms.devices import (
     unplug,
 )
 from panel.vms.limits import Room, refuse_no_room, require_room
-from panel.vms.models import Disk, DiskBus, DiskCache
+from panel.vms.models import Disk, DiskBus, DiskCache, Vm
 from panel.vms.services import refuse_snapshots
 from panel.vms.spec import disk_spec
 from panel.vms.usage import note_shape
@@ -77,6 +77,8 @@ def reserve_disk(ctx: AddDiskContext) -> dict[str, Any]:
     asked, vm = ctx.params, ctx.vm
     refuse_full_pool(vm, ctx.pool, asked.size_gib)
     require_room(vm.owner, Room(disk_gib=asked.size_gib))
+    # One at a time: of two who ask at once, the second sees the name that the first has taken.
+    Vm.objects.select_for_update().get(pk=vm.pk)
     volume = Volume.objects.create(pool=ctx.pool, node=vm.node, format=ctx.pool.volume_format, size_gib=asked.size_gib)
     last = vm.disks.order_by("position").last()
     disk = Disk.objects.create(

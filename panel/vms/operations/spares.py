@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 from django.conf import settings
 
 from nodeagent.protocol import host, storage
-from panel.core.errors import CapacityError, InvalidValue, MissingValue
+from panel.core.errors import Busy, CapacityError, InvalidValue, MissingValue
 from panel.images.models import Customization, Image
 from panel.storage.models import NodePool, Volume
+from panel.tasks.models import Task
 from panel.vms.context import VmContext
+from panel.vms.limits import OVER
 from panel.vms.models import Purpose, Spare, Vm, VmStatus
 from panel.vms.operations.deploying import AccessParams, DeployContext, Target
 from panel.vms.services import want
@@ -43,9 +45,19 @@ class SpareContext(DeployContext[P]):
 def reserve(ctx: SpareContext[Any], image: Image, size_gib: int) -> dict[str, Any]:
     """The new system stands in the database; answers what steps need to know of how the VM was."""
     vm = ctx.vm
+    # One at a time: of two who ask at once, the second sees the task of the first.
+    Vm.objects.select_for_update().get(pk=vm.pk)
+    _refuse_second(ctx, vm)
     volume = Volume.objects.create(pool=vm.pool, node=vm.node, format=vm.pool.volume_format, size_gib=size_gib)
     Spare.objects.create(vm=vm, purpose=ctx.purpose, volume=volume, image=image, seed=uuid.uuid4())
     return {"volume": volume.pk, "ran": vm.status in ON}
+
+
+def _refuse_second(ctx: SpareContext[Any], vm: Vm) -> None:
+    """Raise Busy while such a system is being made already: it could not even wait, the VM has a place for one."""
+    same = Task.objects.filter(operation=ctx.task.operation, object_type="vm", object_id=vm.pk)
+    if (other := same.exclude(status__in=OVER).first()) is not None:
+        raise Busy(task=other.pk, operation=other.operation, object="vm", id=vm.pk)
 
 
 def release(ctx: SpareContext[Any]) -> None:

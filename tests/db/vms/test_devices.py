@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from rest_framework.test import APIClient
 
 from nodeagent.protocol import host
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.core.errors import AlreadyExists, InvalidValue, LibvirtFailure, NotFound, OperationFailed
+from panel.core.errors import AlreadyExists, Busy, InvalidValue, LibvirtFailure, NotFound, OperationFailed
 from panel.doctor.services import look
 from panel.images.models import Image, Iso
 from panel.images.services import register_iso
 from panel.network.models import Address, IpPool, Network
 from panel.storage.models import NodePool, Volume
-from panel.tasks import engine
+from panel.tasks import engine, registry
 from panel.tasks.models import Status, Task, TaskLog, TaskStep
 from panel.vms.models import Disk, Interface, Vm, VmStatus
 from tests.db.conftest import run_task
@@ -427,3 +429,31 @@ def test_the_name_that_a_disk_gets_with_its_bus_is_promised_to_it(api: APIClient
         assert run_task(Task.objects.get(pk=each["id"])).status == Status.DONE
     # Until the change is done it may have to be undone.
     assert [disk.target for disk in spec_of(vm).disks] == ["sdc", "sdd", "vdb"]
+
+
+def test_of_two_who_add_a_disk_at_once_one_is_told_of_the_other(
+    admin: User, vm: Vm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation = registry.get("vm.add-disk")
+    together, check, answers = threading.Barrier(2), operation.check, []
+
+    def both_before_any_reserves(ctx: Any, viewer: User) -> None:
+        check(ctx, viewer)
+        together.wait(20)
+
+    def add() -> None:
+        try:
+            operation.submit(admin, {"size_gib": 1}, object_id=vm.pk)
+            answers.append("taken")
+        except Busy as error:
+            answers.append(error.code)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(operation, "check", both_before_any_reserves)
+    threads = [threading.Thread(target=add) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(answers) == ["busy", "taken"]

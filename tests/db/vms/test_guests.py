@@ -239,6 +239,13 @@ def test_a_reinstallation_into_a_vm_that_is_too_small_is_refused(api: APIClient,
     assert refused(api, vm, "reinstall", image="nothing") == (404, "not_found", "image")
 
 
+@pytest.mark.parametrize("queue", ["", "?queue=1"])
+def test_a_second_reinstallation_is_told_of_the_first(api: APIClient, vm: Vm, queue: str) -> None:
+    first = api.post(f"/api/v1/vms/{vm.pk}/reinstall", {"password": "another horse"}).json()["task"]
+    answer = api.post(f"/api/v1/vms/{vm.pk}/reinstall{queue}", {"password": "another horse"})
+    assert (answer.status_code, answer.json()["code"], answer.json()["task"]) == (409, "busy", first["id"])
+
+
 def test_when_the_old_system_cannot_be_deleted_the_vm_gets_it_back(api: APIClient, vm: Vm, node: Node) -> None:
     before = sorted(fake.node(node.pk).files)
     fake.node(node.pk).fail("volume_delete", refusal("volume_delete"))
