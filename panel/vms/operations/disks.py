@@ -206,6 +206,8 @@ class GrowDisk(DeviceOperation):
     label = "Grow disk"
     params = GrowDiskParams
     on_failure = "stop"
+    # Between its steps the disk is larger than its row says: whoever ended it there would have it for nothing.
+    cancellable = False
     # No undo: a volume is never made smaller, and asking again goes on where it was.
     steps = (
         Step(reserve_growth, "See that the owner may have it", inline=True),

@@ -15,10 +15,11 @@ from rest_framework.test import APIClient
 from panel.accounts.limits import set_limits
 from panel.accounts.models import User
 from panel.cluster.models import Node
-from panel.core.errors import CapacityError, LimitExceeded, OperationFailed, RequestError
+from panel.core.errors import CapacityError, LimitExceeded, OperationFailed, RequestError, WrongState
 from panel.images.models import Image
-from panel.tasks import registry
-from panel.tasks.models import Status, Task
+from panel.tasks import engine, registry
+from panel.tasks.models import Status, Task, TaskStep
+from panel.tasks.services import cancel
 from panel.vms.limits import COUNTED, Room, used_by
 from panel.vms.models import Vm
 from tests.db.conftest import run_task
@@ -125,6 +126,24 @@ def test_two_disks_that_grow_at_once_do_not_pass_the_limit_together(anna: User, 
         ask("vm.grow-disk", admin, {"disk": "vda", "size_gib": 2}, second)
     run_task(growing)
     assert used_by(anna).disk_gib == 4
+
+
+def test_a_disk_that_has_grown_is_not_cancelled_before_its_size_is_noted(anna: User, admin: User) -> None:
+    vm_id = make_vm(admin)
+
+    class Cancelling(engine.Observer):
+        """Asks for the end when the disk has grown."""
+
+        def stored(self, task: Task, step: TaskStep) -> None:
+            """The moment."""
+            if step.name == "grow_volume":
+                with pytest.raises(WrongState):
+                    cancel(task, admin)
+
+    assert (
+        run_task(ask("vm.grow-disk", admin, {"disk": "vda", "size_gib": 9}, vm_id), Cancelling()).status == Status.DONE
+    )
+    assert used_by(anna).disk_gib == 9
 
 
 def test_of_many_who_ask_at_once_one_has_the_last_place(
