@@ -14,6 +14,11 @@ from panel.storage.models import NodePool, Pool
 from panel.vms.models import Migration, Vm
 
 
+def promise_of(vm: Vm) -> int:
+    """How much memory the VM may come to have, in MiB."""
+    return max(vm.memory_mib, vm.max_memory_mib)
+
+
 def candidates(nodes: Iterable[Node], pool: Pool, unfit: Callable[[Node], str] = lambda node: "") -> list[Candidate]:
     """The nodes as candidates, by a few queries for all; `unfit` gives the asker's own reason against a node."""
     free = dict(NodePool.objects.filter(pool=pool).values_list("node_id", "free_bytes"))

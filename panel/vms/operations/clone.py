@@ -39,7 +39,7 @@ from panel.vms.operations.deploying import (
 from panel.vms.operations.disks import LIMITS
 from panel.vms.operations.power import ON
 from panel.vms.operations.removing import release_records, undefine_domain
-from panel.vms.placing import candidates
+from panel.vms.placing import candidates, promise_of
 from panel.vms.status import tell_pages
 from panel.vms.usage import note_shape
 
@@ -114,7 +114,7 @@ class CloneContext(DeployContext[CloneParams]):
         source = self.source
         size = sum(disk.volume.size_bytes for disk in source.disks.select_related("volume"))
         node = Node.objects.select_related("cluster").get(pk=source.node_id)
-        choose(candidates([node], source.pool), Need(source.memory_mib, size, source.vcpus))
+        choose(candidates([node], source.pool), Need(promise_of(source), size, source.vcpus))
 
 
 def reserve_clone(ctx: CloneContext) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from panel.vms.description import difference, with_values
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.machine import BootDevice, Clock, CpuMode, Firmware, MachineType, settings_of
 from panel.vms.models import Vm, VmStatus
+from panel.vms.placing import promise_of
 from panel.vms.selectors import promised_mib
 from panel.vms.spec import host_spec
 from panel.vms.usage import note_shape
@@ -161,11 +162,6 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
             if reason := lacks(candidate, need):
                 text = f"The VM's node has no room for this: {name}: {reason}."
                 raise CapacityError(text, field=field, candidates={name: reason})
-
-
-def promise_of(vm: Vm) -> int:
-    """How much memory the VM may come to have, in MiB."""
-    return max(vm.memory_mib, vm.max_memory_mib)
 
 
 def write_settings(ctx: ConfigureVmContext) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from panel.core.errors import CapacityError, NotFound, OperationFailed, WrongSta
 from panel.storage.models import Pool, Volume
 from panel.storage.sharing import not_shared, recorded_marks, see_the_same, untrue
 from panel.vms.models import Disk, DiskCache, Vm, VmStatus
-from panel.vms.placing import candidates
+from panel.vms.placing import candidates, promise_of
 
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 UNCACHED = (DiskCache.NONE, DiskCache.DIRECTSYNC)
@@ -38,7 +38,7 @@ def choose_target(vm: Vm, name: str | None) -> Choice:
         return _unfit(vm, node) or next(filter(None, faults), "")
 
     # The guest may have written little: whether its disks fit is asked of the node itself.
-    return choose(candidates(nodes, vm.pool, unfit), Need(vm.memory_mib, 0, vm.vcpus))
+    return choose(candidates(nodes, vm.pool, unfit), Need(promise_of(vm), 0, vm.vcpus))
 
 
 def _unfit(vm: Vm, node: Node) -> str:

@@ -97,3 +97,15 @@ def test_a_clone_has_the_settings_and_the_disks_of_its_source(admin: User, vm: V
     columns = ("target", "bus", "cache", "position", "attached", "volume__size_gib")
     assert list(copy.disks.values_list(*columns)) == list(vm.disks.values_list(*columns))
     assert look() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"), [("vm.clone", {"name": "web2", "password": "another horse"}), ("vm.migrate", {})]
+)
+def test_memory_that_a_vm_may_grow_to_needs_room_wherever_it_comes(
+    admin: User, vm: Vm, name: str, raw: dict[str, Any]
+) -> None:
+    carry_out(admin, "vm.configure", vm.pk, max_memory_mib=6000)
+    Node.objects.update(facts={"memory_mib": 8000, "cpu_count": 16})
+    Node.objects.exclude(pk=vm.node_id).update(facts={"memory_mib": 5000, "cpu_count": 16})
+    assert refusal(admin, name, vm, **raw) == "no_capacity"
