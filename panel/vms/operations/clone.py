@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from pydantic import Field, field_validator
 
 from nodeagent.protocol import guest, host, storage
@@ -43,7 +44,7 @@ from panel.vms.placing import candidates, promise_of
 from panel.vms.status import tell_pages
 from panel.vms.usage import note_shape
 
-DISK_FIELDS = ("target", "bus", "cache", "position", "attached", *LIMITS)
+DISK_FIELDS = ("target", "bus", "cache", "position", *LIMITS)
 """What a disk of a clone has of its source's."""
 
 STOP_SECONDS = 120.0
@@ -89,6 +90,11 @@ class CloneContext(DeployContext[CloneParams]):
         first = self.source.interfaces.select_related("network").first()
         return first.network if first else network_named(self.source.cluster, None)
 
+    @property
+    def disks(self) -> QuerySet[Disk]:
+        """The disks that the source has: not one that is yet to be plugged in, or whose removal has begun."""
+        return self.source.disks.filter(attached=True).select_related("volume__pool")
+
     def copies(self) -> list[guest.DiskCopy]:
         """The same for the node."""
         pairs = self.pairs()
@@ -107,12 +113,13 @@ class CloneContext(DeployContext[CloneParams]):
     @property
     def room(self) -> Room:
         """What the new VM takes of its owner's limits."""
-        return replace(Room.of(self.source), addresses=1)
+        disk_gib = sum(disk.volume.size_gib for disk in self.disks)
+        return replace(Room.of(self.source), disk_gib=disk_gib, addresses=1)
 
     def refuse_no_room(self) -> None:
         """Raise CapacityError when the source's node cannot take another such VM."""
         source = self.source
-        size = sum(disk.volume.size_bytes for disk in source.disks.select_related("volume"))
+        size = sum(disk.volume.size_bytes for disk in self.disks)
         node = Node.objects.select_related("cluster").get(pk=source.node_id)
         choose(candidates([node], source.pool), Need(promise_of(source), size, source.vcpus))
 
@@ -135,7 +142,7 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
         status=VmStatus.SHUT_OFF,
         **settings_of(source),
     )
-    for disk in source.disks.select_related("volume__pool"):
+    for disk in ctx.disks:
         old = disk.volume
         volume = Volume.objects.create(pool=old.pool, node=old.node, format=old.format, size_gib=old.size_gib)
         same = {name: getattr(disk, name) for name in DISK_FIELDS}
@@ -195,7 +202,7 @@ def refuse_too_old(source: Vm, copies_running: bool | None) -> None:
 def how_copied(ctx: CloneContext) -> str:
     """How the disks are copied, for a plan."""
     source = ctx.source
-    count = source.disks.count()
+    count = ctx.disks.count()
     what = f"{count} disk{'' if count == 1 else 's'} of “{source.name}”"
     return f"{what}, as of one moment while it goes on" if source.status in ON else f"{what}, which is off"
 

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from panel.accounts.models import User
+from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.core.errors import PanelError
+from panel.core.errors import LibvirtFailure, PanelError
 from panel.doctor.services import look
 from panel.images.models import Image
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
 from panel.vms.machine import settings_of
-from panel.vms.models import Vm
+from panel.vms.models import Disk, Vm
 from tests.db.conftest import make_node, run_task
 
 
@@ -109,3 +110,14 @@ def test_memory_that_a_vm_may_grow_to_needs_room_wherever_it_comes(
     Node.objects.update(facts={"memory_mib": 8000, "cpu_count": 16})
     Node.objects.exclude(pk=vm.node_id).update(facts={"memory_mib": 5000, "cpu_count": 16})
     assert refusal(admin, name, vm, **raw) == "no_capacity"
+
+
+def test_a_clone_has_no_disk_whose_removal_has_begun(admin: User, vm: Vm) -> None:
+    carry_out(admin, "vm.add-disk", vm.pk, size_gib=2)
+    refused = LibvirtFailure(node="fake1", command="volume_delete", text="no", libvirt_code=1)
+    fake.node(vm.node_id).fail("volume_delete", refused)
+    run_task(registry.get("vm.remove-disk").submit(admin, {"disk": "vdb"}, object_id=vm.pk))
+    assert list(vm.disks.values_list("target", "attached")) == [("vda", True), ("vdb", False)]
+    made = carry_out(admin, "vm.clone", vm.pk, name="web2", password="another horse").result["vm"]
+    assert list(Disk.objects.filter(vm=made).values_list("target", "attached")) == [("vda", True)]
+    assert look() == set()
