@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 GUEST_ENDED = ("stopped:shutdown", "rebooted")
 """What libvirt says when the guest itself ended or began anew; a forced stop is "stopped:destroyed"."""
+ASKING = ("vm.stop", "vm.restart", "vm.rescue")
+"""Operations that ask the guest to shut down."""
 MOST_AT_A_TIME = 100
 
 
@@ -28,9 +30,10 @@ def move_on(happened: Iterable[tuple[Vm, wire.DomainState, datetime]]) -> None:
     if not ended:
         return
     # One that was asked to stop or restart has obeyed: its installer may be anywhere.
-    asked = {pk for pk, task in open_tasks_of("vm", list(ended)).items() if task.operation in ("vm.stop", "vm.restart")}
+    asked = {pk for pk, task in open_tasks_of("vm", list(ended)).items() if task.operation in ASKING}
     waiting = Installation.objects.filter(vm__in=ended.keys() - asked, stage=InstallStage.INSTALLING)
-    for installation in waiting.filter(vm__wanted=Wanted.RUNNING):
+    # A suspended one is shut down by the panel too, and stays wanted as it was.
+    for installation in waiting.filter(vm__wanted=Wanted.RUNNING, vm__suspended_at=None):
         installation.stage, installation.guest_ended_at = InstallStage.FINISHING, ended[installation.vm_id]
         installation.save(update_fields=["stage", "guest_ended_at"])
         transaction.on_commit(finish_installations)

@@ -83,6 +83,17 @@ def test_a_guest_that_was_asked_to_stop_is_not_taken_for_installed(
     assert vm.installing and vm.boot_iso and vm.status == "shut off"
 
 
+@pytest.mark.parametrize(("name", "raw"), [("vm.suspend", {}), ("vm.rescue", {"image": "small"})])
+def test_an_installer_that_the_panel_shuts_down_for_another_reason_has_not_come_to_its_end(
+    admin: User, iso: Iso, name: str, raw: dict[str, Any]
+) -> None:
+    vm = make(admin)
+    task = registry.get(name).submit(admin, raw, object_id=vm.pk)
+    services.take_messages([event(vm, wire.SHUT_OFF, 1, detail="stopped:shutdown")])
+    assert Installation.objects.get().stage == InstallStage.INSTALLING
+    run_task(task)
+
+
 def test_a_reinstallation_waits_for_the_end_of_the_first(api_as_user: APIClient, user: User, iso: Iso) -> None:
     vm = make(user)
     refused = api_as_user.post(f"/api/v1/vms/{vm.pk}/reinstall", {"image": "small"})
