@@ -20,6 +20,7 @@ from panel.cluster.placement import Candidate, Need, lacks
 from panel.core.errors import CapacityError, CommandFailed, InvalidValue, MissingValue, WrongState
 from panel.images.selectors import flavor_named
 from panel.tasks.locks import exclusive, shared
+from panel.tasks.models import Status, TaskStep
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
 from panel.vms.context import VmContext
@@ -179,13 +180,25 @@ def write_settings(ctx: ConfigureVmContext) -> dict[str, Any]:
 
 
 def restore_settings(ctx: ConfigureVmContext) -> None:
-    """The rows say what they said before."""
-    before = ctx.output(write_settings).get("before")
+    """The rows say what they said before, but for what a change that waits behind this one has written since."""
+    before = dict(ctx.output(write_settings).get("before", {}))
     if before and ctx.find_vm() is not None:
         with transaction.atomic():
+            _hand_on(ctx, before)
             Vm.objects.filter(pk=ctx.vm.pk).update(**before)
             note_shape(ctx.vm.pk)
         services.tell_changed(ctx.vm.pk)
+
+
+def _hand_on(ctx: ConfigureVmContext, before: dict[str, Any]) -> None:
+    """What the next change that waits would go back to is what was before this one; that is taken out of `before`."""
+    waiting = TaskStep.objects.filter(
+        task__operation=ctx.task.operation, task__object_id=ctx.vm.pk, task__status=Status.QUEUED
+    )
+    for row in waiting.filter(name=write_settings.__name__, task_id__gt=ctx.task.pk).order_by("task_id"):
+        theirs = row.output["before"]
+        theirs |= {name: before.pop(name) for name in before.keys() & theirs.keys()}
+        row.save(update_fields=["output"])
 
 
 def configure_domain(ctx: ConfigureVmContext) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from panel.images.models import Image
 from panel.tasks.models import Task
 from panel.vms.machine import settings_of
 from panel.vms.models import Vm
+from tests.db.conftest import run_task
 
 MADE = {"name": "web1", "image": "small", "memory_mib": 512, "vcpus": 1, "disk_gib": 1}
 
@@ -230,3 +231,22 @@ def test_devices_that_came_meanwhile_stay(node: Node, configure: Callable[..., d
     configure(vcpus=2)
     assert domain(node).spec.cdroms == ["/iso/rescue.iso"]
     assert any(isinstance(call, audit.HostConfigure) for call in fake.node(node.pk).calls)
+
+
+@pytest.mark.parametrize("second_fails", [False, True])
+def test_a_change_that_waits_is_not_lost_when_the_one_before_it_fails(
+    api: APIClient, vm: int, node: Node, second_fails: bool
+) -> None:
+    asked = [
+        Task.objects.get(pk=api.post(f"/api/v1/vms/{vm}/configure?queue=1", raw).json()["task"]["id"])
+        for raw in ({"memory_mib": 1024, "vcpus": 2}, {"memory_mib": 2048})
+    ]
+    refusal = LibvirtFailure(node="fake1", command="host_configure", text="no", libvirt_code=1)
+    fake.node(node.pk).fail("host_configure", refusal)
+    assert run_task(asked[0]).status == "failed"
+    if second_fails:
+        fake.node(node.pk).fail("host_configure", refusal)
+    assert run_task(asked[1]).status == ("failed" if second_fails else "done")
+    found, spec = Vm.objects.get(pk=vm), domain(node).spec
+    assert (found.memory_mib, found.vcpus) == (512 if second_fails else 2048, 1)
+    assert (spec.memory_mib, spec.vcpus) == (found.memory_mib, 1)
