@@ -206,7 +206,7 @@ class GrowDisk(DeviceOperation):
     label = "Grow disk"
     params = GrowDiskParams
     on_failure = "stop"
-    # Between its steps the disk is larger than its row says: whoever ended it there would have it for nothing.
+    # Ended half way the disk would be larger than its row says: its owner would have that for nothing.
     cancellable = False
     # No undo: a volume is never made smaller, and asking again goes on where it was.
     steps = (
