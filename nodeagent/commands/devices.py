@@ -13,10 +13,9 @@ from nodeagent.job import Job
 from nodeagent.protocol import devices, storage
 from nodeagent.xml.builder import Element
 from nodeagent.xml.describe import disk_values, interface_values
-from nodeagent.xml.domain import Disk, Domain, Interface
+from nodeagent.xml.domain import DISK_LIMITS, Disk, Domain, Interface
 
 HOTPLUG_BUSES = ("virtio", "scsi")
-LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
 ASK_AGAIN_SECONDS = 5.0
 POLL_SECONDS = 0.25
 
@@ -86,7 +85,7 @@ def disk_limit(request: devices.DiskLimit, job: Job) -> devices.DeviceState:
         disk = _disk_with(domain, request.disk.path)
         if disk is None:
             return LATER
-        limits = {name: getattr(request.disk, name) for name in LIMITS}
+        limits = {name: getattr(request.disk, name) for name in DISK_LIMITS}
         domain.setBlockIoTune(disk.target_dev, limits, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         same = (disk.target_bus, disk.cache) == (request.disk.bus, request.disk.cache)
         return LIVE if same else LATER

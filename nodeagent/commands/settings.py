@@ -10,7 +10,6 @@ from typing import Any, Callable, List, Optional, Set, Tuple
 
 from nodeagent import guards, libvirtd
 from nodeagent.commands import handles
-from nodeagent.commands.devices import LIMITS
 from nodeagent.commands.hosts import STATES, find
 from nodeagent.errors import InUse, InvalidParams
 from nodeagent.job import Job
@@ -19,7 +18,7 @@ from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import Difference
 from nodeagent.xml import facts, machine
 from nodeagent.xml.describe import domain_of
-from nodeagent.xml.domain import Disk, Domain
+from nodeagent.xml.domain import DISK_LIMITS, Disk, Domain
 
 BALLOON_SECONDS = 3.0
 """How long a guest gets to give memory back or take it before we say that it did not."""
@@ -143,7 +142,7 @@ def _disk_spec(disk: Disk) -> DiskSpec:
         target=disk.target_dev or "",
         bus=disk.target_bus or "",
         cache=disk.cache or "",
-        **{name: getattr(disk, name) or 0 for name in LIMITS},
+        **{name: getattr(disk, name) or 0 for name in DISK_LIMITS},
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Dict
 
 from nodeagent.protocol.host import ISO_TARGET, DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.xml import machine
-from nodeagent.xml.domain import Domain
+from nodeagent.xml.domain import DISK_LIMITS, Domain
 
 PORTS = 16
 """Slots for devices; a VM begins with seven in use."""
@@ -43,7 +43,6 @@ def domain_of(spec: HostSpec, *, test_driver: bool = False) -> Domain:
 
 def disk_values(disk: DiskSpec) -> Dict[str, Any]:
     """A disk's properties, but for its place in the boot order."""
-    limits = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
     return {
         "type": "file",
         "device": "disk",
@@ -54,7 +53,7 @@ def disk_values(disk: DiskSpec) -> Dict[str, Any]:
         "source_file": disk.path,
         "target_dev": disk.target,
         "target_bus": disk.bus,
-        **{name: getattr(disk, name) or None for name in limits},
+        **{name: getattr(disk, name) or None for name in DISK_LIMITS},
     }
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from nodeagent.xml.builder import Children, Element, Flag, Property, yes_no
 
+DISK_LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
+INTERFACE_LIMITS = ("inbound_average", "outbound_average")
+
 
 class Disk(Element):
     """A disk or CD-ROM drive."""

@@ -6,10 +6,11 @@ that is a fact.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from nodeagent.protocol.settings import Difference
-from nodeagent.xml.domain import Disk, Domain
+from nodeagent.xml.builder import Element
+from nodeagent.xml.domain import DISK_LIMITS, INTERFACE_LIMITS, Disk, Domain
 from nodeagent.xml.machine import family, has_uefi
 
 Facts = Dict[str, Any]
@@ -20,7 +21,10 @@ DEFAULT_WEIGHTS = (100, 1024)
 
 
 def facts_of(domain: Domain) -> Facts:
-    """The facts by their names: those of vm.configure, and `disk vda`, `cdrom sda`, `interface 52:54:…`."""
+    """The facts by their names: those of vm.configure, and `disk vda`, `cdrom sda`, `interface 52:54:…`.
+
+    One that is limited has its limits beside it, as `disk vda limits`.
+    """
     most_mib = (domain.memory or 0) // 1024
     now_mib = most_mib if domain.current_memory is None else domain.current_memory // 1024
     most_vcpus = domain.vcpus or 1
@@ -43,10 +47,13 @@ def facts_of(domain: Domain) -> Facts:
         "clock": domain.clock_offset or "utc",
     }
     for disk in domain.disks:
-        facts[f"{disk.device or 'disk'} {disk.target_dev}"] = _disk(disk)
+        name = f"{disk.device or 'disk'} {disk.target_dev}"
+        facts |= {name: _disk(disk), **_limits(name, disk, DISK_LIMITS)}
     for interface in domain.interfaces:
         source = interface.bridge or interface.type
-        facts[f"interface {(interface.mac or '').lower()}"] = f"{source}, {interface.model or 'default model'}"
+        name = f"interface {(interface.mac or '').lower()}"
+        model = f"{source}, {interface.model or 'default model'}"
+        facts |= {name: model, **_limits(name, interface, INTERFACE_LIMITS)}
     return facts
 
 
@@ -86,6 +93,11 @@ def _disk(disk: Disk) -> str:
     if disk.device == "cdrom":
         return source
     return ", ".join([source, disk.target_bus or "", disk.driver_type or "raw", f"cache {disk.cache or 'default'}"])
+
+
+def _limits(name: str, device: Element, limits: Sequence[str]) -> Facts:
+    found = [f"{limit} {value}" for limit in limits if (value := getattr(device, limit))]
+    return {f"{name} limits": ", ".join(found)} if found else {}
 
 
 def _other_source(disk: Disk) -> str:

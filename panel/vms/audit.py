@@ -20,8 +20,9 @@ from panel.notices.models import Severity
 from panel.notices.services import close_problems, open_problem
 from panel.tasks import locks
 from panel.vms import services
+from panel.vms.machine import may_adopt
 from panel.vms.models import ForeignDomain, Vm, VmStatus
-from panel.vms.spec import host_spec
+from panel.vms.spec import host_spec, rows_spec
 
 AUDIT_SECONDS = 120.0
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
@@ -32,7 +33,7 @@ def audit_node(node: Node, ask: Ask) -> None:
     """What the VMs of the node differ in, and which domains there are strangers, is known anew."""
     vms = list(Vm.objects.filter(node=node).select_related("node", "pool", "image"))
     held = locks.holders("vm", [vm.pk for vm in vms])
-    specs = {vm.pk: host_spec(vm) for vm in vms if vm.pk not in held}
+    specs = {vm.pk: rows_spec(vm) for vm in vms if vm.pk not in held}
     answer = ask(audit.HostsAudit(specs=list(specs.values())))
     _record(specs, answer)
     _record_foreign(node, answer.foreign)
@@ -83,7 +84,8 @@ def _report(vm: Vm, drift: list[dict[str, Any]]) -> None:
         close_problems([key])
         return
     fields = ", ".join(each["field"] for each in drift)
-    text = f"VM “{vm.name}” is described otherwise on its node than in the panel ({fields}). Repair or adopt it."
+    mend = "Repair or adopt it" if may_adopt(drift) else "Repair it"
+    text = f"VM “{vm.name}” is described otherwise on its node than in the panel ({fields}). {mend}."
     open_problem(key, text, severity=Severity.WARNING, object_type="vm", object_id=vm.pk)
 
 

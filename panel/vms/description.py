@@ -6,29 +6,19 @@ story than the work.
 
 from __future__ import annotations
 
-import copy
 import difflib
-from typing import Any
 
 from nodeagent.xml.describe import domain_of
 from panel.vms.models import Vm
-from panel.vms.spec import host_spec
-
-
-def with_values(vm: Vm, values: dict[str, Any]) -> Vm:
-    """The VM as it would be with other values; nothing is saved."""
-    other = copy.copy(vm)
-    for name, value in values.items():
-        setattr(other, name, value)
-    return other
+from panel.vms.spec import rows_spec
 
 
 def difference(before: Vm, after: Vm) -> str:
     """The unified difference of the two descriptions; empty when there is none."""
     return "".join(
         difflib.unified_diff(
-            domain_of(host_spec(before)).to_xml().splitlines(keepends=True),
-            domain_of(host_spec(after)).to_xml().splitlines(keepends=True),
+            domain_of(rows_spec(before)).to_xml().splitlines(keepends=True),
+            domain_of(rows_spec(after)).to_xml().splitlines(keepends=True),
             "before",
             "after",
         )

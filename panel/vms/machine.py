@@ -103,6 +103,15 @@ FACT_OF = {"boot_order": "boot"}
 """Names that a comparison with the node has for them, where they differ."""
 
 
+FACTS = frozenset(FACT_OF.get(name, name) for name in SETTINGS)
+"""The settings by the names that a comparison has for them."""
+
+
+def may_adopt(drift: list[dict[str, Any]]) -> bool:
+    """Whether the panel can take over any of these differences: devices, the name and being defined stay its own."""
+    return any(each["field"] in FACTS for each in drift)
+
+
 def settings_of(vm: Any) -> dict[str, Any]:
     """The settings of a VM by their names."""
     return {name: getattr(vm, name) for name in SETTINGS}

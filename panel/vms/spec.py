@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from typing import Any
 
 from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
 from nodeagent.protocol.storage import GuestIdentity
 from panel.core.errors import WrongState
 from panel.images.models import Customization, Image
+from panel.tasks.models import StepStatus, TaskStep
+from panel.vms.limits import OVER
 from panel.vms.models import Disk, Interface, Purpose, Spare, Vm
 
 
 def host_spec(vm: Vm) -> HostSpec:
-    """The domain of a VM, which boots its rescue system in rescue mode; the same rows give the same description."""
+    """The domain that a node shall have of the VM now; in rescue mode it boots the rescue system."""
+    return rows_spec(due(vm))
+
+
+def own_spec(vm: Vm) -> HostSpec:
+    """The same of a VM that boots its own system, whatever mode it is in."""
+    return _spec(due(vm), None)
+
+
+def rows_spec(vm: Vm) -> HostSpec:
+    """The domain of exactly these values, also of changes whose turn has not come; the VM's row need not have them."""
     spares = vm.spares.filter(purpose=Purpose.RESCUE).select_related("volume__pool", "image", "vm__pool")
     return _spec(vm, spares.first())
 
 
-def own_spec(vm: Vm) -> HostSpec:
-    """The domain of a VM that boots its own system, whatever mode it is in."""
-    return _spec(vm, None)
+def due(vm: Vm) -> Vm:
+    """The VM without what waiting vm.configure tasks wrote into its row when they were asked for; nothing is saved.
+
+    What a task ahead of them described to the node with their values would stay there if they were cancelled.
+    """
+    waiting = TaskStep.objects.filter(
+        name="configure_domain",
+        status=StepStatus.PENDING,
+        task__operation="vm.configure",
+        task__object_type="vm",
+        task__object_id=vm.pk,
+    ).exclude(task__status__in=OVER)
+    written = TaskStep.objects.filter(name="write_settings", task__in=waiting.values("task")).order_by("-task_id")
+    values: dict[str, Any] = {}
+    for output in written.values_list("output", flat=True):
+        values |= output["before"]
+    return with_values(vm, values)
+
+
+def with_values(vm: Vm, values: dict[str, Any]) -> Vm:
+    """The VM as it would be with other values; nothing is saved."""
+    other = copy.copy(vm)
+    for name, value in values.items():
+        setattr(other, name, value)
+    return other
 
 
 def _spec(vm: Vm, rescue: Spare | None) -> HostSpec:

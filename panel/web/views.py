@@ -32,9 +32,10 @@ from panel.tasks.models import Task
 from panel.tasks.operation import Operation
 from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
 from panel.vms import snapshots, timeline
+from panel.vms.machine import may_adopt
 from panel.vms.models import ForeignDomain
 from panel.vms.selectors import get_vm, history, list_vms
-from panel.web import console, devices, settings_form, signing_in
+from panel.web import console, devices, differences, settings_form, signing_in
 from panel.web.rendering import found_or_404 as _or_404
 from panel.web.rendering import need as _need
 from panel.web.rendering import page as _page
@@ -183,8 +184,9 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
         may_change=permissions.allows(viewer, "vms.change"),
         may_change_devices=permissions.allows(viewer, "vms.devices"),
         may_configure=permissions.allows(viewer, "vms.configure"),
-        pending=vm.pending,
-        drift=vm.drift if permissions.allows(viewer, "cluster.view") else (),
+        pending=differences.table(vm.pending, "now", "then"),
+        drift=differences.table(vm.drift, "node", "stored") if permissions.allows(viewer, "cluster.view") else (),
+        adoptable=may_adopt(vm.drift),
     )
 
 

@@ -97,6 +97,24 @@ def test_a_new_vm_has_no_drift_running_or_off_or_with_other_settings(host: Node,
     assert drift(host, api, vm) == {}
 
 
+def test_limits_that_virsh_took_away_are_found(host: Node, api: httpx.Client, vm: str) -> None:
+    limited = "read_bytes_sec 10485760, write_iops_sec 500"
+    change = {"disk": "vda", "read_bytes_sec": 10485760, "write_iops_sec": 500}
+    done(api, api.post(f"{vm}/change-disk", json=change))
+    assert drift(host, api, vm) == {}
+    assert api.get(vm).json()["pending"] == []
+    without = ("blkdeviotune", "drift", "vda", "--read-bytes-sec", "0", "--write-iops-sec", "0")
+    virsh(host, *without, "--live")
+    assert drift(host, api, vm) == {}
+    assert api.get(vm).json()["pending"] == [{"field": "disk vda limits", "now": None, "then": limited}]
+    virsh(host, *without, "--config")
+    assert drift(host, api, vm) == {"disk vda limits": (None, limited)}
+    done(api, api.post(f"{vm}/repair", json={}))
+    done(api, api.post(f"{vm}/change-disk", json={"disk": "vda", "read_bytes_sec": 0, "write_iops_sec": 0}))
+    assert drift(host, api, vm) == {}
+    assert api.get(vm).json()["pending"] == []
+
+
 def test_what_virsh_changed_is_found_and_repaired(host: Node, api: httpx.Client, vm: str) -> None:
     virsh(host, "setvcpus", "drift", "2", "--config", "--maximum")
     virsh(host, "setvcpus", "drift", "2", "--config")

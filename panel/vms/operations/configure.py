@@ -1,7 +1,7 @@
 """vm.configure: sizes, weights, CPU, boot order, machine type, firmware, clock, title.
 
-The rows are the truth. They change with the request; the node's description follows, and what runs
-as far as QEMU can. The rest is `pending` until the next start.
+The rows are the truth. They change with the request; the node's description follows at the task's turn (spec.due),
+and what runs as far as QEMU can. The rest is `pending` until the next start.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from panel.tasks.models import Status, TaskStep
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
 from panel.vms.context import VmContext
-from panel.vms.description import difference, with_values
+from panel.vms.description import difference
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.machine import BootDevice, Clock, CpuMode, Firmware, MachineType, settings_of
 from panel.vms.models import Vm, VmStatus
 from panel.vms.placing import promise_of
 from panel.vms.selectors import promised_mib
-from panel.vms.spec import host_spec
+from panel.vms.spec import due, host_spec, rows_spec, with_values
 from panel.vms.usage import note_shape
 
 CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -184,20 +184,23 @@ def restore_settings(ctx: ConfigureVmContext) -> None:
     before = dict(ctx.output(write_settings).get("before", {}))
     if before and ctx.find_vm() is not None:
         with transaction.atomic():
-            _hand_on(ctx, before)
+            hand_on(ctx, before)
             Vm.objects.filter(pk=ctx.vm.pk).update(**before)
             note_shape(ctx.vm.pk)
         services.tell_changed(ctx.vm.pk)
 
 
-def _hand_on(ctx: ConfigureVmContext, before: dict[str, Any]) -> None:
-    """What the next change that waits would go back to is what was before this one; that is taken out of `before`."""
+def hand_on(ctx: VmContext[Any], values: dict[str, Any]) -> None:
+    """Where a vm.configure that waits behind this task wrote a setting, the value is what that one would go back to.
+
+    Such values are taken out of `values`: the row keeps what is asked for. Within a transaction.
+    """
     waiting = TaskStep.objects.filter(
-        task__operation=ctx.task.operation, task__object_id=ctx.vm.pk, task__status=Status.QUEUED
+        task__operation=ConfigureVm.name, task__object_id=ctx.vm.pk, task__status=Status.QUEUED
     )
     for row in waiting.filter(name=write_settings.__name__, task_id__gt=ctx.task.pk).order_by("task_id"):
         theirs = row.output["before"]
-        theirs |= {name: before.pop(name) for name in before.keys() & theirs.keys()}
+        theirs |= {name: values.pop(name) for name in values.keys() & theirs.keys()}
         row.save(update_fields=["output"])
 
 
@@ -216,9 +219,9 @@ def restore_domain(ctx: ConfigureVmContext) -> None:
     vm = ctx.find_vm()
     if vm is None:
         return
-    before = with_values(vm, ctx.output(write_settings).get("before", {}))
+    before = with_values(due(vm), ctx.output(write_settings).get("before", {}))
     try:
-        answer = ctx.agent.call(audit.HostConfigure(spec=host_spec(before)))
+        answer = ctx.agent.call(audit.HostConfigure(spec=rows_spec(before)))
     except CommandFailed as error:
         if error.data.get("agent_code") == "no_such_domain":
             return

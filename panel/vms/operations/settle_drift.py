@@ -15,13 +15,12 @@ from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
-from panel.vms.description import with_values
 from panel.vms.limits import Room, require_room
-from panel.vms.machine import FACT_OF, SETTINGS, CpuMode, settings_of
+from panel.vms.machine import FACT_OF, FACTS, SETTINGS, CpuMode, may_adopt, settings_of
 from panel.vms.models import Vm, VmStatus
-from panel.vms.operations.configure import ConfigureVmParams
+from panel.vms.operations.configure import ConfigureVmParams, hand_on
 from panel.vms.operations.configure_guest import restore_seed
-from panel.vms.spec import host_spec
+from panel.vms.spec import due, host_spec, with_values
 from panel.vms.usage import note_shape
 
 
@@ -45,8 +44,8 @@ def compare(ctx: VmContext[Any]) -> dict[str, Any]:
 
 
 def read_differences(ctx: VmContext[Any]) -> dict[str, Any]:
-    """What the node has now is known, since what was shown may be old; and what the rows say, for the way back."""
-    return {"found": [[each.field, each.now] for each in _audit(ctx)], "before": settings_of(ctx.vm)}
+    """What the node has now is known, since what was shown may be old; and what it should have, for the way back."""
+    return {"found": [[each.field, each.now] for each in _audit(ctx)], "before": settings_of(due(ctx.vm))}
 
 
 def adopt_settings(ctx: VmContext[Any]) -> dict[str, Any]:
@@ -57,7 +56,9 @@ def adopt_settings(ctx: VmContext[Any]) -> dict[str, Any]:
     with transaction.atomic():
         more = {name: changes[name] - getattr(ctx.vm, name) for name in ("memory_mib", "vcpus") if name in changes}
         require_room(ctx.vm.owner, Room(**more))
-        Vm.objects.filter(pk=ctx.vm.pk).update(**changes)
+        rows = dict(changes)
+        hand_on(ctx, rows)
+        Vm.objects.filter(pk=ctx.vm.pk).update(**rows)
         note_shape(ctx.vm.pk)
     services.tell_changed(ctx.vm.pk)
     return {"result": {"changes": changes}}
@@ -65,9 +66,10 @@ def adopt_settings(ctx: VmContext[Any]) -> dict[str, Any]:
 
 def forsake_settings(ctx: VmContext[Any]) -> None:
     """The rows say what they said before."""
-    before = ctx.output(read_differences).get("before")
+    before = dict(ctx.output(read_differences).get("before", {}))
     if before and ctx.find_vm() is not None:
         with transaction.atomic():
+            hand_on(ctx, before)
             Vm.objects.filter(pk=ctx.task.object_id or 0).update(**before)
             note_shape(ctx.task.object_id or 0)
 
@@ -102,7 +104,7 @@ def _audit(ctx: VmContext[Any]) -> list[Difference]:
     return audit_vm(vm, lambda request: ctx.agent.call(request, deadline=AUDIT_SECONDS))
 
 
-def told(ctx: VmContext[Any], fields: set[str] | None = None) -> str:
+def told(ctx: VmContext[Any], fields: frozenset[str] | None = None) -> str:
     """The known differences as one line: what each field is on the node and in the panel."""
     drift = [each for each in ctx.vm.drift if fields is None or each["field"] in fields]
     return (
@@ -158,7 +160,7 @@ class AdoptVm(Operation[NoParams]):
             adopt_settings,
             "Take it over",
             undo=forsake_settings,
-            describe=lambda ctx: told(ctx, {FACT_OF.get(name, name) for name in SETTINGS}),
+            describe=lambda ctx: told(ctx, FACTS),
         ),
         Step(compare, "Compare"),
     )
@@ -168,5 +170,5 @@ class AdoptVm(Operation[NoParams]):
         return f"Adopt the settings of VM {ctx.task.object_name}"
 
     def applies(self, obj: Vm) -> bool:
-        """There is a difference."""
-        return bool(obj.drift)
+        """There is a difference in a setting."""
+        return may_adopt(obj.drift)

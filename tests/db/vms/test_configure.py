@@ -244,9 +244,31 @@ def test_a_change_that_waits_is_not_lost_when_the_one_before_it_fails(
     refusal = LibvirtFailure(node="fake1", command="host_configure", text="no", libvirt_code=1)
     fake.node(node.pk).fail("host_configure", refusal)
     assert run_task(asked[0]).status == "failed"
+    assert domain(node).spec.memory_mib == 512
     if second_fails:
         fake.node(node.pk).fail("host_configure", refusal)
     assert run_task(asked[1]).status == ("failed" if second_fails else "done")
     found, spec = Vm.objects.get(pk=vm), domain(node).spec
     assert (found.memory_mib, found.vcpus) == (512 if second_fails else 2048, 1)
     assert (spec.memory_mib, spec.vcpus) == (found.memory_mib, 1)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_change_that_waits_comes_to_the_node_at_its_turn(
+    api: APIClient, vm: int, node: Node, cancelled: bool
+) -> None:
+    """What goes before it describes the domain too; cancelled afterwards, the node would keep what nobody may have."""
+    disk, change = (
+        Task.objects.get(pk=api.post(f"/api/v1/vms/{vm}/{path}?queue=1", raw).json()["task"]["id"])
+        for path, raw in (("add-disk", {"size_gib": 1}), ("configure", {"memory_mib": 2048, "title": "Large"}))
+    )
+    assert run_task(disk).status == "done"
+    spec = domain(node).spec
+    assert (spec.memory_mib, spec.title, len(spec.disks)) == (512, "", 2)
+    assert Vm.objects.get(pk=vm).memory_mib == 2048
+    if cancelled:
+        assert api.post(f"/api/v1/tasks/{change.pk}/cancel").status_code == 202
+    assert run_task(change).status == ("cancelled" if cancelled else "done")
+    found, spec = Vm.objects.get(pk=vm), domain(node).spec
+    assert (found.memory_mib, found.title) == ((512, "") if cancelled else (2048, "Large"))
+    assert (spec.memory_mib, spec.title) == (found.memory_mib, found.title)

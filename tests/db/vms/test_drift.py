@@ -127,11 +127,17 @@ def test_a_repair_makes_the_node_like_the_panel(
 
 
 def test_a_domain_that_somebody_undefined_while_it_runs_is_repaired_before_it_is_gone(
-    api: APIClient, vm: int, node: Node, check: Callable[[], None], run_tasks: Callable[[], None]
+    api: APIClient, vm: int, node: Node, admin: User, check: Callable[[], None], run_tasks: Callable[[], None]
 ) -> None:
     domain(node).persistent = False
     check()
     assert differences(api, vm) == [{"field": "persistent", "node": False, "stored": True}]
+    assert Problem.objects.get(open_key__isnull=False).text.endswith("Repair it.")
+    client = Client()
+    client.force_login(admin)
+    page = client.get(f"/vms/{vm}", secure=True).content.decode()
+    assert "<tr><th>Defined in libvirt</th><td>no</td><td>yes</td></tr>" in page
+    assert f"/api/v1/vms/{vm}/repair" in page and f"/api/v1/vms/{vm}/adopt" not in page
     assert do(api, vm, "repair", run_tasks)["status"] == "done"
     assert domain(node).persistent
     assert differences(api, vm) == []
@@ -186,6 +192,24 @@ def test_the_panel_adopts_the_settings_that_the_node_has(
         "max_memory_mib": 512,
     }
     assert (shown["title"], shown["boot_order"], shown["drifted"]) == ("By hand", ["network", "disk"], False)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_an_adoption_leaves_a_change_alone_that_waits_behind_it(
+    api: APIClient, vm: int, node: Node, check: Callable[[], None], admin: User, cancelled: bool
+) -> None:
+    edit(node, vcpus=2, memory_mib=256, max_memory_mib=256)
+    check()
+    adopt = registry.get("vm.adopt").submit(admin, {}, object_id=vm)
+    change = registry.get("vm.configure").submit(admin, {"memory_mib": 1024}, object_id=vm, queue=True)
+    assert run_task(adopt).status == "done"
+    assert (domain(node).spec.memory_mib, Vm.objects.get(pk=vm).memory_mib) == (256, 1024)
+    if cancelled:
+        assert api.post(f"/api/v1/tasks/{change.pk}/cancel").status_code == 202
+    assert run_task(change).status == ("cancelled" if cancelled else "done")
+    found, spec = Vm.objects.get(pk=vm), domain(node).spec
+    assert (found.memory_mib, found.vcpus) == (256 if cancelled else 1024, 2)
+    assert (spec.memory_mib, spec.vcpus) == (found.memory_mib, found.vcpus)
 
 
 def test_what_the_panel_cannot_adopt_stays_different(

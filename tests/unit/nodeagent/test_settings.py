@@ -100,6 +100,19 @@ def test_limits_are_read_back_as_they_were_asked_for() -> None:
         assert found[name] == getattr(settings, name)
 
 
+def test_limits_of_devices_are_facts_where_there_are_any() -> None:
+    limited = replace(
+        SPEC,
+        disks=[replace(SPEC.disks[0], read_bytes_sec=1048576, write_iops_sec=50), SPEC.disks[1]],
+        interfaces=[replace(SPEC.interfaces[0], outbound_kibps=1000)],
+    )
+    found = facts.drift(facts.facts_of(domain_of(SPEC)), facts.facts_of(domain_of(limited)))
+    assert found == [
+        Difference("disk vda limits", None, "read_bytes_sec 1048576, write_iops_sec 50"),
+        Difference("interface 52:54:00:00:00:01 limits", None, "outbound_average 1000"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "family"),
     [("pc-q35-7.2", "q35"), ("q35", "q35"), ("pc", "pc"), ("pc-i440fx-7.2", "pc"), ("isapc", "isapc")],
