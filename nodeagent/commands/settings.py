@@ -59,7 +59,9 @@ def host_repair(request: audit.HostRepair, job: Job) -> audit.Configured:
                     raise InUse("A domain can be given its name back only while it is off.")
                 there.rename(spec.name)
         guards.guard(spec.uuid, spec.interfaces, job)
-        return audit.Configured(pending=_pending(conn.defineXML(text)))
+        domain = conn.defineXML(text)
+        domain.setAutostart(int(spec.autostart))
+        return audit.Configured(pending=_pending(domain))
 
 
 def _refuse_no_disks(spec: HostSpec) -> None:
@@ -101,6 +103,8 @@ def _compare(domain: Any, spec: HostSpec) -> audit.Differing:
     if not domain.isPersistent():
         # Somebody undefined it while it ran: it is gone when it stops.
         drift.append(Difference("persistent", False, True))
+    elif bool(domain.autostart()) != spec.autostart:
+        drift.append(Difference("autostart", not spec.autostart, spec.autostart))
     return audit.Differing(uuid=spec.uuid, drift=drift, pending=_pending(domain))
 
 

@@ -9,10 +9,12 @@ from django.utils import timezone
 
 from nodeagent.protocol import Request, host
 from panel.cluster.nodes import Agent
-from panel.core.errors import NotFound
+from panel.core.errors import Busy, NotFound
 from panel.storage.models import Volume
 from panel.tasks.context import Context, P
+from panel.tasks.models import Task, TaskStep
 from panel.vms import services
+from panel.vms.limits import OVER
 from panel.vms.models import Vm
 
 
@@ -31,6 +33,20 @@ class VmContext(Context[P]):
         """The VM, or None when its records are gone (an undo may have removed them before)."""
         vms = Vm.objects.select_related("node__cluster", "pool", "image", "owner")
         return vms.filter(pk=self.task.object_id or 0).first()
+
+    def refuse_second(self, **reserved: int) -> None:
+        """Raise Busy while the same is asked for already: it could not even wait. For the step that reserves.
+
+        `reserved` narrows it down to tasks of which a step's output has these values. Of two who ask at once, the
+        second sees the task of the first.
+        """
+        Vm.objects.select_for_update().get(pk=self.vm.pk)
+        same = Task.objects.filter(operation=self.task.operation, object_type="vm", object_id=self.vm.pk)
+        if reserved:
+            steps = TaskStep.objects.filter(**{f"output__{name}": value for name, value in reserved.items()})
+            same = same.filter(pk__in=steps.values("task"))
+        if (other := same.exclude(status__in=OVER).first()) is not None:
+            raise Busy(task=other.pk, operation=other.operation, object="vm", id=self.vm.pk)
 
     def volumes(self) -> list[Volume]:
         """The volumes of the VM's disks, in their order."""

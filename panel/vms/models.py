@@ -320,6 +320,7 @@ class Installation(models.Model):
 class Purpose(models.TextChoices):
     """What a system beside a VM's own is there for."""
 
+    PREPARED = "prepared", "The VM shall boot it instead of its own system"
     RESCUE = "rescue", "The VM boots it instead of its own system"
     REINSTALL = "reinstall", "The new system until it is swapped with the old one, then the old one"
     LEFT = "left", "To be deleted"

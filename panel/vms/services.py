@@ -56,8 +56,8 @@ def refuse_taken_name(cluster: Cluster, name: str) -> None:
 
 
 def refuse_rescue(vm: Vm) -> None:
-    """Raise WrongState for a VM in rescue mode, or of whose rescue system something is left."""
-    if vm.spares.filter(purpose__in=(Purpose.RESCUE, Purpose.LEFT)).exists():
+    """Raise WrongState for a VM in rescue mode or on its way there, or of whose rescue system something is left."""
+    if vm.spares.filter(purpose__in=(Purpose.PREPARED, Purpose.RESCUE, Purpose.LEFT)).exists():
         raise WrongState("The VM is in rescue mode. End that first.", object="vm", id=vm.pk, state="rescue", field="id")
 
 

@@ -18,6 +18,7 @@ WORDS = {
     "title": "Title",
     "description": "Description",
     "persistent": "Defined in libvirt",
+    "autostart": "Starts with its node",
 }
 
 

@@ -130,6 +130,18 @@ def test_a_domain_that_is_gone_is_made_again_by_a_repair(node: Subject) -> None:
     spec = make_spec(node.pool)
     node.call(storage.VolumeCreate(pool=node.pool, path=spec.disks[0].path, size_bytes=1024**2))
     assert audited(node, spec).absent == [spec.uuid]
+    spec = dataclasses.replace(spec, autostart=True)
+    node.call(audit.HostRepair(spec=spec))
+    assert node.call(host.HostInfo(uuid=spec.uuid)).autostart
+    assert audited(node, spec) == audit.Audit()
+
+
+def test_a_domain_that_starts_with_its_node_against_the_panel_s_will_differs_until_it_is_repaired(
+    node: Subject,
+) -> None:
+    spec = create(node)
+    node.call(host.HostAutostart(uuid=spec.uuid, enabled=True))
+    assert audited(node, spec).differing == [audit.Differing(spec.uuid, [Difference("autostart", True, False)], [])]
     node.call(audit.HostRepair(spec=spec))
     assert audited(node, spec) == audit.Audit()
 

@@ -78,7 +78,10 @@ class Settings(Hosts, Volumes):
 
 def _drift(domain: FakeDomain, spec: host.HostSpec) -> list[Difference]:
     found = facts.drift(_facts(domain.spec), _facts(spec))
-    return found if domain.persistent else [*found, Difference("persistent", False, True)]
+    if not domain.persistent:
+        return [*found, Difference("persistent", False, True)]
+    same = domain.spec.autostart == spec.autostart
+    return found if same else [*found, Difference("autostart", domain.spec.autostart, spec.autostart)]
 
 
 def _facts(spec: host.HostSpec) -> facts.Facts:

@@ -19,9 +19,22 @@ class AutostartParams(Params):
     enabled: bool = Field(default=True, description="Whether the VM starts when its node does.")
 
 
-def remember_autostart(ctx: VmContext[AutostartParams]) -> None:
-    """The VM's row says whether it starts with its node."""
+def remember_autostart(ctx: VmContext[AutostartParams]) -> dict[str, Any]:
+    """What was so is in the task; nothing has changed."""
+    return {"before": ctx.vm.autostart}
+
+
+def change_autostart(ctx: VmContext[AutostartParams]) -> None:
+    """The VM's row says whether it starts with its node, and libvirt does so."""
     Vm.objects.filter(pk=ctx.vm.pk).update(autostart=ctx.params.enabled)
+    set_autostart(ctx)
+
+
+def change_autostart_back(ctx: VmContext[AutostartParams]) -> None:
+    """Row and libvirt are as before."""
+    if ctx.find_vm() is not None:
+        Vm.objects.filter(pk=ctx.vm.pk).update(autostart=ctx.output(remember_autostart)["before"])
+        set_autostart(ctx)
 
 
 def set_autostart(ctx: VmContext[Any]) -> None:
@@ -40,12 +53,11 @@ class AutostartVm(Operation[AutostartParams]):
     params = AutostartParams
     context = VmContext
     placed = True
-    on_failure = "stop"
     locks = (exclusive("vm"), shared("node"))
-    # Forward only: what was asked for stands, and the next definition of the domain says it too.
     steps = (
-        Step(remember_autostart, "Remember it", inline=True),
-        Step(set_autostart, "Tell libvirt"),
+        # No undo: it changes nothing.
+        Step(remember_autostart, "Look what it is"),
+        Step(change_autostart, "Tell libvirt", undo=change_autostart_back),
     )
 
     def title(self, ctx: Any) -> str:

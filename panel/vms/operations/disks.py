@@ -297,6 +297,8 @@ class ChangeDiskParams(Params):
 def remember_disk(ctx: VmContext[ChangeDiskParams]) -> dict[str, Any]:
     """What the disk was and what it shall be is in the task; nothing has changed."""
     disk, asked = disk_of(ctx.vm, ctx.params.disk), ctx.params.model_dump(exclude={"disk"}, exclude_none=True)
+    # What a second change would go back to is what the first makes of it.
+    ctx.refuse_second(disk=disk.pk)
     after = {name: str(value) if name in ("bus", "cache") else value for name, value in asked.items()}
     if after.get("bus", disk.bus) != disk.bus and DiskBus.VIRTIO in (after["bus"], disk.bus):
         after["target"] = free_target(ctx.vm, after["bus"])

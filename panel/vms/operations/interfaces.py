@@ -190,6 +190,8 @@ class ChangeInterfaceParams(Params):
 def reserve_change(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
     """What the interface was and shall be is in the task; in another network an address is reserved for it."""
     interface = interface_of(ctx.vm, ctx.params.interface)
+    # What a second change would go back to, and the address that it would free, is what the first makes of it.
+    ctx.refuse_second(interface=interface.pk)
     after = ctx.params.model_dump(exclude={"interface", "network"}, exclude_none=True)
     if ctx.params.network is not None:
         network = network_named(ctx.vm.cluster, ctx.params.network)

@@ -41,7 +41,7 @@ class ReinstallParams(AccessParams):
 class ReinstallContext(spares.SpareContext[ReinstallParams]):
     """The VM with its old system and the new one beside it."""
 
-    purpose = Purpose.REINSTALL
+    purposes = (Purpose.REINSTALL,)
 
     @property
     def wanted_image(self) -> Image:

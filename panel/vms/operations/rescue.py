@@ -43,7 +43,7 @@ class RescueParams(AccessParams):
 class RescueContext(spares.SpareContext[RescueParams]):
     """The VM with the rescue system beside its own."""
 
-    purpose = Purpose.RESCUE
+    purposes = (Purpose.PREPARED, Purpose.RESCUE)
 
     @property
     def wanted_image(self) -> Image:
@@ -72,13 +72,21 @@ def start_own(ctx: RescueContext) -> None:
 
 def define_rescue(ctx: RescueContext) -> None:
     """The domain boots the rescue system and has the VM's disks behind it."""
+    # Not before: what has its turn ahead of this task would describe the domain with a disk that is not there yet.
+    ctx.vm.spares.filter(purpose=Purpose.PREPARED).update(purpose=Purpose.RESCUE)
     spares.define(ctx)
+
+
+def define_own_again(ctx: RescueContext) -> None:
+    """The domain boots the VM's own system, and the VM is in rescue mode no more."""
+    if ctx.find_vm() is not None:
+        define_own(ctx)
+        ctx.vm.spares.filter(purpose=Purpose.RESCUE).update(purpose=Purpose.PREPARED)
 
 
 def define_own(ctx: VmContext[Any]) -> None:
     """The domain boots the VM's own system."""
-    if ctx.find_vm() is not None:
-        ctx.agent.call(host.HostCreate(spec=own_spec(ctx.vm)))
+    ctx.agent.call(host.HostCreate(spec=own_spec(ctx.vm)))
 
 
 def wait_for_rescue(ctx: RescueContext) -> dict[str, Any]:
@@ -110,7 +118,7 @@ class RescueVm(Operation[RescueParams]):
         Step(grow_disk, "Grow the disk to what the image needs"),
         Step(customize_guest, "Prepare the rescue system's settings", undo=delete_seed, weight=2),
         Step(stop_own, "Shut the VM down", undo=start_own, weight=3),
-        Step(define_rescue, "Boot from the rescue system", undo=define_own),
+        Step(define_rescue, "Boot from the rescue system", undo=define_own_again),
         Step(start_domain, "Start the rescue system", undo=stop_domain, weight=2),
         # No undo: waiting changes nothing, and what is wanted is remembered last.
         Step(wait_for_rescue, "Wait until it answers", weight=20),

@@ -8,12 +8,10 @@ from typing import Any, TypeVar
 from django.conf import settings
 
 from nodeagent.protocol import host, storage
-from panel.core.errors import Busy, CapacityError, InvalidValue, MissingValue
+from panel.core.errors import CapacityError, InvalidValue, MissingValue
 from panel.images.models import Customization, Image
 from panel.storage.models import NodePool, Volume
-from panel.tasks.models import Task
 from panel.vms.context import VmContext
-from panel.vms.limits import OVER
 from panel.vms.models import Purpose, Spare, Vm, VmStatus
 from panel.vms.operations.deploying import AccessParams, DeployContext, Target
 from panel.vms.services import want
@@ -27,12 +25,13 @@ P = TypeVar("P", bound=AccessParams)
 class SpareContext(DeployContext[P]):
     """The context of an operation that makes a system beside the VM's own."""
 
-    purpose: Purpose
+    purposes: tuple[Purpose, ...]
+    """What it is there for to begin with, and later."""
 
     def find_spare(self) -> Spare | None:
         """The system beside the VM's own, or None."""
         spares = Spare.objects.select_related("volume__pool", "image", "vm__pool")
-        return spares.filter(vm_id=self.task.object_id or 0, purpose=self.purpose).first()
+        return spares.filter(vm_id=self.task.object_id or 0, purpose__in=self.purposes).first()
 
     def find_target(self) -> Target | None:
         """The new system's volume and seed; cloud-init is told that it is a guest of its own."""
@@ -45,19 +44,11 @@ class SpareContext(DeployContext[P]):
 def reserve(ctx: SpareContext[Any], image: Image, size_gib: int) -> dict[str, Any]:
     """The new system stands in the database; answers what steps need to know of how the VM was."""
     vm = ctx.vm
-    # One at a time: of two who ask at once, the second sees the task of the first.
-    Vm.objects.select_for_update().get(pk=vm.pk)
-    _refuse_second(ctx, vm)
+    # The VM has a place for one.
+    ctx.refuse_second()
     volume = Volume.objects.create(pool=vm.pool, node=vm.node, format=vm.pool.volume_format, size_gib=size_gib)
-    Spare.objects.create(vm=vm, purpose=ctx.purpose, volume=volume, image=image, seed=uuid.uuid4())
+    Spare.objects.create(vm=vm, purpose=ctx.purposes[0], volume=volume, image=image, seed=uuid.uuid4())
     return {"volume": volume.pk, "ran": vm.status in ON}
-
-
-def _refuse_second(ctx: SpareContext[Any], vm: Vm) -> None:
-    """Raise Busy while such a system is being made already: it could not even wait, the VM has a place for one."""
-    same = Task.objects.filter(operation=ctx.task.operation, object_type="vm", object_id=vm.pk)
-    if (other := same.exclude(status__in=OVER).first()) is not None:
-        raise Busy(task=other.pk, operation=other.operation, object="vm", id=vm.pk)
 
 
 def release(ctx: SpareContext[Any]) -> None:

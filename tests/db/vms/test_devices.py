@@ -457,3 +457,25 @@ def test_of_two_who_add_a_disk_at_once_one_is_told_of_the_other(
     for thread in threads:
         thread.join(60)
     assert sorted(answers) == ["busy", "taken"]
+
+
+def test_a_second_change_of_the_same_device_is_told_of_the_first(api: APIClient, vm: Vm) -> None:
+    """It would go back to what was before both, and free an address that is in use or forgotten."""
+    mac = vm.interfaces.get().mac
+    assert run_task(_ask(api, vm, "add-disk", size_gib=1)).status == Status.DONE
+    disk = _ask(api, vm, "change-disk", disk="vda", cache="writeback")
+    interface = _ask(api, vm, "change-interface", interface=mac, guarded=False)
+    for verb, raw, first in (
+        ("change-disk", {"disk": "vda", "bus": "scsi"}, disk),
+        ("change-interface", {"interface": mac, "guarded": True}, interface),
+    ):
+        answer = api.post(f"/api/v1/vms/{vm.pk}/{verb}?queue=1", raw)
+        assert (answer.status_code, answer.json()["code"], answer.json()["task"]) == (409, "busy", first.pk)
+    other = _ask(api, vm, "change-disk", disk="vdb", cache="writeback")
+    assert [run_task(task).status for task in (disk, interface, other)] == [Status.DONE] * 3
+    assert run_task(_ask(api, vm, "change-disk", disk="vda", cache="none")).status == Status.DONE
+
+
+def _ask(api: APIClient, vm: Vm, verb: str, **raw: Any) -> Task:
+    """Ask for it, behind whatever holds the VM."""
+    return Task.objects.get(pk=api.post(f"/api/v1/vms/{vm.pk}/{verb}?queue=1", raw).json()["task"]["id"])

@@ -298,6 +298,30 @@ def test_in_rescue_mode_the_vm_boots_the_rescue_system_with_its_disks_behind(
     assert look() == set()
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_rescue_that_waits_its_turn_is_in_no_description_before_it(
+    api: APIClient, vm: Vm, node: Node, cancelled: bool
+) -> None:
+    """With a disk that is not there yet the VM could not start; after a cancelled rescue never again."""
+    disk, rescue = (
+        Task.objects.get(pk=api.post(f"/api/v1/vms/{vm.pk}/{path}?queue=1", raw).json()["task"]["id"])
+        for path, raw in (("add-disk", {"size_gib": 1}), ("rescue", {"image": "small"}))
+    )
+    assert run_task(disk).status == "done"
+    own = [each.volume.path for each in vm.disks.order_by("position").select_related("volume__pool")]
+    [domain] = fake.node(node.pk).domains.values()
+    assert [each.path for each in domain.spec.disks] == own
+    assert api.get(f"/api/v1/vms/{vm.pk}").json()["in_rescue"] is False
+    if cancelled:
+        assert api.post(f"/api/v1/tasks/{rescue.pk}/cancel").status_code == 202
+    assert run_task(rescue).status == ("cancelled" if cancelled else "done")
+    [domain] = fake.node(node.pk).domains.values()
+    assert [each.path for each in domain.spec.disks][-2:] == own
+    assert len(domain.spec.disks) == (2 if cancelled else 3)
+    assert api.get(f"/api/v1/vms/{vm.pk}").json()["in_rescue"] is not cancelled
+    assert look() == set()
+
+
 def test_a_rescue_needs_an_image_named_or_set(api: APIClient, vm: Vm, settings: Any) -> None:
     assert refused(api, vm, "rescue") == (400, "missing_value", "image")
     settings.CONFIG.rescue_image = "small"

@@ -24,7 +24,7 @@ from nodeagent.protocol import guest, host
 from panel.accounts.models import Level, User
 from panel.core.errors import Busy, CapacityError, OperationFailed, RequestError
 from panel.doctor.findings import CODES
-from panel.tasks import engine, registry
+from panel.tasks import engine, locks, registry, services
 from panel.tasks.models import ENDED, Status, Task, TaskStep
 from panel.vms.models import Snapshot, Vm, VmStatus
 from panel.vms.spec import host_spec
@@ -48,9 +48,9 @@ POWER = ("start", "stop", "force-off", "restart", "pause", "resume", "reset")
 OTHERS = (
     *("autostart", "suspend", "unsuspend", "configure", "rename", "change-owner", "repair", "adopt", "delete"),
     *("snapshot", "revert-snapshot", "delete-snapshot", "clone", "reinstall", "rescue", "end-rescue"),
-    *("add-disk", "grow-disk", "remove-disk", "add-interface", "remove-interface", "change-interface"),
+    *("add-disk", "grow-disk", "change-disk", "remove-disk", "add-interface", "change-interface", "remove-interface"),
 )
-PLUGGING = ("add-disk", "grow-disk", "remove-disk", "add-interface", "remove-interface", "change-interface")
+PLUGGING = OTHERS[-7:]
 """libvirt's test driver plugs nothing into running domains."""
 REPAIRED = {"domain_missing", "domain_name"}
 MEDDLING = ("start", "stop", "pause", "undefine", "rename", "redefine")
@@ -119,6 +119,7 @@ class Life(RuleBasedStateMachine):
         self.left: dict[int, set[str]] = {}
         self.drifted: set[int] = set()
         self.unseen: set[int] = set()
+        self.together: set[int] = set()
         self.glances: list[Glance] = []
         self.moved = True
         self.seen["sequences"] += 1
@@ -147,18 +148,46 @@ class Life(RuleBasedStateMachine):
     )
     def operate(self, which: int, verb: str, strike: tuple[str, int, str, int] | None, choice: int, off: bool) -> None:
         """Anything else, with a VM as it is, or after it was forced off: much is for those alone."""
-        if (vm := self._vm(which)) is None:
-            return
-        if off and self._runs(vm):
-            self._ask("vm.force-off", vm, {}, None, later=False)
-            if (vm := self._vm(which)) is None:
-                return
-        runs = self._runs(vm)
-        full = Vm.objects.count() >= MOST_VMS
-        if (verb in PLUGGING and runs) or (verb == "clone" and full):
-            return
-        if (raw := self._raw(verb, vm, choice)) is not None:
-            self._ask(f"vm.{verb}", vm, raw, strike, later=False)
+        if off:
+            self._force_off(which)
+        if (vm := self._vm(which)) is not None and not (verb in PLUGGING and self._runs(vm)):
+            self._operate(verb, vm, strike, choice)
+
+    @rule(
+        which=st.integers(0, 2),
+        asked=st.lists(
+            st.tuples(st.sampled_from((*POWER, *OTHERS)), STRIKES, st.integers(0, 7)), min_size=2, max_size=3
+        ),
+        cancelled=st.one_of(st.none(), st.integers(0, 2)),
+        off=st.booleans(),
+        later=st.booleans(),
+    )
+    def queue(
+        self,
+        which: int,
+        asked: list[tuple[str, tuple[str, int, str, int] | None, int]],
+        cancelled: int | None,
+        off: bool,
+        later: bool,
+    ) -> None:
+        """More is asked for while no worker is free: each waits behind those before it, and one may be cancelled."""
+        if off:
+            self._force_off(which)
+        vm = self._vm(which)
+        queued = []
+        for verb, strike, choice in asked:
+            if vm is None or (verb in PLUGGING and not queued and self._runs(vm)):
+                continue
+            if (task := self._operate(verb, vm, strike, choice, queue=True)) is not None:
+                queued.append(task)
+                self.is_right()
+        if queued and cancelled is not None:
+            task = queued[cancelled % len(queued)]
+            services.cancel(task, self.world.admin)
+            self._carry(task, self.waiting.pop(task.pk))
+            self.is_right()
+        if not later:
+            self.work()
 
     @precondition(lambda self: self.waiting)
     @rule()
@@ -267,13 +296,14 @@ class Life(RuleBasedStateMachine):
         snapshots = list(Snapshot.objects.filter(vm=vm))
         if verb in ("revert-snapshot", "delete-snapshot"):
             return {"snapshot": snapshots[choice % len(snapshots)].pk} if snapshots else None
-        if verb in ("grow-disk", "remove-disk") and not disks:
+        if verb in ("grow-disk", "change-disk", "remove-disk") and not disks:
             return None
         if verb in ("remove-interface", "change-interface") and not interfaces:
             return None
         disk = disks[choice % len(disks)] if disks else None
         mac = interfaces[choice % len(interfaces)].mac if interfaces else ""
         configured = ({"title": "Shop"}, {"memory_mib": 192}, {"clock": "localtime"}, {"vcpus": 2}, {"title": ""})
+        changes = ({"bus": "scsi"}, {"bus": "virtio"}, {"cache": "writeback"}, {"read_bytes_sec": 1048576 * choice})
         made: dict[str, dict[str, Any]] = {
             "autostart": {"enabled": bool(choice % 2)},
             "suspend": {"timeout_seconds": 0, "reason": "unpaid"},
@@ -286,26 +316,52 @@ class Life(RuleBasedStateMachine):
             "rescue": {"image": "life", "password": "another horse"},
             "add-disk": {"size_gib": 1, "bus": ("virtio", "scsi", "sata")[choice % 3]},
             "grow-disk": {"disk": disk.target, "size_gib": disk.volume.size_gib + 1} if disk else {},
+            "change-disk": {"disk": disk.target, **changes[choice % len(changes)]} if disk else {},
             "remove-disk": {"disk": disk.target} if disk else {},
             "remove-interface": {"interface": mac},
             "change-interface": {"interface": mac, "guarded": bool(choice % 2)},
         }
         return made.get(verb, {})
 
+    def _force_off(self, which: int) -> None:
+        if (vm := self._vm(which)) is not None and self._runs(vm):
+            self._ask("vm.force-off", vm, {}, None, later=False)
+
+    def _operate(
+        self, verb: str, vm: Vm, strike: tuple[str, int, str, int] | None, choice: int, *, queue: bool = False
+    ) -> Task | None:
+        if verb == "clone" and Vm.objects.count() >= MOST_VMS:
+            return None
+        if (raw := self._raw(verb, vm, choice)) is None:
+            return None
+        return self._ask(f"vm.{verb}", vm, raw, strike, later=queue, queue=queue)
+
     def _ask(
-        self, name: str, vm: Vm | None, raw: dict[str, Any], strike: tuple[str, int, str, int] | None, *, later: bool
-    ) -> None:
+        self,
+        name: str,
+        vm: Vm | None,
+        raw: dict[str, Any],
+        strike: tuple[str, int, str, int] | None,
+        *,
+        later: bool,
+        queue: bool = False,
+    ) -> Task | None:
         """Ask for it; what is refused has no task, what is not refused is carried out now or later."""
         operation = registry.get(name)
         try:
-            task = operation.submit(self.world.admin, raw, object_id=vm.pk if vm else None)
+            task = operation.submit(self.world.admin, raw, object_id=vm.pk if vm else None, queue=queue)
         except (RequestError, CapacityError) as error:
             self.seen[f"{name} refused: {error.code}"] += 1
-            return
+            return None
         except Busy:
             assert self.waiting
             self.seen[f"{name} refused: busy"] += 1
-            return
+            return None
+        if locks.blocker(task):
+            self.together |= {
+                task.pk,
+                *Task.objects.filter(pk__in=self.waiting, object_id=task.object_id).values_list("pk", flat=True),
+            }
         self.moved = True
         steps = [step.name for step in operation.steps if not step.inline]
         observer = None
@@ -316,6 +372,7 @@ class Life(RuleBasedStateMachine):
         if not later:
             # Whatever it waits for, or takes the place of, goes first.
             self.work()
+        return task
 
     def _carry(self, task: Task, strike: Strike | None) -> None:
         """Carry the task to its end, by another worker where one dies."""
@@ -337,9 +394,11 @@ class Life(RuleBasedStateMachine):
                 self.drifted.discard(pk)
             return
         struck = strike is not None and strike.failed
-        blamed = struck or pk in self.unseen | self.drifted or pk in self.left or ended.status == Status.CANCELLED
-        assert blamed, f"{ended.title}: {ended.error}"
-        if operation.on_failure == "stop" and Vm.objects.filter(pk=pk).exists():
+        # What one asks for, another that waits with it may make impossible: it ends without a trace.
+        waited = ended.pk in self.together or ended.status == Status.CANCELLED
+        known = pk in self.unseen | self.drifted or pk in self.left
+        assert struck or known or waited, f"{ended.title}: {ended.error}"
+        if operation.on_failure == "stop" and (struck or known) and Vm.objects.filter(pk=pk).exists():
             # It goes forward only: whoever asks again has it done.
             self._leave(pk, set(CODES))
             self.drifted.add(pk)

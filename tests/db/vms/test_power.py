@@ -112,3 +112,14 @@ def test_autostart_is_told_to_libvirt_and_stands_in_every_later_description(
         assert api.get(f"/api/v1/vms/{vm.pk}").json()["autostart"] is enabled
         assert domain(vm).spec.autostart is enabled
     assert host_spec(Vm.objects.get(pk=vm.pk)).autostart
+
+
+def test_an_autostart_that_is_cancelled_while_it_waits_changes_nothing(api: APIClient, vm: Vm) -> None:
+    stop, autostart = (
+        Task.objects.get(pk=api.post(f"/api/v1/vms/{vm.pk}/{verb}?queue=1", {}).json()["task"]["id"])
+        for verb in ("force-off", "autostart")
+    )
+    assert api.post(f"/api/v1/tasks/{autostart.pk}/cancel").status_code == 202
+    assert [run_task(task).status for task in (autostart, stop)] == ["cancelled", "done"]
+    assert api.get(f"/api/v1/vms/{vm.pk}").json()["autostart"] is False
+    assert domain(vm).spec.autostart is False
