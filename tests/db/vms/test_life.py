@@ -398,6 +398,9 @@ class Life(RuleBasedStateMachine):
         waited = ended.pk in self.together or ended.status == Status.CANCELLED
         known = pk in self.unseen | self.drifted or pk in self.left
         assert struck or known or waited, f"{ended.title}: {ended.error}"
+        if ended.operation in ("vm.suspend", "vm.unsuspend"):
+            # It holds, but libvirt may not have been told whether the VM starts with its node.
+            self.drifted.add(pk)
         if operation.on_failure == "stop" and (struck or known) and Vm.objects.filter(pk=pk).exists():
             # It goes forward only: whoever asks again has it done.
             self._leave(pk, set(CODES))
