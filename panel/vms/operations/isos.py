@@ -112,7 +112,7 @@ class MountIso(DeviceOperation):
     params = MountIsoParams
     steps = (
         # No undo: it changes nothing.
-        Step(remember_drive, "Look what lies in the drive", inline=True),
+        Step(remember_drive, "Look what lies in the drive"),
         Step(
             place_iso,
             "Send the ISO image to the node",

@@ -38,6 +38,11 @@ class RenameVmParams(Params):
         return check_name(value)
 
 
+def remember_name(ctx: VmContext[RenameVmParams]) -> dict[str, Any]:
+    """What the VM is called is in the task; nothing has changed. Not when it was asked for: one ahead may rename it."""
+    return {"before": ctx.vm.name}
+
+
 def rename_domain(ctx: VmContext[RenameVmParams]) -> None:
     """The domain bears the new name."""
     ctx.agent.call(guest.HostRename(uuid=str(ctx.vm.uuid), name=ctx.params.name))
@@ -46,7 +51,7 @@ def rename_domain(ctx: VmContext[RenameVmParams]) -> None:
 def rename_domain_back(ctx: VmContext[RenameVmParams]) -> None:
     """The domain bears the name that it had; one that somebody undefined meanwhile, or deleted, bears none."""
     if ctx.find_vm() is not None and ctx.agent.call(host.HostInfo(uuid=str(ctx.vm.uuid))).exists:
-        ctx.agent.call(guest.HostRename(uuid=str(ctx.vm.uuid), name=ctx.task.object_name))
+        ctx.agent.call(guest.HostRename(uuid=str(ctx.vm.uuid), name=_before(ctx)))
 
 
 def rename_guest(ctx: VmContext[RenameVmParams]) -> None:
@@ -56,7 +61,7 @@ def rename_guest(ctx: VmContext[RenameVmParams]) -> None:
 
 def rename_guest_back(ctx: VmContext[RenameVmParams]) -> None:
     """The guest's host name will be the VM's old name."""
-    change_at_rest(ctx, guest.GuestChange(hostname=ctx.task.object_name))
+    change_at_rest(ctx, guest.GuestChange(hostname=_before(ctx)))
 
 
 def record_name(ctx: VmContext[RenameVmParams]) -> dict[str, Any]:
@@ -67,7 +72,11 @@ def record_name(ctx: VmContext[RenameVmParams]) -> dict[str, Any]:
 
 def record_old_name(ctx: VmContext[RenameVmParams]) -> None:
     """The VM bears the name that it had; nobody else could take it meanwhile, for this step is the last."""
-    _record(ctx, ctx.task.object_name)
+    _record(ctx, _before(ctx))
+
+
+def _before(ctx: VmContext[RenameVmParams]) -> str:
+    return str(ctx.output(remember_name)["before"])
 
 
 @transaction.atomic
@@ -99,6 +108,8 @@ class RenameVm(Operation[RenameVmParams]):
     locks = (exclusive("vm"), shared("node"))
     # Recorded last: until then the old name is the VM's, so the way back is free at any step.
     steps = (
+        # No undo: it changes nothing.
+        Step(remember_name, "Look what it is called"),
         Step(rename_domain, "Rename the domain", undo=rename_domain_back),
         Step(rename_guest, "Tell the guest its name", undo=rename_guest_back),
         Step(record_name, "Record the name", undo=record_old_name),

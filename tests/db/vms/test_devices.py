@@ -28,6 +28,7 @@ from panel.vms.models import Disk, Interface, Vm, VmStatus
 from tests.db.conftest import run_task
 
 Ask = Callable[..., dict[str, Any]]
+CDROM_STAYS = LibvirtFailure(node="fake1", command="cdrom_change", text="no", libvirt_code=1)
 
 
 @pytest.fixture
@@ -396,18 +397,31 @@ def test_an_iso_that_was_deleted_before_it_was_mounted_leaves_the_drive_as_it_wa
 
 
 def test_what_lay_in_the_drive_and_was_deleted_does_not_hold_up_the_undo(
-    api: APIClient, vm: Vm, ask: Ask, image: Image, run_tasks: Callable[[], None]
+    api: APIClient, vm: Vm, ask: Ask, image: Image
 ) -> None:
     first, second = (make_iso(name, None, image) for name in ("first", "second"))
     ask("mount-iso", iso=first.name)
-    asked = api.post(f"/api/v1/vms/{vm.pk}/mount-iso", {"iso": second.name}).json()
-    Vm.objects.update(iso=None)
-    first.delete()
-    refusal = LibvirtFailure(node="fake1", command="cdrom_change", text="no", libvirt_code=1)
-    fake.node(vm.node_id).fail("cdrom_change", refusal)
-    run_tasks()
-    assert api.get(f"/api/v1/tasks/{asked['task']['id']}").json()["status"] == "failed"
+
+    class Deletes(engine.Observer):
+        def stored(self, task: Task, step: TaskStep) -> None:
+            if step.name == "remember_drive" and not task.undoing:
+                Vm.objects.update(iso=None)
+                first.delete()
+
+    asked = _ask(api, vm, "mount-iso", iso=second.name)
+    fake.node(vm.node_id).fail("cdrom_change", CDROM_STAYS)
+    assert run_task(asked, Deletes()).status == Status.FAILED
     assert Vm.objects.get().iso is None
+
+
+def test_an_iso_that_waited_for_another_gives_the_drive_back_to_it(api: APIClient, vm: Vm, image: Image) -> None:
+    first, second = (make_iso(name, None, image) for name in ("first", "second"))
+    tasks = [_ask(api, vm, "mount-iso", iso=iso.name) for iso in (first, second)]
+    assert run_task(tasks[0]).status == Status.DONE
+    fake.node(vm.node_id).fail("cdrom_change", CDROM_STAYS)
+    assert run_task(tasks[1]).status == Status.FAILED
+    found = Vm.objects.select_related("pool", "iso").get()
+    assert (found.iso, spec_of(vm).iso) == (first, found.iso_path)
 
 
 def test_a_vm_is_not_given_away_with_its_owner_s_iso_in_the_drive(vm: Vm, ask: Ask, image: Image, user: User) -> None:

@@ -70,6 +70,21 @@ def test_a_name_that_was_taken_meanwhile_leaves_the_vm_with_its_own(api: APIClie
     assert (vm.name, domain.spec.name, told.hostname) == ("web1", "web1", "web1")
 
 
+def test_a_renaming_that_waited_for_another_goes_back_to_what_that_made(api: APIClient, vm: Vm, node: Node) -> None:
+    do(api, vm, "force-off")
+    first, second = (
+        Task.objects.get(pk=api.post(f"/api/v1/vms/{vm.pk}/rename?queue=1", {"name": name}).json()["task"]["id"])
+        for name in ("web2", "web3")
+    )
+    assert run_task(first).status == "done"
+    fake.node(node.pk).fail("seed_change", refusal("seed_change"))
+    assert run_task(second).status == "failed"
+    vm.refresh_from_db()
+    [domain] = fake.node(node.pk).domains.values()
+    [(_, told)] = fake.node(node.pk).seeds.values()
+    assert (vm.name, domain.spec.name, told.hostname) == ("web2", "web2", "web2")
+
+
 def test_a_new_owner_sees_the_vm_and_its_tasks_and_the_old_one_does_not(
     api: APIClient, api_as_user: APIClient, user: User, vm: Vm
 ) -> None:
