@@ -32,6 +32,7 @@ HEARTBEAT_SECONDS = 15.0
 ASK_AGAIN_SECONDS = 60.0
 """How often it is looked whether the caller may still listen: tokens expire and are revoked."""
 ONE_READ = 200
+BEGINNING = "0-0"
 _ID = re.compile(r"(\d{1,20})-(\d{1,20})\Z")
 Redis = Any
 
@@ -114,9 +115,8 @@ async def _position(client: Redis, asked: str | None) -> tuple[str, bool]:
     try:
         info = await client.xinfo_stream(STREAM)
     except redis.ResponseError:
-        # Nothing was ever told, or Redis lost it all.
-        seconds, micros = await client.time()
-        return f"{seconds * 1000 + micros // 1000}-0", asked is not None
+        # Nothing was ever told, or Redis lost it all. Not the time now: the first event of this millisecond has its id.
+        return BEGINNING, asked is not None
     end, first = info["last-generated-id"], info["first-entry"]
     if asked is None:
         return end, False

@@ -83,6 +83,16 @@ def test_events_come_in_their_order_with_ids(admin: User) -> None:
     assert len({each["id"] for each in told}) == 3
 
 
+def test_the_first_event_of_all_is_told_whatever_the_clock_says(admin: User) -> None:
+    """One that came in the millisecond of the question was lost."""
+
+    def tell() -> None:
+        client().xadd(live.STREAM, {"event": json.dumps({"topic": "node", "id": 7})}, id="0-1")
+
+    hello, told = listen(admin, 2, meanwhile=tell)
+    assert (hello["event"], told["id"], json.loads(told["data"])["id"]) == ("hello", "0-1", 7)
+
+
 def test_one_goes_on_after_the_last_event_that_one_has(admin: User) -> None:
     for number in range(5):
         live.publish("node", {"id": number})
