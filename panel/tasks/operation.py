@@ -80,7 +80,9 @@ class Operation(Generic[P]):
     on_failure: ClassVar[Literal["undo", "stop"]] = "undo"
     """`stop` is for operations that go forward only, such as a deletion: they fail where they are, and
     can be asked for again."""
-    cancellable: ClassVar[bool] = True
+    cancellable: ClassVar[Literal["always", "queued", "never"]] = "always"
+    """Until when: its last step (or the one that commits), its first, or not even while it waits, since what it is for
+    holds from the moment that it was asked for."""
     creates: ClassVar[bool] = False
     """Whether the object is made by the operation, so that asking names no existing one."""
     dangerous: ClassVar[bool] = False

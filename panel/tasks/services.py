@@ -16,19 +16,37 @@ from panel.tasks.worker import enqueue
 def cancel(task: Task, by: User) -> Task:
     """Ask for the task's end; its worker turns back at the next moment it can.
 
-    Raises WrongState when the task is ended, goes back already, or cannot be cancelled.
+    Raises WrongState when the task is ended, goes back already, or cannot be cancelled (any more).
     """
     permissions.require(by, "tasks.cancel")
     return _ask_for_end(task, by)
 
 
+def may_cancel(task: Task) -> bool:
+    """Whether the task could be cancelled now, so that a page offers it."""
+    return _why_not(task) is None
+
+
+def _why_not(task: Task) -> WrongState | None:
+    if not task.is_open or task.undoing:
+        return WrongState(object="task", id=task.pk, state="undoing" if task.undoing else task.status)
+    text = None
+    operation = registry.get(task.operation)
+    committing = [step.name for step in operation.steps if step.commits]
+    if operation.cancellable == "never":
+        text = "This operation holds from when it was asked for, and cannot be cancelled."
+    elif operation.cancellable == "queued" and task.status != Status.QUEUED:
+        text = "This operation cannot be cancelled once it has begun."
+    elif committing and any(row.status == StepStatus.DONE for row in task.steps.all() if row.name in committing):
+        text = "This operation has gone too far to be cancelled; it goes on to its end."
+    return WrongState(text, object="task", id=task.pk, state=task.status) if text else None
+
+
 def _ask_for_end(task: Task, by: User) -> Task:
     with transaction.atomic():
         task = Task.objects.select_for_update().get(pk=task.pk)
-        if not task.is_open or task.undoing:
-            raise WrongState(object="task", id=task.pk, state="undoing" if task.undoing else task.status)
-        if not registry.get(task.operation).cancellable and task.status != Status.QUEUED:
-            raise WrongState("This operation cannot be cancelled once it has begun.", object="task", id=task.pk)
+        if refusal := _why_not(task):
+            raise refusal
         task.cancel_requested_by = by.name
         # A task that waits, for a retry or behind another, need not wait to be cancelled.
         task.next_run_at = timezone.now()

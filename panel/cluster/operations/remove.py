@@ -74,7 +74,7 @@ class RemoveNode(Operation[RemoveNodeParams]):
     params = RemoveNodeParams
     context = NodeContext
     on_failure = "stop"
-    cancellable = False
+    cancellable = "never"
     dangerous = True
     locks = (exclusive("node"),)
     # No step has an undo: the node can be added again.

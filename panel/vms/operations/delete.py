@@ -30,7 +30,7 @@ class DeleteVm(Operation[DeleteVmParams]):
     params = DeleteVmParams
     context = VmContext
     on_failure = "stop"
-    cancellable = False
+    cancellable = "queued"
     dangerous = True
     locks = (exclusive("vm"), shared("node"), shared("pool"))
     # No step has an undo: what is deleted cannot come back.

@@ -207,7 +207,7 @@ class GrowDisk(DeviceOperation):
     params = GrowDiskParams
     on_failure = "stop"
     # Ended half way the disk would be larger than its row says: its owner would have that for nothing.
-    cancellable = False
+    cancellable = "queued"
     # No undo: a volume is never made smaller, and asking again goes on where it was.
     steps = (
         Step(reserve_growth, "See that the owner may have it", inline=True),
@@ -261,7 +261,7 @@ class RemoveDisk(DeviceOperation):
     label = "Remove disk"
     params = RemoveDiskParams
     on_failure = "stop"
-    cancellable = False
+    cancellable = "queued"
     dangerous = True
     warning = "What is on it cannot be brought back."
     # No step has an undo: what is deleted cannot come back. The record goes last, so it can be asked for again.

@@ -155,7 +155,7 @@ class RemoveInterface(DeviceOperation):
     label = "Remove interface"
     params = RemoveInterfaceParams
     on_failure = "stop"
-    cancellable = False
+    cancellable = "queued"
     dangerous = True
     warning = "Its address may be another's a moment later."
     # No step has an undo: the address may be another's a moment later. The record goes last.

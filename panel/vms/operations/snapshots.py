@@ -227,7 +227,7 @@ class RevertSnapshot(_SnapshotOperation):
     placed = True
     dangerous = True
     on_failure = "stop"
-    cancellable = False
+    cancellable = "queued"
     # No undo: what was before is lost with the first step.
     steps = (
         Step(revert_domain, "Go back to the snapshot", weight=10),
@@ -255,7 +255,7 @@ class DeleteSnapshot(_SnapshotOperation):
     placed = True
     dangerous = True
     on_failure = "stop"
-    cancellable = False
+    cancellable = "queued"
     # No undo: what is deleted cannot come back.
     steps = (
         Step(delete_from_node, "Delete the snapshot from the disks", weight=5),

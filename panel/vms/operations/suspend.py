@@ -89,7 +89,7 @@ class SuspendVm(_Suspension):
     asks = True
     dangerous = True
     # The VM would be forced off by the next picture anyway: cancelling would only look as if it helped.
-    cancellable = False
+    cancellable = "never"
     supersedes = ("vm.stop", "vm.restart")
     steps = (
         Step(record_suspension, "Remember that it is suspended", inline=True),

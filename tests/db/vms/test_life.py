@@ -181,8 +181,7 @@ class Life(RuleBasedStateMachine):
             if (task := self._operate(verb, vm, strike, choice, queue=True)) is not None:
                 queued.append(task)
                 self.is_right()
-        if queued and cancelled is not None:
-            task = queued[cancelled % len(queued)]
+        if queued and cancelled is not None and services.may_cancel(task := queued[cancelled % len(queued)]):
             services.cancel(task, self.world.admin)
             self._carry(task, self.waiting.pop(task.pk))
             self.is_right()
@@ -376,6 +375,10 @@ class Life(RuleBasedStateMachine):
 
     def _carry(self, task: Task, strike: Strike | None) -> None:
         """Carry the task to its end, by another worker where one dies."""
+        vm = Vm.objects.filter(pk=task.object_id).first()
+        if task.operation == "vm.grow-disk" and vm is not None and self._runs(vm):
+            # The test driver says of every disk of a running domain that it has 1 TiB: none would grow.
+            services.cancel(task, self.world.admin)
         try:
             ended = run_task(task, strike)
         except Died:

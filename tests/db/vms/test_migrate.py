@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -15,6 +17,7 @@ from panel.accounts.models import User
 from panel.accounts.system import system_user
 from panel.cluster import fake
 from panel.cluster.models import Node
+from panel.core.errors import NodeUnreachable, WrongState
 from panel.doctor import services as doctor
 from panel.images.models import Customization, Image
 from panel.monitoring import services
@@ -129,6 +132,23 @@ def test_a_cancelled_task_whose_vm_has_arrived_says_so_and_leaves_nothing_behind
     assert (vm.node, vm.status) == (other, VmStatus.RUNNING)
     assert not fake.node(node.pk).domains and not [f for f in fake.node(node.pk).files if "/volumes/" in f]
     assert "had arrived" in "".join(task.log.values_list("text", flat=True))
+
+
+def test_a_move_that_has_come_too_far_is_not_cancelled_and_no_page_offers_it(
+    api: APIClient, vm: Vm, node: Node, other: Node, admin: User
+) -> None:
+    task, client = task_of(ask(api, vm)), Client()
+    client.force_login(admin)
+    button = f'data-action="/api/v1/tasks/{task.pk}/cancel"'
+    assert button in client.get(f"/tasks/{task.pk}", secure=True).content.decode()
+    # The VM is on the target, and what the source still has cannot be removed for the moment.
+    fake.node(node.pk).fail("host_delete", NodeUnreachable(node="fake1", reason="gone"))
+    engine.run(task.pk, "test")
+    assert button not in client.get(f"/tasks/{task.pk}", secure=True).content.decode()
+    answer = api.post(f"/api/v1/tasks/{task.pk}/cancel")
+    assert (answer.status_code, answer.json()["code"]) == (409, "wrong_state")
+    assert "gone too far" in answer.json()["detail"]
+    assert run_task(task).status == Status.DONE
 
 
 def test_an_evacuation_moves_all_and_names_those_that_stay(
@@ -263,7 +283,9 @@ class TestSharedStorage:
             fake.node(each.pk).lose_answer(command)
         engine.run(task.pk, "test")
         declare(api, shared, shared=False)
-        cancel(task, User.objects.get(name="admin"))
+        with suppress(WrongState):
+            # Refused once the VM is the target's: then there is no way back that could delete anything.
+            cancel(task, User.objects.get(name="admin"))
         run_task(task)
         assert files_of(shared)
 

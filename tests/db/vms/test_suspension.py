@@ -80,6 +80,22 @@ def test_suspending_again_keeps_the_date_and_the_reason(vm: Vm, admin: User) -> 
     assert (vm.suspended_at, vm.suspension_reason) == (since, "not paid for")
 
 
+@pytest.mark.parametrize("step", ["while it waits", "once it has begun"])
+def test_a_suspension_is_not_cancelled_since_it_holds_already(vm: Vm, api: APIClient, admin: User, step: str) -> None:
+    """It would be off all the same: who wants it to run again ends the suspension."""
+    run_task(registry.get("vm.unsuspend").submit(admin, {}, object_id=vm.pk))
+    if step == "while it waits":
+        registry.get("vm.pause").submit(admin, {}, object_id=vm.pk)
+    task = registry.get("vm.suspend").submit(admin, {}, object_id=vm.pk, queue=True)
+    if step == "once it has begun":
+        Task.objects.filter(pk=task.pk).update(status=Status.RUNNING)
+    answer = api.post(f"/api/v1/tasks/{task.pk}/cancel")
+    assert (answer.status_code, answer.json()["code"]) == (409, "wrong_state")
+    assert "cannot be cancelled" in answer.json()["detail"]
+    vm.refresh_from_db()
+    assert vm.suspended
+
+
 @pytest.mark.parametrize("seen", ["event", "picture"])
 def test_one_that_virsh_started_is_forced_off(vm: Vm, node: Node, seen: str, run_tasks: Callable[[], None]) -> None:
     domain(vm).state = VmStatus.RUNNING
