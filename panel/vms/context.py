@@ -29,6 +29,11 @@ class VmContext(Context[P]):
             raise NotFound(object="vm", id=self.task.object_id)
         return vm
 
+    def look_again(self) -> Vm:
+        """The VM as its row is now: others than its task change it too, and `vm` is as this worker first read it."""
+        self.__dict__.pop("vm", None)
+        return self.vm
+
     def find_vm(self) -> Vm | None:
         """The VM, or None when its records are gone (an undo may have removed them before)."""
         vms = Vm.objects.select_related("node__cluster", "pool", "image", "owner")

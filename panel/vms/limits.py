@@ -7,7 +7,7 @@ row held: two that ask at once cannot both have the last place. What an open tas
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db.models import Count, QuerySet, Sum
 
@@ -38,6 +38,13 @@ class Room:
         """What a VM takes."""
         return cls(1, vm.memory_mib, vm.vcpus, disk_gib_of(vm), vm.interfaces.count())
 
+    @classmethod
+    def at_most(cls, vm: Vm) -> Room:
+        """What a VM takes, with what open tasks may bring it to."""
+        now = cls.of(vm)
+        coming = _coming(Vm.objects.filter(pk=vm.pk))
+        return replace(now, **{name: getattr(now, name) + more for name, more in coming.items()})
+
 
 def disk_gib_of(vm: Vm) -> int:
     """All disks of the VM together."""
@@ -47,7 +54,7 @@ def disk_gib_of(vm: Vm) -> int:
 def used_by(user: User) -> Room:
     """What the user's VMs take, with what open tasks may bring them to; five queries."""
     vms = Vm.objects.filter(owner=user).aggregate(count=Count("pk"), memory=Sum("memory_mib"), cpus=Sum("vcpus"))
-    coming = _coming(user)
+    coming = _coming(Vm.objects.filter(owner=user))
     return Room(
         vms=vms["count"],
         memory_mib=(vms["memory"] or 0) + coming["memory_mib"],
@@ -83,14 +90,14 @@ def _refuse(limits: Limits, owner: User, needed: Room) -> None:
             raise LimitExceeded(limit=name, used=now, allowed=allowed, asked=more, field=name)
 
 
-def _coming(user: User) -> Counter[str]:
-    """What open tasks may bring the user's VMs to beyond their rows.
+def _coming(of: QuerySet[Vm]) -> Counter[str]:
+    """What open tasks may bring these VMs to beyond their rows.
 
     A disk that is to grow has its old size until it has grown; a VM that was made smaller is as large as
     before again if that fails.
     """
     found: Counter[str] = Counter()
-    vms: dict[int | None, Vm] = {vm.pk: vm for vm in Vm.objects.filter(owner=user, pk__in=_open().values("object_id"))}
+    vms: dict[int | None, Vm] = {vm.pk: vm for vm in of.filter(pk__in=_open().values("object_id"))}
     growing = _open().filter(operation="vm.grow-disk", object_id__in=vms).values_list("object_id", "params")
     sizes: dict[tuple[int | None, str], int] = {}
     for vm_id, params in growing:
@@ -98,9 +105,10 @@ def _coming(user: User) -> Counter[str]:
         sizes[key] = max(sizes.get(key, 0), params["size_gib"])
     for disk in Disk.objects.filter(vm__in={vm_id for vm_id, _ in sizes}).select_related("volume"):
         found["disk_gib"] += max(0, sizes.get((disk.vm_id, disk.target), 0) - disk.volume.size_gib)
-    smaller = TaskStep.objects.filter(task__in=_open().filter(operation="vm.configure", object_id__in=vms))
+    smaller = TaskStep.objects.filter(task__in=_open().filter(operation__in=("vm.configure", "vm.adopt")))
     before: dict[tuple[int | None, str], int] = {}
-    for vm_id, output in smaller.filter(name="write_settings").values_list("task__object_id", "output"):
+    remember = smaller.filter(task__object_id__in=vms, name__in=("write_settings", "read_differences"))
+    for vm_id, output in remember.values_list("task__object_id", "output"):
         for name in {"memory_mib", "vcpus"} & set((output or {}).get("before", {})):
             key = int(vm_id or 0), name
             before[key] = max(before.get(key, 0), output["before"][name])
@@ -110,5 +118,5 @@ def _coming(user: User) -> Counter[str]:
 
 
 def _open() -> QuerySet[Task]:
-    wanted = ("vm.grow-disk", "vm.configure")
+    wanted = ("vm.grow-disk", "vm.configure", "vm.adopt")
     return Task.objects.filter(object_type="vm", operation__in=wanted).exclude(status__in=OVER)

@@ -96,7 +96,7 @@ def started_from_iso(vm: Vm) -> None:
 def change_owner(vm: Vm, owner: User) -> None:
     """The VM belongs to `owner`, who sees its tasks; whoever had it before does not any more."""
     if vm.owner_id != owner.pk:
-        require_room(owner, Room.of(vm))
+        require_room(owner, Room.at_most(vm))
     before = Vm.objects.select_for_update().get(pk=vm.pk)
     Vm.objects.filter(pk=vm.pk).update(owner=owner)
     Task.objects.filter(object_type="vm", object_id=vm.pk).update(owner=owner)

@@ -75,4 +75,4 @@ class ChangeOwner(Operation[ChangeOwnerParams]):
         refuse_owner(owner)
         if owner.pk != ctx.vm.owner_id:
             refuse_another_s_iso(ctx.vm, owner)
-            refuse_no_room(owner, Room.of(ctx.vm))
+            refuse_no_room(owner, Room.at_most(ctx.vm))

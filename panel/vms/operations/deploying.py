@@ -22,6 +22,7 @@ from panel.storage.models import Volume
 from panel.tasks.operation import Params
 from panel.vms.context import VmContext
 from panel.vms.models import Vm
+from panel.vms.services import refuse_seen_elsewhere
 from panel.vms.spec import first_interface, guest_identity
 
 SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\r\n]*)?\Z")
@@ -203,6 +204,8 @@ def delete_seed(ctx: DeployContext[Any]) -> None:
 
 def start_domain(ctx: VmContext[Any]) -> None:
     """The domain runs."""
+    # Asked again: a copy may have shown itself since the task was asked for.
+    refuse_seen_elsewhere(ctx.look_again())
     ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
 
 

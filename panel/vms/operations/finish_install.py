@@ -29,6 +29,7 @@ def eject_installer(ctx: VmContext[Any]) -> None:
 
 def start_installed(ctx: VmContext[Any]) -> None:
     """The installed system runs."""
+    services.refuse_seen_elsewhere(ctx.look_again())
     services.refuse_suspended(ctx.vm)
     ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
 
@@ -69,8 +70,10 @@ class FinishInstall(Operation[FinishInstallParams]):
         return installing(obj)
 
     def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM on which nothing is being installed, and a suspended one."""
+        """Refuse a VM on which nothing is being installed, a suspended one, and what must not or cannot be started."""
         services.refuse_suspended(ctx.vm)
+        services.refuse_seen_elsewhere(ctx.vm)
+        services.refuse_missing(ctx.vm)
         if not installing(ctx.vm):
             raise WrongState(object="vm", id=ctx.vm.pk, state="not being installed", field="id")
 

@@ -51,7 +51,7 @@ def want_shut_off(ctx: VmContext[Any]) -> None:
 def power_on(ctx: VmContext[Any]) -> None:
     """The domain runs."""
     # Asked again: a copy may have shown itself since the task was queued, or somebody suspended the VM.
-    services.refuse_seen_elsewhere(ctx.vm)
+    services.refuse_seen_elsewhere(ctx.look_again())
     services.refuse_suspended(ctx.vm)
     from_iso = ctx.vm.boot_iso_once and not ctx.vm.in_rescue
     state = ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid), from_iso=from_iso))

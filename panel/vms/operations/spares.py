@@ -89,9 +89,13 @@ def define(ctx: VmContext[Any]) -> None:
 
 
 def start_if(ctx: VmContext[Any], ran: bool) -> None:
-    """The VM runs, if it did before."""
-    if ran and ctx.find_vm() is not None:
-        ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
+    """The VM runs, if it did before and no copy of it runs on another node meanwhile."""
+    if not ran or (vm := ctx.find_vm()) is None:
+        return
+    if vm.seen_elsewhere:
+        ctx.log("It is not started: another node runs a domain of this VM's UUID.", "warning")
+        return
+    ctx.read_state(host.HostStart(uuid=str(vm.uuid)))
 
 
 def remember_running(ctx: VmContext[Any]) -> None:

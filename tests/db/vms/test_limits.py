@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from rest_framework.test import APIClient
 
 from panel.accounts.limits import set_limits
 from panel.accounts.models import User
+from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import CapacityError, LimitExceeded, OperationFailed, RequestError, WrongState
 from panel.images.models import Image
@@ -144,6 +146,41 @@ def test_a_disk_that_has_grown_is_not_cancelled_before_its_size_is_noted(anna: U
         run_task(ask("vm.grow-disk", admin, {"disk": "vda", "size_gib": 9}, vm_id), Cancelling()).status == Status.DONE
     )
     assert used_by(anna).disk_gib == 9
+
+
+def test_what_waits_to_make_a_vm_larger_counts_for_whom_it_is_given_to(anna: User, admin: User) -> None:
+    vm_id = make_vm(admin, owner="admin")
+    set_limits(anna, {"disk_gib": 2})
+    gift = ask("vm.change-owner", admin, {"owner": "anna"}, vm_id)
+    growing = registry.get("vm.grow-disk").submit(admin, {"disk": "vda", "size_gib": 3}, object_id=vm_id, queue=True)
+    ended = run_task(gift)
+    assert (ended.status, ended.error and ended.error["code"]) == (Status.FAILED, "limit_exceeded")
+    assert run_task(growing).status == Status.DONE
+    assert used_by(anna).disk_gib == 0 and used_by(admin).disk_gib == 3
+
+
+def test_what_an_adoption_gave_up_is_not_free_as_long_as_it_may_come_back(anna: User, admin: User, node: Node) -> None:
+    vm_id = make_vm(admin, memory_mib=512)
+    set_limits(anna, {"memory_mib": 512})
+    memory = fake.node(node.pk)
+    domain = memory.domains[str(Vm.objects.get(pk=vm_id).uuid)]
+    smaller = replace(domain.spec.settings, max_memory_mib=256)
+    domain.spec, domain.running = replace(domain.spec, memory_mib=256, settings=smaller), domain.spec
+    adopt = ask("vm.adopt", admin, {}, vm_id)
+
+    class Between(engine.Observer):
+        """Another VM is asked for when the row has the smaller size, and then the adoption fails."""
+
+        def stored(self, task: Task, step: TaskStep) -> None:
+            """The moment."""
+            if step.name == "adopt_settings" and not task.undoing:
+                assert Vm.objects.get(pk=vm_id).memory_mib == 256
+                with pytest.raises(LimitExceeded):
+                    ask("vm.create", admin, {**ORDER, "name": "web2"})
+                memory.fail("hosts_audit", OperationFailed("no", step="compare"))
+
+    assert run_task(adopt, Between()).status == Status.FAILED
+    assert used_by(anna).memory_mib == 512
 
 
 def test_of_many_who_ask_at_once_one_has_the_last_place(

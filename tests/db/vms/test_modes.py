@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from panel.accounts.models import User
 from panel.cluster import fake
@@ -12,10 +13,10 @@ from panel.cluster.models import Node
 from panel.core.errors import LibvirtFailure, PanelError
 from panel.doctor.services import look
 from panel.images.models import Image
-from panel.tasks import registry
-from panel.tasks.models import Status, Task
+from panel.tasks import engine, registry
+from panel.tasks.models import Status, Task, TaskStep
 from panel.vms.machine import settings_of
-from panel.vms.models import Disk, Vm
+from panel.vms.models import Disk, Installation, InstallStage, Vm, VmStatus
 from tests.db.conftest import make_node, run_task
 
 
@@ -86,6 +87,75 @@ def test_what_meets_a_rescue_system_is_refused(admin: User, vm: Vm, name: str, r
 def test_what_would_start_a_suspended_vm_is_refused(admin: User, vm: Vm, name: str, raw: dict[str, Any]) -> None:
     carry_out(admin, "vm.suspend", vm.pk, reason="not paid for")
     assert refusal(admin, name, vm, **raw) == "suspended"
+
+
+STARTING = [
+    ("vm.start", {}),
+    ("vm.restart", {}),
+    ("vm.reinstall", {"password": "another horse"}),
+    ("vm.rescue", {"image": "small", "password": "another horse"}),
+    ("vm.finish-install", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "raw"), STARTING)
+def test_what_would_start_a_vm_that_another_node_runs_is_refused(
+    admin: User, vm: Vm, name: str, raw: dict[str, Any]
+) -> None:
+    Installation.objects.create(vm=vm, stage=InstallStage.FINISHING)
+    Vm.objects.update(seen_elsewhere=True)
+    assert refusal(admin, name, vm, **raw) == "wrong_state active on another node"
+
+
+@pytest.mark.parametrize(("name", "raw"), STARTING)
+def test_a_copy_that_shows_itself_while_a_task_waits_is_not_joined_by_a_second(
+    admin: User, vm: Vm, name: str, raw: dict[str, Any]
+) -> None:
+    if name == "vm.finish-install":
+        Installation.objects.create(vm=vm, stage=InstallStage.FINISHING)
+    task = registry.get(name).submit(admin, raw, object_id=vm.pk)
+    Vm.objects.update(seen_elsewhere=True)
+    ended = run_task(task)
+    assert (ended.status, ended.error and ended.error["code"]) == (Status.FAILED, "wrong_state")
+    assert fake.node(vm.node_id).domains[str(vm.uuid)].state == VmStatus.SHUT_OFF
+
+
+def test_a_vm_that_ran_before_its_rescue_is_not_started_beside_its_copy(admin: User, vm: Vm) -> None:
+    carry_out(admin, "vm.start", vm.pk)
+    task = registry.get("vm.rescue").submit(admin, {"image": "small", "password": "another horse"}, object_id=vm.pk)
+
+    class Copy(engine.Observer):
+        """The copy shows itself when the VM has been shut down."""
+
+        def stored(self, task: Task, step: TaskStep) -> None:
+            """The moment."""
+            if step.name == "stop_own":
+                Vm.objects.update(seen_elsewhere=True)
+
+    assert run_task(task, Copy()).status == Status.FAILED
+    assert fake.node(vm.node_id).domains[str(vm.uuid)].state == VmStatus.SHUT_OFF
+    assert "another node runs" in "".join(task.log.values_list("text", flat=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"), [({"seen_elsewhere": True}, "wrong_state"), ({"suspended_at": timezone.now()}, "suspended")]
+)
+def test_what_happens_while_a_guest_is_shut_down_keeps_it_from_being_started_again(
+    admin: User, vm: Vm, changes: dict[str, Any], code: str
+) -> None:
+    carry_out(admin, "vm.start", vm.pk)
+
+    class Meanwhile(engine.Observer):
+        """It happens after the shutdown."""
+
+        def stored(self, task: Task, step: TaskStep) -> None:
+            """The moment."""
+            if step.name == "shut_down":
+                Vm.objects.update(**changes)
+
+    ended = run_task(registry.get("vm.restart").submit(admin, {}, object_id=vm.pk), Meanwhile())
+    assert (ended.status, ended.error and ended.error["code"]) == (Status.FAILED, code)
+    assert fake.node(vm.node_id).domains[str(vm.uuid)].state == VmStatus.SHUT_OFF
 
 
 def test_a_clone_has_the_settings_and_the_disks_of_its_source(admin: User, vm: Vm) -> None:
