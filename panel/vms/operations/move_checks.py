@@ -103,8 +103,11 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
         )
     volumes = volumes_of(vm)
     states = [source.call(storage.VolumeInfo(each.pool.path, each.path, each.format)) for each in volumes]
-    if missing := [state.path for state in states if not state.exists]:
+    # A disk that the domain does not have is yet to be made, by a task that waits, or was on its way out.
+    attached = {disk.volume.path for disk in vm.disks.filter(attached=True).select_related("volume__pool")}
+    if missing := [state.path for state in states if not state.exists and state.path in attached]:
         raise OperationFailed(f"The volume {missing[0]} is missing on “{source.node.name}”.", step="check_nodes")
+    states = [state for state in states if state.exists]
     # Read once: what is declared may change while the nodes are asked.
     pools = pools_of(vm)
     shared = {pool.pk for pool in pools if pool.shared}

@@ -151,6 +151,19 @@ def test_a_move_that_has_come_too_far_is_not_cancelled_and_no_page_offers_it(
     assert run_task(task).status == Status.DONE
 
 
+def test_a_disk_that_waits_to_be_made_is_made_where_the_vm_has_gone(
+    api: APIClient, vm: Vm, node: Node, other: Node, admin: User
+) -> None:
+    move = task_of(ask(api, vm))
+    disk = registry.get("vm.add-disk").submit(admin, {"size_gib": 2}, object_id=vm.pk, queue=True)
+    for task in (move, disk):
+        assert run_task(task).status == Status.DONE, task.error
+    assert [volume.node for volume in Volume.objects.filter(disk__vm=vm)] == [other, other]
+    domain = fake.node(other.pk).domains[str(vm.uuid)]
+    assert len(domain.spec.disks) == 2 and all(each.path in fake.node(other.pk).files for each in domain.spec.disks)
+    assert not doctor.look()
+
+
 def test_an_evacuation_moves_all_and_names_those_that_stay(
     api: APIClient, vm: Vm, node: Node, other: Node, run_tasks: Callable[[], None]
 ) -> None:
