@@ -17,7 +17,8 @@ def change(keeps: Callable[[str], bool], *added: str) -> None:
     ours stays byte by byte, whatever its encoding; a last line without an end gets one.
     """
     paths.RUN.mkdir(parents=True, exist_ok=True)
-    path = Path.home() / ".ssh" / "authorized_keys"
+    # Where its administrator keeps it: a symbolic link stays one.
+    path = (Path.home() / ".ssh" / "authorized_keys").resolve()
     with (paths.RUN / "authorized_keys.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = path.read_bytes().decode(errors="surrogateescape") if path.exists() else ""
