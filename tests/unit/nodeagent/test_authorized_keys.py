@@ -1,4 +1,4 @@
-"""The file of keys is its administrator's too: what the agent does not know stays as it is."""
+"""Where the keys are kept, and for whom; what stands in the file is told in tests/contract/test_migration.py."""
 
 from __future__ import annotations
 
@@ -15,17 +15,6 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(paths, "RUN", tmp_path / "run")
     return tmp_path / ".ssh/authorized_keys"
-
-
-def test_a_key_comes_behind_the_others_and_goes_again(keys: Path) -> None:
-    keys.parent.mkdir()
-    # The last line has no end, and a name is in another encoding.
-    keys.write_bytes(b"# mine\n\nssh-ed25519 AAAA J\xf6rg")
-    authorized_keys.change(lambda line: True, "ssh-ed25519 BBBB vmpanel")
-    assert keys.read_bytes() == b"# mine\n\nssh-ed25519 AAAA J\xf6rg\nssh-ed25519 BBBB vmpanel\n"
-    authorized_keys.change(lambda line: not line.endswith(" vmpanel"))
-    assert keys.read_bytes() == b"# mine\n\nssh-ed25519 AAAA J\xf6rg\n"
-    assert [path.name for path in keys.parent.iterdir()] == ["authorized_keys"]
 
 
 def test_a_file_that_was_not_there_is_its_owners_alone(keys: Path) -> None:
