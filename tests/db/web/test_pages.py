@@ -19,6 +19,8 @@ from panel.accounts.models import Level, User
 from panel.cluster.models import Node
 from panel.core import live
 from panel.images.models import Image
+from panel.tasks import registry
+from panel.tasks.models import Status, Task
 from panel.vms.models import Sighting, StatusChange, Vm
 from panel.web import console, events, rendering
 from tests.db.conftest import make_node
@@ -108,10 +110,17 @@ def test_the_page_of_devices_makes_the_same_queries_for_few_and_many(
     assert len(many) == len(few)
 
 
-def test_a_readonly_administrator_sees_all_and_has_no_button(vm: int, node: Node) -> None:
+def test_a_readonly_administrator_sees_all_and_has_no_button(admin: User, vm: int, node: Node) -> None:
     client = signed_in(User.objects.create_user("auditor", "correct horse", level=Level.READONLY))
     assert "web1" in _text(client, "/")
     assert "data-action" not in _text(client, f"/vms/{vm}")
+    # Nor to cancel what others have asked for, or to have it tried again.
+    task = registry.get("vm.pause").submit(admin, {}, object_id=vm)
+    for status, button in ((Status.QUEUED, "cancel"), (Status.STUCK, "retry-undo")):
+        Task.objects.filter(pk=task.pk).update(status=status)
+        for path in (f"/vms/{vm}", f"/tasks/{task.pk}"):
+            assert "data-action" not in _text(client, path)
+        assert f"/api/v1/tasks/{task.pk}/{button}" in _text(signed_in(admin), f"/tasks/{task.pk}")
     assert "/nodes/new" not in _text(client, "/nodes")
     for path in ("/vms/new", "/nodes/new", f"/vms/{vm}/console"):
         _text(client, path, status=404)
