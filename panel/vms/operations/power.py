@@ -117,7 +117,7 @@ class StartVm(PowerOperation):
     starts = True
     params = NoParams
     steps = (
-        Step(want_running, "Remember that it shall run", inline=True),
+        Step(want_running, "Remember that it shall run"),
         Step(power_on, "Start the domain", describe=from_what),
     )
 
@@ -133,7 +133,7 @@ class StopVm(PowerOperation):
     label = "Shut down"
     params = ShutdownParams
     steps = (
-        Step(want_shut_off, "Remember that it shall be off", inline=True),
+        Step(want_shut_off, "Remember that it shall be off"),
         Step(shut_down, "Shut the guest down"),
     )
 
@@ -151,7 +151,7 @@ class ForceOffVm(PowerOperation):
     dangerous = True
     supersedes = ("vm.stop", "vm.restart")
     steps = (
-        Step(want_shut_off, "Remember that it shall be off", inline=True),
+        Step(want_shut_off, "Remember that it shall be off"),
         Step(force_off, "Force the domain off"),
     )
 
@@ -168,7 +168,7 @@ class RestartVm(PowerOperation):
     starts = True
     params = ShutdownParams
     steps = (
-        Step(want_running, "Remember that it shall run", inline=True),
+        Step(want_running, "Remember that it shall run"),
         Step(shut_down, "Shut the guest down", weight=5),
         Step(power_on, "Start the domain", describe=from_what),
     )

@@ -123,3 +123,17 @@ def test_an_autostart_that_is_cancelled_while_it_waits_changes_nothing(api: APIC
     assert [run_task(task).status for task in (autostart, stop)] == ["cancelled", "done"]
     assert api.get(f"/api/v1/vms/{vm.pk}").json()["autostart"] is False
     assert domain(vm).spec.autostart is False
+
+
+def test_a_shutdown_that_is_cancelled_while_it_waits_was_not_wanted(api: APIClient, vm: Vm) -> None:
+    """The end of a suspension starts what was wanted to run."""
+    configure, stop = (
+        Task.objects.get(pk=api.post(f"/api/v1/vms/{vm.pk}/{verb}?queue=1", raw).json()["task"]["id"])
+        for verb, raw in (("configure", {"title": "Shop"}), ("stop", {}))
+    )
+    assert api.post(f"/api/v1/tasks/{stop.pk}/cancel").status_code == 202
+    assert [run_task(task).status for task in (stop, configure)] == ["cancelled", "done"]
+    for verb in ("suspend", "unsuspend"):
+        task = api.post(f"/api/v1/vms/{vm.pk}/{verb}", {}).json()["task"]["id"]
+        assert run_task(Task.objects.get(pk=task)).status == "done"
+    assert domain(vm).state == VmStatus.RUNNING
