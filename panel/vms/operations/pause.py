@@ -23,6 +23,7 @@ def pause(ctx: VmContext[Any]) -> None:
 
 def resume(ctx: VmContext[Any]) -> None:
     """The guest goes on where it stood still."""
+    services.refuse_seen_elsewhere(ctx.vm)
     services.refuse_suspended(ctx.vm)
     ctx.read_state(host.HostResume(uuid=str(ctx.vm.uuid)))
 

@@ -120,6 +120,15 @@ def test_a_copy_that_shows_itself_while_a_task_waits_is_not_joined_by_a_second(
     assert fake.node(vm.node_id).domains[str(vm.uuid)].state == VmStatus.SHUT_OFF
 
 
+def test_a_paused_vm_does_not_go_on_beside_its_copy(admin: User, vm: Vm) -> None:
+    carry_out(admin, "vm.start", vm.pk)
+    carry_out(admin, "vm.pause", vm.pk)
+    task = registry.get("vm.resume").submit(admin, {}, object_id=vm.pk)
+    Vm.objects.update(seen_elsewhere=True)
+    assert run_task(task).status == Status.FAILED
+    assert fake.node(vm.node_id).domains[str(vm.uuid)].state == VmStatus.PAUSED
+
+
 def test_a_vm_that_ran_before_its_rescue_is_not_started_beside_its_copy(admin: User, vm: Vm) -> None:
     carry_out(admin, "vm.start", vm.pk)
     task = registry.get("vm.rescue").submit(admin, {"image": "small", "password": "another horse"}, object_id=vm.pk)
