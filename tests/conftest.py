@@ -7,6 +7,7 @@ from pathlib import Path
 
 import django
 import pytest
+from hypothesis import settings
 
 from tests import emptying
 from tests.lab.fixtures import api, cluster, lab, lab_nodes, stack
@@ -26,6 +27,10 @@ os.environ["VMPANEL_CONF"] = str(_services.conf)
 os.environ["DJANGO_SETTINGS_MODULE"] = "panel.settings"
 django.setup()
 emptying.install()
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("vmpanel", deadline=None)
+settings.load_profile("vmpanel")
 
 
 def tier_of(path: Path) -> str:

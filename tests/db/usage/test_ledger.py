@@ -130,7 +130,6 @@ def carry_out(task: Task, death: str) -> None:
 @settings(
     max_examples=12,
     derandomize=True,
-    deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

@@ -444,15 +444,13 @@ def test_whatever_happens_a_vm_ends_in_a_state_that_the_panel_knows(world: World
         print("\n".join(f"{count:6} {what}" for what, count in sorted(Life.seen.items())))
     assert Life.seen["sequences"] >= (RUNS * RUN if SEQUENCES else SAMPLE)
     done = {what for what in Life.seen if what.endswith(" done")}
-    assert {"vm.create done", "vm.start done"} <= done
-    assert not SEQUENCES or len(done) >= 15, done
+    assert len(done) >= (15 if SEQUENCES else 8), done
 
 
 def _live(name: str) -> None:
     chosen = settings(
         max_examples=RUN if SEQUENCES else SAMPLE,
         stateful_step_count=STEPS,
-        deadline=None,
         database=None,
         derandomize=not SEQUENCES,
         phases=[Phase.generate] if SEQUENCES else [Phase.generate, Phase.shrink],

@@ -250,7 +250,6 @@ steps = st.tuples(st.sampled_from(sorted(ASKED)), st.integers(0, 11), st.sampled
 @settings(
     max_examples=10,
     derandomize=True,
-    deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

@@ -59,7 +59,7 @@ def lives(draw: st.DrawFn) -> list[tuple[str, str, int]]:
     return draw(st.lists(st.tuples(word, st.sampled_from(["a", "b", "c"]), st.integers(0, 5000)), max_size=60))
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500, derandomize=True)
 @given(lives())
 def test_the_sum_is_what_every_device_of_every_run_had_counted_when_it_was_last_read(
     life: list[tuple[str, str, int]],
@@ -89,7 +89,7 @@ def test_the_sum_is_what_every_device_of_every_run_had_counted_when_it_was_last_
     assert told == sum(last_read.values())
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(
     st.datetimes(datetime(2025, 11, 1), datetime(2027, 3, 1), timezones=st.just(UTC)),
     st.timedeltas(timedelta(0), timedelta(days=100)),
