@@ -98,7 +98,7 @@ class Link:
         try:
             with self._sending:
                 self.channel.sendall((json.dumps(message) + "\n").encode())
-        except (OSError, paramiko.SSHException) as error:
+        except (OSError, EOFError, paramiko.SSHException) as error:
             self.close(str(error) or "the connection was lost")
 
     def _read_hello(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from nodeagent.protocol import host
@@ -191,6 +192,21 @@ def test_a_stream_reaches_a_port_of_the_node_and_a_closed_port_is_named(client: 
         channel.close()
     with pytest.raises(NodeUnreachable):
         client.open_channel(port)
+
+
+@pytest.mark.parametrize("error", [EOFError(), paramiko.SSHException("Channel closed."), OSError("Socket is closed")])
+def test_a_connection_that_is_lost_while_a_call_is_sent_says_that_the_node_is_away(
+    client: session.Session, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Which of them paramiko raises is a matter of the moment."""
+
+    def lost(_data: bytes) -> None:
+        raise error
+
+    monkeypatch.setattr(client.link().channel, "sendall", lost)
+    with pytest.raises(NodeUnreachable):
+        client.call(host.HostsRead())
+    assert client.call(host.HostsRead()).hosts == []
 
 
 def test_a_lost_connection_fails_every_open_call_and_the_next_call_connects_again(client: session.Session) -> None:

@@ -70,7 +70,7 @@ class Guest:
                 return False
             return True
 
-        wait_until(look, "one can sign in", 60)
+        wait_until(look, "one can sign in", 180)
         return found[-1]
 
     def volume(self, target: str) -> str:
