@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from nodeagent.run import dying_with_us
 from panel.standalone import private
 from panel.standalone.options import TOP, Options
 from panel.standalone.setup import Layout, make_certificate, write_configuration
@@ -111,7 +112,8 @@ class Stack:
         """Start one of the programs (or `argv` under its name)."""
         with (self.layout.log / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                argv or self.programs[name],
+                # A run that is killed leaves none of them behind.
+                [*dying_with_us(), *(argv or self.programs[name])],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -158,9 +158,21 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
 
 
 def look_at_source(ctx: CloneContext) -> None:
-    """The node can copy the source's disks as the source is now."""
+    """The node can copy the source's disks as the source is now, and the new VM's are as large as they are."""
     if _state_of_source(ctx) in ON:
         refuse_too_old(ctx.source, ctx.agent.call(machine.NodeFacts()).copies_running)
+    grow_along(ctx)
+
+
+@transaction.atomic
+def grow_along(ctx: CloneContext) -> None:
+    """What made the source's disks larger while the task waited makes the new VM's larger; raises LimitExceeded."""
+    grown = [(old, new) for old, new in ctx.pairs() if old.size_gib > new.size_gib]
+    if grown:
+        require_room(ctx.vm.owner, Room(disk_gib=sum(old.size_gib - new.size_gib for old, new in grown)))
+        for old, new in grown:
+            Volume.objects.filter(pk=new.pk).update(size_gib=old.size_gib)
+        note_shape(ctx.vm.pk)
 
 
 def copy_disks(ctx: CloneContext) -> None:
@@ -224,7 +236,7 @@ class CloneVm(Operation[CloneParams]):
     locks = (exclusive("vm"), shared("node"), shared("pool"))
     steps = (
         Step(reserve_clone, "Reserve the name, the disks and an address", undo=release_records, inline=True),
-        # No undo: it looks only.
+        # No undo: what it writes goes with the records.
         Step(look_at_source, "Look at the VM"),
         Step(copy_disks, "Copy the disks", undo=delete_copies, weight=10, describe=how_copied),
         Step(customize_guest, "Prepare the guest's settings", undo=delete_seed, weight=2),

@@ -12,11 +12,12 @@ from panel.accounts.models import User
 from panel.core.errors import WrongState
 from panel.images.models import Image
 from panel.images.selectors import image_named
+from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms import services
 from panel.vms.models import Disk, Purpose, Spare, Vm
-from panel.vms.operations import spares
+from panel.vms.operations import deploying, spares
 from panel.vms.operations.deploying import (
     AccessParams,
     copy_image,
@@ -24,7 +25,6 @@ from panel.vms.operations.deploying import (
     delete_copy,
     delete_seed,
     delete_upload,
-    grow_disk,
     place_image,
     start_domain,
     stop_domain,
@@ -67,6 +67,12 @@ class ReinstallContext(spares.SpareContext[ReinstallParams]):
 def reserve_system(ctx: ReinstallContext) -> dict[str, Any]:
     """The new system's volume stands in the database."""
     return spares.reserve(ctx, ctx.wanted_image, ctx.system.volume.size_gib)
+
+
+def grow_disk(ctx: ReinstallContext) -> None:
+    """The new system's volume is as large as the old one's is by now: what went ahead may have made it larger."""
+    Volume.objects.filter(pk=ctx.target.volume.pk).update(size_gib=ctx.system.volume.size_gib)
+    deploying.grow_disk(ctx)
 
 
 def stop_old(ctx: ReinstallContext) -> None:

@@ -261,6 +261,16 @@ def test_a_second_reinstallation_is_told_of_the_first(api: APIClient, vm: Vm, qu
     assert (answer.status_code, answer.json()["code"], answer.json()["task"]) == (409, "busy", first["id"])
 
 
+def test_a_disk_that_grows_before_the_reinstallation_has_its_turn_stays_as_large(api: APIClient, vm: Vm) -> None:
+    growing, anew = (
+        Task.objects.get(pk=api.post(f"/api/v1/vms/{vm.pk}/{verb}?queue=1", raw).json()["task"]["id"])
+        for verb, raw in (("grow-disk", {"disk": "vda", "size_gib": 20}), ("reinstall", {"password": "another horse"}))
+    )
+    assert [run_task(task).status for task in (growing, anew)] == ["done", "done"]
+    assert vm.disks.get().volume.size_gib == 20
+    assert look() == set()
+
+
 def test_when_the_old_system_cannot_be_deleted_the_vm_gets_it_back(api: APIClient, vm: Vm, node: Node) -> None:
     before = sorted(fake.node(node.pk).files)
     fake.node(node.pk).fail("volume_delete", refusal("volume_delete"))

@@ -18,6 +18,7 @@ from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import CapacityError, LimitExceeded, OperationFailed, RequestError, WrongState
+from panel.doctor import services as doctor
 from panel.images.models import Image
 from panel.tasks import engine, registry
 from panel.tasks.models import Status, Task, TaskStep
@@ -101,6 +102,21 @@ def test_a_clone_and_a_vm_that_is_given_are_the_owners_too(anna: User, admin: Us
         ask("vm.change-owner", admin, {"owner": "anna"}, other)
     # To whom it is already changes nothing.
     assert run_task(ask("vm.change-owner", admin, {"owner": "anna"}, vm_id)).status == Status.DONE
+
+
+@pytest.mark.parametrize(("limit", "ended", "used"), [(6, Status.DONE, 6), (5, Status.FAILED, 3)])
+def test_a_clone_is_as_large_as_its_source_has_become_when_its_turn_comes(
+    anna: User, admin: User, limit: int, ended: str, used: int
+) -> None:
+    vm_id = make_vm(admin)
+    set_limits(anna, {"disk_gib": limit})
+    growing = ask("vm.grow-disk", admin, {"disk": "vda", "size_gib": 3}, vm_id)
+    cloning = registry.get("vm.clone").submit(admin, {"name": "web2"}, object_id=vm_id, queue=True)
+    assert run_task(growing).status == Status.DONE
+    task = run_task(cloning)
+    assert (task.status, (task.error or {}).get("code")) == (ended, None if ended == Status.DONE else "limit_exceeded")
+    assert used_by(anna).disk_gib == used
+    assert not doctor.look()
 
 
 def test_less_is_never_refused(anna: User, admin: User) -> None:
