@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from pydantic import Field
 
@@ -369,7 +370,8 @@ def _switch(ctx: MigrateContext, there: host.HostState) -> None:
         # The numbers of one node's messages say nothing beside another's.
         vm.observed_epoch = vm.observed_sequence = 0
         vm.save(update_fields=["node", "observed_epoch", "observed_sequence"])
-        Volume.objects.filter(disk__vm=vm).update(node=target)
+        # A system beside the VM's own is yet to be made, by a task that waits.
+        Volume.objects.filter(Q(disk__vm=vm) | Q(spare__vm=vm)).update(node=target)
         log = StatusLog()
         log.record(vm, Observation(there.state, sent_at, Cause.TASK, target, task_id=ctx.task.pk, detail="migrated"))
         log.write()

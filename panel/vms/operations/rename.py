@@ -16,6 +16,7 @@ from panel.vms.context import VmContext
 from panel.vms.models import Vm
 from panel.vms.operations.configure_guest import change_at_rest
 from panel.vms.operations.create import check_name
+from panel.vms.operations.power import ON
 from panel.vms.services import (
     refuse_missing,
     refuse_running,
@@ -49,8 +50,14 @@ def rename_domain(ctx: VmContext[RenameVmParams]) -> None:
 
 
 def rename_domain_back(ctx: VmContext[RenameVmParams]) -> None:
-    """The domain bears the name that it had; one that somebody undefined meanwhile, or deleted, bears none."""
-    if ctx.find_vm() is not None and ctx.agent.call(host.HostInfo(uuid=str(ctx.vm.uuid))).exists:
+    """The domain bears the name that it had; one that somebody undefined meanwhile, or deleted, bears none.
+
+    One that runs was not renamed, or somebody started it since: it keeps the name that it has.
+    """
+    if ctx.find_vm() is None:
+        return
+    state = ctx.agent.call(host.HostInfo(uuid=str(ctx.vm.uuid)))
+    if state.exists and state.state not in ON:
         ctx.agent.call(guest.HostRename(uuid=str(ctx.vm.uuid), name=_before(ctx)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from panel.core.errors import LibvirtFailure
 from panel.doctor.services import look
 from panel.images.models import Customization, Image
 from panel.tasks.models import Task, TaskLog
-from panel.vms.models import Purpose, Spare, Vm
+from panel.vms.models import Purpose, Spare, Vm, VmStatus
 from panel.vms.operations.clone import HELD_STILL, NOT_HELD_STILL
 from tests.db.conftest import run_task
 
@@ -83,6 +84,17 @@ def test_a_renaming_that_waited_for_another_goes_back_to_what_that_made(api: API
     [domain] = fake.node(node.pk).domains.values()
     [(_, told)] = fake.node(node.pk).seeds.values()
     assert (vm.name, domain.spec.name, told.hostname) == ("web2", "web2", "web2")
+
+
+def test_a_renaming_of_what_runs_by_now_leaves_the_name_that_somebody_gave_the_domain(
+    api: APIClient, vm: Vm, node: Node
+) -> None:
+    do(api, vm, "force-off")
+    task = Task.objects.get(pk=api.post(f"/api/v1/vms/{vm.pk}/rename", {"name": "web2"}).json()["task"]["id"])
+    [domain] = fake.node(node.pk).domains.values()
+    domain.spec, domain.state = replace(domain.spec, name="mine"), VmStatus.RUNNING
+    assert run_task(task).status == "failed"
+    assert domain.spec.name == "mine"
 
 
 def test_a_new_owner_sees_the_vm_and_its_tasks_and_the_old_one_does_not(
