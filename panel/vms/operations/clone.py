@@ -159,6 +159,10 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
 
 def look_at_source(ctx: CloneContext) -> None:
     """The node can copy the source's disks as the source is now, and the new VM's are as large as they are."""
+    if ctx.source.node_id != ctx.vm.node_id:
+        # On a storage that both nodes share its disks would be there, and nobody would hold them still.
+        text = "The VM has moved to another node since the clone was asked for. Ask for it again."
+        raise WrongState(text, object="vm", id=ctx.source_id, state="on another node")
     if _state_of_source(ctx) in ON:
         refuse_too_old(ctx.source, ctx.agent.call(machine.NodeFacts()).copies_running)
     grow_along(ctx)

@@ -238,6 +238,16 @@ class TestSharedStorage:
         assert [each.disks for each in moved] == ([] if verb == "force-off" else [[]])
         assert not fake.node(node.pk).signs
 
+    def test_a_vm_that_has_moved_is_not_cloned_where_it_was(self, api: APIClient, shared: Vm, admin: User) -> None:
+        """Its disks would be there still, with a guest on the other node writing to them."""
+        move = task_of(ask(api, shared))
+        raw = {"name": "copy", "password": "another horse"}
+        clone = registry.get("vm.clone").submit(admin, raw, object_id=shared.pk, queue=True)
+        assert run_task(move).status == Status.DONE
+        ended = run_task(clone)
+        assert (ended.status, (ended.error or {}).get("code")) == (Status.FAILED, "wrong_state")
+        assert not Vm.objects.filter(name="copy").exists()
+
     def test_of_two_disks_the_local_one_is_copied(self, api: APIClient, shared: Vm, node: Node, other: Node) -> None:
         local = Pool.objects.create(cluster=shared.cluster, name="fast", path="/srv/fast/pool")
         path = "/srv/fast/pool/volumes/"
