@@ -256,14 +256,16 @@ class CloneVm(Operation[CloneParams]):
         return f"Clone VM {source} to {ctx.params.name}"
 
     def applies(self, obj: Vm) -> bool:
-        """What surely runs, or is off."""
-        return obj.status in (*ON, VmStatus.SHUT_OFF)
+        """What surely runs, or is off and may run."""
+        return obj.status in (*ON, VmStatus.SHUT_OFF) and not obj.suspended
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that must be off for it first, a taken name, and what its node or its owner has no room for."""
         source = ctx.source
         services.refuse_seen_elsewhere(source)
         services.refuse_missing(source)
+        # A copy that runs is what a suspension is there to prevent.
+        services.refuse_suspended(source)
         services.refuse_rescue(source)
         if source.status in ON:
             refuse_too_old(source, source.node.facts.get("copies_running"))

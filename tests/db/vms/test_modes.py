@@ -82,9 +82,10 @@ def test_what_meets_a_rescue_system_is_refused(admin: User, vm: Vm, name: str, r
         ("vm.restart", {}),
         ("vm.reinstall", {"password": "another horse"}),
         ("vm.rescue", {"image": "small", "password": "another horse"}),
+        ("vm.clone", {"name": "copy", "password": "another horse"}),
     ],
 )
-def test_what_would_start_a_suspended_vm_is_refused(admin: User, vm: Vm, name: str, raw: dict[str, Any]) -> None:
+def test_what_would_start_a_suspended_vm_or_a_copy_of_it_is_refused(admin: User, vm: Vm, name: str, raw: dict[str, Any]) -> None:
     carry_out(admin, "vm.suspend", vm.pk, reason="not paid for")
     assert refusal(admin, name, vm, **raw) == "suspended"
 
