@@ -25,7 +25,6 @@ from panel.vms.operations.deploying import (
     delete_copy,
     delete_seed,
     delete_upload,
-    place_image,
     start_domain,
     stop_domain,
     wait_until_reached,
@@ -78,11 +77,6 @@ def grow_disk(ctx: ReinstallContext) -> None:
 def stop_old(ctx: ReinstallContext) -> None:
     """The old system does not run."""
     spares.shut_down(ctx)
-
-
-def start_old(ctx: ReinstallContext) -> None:
-    """The old system runs, if it did."""
-    spares.start_if(ctx, bool(ctx.output(reserve_system).get("ran")))
 
 
 def swap_systems(ctx: ReinstallContext) -> None:
@@ -156,12 +150,12 @@ class ReinstallVm(Operation[ReinstallParams]):
     locks = (exclusive("vm"), shared("node"), shared("pool"))
     steps = (
         Step(reserve_system, "Reserve the disk", undo=spares.release, inline=True),
-        Step(place_image, "Send the image to the node", undo=delete_upload, weight=5),
+        Step(spares.place_image, "Send the image to the node", undo=delete_upload, weight=5),
         Step(copy_image, "Copy the image", undo=delete_copy, weight=10),
         # No undo: the volume goes as a whole.
         Step(grow_disk, "Grow the disk"),
         Step(customize_guest, "Prepare the guest's settings", undo=delete_seed, weight=2),
-        Step(stop_old, "Shut the old system down", undo=start_old, weight=3),
+        Step(stop_old, "Shut the old system down", undo=spares.start_as_before, weight=3),
         Step(swap_systems, "Swap the disks", undo=swap_back),
         Step(start_domain, "Start the new system", undo=stop_domain, weight=2),
         # No undo: waiting changes nothing.

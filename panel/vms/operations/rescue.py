@@ -26,7 +26,6 @@ from panel.vms.operations.deploying import (
     delete_seed,
     delete_upload,
     grow_disk,
-    place_image,
     start_domain,
     stop_domain,
     wait_until_reached,
@@ -63,11 +62,6 @@ def reserve_rescue(ctx: RescueContext) -> dict[str, Any]:
 def stop_own(ctx: VmContext[Any]) -> None:
     """The VM's own system does not run."""
     spares.shut_down(ctx)
-
-
-def start_own(ctx: RescueContext) -> None:
-    """The VM's own system runs, if it did."""
-    spares.start_if(ctx, bool(ctx.output(reserve_rescue).get("ran")))
 
 
 def define_rescue(ctx: RescueContext) -> None:
@@ -112,12 +106,12 @@ class RescueVm(Operation[RescueParams]):
     locks = (exclusive("vm"), shared("node"), shared("pool"))
     steps = (
         Step(reserve_rescue, "Reserve a disk", undo=spares.release, inline=True),
-        Step(place_image, "Send the image to the node", undo=delete_upload, weight=5),
+        Step(spares.place_image, "Send the image to the node", undo=delete_upload, weight=5),
         Step(copy_image, "Copy the image", undo=delete_copy, weight=5),
         # No undo: the volume goes as a whole.
         Step(grow_disk, "Grow the disk to what the image needs"),
         Step(customize_guest, "Prepare the rescue system's settings", undo=delete_seed, weight=2),
-        Step(stop_own, "Shut the VM down", undo=start_own, weight=3),
+        Step(stop_own, "Shut the VM down", undo=spares.start_as_before, weight=3),
         Step(define_rescue, "Boot from the rescue system", undo=define_own_again),
         Step(start_domain, "Start the rescue system", undo=stop_domain, weight=2),
         # No undo: waiting changes nothing, and what is wanted is remembered last.
@@ -168,8 +162,7 @@ def delete_rescue(ctx: VmContext[Any]) -> None:
 
 def start_again(ctx: VmContext[Any]) -> None:
     """The VM's own system runs, if the VM was last wanted to and nobody keeps it off."""
-    suspended = Vm.objects.get(pk=ctx.vm.pk).suspended
-    spares.start_if(ctx, ctx.vm.wanted == Wanted.RUNNING and not suspended)
+    spares.start_if(ctx, ctx.vm.wanted == Wanted.RUNNING)
 
 
 def _left(ctx: VmContext[Any], purpose: Purpose) -> Spare | None:

@@ -13,6 +13,7 @@ from panel.images.models import Customization, Image
 from panel.storage.models import NodePool, Volume
 from panel.vms.context import VmContext
 from panel.vms.models import Purpose, Spare, Vm, VmStatus
+from panel.vms.operations import deploying
 from panel.vms.operations.deploying import AccessParams, DeployContext, Target
 from panel.vms.services import want
 from panel.vms.spec import first_interface, host_spec
@@ -42,13 +43,13 @@ class SpareContext(DeployContext[P]):
 
 
 def reserve(ctx: SpareContext[Any], image: Image, size_gib: int) -> dict[str, Any]:
-    """The new system stands in the database; answers what steps need to know of how the VM was."""
+    """The new system stands in the database; answers its volume."""
     vm = ctx.vm
     # The VM has a place for one.
     ctx.refuse_second()
     volume = Volume.objects.create(pool=vm.pool, node=vm.node, format=vm.pool.volume_format, size_gib=size_gib)
     Spare.objects.create(vm=vm, purpose=ctx.purposes[0], volume=volume, image=image, seed=uuid.uuid4())
-    return {"volume": volume.pk, "ran": vm.status in ON}
+    return {"volume": volume.pk}
 
 
 def release(ctx: SpareContext[Any]) -> None:
@@ -61,6 +62,11 @@ def drop(spare: Spare | None) -> None:
     if spare is not None:
         spare.delete()
         spare.volume.delete()
+
+
+def place_image(ctx: SpareContext[Any]) -> dict[str, Any]:
+    """The node has the image; whether the VM runs is known. Not when it was asked for: what went ahead decides that."""
+    return {**deploying.place_image(ctx), "ran": ctx.vm.status in ON}
 
 
 def delete_files(ctx: VmContext[Any], spare: Spare) -> None:
@@ -88,9 +94,14 @@ def define(ctx: VmContext[Any]) -> None:
     ctx.agent.call(host.HostCreate(spec=host_spec(ctx.vm)))
 
 
-def start_if(ctx: VmContext[Any], ran: bool) -> None:
-    """The VM runs, if it did before and no copy of it runs on another node meanwhile."""
-    if not ran or (vm := ctx.find_vm()) is None:
+def start_as_before(ctx: SpareContext[Any]) -> None:
+    """The VM runs, if it did before it was shut down."""
+    start_if(ctx, bool(ctx.output(place_image).get("ran")))
+
+
+def start_if(ctx: VmContext[Any], wanted: bool) -> None:
+    """The VM runs, if it shall, nobody keeps it off by now and no copy of it runs on another node."""
+    if not wanted or (vm := ctx.find_vm()) is None or vm.suspended:
         return
     if vm.seen_elsewhere:
         ctx.log("It is not started: another node runs a domain of this VM's UUID.", "warning")

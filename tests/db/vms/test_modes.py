@@ -85,7 +85,9 @@ def test_what_meets_a_rescue_system_is_refused(admin: User, vm: Vm, name: str, r
         ("vm.clone", {"name": "copy", "password": "another horse"}),
     ],
 )
-def test_what_would_start_a_suspended_vm_or_a_copy_of_it_is_refused(admin: User, vm: Vm, name: str, raw: dict[str, Any]) -> None:
+def test_what_would_start_a_suspended_vm_or_a_copy_of_it_is_refused(
+    admin: User, vm: Vm, name: str, raw: dict[str, Any]
+) -> None:
     carry_out(admin, "vm.suspend", vm.pk, reason="not paid for")
     assert refusal(admin, name, vm, **raw) == "suspended"
 
@@ -145,6 +147,34 @@ def test_a_vm_that_ran_before_its_rescue_is_not_started_beside_its_copy(admin: U
     assert run_task(task, Copy()).status == Status.FAILED
     assert fake.node(vm.node_id).domains[str(vm.uuid)].state == VmStatus.SHUT_OFF
     assert "another node runs" in "".join(task.log.values_list("text", flat=True))
+
+
+@pytest.mark.parametrize("name", ["vm.rescue", "vm.reinstall"])
+@pytest.mark.parametrize(
+    ("ahead", "behind", "state"),
+    [
+        ("vm.start", None, VmStatus.RUNNING),
+        ("vm.force-off", None, VmStatus.SHUT_OFF),
+        ("vm.start", "vm.suspend", VmStatus.SHUT_OFF),
+    ],
+)
+def test_what_turns_back_leaves_the_vm_as_it_was_when_its_turn_came_unless_it_is_kept_off_by_now(
+    admin: User, vm: Vm, name: str, ahead: str, behind: str | None, state: str
+) -> None:
+    if ahead == "vm.force-off":
+        carry_out(admin, "vm.start", vm.pk)
+    raw = {"image": "small", "password": "another horse"}
+    first, second = (
+        registry.get(each).submit(admin, values, object_id=vm.pk, queue=True)
+        for each, values in ((ahead, {}), (name, raw))
+    )
+    run_task(first)
+    if behind is not None:
+        registry.get(behind).submit(admin, {}, object_id=vm.pk, queue=True)
+    fake.node(vm.node_id).fail("guest_wait", LibvirtFailure(node="fake1", command="guest_wait", text="no"))
+    assert run_task(second).status == Status.FAILED
+    assert fake.node(vm.node_id).domains[str(vm.uuid)].state == state
+    assert look() == set()
 
 
 @pytest.mark.parametrize(
