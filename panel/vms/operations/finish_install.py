@@ -66,8 +66,8 @@ class FinishInstall(Operation[FinishInstallParams]):
         return f"Finish installing VM {ctx.task.object_name}"
 
     def applies(self, obj: Vm) -> bool:
-        """Only while something is being installed."""
-        return installing(obj)
+        """Only while something is being installed, and the VM may run."""
+        return installing(obj) and not obj.suspended
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM on which nothing is being installed, a suspended one, and what must not or cannot be started."""

@@ -42,7 +42,7 @@ class _OnRunning(PowerOperation):
 
     def applies(self, obj: Vm) -> bool:
         """There is a guest."""
-        return obj.status in ON
+        return super().applies(obj) and obj.status in ON
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that is known to be off."""
@@ -60,7 +60,7 @@ class PauseVm(_OnRunning):
 
     def applies(self, obj: Vm) -> bool:
         """It is not halted yet."""
-        return obj.status == VmStatus.RUNNING
+        return super().applies(obj) and obj.status == VmStatus.RUNNING
 
 
 class ResumeVm(_OnRunning):
@@ -73,7 +73,7 @@ class ResumeVm(_OnRunning):
 
     def applies(self, obj: Vm) -> bool:
         """It is halted."""
-        return obj.status == VmStatus.PAUSED
+        return super().applies(obj) and obj.status == VmStatus.PAUSED
 
 
 class ResetVm(_OnRunning):

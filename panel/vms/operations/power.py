@@ -100,6 +100,10 @@ class PowerOperation(Operation[Any]):
         """The task's title, for people."""
         return f"{self.label} VM {ctx.task.object_name}"
 
+    def applies(self, obj: Vm) -> bool:
+        """A suspended VM's power is the suspension's."""
+        return not obj.suspended
+
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM whose domain is gone or that is suspended; asking for a state that is there is success."""
         services.refuse_suspended(ctx.vm)
@@ -123,7 +127,7 @@ class StartVm(PowerOperation):
 
     def applies(self, obj: Vm) -> bool:
         """A missing VM has no domain to start."""
-        return obj.status not in (*ON, VmStatus.MISSING)
+        return super().applies(obj) and obj.status not in (*ON, VmStatus.MISSING)
 
 
 class StopVm(PowerOperation):
@@ -139,7 +143,7 @@ class StopVm(PowerOperation):
 
     def applies(self, obj: Vm) -> bool:
         """There is something to shut down, or we cannot know."""
-        return obj.status in (*ON, VmStatus.UNKNOWN)
+        return super().applies(obj) and obj.status in (*ON, VmStatus.UNKNOWN)
 
 
 class ForceOffVm(PowerOperation):
@@ -157,7 +161,7 @@ class ForceOffVm(PowerOperation):
 
     def applies(self, obj: Vm) -> bool:
         """There is something to force off, or we cannot know."""
-        return obj.status in (*ON, VmStatus.CRASHED, VmStatus.UNKNOWN)
+        return super().applies(obj) and obj.status in (*ON, VmStatus.CRASHED, VmStatus.UNKNOWN)
 
 
 class RestartVm(PowerOperation):
@@ -175,4 +179,4 @@ class RestartVm(PowerOperation):
 
     def applies(self, obj: Vm) -> bool:
         """Only what runs can be restarted."""
-        return obj.status in ON
+        return super().applies(obj) and obj.status in ON

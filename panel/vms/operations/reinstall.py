@@ -168,6 +168,10 @@ class ReinstallVm(Operation[ReinstallParams]):
         """The task's title, for people."""
         return f"Reinstall VM {ctx.task.object_name}"
 
+    def applies(self, obj: Vm) -> bool:
+        """A new system would be started."""
+        return not obj.suspended
+
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse an unknown or unfit image, and a VM that is missing or in rescue mode."""
         services.refuse_seen_elsewhere(ctx.vm)

@@ -123,8 +123,8 @@ class RescueVm(Operation[RescueParams]):
         return f"Rescue VM {ctx.task.object_name}"
 
     def applies(self, obj: Vm) -> bool:
-        """Not twice."""
-        return not obj.in_rescue
+        """Not twice, and not while the VM is suspended."""
+        return not obj.in_rescue and not obj.suspended
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that is in rescue mode or missing, and an unknown or unfit image."""

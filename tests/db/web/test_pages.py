@@ -21,7 +21,7 @@ from panel.core import live
 from panel.images.models import Image
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
-from panel.vms.models import Sighting, StatusChange, Vm
+from panel.vms.models import Sighting, StatusChange, Vm, VmStatus
 from panel.web import console, events, rendering
 from tests.db.conftest import make_node
 
@@ -282,10 +282,14 @@ def test_rare_operations_are_in_the_menu_and_only_while_they_make_sense(
     assert menu() == ["unsuspend"]
 
 
+def _off(page: str) -> dict[str, bool]:
+    """The buttons of a VM's page, and whether each is off."""
+    return {verb: "disabled" in rest for verb, rest in re.findall(r'vms/\d+/([a-z-]+)"([^>]*)>', page)}
+
+
 def test_force_off_can_be_pressed_while_a_shutdown_waits(admin: User, api: APIClient, vm: int) -> None:
     api.post(f"/api/v1/vms/{vm}/stop", {})
-    page = _text(signed_in(admin), f"/vms/{vm}")
-    buttons = {verb: "disabled" in rest for verb, rest in re.findall(rf'vms/{vm}/([a-z-]+)"([^>]*)>', page)}
+    buttons = _off(_text(signed_in(admin), f"/vms/{vm}"))
     assert (buttons["force-off"], buttons["restart"], buttons["delete"]) == (False, True, True)
 
 
@@ -299,6 +303,26 @@ def test_a_suspension_is_shown_with_its_reason_on_page_and_list(
     assert "&lt;not&gt; paid for" in _text(client, f"/vms/{vm}")
     assert ">suspended</small>" in _text(client, "/")
     assert "suspend" not in re.findall(rf'data-action="/api/v1/vms/{vm}/([a-z-]+)"', _text(client, f"/vms/{vm}"))
+
+
+@pytest.mark.parametrize("status", VmStatus.values)
+def test_no_page_offers_a_suspended_vm_what_is_refused_for_that(
+    admin: User, api: APIClient, vm: int, run_tasks: Callable[[], None], status: str
+) -> None:
+    api.post(f"/api/v1/vms/{vm}/suspend", {})
+    run_tasks()
+    Vm.objects.filter(pk=vm).update(status=status)
+    buttons = _off(_text(signed_in(admin), f"/vms/{vm}"))
+    assert {buttons[verb] for verb in ("start", "stop", "restart", "force-off")} == {True}
+    assert not {"pause", "resume", "reset"} & set(buttons)
+    forms = _text(signed_in(admin), f"/vms/{vm}/guest").split("<form")[1:]
+    pressable = {
+        form.split('data-submit="/api/v1/vms/')[1].split('"')[0].split("/")[1]
+        for form in forms
+        if "data-submit" in form and "disabled" not in form
+    }
+    assert "configure-guest" in pressable
+    assert not {"rescue", "reinstall", "clone"} & pressable
 
 
 def test_snapshots_stand_on_the_page_as_a_tree_with_their_buttons(
