@@ -194,10 +194,19 @@ def test_a_snapshot_is_taken_and_a_vm_suspended_by_hand(page: Page, vm: dict[str
     expect(page.locator("#suspended")).to_contain_text("not paid for", timeout=60_000)
     wait_until(lambda: api.get(path).json()["status"] == "shut off", "it is off", 120)
     wait_until(lambda: api.get(path).json()["task"] is None, "nothing is done to it", 30)
+    expect(page.get_by_role("button", name="Delete").first).to_be_enabled()
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_disabled()
+    shot(page, "suspended")
+    page.goto(f"/{path}/guest")
+    expect(page.get_by_role("button", name="Reinstall")).to_be_disabled()
+    shot(page, "suspended-guest")
+    page.goto(f"/{path}")
+    page.locator("#live[data-connected]").wait_for()
     page.locator(".more summary").click()
     page.get_by_role("button", name="Unsuspend").click()
     expect(page.locator("#suspended")).to_have_count(0, timeout=60_000)
     wait_until(lambda: api.get(path).json()["status"] == "running", "it runs again", 120)
+    expect(page.get_by_role("button", name="Shut down")).to_be_enabled()
 
 
 def test_settings_are_changed_in_their_form_and_what_waits_is_shown(
