@@ -69,7 +69,7 @@ class Site:
     def states(self) -> dict[str, str]:
         """What libvirt says of every domain; of one that it has not, "missing"."""
         # The first question after libvirtd was killed may be answered by the loss of the connection.
-        answer = wait_until(lambda: (told := self.tell("states")).startswith("storm") and told, "libvirt answers", 10)
+        answer = wait_until(lambda: (told := self.tell("states")).startswith("storm") and told, "libvirt answers", 60)
         found = dict(each.split("=") for each in answer.split(";"))
         return {name: found.get(name, "missing") for name in self.domains}
 

@@ -42,7 +42,7 @@ def ask(api: httpx.Client, cluster: list[Node]) -> Iterator[Callable[..., tuple[
     yield create
     for vm in made:
         if api.get(f"vms/{vm}").status_code == 200:
-            done(api, api.delete(f"vms/{vm}"))
+            done(api, api.delete(f"vms/{vm}?queue=1"))
     for node in cluster:
         assert remains(node) == NOTHING
     network = api.get("networks").json()["results"][0]
@@ -61,7 +61,7 @@ def test_a_worker_killed_at_every_step_boundary(
 ) -> None:
     asked = {f"{moment}-{step}-x": ask(f"{moment}-{step}-x") for step in STEPS for moment in ("ran", "stored")}
     for name, (task_id, vm) in asked.items():
-        task = wait_for_task(api, task_id, 180)
+        task = wait_for_task(api, task_id, 400)
         assert task["status"] == "done", (name, task["error"])
         assert api.get(f"vms/{vm}").json()["status"] == "running"
     # Every task had its death.
