@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.faults.test_deployment_faults import ask, killing_worker
+from tests.faults.test_deployment_faults import MOMENTS, ask, killing_worker
 from tests.lab.guests import NOTHING, make_key, remains, ssh
 from tests.lab.hosts import Node
 from tests.lab.test_migration import nothing_of_moves
@@ -70,17 +70,20 @@ def traveller(
     yield Traveller(api, cluster, f"vms/{vm}", private, address)
 
 
-def test_a_worker_killed_at_every_step_of_a_move(killing_worker: Path, traveller: Traveller, api: httpx.Client) -> None:
-    for moment in ("ran", "stored"):
-        for step in STEPS:
-            target = traveller.other
-            (killing_worker / "strike").write_text(f"vm.migrate {moment} {step}", encoding="ascii")
-            task = wait_for_task(api, traveller.leave(), 120)
-            assert task["status"] == "done", (moment, step, task["error"])
-            assert not (killing_worker / "strike").exists(), "it had its death"
-            traveller.look(target)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_worker_killed_at_every_step_of_a_move(
+    moment: str, killing_worker: Path, traveller: Traveller, api: httpx.Client
+) -> None:
+    for step in STEPS:
+        target = traveller.other
+        (killing_worker / "strike").write_text(f"vm.migrate {moment} {step}", encoding="ascii")
+        task = wait_for_task(api, traveller.leave(), 120)
+        assert task["status"] == "done", (step, task["error"])
+        assert not (killing_worker / "strike").exists(), "it had its death"
+        traveller.look(target)
 
 
+@pytest.mark.nightly
 def test_a_worker_killed_at_every_step_of_the_way_back_of_a_move(
     killing_worker: Path, traveller: Traveller, api: httpx.Client
 ) -> None:
@@ -93,7 +96,10 @@ def test_a_worker_killed_at_every_step_of_the_way_back_of_a_move(
         traveller.look(stays)
 
 
-@pytest.mark.parametrize("victim", ["worker", "agent", "libvirtd", "target's libvirtd"])
+@pytest.mark.parametrize(
+    "victim",
+    ["worker", "target's libvirtd", *(pytest.param(each, marks=pytest.mark.nightly) for each in ("agent", "libvirtd"))],
+)
 def test_what_dies_while_bytes_are_on_their_way(
     victim: str, traveller: Traveller, api: httpx.Client, stack: Stack
 ) -> None:

@@ -33,7 +33,7 @@ from tests.stack import Stack, done, wait_for_task, wait_until
 
 SWEEP = os.environ.get("VMPANEL_SWEEP", "")
 SEED = int(os.environ.get("VMPANEL_SWEEP_SEED", "1"))
-SAMPLE = 12
+SAMPLE = 8
 MOMENTS = ("before", "ran")
 ENDED_SECONDS = 1.0
 CALM_SECONDS = 30.0

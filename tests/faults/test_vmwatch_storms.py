@@ -1,7 +1,7 @@
 """Storms: domains change at random while everything dies and messages are lost, doubled, late and out of order.
 
 After each the panel equals libvirt on every VM within one resync interval, and no change is lost or doubled.
-VMPANEL_STORMS says how many (10; 200 at night), VMPANEL_STORM_SEED repeats one.
+VMPANEL_STORMS says how many (3; 200 at night), VMPANEL_STORM_SEED repeats one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.lab.hosts import Node
 from tests.stack import Stack, done, free_port, wait_until
 from vmwatch import config
 
-STORMS = int(os.environ.get("VMPANEL_STORMS", "10"))
+STORMS = int(os.environ.get("VMPANEL_STORMS", "3"))
 SEEDS = [int(os.environ["VMPANEL_STORM_SEED"])] if "VMPANEL_STORM_SEED" in os.environ else list(range(1, STORMS + 1))
 MAKE_ROWS = """
 import json

@@ -28,7 +28,10 @@ GUEST = storage.GuestIdentity(
     timezone="Europe/Riga",
 )
 
-pytestmark = pytest.mark.skipif(shutil.which("virt-customize") is None, reason="libguestfs-tools is not installed")
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.skipif(shutil.which("virt-customize") is None, reason="libguestfs-tools is not installed"),
+]
 
 
 @pytest.fixture

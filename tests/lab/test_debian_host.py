@@ -69,6 +69,7 @@ def test_a_vm_runs_as_nobody_who_could_harm_the_host(
     assert (api.get(vm).json()["status"], owners(debian)) == ("running", {QEMU})
 
 
+@pytest.mark.nightly
 def test_it_moves_between_hosts_whose_qemus_are_different_users(
     debian: Node, cluster: list[Node], api: httpx.Client, vm: str
 ) -> None:

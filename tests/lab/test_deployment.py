@@ -64,7 +64,7 @@ def test_a_wrong_password_is_told_and_leaves_nothing(cluster: list[Node], lab: L
     assert api.get("nodes", params={"name": "wrong"}).json()["results"] == []
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.nightly)])
 def test_a_vm_lives_and_dies(number: int, cluster: list[Node], api: httpx.Client, key: tuple[str, str]) -> None:
     node = cluster[number]
     raw = {"name": f"life{number}", "image": "tiny", "flavor": "tiny", "node": node.name, "ssh_keys": [key[1]]}

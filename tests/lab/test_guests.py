@@ -172,6 +172,7 @@ def test_keys_and_host_name_of_a_guest_without_an_agent_change_at_its_next_start
     assert "secret word" not in guest.node.run(["cat", "/var/log/vmpanel/nodeagent.log"]).stdout
 
 
+@pytest.mark.nightly
 def test_a_guest_whose_seed_was_deleted_starts_again_after_its_next_change(
     guest: Guest, key: tuple[str, str], other_key: tuple[str, str]
 ) -> None:
@@ -268,6 +269,7 @@ def test_a_vm_that_writes_is_cloned_as_of_one_moment_and_goes_on(
         done(guest.api, guest.api.delete(clone.path))
 
 
+@pytest.mark.nightly
 def test_a_paused_vm_is_cloned_and_stays_paused(guest: Guest, key: tuple[str, str], other_key: tuple[str, str]) -> None:
     guest.reach(key)
     guest.inside(key, "touch /boot/mine; sync")
@@ -278,6 +280,7 @@ def test_a_paused_vm_is_cloned_and_stays_paused(guest: Guest, key: tuple[str, st
     done(guest.api, guest.api.delete(clone.path))
 
 
+@pytest.mark.nightly
 def test_a_copying_that_is_cancelled_leaves_nothing_and_one_whose_agent_dies_begins_anew(
     guest: Guest, key: tuple[str, str], other_key: tuple[str, str]
 ) -> None:
@@ -349,6 +352,7 @@ STUBBORN = (
 """A domain that has no guest which could thaw."""
 
 
+@pytest.mark.nightly
 def test_a_guest_is_frozen_for_the_moment_of_its_copy_and_thawed_when_an_agent_died_before(
     guest: Guest, key: tuple[str, str], other_key: tuple[str, str]
 ) -> None:
@@ -413,12 +417,14 @@ def test_a_rescued_vm_boots_another_system_beside_its_disks_until_it_is_ended(
     assert sorted(remains(guest.node)["files"]) == files
 
 
+@pytest.mark.nightly
 def test_a_vm_in_rescue_mode_is_deleted_whole(guest: Guest) -> None:
     """The fixture looks that nothing is left."""
     guest.do("rescue", image="tiny")
     assert len(remains(guest.node)["files"]) == 4
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)
 def test_a_debian_guest_is_told_by_its_agent_and_when_off_by_its_seed(
     cluster: list[Node], api: httpx.Client, key: tuple[str, str], other_key: tuple[str, str]

@@ -221,6 +221,7 @@ def test_nodes_that_cannot_take_it_say_why(
 OTHER = "<domain type='qemu'><name>{}</name><memory unit='MiB'>32</memory><os><type>hvm</type></os></domain>"
 
 
+@pytest.mark.nightly
 def test_an_evacuated_node_is_empty_and_takes_no_new_vms(
     cluster: list[Node], api: httpx.Client, make: Callable[..., dict[str, Any]]
 ) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.classic_client import ClassicClient
 from tests.lab.guests import NOTHING, remains
@@ -16,6 +17,7 @@ from tests.rest_order import RestDoor
 from tests.stack import Stack, wait_for_task
 
 
+@pytest.mark.nightly
 def test_an_orders_whole_life_through_rest(cluster: list[Node], api: httpx.Client) -> None:
     node = cluster[0]
 

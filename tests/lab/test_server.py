@@ -146,6 +146,7 @@ def test_second_start_is_served_soon_and_makes_nothing_anew(host: Node, checkout
     assert not [words for _, words in processes(host) if "qemu-system" in words]
 
 
+@pytest.mark.nightly
 def test_killed_server_takes_everything_along_and_can_be_started_again(
     host: Node, checkout: Path, first: list[str]
 ) -> None:

@@ -375,6 +375,8 @@ UNDO_STEPS = [
     if operation_of(name).on_failure == "undo"
     for step in undoable(name)[:-1]
 ]
+# What a step did is not stored: the hardest of the three.
+MOMENTS = ["ran", *(pytest.param(each, marks=pytest.mark.nightly) for each in ("before", "stored"))]
 
 
 @pytest.fixture
@@ -427,7 +429,7 @@ def test_a_failing_step_leaves_nothing_behind(prepared: Callable[[], Task], name
         assert run_task(prepared()).status == Status.DONE
 
 
-@pytest.mark.parametrize("moment", ["before", "ran", "stored"])
+@pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize(("name", "step"), STEPS)
 def test_a_worker_that_dies_is_made_up_for(prepared: Callable[[], Task], name: str, step: str, moment: str) -> None:
     ended = die_and_go_on(prepared(), Strike(step, moment, Died()))
@@ -439,7 +441,7 @@ def test_a_worker_that_dies_is_made_up_for(prepared: Callable[[], Task], name: s
     assert {finding.code for finding in look()} == REMAINS.get(name, set())
 
 
-@pytest.mark.parametrize("moment", ["before", "ran", "stored"])
+@pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize(("name", "step"), UNDO_STEPS)
 def test_an_undo_may_be_repeated(prepared: Callable[[], Task], name: str, step: str, moment: str) -> None:
     before = world()

@@ -1,7 +1,7 @@
 """Of any two operations that are asked for together, the second finds what the first has made of the VM.
 
 Whatever it does with that, nothing is left behind. Libvirt's test driver (test_life.py) tries longer queues, on one
-node; here are two, and the pairs with a move between them. VMPANEL_PAIRS=EXPRESSION tries others: those whose
+node; here are two, and pairs with a move between them. VMPANEL_PAIRS=EXPRESSION tries others: those whose
 “first+second” the regular expression is found in, of a VM that runs and of one that is off.
 """
 
@@ -58,7 +58,11 @@ ASKED: dict[str, dict[str, Any]] = {
     "migrate": {},
     "delete": {},
 }
-CHOSEN = re.compile(os.environ.get("VMPANEL_PAIRS") or r"^migrate\+|\+migrate$")
+SAMPLE = (
+    r"^migrate\+(migrate|reinstall|rescue|clone|snapshot|delete|grow-disk|suspend)$"
+    r"|^(reinstall|rescue|clone|grow-disk|suspend|configure)\+migrate$"
+)
+CHOSEN = re.compile(os.environ.get("VMPANEL_PAIRS") or SAMPLE)
 STATES = ("runs", "is off") if "VMPANEL_PAIRS" in os.environ else ("runs",)
 PAIRS = [pair for pair in (f"{first}+{second}" for first in ASKED for second in ASKED) if CHOSEN.search(pair)]
 

@@ -339,6 +339,22 @@ def test_snapshots_stand_on_the_page_as_a_tree_with_their_buttons(
     assert "revert-snapshot" not in _text(auditor, f"/vms/{vm}")
 
 
+def test_a_suspended_vm_goes_back_to_a_snapshot_without_memory_alone(
+    admin: User, api: APIClient, vm: int, run_tasks: Callable[[], None]
+) -> None:
+    off, running = {"name": "off"}, {"name": "running"}
+    for verb, raw in (("force-off", {}), ("snapshot", off), ("start", {}), ("snapshot", running), ("suspend", {})):
+        api.post(f"/api/v1/vms/{vm}/{verb}", raw)
+        run_tasks()
+    shown = _text(signed_in(admin), f"/vms/{vm}").split('data-snapshot="')[1:]
+    assert [_off(each)["revert-snapshot"] for each in shown] == [False, True]
+    answers = [
+        api.post(f"/api/v1/vms/{vm}/revert-snapshot", {"snapshot": int(each.split('"')[0])}).status_code
+        for each in reversed(shown)
+    ]
+    assert answers == [409, 202]
+
+
 def test_the_settings_of_a_vm_stand_in_a_form_for_those_who_may_change_them(admin: User, user: User, vm: int) -> None:
     Vm.objects.update(owner=user, cpu_mode="maximum", boot_order=["network", "cdrom"], description="<b>")
     page = _text(signed_in(admin), f"/vms/{vm}/settings")
