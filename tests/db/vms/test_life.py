@@ -33,7 +33,7 @@ from tests.db.vms.life import Glance, World, assert_nothing_left, assert_right
 
 SEQUENCES = int(os.environ.get("VMPANEL_LIFE", "0"))
 SEED = int(os.environ.get("VMPANEL_LIFE_SEED", "1"))
-SAMPLE = 5
+SAMPLE = 8
 RUN = 10
 """So many sequences come from one seed: Hypothesis makes its later ones by changing its earlier ones a little."""
 RUNS = 10
