@@ -18,8 +18,11 @@ from panel.storage.models import NodePool, Pool
 DEFAULT_PATH = "/var/lib/vmpanel/pool"
 
 
+@transaction.atomic
 def ensure_default_pool(cluster: Cluster) -> Pool:
     """The cluster's first pool, made when there is none."""
+    # Nodes that are added at the same time all ask for it.
+    Cluster.objects.select_for_update().get(pk=cluster.pk)
     pool = Pool.objects.filter(cluster=cluster).order_by("pk").first()
     return pool or Pool.objects.create(cluster=cluster, name="local", path=DEFAULT_PATH)
 

@@ -160,6 +160,7 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
     viewer = _viewer(request)
     vm = _or_404(get_vm, viewer, vm_id)
     task = open_tasks_of("vm", [vm.pk]).get(vm.pk)
+    tree = snapshots.tree(vm)
     now = timezone.now()
     start = max(now - TIMELINE, vm.created_at)
     return _page(
@@ -174,7 +175,10 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
         timeline=timeline.of(vm, start, now),
         timeline_start=start,
         actions=_actions("vm", viewer, vm, task),
-        snapshots=snapshots.tree(vm),
+        snapshots=tree,
+        no_revert={kept: snapshots.why_no_revert(vm, with_memory=kept == "memory") for kept in ("disks", "memory")}
+        if tree
+        else {},
         may_snapshot=permissions.allows(viewer, "vms.snapshot"),
         may_power=permissions.allows(viewer, "vms.power"),
         history=history(vm),

@@ -22,6 +22,7 @@ from panel.vms import services
 from panel.vms.context import VmContext
 from panel.vms.models import Snapshot, SnapshotState, Vm, VmStatus, Wanted
 from panel.vms.operations.power import ON
+from panel.vms.snapshots import refuse_revert
 from panel.vms.spec import host_spec
 
 MEMORY_SECONDS = 1800.0
@@ -237,13 +238,10 @@ class RevertSnapshot(_SnapshotOperation):
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse one that is not ready, and what would start a VM that must not run."""
-        services.refuse_rescue(ctx.vm)
         row = find_snapshot(ctx.vm, ctx.params.snapshot)
         if row.state != SnapshotState.READY:
             raise WrongState(object="snapshot", id=row.pk, state=row.get_state_display().lower(), field="snapshot")
-        if row.with_memory:
-            services.refuse_suspended(ctx.vm)
-            services.refuse_seen_elsewhere(ctx.vm)
+        refuse_revert(ctx.vm, with_memory=row.with_memory)
 
 
 class DeleteSnapshot(_SnapshotOperation):

@@ -355,6 +355,18 @@ def test_a_suspended_vm_goes_back_to_a_snapshot_without_memory_alone(
     assert answers == [409, 202]
 
 
+def test_a_vm_in_rescue_mode_goes_back_to_no_snapshot(
+    admin: User, api: APIClient, vm: int, run_tasks: Callable[[], None]
+) -> None:
+    for verb, raw in (("snapshot", {"name": "before"}), ("rescue", {"image": "small", "password": "another horse"})):
+        api.post(f"/api/v1/vms/{vm}/{verb}", raw)
+        run_tasks()
+    shown = _text(signed_in(admin), f"/vms/{vm}").split('data-snapshot="')[1]
+    assert _off(shown)["revert-snapshot"] and 'title="The VM is in rescue mode. End that first."' in shown
+    refused = api.post(f"/api/v1/vms/{vm}/revert-snapshot", {"snapshot": int(shown.split('"')[0])})
+    assert refused.json()["detail"] == "The VM is in rescue mode. End that first."
+
+
 def test_the_settings_of_a_vm_stand_in_a_form_for_those_who_may_change_them(admin: User, user: User, vm: int) -> None:
     Vm.objects.update(owner=user, cpu_mode="maximum", boot_order=["network", "cdrom"], description="<b>")
     page = _text(signed_in(admin), f"/vms/{vm}/settings")
