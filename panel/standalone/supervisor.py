@@ -57,6 +57,9 @@ def programs(layout: Layout, port: int, listen: str, concurrency: int) -> list[P
                 *["--no-access-log", "--log-level", "warning", "--lifespan", "off"],
                 # Open event streams would hold the end up for good.
                 *["--timeout-graceful-shutdown", "3"],
+                # Clients give an idle connection up after some seconds: one that the panel ends in the very moment
+                # in which a request is sent on it loses that request. uvicorn's default is that of httpx, 5 s.
+                *["--timeout-keep-alive", "75"],
             ],
         ),
         Program(
