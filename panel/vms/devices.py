@@ -47,8 +47,8 @@ class DeviceOperation(Operation[Any]):
         return f"{self.label}: VM {ctx.task.object_name}"
 
     def applies(self, obj: Vm) -> bool:
-        """A missing VM has no domain to change."""
-        return obj.status != VmStatus.MISSING
+        """A missing VM has no domain to change; in rescue mode its devices stay as they are."""
+        return obj.status != VmStatus.MISSING and not obj.in_rescue
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM whose domain is gone, in rescue mode or runs elsewhere, and what the operation itself refuses."""

@@ -256,8 +256,8 @@ class CloneVm(Operation[CloneParams]):
         return f"Clone VM {source} to {ctx.params.name}"
 
     def applies(self, obj: Vm) -> bool:
-        """What surely runs, or is off and may run."""
-        return obj.status in (*ON, VmStatus.SHUT_OFF) and not obj.suspended
+        """What surely runs its own system, or is off and may run."""
+        return obj.status in (*ON, VmStatus.SHUT_OFF) and not obj.suspended and not obj.in_rescue
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that must be off for it first, a taken name, and what its node or its owner has no room for."""

@@ -144,6 +144,10 @@ class ConfigureGuest(Operation[ConfigureGuestParams]):
         """The task's title, for people."""
         return f"Configure the guest of VM {ctx.task.object_name}"
 
+    def applies(self, obj: Vm) -> bool:
+        """A missing VM has no guest, and in rescue mode another system is in its place."""
+        return obj.status != VmStatus.MISSING and not obj.in_rescue
+
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse nothing to change, and a VM that is missing, in rescue mode, or of no known image."""
         if all(value is None for value in (ctx.params.password, ctx.params.ssh_keys, ctx.params.hostname)):

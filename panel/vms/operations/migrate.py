@@ -426,6 +426,10 @@ class MigrateVm(Operation[MigrateVmParams]):
         target = ctx.outputs.get("reserve_target", {}).get("result", {}).get("target", "")
         return f"Migrate VM {ctx.task.object_name} to {target}".removesuffix(" to ")
 
+    def applies(self, obj: Vm) -> bool:
+        """A missing VM is nowhere, and what an installer or a rescue system is at work on stays where it is."""
+        return obj.status != VmStatus.MISSING and not obj.installing and not obj.in_rescue
+
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that is not surely on its node, or whose installer runs, and what no node can take."""
         refuse_seen_elsewhere(ctx.vm)

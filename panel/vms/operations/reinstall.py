@@ -169,8 +169,8 @@ class ReinstallVm(Operation[ReinstallParams]):
         return f"Reinstall VM {ctx.task.object_name}"
 
     def applies(self, obj: Vm) -> bool:
-        """A new system would be started."""
-        return not obj.suspended
+        """A new system would be started, in the place of the VM's own."""
+        return not obj.suspended and not obj.in_rescue
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse an unknown or unfit image, and a VM that is missing or in rescue mode."""

@@ -210,8 +210,8 @@ class TakeSnapshot(_SnapshotOperation):
         return f"Take snapshot “{ctx.params.name}” of VM {ctx.task.object_name}"
 
     def applies(self, obj: Vm) -> bool:
-        """A missing VM has no disks that anybody knows of."""
-        return obj.status != VmStatus.MISSING
+        """A missing VM has no disks that anybody knows of, and one in rescue mode runs a system beside them."""
+        return obj.status != VmStatus.MISSING and not obj.in_rescue
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse disks that cannot have one, a name in use, and more than the limit."""

@@ -287,6 +287,18 @@ def _off(page: str) -> dict[str, bool]:
     return {verb: "disabled" in rest for verb, rest in re.findall(r'vms/\d+/([a-z-]+)"([^>]*)>', page)}
 
 
+def _pressable(page: str) -> set[str]:
+    """What can be asked for with the page's buttons and forms as they are."""
+    shown = re.findall(r'data-action="/api/v1/vms/\d+/([a-z-]+)"([^>]*)>', page)
+    buttons = {verb for verb, rest in shown if "disabled" not in rest}
+    forms = [form.split("</form>")[0] for form in page.split("<form")[1:] if "data-submit" in form]
+    return buttons | {
+        form.split('data-submit="/api/v1/vms/')[1].split('"')[0].split("/")[1]
+        for form in forms
+        if "disabled" not in form
+    }
+
+
 def test_force_off_can_be_pressed_while_a_shutdown_waits(admin: User, api: APIClient, vm: int) -> None:
     api.post(f"/api/v1/vms/{vm}/stop", {})
     buttons = _off(_text(signed_in(admin), f"/vms/{vm}"))
@@ -315,13 +327,8 @@ def test_no_page_offers_a_suspended_vm_what_is_refused_for_that(
     buttons = _off(_text(signed_in(admin), f"/vms/{vm}"))
     assert {buttons[verb] for verb in ("start", "stop", "restart", "force-off")} == {True}
     assert not {"pause", "resume", "reset"} & set(buttons)
-    forms = _text(signed_in(admin), f"/vms/{vm}/guest").split("<form")[1:]
-    pressable = {
-        form.split('data-submit="/api/v1/vms/')[1].split('"')[0].split("/")[1]
-        for form in forms
-        if "data-submit" in form and "disabled" not in form
-    }
-    assert "configure-guest" in pressable
+    pressable = _pressable(_text(signed_in(admin), f"/vms/{vm}/guest"))
+    assert ("configure-guest" in pressable) is (status != VmStatus.MISSING)
     assert not {"rescue", "reinstall", "clone"} & pressable
 
 
@@ -365,6 +372,37 @@ def test_a_vm_in_rescue_mode_goes_back_to_no_snapshot(
     assert _off(shown)["revert-snapshot"] and 'title="The VM is in rescue mode. End that first."' in shown
     refused = api.post(f"/api/v1/vms/{vm}/revert-snapshot", {"snapshot": int(shown.split('"')[0])})
     assert refused.json()["detail"] == "The VM is in rescue mode. End that first."
+
+
+REFUSED_IN_RESCUE = {
+    "snapshot": {"name": "after"},
+    "migrate": {},
+    "clone": {"name": "copy"},
+    "reinstall": {"password": "another horse"},
+    "rescue": {"image": "small", "password": "another horse"},
+    "configure-guest": {"hostname": "inside"},
+    "add-disk": {"size_gib": 1},
+    "grow-disk": {"disk": "vda", "size_gib": 50},
+    "change-disk": {"disk": "vda", "cache": "none"},
+    "add-interface": {},
+}
+
+
+def test_no_page_offers_a_vm_in_rescue_mode_what_is_refused_for_that(
+    admin: User, api: APIClient, vm: int, run_tasks: Callable[[], None]
+) -> None:
+    def offered() -> set[str]:
+        pages = (f"/vms/{vm}", f"/vms/{vm}/guest", f"/vms/{vm}/devices")
+        return set().union(*(_pressable(_text(signed_in(admin), page)) for page in pages))
+
+    assert set(REFUSED_IN_RESCUE) <= offered()
+    api.post(f"/api/v1/vms/{vm}/rescue", REFUSED_IN_RESCUE["rescue"])
+    run_tasks()
+    for verb, raw in REFUSED_IN_RESCUE.items():
+        refused = api.post(f"/api/v1/vms/{vm}/{verb}", raw)
+        assert (refused.status_code, refused.json().get("state")) == (409, "rescue"), verb
+    assert not set(REFUSED_IN_RESCUE) & offered()
+    assert {"end-rescue", "stop", "restart", "change-owner"} <= offered()
 
 
 def test_the_settings_of_a_vm_stand_in_a_form_for_those_who_may_change_them(admin: User, user: User, vm: int) -> None:
