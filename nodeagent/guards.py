@@ -31,12 +31,13 @@ def guard(uuid: str, interfaces: Sequence[InterfaceSpec], job: Job) -> None:
     """
     wanted = {port_name(each.mac): _checked(each) for each in interfaces if each.guarded}
     with memory.changing(paths.GUARDS) as remembered:
-        if remembered.get(uuid, {}) == wanted and (not wanted or _there(wanted, job)):
+        if not wanted and uuid not in remembered:
             return
         if wanted:
             remembered[uuid] = wanted
         else:
-            remembered.pop(uuid, None)
+            remembered.pop(uuid)
+        # Also when it is remembered so: the kernel may have lost any part of it.
         _write(remembered, job)
 
 
@@ -83,11 +84,6 @@ def _checked(interface: InterfaceSpec) -> Dict[str, Any]:
     except ValueError as error:
         raise InvalidParams(f"This is not an address: {error}.", field="addresses") from error
     return {"mac": mac, "addresses": addresses}
-
-
-def _there(wanted: Dict[str, Any], job: Job) -> bool:
-    shown = run(["nft", "list", "table", "bridge", TABLE], job, check=False)
-    return shown.exit_code == 0 and all(f"chain {port} " in shown.stdout for port in wanted)
 
 
 def _write(remembered: Dict[str, Dict[str, Any]], job: Job) -> None:

@@ -204,21 +204,29 @@ def test_a_guard_is_told_of_as_long_as_its_domain(node: Subject) -> None:
     assert guards(node) == []
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "nft delete table bridge vmpanel_guard",
-        f"nft flush chain bridge vmpanel_guard {PORT}",
-        f"nft insert rule bridge vmpanel_guard {PORT} accept",
-        "nft flush chain bridge vmpanel_guard prerouting",
-        "nft insert rule bridge vmpanel_guard prerouting accept",
-    ],
-)
+DAMAGES = [
+    "nft delete table bridge vmpanel_guard",
+    f"nft flush chain bridge vmpanel_guard {PORT}",
+    f"nft insert rule bridge vmpanel_guard {PORT} accept",
+    "nft flush chain bridge vmpanel_guard prerouting",
+    "nft insert rule bridge vmpanel_guard prerouting accept",
+]
+
+
+@pytest.mark.parametrize("command", DAMAGES)
 def test_a_guard_that_the_kernel_does_not_have_as_remembered_is_not_in_force(node: Subject, command: str) -> None:
     spec = guarded(node)
     assert [each.in_force for each in guards(node)] == [True]
     damage(node, lambda fake: fake.node.rules.clear(), command)
     assert [(each.vm, each.in_force) for each in guards(node)] == [(spec.uuid, False)]
+
+
+@pytest.mark.parametrize("command", DAMAGES)
+def test_a_domain_that_is_defined_anew_is_guarded_whatever_became_of_its_guard(node: Subject, command: str) -> None:
+    spec = guarded(node)
+    damage(node, lambda fake: fake.node.rules.clear(), command)
+    node.call(host.HostCreate(spec=spec))
+    assert [(each.vm, each.in_force) for each in guards(node)] == [(spec.uuid, True)]
 
 
 def test_a_guard_that_only_the_kernel_has_is_told_of(node: Subject) -> None:
