@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from typing import Any, Iterator, Optional
+from typing import Any, Callable, Iterator, Optional, TypeVar
 
-from nodeagent.errors import CommandFailed, LibvirtError, NoSuchDomain
+from nodeagent.errors import CommandFailed, DeadlinePassed, LibvirtError, NoSuchDomain
+from nodeagent.job import Job
 
 DEFAULT_URI = "qemu:///system"
+LOOK_UP_SECONDS = 0.2
+T = TypeVar("T")
 
 _lock = threading.Lock()
 _connection: Optional[Any] = None
@@ -90,6 +95,30 @@ def translated() -> Iterator[Any]:
             libvirt_code=error.get_error_code(),
             connection_lost=not _alive(conn),
         ) from error
+
+
+def answer_within(seconds: float, ask: Callable[[], T], job: Job) -> T:
+    """What `ask` answers; raises what it raises, DeadlinePassed when a libvirt that hangs keeps it longer, Cancelled.
+
+    It is asked in a thread of its own, since nothing ends a call to libvirt but the end of its connection: until
+    then that thread stays behind.
+    """
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    until = time.monotonic() + seconds
+    while not answer.done():
+        job.check()
+        if time.monotonic() > until:
+            raise DeadlinePassed(f"libvirt did not answer within {seconds:g} s.")
+        wait([answer], min(LOOK_UP_SECONDS, seconds))
+    return answer.result()
 
 
 def _alive(conn: Any) -> bool:

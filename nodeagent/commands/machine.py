@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 import socket
-import threading
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Dict, List, Optional, Tuple
 
 from nodeagent import authorized_keys, libvirtd, paths, services
 from nodeagent.commands import handles
-from nodeagent.errors import AgentError, CommandFailed, LibvirtError
+from nodeagent.errors import AgentError, Cancelled, CommandFailed, LibvirtError
 from nodeagent.job import Job
 from nodeagent.probe import kvm_works
 from nodeagent.protocol import Nothing, node
@@ -59,7 +58,7 @@ def node_facts(request: node.NodeFacts, job: Job) -> node.Facts:
     """Read what the node is, libvirt's part only where libvirt answers."""
     release = _os_release()
     memory = _meminfo()
-    versions = _libvirt()
+    versions = _libvirt(job)
     return node.Facts(
         hostname=socket.gethostname(),
         os_id=release.get("ID", "unknown"),
@@ -119,27 +118,24 @@ def _file_systems() -> List[node.FileSystem]:
     return list(found.values())
 
 
-def _libvirt() -> LibvirtFacts:
+def _libvirt(job: Job) -> LibvirtFacts:
     """Versions of libvirt and QEMU, the host's UUID, and whether disks of running VMs can be copied.
 
-    None each where libvirt does not answer soon.
+    None each where libvirt does not answer soon: the rest of the facts can be told all the same.
     """
-    answers = [_NO_LIBVIRT]
-    # A libvirtd that hangs holds up who asks it; the rest of the facts can be told all the same.
-    asking = threading.Thread(target=lambda: answers.append(_ask_libvirt()), daemon=True)
-    asking.start()
-    asking.join(LIBVIRT_FACTS_SECONDS)
-    return answers[-1]
+    try:
+        return libvirtd.answer_within(LIBVIRT_FACTS_SECONDS, _ask_libvirt, job)
+    except Cancelled:
+        raise
+    except AgentError:
+        return _NO_LIBVIRT
 
 
 def _ask_libvirt() -> LibvirtFacts:
-    try:
-        with libvirtd.translated() as conn:
-            host = ET.fromstring(conn.getCapabilities()).findtext("./host/uuid")
-            qemu = None if libvirtd.is_test_driver() else _version(conn.getVersion())
-            return _version(conn.getLibVersion()), qemu, host, libvirtd.copies_running(conn)
-    except AgentError:
-        return _NO_LIBVIRT
+    with libvirtd.translated() as conn:
+        host = ET.fromstring(conn.getCapabilities()).findtext("./host/uuid")
+        qemu = None if libvirtd.is_test_driver() else _version(conn.getVersion())
+        return _version(conn.getLibVersion()), qemu, host, libvirtd.copies_running(conn)
 
 
 def _version(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -20,6 +21,8 @@ from nodeagent.protocol import Nothing, host, migration
 from nodeagent.xml.domain import Disk, Domain
 
 POLL_SECONDS = 0.2
+ANSWER_SECONDS = 30.0
+"""How long the target's libvirt may take to let us in, or to have the guest go on there."""
 MIB = 1024**2
 UNCACHED = ("none", "directsync")
 """The cache modes in which a guest's writes are in the file when it has been told that they are written."""
@@ -154,36 +157,44 @@ def migration_run(request: migration.MigrationRun, job: Job) -> migration.Moved:
 
     It arrives paused and is resumed by us once libvirt has ended it here: were libvirt to resume it, a
     connection lost in that moment would leave it running on both nodes.
+
+    A libvirt of the target that hangs holds up nothing: libvirt's keepalive (libvirtd.conf) ends the move, what we
+    ask of it ourselves has a limit, and its good-bye is said when the way is closed, so that nobody waits for it.
     """
     libvirt = libvirtd.bindings()
     control = way.key_folder(request.ticket) / "libvirt.sock"
-    with libvirtd.translated() as conn:
+    with libvirtd.translated() as conn, contextlib.ExitStack() as behind_the_way:
         domain = find(conn, request.uuid)
         _refuse_unsafe(Domain.parse(domain.XMLDesc(0)), request)
         memory, disks = way.qemu_sockets(request.ticket, domain.name())
         forwards = {control: request.target.libvirt_socket, memory: str(memory), disks: str(disks)}
         with way.tunnel(request.ticket, request.target, forwards, job):
             uri = f"qemu+unix:///system?socket={control}"
-            there = libvirt.open(uri)
-            try:
-                parameters: Dict[str, Any] = {
-                    libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{memory}",
-                    libvirt.VIR_MIGRATE_PARAM_DISKS_URI: f"unix://{disks}",
-                }
-                if request.bandwidth_mib:
-                    parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = int(request.bandwidth_mib)
-                began = time.monotonic()
-                _Move(domain, uri, parameters, request).carry_out(job)
-                off_at = time.monotonic()
-                if request.resume:
-                    there.lookupByUUIDString(domain.UUIDString()).resume()
-                lag = time.monotonic() - off_at
-            finally:
-                there.close()
+            there = libvirtd.answer_within(ANSWER_SECONDS, lambda: libvirt.open(uri), job)
+            behind_the_way.callback(_close, there)
+            parameters: Dict[str, Any] = {
+                libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{memory}",
+                libvirt.VIR_MIGRATE_PARAM_DISKS_URI: f"unix://{disks}",
+            }
+            if request.bandwidth_mib:
+                parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = int(request.bandwidth_mib)
+            began = time.monotonic()
+            _Move(domain, uri, parameters, request).carry_out(job)
+            off_at = time.monotonic()
+            if request.resume:
+                uuid = domain.UUIDString()
+                libvirtd.answer_within(ANSWER_SECONDS, lambda: there.lookupByUUIDString(uuid).resume(), job)
+            lag = time.monotonic() - off_at
         stats = domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
         downtime = int(stats.get(libvirt.VIR_DOMAIN_JOB_DOWNTIME, 0)) + int(lag * 1000)
         moved = int(stats.get(libvirt.VIR_DOMAIN_JOB_DATA_PROCESSED, 0))
         return migration.Moved(seconds=off_at - began + lag, downtime_ms=downtime, moved_bytes=moved)
+
+
+def _close(conn: Any) -> None:
+    """Drop a connection that may be broken."""
+    with contextlib.suppress(libvirtd.bindings().libvirtError):
+        conn.close()
 
 
 class _Move:

@@ -117,3 +117,22 @@ def test_what_dies_while_bytes_are_on_their_way(
     assert ended["status"] in ("done", "failed"), ended["error"]
     traveller.look(target if ended["status"] == "done" else source)
     done(api, api.post(f"{traveller.path}/migrate", json={}))
+
+
+@pytest.mark.nightly
+def test_a_target_whose_libvirtd_hangs_does_not_hold_the_vm_for_ever(traveller: Traveller, api: httpx.Client) -> None:
+    source, target = traveller.node, traveller.other
+    task = traveller.leave(bandwidth_mib=50)
+    wait_until(lambda: "MiB/s" in api.get(f"tasks/{task}").text, "bytes are on their way", 60)
+    hung = target.pids("libvirtd")
+    target.kill(*hung, signal_name="STOP")
+    try:
+        # It is libvirt's own keepalive that ends the move; what else asks the hung one must not wait longer.
+        wait_until(lambda: api.get(f"tasks/{task}").json()["status"] != "running", "the move is given up", 120)
+        guest = source.run(["virsh", "domstate", api.get(traveller.path).json()["name"]]).stdout.strip()
+        assert guest == "running"
+    finally:
+        target.kill(*hung, signal_name="CONT")
+    ended = wait_for_task(api, task, 240)
+    assert ended["status"] in ("done", "failed"), ended["error"]
+    traveller.look(target if ended["status"] == "done" else source)
