@@ -77,8 +77,9 @@ def reserve_disk(ctx: AddDiskContext) -> dict[str, Any]:
     asked, vm = ctx.params, ctx.vm
     refuse_full_pool(vm, ctx.pool, asked.size_gib)
     require_room(vm.owner, Room(disk_gib=asked.size_gib))
-    # One at a time: of two who ask at once, the second sees the name that the first has taken.
+    # One at a time: of two who ask at once, the second sees the name and the slot that the first has taken.
     Vm.objects.select_for_update().get(pk=vm.pk)
+    _refuse_no_slot(vm, asked.bus)
     volume = Volume.objects.create(pool=ctx.pool, node=vm.node, format=ctx.pool.volume_format, size_gib=asked.size_gib)
     last = vm.disks.order_by("position").last()
     disk = Disk.objects.create(
@@ -162,8 +163,7 @@ class AddDisk(DeviceOperation):
         refuse_full_pool(ctx.vm, ctx.pool, ctx.params.size_gib)
         refuse_no_room(ctx.vm.owner, Room(disk_gib=ctx.params.size_gib))
         free_target(ctx.vm, ctx.params.bus)
-        if ctx.params.bus == DiskBus.VIRTIO:
-            refuse_no_slot(ctx.vm)
+        _refuse_no_slot(ctx.vm, ctx.params.bus)
 
 
 class GrowDiskParams(Params):
@@ -346,6 +346,11 @@ class ChangeDisk(DeviceOperation):
             raise MissingValue("Say what shall be changed.", field="bus")
         if asked & set(LIMITS):
             permissions.require(viewer, "cluster.manage")
+
+
+def _refuse_no_slot(vm: Vm, bus: str) -> None:
+    if bus == DiskBus.VIRTIO:
+        refuse_no_slot(vm)
 
 
 def _detach(ctx: VmContext[Any], disk: Disk) -> None:

@@ -19,7 +19,7 @@ from panel.tasks.operation import Params, Step
 from panel.vms.context import VmContext
 from panel.vms.devices import DeviceOperation, describe, interface_of, refuse_no_slot, told, unplug
 from panel.vms.limits import Room, refuse_no_room, require_room
-from panel.vms.models import Interface
+from panel.vms.models import Interface, Vm
 from panel.vms.spec import interface_spec
 from panel.vms.usage import note_shape
 
@@ -58,6 +58,9 @@ class AddInterfaceContext(VmContext[AddInterfaceParams]):
 def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     """The interface and its address stand in the database; the domain does not have it yet."""
     require_room(ctx.vm.owner, Room(addresses=1))
+    # One at a time: of two who ask at once, the second sees the place that the first has taken.
+    Vm.objects.select_for_update().get(pk=ctx.vm.pk)
+    _refuse_no_place(ctx.vm)
     last = ctx.vm.interfaces.order_by("position").last()
     interface = Interface.objects.create(
         vm=ctx.vm,
@@ -117,9 +120,7 @@ class AddInterface(DeviceOperation):
         """A network without a free address, and more interfaces than the VM can, or its owner may have."""
         refuse_no_room(ctx.vm.owner, Room(addresses=1))
         _refuse_full(ctx.network)
-        if ctx.vm.interfaces.count() >= MOST_INTERFACES:
-            raise CapacityError(f"A VM has at most {MOST_INTERFACES} interfaces.", field="network", candidates={})
-        refuse_no_slot(ctx.vm)
+        _refuse_no_place(ctx.vm)
 
 
 class RemoveInterfaceParams(Params):
@@ -285,6 +286,12 @@ class ChangeInterface(DeviceOperation):
 def _refuse_full(network: Network) -> None:
     if free_count(network) < 1:
         raise CapacityError(f"The network “{network.name}” has no free address.", field="network", candidates={})
+
+
+def _refuse_no_place(vm: Vm) -> None:
+    if vm.interfaces.count() >= MOST_INTERFACES:
+        raise CapacityError(f"A VM has at most {MOST_INTERFACES} interfaces.", field="network", candidates={})
+    refuse_no_slot(vm)
 
 
 def _detach(ctx: VmContext[Any], interface: Interface) -> None:

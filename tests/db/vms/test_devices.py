@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
 from rest_framework.test import APIClient
 
 from nodeagent.protocol import host
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.core.errors import AlreadyExists, Busy, InvalidValue, LibvirtFailure, NotFound, OperationFailed
+from panel.core.errors import AlreadyExists, InvalidValue, LibvirtFailure, NotFound, OperationFailed
 from panel.doctor.services import look
 from panel.images.models import Image, Iso
 from panel.images.services import register_iso
 from panel.network.models import Address, IpPool, Network
 from panel.storage.models import NodePool, Volume
-from panel.tasks import engine, registry
+from panel.tasks import engine
 from panel.tasks.models import Status, Task, TaskLog, TaskStep
+from panel.vms.devices import SLOTS
 from panel.vms.models import Disk, Interface, Vm, VmStatus
+from panel.vms.operations.interfaces import MOST_INTERFACES
+from tests.db.at_once import ask_at_once
 from tests.db.conftest import run_task
 
 Ask = Callable[..., dict[str, Any]]
@@ -448,29 +449,33 @@ def test_the_name_that_a_disk_gets_with_its_bus_is_promised_to_it(api: APIClient
 def test_of_two_who_add_a_disk_at_once_one_is_told_of_the_other(
     admin: User, vm: Vm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    operation = registry.get("vm.add-disk")
-    together, check, answers = threading.Barrier(2), operation.check, []
+    answers = ask_at_once(monkeypatch, admin, "vm.add-disk", [vm.pk] * 2, {"size_gib": 1})
+    assert sorted(each.code if each else "taken" for each in answers) == ["busy", "taken"]
 
-    def both_before_any_reserves(ctx: Any, viewer: User) -> None:
-        check(ctx, viewer)
-        together.wait(20)
 
-    def add() -> None:
-        try:
-            operation.submit(admin, {"size_gib": 1}, object_id=vm.pk)
-            answers.append("taken")
-        except Busy as error:
-            answers.append(error.code)
-        finally:
-            connection.close()
+@pytest.mark.parametrize(("name", "raw"), [("vm.add-interface", {}), ("vm.add-disk", {"size_gib": 1})])
+def test_of_two_who_ask_for_the_last_slot_at_once_one_has_it(
+    admin: User, vm: Vm, ask: Ask, monkeypatch: pytest.MonkeyPatch, name: str, raw: dict[str, Any]
+) -> None:
+    """Also where both are content to wait, so that neither is told to be busy."""
+    for _ in range(6):
+        assert ask("add-interface")["status"] == "done"
+    for _ in range(SLOTS - 1 - 6 - 2):
+        assert ask("add-disk", size_gib=1)["status"] == "done"
+    answers = ask_at_once(monkeypatch, admin, name, [vm.pk] * 2, raw, queue=True)
+    assert sorted(each.code if each else "taken" for each in answers) == ["no_capacity", "taken"]
+    assert vm.interfaces.count() + vm.disks.count() == SLOTS
 
-    monkeypatch.setattr(operation, "check", both_before_any_reserves)
-    threads = [threading.Thread(target=add) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert sorted(answers) == ["busy", "taken"]
+
+def test_of_two_who_ask_for_the_last_interface_of_a_vm_that_is_off_one_has_it(
+    admin: User, vm: Vm, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask("force-off")
+    for _ in range(MOST_INTERFACES - 2):
+        assert ask("add-interface")["status"] == "done"
+    answers = ask_at_once(monkeypatch, admin, "vm.add-interface", [vm.pk] * 2, {}, queue=True)
+    assert sorted(each.code if each else "taken" for each in answers) == ["no_capacity", "taken"]
+    assert vm.interfaces.count() == MOST_INTERFACES
 
 
 def test_a_second_change_of_the_same_device_is_told_of_the_first(api: APIClient, vm: Vm) -> None:

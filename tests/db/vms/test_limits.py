@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from panel.tasks.models import Status, Task, TaskStep
 from panel.tasks.services import cancel
 from panel.vms.limits import COUNTED, Room, used_by
 from panel.vms.models import Vm
+from tests.db.at_once import ask_at_once
 from tests.db.conftest import run_task
 from tests.db.tasks.test_every_operation import Strike
 
@@ -204,29 +204,9 @@ def test_of_many_who_ask_at_once_one_has_the_last_place(
 ) -> None:
     vm_ids = [make_vm(admin, f"web{number}") for number in range(4)]
     set_limits(anna, {"disk_gib": 5})
-    operation = registry.get("vm.add-disk")
-    together, check, answers = threading.Barrier(4), operation.check, []
-
-    def all_before_any_reserves(ctx: Any, viewer: User) -> None:
-        check(ctx, viewer)
-        together.wait(20)
-
-    def add(vm_id: int) -> None:
-        try:
-            operation.submit(admin, {"size_gib": 1}, object_id=vm_id)
-            answers.append("taken")
-        except LimitExceeded as error:
-            answers.append(error.data["limit"])
-        finally:
-            connection.close()
-
-    monkeypatch.setattr(operation, "check", all_before_any_reserves)
-    threads = [threading.Thread(target=add, args=(vm_id,)) for vm_id in vm_ids]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert sorted(answers) == ["disk_gib", "disk_gib", "disk_gib", "taken"]
+    answers = ask_at_once(monkeypatch, admin, "vm.add-disk", vm_ids, {"size_gib": 1})
+    refused = [each.data["limit"] for each in answers if each is not None]
+    assert refused == ["disk_gib", "disk_gib", "disk_gib"]
     assert used_by(anna).disk_gib == 5
 
 
