@@ -1,4 +1,4 @@
-"""Requests for one operation that are all checked before any of them reserves."""
+"""What is asked for at the same moment: all checked before any reserves, and one that waits for another's rows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ from panel.accounts.models import User
 from panel.core.errors import PanelError
 from panel.tasks import registry
 from panel.tasks.operation import Operation
+
+
+def waits_for_a_lock() -> bool:
+    """Whether some transaction waits for a row of another."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")
+        return bool(int(cursor.fetchone()[1]))
 
 
 def ask_at_once(

@@ -11,7 +11,7 @@ from panel.cluster.selectors import default_cluster
 from panel.storage.models import Pool
 from panel.storage.services import ensure_default_pool
 from tests.contract.local_agent import until
-from tests.db.monitoring.counting import waits_for_a_lock
+from tests.db.at_once import waits_for_a_lock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

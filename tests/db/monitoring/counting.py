@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from panel.cluster.models import Node
 from panel.monitoring.models import Step, VmUsage
@@ -48,13 +48,3 @@ def rows(vm: Vm, step: int = Step.TEN_MINUTES) -> list[tuple[datetime, int, int]
     """Time, seconds and received bytes of the VM's rows."""
     found = VmUsage.objects.filter(vm_id=vm.pk, step=step).order_by("at")
     return list(found.values_list("at", "seconds", "rx_bytes"))
-
-
-def waits_for_a_lock() -> bool:
-    """Whether another connection is at a statement that locks, and so waits: all of them are short."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT COUNT(*) FROM information_schema.processlist"
-            " WHERE info LIKE '%%FOR UPDATE' AND time_ms > 100 AND id <> CONNECTION_ID()"
-        )
-        return bool(cursor.fetchone()[0])

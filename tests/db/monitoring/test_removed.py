@@ -16,13 +16,7 @@ from panel.monitoring.models import NodeWatch
 from panel.notices.models import Problem
 from panel.tasks.models import Task
 from tests.contract.local_agent import until
-
-
-def waits_for_a_lock() -> bool:
-    """Whether some transaction waits for a row of another."""
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")
-        return bool(int(cursor.fetchone()[1]))
+from tests.db.at_once import waits_for_a_lock
 
 
 def test_a_node_that_is_removed_while_its_silence_is_noticed_leaves_no_problem(node: Node) -> None:

@@ -16,7 +16,8 @@ from panel.monitoring.models import RolledUp, Step, VmCounters, VmTraffic, VmUsa
 from panel.monitoring.models.statistics import slot
 from panel.monitoring.statistics import rollup
 from panel.vms.models import Vm
-from tests.db.monitoring.counting import NOW, counted, rows, take, waits_for_a_lock
+from tests.db.at_once import waits_for_a_lock
+from tests.db.monitoring.counting import NOW, counted, rows, take
 from tests.db.monitoring.messages import make_vm
 from tests.stack import wait_until
 
