@@ -52,8 +52,10 @@ def submit(operation: Operation[Any], request: Request, object_id: int | None = 
     viewer = viewer_of(request)
     raw = body_of(request)
     if is_asked(request, "plan"):
-        steps = operation.plan(viewer, raw, object_id=object_id)
-        return Response({"operation": operation.name, "steps": Veil(viewer).data(steps)})
+        plan, veil = operation.plan(viewer, raw, object_id=object_id), Veil(viewer)
+        # Which node and storage it is, and who is at work there, is told to those who see nodes.
+        locks = [each for each in plan["locks"] if each["kind"] == "vm" or not veil.is_on]
+        return Response({"operation": operation.name, "locks": locks, "steps": veil.data(plan["steps"])})
     key = idempotency_key(request)
     task = operation.submit(
         viewer,
@@ -91,12 +93,25 @@ class PlannedStepSerializer(serializers.Serializer[Any]):
     changes = serializers.CharField()
     difference = serializers.CharField()
     can_be_undone = serializers.BooleanField()
+    seconds_before = serializers.FloatField(
+        allow_null=True, help_text="How long it took, the median of the last runs; null: it was never done."
+    )
+
+
+class PlannedLockSerializer(serializers.Serializer[Any]):
+    """What would be held until the end, and by which task it is held now, for which `?queue=1` would wait."""
+
+    kind = serializers.CharField()
+    id = serializers.IntegerField()
+    exclusive = serializers.BooleanField()
+    task = serializers.IntegerField(allow_null=True)
 
 
 class PlanSerializer(serializers.Serializer[Any]):
     """What an operation would do."""
 
     operation = serializers.CharField()
+    locks = PlannedLockSerializer(many=True)
     steps = PlannedStepSerializer(many=True)
 
 

@@ -155,10 +155,7 @@ def operation_command(kind: str, operation: dict[str, Any]) -> click.Command:
         }
         answer = panel.post(path, body, params={"queue": int(queue), "plan": int(plan)})
         if plan:
-            output.show(answer["steps"], ("name", "title", "changes"), context.obj["json"])
-            if not context.obj["json"]:
-                for step in answer["steps"]:
-                    click.echo(step.get("difference", ""), nl=False)
+            output.show_plan(answer, context.obj["json"])
             return
         finish(context, panel, answer, wait)
 

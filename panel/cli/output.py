@@ -37,6 +37,24 @@ def show(value: Any, columns: tuple[str, ...], as_json: bool) -> None:
     Console(markup=False).print(table)
 
 
+def show_plan(plan: dict[str, Any], as_json: bool) -> None:
+    """Print a plan: what it waits for, its steps with what each would change and how long such a step took before."""
+    if as_json:
+        click.echo(json.dumps(plan, indent=1))
+        return
+    for lock in plan["locks"]:
+        if lock["task"] is not None:
+            click.echo(f"Task {lock['task']} is at work on {lock['kind']} {lock['id']}.")
+    steps = [{**step, "took_before": _seconds(step["seconds_before"])} for step in plan["steps"]]
+    show(steps, ("name", "title", "changes", "took_before"), False)
+    for step in steps:
+        click.echo(step["difference"], nl=False)
+
+
+def _seconds(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{seconds:.1f} s"
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return json.dumps(value)

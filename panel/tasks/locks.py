@@ -47,15 +47,9 @@ def take(
 
     Raises Busy, naming another task that holds or waits for a conflicting lock, unless `queue`.
     """
-    keys = sorted(
-        {(ORDER.index(spec.kind), spec.kind, object_id, spec.exclusive) for spec, object_id in wanted if object_id}
-    )
-    for _order, kind, object_id, _exclusive in keys:
-        _hold(kind, object_id)
-    rows = [
-        TaskLock(task=task, kind=kind, object_id=object_id, exclusive=exclusive)
-        for _order, kind, object_id, exclusive in keys
-    ]
+    rows = _rows(task, wanted)
+    for row in rows:
+        _hold(row.kind, row.object_id)
     superseded = {}
     for holder in _in_the_way(rows) if rows and (supersedes or not queue) else ():
         if holder.task.operation in supersedes:
@@ -65,6 +59,32 @@ def take(
     # Their ids are in this order: one statement of several rows counts up.
     TaskLock.objects.bulk_create(rows)
     return list(superseded.values())
+
+
+def planned(task: Task, wanted: Sequence[tuple[LockSpec, int | None]]) -> list[dict[str, Any]]:
+    """The locks that take() would add, in their order, each with the task that it would wait for (or None)."""
+    rows = _rows(task, wanted)
+    in_the_way = {(each.kind, each.object_id): each.task_id for each in reversed(_in_the_way(rows))} if rows else {}
+    return [
+        {
+            "kind": row.kind,
+            "id": row.object_id,
+            "exclusive": row.exclusive,
+            "task": in_the_way.get((row.kind, row.object_id)),
+        }
+        for row in rows
+    ]
+
+
+def _rows(task: Task, wanted: Sequence[tuple[LockSpec, int | None]]) -> list[TaskLock]:
+    """The task's locks in the written order, each once; not saved."""
+    keys = sorted(
+        {(ORDER.index(spec.kind), spec.kind, object_id, spec.exclusive) for spec, object_id in wanted if object_id}
+    )
+    return [
+        TaskLock(task=task, kind=kind, object_id=object_id, exclusive=exclusive)
+        for _order, kind, object_id, exclusive in keys
+    ]
 
 
 def _hold(kind: str, object_id: int) -> None:

@@ -70,6 +70,7 @@ class Task(models.Model):
             models.Index(fields=["status", "next_run_at"], name="task_ready"),
             models.Index(fields=["object_type", "object_id"], name="task_object"),
             models.Index(fields=["owner", "-id"], name="task_owner"),
+            models.Index(fields=["operation", "status", "-id"], name="task_operation"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["created_by", "idempotency_key"], name="one_task_an_idempotency_key"),

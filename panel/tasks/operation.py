@@ -29,7 +29,9 @@ from panel.core.validation import Params as Params
 from panel.core.validation import parse
 from panel.tasks import live, locks, subjects
 from panel.tasks.context import Context, P
+from panel.tasks.locks import LockSpec
 from panel.tasks.models import StepStatus, Task, TaskSecret, TaskStep
+from panel.tasks.planning import Plan, seconds_before
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class Operation(Generic[P]):
     permission: ClassVar[str]
     params: type[P]
     context: ClassVar[type[Context[Any]]] = Context
-    locks: ClassVar[Sequence[locks.LockSpec]] = ()
+    locks: ClassVar[Sequence[LockSpec]] = ()
     steps: ClassVar[Sequence[Step]] = ()
     on_failure: ClassVar[Literal["undo", "stop"]] = "undo"
     """`stop` is for operations that go forward only, such as a deletion: they fail where they are, and
@@ -172,24 +174,33 @@ class Operation(Generic[P]):
                     raise
         raise AssertionError("unreachable")
 
-    def plan(self, viewer: User, raw: dict[str, Any], *, object_id: int | None = None) -> list[dict[str, Any]]:
-        """The steps that submit() would lead to, each with what it would change; changes nothing.
+    def plan(self, viewer: User, raw: dict[str, Any], *, object_id: int | None = None) -> Plan:
+        """What submit() would lead to; changes nothing.
+
+        `steps`, each with what it would change and the seconds that it took before (None: it was never done), and
+        `locks`, those on objects that are there already, each with the task that holds it now.
 
         Raises what submit() would, but for Busy.
         """
         permissions.require(viewer, self.permission)
         ctx = self._new_context(viewer, self.parse(raw), object_id)
         self.check(ctx, viewer)
-        return [
+        took = seconds_before(self.name)
+        steps = [
             {
                 "name": step.name,
                 "title": step.title,
                 "changes": step.describe(ctx) if step.describe else step.title,
                 "difference": step.difference(ctx) if step.difference else "",
                 "can_be_undone": step.undo is not None,
+                "seconds_before": took.get(step.name),
             }
             for step in self.steps
         ]
+        return {"locks": locks.planned(ctx.task, self._wanted(ctx)), "steps": steps}
+
+    def _wanted(self, ctx: Context[P]) -> list[tuple[LockSpec, int | None]]:
+        return [(spec, each) for spec in self.locks for each in ctx.lock_ids(spec.kind)]
 
     def _new_context(self, viewer: User, params: P, object_id: int | None) -> Context[P]:
         task = Task(
@@ -244,8 +255,7 @@ class Operation(Generic[P]):
             self._record(ctx, viewer)
             if secret := _secrets(params):
                 TaskSecret.objects.create(task=task, sealed=secretbox.seal(secret))
-            wanted = [(spec, each) for spec in self.locks for each in ctx.lock_ids(spec.kind)]
-            superseded = locks.take(task, wanted, queue=queue, supersedes=self.supersedes)
+            superseded = locks.take(task, self._wanted(ctx), queue=queue, supersedes=self.supersedes)
             from panel.tasks.services import give_way
             from panel.tasks.worker import enqueue
 

@@ -249,7 +249,9 @@ class CreateVm(Operation[CreateVmParams]):
             "Reserve the name, the disk and an address",
             undo=release_records,
             inline=True,
-            describe=lambda ctx: f"VM “{ctx.params.name}” with an address of “{ctx.network.name}”",
+            describe=lambda ctx: (
+                f"VM “{ctx.params.name}” on “{ctx.choose_node().node.name}” with an address of “{ctx.network.name}”"
+            ),
         ),
         Step(
             place_image,

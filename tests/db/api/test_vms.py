@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from panel.accounts.models import User
@@ -19,7 +21,8 @@ from panel.core.errors import IdempotencyMismatch, LibvirtFailure
 from panel.images.models import Image
 from panel.network.models import Address, IpPool
 from panel.tasks import registry, worker
-from panel.tasks.models import Task
+from panel.tasks.models import Task, TaskStep
+from panel.tasks.planning import RECENT
 from panel.vms.models import Vm
 from tests.db.conftest import make_node
 from tests.db.monitoring.messages import make_vm
@@ -139,8 +142,52 @@ def test_a_held_vm_is_refused_with_the_task_or_queued_as_asked(
 def test_a_plan_is_answered_and_nothing_done(api: APIClient, node: Node, image: Image) -> None:
     answer = api.post("/api/v1/vms?plan=1", GOOD)
     assert answer.status_code == 200
-    assert answer.json()["steps"][0]["name"] == "reserve_records"
+    first = answer.json()["steps"][0]
+    assert (first["name"], first["seconds_before"]) == ("reserve_records", None)
+    assert first["changes"] == f"VM “web1” on “{node.name}” with an address of “private”"
     assert Task.objects.count() == 0
+
+
+def test_a_plan_says_how_long_each_step_took_before_and_who_holds_what_it_needs(
+    api: APIClient, api_as_user: APIClient, user: User, node: Node, image: Image, run_tasks: Callable[[], None]
+) -> None:
+    vm = api.post("/api/v1/vms", {**GOOD, "owner": user.name}).json()["vm"]
+    run_tasks()
+    for _ in range(3):
+        api.post(f"/api/v1/vms/{vm}/force-off", {})
+        run_tasks()
+    began = timezone.now()
+    for seconds, step in zip((1, 60, 2), TaskStep.objects.filter(name="force_off"), strict=True):
+        ended = began + timedelta(seconds=seconds)
+        TaskStep.objects.filter(pk=step.pk).update(started_at=began, finished_at=ended)
+    waits = api.post(f"/api/v1/vms/{vm}/stop", {}).json()["task"]["id"]
+
+    plan = api.post(f"/api/v1/vms/{vm}/force-off?plan=1", {}).json()
+    assert {step["name"]: step["seconds_before"] for step in plan["steps"]}["force_off"] == 2.0
+    held = {"kind": "vm", "id": vm, "exclusive": True, "task": waits}
+    assert plan["locks"] == [held, {"kind": "node", "id": node.pk, "exclusive": False, "task": None}]
+    # A customer is not told of nodes.
+    assert api_as_user.post(f"/api/v1/vms/{vm}/force-off?plan=1", {}).json()["locks"] == [held]
+
+
+def test_a_plan_asks_for_the_same_number_of_rows_after_few_and_many_runs(
+    api: APIClient, node: Node, image: Image, run_tasks: Callable[[], None]
+) -> None:
+    vm = api.post("/api/v1/vms", GOOD).json()["vm"]
+    run_tasks()
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as found:
+            assert api.post(f"/api/v1/vms/{vm}/force-off?plan=1", {}).status_code == 200
+        return len(found)
+
+    counts = []
+    for runs in (1, RECENT + 5):
+        for _ in range(runs):
+            api.post(f"/api/v1/vms/{vm}/force-off", {})
+            run_tasks()
+        counts.append(queries())
+    assert counts[0] == counts[1]
 
 
 def test_a_customer_reaches_nothing_of_another(

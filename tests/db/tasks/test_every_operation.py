@@ -480,7 +480,8 @@ def test_a_plan_names_the_steps_and_changes_nothing(
         "vm.delete-snapshot": {"snapshot": kept.pk if kept else 0},
     }
     raw = asked.get(name, DEVICES.get(name, RAW.get(operation.name, {})))
-    steps = operation.plan(admin, raw, object_id=object_id)
+    plan = operation.plan(admin, raw, object_id=object_id)
 
-    assert [step["name"] for step in steps] == [step.name for step in operation.steps]
+    assert [step["name"] for step in plan["steps"]] == [step.name for step in operation.steps]
+    assert {lock["kind"] for lock in plan["locks"]} <= {spec.kind for spec in operation.locks}
     assert world() == before

@@ -91,3 +91,28 @@ def test_a_refusal_names_the_field() -> None:
 def test_brackets_in_what_the_panel_says_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     output.show([{"text": "no room [/var] and [red]"}], ("text",), as_json=False)
     assert "no room [/var] and [red]" in capsys.readouterr().out
+
+
+def test_a_plan_is_a_table_with_what_it_waits_for_and_the_differences_behind_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    step = {"name": "want", "title": "Note it", "changes": "[a]", "difference": "", "can_be_undone": True}
+    plan = {
+        "operation": "vm.configure",
+        "locks": [
+            {"kind": "vm", "id": 7, "exclusive": True, "task": 12},
+            {"kind": "node", "id": 1, "exclusive": False, "task": None},
+        ],
+        "steps": [
+            {**step, "seconds_before": None},
+            {**step, "name": "define", "difference": "-old\n+new\n", "seconds_before": 0.512},
+        ],
+    }
+    output.show_plan(plan, False)
+    first, heads, *rows = capsys.readouterr().out.splitlines()
+    assert first == "Task 12 is at work on vm 7."
+    assert heads.split("  ")[-1].strip() == "TOOK BEFORE"
+    assert [row.split()[-1] for row in rows] == ["–", "s", "-old", "+new"]
+    assert "[a]" in rows[0] and "0.5 s" in rows[1]
+    output.show_plan(plan, True)
+    assert json.loads(capsys.readouterr().out) == plan
