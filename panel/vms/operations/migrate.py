@@ -108,8 +108,11 @@ class MigrateContext(VmContext[MigrateVmParams]):
         return bool(known.get("seed", bool(known)))
 
     def lock_ids(self, kind: str) -> list[int | None]:
-        """Both nodes."""
-        return [self.source.pk, self.target.pk] if kind == "node" else [self.lock_id(kind)]
+        """Both nodes; for a plan the target is the node that would be chosen now."""
+        if kind != "node":
+            return [self.lock_id(kind)]
+        target = self._node("target") or self.choose_target().node
+        return [self.source.pk, target.pk]
 
     def choose_target(self) -> Choice:
         """The node that takes the VM, and why; raises CapacityError or NotFound."""

@@ -69,6 +69,12 @@ def test_a_vm_goes_with_its_volumes_in_one_moment(api: APIClient, vm: Vm, node: 
     assert "fake2: " in "".join(task.log.values_list("text", flat=True))
 
 
+def test_a_plan_names_both_nodes(api: APIClient, vm: Vm, node: Node, other: Node) -> None:
+    plan = api.post(f"/api/v1/vms/{vm.pk}/migrate?plan=1", {}, format="json").json()
+    assert other.name in plan["steps"][0]["changes"]
+    assert [lock["id"] for lock in plan["locks"] if lock["kind"] == "node"] == [node.pk, other.pk]
+
+
 def test_a_node_with_a_severe_problem_or_an_older_qemu_is_not_chosen_and_says_so(
     api: APIClient, vm: Vm, other: Node
 ) -> None:
