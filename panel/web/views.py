@@ -110,6 +110,14 @@ def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> dict[str, 
     return {"always": always, "more": more}
 
 
+def _open_task(kind: str, object_id: int) -> Task | None:
+    """The task that is at work on the object. Read before the object itself: a page without a task shows what it left.
+
+    A page with one is read again when its events begin to arrive; one that missed the task's end would stay as it was.
+    """
+    return open_tasks_of(kind, [object_id]).get(object_id)
+
+
 def _form(operation: Operation[Any], obj: Any) -> str:
     """What the button's dialog asks for, as JSON for its script; empty where a click is enough."""
     schema = operation.params.model_json_schema()
@@ -158,8 +166,8 @@ def vm_new(request: HttpRequest) -> HttpResponse:
 def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
     """One VM."""
     viewer = _viewer(request)
+    task = _open_task("vm", vm_id)
     vm = _or_404(get_vm, viewer, vm_id)
-    task = open_tasks_of("vm", [vm.pk]).get(vm.pk)
     tree = snapshots.tree(vm)
     now = timezone.now()
     start = max(now - TIMELINE, vm.created_at)
@@ -209,9 +217,9 @@ def vm_settings(request: HttpRequest, vm_id: int) -> HttpResponse:
 def vm_devices(request: HttpRequest, vm_id: int) -> HttpResponse:
     """A VM's disks, interfaces and drive."""
     viewer = _viewer(request)
+    task = _open_task("vm", vm_id)
     vm = _or_404(get_vm, viewer, vm_id)
     _need(viewer, "vms.devices")
-    task = open_tasks_of("vm", [vm.pk]).get(vm.pk)
     return _page(request, "vm_devices.html", vm=vm, task=task, devices=devices.page(viewer, vm, task))
 
 
@@ -263,8 +271,8 @@ def node_new(request: HttpRequest) -> HttpResponse:
 def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
     """One node."""
     viewer = _viewer(request)
+    task = _open_task("node", node_id)
     node = _or_404(get_node, viewer, node_id)
-    task = open_tasks_of("node", [node.pk]).get(node.pk)
     return _page(
         request,
         "node.html",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -22,7 +23,7 @@ from panel.images.models import Image
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
 from panel.vms.models import Sighting, StatusChange, Vm, VmStatus
-from panel.web import console, events, rendering
+from panel.web import console, events, rendering, views
 from tests.db.conftest import make_node
 
 GOOD = {"name": "web1", "image": "small", "flavor": "tiny"}
@@ -414,6 +415,29 @@ def test_the_settings_of_a_vm_stand_in_a_form_for_those_who_may_change_them(admi
     assert f"/vms/{vm}/settings" in _text(signed_in(admin), f"/vms/{vm}")
     _text(signed_in(user), f"/vms/{vm}/settings", 404)
     assert f"/vms/{vm}/settings" not in _text(signed_in(user), f"/vms/{vm}")
+
+
+@pytest.mark.parametrize("reading", ["get_vm", "open_tasks_of"])
+def test_a_page_that_is_made_while_a_task_ends_shows_what_the_task_left_or_that_it_is_at_work(
+    api: APIClient,
+    admin: User,
+    vm: int,
+    run_tasks: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    reading: str,
+) -> None:
+    """A page with steps is read again once it hears of events; one without them that missed the end would stay so."""
+    api.post(f"/api/v1/vms/{vm}/configure", {"clock": "localtime"})
+    read = getattr(views, reading)
+
+    def then_the_task_ends(*arguments: Any) -> Any:
+        found = read(*arguments)
+        run_tasks()
+        return found
+
+    monkeypatch.setattr(views, reading, then_the_task_ends)
+    page = _text(signed_in(admin), f"/vms/{vm}")
+    assert 'class="steps"' in page or 'id="pending"' in page
 
 
 def test_what_waits_for_the_next_start_stands_on_the_page(admin: User, vm: int) -> None:
