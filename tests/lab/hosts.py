@@ -16,6 +16,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -116,6 +117,7 @@ class Node:
             "as_debian": self.as_debian,
             "folder": str(self.folder),
             "shared": str(self.lab.shared),
+            "interpreter": sys.base_prefix,
         }
         command = ["ip", "netns", "exec", self.netns, "unshare", "-m", "-p", "-f", "-u", "--kill-child"]
         with (self.lab.folder / f"{self.name}.log").open("ab") as log:

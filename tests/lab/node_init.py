@@ -15,8 +15,15 @@ import time
 from pathlib import Path
 
 # What this machine may have of a node's life already; a lab node begins without it.
-EMPTY_FOLDERS = ("/root/.ssh", "/etc/libvirt/qemu", "/var/lib/libvirt/qemu", "/var/log/libvirt", "/var/cache/libvirt")
+EMPTY_FOLDERS = ("/etc/libvirt/qemu", "/var/lib/libvirt/qemu", "/var/log/libvirt", "/var/cache/libvirt")
+# What this machine's people made of it, that a fresh host would not have: root's home, programs put there by hand,
+# start files of shells.
+OTHERS_FOLDERS = ("/root", "/usr/local", "/etc/profile.d")
+ROOT_FILES = {".bashrc": "/usr/share/base-files/dot.bashrc", ".profile": "/usr/share/base-files/dot.profile"}
 ABSENT = (
+    "/etc/bash.bashrc",
+    "/etc/environment",
+    "/etc/ssh/sshrc",
     "/usr/lib/vmpanel",
     "/etc/vmpanel",
     "/var/lib/vmpanel",
@@ -53,10 +60,11 @@ def mount(kind, source, target, options=""):
 
 def prepare_upper(upper):
     """Hide from the node what this machine has of the same kind, in overlayfs's own terms."""
-    for path in EMPTY_FOLDERS:
+    for path in (*EMPTY_FOLDERS, *OTHERS_FOLDERS):
         folder = Path(f"{upper}{path}")
         folder.mkdir(parents=True, exist_ok=True)
         os.setxattr(folder, "trusted.overlay.opaque", b"y")
+    make_root_home(Path(f"{upper}/root"))
     for path in ABSENT:
         hidden = Path(f"{upper}{path}")
         if Path(path).exists() and not os.path.lexists(hidden):
@@ -64,7 +72,16 @@ def prepare_upper(upper):
             os.mknod(hidden, 0o000 | 0o020000, os.makedev(0, 0))  # a whiteout
 
 
-def enter_root(base, shared):
+def make_root_home(home):
+    """Root's home as the distribution makes it: nothing that this machine's root has there starts in a node's shell."""
+    home.chmod(0o700)
+    (home / ".ssh").mkdir(mode=0o700)
+    for name, source in ROOT_FILES.items():
+        if Path(source).exists():
+            shutil.copy(source, home / name)
+
+
+def enter_root(base, shared, interpreter):
     """Make the overlay of this machine's root the root of this mount namespace, with the lab's shared folder in it."""
     call("mount", "--make-rprivate", "/")
     upper, work, root = f"{base}/upper", f"{base}/work", f"{base}/root"
@@ -80,6 +97,7 @@ def enter_root(base, shared):
     mount("tmpfs", "tmpfs", f"{root}/dev/shm", "mode=1777")
     mount("tmpfs", "tmpfs", f"{root}/run", "mode=755")
     mount("tmpfs", "tmpfs", f"{root}/tmp", "mode=1777")
+    show_interpreter(root, interpreter)
     show_project(base, root)
     Path(f"{root}/srv/shared").mkdir(parents=True, exist_ok=True)
     call("mount", "--bind", shared, f"{root}/srv/shared")
@@ -93,10 +111,23 @@ def enter_root(base, shared):
     Path("/run/old").rmdir()
 
 
+def is_hidden(path):
+    """Whether it lies in a folder that every node has for itself."""
+    own = ("/tmp", "/run", *OTHERS_FOLDERS)
+    return any(Path(folder) == path or Path(folder) in path.parents for folder in own)
+
+
+def show_interpreter(root, interpreter):
+    """Have the Python of the project's environment in the node: a checkout's own environment refers to it."""
+    if is_hidden(interpreter):
+        Path(f"{root}{interpreter}").mkdir(parents=True, exist_ok=True)
+        call("mount", "--bind", "-o", "ro", str(interpreter), f"{root}{interpreter}")
+
+
 def show_project(base, root):
     """Have the project's tree in the node also where it lies in a folder that every node has for itself."""
     top = Path(__file__).resolve().parents[2]
-    if top.parts[1] not in ("tmp", "run"):
+    if not is_hidden(top):
         return
     upper, work = f"{base}/project-upper", f"{base}/project-work"
     for folder in (upper, work, f"{root}{top}"):
@@ -116,8 +147,8 @@ def write_files(node):
     if not key.exists():
         call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", node["name"], "-f", str(key))
         call("chpasswd", stdin=f"root:{node['password']}\n")
+        call("usermod", "--shell", "/bin/bash", "root")
         ssh = Path("/root/.ssh")
-        ssh.chmod(0o700)
         (ssh / "authorized_keys").write_text(node["public_key"] + "\n")
         (ssh / "authorized_keys").chmod(0o600)
     Path("/etc/ssh/sshd_config").write_text(SSHD_CONFIG.format(port=node["port"]))
@@ -171,7 +202,7 @@ def main():
         PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL="C.UTF-8", HOME="/root"
     )
     call("ip", "link", "set", "lo", "up")
-    enter_root(node["folder"], node["shared"])
+    enter_root(node["folder"], node["shared"], Path(node["interpreter"]))
     write_files(node)
     starter = os.fork()
     if starter == 0:

@@ -59,6 +59,23 @@ def test_node_has_nothing_of_this_machine_s_life_as_a_node() -> None:
         assert node.run(["cat", "/root/.ssh/authorized_keys"]).stdout.count("\n") == 1
 
 
+def test_node_has_nothing_that_people_made_of_this_machine() -> None:
+    with Lab.create(1) as lab:
+        node = lab.nodes[0]
+        # But the Python that the project's environment refers to.
+        shown = Path(sys.base_prefix).parts[:3]
+        for folder in ("/root", "/usr/local", "/etc/profile.d"):
+            there = set(node.run(["ls", "-A", folder]).stdout.split()) - set(shown[2:])
+            assert there <= {".ssh", ".bashrc", ".profile"}, folder
+        for path in ("/etc/bash.bashrc", "/etc/environment", "/etc/ssh/sshrc"):
+            assert node.run(["ls", path], check=False).returncode, path
+        # A start file of this machine's root (a version manager that takes a lock, say) starts in no node's shell.
+        standard = Path("/usr/share/base-files/dot.bashrc")
+        if standard.exists():
+            assert node.run(["cat", "/root/.bashrc"]).stdout == standard.read_text(encoding="utf-8")
+        assert "/root" not in ssh(node, "printenv", "PATH").stdout
+
+
 def test_cut_node_does_not_answer_until_it_is_healed(lab_nodes: list[Node]) -> None:
     node = lab_nodes[0]
     node.cut()
