@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Dict, List, Sequence, Set
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from nodeagent import memory, nft, paths
 from nodeagent.errors import InvalidParams
@@ -21,6 +21,9 @@ from nodeagent.xml.describe import port_name
 
 TABLE = "vmpanel_guard"
 BASE = "prerouting"
+Port = Dict[str, Any]
+"""What a port's guard lets through: "mac" and "addresses"."""
+_PORT = re.compile(r"[A-Za-z0-9_]{1,15}\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
 
@@ -29,23 +32,29 @@ def guard(uuid: str, interfaces: Sequence[InterfaceSpec], job: Job) -> None:
 
     Raises InvalidParams before anything is changed.
     """
-    wanted = {port_name(each.mac): _checked(each) for each in interfaces if each.guarded}
+    ensure({uuid: interfaces}, [], job)
+
+
+def ensure(vms: Mapping[str, Sequence[InterfaceSpec]], gone: Sequence[str], job: Job) -> None:
+    """The same of several VMs; the ports `gone` are guarded no more, all others as they were."""
+    wanted = {uuid: _wanted(interfaces) for uuid, interfaces in vms.items()}
     with memory.changing(paths.GUARDS) as remembered:
-        if not wanted and uuid not in remembered:
+        if not gone and not any(ports or uuid in remembered for uuid, ports in wanted.items()):
             return
-        if wanted:
-            remembered[uuid] = wanted
-        else:
-            remembered.pop(uuid)
+        left = _left(remembered, job)
+        for uuid, ports in wanted.items():
+            remembered.pop(uuid, None)
+            if ports:
+                remembered[uuid] = ports
         # Also when it is remembered so: the kernel may have lost any part of it.
-        _write(remembered, job)
+        _write(remembered, {name: port for name, port in left.items() if name not in gone}, job)
 
 
 def restore(job: Job) -> None:
     """Have all that is remembered guarded; called after the node's start, and whenever the node is checked."""
     with memory.changing(paths.GUARDS) as remembered:
         if remembered:
-            _write(remembered, job)
+            _write(remembered, _left(remembered, job), job)
 
 
 def read(job: Job) -> List[GuardState]:
@@ -75,7 +84,43 @@ def _verdicts(rule: Any) -> List[Any]:
     return list(mapped[0]["data"]["set"]) if len(rule) == len(mapped) == 1 else []
 
 
-def _checked(interface: InterfaceSpec) -> Dict[str, Any]:
+def _wanted(interfaces: Sequence[InterfaceSpec]) -> Dict[str, Port]:
+    return {port_name(each.mac): _checked(each) for each in interfaces if each.guarded}
+
+
+def _left(remembered: Dict[str, Dict[str, Port]], job: Job) -> Dict[str, Port]:
+    """The guards that the kernel has and nobody remembers: what was remembered may have been lost, they must not."""
+    known = {BASE, *(name for ports in remembered.values() for name in ports)}
+    chains = {name: chain for name, chain in nft.listed("bridge", TABLE, job).items() if name not in known}
+    found = {name: _recovered(chain) for name, chain in chains.items() if _PORT.match(name)}
+    return {name: port for name, port in found.items() if port is not None}
+
+
+def _recovered(chain: List[Any]) -> Optional[Port]:
+    """What a port's chain in the kernel lets through; None for one that is not as we make them."""
+    matches = [each["match"] for rule in chain[1:] for each in rule if "match" in each]
+    macs = [str(each["right"]) for each in matches if each["op"] == "!=" and _field(each) == ("ether", "saddr")]
+    if not macs or not _MAC.match(macs[0]):
+        return None
+    own = ("0.0.0.0", "::", _link_local(macs[0]))
+    found: Set[str] = set()
+    for each in matches:
+        if each["op"] == "==" and _field(each) in (("ip", "saddr"), ("ip6", "saddr")):
+            found |= {str(ipaddress.ip_address(value)) for value in _values(each["right"])}
+    return {"mac": macs[0], "addresses": sorted(found - set(own))}
+
+
+def _field(match: Any) -> Tuple[str, str]:
+    left = match["left"]
+    payload = left.get("payload", {}) if isinstance(left, dict) else {}
+    return payload.get("protocol", ""), payload.get("field", "")
+
+
+def _values(right: Any) -> List[str]:
+    return [str(each) for each in right["set"]] if isinstance(right, dict) else [str(right)]
+
+
+def _checked(interface: InterfaceSpec) -> Port:
     mac = interface.mac.lower()
     if not _MAC.match(mac):
         raise InvalidParams("This is not a MAC address.", field="mac")
@@ -86,15 +131,15 @@ def _checked(interface: InterfaceSpec) -> Dict[str, Any]:
     return {"mac": mac, "addresses": addresses}
 
 
-def _write(remembered: Dict[str, Dict[str, Any]], job: Job) -> None:
+def _write(remembered: Dict[str, Dict[str, Port]], left: Dict[str, Port], job: Job) -> None:
     """Replace the table as a whole, in one transaction: no frame passes between the old rules and the new."""
-    if remembered:
-        run(["nft", "-f", "-"], job, stdin=rules(remembered))
+    if remembered or left:
+        run(["nft", "-f", "-"], job, stdin=rules({"": left, **remembered}))
         return
     nft.drop("bridge", TABLE, job)
 
 
-def rules(remembered: Dict[str, Dict[str, Any]]) -> str:
+def rules(remembered: Dict[str, Dict[str, Port]]) -> str:
     """The nft table; all values in it were checked."""
     ports = {name: port for vm in remembered.values() for name, port in vm.items()}
     chains = "".join(_chain(name, port["mac"], port["addresses"]) for name, port in sorted(ports.items()))

@@ -16,10 +16,13 @@ from nodeagent import paths
 
 
 def read(document: Path) -> Dict[str, Any]:
-    """What the document says; empty while there is none."""
+    """What the document says; empty while there is none. One that cannot be read is lost, and kept beside."""
     try:
         return dict(json.loads(document.read_text(encoding="utf-8")))
     except FileNotFoundError:
+        return {}
+    except ValueError:
+        document.replace(document.with_suffix(".broken"))
         return {}
 
 

@@ -74,6 +74,13 @@ def bridges_read(request: network.BridgesRead, job: Job) -> network.BridgeList:
     return network.BridgeList(bridges=bridges, guards=guards.read(job))
 
 
+@handles(network.GuardsEnsure)
+def guards_ensure(request: network.GuardsEnsure, job: Job) -> Nothing:
+    """Guard the ports of several VMs as the panel says."""
+    guards.ensure({each.vm: each.interfaces for each in request.guards}, request.gone, job)
+    return Nothing()
+
+
 def restore(job: Job) -> None:
     """Make every remembered bridge and guard again; called after the node's start."""
     guards.restore(job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import List
 
+from nodeagent.protocol.host import InterfaceSpec
 from nodeagent.protocol.wire import Nothing, Request, command
 
 
@@ -82,3 +83,24 @@ class BridgesRead(Request[BridgeList]):
     COMMAND = "bridges_read"
     RESULT = BridgeList
     MUTATES = False
+
+
+@dataclass(frozen=True)
+class VmGuards:
+    """The interfaces of a VM (by its UUID); those that want it are guarded."""
+
+    vm: str
+    interfaces: List[InterfaceSpec]
+
+
+@command
+class GuardsEnsure(Request[Nothing]):
+    """Of each of these VMs guard and remember exactly these interfaces' ports; the ports `gone` are guarded no more.
+
+    All other guards stay as they are.
+    """
+
+    COMMAND = "guards_ensure"
+    RESULT = Nothing
+    guards: List[VmGuards]
+    gone: List[str] = field(default_factory=list)

@@ -12,9 +12,7 @@ from panel.network.node_part import bridge_of
 from panel.vms.models import Vm
 
 AGAIN = "node.check"
-"""What has networks' bridges made again, and everything that the node remembers."""
-ANEW = "vm.change-interface"
-"""What has the node remember a VM's guards anew."""
+"""What has networks' bridges made again, and ports guarded as the rows say."""
 
 
 def bridges(node: str, networks: Iterable[Network], seen: Iterable[BridgeState]) -> Iterator[Finding]:
@@ -51,8 +49,6 @@ def guards(
     A VM that is none of the `domains` is guarded again with its domain.
     """
     there = {(each.vm, each.port): each for each in seen}
-    # What the node does not remember goes when it writes what it does remember.
-    stray = AGAIN if any(each.vm for each in there.values()) else ""
     for uuid, vm in vms.items():
         if uuid in busy or uuid not in domains or not vm.installed:
             there = {key: guard for key, guard in there.items() if key[0] != uuid}
@@ -65,11 +61,11 @@ def guards(
             if guard is None or (guard.mac, guard.addresses) != wanted:
                 having = f"for {guard.mac} with {', '.join(guard.addresses) or 'no address'}" if guard else "not at all"
                 text = f"{interface.mac} of {vm} with {interface.address.ip} is guarded {having}."
-                yield Finding("guard_missing", about, text, node, ANEW)
+                yield Finding("guard_missing", about, text, node, AGAIN)
             elif not guard.in_force:
                 text = f"The rules of {interface.mac} of {vm} are not in the kernel as they should be."
                 yield Finding("guard_missing", about, text, node, AGAIN)
     for uuid, port in sorted(there):
         if uuid not in busy:
             owner = f"domain {uuid}" if uuid else "nothing that is remembered"
-            yield Finding("guard_foreign", f"port {port}", f"It is guarded for {owner}.", node, "" if uuid else stray)
+            yield Finding("guard_foreign", f"port {port}", f"It is guarded for {owner}.", node, "" if uuid else AGAIN)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodeagent.protocol import storage
+from nodeagent.protocol import network, storage
 from panel.cluster.context import NodeContext
 from panel.cluster.parts import Complaint, Part, complaining
 from panel.images.selectors import known_sums
 from panel.storage.models import Pool
 from panel.vms.audit import AUDIT_SECONDS, audit_node
+from panel.vms.guarding import mending
 
 
 def prepare(ctx: NodeContext[Any]) -> None:
@@ -28,6 +29,8 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
     """Differences are kept with the VMs and are problems of theirs; complains of copies that cannot be removed."""
     audit_node(ctx.node, lambda request: ctx.agent.call(request, deadline=AUDIT_SECONDS))
     complaints: list[Complaint] = []
+    with complaining(complaints, "VMs' ports cannot be guarded"):
+        guard_again(ctx)
     # What lies in a shared one may be in the drive of a VM on another node, which this one cannot look at.
     for pool in Pool.objects.filter(cluster=ctx.node.cluster_id, shared=False):
         with complaining(complaints, f"Images that were deleted stay in the storage “{pool.name}”"):
@@ -35,6 +38,15 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
             if tidied.removed:
                 ctx.log(f"Removed {len(tidied.removed)} copies of images that were deleted.")
     return complaints
+
+
+def guard_again(ctx: NodeContext[Any]) -> None:
+    """The node remembers and has the guards of all its VMs, whatever became of its record of them."""
+    if mend := mending(ctx.node, ctx.agent.call(network.BridgesRead()).guards):
+        request, names = mend
+        ctx.agent.call(request)
+        if names:
+            ctx.log(f"Not guarded as they should be, and now again: {', '.join(names)}.", "warning")
 
 
 PART = Part(prepare=prepare, remove=remove, check=check)

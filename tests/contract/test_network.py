@@ -247,3 +247,70 @@ def test_a_domain_that_is_repaired_is_guarded_again(node: Subject) -> None:
     node.call(storage.VolumeCreate(pool=node.pool, path=spec.disks[0].path, size_bytes=1024**2))
     node.call(audit.HostRepair(spec=spec))
     assert [(each.vm, each.in_force) for each in guards(node)] == [(spec.uuid, True)]
+
+
+def two_guarded(node: Subject) -> tuple[host.HostSpec, host.HostSpec]:
+    """Two domains whose ports are guarded, the second with an IPv6 address too."""
+    first = guarded(node)
+    other = replace(first.interfaces[0], mac="52:54:00:00:00:02", addresses=["10.77.0.12", "fd00::12"])
+    second = make_spec(node.pool, interfaces=[other])
+    node.call(host.HostCreate(spec=second))
+    return first, second
+
+
+def forget_guards(node: Subject) -> None:
+    """What the node remembers of guards is lost; its kernel has them still."""
+    if isinstance(node, FakeSubject):
+        node.node.guards.clear()
+    elif isinstance(node, AgentSubject):
+        (node.agent.root / "var/lib/vmpanel/guards.json").unlink()
+
+
+def rules_of(node: Subject) -> dict[str, object]:
+    """The rules of each port in the kernel."""
+    if isinstance(node, FakeSubject):
+        return {port: (rule.mac, rule.addresses) for port, rule in node.node.rules.items()}
+    assert isinstance(node, AgentSubject)
+    shown = node.agent.run_in_namespace("nft", "list", "table", "bridge", "vmpanel_guard")
+    return {part.split()[0]: part.partition("{")[2] for part in shown.split("chain ")[1:]}
+
+
+def test_what_is_remembered_of_guards_may_be_lost_and_no_port_becomes_unguarded(node: Subject) -> None:
+    first, _ = two_guarded(node)
+    before = rules_of(node)
+    forget_guards(node)
+    node.call(host.HostCreate(spec=first))
+    assert rules_of(node) == before
+    # The second is the kernel's alone until the panel says again whose it is.
+    assert {each.port: each.vm for each in guards(node)} == {PORT: first.uuid, "tap525400000002": ""}
+    node.call(host.HostDelete(uuid=first.uuid))
+    assert rules_of(node).keys() & {PORT, "tap525400000002"} == {"tap525400000002"}
+
+
+@pytest.mark.covers("guards_ensure")
+def test_the_panel_says_which_ports_are_guarded_and_which_no_more(node: Subject) -> None:
+    first, second = two_guarded(node)
+    told = guards(node)
+    forget_guards(node)
+    stray = network.GuardState("tap525400000099")
+    damage(
+        node,
+        lambda fake: fake.node.rules.update({stray.port: stray}),
+        f"nft add chain bridge vmpanel_guard {stray.port}",
+    )
+    wanted = [network.VmGuards(each.uuid, each.interfaces) for each in (first, second)]
+    for _ in range(2):
+        assert node.call(network.GuardsEnsure(guards=wanted, gone=[stray.port])) == Nothing()
+        assert sorted(guards(node), key=str) == sorted(told, key=str)
+    node.call(network.GuardsEnsure(guards=[network.VmGuards(second.uuid, [])], gone=[]))
+    assert [each.vm for each in guards(node)] == [first.uuid]
+
+
+def test_a_broken_record_of_guards_is_a_lost_one(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no files")
+    first, _ = two_guarded(node)
+    before = rules_of(node)
+    (node.agent.root / "var/lib/vmpanel/guards.json").write_text('{"half')
+    node.call(host.HostCreate(spec=first))
+    assert rules_of(node) == before

@@ -77,28 +77,42 @@ class Bridges(Node):
             ],
         )
 
+    def _guards_ensure(self, request: network.GuardsEnsure, _report: Report | None) -> Nothing:
+        left = {port: rule for port, rule in self._left_rules().items() if port not in request.gone}
+        for each in request.guards:
+            self._remember_guards(each.vm, each.interfaces)
+        self._write_rules(left)
+        return Nothing()
+
     def restore_network(self) -> None:
         """All that is remembered is in the kernel, as after the node's start."""
         self.links = {**self.links, **self.bridges}
         if self.guards:
-            self._write_rules()
+            self._write_rules(self._left_rules())
 
     def _guard(self, uuid: str, interfaces: Sequence[InterfaceSpec]) -> None:
+        before, left = self.guards.get(uuid), self._left_rules()
+        self._remember_guards(uuid, interfaces)
+        if before is not None or uuid in self.guards:
+            self._write_rules(left)
+
+    def _remember_guards(self, uuid: str, interfaces: Sequence[InterfaceSpec]) -> None:
+        self.guards.pop(uuid, None)
         wanted = [
             network.GuardState(port_name(each.mac), uuid, each.mac.lower(), sorted(each.addresses))
             for each in interfaces
             if each.guarded
         ]
-        if self.guards.get(uuid, []) == wanted and {each.port for each in wanted} <= self.rules.keys():
-            return
         if wanted:
             self.guards[uuid] = wanted
-        else:
-            self.guards.pop(uuid, None)
-        self._write_rules()
 
-    def _write_rules(self) -> None:
-        self.rules = {each.port: each for guards in self.guards.values() for each in guards}
+    def _left_rules(self) -> dict[str, network.GuardState]:
+        """The guards that its kernel has and nobody remembers."""
+        known = {each.port for guards in self.guards.values() for each in guards}
+        return {port: rule for port, rule in self.rules.items() if port not in known and rule.mac}
+
+    def _write_rules(self, left: dict[str, network.GuardState]) -> None:
+        self.rules = left | {each.port: each for guards in self.guards.values() for each in guards}
 
 
 def _lacks(there: network.BridgeEnsure | None, wanted: network.BridgeEnsure) -> list[str]:

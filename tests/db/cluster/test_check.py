@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from nodeagent.protocol import storage
+from nodeagent.protocol.network import GuardState
 from panel.accounts.models import User
 from panel.accounts.system import system_user
 from panel.cluster import fake
@@ -35,6 +36,7 @@ from panel.notices.services import open_problem
 from panel.storage.models import Pool
 from panel.tasks import engine, registry
 from panel.tasks.models import Status, Task
+from panel.vms.models import Vm
 from tests.db.conftest import GIB, make_node, run_task
 from tests.db.monitoring.messages import picture
 from vmwatch import wire
@@ -344,3 +346,27 @@ def test_copies_of_images_that_were_deleted_leave_the_node(node: Node, image: Im
     held.fail("images_tidy", AWAY)
     assert "Images that were deleted stay" in check(node)["complaints"][0]
     assert problems(node) == {"vms": "error"}
+
+
+def test_lost_and_stray_guards_are_mended_and_a_vm_that_a_task_holds_is_left_to_it(
+    node: Node, admin: User, image: Image
+) -> None:
+    memory = fake.node(node.pk)
+    raw = {"image": "small", "flavor": "small", "password": "correct horse"}
+    for name in ("web1", "web2"):
+        run_task(registry.get("vm.create").submit(admin, {"name": name, **raw}))
+    before, rules = dict(memory.guards), dict(memory.rules)
+    stray = GuardState("tap525400000099", mac="52:54:00:00:00:99")
+    memory.guards.clear()
+    memory.rules = {**rules, stray.port: stray}
+    held = Vm.objects.get(name="web2")
+    waiting = registry.get("vm.force-off").submit(admin, {}, object_id=held.pk)
+    check(node)
+    assert memory.guards == {uuid: guards for uuid, guards in before.items() if uuid != str(held.uuid)}
+    assert memory.rules == rules
+    run_task(waiting)
+    assert check(node)["complaints"] == []
+    assert memory.guards == before
+    memory.calls.clear()
+    check(node)
+    assert "guards_ensure" not in asked(node)

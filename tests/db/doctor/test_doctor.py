@@ -177,8 +177,9 @@ def test_a_vm_without_a_domain_lacks_no_guard(vm: Vm) -> None:
     ("harm", "code", "mend"),
     [
         (lambda vm: node_of(vm).rules.clear(), "guard_missing", "node.check"),
-        (guard_otherwise, "guard_missing", "vm.change-interface"),
-        (lambda vm: node_of(vm).guards.clear() or node_of(vm).rules.clear(), "guard_missing", "vm.change-interface"),
+        (guard_otherwise, "guard_missing", "node.check"),
+        (lambda vm: node_of(vm).guards.clear(), "guard_missing", "node.check"),
+        (lambda vm: node_of(vm).guards.clear() or node_of(vm).rules.clear(), "guard_missing", "node.check"),
         (lambda vm: leave_guard(vm, ""), "guard_foreign", "node.check"),
         (lambda vm: node_of(vm).links.clear(), "bridge_missing", "node.check"),
         (lambda vm: node_of(vm).bridges.clear(), "bridge_differs", "node.check"),
@@ -194,7 +195,6 @@ def test_the_operation_that_is_named_mends_it(
     found = {each.code: each.mend for each in examine()}
     assert found[code] == mend
     raw: dict[str, object] = {
-        "vm.change-interface": {"interface": vm.interfaces.get().mac, "guarded": True},
         "vm.grow-disk": {"disk": "vda", "size_gib": 20},
     }.get(mend, {})
     about = vm.node_id if mend.startswith("node.") else vm.pk
