@@ -82,6 +82,15 @@ class InUse(AgentError):
     code = "in_use"
 
 
+class MemorySaved(AgentError):
+    """libvirt keeps the domain's memory: it goes on from there, so nothing of it may be changed before."""
+
+    code = "memory_saved"
+
+    def __init__(self) -> None:
+        super().__init__("Its memory is saved on the node: start it, or discard the memory, first.")
+
+
 class Unsupported(AgentError):
     """The node's libvirt or QEMU is too old for it; nothing was touched."""
 

@@ -7,6 +7,7 @@ import os
 import re
 import threading
 import time
+from dataclasses import replace
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 import libvirt
@@ -148,14 +149,23 @@ class Watcher:
             self.conn.domainEventRegisterAny(None, event, function, None)
 
     def picture(self) -> List[wire.DomainState]:
-        """All domains as they are now, by one call; raises libvirt.libvirtError."""
+        """All domains as they are now, by one call or two; raises libvirt.libvirtError."""
         found = [
             wire.DomainState(uuid, domain.name(), self._now(uuid, told.get("state.state"), told.get("state.reason")))
             for domain, told in self.conn.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
             for uuid in (domain.UUIDString(),)
         ]
         self._paused.intersection_update({each.uuid for each in found})
-        return found
+        saved = self._saved() if any(each.state == wire.SHUT_OFF for each in found) else set()
+        return [
+            replace(each, state=wire.SAVED) if each.state == wire.SHUT_OFF and each.uuid in saved else each
+            for each in found
+        ]
+
+    def _saved(self) -> Set[str]:
+        """The domains of which libvirt keeps the memory, by one call: of its removal libvirt tells nobody."""
+        flag = libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE
+        return {domain.UUIDString() for domain in self.conn.listAllDomains(flag)}
 
     def _now(self, uuid: str, state: Optional[int], reason: Optional[int]) -> str:
         """libvirt's state and reason of a domain as ours; one that is on its way off still is what it was."""
@@ -192,7 +202,7 @@ class Watcher:
         if (event, reason) == (libvirt.VIR_DOMAIN_EVENT_UNDEFINED, libvirt.VIR_DOMAIN_EVENT_UNDEFINED_RENAMED):
             return self._look(domain)
         state = AFTER.get(event) or (AFTER_OF_INACTIVE.get(event) if domain.ID() == NO_ID else None)
-        return state or self._look(domain)
+        return _off(domain) if state == wire.SHUT_OFF else state or self._look(domain)
 
     def _rebooted(self, _conn: Any, domain: Any, _opaque: Any) -> None:
         self._report(domain, "rebooted")
@@ -232,13 +242,23 @@ class Watcher:
     def _look(self, domain: Any) -> str:
         """The domain's state as libvirt has it now; MISSING when it has it no more."""
         try:
-            return self._now(domain.UUIDString(), *domain.state())
+            state = self._now(domain.UUIDString(), *domain.state())
+            return _off(domain) if state == wire.SHUT_OFF else state
         except libvirt.libvirtError as error:
             return wire.MISSING if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN else wire.UNKNOWN
 
     def _tell(self, domain: Any, state: str, detail: str) -> None:
         uuid = domain.UUIDString()
         self.on_event(one_copy(wire.DomainState(uuid, domain.name(), self._noted(uuid, state), detail)))
+
+
+def _off(domain: Any) -> str:
+    """SAVED for a domain that is off and of which libvirt keeps the memory, else SHUT_OFF."""
+    try:
+        return wire.SAVED if domain.hasManagedSaveImage() else wire.SHUT_OFF
+    except libvirt.libvirtError as error:
+        # One that is gone keeps nothing.
+        return wire.SHUT_OFF if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN else wire.UNKNOWN
 
 
 def _nth(words: List[str], number: int) -> str:

@@ -17,6 +17,8 @@ VERSION = 1
 RUNNING = "running"
 PAUSED = "paused"
 SHUT_OFF = "shut off"
+SAVED = "saved"
+"""Off, and libvirt keeps its memory (a managed save): its next start goes on from there."""
 CRASHED = "crashed"
 MISSING = "missing"
 UNKNOWN = "unknown"
@@ -26,7 +28,7 @@ PICTURE = "picture"
 ALIVE = "alive"
 STATISTICS = "statistics"
 KINDS = (EVENT, PICTURE, ALIVE, STATISTICS)
-SEEN_STATES = (RUNNING, PAUSED, SHUT_OFF, CRASHED, MISSING, UNKNOWN)
+SEEN_STATES = (RUNNING, PAUSED, SHUT_OFF, SAVED, CRASHED, MISSING, UNKNOWN)
 
 CLOCK_WINDOW_SECONDS = 120.0
 """How far a message's time may be from the receiver's clock."""

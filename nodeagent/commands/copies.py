@@ -11,7 +11,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 from nodeagent import freezing, libvirtd, paths
 from nodeagent.commands import handles
-from nodeagent.commands.hosts import STATES, find
+from nodeagent.commands.hosts import find, state_word
 from nodeagent.commands.migration import abort
 from nodeagent.commands.volumes import volume_clone, volume_file
 from nodeagent.errors import GuestStopped, InUse, InvalidParams, LibvirtError, NoSpace, NoSuchDomain, Unsupported
@@ -99,7 +99,7 @@ def _refuse(conn: Any, domain: Any, copies: Sequence[_Copy]) -> None:
         if not copy.source.exists():
             raise InvalidParams("There is no such volume.", field="copies")
     if not domain.isActive():
-        raise GuestStopped("The VM does not run.", state=STATES.get(domain.state()[0], "unknown"))
+        raise GuestStopped("The VM does not run.", state=state_word(domain))
     if not libvirtd.copies_running(conn):
         raise Unsupported("This node's libvirt or QEMU cannot copy the disks of a VM that runs.")
 

@@ -7,7 +7,7 @@ from typing import Any, Callable, List, Optional, Type, TypeVar
 
 from nodeagent import libvirtd, paths
 from nodeagent.commands import builtin, handles
-from nodeagent.commands.hosts import find
+from nodeagent.commands.hosts import find, refuse_saved
 from nodeagent.errors import InUse, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import devices, storage
@@ -60,6 +60,7 @@ def disk_grow(request: devices.DiskGrow, job: Job) -> storage.VolumeState:
     libvirt = libvirtd.bindings()
     with libvirtd.translated() as conn:
         domain = find(conn, request.uuid)
+        refuse_saved(domain)
         disk = _disk_with(domain, str(path)) if domain.isActive() else None
         if disk is not None:
             # Capacity, allocation, physical: QEMU's own view.

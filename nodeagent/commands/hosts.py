@@ -16,7 +16,15 @@ from typing import Any, Callable, Dict, Optional
 
 from nodeagent import guards, libvirtd, paths
 from nodeagent.commands import handles
-from nodeagent.errors import DeadlinePassed, GuestStopped, InUse, InvalidParams, LibvirtError, NoSuchDomain
+from nodeagent.errors import (
+    DeadlinePassed,
+    GuestStopped,
+    InUse,
+    InvalidParams,
+    LibvirtError,
+    MemorySaved,
+    NoSuchDomain,
+)
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, host
 from nodeagent.run import run
@@ -41,9 +49,24 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 """libvirt names UEFI's memory of a domain that we did not describe after the domain's name."""
 
 
+SHUT_OFF, SAVED = "shut off", "saved"
+
+
+def state_word(domain: Any) -> str:
+    """The domain's state in a word; one that is off and of which libvirt keeps the memory is saved."""
+    state = STATES.get(domain.state()[0], "unknown")
+    return SAVED if state == SHUT_OFF and domain.hasManagedSaveImage() else state
+
+
+def refuse_saved(domain: Any) -> None:
+    """Raise MemorySaved for a domain of which libvirt keeps the memory; before its disks or description change."""
+    if not domain.isActive() and domain.hasManagedSaveImage():
+        raise MemorySaved
+
+
 def state_of(domain: Any, *, with_xml: bool = True) -> host.HostState:
     """A libvirt domain as the panel is told of it."""
-    state = STATES.get(domain.state()[0], "unknown")
+    state = state_word(domain)
     xml = domain.XMLDesc(0) if with_xml or state == "running" else ""
     return host.HostState(
         uuid=domain.UUIDString(),
@@ -86,9 +109,9 @@ def host_create(request: host.HostCreate, job: Job) -> host.HostState:
         xml = domain_of(request.spec, test_driver=libvirtd.is_test_driver()).to_xml()
     except ET.ParseError as error:
         raise InvalidParams("A name or path has a character that XML cannot hold.", field="spec") from error
-    guards.guard(request.spec.uuid, request.spec.interfaces, job)
     with libvirtd.translated() as conn:
         _have_name(conn, request.spec)
+        guards.guard(request.spec.uuid, request.spec.interfaces, job)
         domain = conn.defineXML(xml)
         domain.setAutostart(int(request.spec.autostart))
         return state_of(domain)
@@ -100,6 +123,7 @@ def _have_name(conn: Any, spec: host.HostSpec) -> None:
         domain = find(conn, spec.uuid)
     except NoSuchDomain:
         return
+    refuse_saved(domain)
     if domain.name() != spec.name:
         if domain.isActive():
             raise InUse(f"The domain runs under the name “{domain.name()}”: it is given its own when it is off.")
@@ -133,11 +157,13 @@ def host_delete(request: host.HostDelete, job: Job) -> Nothing:
 
 @handles(host.HostStart)
 def host_start(request: host.HostStart, job: Job) -> host.HostState:
-    """Have the domain running; a paused one is resumed."""
+    """Have the domain running; a paused one is resumed, and a saved one goes on where its memory was saved."""
     with libvirtd.translated() as conn:
         domain = find(conn, request.uuid)
         if not domain.isActive():
-            if not (request.from_iso and _start_from_iso(conn, domain)):
+            saved = domain.hasManagedSaveImage()
+            # Its memory goes on where it was saved: nothing is booted.
+            if saved or not (request.from_iso and _start_from_iso(conn, domain)):
                 domain.create()
         elif STATES.get(domain.state()[0]) == "paused":
             domain.resume()
@@ -223,6 +249,19 @@ def host_stop(request: host.HostStop, job: Job) -> host.HostState:
         return absent(request.uuid)
 
 
+@handles(host.HostDiscardSaved)
+def host_discard_saved(request: host.HostDiscardSaved, job: Job) -> host.HostState:
+    """Have libvirt keep no memory of the domain."""
+    try:
+        with libvirtd.translated() as conn:
+            domain = find(conn, request.uuid)
+            if not domain.isActive() and domain.hasManagedSaveImage():
+                domain.managedSaveRemove()
+            return state_of(domain)
+    except NoSuchDomain:
+        return absent(request.uuid)
+
+
 @handles(host.HostReset)
 def host_reset(request: host.HostReset, job: Job) -> host.HostState:
     """Press the domain's reset button; a paused one runs afterwards."""
@@ -268,7 +307,7 @@ def host_autostart(request: host.HostAutostart, job: Job) -> host.HostState:
 
 def _need_active(domain: Any) -> None:
     if not domain.isActive():
-        raise GuestStopped("The VM does not run.", state=STATES.get(domain.state()[0], "unknown"))
+        raise GuestStopped("The VM does not run.", state=state_word(domain))
 
 
 def _unless_off(act: Callable[[], Any]) -> None:

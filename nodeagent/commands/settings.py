@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Optional, Set, Tuple
 
 from nodeagent import guards, libvirtd
 from nodeagent.commands import handles
-from nodeagent.commands.hosts import STATES, find
+from nodeagent.commands.hosts import find, refuse_saved, state_word
 from nodeagent.errors import InUse, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import audit
@@ -31,6 +31,7 @@ def host_configure(request: audit.HostConfigure, job: Job) -> audit.Configured:
     spec = request.spec
     with libvirtd.translated() as conn:
         domain = find(conn, spec.uuid)
+        refuse_saved(domain)
         _refuse_impossible(conn, spec)
         described = _persistent(domain, secure=True)
         machine.set_all(described, spec)
@@ -54,6 +55,7 @@ def host_repair(request: audit.HostRepair, job: Job) -> audit.Configured:
                 raise
             _refuse_no_disks(spec)
         else:
+            refuse_saved(there)
             if there.name() != spec.name:
                 if there.isActive():
                     raise InUse("A domain can be given its name back only while it is off.")
@@ -114,7 +116,7 @@ def _foreign(domain: Any) -> audit.ForeignHost:
     return audit.ForeignHost(
         uuid=domain.UUIDString(),
         name=domain.name(),
-        state=STATES.get(domain.state()[0], "unknown"),
+        state=state_word(domain),
         memory_mib=found["memory_mib"],
         vcpus=found["vcpus"],
         disks=[disk.source_file or "" for disk in described.disks if disk.device != "cdrom"],

@@ -11,7 +11,7 @@ from typing import Any, List, Optional
 
 from nodeagent import libvirtd
 from nodeagent.commands import handles
-from nodeagent.commands.hosts import STATES, find, state_of
+from nodeagent.commands.hosts import find, refuse_saved, state_of, state_word
 from nodeagent.errors import GuestStopped, InUse, InvalidParams, NoSuchDomain
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, host, snapshot
@@ -31,11 +31,12 @@ def snapshot_create(request: snapshot.SnapshotCreate, job: Job) -> snapshot.Snap
         there = _lookup(domain, request.name)
         if there is not None:
             return _told(there)
+        refuse_saved(domain)
         active = bool(domain.isActive())
         if active and not request.with_memory:
             raise InUse("A running VM's snapshot must have its memory.")
         if request.with_memory and not active:
-            raise GuestStopped("The VM does not run: it has no memory.", state=STATES.get(domain.state()[0], "unknown"))
+            raise GuestStopped("The VM does not run: it has no memory.", state=state_word(domain))
         _delete_lost(domain, request.name, job)
         wanted = Snapshot()
         wanted.set(name=request.name, memory="internal" if active else "no")
@@ -69,6 +70,7 @@ def snapshot_revert(request: snapshot.SnapshotRevert, job: Job) -> host.HostStat
         there = _lookup(domain, request.name)
         if there is None:
             raise InvalidParams("The domain has no such snapshot.", field="name")
+        refuse_saved(domain)
         domain.revertToSnapshot(there, libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_FORCE)
         return state_of(domain)
 

@@ -1,7 +1,7 @@
 """Requests about a VM's domain. The commands bear the names that VMmanager's operators know (host_stop, ...).
 
 A domain is always named by its UUID. States are those of vmwatch.wire: "running", "paused",
-"shut off", "crashed"; a domain that is not there is exists=false.
+"shut off", "saved", "crashed"; a domain that is not there is exists=false.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class HostState:
 
 @command
 class HostCreate(Request[HostState]):
-    """Define the domain; one with this UUID is redefined to the same description."""
+    """Define the domain; one with this UUID is redefined to the same description, unless its memory is saved."""
 
     COMMAND = "host_create"
     RESULT = HostState
@@ -118,7 +118,7 @@ class HostDelete(Request[Nothing]):
 
 @command
 class HostStart(Request[HostState]):
-    """Have the domain running; a running one is success.
+    """Have the domain running; a running one is success. A saved one goes on where its memory was saved.
 
     `from_iso`: one that is off starts from its ISO drive this once, where something lies in it. It starts from what
     its description says when its guest resets it, and at every later start, whoever starts it.
@@ -148,6 +148,15 @@ class HostStop(Request[HostState]):
     """Force the domain off at once; one that is off or absent is success."""
 
     COMMAND = "host_stop"
+    RESULT = HostState
+    uuid: str
+
+
+@command
+class HostDiscardSaved(Request[HostState]):
+    """Discard the memory that libvirt keeps of a domain that is off; none, and no such domain, is success."""
+
+    COMMAND = "host_discard_saved"
     RESULT = HostState
     uuid: str
 

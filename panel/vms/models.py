@@ -29,11 +29,15 @@ class Wanted(models.TextChoices):
 
 
 class VmStatus(models.TextChoices):
-    """What was last observed; the words are libvirt's, with two of our own for what cannot be seen."""
+    """What was last observed; the words are libvirt's, with two of our own for what cannot be seen.
+
+    A saved VM is off, and libvirt keeps its memory: see saved.py.
+    """
 
     RUNNING = wire.RUNNING, "Running"
     PAUSED = wire.PAUSED, "Paused"
     SHUT_OFF = wire.SHUT_OFF, "Shut off"
+    SAVED = wire.SAVED, "Saved"
     CRASHED = wire.CRASHED, "Crashed"
     MISSING = wire.MISSING, "Missing"
     UNKNOWN = wire.UNKNOWN, "Unknown"

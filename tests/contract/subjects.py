@@ -20,13 +20,13 @@ from vmwatch import config
 
 T = TypeVar("T")
 MIB = 1024**2
-UNDEFINE = """
+BY_HAND = """
 from nodeagent import libvirtd
 from nodeagent.commands.hosts import state_of
 
 def run(request, job):
     domain = libvirtd.connection().lookupByUUIDString(request.uuid)
-    domain.undefine()
+    domain.{}()
     return state_of(domain)
 """
 
@@ -58,6 +58,9 @@ class Subject(Protocol):
 
     def forget_when_off(self, vm: str) -> None:
         """Have the running domain undefined, as by virsh."""
+
+    def save_memory(self, vm: str) -> None:
+        """Have libvirt save the running domain's memory, as by virsh managedsave."""
 
     def copies_nothing_that_runs(self) -> None:
         """Have a libvirt that cannot copy the disks of a domain that runs."""
@@ -115,6 +118,10 @@ class FakeSubject(Base):
         """The domain's own switch."""
         self.node.domains[vm].persistent = False
 
+    def save_memory(self, vm: str) -> None:
+        """The domain's own state."""
+        self.node.domains[vm].state = "saved"
+
     def copies_nothing_that_runs(self) -> None:
         """The node's own switch."""
         self.node.copies_running = False
@@ -157,10 +164,18 @@ class AgentSubject(Base):
         """The test driver's guests neither listen on a port nor refuse to shut down; nothing to be done."""
 
     def forget_when_off(self, vm: str) -> None:
+        """As by virsh undefine."""
+        self._by_hand(vm, "undefine")
+
+    def save_memory(self, vm: str) -> None:
+        """As by virsh managedsave."""
+        self._by_hand(vm, "managedSave")
+
+    def _by_hand(self, vm: str, act: str) -> None:
         """By a command of an administrator's: the test driver's domains are the agent's alone."""
         command = self.agent.root / "etc/vmpanel/commands/host_reset.py"
         command.parent.mkdir(parents=True, exist_ok=True)
-        command.write_text(UNDEFINE)
+        command.write_text(BY_HAND.format(act))
         self.client.call(host.HostReset(uuid=vm))
         command.unlink()
 

@@ -122,3 +122,22 @@ def test_statistics_that_could_not_be_sent_are_collected_anew_for_the_master_tha
     wait_until(lambda: any(each["kind"] == wire.STATISTICS for each in daemons.panel.messages), "statistics")
     assert time.monotonic() - begun < 2.5
     assert node.poll() is None
+
+
+def test_a_domain_whose_memory_is_saved_is_told_as_saved_until_it_is_discarded(daemons: Daemons) -> None:
+    daemons.configure(node={"resync": "0.3"})
+    daemons.master()
+    node = daemons.node()
+    wait_until(lambda: daemons.panel.messages, "the first picture")
+    tell(node, f"define web1 {WEB1}", "create web1", "save web1")
+    wait_until(lambda: "stopped:saved" in daemons.panel.details(), "it is saved")
+
+    def last(kind: str) -> str:
+        of_kind = [each for each in daemons.panel.messages if each["kind"] == kind]
+        return str(next((each["state"] for each in of_kind[-1].get("domains", ()) if each["uuid"] == WEB1), ""))
+
+    assert last(wire.EVENT) == wire.SAVED
+    wait_until(lambda: last(wire.PICTURE) == wire.SAVED, "a picture says so too")
+    tell(node, "discard web1")
+    # libvirt tells nobody of it.
+    wait_until(lambda: last(wire.PICTURE) == wire.SHUT_OFF, "a picture says that it is not any more")

@@ -2,8 +2,8 @@
 
 The test driver's domains live in one process, so what changes them must be in vmwatch-node's; with --hand
 it is the hand alone, for domains that a libvirtd has. Reads commands from stdin, a line each: define NAME UUID,
-create|suspend|resume|destroy|undefine NAME, lose, storm NAME COUNT, and happen NAME WHAT for what the test driver
-does not do by itself (one of HAPPENINGS).
+create|suspend|resume|destroy|undefine|save|discard NAME, lose, storm NAME COUNT, and happen NAME WHAT for what
+the test driver does not do by itself (one of HAPPENINGS).
 Runs with the system's Python and its libvirt; imports the package under test from PYTHONPATH.
 """
 
@@ -53,6 +53,10 @@ def obey() -> None:
                 "<devices><disk type='file'><source file='/pool/7.qcow2'/><target dev='vda'/>"
                 "<alias name='ua-root'/></disk></devices></domain>"
             )
+        elif word == "save":
+            conn.lookupByName(rest[0]).managedSave(0)
+        elif word == "discard":
+            conn.lookupByName(rest[0]).managedSaveRemove(0)
         elif word == "happen":
             function, arguments = HAPPENINGS[rest[1]]
             getattr(watchers[0], function)(None, conn.lookupByName(rest[0]), *arguments, None)

@@ -41,7 +41,7 @@ class Devices(Hosts, Volumes):
 
     def _disk_grow(self, request: devices.DiskGrow, report: Report | None) -> storage.VolumeState:
         self._inside(request.pool, request.path)
-        self._domain(request.uuid)
+        self._refuse_saved(self._domain(request.uuid))
         grow = storage.VolumeGrow(request.pool, request.path, request.size_bytes, request.format)
         return self._volume_grow(grow, report)
 

@@ -53,12 +53,19 @@ class Hosts(Bridges):
         if any(other.spec.name == spec.name and uuid != spec.uuid for uuid, other in self.domains.items()):
             text = f"operation failed: domain '{spec.name}' already exists"
             raise AgentRefusal("libvirt", text, libvirt_code=9, connection_lost=False)
-        self._guard(spec.uuid, spec.interfaces)
         there = self.domains.get(spec.uuid)
+        self._refuse_saved(there)
         if there is not None and there.spec.name != spec.name and there.state in STATES_ON:
             raise AgentRefusal("in_use", f"The domain runs under the name “{there.spec.name}”.")
+        self._guard(spec.uuid, spec.interfaces)
         self._define(spec)
         return self._state(spec.uuid)
+
+    def _refuse_saved(self, domain: FakeDomain | None) -> None:
+        if domain is not None and domain.state == "saved":
+            raise AgentRefusal(
+                "memory_saved", "Its memory is saved on the node: start it, or discard the memory, first."
+            )
 
     def _define(self, spec: host.HostSpec) -> FakeDomain:
         there = self.domains.setdefault(spec.uuid, FakeDomain(spec))
@@ -87,7 +94,10 @@ class Hosts(Bridges):
 
     def _host_start(self, request: host.HostStart, _report: Report | None) -> host.HostState:
         domain = self._domain(request.uuid)
-        if domain.state not in STATES_ON:
+        if domain.state == "saved":
+            # It goes on with what it had: `running` is as it was.
+            pass
+        elif domain.state not in STATES_ON:
             from_iso = request.from_iso and domain.spec.iso and not domain.spec.boot_iso
             domain.running = replace(domain.spec, boot_iso=True) if from_iso else None
         domain.state = "running"
@@ -98,7 +108,7 @@ class Hosts(Bridges):
 
     def _host_shutdown(self, request: host.HostShutdown, report: Report | None) -> host.HostState:
         domain = self._find(request.uuid)
-        if domain is not None and domain.obeys:
+        if domain is not None and domain.obeys and domain.state != "saved":
             domain.state = "shut off"
         began = time.monotonic()
         while domain is not None and domain.state in STATES_ON:
@@ -112,7 +122,13 @@ class Hosts(Bridges):
 
     def _host_stop(self, request: host.HostStop, _report: Report | None) -> host.HostState:
         domain = self._find(request.uuid)
-        if domain is not None:
+        if domain is not None and domain.state != "saved":
+            domain.state = "shut off"
+        return self._state(request.uuid)
+
+    def _host_discard_saved(self, request: host.HostDiscardSaved, _report: Report | None) -> host.HostState:
+        domain = self._find(request.uuid)
+        if domain is not None and domain.state == "saved":
             domain.state = "shut off"
         return self._state(request.uuid)
 

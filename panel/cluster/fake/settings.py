@@ -19,6 +19,7 @@ class Settings(Hosts, Volumes):
     """Descriptions, and what waits for the next start."""
 
     def _host_configure(self, request: audit.HostConfigure, _report: Report | None) -> audit.Configured:
+        self._refuse_saved(self._domain(request.spec.uuid))
         before = self._domain(request.spec.uuid).spec
         # Devices are other commands' matter.
         spec = replace(request.spec, disks=before.disks, interfaces=before.interfaces, cdroms=before.cdroms)
@@ -29,6 +30,7 @@ class Settings(Hosts, Volumes):
 
     def _host_repair(self, request: audit.HostRepair, _report: Report | None) -> audit.Configured:
         there = self._find(request.spec.uuid)
+        self._refuse_saved(there)
         gone = [Path(disk.path).name for disk in request.spec.disks if disk.path not in self.files]
         if there is None and gone:
             raise AgentRefusal("invalid_params", audit.DISKS_GONE.format(", ".join(gone)), field="spec")

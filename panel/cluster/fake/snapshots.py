@@ -25,6 +25,7 @@ class Snapshots(Hosts):
     def _snapshot_create(self, request: snapshot.SnapshotCreate, _report: Report | None) -> snapshot.SnapshotState:
         domain = self._snapshots_of(request.uuid, request.name)
         if request.name not in domain.snapshots:
+            self._refuse_saved(domain)
             active = domain.state in STATES_ON
             if active and not request.with_memory:
                 raise AgentRefusal("in_use", "A running VM's snapshot must have its memory.")
@@ -52,6 +53,7 @@ class Snapshots(Hosts):
         domain = self._snapshots_of(request.uuid, request.name)
         if request.name not in domain.snapshots:
             raise AgentRefusal("invalid_params", "The domain has no such snapshot.", field="name")
+        self._refuse_saved(domain)
         domain.state, domain.current = domain.snapshots[request.name].state, request.name
         return self._state(request.uuid)
 

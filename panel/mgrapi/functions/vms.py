@@ -13,7 +13,7 @@ from panel.vms.models import Vm, VmStatus
 from panel.vms.selectors import get_vm, list_vms
 
 MIB_PER_GIB = 1024
-STATUS_WORDS = {VmStatus.SHUT_OFF: "stopped"}
+STATUS_WORDS = {VmStatus.SHUT_OFF: "stopped", VmStatus.SAVED: "stopped"}
 """Where VMmanager's word is another than libvirt's."""
 FILTERS = {
     "id": "pk",

@@ -13,7 +13,7 @@ from panel.vms.context import VmContext
 from panel.vms.models import Vm, VmStatus
 from panel.vms.operations.power import ON, NoParams, PowerOperation
 
-OFF = (VmStatus.SHUT_OFF, VmStatus.CRASHED)
+OFF = (VmStatus.SHUT_OFF, VmStatus.SAVED, VmStatus.CRASHED)
 
 
 def pause(ctx: VmContext[Any]) -> None:

@@ -74,7 +74,7 @@ def shut_down(ctx: VmContext[ShutdownParams]) -> dict[str, Any]:
         limit = settings.CONFIG.shutdown_seconds
     uuid = str(ctx.vm.uuid)
     state = ctx.read_state(host.HostShutdown(uuid=uuid, timeout_seconds=float(limit)), deadline=limit + 30.0)
-    if state.exists and state.state != VmStatus.SHUT_OFF:
+    if state.exists and state.state not in (VmStatus.SHUT_OFF, VmStatus.SAVED):
         ctx.log(f"The guest did not shut down within {limit:g} s: forcing it off.", "warning")
         ctx.read_state(host.HostStop(uuid=uuid))
         return {"result": {"forced": True}}

@@ -84,7 +84,7 @@ def shut_down(ctx: VmContext[Any]) -> None:
     """The VM is off: its guest obeyed in time, or was forced."""
     uuid, limit = str(ctx.vm.uuid), float(settings.CONFIG.shutdown_seconds)
     state = ctx.read_state(host.HostShutdown(uuid=uuid, timeout_seconds=limit), deadline=limit + 30.0)
-    if state.exists and state.state != VmStatus.SHUT_OFF:
+    if state.exists and state.state not in (VmStatus.SHUT_OFF, VmStatus.SAVED):
         ctx.log(f"The guest did not shut down within {limit:g} s: forcing it off.", "warning")
         ctx.read_state(host.HostStop(uuid=uuid))
 

@@ -67,8 +67,8 @@ def test_a_domain_that_is_being_started_does_not_run_yet() -> None:
 class Domain:
     """A domain as an event has it, with the id that it had then, and as it is when libvirt is asked."""
 
-    def __init__(self, number: int, now: int | None) -> None:
-        self.number, self.now = number, now
+    def __init__(self, number: int, now: int | None, *, saved: bool = False) -> None:
+        self.number, self.now, self.saved = number, now, saved
 
     def ID(self) -> int:
         return self.number
@@ -80,11 +80,18 @@ class Domain:
         return "web1"
 
     def state(self) -> list[int]:
+        return [self._asked(), 0]
+
+    def hasManagedSaveImage(self) -> int:
+        self._asked()
+        return int(self.saved)
+
+    def _asked(self) -> int:
         if self.now is None:
             error = libvirt.libvirtError("gone")
             error.err = (libvirt.VIR_ERR_NO_DOMAIN,)
             raise error
-        return [self.now, 0]
+        return self.now
 
 
 def told(event: int, domain: Domain, reason: int = 0) -> list[str]:
@@ -155,3 +162,9 @@ def test_a_paused_domain_does_not_run_on_its_way_off(by_event: bool) -> None:
     # It was started anew meanwhile.
     assert seen(libvirt.VIR_DOMAIN_RUNNING) == wire.RUNNING
     assert seen(libvirt.VIR_DOMAIN_SHUTDOWN) == wire.RUNNING
+
+
+def test_what_is_off_with_its_memory_kept_is_saved() -> None:
+    off = libvirt.VIR_DOMAIN_SHUTOFF
+    for event in (libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_DEFINED):
+        assert told(event, Domain(INACTIVE, off, saved=True)) == [wire.SAVED]
