@@ -7,19 +7,18 @@ from pathlib import Path
 
 import django
 import pytest
+from django.db import connection
 from hypothesis import settings
 
-from tests import emptying
+from tests import emptying, migrated
 from tests.lab.fixtures import api, cluster, lab, lab_nodes, stack
 from tests.services import Services
+from tests.tiers import TESTS, TIERS, Times, tier_of
 
 # One lab and one panel beside it for all tiers that need them; the db tier has an `api` of its own.
 __all__ = ["api", "cluster", "lab", "lab_nodes", "stack"]
 
-# The tiers in the order in which they run: the fast ones first.
-TIERS = ("unit", "contract", "db", "lab", "faults", "browser")
 WITHOUT_DATABASE = ("unit", "contract")
-TESTS = Path(__file__).parent
 
 # Here and not in a hook: pytest reads other conftest files, and they Django's settings, before any hook of ours.
 _services = Services()
@@ -31,12 +30,6 @@ emptying.install()
 # How long an example takes says how busy the machine is.
 settings.register_profile("vmpanel", deadline=None)
 settings.load_profile("vmpanel")
-
-
-def tier_of(path: Path) -> str:
-    """The tier that a test file belongs to: its folder below tests/."""
-    parts = path.resolve().relative_to(TESTS).parts
-    return parts[0] if parts and parts[0] in TIERS else "unit"
 
 
 def _chosen(config: pytest.Config) -> set[str]:
@@ -56,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ["VMPANEL_CONF"], os.environ["DJANGO_SETTINGS_MODULE"]
     elif not (config.option.help or config.option.version or _chosen(config) <= set(WITHOUT_DATABASE)):
         _services.start()
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Times(config), "tier-times")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -86,3 +81,15 @@ def regenerate(request: pytest.FixtureRequest) -> bool:
 def services() -> Services:
     """The run's database and Redis."""
     return _services
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None, services: Services) -> None:
+    """Have pytest-django's database before it looks: as the migrations make it, without migrating again."""
+    migrated.fill(services.database, connection.creation._get_test_db_name())
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Have pytest-django take the database that is there; it goes with the run's MariaDB."""
+    return True

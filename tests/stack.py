@@ -19,10 +19,10 @@ from typing import Any
 import httpx
 
 from nodeagent.run import dying_with_us
-from panel.standalone import private
 from panel.standalone.options import TOP, Options
 from panel.standalone.setup import Layout, make_certificate, write_configuration
 from panel.standalone.supervisor import programs
+from tests import migrated
 from tests.services import Services
 
 START_SECONDS = 60.0
@@ -91,7 +91,7 @@ class Stack:
         self.layout.conf.write_text(lines, encoding="utf-8")
         write_configuration(self.layout, self.options, services.database, services.redis)
         make_certificate(self.layout)
-        private.create_database(services.database, self.database)
+        migrated.fill(services.database, self.database)
         concurrency = int({**QUICK, **(options or {})}["WorkerConcurrency"])
         chosen = programs(self.layout, self.port, "0.0.0.0", concurrency)
         self.programs = {program.name: program.argv for program in chosen}
@@ -104,7 +104,6 @@ class Stack:
 
     def start(self) -> None:
         """All of it runs and serves; an administrator's token is there."""
-        self.manage("migrate", "--verbosity", "0")
         self.password = self.json(self.manage("create_admin", "--name", "admin"))["password"]
         self.token = self.json(self.manage("token_create", "admin", "tests"))["token"]
         for name in ("panel", "worker", "vmwatch-master"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.hashers import make_password
+from django.contrib.auth.hashers import Argon2PasswordHasher, get_hashers, get_hashers_by_algorithm, make_password
 from rest_framework.test import APIClient
 
 from panel.accounts.models import Level, User
@@ -26,6 +26,20 @@ from panel.tasks import engine
 from panel.tasks.models import ENDED, Status, Task
 
 GIB = 1024**3
+
+
+class QuickHasher(Argon2PasswordHasher):
+    """The panel's hashing at its least cost; a panel that a test starts as a process has its own."""
+
+    time_cost, memory_cost, parallelism = 1, 8, 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> None:
+    """Wrong passwords are tried by the dozen, and nothing here depends on how long that takes."""
+    settings.PASSWORD_HASHERS = [f"{__name__}.QuickHasher"]
+    get_hashers.cache_clear()
+    get_hashers_by_algorithm.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -37,7 +37,6 @@ def served(services: Services) -> Iterator[Stack]:
     """A panel that serves, with some of everything in its database and nobody who carries out tasks."""
     stack = Stack(services, "schema", "127.0.0.1")
     try:
-        stack.manage("migrate", "--verbosity", "0")
         sown = subprocess.run(
             [sys.executable, "-m", "tests.db.api.seeds"],
             capture_output=True,

@@ -25,7 +25,6 @@ def stack(services: Services) -> Iterator[Stack]:
     """A panel that serves, with an administrator."""
     stack = Stack(services, "uploads", "127.0.0.1")
     try:
-        stack.manage("migrate", "--verbosity", "0")
         stack.manage("create_admin", "--name", "admin")
         stack.token = stack.json(stack.manage("token_create", "admin", "tests"))["token"]
         stack.run("panel")
