@@ -19,6 +19,7 @@ from panel.api.operations import (
     body_of,
     idempotency_key,
     is_asked,
+    refuse_unconfirmed,
     viewer_of,
 )
 from panel.cluster.veil import Veil
@@ -77,6 +78,7 @@ def _view_of(operation: Operation[Any]) -> Any:
         def post(self, request: Request) -> Response:
             """Ask for the operation on each; what is refused for one holds up no other."""
             permissions.require(viewer_of(request), operation.permission)
+            refuse_unconfirmed(request, operation)
             asked = GroupSerializer(data=body_of(request))
             asked.is_valid(raise_exception=True)
             # What is wrong for all is told once.

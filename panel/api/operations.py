@@ -22,6 +22,7 @@ from panel.api.reading import LONGEST_KEY as LONGEST_KEY
 from panel.api.reading import body_of as body_of
 from panel.api.reading import idempotency_key as idempotency_key
 from panel.api.reading import is_asked as is_asked
+from panel.api.reading import refuse_unconfirmed as refuse_unconfirmed
 from panel.api.reading import viewer_of as viewer_of
 from panel.api.serializers import TaskDetailSerializer
 from panel.cluster.veil import Veil
@@ -51,6 +52,7 @@ def submit(operation: Operation[Any], request: Request, object_id: int | None = 
     """Carry a request to its operation: 202 with the task, or 200 with the plan for `?plan=1`."""
     viewer = viewer_of(request)
     raw = body_of(request)
+    refuse_unconfirmed(request, operation)
     if is_asked(request, "plan"):
         plan, veil = operation.plan(viewer, raw, object_id=object_id), Veil(viewer)
         # Which node and storage it is, and who is at work there, is told to those who see nodes.

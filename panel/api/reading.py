@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import IO, Any, cast
 
 from django.core.exceptions import RequestDataTooBig
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import NotAcceptable, ParseError
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import JSONParser
@@ -14,7 +15,8 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from panel.accounts.models import User
-from panel.core.errors import InvalidValue
+from panel.core.errors import ConfirmationRequired, InvalidValue
+from panel.tasks.operation import Operation
 
 MOST_BYTES = 1024 * 1024
 """Of a body. The largest that is meant is a batch of operations."""
@@ -84,6 +86,8 @@ def _refuse_half_characters(value: Any) -> None:
 
 LONGEST_KEY = 128
 KEY_HEADER = "Idempotency-Key"
+CONFIRMED_HEADER = "X-Confirmed"
+"""What a page sends once its user was asked and said yes."""
 
 
 def viewer_of(request: Request) -> User:
@@ -114,3 +118,16 @@ def is_asked(request: Request, name: str) -> bool:
     if text not in ("", "0", "false", "no", "1", "true", "yes"):
         raise InvalidValue(f"“{name}” is 1 or 0.", field=name)
     return text in ("1", "true", "yes")
+
+
+def refuse_unconfirmed(request: Request, operation: Operation[Any]) -> None:
+    """Raise ConfirmationRequired where a page did not ask its user before what cannot be taken back.
+
+    A page is known by its session; who calls with a token knows what it asks for. A plan changes nothing.
+    """
+    by_page = isinstance(request.successful_authenticator, SessionAuthentication)
+    if not operation.dangerous or not by_page or is_asked(request, "plan"):
+        return
+    if request.headers.get(CONFIRMED_HEADER) != "yes":
+        question = f"{operation.label}? {operation.warning}".strip()
+        raise ConfirmationRequired(question=question, header=CONFIRMED_HEADER)

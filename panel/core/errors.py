@@ -152,6 +152,14 @@ class PreconditionFailed(RequestError):
     sentence = "This was changed since you read it. Read it again, and decide anew."
 
 
+class ConfirmationRequired(RequestError):
+    """A page asked for what cannot be taken back without asking its user first. Data: question, header."""
+
+    code = "confirmation_required"
+    status = 428
+    sentence = "{question} Ask again with the header “{header}: yes”."
+
+
 class CapacityError(PanelError):
     """No candidate can take what was asked for. Data: field, candidates ({name: what it lacks})."""
 

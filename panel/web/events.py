@@ -1,6 +1,7 @@
 """Live events to open pages, as Server-Sent Events.
 
-A page that connects (again) reads its data once more, so a lost event costs freshness only.
+A page that connects (again) reads its data once more, so a lost event costs freshness only. A browser has one
+connection for all its tabs (static/web/events.js): HTTP/1.1 gives it six for everything.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ async def _events(viewer: User, veil: Veil) -> AsyncIterator[str]:
     try:
         async with client.pubsub() as channel:
             await channel.subscribe(CHANNEL)
-            yield "event: hello\ndata: {}\n\n"
+            yield f"event: hello\ndata: {json.dumps({'viewer': viewer.pk})}\n\n"
             until = time.monotonic() + LONGEST_SECONDS
             while time.monotonic() < until:
                 message = await channel.get_message(ignore_subscribe_messages=True, timeout=HEARTBEAT_SECONDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,38 +11,7 @@ from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from tests.browser.pictures import look, shot
 from tests.db.images.test_isos import MIB, iso_file
-from tests.services import Services
 from tests.stack import Stack, wait_until
-
-NODES = """
-    from django.utils import timezone
-    from panel.cluster.models import Node, NodeState
-    from panel.cluster.selectors import default_cluster
-    from panel.storage.models import NodePool, Volume
-    from panel.storage.services import ensure_default_pool
-    pool = ensure_default_pool(default_cluster())
-    for name, free_gib in (("node1", 310), ("node2", 3)):
-        node = Node.objects.create(
-            cluster=pool.cluster, name=name, address=f"{name}.invalid", state=NodeState.READY, accel="kvm", is_fake=True
-        )
-        NodePool.objects.create(
-            node=node, pool=pool, capacity_bytes=500 << 30, free_bytes=free_gib << 30, mark=name, seen_at=timezone.now()
-        )
-        Volume.objects.create(pool=pool, node=node, size_gib=20)
-"""
-"""Two nodes as their checks leave them; nothing is asked of them here."""
-
-
-@pytest.fixture(scope="module")
-def alone(services: Services) -> Iterator[Stack]:
-    """A panel beside which there is no host."""
-    stack = Stack(services, "alone", "127.0.0.1")
-    try:
-        stack.start()
-        stack.manage("shell", "--command", textwrap.dedent(NODES))
-        yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture

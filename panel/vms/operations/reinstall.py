@@ -147,6 +147,7 @@ class ReinstallVm(Operation[ReinstallParams]):
     params = ReinstallParams
     context = ReinstallContext
     dangerous = True
+    warning = "Everything on the system's disk is lost."
     locks = (exclusive("vm"), shared("node"), shared("pool"))
     steps = (
         Step(reserve_system, "Reserve the disk", undo=spares.release, inline=True),

@@ -1,6 +1,8 @@
 // What every page does: follow live events, send actions and forms to the REST API.
 // The server renders; this file swaps the page's <main> for a newer one and marks what an event already says.
 
+import { subscribe } from "./events.js";
+
 const live = document.getElementById("live");
 const toast = document.getElementById("toast");
 
@@ -75,34 +77,45 @@ const on = {
   },
 };
 
+// Events come over one connection for all tabs of the browser (events.js).
 function follow() {
-  const source = new EventSource("/events");
   let polling = 0;
   let before = false;
-  source.addEventListener("hello", () => {
-    clearInterval(polling);
-    polling = 0;
-    live.dataset.connected = "1";
-    // What happened while we were cut off; at first, what a task did since the page was made.
-    if (before || live.querySelector(".steps")) refreshSoon(0);
-    before = true;
+  subscribe(live.dataset.live, Object.keys(on), {
+    hello({ viewer }) {
+      if (String(viewer) !== live.dataset.live) { location.reload(); return; }  // somebody else signed in
+      clearInterval(polling);
+      polling = 0;
+      live.dataset.connected = "1";
+      // What happened while we were cut off; at first, what a task did since the page was made.
+      if (before || live.querySelector(".steps")) refreshSoon(0);
+      before = true;
+    },
+    lost() {
+      delete live.dataset.connected;
+      if (!polling) polling = setInterval(() => refreshSoon(0), 5000);
+    },
+    ...on,
   });
-  source.onerror = () => {
-    delete live.dataset.connected;
-    if (!polling) polling = setInterval(() => refreshSoon(0), 5000);
-  };
-  for (const topic of Object.keys(on)) source.addEventListener(topic, (event) => on[topic](JSON.parse(event.data)));
 }
 
-export async function call(method, url, body) {
+// `confirmed`: the user was asked before. The panel refuses what cannot be taken back without it, so that nothing forgets.
+export async function call(method, url, body, confirmed = false) {
   try {
     const answer = await fetch(url, {
       method,
-      headers: { "Content-Type": "application/json", "X-CSRFToken": live.dataset.csrf },
+      headers: {
+        "Content-Type": "application/json",
+        "X-CSRFToken": live.dataset.csrf,
+        ...(confirmed ? { "X-Confirmed": "yes" } : {}),
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
     if (answer.status === 401) { location.reload(); }  // the session ended: the page asks to sign in
     const data = answer.status === 204 ? {} : await answer.json();
+    if (answer.status === 428) {
+      return confirm(data.question) ? call(method, url, body, true) : { ok: false, data: { detail: "Nothing was done." } };
+    }
     return { ok: answer.ok, data };
   } catch {
     return { ok: false, data: { detail: "The panel does not answer. Try again in a moment." } };
@@ -118,7 +131,7 @@ document.addEventListener("click", async (event) => {
   if (button.dataset.name) body[button.dataset.name] = Number(button.dataset.value);
   button.disabled = true;
   button.closest(".more")?.removeAttribute("open");
-  const { ok, data } = await call(button.dataset.method ?? "POST", button.dataset.action, body);
+  const { ok, data } = await call(button.dataset.method ?? "POST", button.dataset.action, body, Boolean(button.dataset.confirm));
   if (!ok) { say(data.detail); button.disabled = false; }
   else if (button.dataset.then) { location.href = button.dataset.then; return; }
   refreshSoon(0);
@@ -155,9 +168,11 @@ document.addEventListener("submit", async (event) => {
   if (!form) return;
   event.preventDefault();
   for (const place of form.querySelectorAll("[data-error]")) place.textContent = "";
+  // Enter in any field submits: what cannot be taken back is not begun by that alone.
+  if (form.dataset.confirm && !confirm(form.dataset.confirm)) return;
   const button = form.querySelector("button.primary");
   button.disabled = true;
-  const { ok, data } = await call(form.dataset.method ?? "POST", form.dataset.submit, values(form));
+  const { ok, data } = await call(form.dataset.method ?? "POST", form.dataset.submit, values(form), Boolean(form.dataset.confirm));
   if (ok && form.dataset.show) { show(form, data[form.dataset.show]); return; }
   if (ok) { location.href = form.dataset.then.replace(/\{(\w+)\}/, (_, name) => data[name]); return; }
   button.disabled = false;
@@ -226,8 +241,10 @@ function ask(button) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     for (const place of form.querySelectorAll("[data-error]")) place.textContent = "";
+    if (button.dataset.confirm && !confirm(button.dataset.confirm)) return;
     go.disabled = true;
-    const { ok, data } = await call(button.dataset.method ?? "POST", button.dataset.action, { ...values(form), ...settled });
+    const body = { ...values(form), ...settled };
+    const { ok, data } = await call(button.dataset.method ?? "POST", button.dataset.action, body, Boolean(button.dataset.confirm));
     if (ok && button.dataset.then) { location.href = button.dataset.then; return; }
     if (ok) { dialog.close(); refreshSoon(0); return; }
     go.disabled = false;
@@ -320,7 +337,8 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-group]");
   if (!button) return;
   if (button.dataset.confirm && !confirm(`${button.dataset.confirm} ${chosen.size} virtual machines?`)) return;
-  const { ok, data } = await call("POST", button.dataset.group, { ids: [...chosen].map(Number) });
+  const body = { ids: [...chosen].map(Number) };
+  const { ok, data } = await call("POST", button.dataset.group, body, Boolean(button.dataset.confirm));
   if (!ok) { say(data.detail); return; }
   const refused = data.results.filter((each) => each.error);
   if (refused.length) say(`${refused.length} of ${data.results.length} refused: ${refused[0].error.message}`);

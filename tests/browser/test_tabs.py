@@ -1,0 +1,168 @@
+"""What a browser with many tabs shows, and what its forms ask before they destroy. On a panel without hosts."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Dialog, Page, Request, expect
+
+from tests.browser.test_without_hosts import page
+from tests.stack import Stack
+
+__all__ = ["page"]
+
+VM = """
+    from panel.accounts.models import User
+    from panel.cluster.models import Node
+    from panel.images.models import Image
+    from panel.storage.models import Pool, Volume
+    from panel.vms.models import Disk, Snapshot, Vm
+    image = Image.objects.create(
+        name="small", title="Small OS", os_family="test", file_name="none", sha256="0" * 64, size_bytes=1,
+        virtual_bytes=1, login="root", min_memory_mib=96, min_disk_gib=1,
+    )
+    vm = Vm.objects.create(
+        name="web1", owner=User.objects.get(name="admin"), pool=Pool.objects.first(),
+        node=Node.objects.first(), cluster=Node.objects.first().cluster,
+        image=image, vcpus=1, memory_mib=128, status="running", wanted="running", installed=True,
+        drift=[{"field": "vcpus", "node": 2, "stored": 1}],
+    )
+    Snapshot.objects.create(vm=vm, name="before", state="ready")
+    for number, target in enumerate(("vda", "vdb")):
+        volume = Volume.objects.create(pool=vm.pool, node=vm.node, size_gib=1)
+        Disk.objects.create(vm=vm, volume=volume, target=target, position=number)
+    print(vm.pk)
+"""
+SHUT_OFF = """
+    from panel.vms.models import Vm
+    from panel.core import live
+    Vm.objects.filter(pk={vm}).update(status="{status}")
+    owner = Vm.objects.get(pk={vm}).owner_id
+    live.publish("vm", {{"id": {vm}, "owner": owner, "status": "{status}"}})
+"""
+SLOW_MS = 30_000
+TABS = 7
+"""More than the six connections that a browser has for a server over HTTP/1.1."""
+
+
+def python(stack: Stack, text: str) -> str:
+    """Run it in the panel's own Django."""
+    return stack.manage("shell", "--no-imports", "--command", textwrap.dedent(text))
+
+
+@pytest.fixture(scope="module")
+def vm(alone: Stack) -> int:
+    """A VM that runs, as far as the database knows."""
+    return int(python(alone, VM))
+
+
+@pytest.fixture
+def tabs(page: Page) -> Iterator[list[Page]]:
+    """The page and more of its browser."""
+    more = [page.context.new_page() for _ in range(TABS - 1)]
+    yield [page, *more]
+
+
+def test_seven_tabs_load_and_each_gets_every_event(tabs: list[Page], alone: Stack, vm: int) -> None:
+    for tab in tabs:
+        tab.goto("/")
+    for tab in tabs:
+        expect(tab.locator("#live[data-connected]")).to_be_visible(timeout=SLOW_MS)
+        expect(tab.locator(f'[data-vm="{vm}"] .status')).to_have_text("Running", timeout=SLOW_MS)
+        # A tab that never asks again by itself shows what it was sent.
+        tab.evaluate("() => document.getElementById('live').removeAttribute('data-live')")
+    python(alone, SHUT_OFF.format(vm=vm, status="paused"))
+    for tab in tabs:
+        expect(tab.locator(f'[data-vm="{vm}"] .status')).to_have_text("Paused", timeout=SLOW_MS)
+
+    # The tab that was there first goes: nothing is missed by the others.
+    tabs[0].close()
+    python(alone, SHUT_OFF.format(vm=vm, status="running"))
+    for tab in tabs[1:]:
+        expect(tab.locator(f'[data-vm="{vm}"] .status')).to_have_text("Running", timeout=SLOW_MS)
+
+
+@pytest.mark.nightly
+def test_tabs_read_what_they_missed_while_the_panel_was_away(page: Page, alone: Stack, vm: int) -> None:
+    other = page.context.new_page()
+    for tab in (page, other):
+        tab.goto("/")
+        expect(tab.locator("#live[data-connected]")).to_be_visible(timeout=SLOW_MS)
+    alone.end("panel")
+    for tab in (page, other):
+        expect(tab.locator("#live:not([data-connected])")).to_be_visible(timeout=SLOW_MS)
+    python(alone, f"from panel.vms.models import Vm; Vm.objects.filter(pk={vm}).update(status='crashed')")
+    alone.run("panel")
+    for tab in (page, other):
+        expect(tab.locator(f'[data-vm="{vm}"] .status')).to_have_text("Crashed", timeout=SLOW_MS)
+        expect(tab.locator("#live[data-connected]")).to_be_visible(timeout=SLOW_MS)
+
+
+def _fill(page: Page) -> None:
+    for field in page.locator("dialog [required]").all():
+        if field.evaluate("each => each.tagName") == "SELECT":
+            field.select_option(index=1)
+        else:
+            field.fill("1" if field.get_attribute("type") == "number" else "correct horse")
+
+
+@pytest.mark.parametrize("path", ["/vms/{vm}", "/vms/{vm}/devices", "/nodes/1"])
+def test_enter_in_a_form_that_destroys_asks_first(page: Page, vm: int, path: str) -> None:
+    asked: list[str] = []
+    sent: list[str] = []
+
+    def no(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.dismiss()
+
+    def note(request: Request) -> None:
+        if request.method != "GET":
+            sent.append(request.url)
+
+    page.on("dialog", no)
+    page.on("request", note)
+    page.goto(path.format(vm=vm))
+    expect(page.locator("#live[data-connected]")).to_be_visible(timeout=SLOW_MS)
+    page.evaluate("() => document.getElementById('live').removeAttribute('data-live')")
+    page.evaluate("() => document.querySelectorAll('[data-action]').forEach((each) => { each.disabled = false; })")
+    buttons = page.locator("#live [data-action].danger, #live [data-action][data-confirm]")
+    assert buttons.count()
+    for index in range(buttons.count()):
+        button = buttons.nth(index)
+        asks = button.get_attribute("data-form") is not None
+        before = len(asked)
+        button.dispatch_event("click")
+        if asks:
+            _fill(page)
+            last = page.locator("dialog input:not([type=checkbox])")
+            if last.count():
+                last.last.press("Enter")
+            else:
+                page.locator("dialog .danger").press("Enter")
+            page.locator("dialog").get_by_role("button", name="Cancel").click()
+        assert len(asked) == before + 1, button.get_attribute("data-action")
+        assert asked[-1] == button.get_attribute("data-confirm")
+    assert sent == []
+
+
+def test_reinstall_begins_only_once_it_was_confirmed(page: Page, vm: int) -> None:
+    page.goto(f"/vms/{vm}/guest")
+    answers, asked, sent = iter([False, True]), [], []
+
+    def answer_it(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        (dialog.accept if next(answers) else dialog.dismiss)()
+
+    page.on("dialog", answer_it)
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    field = page.locator('form[data-submit$="/reinstall"] input[type=password]')
+    field.fill("correct horse battery")
+    field.press("Enter")
+    assert asked == ["Reinstall web1? Everything on the system's disk is lost."]
+    assert sent == []
+    with page.expect_response("**/reinstall") as answer:
+        field.press("Enter")
+    assert answer.value.request.headers["x-confirmed"] == "yes"
+    assert answer.value.status != 428
