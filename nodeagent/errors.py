@@ -70,6 +70,24 @@ class NoSpace(AgentError):
     code = "no_space"
 
 
+class NotMounted(AgentError):
+    """What is at a pool's path is not the pool that was there; nothing was touched. Data: path."""
+
+    code = "not_mounted"
+
+
+class ReadOnly(AgentError):
+    """The file system cannot be written to."""
+
+    code = "read_only"
+
+
+class BrokenStorage(AgentError):
+    """The file system does not work."""
+
+    code = "broken_storage"
+
+
 class Exists(AgentError):
     """Something else is there already."""
 

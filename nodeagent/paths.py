@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import uuid as uuids
 from pathlib import Path
 
+from nodeagent import known
 from nodeagent.errors import InvalidParams
 
 ROOT = Path(os.environ.get("VMPANEL_NODE_ROOT", "/"))
@@ -32,15 +34,20 @@ NVRAM = ROOT / "var/lib/libvirt/qemu/nvram"
 """libvirt's own folder for what guests' UEFI remembers; its security drivers know it."""
 NVRAM_END = "_VARS.fd"
 
-POOL_FOLDERS = ("images", "volumes", "seeds")
+POOL_FOLDERS = known.FOLDERS
+DISKS_BY_UUID = ROOT / "dev/disk/by-uuid"
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 def pool_root(path: str) -> Path:
-    """The pool's folder; raises InvalidParams for one that cannot be a pool."""
+    """The pool's folder, as every command that touches a pool asks for it.
+
+    Raises InvalidParams for one that cannot be a pool, NotMounted for one that is not the pool that the panel knows.
+    """
     root = Path(path)
     if not root.is_absolute() or ".." in root.parts or len(root.parts) < 3:
         raise InvalidParams("A pool must be an absolute path of at least two folders.", field="path")
+    known.check(root, DISKS_BY_UUID)
     return root
 
 
@@ -54,11 +61,18 @@ def nvram_file(uuid: str) -> Path:
 
 def inside(pool: str, path: str) -> Path:
     """`path`, which must lie in one of the pool's folders, symbolic links followed; else InvalidParams."""
-    root = Path(os.path.realpath(pool_root(pool)))
+    root = pool_root(pool)
     real = Path(os.path.realpath(path))
-    if real.parent not in [root / folder for folder in POOL_FOLDERS]:
+    if real.parent not in [Path(os.path.realpath(root / folder)) for folder in POOL_FOLDERS]:
         raise InvalidParams("The path does not lie in a folder of the pool.", field="path")
     return real
+
+
+def remove_file(path: Path) -> None:
+    """The file is not there. One that was not is no error, on a file system that is mounted read-only either."""
+    if os.path.lexists(path):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
 
 
 def image_file(pool: str, sha256: str) -> Path:

@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import IO, Callable, Dict, List, Optional, Sequence, Tuple
 
-from nodeagent.errors import CommandFailed, NoSpace
+from nodeagent.errors import CommandFailed, NoSpace, ReadOnly
 from nodeagent.job import Job
 
 STDERR_TAIL = 2000
@@ -41,7 +41,7 @@ def run(
     program also when the agent dies (SIGKILL), so that it cannot write beside the agent's successor.
     A secret goes in by `stdin`, never in `argv`. `watch` is shown what the program has printed so far.
 
-    Raises CommandFailed (if `check`), NoSpace when the program says so, Cancelled, DeadlinePassed.
+    Raises CommandFailed (if `check`), NoSpace and ReadOnly when the program says so, Cancelled, DeadlinePassed.
     """
     job.check()
     if shutil.which(argv[0]) is None:
@@ -105,6 +105,8 @@ def _fail(program: str, finished: Finished) -> None:
     tail = finished.stderr.strip()[-STDERR_TAIL:]
     if "No space left on device" in tail:
         raise NoSpace(f"{os.path.basename(program)}: no space left on the node.", argv0=program)
+    if "Read-only file system" in tail:
+        raise ReadOnly(f"{os.path.basename(program)}: the file system is mounted read-only.", argv0=program)
     last = tail.splitlines()[-1] if tail else "no message"
     raise CommandFailed(
         f"{os.path.basename(program)} ended with {finished.exit_code}: {last}",

@@ -19,8 +19,8 @@ import threading
 import time
 from typing import Any, Dict, List, Optional, TextIO
 
-from nodeagent import __version__, commands, fences, freezing, overrides, paths
-from nodeagent.errors import AgentError, InvalidParams, NoSpace
+from nodeagent import __version__, commands, fences, freezing, known, overrides, paths
+from nodeagent.errors import AgentError, BrokenStorage, InvalidParams, NoSpace, ReadOnly
 from nodeagent.job import Job
 from nodeagent.protocol import PROTOCOL_VERSION, REQUESTS, BadMessage, Fence, from_dict, to_dict
 
@@ -127,7 +127,7 @@ class Server:
         began = time.monotonic()
         outcome = "done"
         try:
-            result = carry_out(command, message.get("params", {}), message.get("fence"), job)
+            result = carry_out(command, message.get("params", {}), message.get("fence"), job, message.get("pools"))
             self._write({"id": number, "result": result})
         except AgentError as error:
             outcome = error.code
@@ -161,8 +161,10 @@ class Server:
                 os._exit(3)
 
 
-def carry_out(command: str, params: Any, fence: Any, job: Job) -> Dict[str, Any]:
+def carry_out(command: str, params: Any, fence: Any, job: Job, pools: Any = None) -> Dict[str, Any]:
     """Carry out one request given as decoded JSON and answer its result as JSON-ready dictionary.
+
+    `pools` are what the panel knows of the node's pools (known.py).
 
     Raises AgentError.
     """
@@ -170,15 +172,28 @@ def carry_out(command: str, params: Any, fence: Any, job: Job) -> Dict[str, Any]
     try:
         request = from_dict(REQUESTS[command], params)
         held = from_dict(Fence, fence) if fence is not None else None
+        known_pools = known.from_message(pools)
     except BadMessage as error:
         raise InvalidParams(str(error), field=error.field) from error
     try:
-        with fences.held(held if request.MUTATES else None, job):
+        with known.told(known_pools), fences.held(held if request.MUTATES else None, job):
             return to_dict(run(request, job))
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise NoSpace("There is no space left on the node.") from error
+        if (told := _of_file_system(error)) is not None:
+            raise told from error
         raise
+
+
+def _of_file_system(error: OSError) -> Optional[AgentError]:
+    """What is wrong with a file system that a command worked in; None for other errors."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace("There is no space left on the node.")
+    where = f" ({error.filename})" if isinstance(error.filename, str) else ""
+    if error.errno == errno.EROFS:
+        return ReadOnly(f"The file system is mounted read-only{where}.")
+    if error.errno in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN):
+        return BrokenStorage(f"The file system does not work{where}: {os.strerror(error.errno)}.")
+    return None
 
 
 def _progress(done: float, total: float, text: str) -> Dict[str, Any]:

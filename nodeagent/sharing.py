@@ -44,7 +44,7 @@ def read_mark(root: Path) -> str:
     """The pool's mark; "" for none."""
     try:
         text = (root / MARK).read_text(encoding="ascii", errors="replace").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
     return text if _MARK.match(text) else ""
 

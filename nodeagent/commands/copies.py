@@ -111,8 +111,7 @@ def _all_there(copies: Sequence[_Copy]) -> bool:
 def _remove(copies: Sequence[_Copy]) -> None:
     for copy in copies:
         for file in (copy.path, copy.partial):
-            with contextlib.suppress(FileNotFoundError):
-                file.unlink()
+            paths.remove_file(file)
 
 
 class _Copying:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import time
@@ -10,7 +9,7 @@ import xml.etree.ElementTree as ET
 from typing import Set
 
 from nodeagent import libvirtd, paths
-from nodeagent.commands import handles
+from nodeagent.commands import handles, pools
 from nodeagent.errors import Corrupt, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, storage
@@ -20,8 +19,11 @@ BLOCK = 4 * 1024 * 1024
 
 @handles(storage.ImageStatus)
 def image_status(request: storage.ImageStatus, job: Job) -> storage.ImageState:
-    """Look whether the copy is there."""
-    return _state(request.pool, request.sha256, request.task)
+    """Look whether the copy is there; where it is not, it must be possible to bring it."""
+    state = _state(request.pool, request.sha256, request.task)
+    if not state.present:
+        pools.refuse_read_only(paths.pool_root(request.pool))
+    return state
 
 
 @handles(storage.ImageCommit)
@@ -30,8 +32,7 @@ def image_commit(request: storage.ImageCommit, job: Job) -> storage.ImageState:
     final = paths.image_file(request.pool, request.sha256)
     upload = paths.upload_file(request.pool, request.sha256, request.task)
     if final.exists():
-        with contextlib.suppress(FileNotFoundError):
-            upload.unlink()
+        paths.remove_file(upload)
         return _state(request.pool, request.sha256, request.task)
     if not upload.exists():
         raise InvalidParams("The image was not uploaded.", field="sha256")
@@ -61,8 +62,7 @@ def images_tidy(request: storage.ImagesTidy, job: Job) -> storage.Tidied:
         named = _named_by_domains()
         unneeded = [file for file in unneeded if str(file) not in named and os.path.realpath(file) not in named]
     for file in unneeded:
-        with contextlib.suppress(FileNotFoundError):
-            file.unlink()
+        paths.remove_file(file)
     return storage.Tidied(removed=sorted(file.stem for file in unneeded))
 
 
@@ -89,6 +89,5 @@ def _state(pool: str, sha256: str, task: int) -> storage.ImageState:
 @handles(storage.UploadDelete)
 def upload_delete(request: storage.UploadDelete, job: Job) -> Nothing:
     """Remove what one task uploaded and did not commit."""
-    with contextlib.suppress(FileNotFoundError):
-        paths.upload_file(request.pool, request.sha256, request.task).unlink()
+    paths.remove_file(paths.upload_file(request.pool, request.sha256, request.task))
     return Nothing()

@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Optional
 
-from nodeagent import paths, sharing
+from nodeagent import known, paths, sharing
 from nodeagent.commands import handles
-from nodeagent.errors import InUse, InvalidParams
+from nodeagent.errors import InUse, InvalidParams, ReadOnly
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, storage
 
@@ -25,11 +25,22 @@ QCOW2_MAGIC = b"QFI\xfb"
 def pool_ensure(request: storage.PoolEnsure, job: Job) -> storage.PoolState:
     """Have the pool's folders; QEMU must be able to pass through them."""
     root = paths.pool_root(request.path)
+    if not request.begin and not (root / "volumes").is_dir() and not sharing.read_mark(root):
+        raise known.not_mounted(root, "it is not there any more")
+    _refuse_dangling(root)
+    refuse_read_only(root)
     above = [folder for folder in reversed(root.parents) if folder == paths.STATE or not folder.exists()]
     for folder in (*above, root, *(root / name for name in paths.POOL_FOLDERS)):
         _let_pass(folder)
     sharing.make_mark(root)
     return _state(root)
+
+
+def _refuse_dangling(root: Path) -> None:
+    """Raise NotMounted where a symbolic link on the way to the pool or to one of its folders leads nowhere."""
+    for folder in (*reversed(root.parents), root, *(root / name for name in paths.POOL_FOLDERS)):
+        if folder.is_symlink() and not folder.exists():
+            raise known.not_mounted(root, f"{folder} leads to {os.readlink(folder)}, which is not there")
 
 
 def _let_pass(folder: Path) -> None:
@@ -101,9 +112,21 @@ def _state(root: Path) -> storage.PoolState:
         path=str(root),
         capacity_bytes=room.f_blocks * room.f_frsize,
         free_bytes=room.f_bavail * room.f_frsize,
-        reflink=_can_clone(root),
+        reflink=not _is_read_only(root) and _can_clone(root),
         mark=sharing.read_mark(root),
+        devices=known.devices(root, paths.DISKS_BY_UUID),
+        read_only=_is_read_only(root),
     )
+
+
+def refuse_read_only(root: Path) -> None:
+    """Raise ReadOnly where nothing can be written to the pool."""
+    if root.is_dir() and _is_read_only(root):
+        raise ReadOnly(f"The file system of the storage at {root} is mounted read-only.")
+
+
+def _is_read_only(root: Path) -> bool:
+    return bool(os.statvfs(root).f_flag & os.ST_RDONLY)
 
 
 def _can_clone(root: Path) -> bool:

@@ -6,7 +6,6 @@ hand. Our own tiny image has no YAML reader: for it the same facts stand in vmpa
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import tempfile
@@ -71,8 +70,7 @@ def _make(path: Path, files: Dict[str, str], job: Job) -> storage.VolumeState:
             partial.chmod(0o600)
             partial.rename(path)
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                partial.unlink()
+            paths.remove_file(partial)
     return _state(path)
 
 
@@ -91,8 +89,7 @@ def seed_delete(request: storage.SeedDelete, job: Job) -> Nothing:
     """Remove the seed."""
     path = paths.inside(request.pool, request.path)
     for file in (path, Path(f"{path}.part")):
-        with contextlib.suppress(FileNotFoundError):
-            file.unlink()
+        paths.remove_file(file)
     return Nothing()
 
 

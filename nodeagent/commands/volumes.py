@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import json
@@ -43,8 +42,7 @@ def volume_copy(request: storage.VolumeCopy, job: Job) -> storage.VolumeState:
             run(["qemu-img", "convert", "-O", request.format, str(image), str(partial)], job)
         partial.rename(path)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
+        paths.remove_file(partial)
     return _state(path, request.format, job)
 
 
@@ -66,8 +64,7 @@ def volume_clone(request: guest.VolumeClone, job: Job) -> storage.VolumeState:
             _copy(source, partial, job)
         partial.rename(path)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
+        paths.remove_file(partial)
     return _state(path, request.format, job)
 
 
@@ -130,8 +127,7 @@ def volume_create(request: storage.VolumeCreate, job: Job) -> storage.VolumeStat
         run(["qemu-img", "create", "-q", "-f", request.format, str(partial), str(int(request.size_bytes))], job)
         partial.rename(path)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
+        paths.remove_file(partial)
     return _state(path, request.format, job)
 
 
@@ -161,8 +157,7 @@ def volume_delete(request: storage.VolumeDelete, job: Job) -> Nothing:
     """Remove a volume and what an interrupted copy left."""
     path = paths.inside(request.pool, request.path)
     for file in (path, Path(f"{path}.part")):
-        with contextlib.suppress(FileNotFoundError):
-            file.unlink()
+        paths.remove_file(file)
     return Nothing()
 
 

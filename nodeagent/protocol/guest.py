@@ -160,5 +160,6 @@ class DisksCopyStop(Request[Nothing]):
 
     COMMAND = "disks_copy_stop"
     RESULT = Nothing
+    REMOVES = True
     uuid: str
     copies: List[DiskCopy]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 from nodeagent.protocol.wire import BadMessage, Nothing, Request, command
 
@@ -23,6 +23,7 @@ class PoolState:
 
     `mark` is a random name that the pool's files bear, "" for none. Nodes that read different ones do not see the
     same files; those that read the same one see the same files, or a copy of them (pool_sign tells which).
+    `devices` are the pool's file systems as a KnownPool has them.
     """
 
     path: str
@@ -30,15 +31,35 @@ class PoolState:
     free_bytes: int
     reflink: bool
     mark: str = ""
+    devices: Dict[str, str] = field(default_factory=dict)
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class KnownPool:
+    """What a node's pool was last seen to be. The panel sends it with every request, by the pool's path.
+
+    A pool that is not this is not mounted, or another disk: no command touches it (`not_mounted`). An empty `mark`
+    is not compared. `devices`, None where they are not known: under "" the UUID of the pool's file system, where
+    that is known, and under the name of each folder that lies on another one, that one's UUID, or "other".
+    """
+
+    mark: str = ""
+    devices: Optional[Dict[str, str]] = None
 
 
 @command
 class PoolEnsure(Request[PoolState]):
-    """Have the directory pool at `path` with its three folders; an existing one is left as it is."""
+    """Have the directory pool at `path` with its three folders; an existing one is left as it is.
+
+    Without `begin` it must be there already, at least its folder of volumes: else `not_mounted`, and nothing is made.
+    Refused with `read_only` where nothing can be written.
+    """
 
     COMMAND = "pool_ensure"
     RESULT = PoolState
     path: str
+    begin: bool = True
 
 
 @command
@@ -149,6 +170,7 @@ class UploadDelete(Request[Nothing]):
 
     COMMAND = "upload_delete"
     RESULT = Nothing
+    REMOVES = True
     pool: str
     sha256: str
     task: int
@@ -223,6 +245,7 @@ class VolumeDelete(Request[Nothing]):
 
     COMMAND = "volume_delete"
     RESULT = Nothing
+    REMOVES = True
     pool: str
     path: str
 
@@ -292,6 +315,7 @@ class SeedDelete(Request[Nothing]):
 
     COMMAND = "seed_delete"
     RESULT = Nothing
+    REMOVES = True
     pool: str
     path: str
 

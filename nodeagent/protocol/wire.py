@@ -38,6 +38,8 @@ class Request(Generic[T]):
     RESULT: ClassVar[type]
     MUTATES: ClassVar[bool] = True
     """Whether the command changes the node; only such commands are refused for an old fence."""
+    REMOVES: ClassVar[bool] = False
+    """Whether all it does is to remove what another command made; what that never made is nothing to remove."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -165,7 +165,7 @@ class NodePoolSerializer(serializers.ModelSerializer[NodePool]):
 
     class Meta:
         model = NodePool
-        fields = ["pool", "capacity_bytes", "free_bytes", "seen_at"]
+        fields = ["pool", "capacity_bytes", "free_bytes", "fault", "seen_at"]
 
 
 class NodeSerializer(serializers.ModelSerializer[Node]):
@@ -356,7 +356,12 @@ class PoolSerializer(serializers.ModelSerializer[Pool]):
     def get_on_nodes(self, pool: Pool) -> list[dict[str, Any]]:
         """The pool's room on each node, in bytes."""
         return [
-            {"node": each.node.name, "capacity_bytes": each.capacity_bytes, "free_bytes": each.free_bytes}
+            {
+                "node": each.node.name,
+                "capacity_bytes": each.capacity_bytes,
+                "free_bytes": each.free_bytes,
+                "fault": each.fault,
+            }
             for each in pool.on_nodes.all()
         ]
 

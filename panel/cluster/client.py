@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from nodeagent.protocol import Fence, Request
+from nodeagent.protocol.storage import KnownPool
 
+Pools = Mapping[str, KnownPool]
+"""What the panel knows of a node's pools, by their paths."""
 T = TypeVar("T")
 
 
@@ -62,9 +65,15 @@ class NodeClient(Protocol):
     """
 
     def call(
-        self, request: Request[T], *, deadline: float = 60.0, fence: Fence | None = None, progress: Report | None = None
+        self,
+        request: Request[T],
+        *,
+        deadline: float = 60.0,
+        fence: Fence | None = None,
+        progress: Report | None = None,
+        pools: Pools | None = None,
     ) -> T:
-        """Have the node carry out `request` within `deadline` seconds."""
+        """Have the node carry out `request` within `deadline` seconds, in pools that are what is known of them."""
 
     def upload(self, local: Path, remote: str, *, deadline: float, progress: Report | None = None) -> None:
         """Put a local file at `remote` on the node, which has its folder."""
@@ -79,4 +88,4 @@ class NodeClient(Protocol):
         """Let the connection go; the next call makes a new one."""
 
 
-__all__ = ["Channel", "NodeAddress", "NodeClient", "Progress", "Report"]
+__all__ = ["Channel", "NodeAddress", "NodeClient", "Pools", "Progress", "Report"]

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from nodeagent.protocol import Request
+from nodeagent.protocol import Request, from_dict
 from panel.cluster import fake, keys, session
-from panel.cluster.client import NodeAddress, NodeClient, Progress
+from panel.cluster.client import NodeAddress, NodeClient, Pools, Progress
 from panel.cluster.models import Node
+from panel.core.errors import CommandFailed
 from panel.tasks.context import Context
 
 R = TypeVar("R")
+NOT_MOUNTED = "not_mounted"
+"""The agent's code for a pool that is not the one that the panel knows; no command touched it."""
+_tell_pools: list[Callable[[Node], Pools]] = []
+
+
+def tell_pools_by(known: Callable[[Node], Pools]) -> None:
+    """Have nodes told with every request what their pools are; called once, by the room that knows (storage)."""
+    _tell_pools.append(known)
+
+
+def known_pools(node: Node) -> Pools:
+    """What is known of the node's pools, by their paths."""
+    return {path: known for tell in _tell_pools for path, known in tell(node).items()}
 
 
 def address_of(node: Node) -> NodeAddress:
@@ -44,7 +59,14 @@ class Agent:
         """
         self.ctx.stop_if_asked()
         fence = self.ctx.fence if request.MUTATES else None
-        return client(self.node).call(request, deadline=deadline, fence=fence, progress=self._progress)
+        pools = known_pools(self.node)
+        try:
+            return client(self.node).call(request, deadline=deadline, fence=fence, progress=self._progress, pools=pools)
+        except CommandFailed as error:
+            if request.REMOVES and error.data.get("agent_code") == NOT_MOUNTED and self.ctx.undoes_refused(NOT_MOUNTED):
+                self.ctx.log(f"{error.message} This step made nothing there, so nothing is left.")
+                return from_dict(request.RESULT, {})
+            raise
 
     def _progress(self, progress: Progress) -> None:
         fraction = progress.done / progress.total if progress.total else 0.0

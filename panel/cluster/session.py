@@ -22,7 +22,7 @@ from django.conf import settings
 from nodeagent.protocol import PROTOCOL_VERSION, BadMessage, Fence, Request, from_dict, to_dict
 from panel import __version__
 from panel.cluster import agent_package, ssh
-from panel.cluster.client import Channel, NodeAddress, Progress, Report
+from panel.cluster.client import Channel, NodeAddress, Pools, Progress, Report
 from panel.core import request_id
 from panel.core.errors import (
     Cancelled,
@@ -232,9 +232,15 @@ class Session:
             raise CommandFailed(node=self.address.name, command="update", agent_code="", text=reason) from error
 
     def call(
-        self, request: Request[T], *, deadline: float = 60.0, fence: Fence | None = None, progress: Report | None = None
+        self,
+        request: Request[T],
+        *,
+        deadline: float = 60.0,
+        fence: Fence | None = None,
+        progress: Report | None = None,
+        pools: Pools | None = None,
     ) -> T:
-        """Have the node carry out `request` within `deadline` seconds."""
+        """Have the node carry out `request` within `deadline` seconds, in pools that are what is known of them."""
         link = self.link()
         body = {
             "command": request.COMMAND,
@@ -242,6 +248,7 @@ class Session:
             "deadline": deadline,
             "request_id": request_id.current(),
             "fence": to_dict(fence) if fence is not None else None,
+            "pools": {path: to_dict(known) for path, known in (pools or {}).items()},
         }
         number, answers = link.begin(body)
         finished = False

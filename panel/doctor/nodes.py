@@ -12,6 +12,8 @@ from django.db.models import Prefetch
 from nodeagent.protocol import host, network, storage
 from panel.cluster.client import NodeClient
 from panel.cluster.models import Node
+from panel.cluster.nodes import known_pools
+from panel.core.errors import CommandFailed
 from panel.doctor import wires
 from panel.doctor.findings import Finding
 from panel.doctor.shared import files_of_others
@@ -35,6 +37,8 @@ class Reading:
     nvram: Sequence[str]
     pools: Mapping[str, storage.PoolFiles]
     network: network.BridgeList
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Why a pool's files could not be looked at, by its path: nothing is said of them."""
 
 
 @dataclass
@@ -58,9 +62,15 @@ def read(node: Node, client: NodeClient) -> Reading:
     """What the node has now; raises NodeError."""
     hosts = client.call(host.HostsRead(), deadline=CALL_SECONDS)
     paths = NodePool.objects.filter(node=node).order_by("pool").values_list("pool__path", flat=True)
-    pools = {path: client.call(storage.PoolList(path=path), deadline=CALL_SECONDS) for path in paths}
+    known = known_pools(node)
+    pools, unread = {}, {}
+    for path in paths:
+        try:
+            pools[path] = client.call(storage.PoolList(path=path), deadline=CALL_SECONDS, pools=known)
+        except CommandFailed as error:
+            unread[path] = str(error.data["text"])
     bridges = client.call(network.BridgesRead(), deadline=CALL_SECONDS)
-    return Reading({each.uuid: each for each in hosts.hosts}, hosts.nvram, pools, bridges)
+    return Reading({each.uuid: each for each in hosts.hosts}, hosts.nvram, pools, bridges, unread)
 
 
 def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
@@ -106,6 +116,8 @@ def compare(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
         there = {f"{folder}/{name}" for folder, names in pool.files.items() for name in names}
         yield from _files(node, path, said, there)
         yield from _sizes(node, path, said, pool)
+    for path, text in seen.unread.items():
+        yield Finding("storage_unread", f"storage {path}", text, node, "node.check")
     yield from wires.bridges(node, said.networks, seen.network.bridges)
     yield from wires.guards(node, said.vms, seen.domains.keys(), said.busy, seen.network.guards)
 

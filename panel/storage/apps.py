@@ -10,7 +10,12 @@ class StorageConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the room's part of a node."""
-        from panel.cluster import parts
+        from panel.cluster import nodes, parts
         from panel.storage.node_part import PART
+        from panel.storage.operations import ALL
+        from panel.storage.selectors import known_pools
+        from panel.tasks import registry
 
         parts.register("storage", PART)
+        nodes.tell_pools_by(known_pools)
+        registry.register(*ALL)

@@ -33,14 +33,28 @@ class Pool(models.Model):
         return self.name
 
 
+class PoolFault(models.TextChoices):
+    """Why a pool on a node cannot be used: what the agent called it, or that it is something else."""
+
+    NONE = "", "none"
+    NOT_MOUNTED = "not_mounted", "not mounted"
+    READ_ONLY = "read_only", "mounted read-only"
+    BROKEN = "broken", "not working"
+
+
 class NodePool(models.Model):
-    """A pool on a node: its room as last seen, in bytes, and the mark that its files bear."""
+    """A pool on a node: its room as last seen, in bytes, the mark that its files bear, and where they are.
+
+    By mark and devices the pool is known: what differs is not touched (nodeagent/known.py).
+    """
 
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="pools")
     pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="on_nodes")
     capacity_bytes = models.BigIntegerField(default=0)
     free_bytes = models.BigIntegerField(default=0)
     mark = models.CharField(max_length=32, blank=True, help_text="Nodes with different ones see different files.")
+    devices = models.JSONField(null=True, help_text="UUIDs of its file systems; null: not yet looked at.")
+    fault = models.CharField(max_length=16, blank=True, choices=PoolFault.choices, default=PoolFault.NONE)
     seen_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from nodeagent.protocol import storage as protocol
+from nodeagent.protocol.storage import PoolState
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.cluster.parts import Complaint, Part, complaining
-from panel.storage.models import NodePool, Pool
-from panel.storage.services import ensure_default_pool, record_room
+from panel.core.errors import CommandFailed
+from panel.notices.models import Severity
+from panel.storage.models import NodePool, Pool, PoolFault
+from panel.storage.services import ensure_default_pool, record_fault, record_room
 from panel.storage.sharing import not_shared, recorded_marks
 
+HINTS: dict[str, str] = {
+    PoolFault.NOT_MOUNTED: "Mount it, and all is well again. Is what is there now to be the storage, such as a new, "
+    "empty disk, then say so with “Accept storage”: the files of before are not in it.",
+    PoolFault.READ_ONLY: "Mount it so that it can be written to.",
+}
 LOW_ROOM_BYTES = 5 * 1024**3
 
 
@@ -20,7 +28,19 @@ def prepare(ctx: NodeContext[Any]) -> None:
     node = ctx.node
     ensure_default_pool(node.cluster)
     for pool in _pools(node):
-        record_room(node, pool, ctx.agent.call(protocol.PoolEnsure(path=pool.path)))
+        ensure_pool(ctx, pool)
+
+
+def ensure_pool(ctx: NodeContext[Any], pool: Pool) -> PoolState:
+    """The pool is on the node, its room recorded. One that was there before is not made anew: it is not mounted."""
+    known = NodePool.objects.filter(node=ctx.node, pool=pool).exclude(mark="", seen_at=None).exists()
+    try:
+        state = ctx.agent.call(protocol.PoolEnsure(path=pool.path, begin=not known))
+    except CommandFailed as error:
+        record_fault(ctx.node, pool, str(error.data.get("agent_code")))
+        raise
+    record_room(ctx.node, pool, state)
+    return state
 
 
 def remove(ctx: NodeContext[Any]) -> None:
@@ -33,22 +53,43 @@ def remove(ctx: NodeContext[Any]) -> None:
         return
     for pool in _pools(node):
         if not (pool.shared and NodePool.objects.filter(pool=pool).exclude(node=node).exists()):
-            ctx.agent.call(protocol.PoolRemove(path=pool.path))
+            _remove(ctx, pool)
         NodePool.objects.filter(node=node, pool=pool).delete()
 
 
+def _remove(ctx: NodeContext[Any], pool: Pool) -> None:
+    try:
+        ctx.agent.call(protocol.PoolRemove(path=pool.path))
+    except CommandFailed as error:
+        if error.data.get("agent_code") != PoolFault.NOT_MOUNTED:
+            raise
+        # What is not there cannot be removed, and must not keep a node for ever.
+        ctx.log(f"{error.data['text']} What it held is left where it is.", "warning")
+
+
 def check(ctx: NodeContext[Any]) -> list[Complaint]:
-    """Make pools that are gone again, record the room, and complain of too little or of what cannot be made."""
+    """Make pools that are new, record the room, and complain of too little, of one that is gone or cannot be made."""
     complaints: list[Complaint] = []
     for pool in _pools(ctx.node):
         with complaining(complaints, f"The storage “{pool.name}” does not work"):
-            state = ctx.agent.call(protocol.PoolEnsure(path=pool.path))
-            record_room(ctx.node, pool, state)
+            try:
+                state = ensure_pool(ctx, pool)
+            except CommandFailed as error:
+                if error.data.get("agent_code") not in HINTS:
+                    raise
+                complaints.append(_unusable(pool, error))
+                continue
             if state.free_bytes < LOW_ROOM_BYTES:
                 text = f"The storage “{pool.name}” has only {state.free_bytes >> 20} MiB free."
                 complaints.append(Complaint(text))
             complaints += _unlike(ctx.node, pool)
     return complaints
+
+
+def _unusable(pool: Pool, error: CommandFailed) -> Complaint:
+    code = str(error.data["agent_code"])
+    fault = PoolFault(code).label
+    return Complaint(f"The storage “{pool.name}” is {fault}. {error.data['text']} {HINTS[code]}", Severity.ERROR)
 
 
 def _unlike(node: Node, pool: Pool) -> list[Complaint]:

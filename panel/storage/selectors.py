@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from django.db.models import Count, QuerySet, Sum
 
+from nodeagent.protocol.storage import KnownPool
 from panel.accounts.models import User
-from panel.cluster.models import Cluster
+from panel.cluster.models import Cluster, Node
 from panel.core import permissions
 from panel.core.errors import NotFound
 from panel.notices.models import Problem
 from panel.notices.selectors import list_problems
-from panel.storage.models import Pool, Volume
+from panel.storage.models import NodePool, Pool, Volume
 
 
 def list_pools(viewer: User) -> QuerySet[Pool]:
@@ -37,6 +38,12 @@ def pool_named(cluster: Cluster, name: str | None) -> Pool:
     if pool is None:
         raise NotFound(object="pool", id=name or "default", field="pool")
     return pool
+
+
+def known_pools(node: Node) -> dict[str, KnownPool]:
+    """What the node's pools were last seen to be, by their paths; one query."""
+    rows = NodePool.objects.filter(node=node).exclude(mark="").values_list("pool__path", "mark", "devices")
+    return {path: KnownPool(mark, devices) for path, mark, devices in rows}
 
 
 @dataclass(frozen=True)

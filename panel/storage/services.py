@@ -13,7 +13,7 @@ from django.utils import timezone
 from nodeagent.protocol.storage import PoolState
 from panel.cluster.models import Cluster, Node
 from panel.core.errors import AlreadyExists, InvalidValue
-from panel.storage.models import NodePool, Pool
+from panel.storage.models import NodePool, Pool, PoolFault
 
 DEFAULT_PATH = "/var/lib/vmpanel/pool"
 
@@ -63,6 +63,29 @@ def record_room(node: Node, pool: Pool, state: PoolState) -> None:
             "capacity_bytes": state.capacity_bytes,
             "free_bytes": state.free_bytes,
             "mark": state.mark,
+            "devices": state.devices,
+            "fault": PoolFault.NONE,
             "seen_at": timezone.now(),
         },
     )
+
+
+def record_fault(node: Node, pool: Pool, agent_code: str) -> None:
+    """Remember that the pool on the node cannot be used, by what the agent called it; its room stays as last seen."""
+    fault = PoolFault(agent_code) if agent_code in PoolFault.values and agent_code else PoolFault.BROKEN
+    NodePool.objects.filter(node=node, pool=pool).update(fault=fault)
+
+
+def forget_what_it_was(node: Node, pool: Pool) -> dict[str, Any]:
+    """Whatever is at the pool's path on the node is the pool from its next check on; answers what it was."""
+    known = NodePool.objects.filter(node=node, pool=pool)
+    before: dict[str, Any] = {}
+    for mark, devices in known.exclude(mark="").values_list("mark", "devices"):
+        before = {"mark": mark, "devices": devices}
+    known.update(mark="", devices=None, seen_at=None)
+    return before
+
+
+def recall_what_it_was(node: Node, pool: Pool, before: Mapping[str, Any]) -> None:
+    """The pool on the node is known by what it was, unless it has become another meanwhile."""
+    NodePool.objects.filter(node=node, pool=pool, mark="").update(seen_at=timezone.now(), **before)

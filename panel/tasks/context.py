@@ -35,6 +35,8 @@ class Context(Generic[P]):
         """What the present step has put down by raising NotYet before."""
         self.committed = False
         """Whether a step that commits is done."""
+        self.failed_step = ""
+        """On the way back: the step that failed."""
         self.lost = threading.Event()
         self.cancelled = threading.Event()
         self._report: Callable[[float, str], None] | None = None
@@ -48,6 +50,11 @@ class Context(Generic[P]):
     def undoing(self) -> bool:
         """Whether the task is on its way back."""
         return self.task.undoing
+
+    def undoes_refused(self, agent_code: str) -> bool:
+        """Whether the step that is being undone is the one that failed, and failed since a node refused it so."""
+        failed_so = (self.task.error or {}).get("agent_code") == agent_code
+        return self.undoing and failed_so and self.step_name == self.failed_step
 
     def output(self, step: Callable[..., Any]) -> dict[str, Any]:
         """What an earlier step function answered; empty while it has not run to its end."""

@@ -208,6 +208,8 @@ class Run:
         self._update_task(undoing=True, status=Status.UNDOING, error=error.as_dict())
 
     def _backwards(self) -> None:
+        begun = [step.name for step in self.operation.steps if self.rows[step.name].status != StepStatus.PENDING]
+        self.ctx.failed_step = begun[-1] if begun else ""
         for step in reversed(self.operation.steps):
             row = self.rows[step.name]
             if row.status in (StepStatus.PENDING, StepStatus.UNDONE):

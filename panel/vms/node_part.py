@@ -11,7 +11,7 @@ from nodeagent.protocol import network, storage
 from panel.cluster.context import NodeContext
 from panel.cluster.parts import Complaint, Part, complaining
 from panel.images.selectors import known_sums
-from panel.storage.models import Pool
+from panel.storage.models import NodePool, Pool, PoolFault
 from panel.vms.audit import AUDIT_SECONDS, audit_node
 from panel.vms.guarding import mending
 
@@ -32,7 +32,8 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
     with complaining(complaints, "VMs' ports cannot be guarded"):
         guard_again(ctx)
     # What lies in a shared one may be in the drive of a VM on another node, which this one cannot look at.
-    for pool in Pool.objects.filter(cluster=ctx.node.cluster_id, shared=False):
+    usable = NodePool.objects.filter(node=ctx.node, fault=PoolFault.NONE)
+    for pool in Pool.objects.filter(cluster=ctx.node.cluster_id, shared=False, on_nodes__in=usable):
         with complaining(complaints, f"Images that were deleted stay in the storage “{pool.name}”"):
             tidied = ctx.agent.call(storage.ImagesTidy(pool=pool.path, keep=known_sums()))
             if tidied.removed:

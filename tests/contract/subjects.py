@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from nodeagent.protocol import Fence, Request, host, storage
-from panel.cluster.client import NodeClient, Report
+from panel.cluster.client import NodeClient, Pools, Report
 from panel.cluster.fake import FakeNode
 from panel.core.errors import CommandFailed, Fenced, LibvirtFailure, NodeError, NodeTimeout
 from tests.contract.local_agent import LocalAgent
@@ -38,8 +38,21 @@ class Subject(Protocol):
     pool: str
     called: set[str]
 
-    def call(self, request: Request[T], *, fence: Fence | None = None, progress: Report | None = None) -> T:
+    def call(
+        self,
+        request: Request[T],
+        *,
+        fence: Fence | None = None,
+        progress: Report | None = None,
+        pools: Pools | None = None,
+    ) -> T:
         """Call the node, remembering which command it was."""
+
+    def unmount(self) -> None:
+        """Have the pool's file system away: its path is an empty folder."""
+
+    def mount(self) -> None:
+        """Have it back."""
 
     def join_guest(self, bridge: str) -> None:
         """Have a guest's interface joined to the bridge."""
@@ -77,10 +90,17 @@ class Base:
     def __init__(self) -> None:
         self.called: set[str] = set()
 
-    def call(self, request: Request[T], *, fence: Fence | None = None, progress: Report | None = None) -> T:
+    def call(
+        self,
+        request: Request[T],
+        *,
+        fence: Fence | None = None,
+        progress: Report | None = None,
+        pools: Pools | None = None,
+    ) -> T:
         """Call the node, remembering which command it was."""
         self.called.add(request.COMMAND)
-        return self.client.call(request, deadline=30.0, fence=fence, progress=progress)
+        return self.client.call(request, deadline=30.0, fence=fence, progress=progress, pools=pools)
 
 
 class FakeSubject(Base):
@@ -90,6 +110,14 @@ class FakeSubject(Base):
         super().__init__()
         self.client = self.node = FakeNode()
         self.pool = "/var/lib/vmpanel/pool"
+
+    def unmount(self) -> None:
+        """The node's own switch."""
+        self.node.unmounted.add(self.pool)
+
+    def mount(self) -> None:
+        """The node's own switch."""
+        self.node.unmounted.discard(self.pool)
 
     def join_guest(self, bridge: str) -> None:
         """A running domain with an interface in the bridge."""
@@ -140,6 +168,16 @@ class AgentSubject(Base):
         super().__init__()
         self.client = self.agent = LocalAgent(folder, netns=netns)
         self.pool = str(folder / "pool")
+
+    def unmount(self) -> None:
+        """As seen from its path: an empty folder there."""
+        os.rename(self.pool, f"{self.pool}-away")
+        os.mkdir(self.pool)
+
+    def mount(self) -> None:
+        """The folder of before, in place of the empty one."""
+        os.rmdir(self.pool)
+        os.rename(f"{self.pool}-away", self.pool)
 
     def join_guest(self, bridge: str) -> None:
         """An interface of the kernel's, as QEMU's tap would be."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from nodeagent.protocol import Fence, Request, network, storage
 from nodeagent.protocol import node as machine
-from panel.cluster.client import Channel, Progress, Report
+from panel.cluster.client import Channel, Pools, Progress, Report
 from panel.cluster.fake.state import GIB, AgentRefusal, FakeDomain, FakeVolume
 from panel.cluster.session import translate
 from panel.core.errors import NodeUnreachable
@@ -33,6 +33,12 @@ class Node:
     """What each seed says, by its path: the instance's id and the identity."""
     marks: dict[str, str] = field(default_factory=dict)
     """Each pool's mark, by its path. A test shares a pool by giving two nodes one `marks`, `signs` and `files`."""
+    unmounted: set[str] = field(default_factory=set)
+    """Paths of pools whose file system is away: what is seen there is an empty folder."""
+    read_only: set[str] = field(default_factory=set)
+    """Paths of pools that nothing can be written to."""
+    devices: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Each pool's file systems, by its path (protocol.storage.KnownPool)."""
     signs: set[tuple[str, str]] = field(default_factory=set)
     nvram: dict[str, int] = field(default_factory=dict)
     """How many bytes the UEFI of a domain remembers, by its UUID; `receiving` is what arrives."""
@@ -59,6 +65,7 @@ class Node:
     def __post_init__(self) -> None:
         self._faults: list[tuple[str, Exception, bool]] = []
         self._lock = threading.RLock()
+        self._known: Pools = {}
 
     def fail(self, command: str, error: Exception, *, times: int = 1) -> None:
         """The next calls of `command` raise `error` and do nothing."""
@@ -70,11 +77,18 @@ class Node:
         self._faults += [(command, lost, True)] * times
 
     def call(
-        self, request: Request[T], *, deadline: float = 60.0, fence: Fence | None = None, progress: Report | None = None
+        self,
+        request: Request[T],
+        *,
+        deadline: float = 60.0,
+        fence: Fence | None = None,
+        progress: Report | None = None,
+        pools: Pools | None = None,
     ) -> T:
         """Carry out `request` in memory; raises as the session with a real agent does."""
         with self._lock:
             fault = self._next_fault(request.COMMAND)
+            self._known = pools or {}
             if fault is not None and not fault[1]:
                 raise fault[0]
             try:

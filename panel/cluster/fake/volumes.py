@@ -22,25 +22,46 @@ class Volumes(Node):
         return self.capacity_bytes - sum(file.virtual_bytes for file in self.files.values())
 
     def _pool_state(self, path: str) -> storage.PoolState:
-        mark = self.marks.get(path, "")
-        return storage.PoolState(path, self.capacity_bytes, self._free(), True, mark)
+        away, read_only = path in self.unmounted, path in self.read_only
+        mark = "" if away else self.marks.get(path, "")
+        devices = {} if away else self.devices.get(path, {})
+        return storage.PoolState(path, self.capacity_bytes, self._free(), not read_only, mark, devices, read_only)
 
     def _check_pool(self, path: str) -> None:
         if not path.startswith("/") or ".." in path.split("/") or len(Path(path).parts) < 3:
             raise AgentRefusal("invalid_params", "A pool must be an absolute path of two folders.", field="path")
+        known, seen = self._known.get(path), self._pool_state(path)
+        if known is None or not known.mark:
+            return
+        differs = known.devices is not None and any(
+            known.devices.get(name) != seen.devices.get(name) and (name or seen.devices.get(name))
+            for name in known.devices
+        )
+        if seen.mark != known.mark or differs:
+            raise AgentRefusal("not_mounted", f"The storage at {path} is not mounted: its mark is gone.", path=path)
+
+    def _check_writable(self, path: str) -> None:
+        if path in self.read_only:
+            raise AgentRefusal("read_only", f"The file system is mounted read-only ({path}).")
 
     def _pool_ensure(self, request: storage.PoolEnsure, _report: Report | None) -> storage.PoolState:
         self._check_pool(request.path)
+        if not request.begin and (request.path in self.unmounted or request.path not in self.pools):
+            raise AgentRefusal("not_mounted", f"The storage at {request.path} is not mounted.", path=request.path)
+        self._check_writable(request.path)
         self.pools.add(request.path)
+        self.unmounted.discard(request.path)
         self.marks.setdefault(request.path, uuid.uuid4().hex)
         return self._pool_state(request.path)
 
     def _pool_info(self, request: storage.PoolInfo, _report: Report | None) -> storage.PoolState:
+        self._check_pool(request.path)
         if request.path not in self.pools:
             raise AgentRefusal("invalid_params", "There is no pool at this path.", field="path")
         return self._pool_state(request.path)
 
     def _pool_remove(self, request: storage.PoolRemove, _report: Report | None) -> Nothing:
+        self._check_pool(request.path)
         if any(path.startswith((f"{request.path}/volumes/", f"{request.path}/seeds/")) for path in self.files):
             raise AgentRefusal("in_use", "The pool still has volumes.")
         for path in [path for path in self.files if path.startswith(f"{request.path}/")]:
@@ -51,6 +72,7 @@ class Volumes(Node):
 
     def _pool_sign(self, request: storage.PoolSign, _report: Report | None) -> Nothing:
         self._check_sign(request.sign)
+        self._check_pool(request.path)
         if not request.present:
             self.signs.discard((request.path, request.sign))
         elif request.path in self.pools:
@@ -61,6 +83,7 @@ class Volumes(Node):
 
     def _pool_sign_status(self, request: storage.PoolSignStatus, _report: Report | None) -> storage.Sight:
         self._check_sign(request.sign)
+        self._check_pool(request.path)
         return storage.Sight((request.path, request.sign) in self.signs)
 
     def _check_sign(self, sign: str) -> None:
@@ -68,6 +91,7 @@ class Volumes(Node):
             raise AgentRefusal("invalid_params", "A sign is 32 hexadecimal digits.", field="sign")
 
     def _pool_list(self, request: storage.PoolList, _report: Report | None) -> storage.PoolFiles:
+        self._check_pool(request.path)
         return storage.PoolFiles(
             files={
                 name: sorted(
@@ -94,10 +118,14 @@ class Volumes(Node):
         return storage.ImageState(path in self.files, path, f"{pool}/images/{sha256}.{task}.upload")
 
     def _image_status(self, request: storage.ImageStatus, _report: Report | None) -> storage.ImageState:
-        return self._image_state(request.pool, request.sha256, request.task)
+        state = self._image_state(request.pool, request.sha256, request.task)
+        if not state.present:
+            self._check_writable(request.pool)
+        return state
 
     def _image_commit(self, request: storage.ImageCommit, _report: Report | None) -> storage.ImageState:
         state = self._image_state(request.pool, request.sha256, request.task)
+        self._check_writable(request.pool)
         content = self.uploads.pop(state.upload_path, None)
         if state.present:
             return state
@@ -128,6 +156,7 @@ class Volumes(Node):
         return Nothing()
 
     def _inside(self, pool: str, path: str) -> None:
+        self._check_pool(pool)
         folder, _, name = path.rpartition("/")
         if ".." in path or folder not in [f"{pool}/{each}" for each in ("images", "volumes", "seeds")] or not name:
             raise AgentRefusal("invalid_params", "The path does not lie in a folder of the pool.", field="path")
@@ -148,6 +177,7 @@ class Volumes(Node):
     def _volume_copy(self, request: storage.VolumeCopy, report: Report | None) -> storage.VolumeState:
         self._check_format(request.format)
         self._inside(request.pool, request.path)
+        self._check_writable(request.pool)
         image = self.files.get(self._image_state(request.pool, request.image_sha256).path)
         if request.path not in self.files:
             if image is None:
@@ -160,6 +190,7 @@ class Volumes(Node):
     def _volume_create(self, request: storage.VolumeCreate, _report: Report | None) -> storage.VolumeState:
         self._check_format(request.format)
         self._inside(request.pool, request.path)
+        self._check_writable(request.pool)
         there = self.files.get(request.path)
         if there is not None and there.virtual_bytes != request.size_bytes:
             raise AgentRefusal("exists", "A volume of another size is there already.")
@@ -202,6 +233,7 @@ class Volumes(Node):
 
     def _seed_create(self, request: storage.SeedCreate, _report: Report | None) -> storage.VolumeState:
         self._inside(request.pool, request.path)
+        self._check_writable(request.pool)
         self._check_identity(request.guest)
         self.files[request.path] = FakeVolume("raw", 400 * 1024)
         self.seeds[request.path] = (request.instance_id, request.guest)

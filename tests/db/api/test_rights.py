@@ -138,6 +138,7 @@ ROUTES = {
 # Which right each operation needs; its route and its group's route follow.
 OPERATIONS = {
     "cluster.examine": "cluster.manage",
+    "node.accept-storage": "cluster.manage",
     "node.add": "cluster.manage",
     "node.check": "cluster.manage",
     "node.end-maintenance": "cluster.manage",

@@ -269,6 +269,7 @@ RAW: dict[str, dict[str, Any]] = {
     "vm.configure-guest": {"password": "another horse", "hostname": "inside"},
     "vm.clone": {"name": "web2", "password": "another horse"},
     "vm.rescue": {"image": "small", "password": "another horse"},
+    "node.accept-storage": {"pool": "local"},
     "vm.take-over": {
         "domain": "0a3c1de5-77aa-4d2e-9c11-2f4a5b6c7d8e",
         "owner": "admin",
@@ -288,6 +289,14 @@ def _migrate(admin: User, node: Node) -> Callable[[], Task]:
 def _end_maintenance(admin: User, node: Node) -> Callable[[], Task]:
     run_task(registry.get("node.maintain").submit(admin, {}, object_id=node.pk))
     return lambda: registry.get("node.end-maintenance").submit(admin, {}, object_id=node.pk)
+
+
+def _accept_storage(admin: User, node: Node) -> Callable[[], Task]:
+    """Another disk is where the storage was."""
+    run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
+    fake.node(node.pk).marks[Pool.objects.get().path] = "f" * 32
+    run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
+    return lambda: registry.get("node.accept-storage").submit(admin, RAW["node.accept-storage"], object_id=node.pk)
 
 
 def _take_over(admin: User, node: Node) -> Callable[[], Task]:
@@ -339,6 +348,7 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.migrate": _migrate,
     "vm.take-over": _take_over,
     "node.check": _on_node("node.check"),
+    "node.accept-storage": _accept_storage,
     "node.maintain": _on_node("node.maintain"),
     "node.end-maintenance": _end_maintenance,
     "node.evacuate": _on_node("node.evacuate"),

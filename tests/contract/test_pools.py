@@ -1,0 +1,156 @@
+"""A pool that is not mounted, is another one, or cannot be written to: no command touches it. Fake and agent alike."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodeagent.protocol import Request, devices, guest, migration, storage
+from panel.core.errors import NodeError
+from tests.contract.subjects import MIB, AgentSubject, Subject, code_of
+from tests.contract.test_storage import GUEST, files, refusal, volume
+
+VM = str(uuid.uuid4())
+
+
+def known(node: Subject) -> dict[str, storage.KnownPool]:
+    """What a panel knows that has seen the pool."""
+    state = node.call(storage.PoolInfo(path=node.pool))
+    return {node.pool: storage.KnownPool(state.mark, state.devices)}
+
+
+EVERY_TOUCH: list[Callable[[Subject], Request[Any]]] = [
+    lambda node: storage.PoolEnsure(path=node.pool),
+    lambda node: storage.PoolEnsure(path=node.pool, begin=False),
+    lambda node: storage.PoolInfo(path=node.pool),
+    lambda node: storage.PoolList(path=node.pool),
+    lambda node: storage.PoolRemove(path=node.pool),
+    lambda node: storage.PoolSign(path=node.pool, sign="a" * 32),
+    lambda node: storage.PoolSignStatus(path=node.pool, sign="a" * 32),
+    lambda node: storage.ImageStatus(pool=node.pool, sha256="0" * 64),
+    lambda node: storage.ImageCommit(pool=node.pool, sha256="0" * 64),
+    lambda node: storage.ImagesTidy(pool=node.pool, keep=[]),
+    lambda node: storage.UploadDelete(pool=node.pool, sha256="0" * 64, task=1),
+    lambda node: storage.VolumeCopy(pool=node.pool, path=volume(node), image_sha256="0" * 64),
+    lambda node: storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=MIB),
+    lambda node: storage.VolumeGrow(pool=node.pool, path=volume(node), size_bytes=2 * MIB),
+    lambda node: storage.VolumeInfo(pool=node.pool, path=volume(node)),
+    lambda node: storage.VolumeDelete(pool=node.pool, path=volume(node)),
+    lambda node: storage.VolumeCustomize(pool=node.pool, path=volume(node), guest=GUEST),
+    lambda node: storage.SeedCreate(node.pool, f"{node.pool}/seeds/s.iso", "i-1", GUEST),
+    lambda node: storage.SeedDelete(node.pool, f"{node.pool}/seeds/s.iso"),
+    lambda node: guest.SeedChange(node.pool, f"{node.pool}/seeds/s.iso", guest.GuestChange(hostname="b")),
+    lambda node: guest.SeedRestore(node.pool, f"{node.pool}/seeds/s.iso", "i-1", GUEST),
+    lambda node: guest.VolumeClone(node.pool, volume(node, "w.qcow2"), node.pool, volume(node)),
+    lambda node: guest.VolumeReconfigure(node.pool, volume(node), "root", guest.GuestChange(hostname="b")),
+    lambda node: guest.DisksCopy(VM, [guest.DiskCopy(node.pool, volume(node, "w.qcow2"), node.pool, volume(node))]),
+    lambda node: devices.DiskGrow(VM, node.pool, volume(node), 2 * MIB),
+    lambda node: migration.VolumeOpen(1, node.pool, volume(node), "qcow2"),
+]
+
+
+def test_no_command_touches_a_pool_whose_file_system_is_not_mounted(node: Subject) -> None:
+    node.call(storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=MIB))
+    pools = known(node)
+    node.unmount()
+    for touch in EVERY_TOUCH:
+        with pytest.raises(NodeError) as caught:
+            node.call(touch(node), pools=pools)
+        assert code_of(caught.value) == "not_mounted", touch(node)
+        assert "is not mounted" in caught.value.data["text"]
+    if isinstance(node, AgentSubject):
+        assert list(Path(node.pool).iterdir()) == []
+    node.mount()
+    assert node.call(storage.PoolEnsure(path=node.pool, begin=False), pools=pools).mark == pools[node.pool].mark
+    assert node.call(storage.PoolList(path=node.pool), pools=pools).files["volumes"] == ["v.qcow2"]
+
+
+def test_another_pool_in_the_place_of_the_known_one_is_not_touched(node: Subject) -> None:
+    pools = {node.pool: storage.KnownPool("0" * 32)}
+    with pytest.raises(NodeError) as caught:
+        node.call(storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=MIB), pools=pools)
+    assert code_of(caught.value) == "not_mounted"
+    assert files(node)["volumes"] == []
+
+
+def test_a_pool_that_was_there_before_is_not_begun_anew(node: Subject) -> None:
+    node.unmount()
+    assert refusal(node, storage.PoolEnsure(path=node.pool, begin=False)) == "not_mounted"
+    assert node.call(storage.PoolEnsure(path=node.pool)).mark
+
+
+def test_a_pool_of_before_marks_is_given_one(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("a matter of files")
+    (Path(node.pool) / ".vmpanel-pool").unlink()
+    mark = node.call(storage.PoolEnsure(path=node.pool, begin=False), pools={node.pool: storage.KnownPool()}).mark
+    assert len(mark) == 32
+
+
+def test_a_pool_on_another_file_system_than_before_is_not_touched(node: Subject) -> None:
+    """A copy of the pool, with its mark, that a mount has hidden, is not the pool."""
+    mark = known(node)[node.pool].mark
+    for devices_before in ({"volumes": "other"}, {"volumes": "1c7e"}):
+        with pytest.raises(NodeError) as caught:
+            node.call(storage.PoolInfo(path=node.pool), pools={node.pool: storage.KnownPool(mark, devices_before)})
+        assert code_of(caught.value) == "not_mounted"
+    assert node.call(storage.PoolInfo(path=node.pool), pools={node.pool: storage.KnownPool(mark, None)}).mark == mark
+
+
+@pytest.fixture
+def mounted(node: Subject) -> Iterator[Path]:
+    """The pool's path with a file system of its own mounted there, in place of what it was."""
+    if not isinstance(node, AgentSubject) or os.geteuid() != 0:
+        pytest.skip("a matter of files, for root")
+    path = Path(node.pool)
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(path)], check=True)
+    try:
+        node.call(storage.PoolEnsure(path=node.pool))
+        yield path
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+def test_a_pool_that_is_mounted_read_only_says_so_and_absent_files_are_deleted_from_it(
+    node: Subject, mounted: Path
+) -> None:
+    node.call(storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=MIB))
+    subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
+    assert node.call(storage.PoolInfo(path=node.pool)).read_only
+    sha256 = "0" * 64
+    for refused in (
+        storage.PoolEnsure(path=node.pool, begin=False),
+        storage.ImageStatus(pool=node.pool, sha256=sha256),
+        storage.VolumeCreate(pool=node.pool, path=volume(node, "w.qcow2"), size_bytes=MIB),
+        storage.SeedCreate(node.pool, f"{node.pool}/seeds/s.iso", "i-1", GUEST),
+        storage.VolumeDelete(pool=node.pool, path=volume(node)),
+    ):
+        assert refusal(node, refused) == "read_only"
+    node.call(storage.VolumeDelete(pool=node.pool, path=volume(node, "w.qcow2")))
+    node.call(storage.SeedDelete(node.pool, f"{node.pool}/seeds/s.iso"))
+    node.call(storage.UploadDelete(pool=node.pool, sha256=sha256, task=1))
+
+
+def test_a_pool_behind_symbolic_links_works_and_one_that_leads_nowhere_is_not_mounted(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("a matter of files")
+    pool, elsewhere = Path(node.pool), Path(f"{node.pool}-disk")
+    elsewhere.mkdir()
+    pool.rename(elsewhere / "pool")
+    pool.symlink_to(elsewhere / "pool")
+    (elsewhere / "pool/volumes").rename(elsewhere / "volumes")
+    (pool / "volumes").symlink_to(elsewhere / "volumes")
+    node.call(storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=MIB))
+    assert (elsewhere / "volumes/v.qcow2").exists()
+    assert refusal(node, storage.VolumeDelete(pool=node.pool, path=f"{elsewhere}/other")) == "invalid_params"
+    (elsewhere / "volumes").rename(elsewhere / "away")
+    assert refusal(node, storage.PoolEnsure(path=node.pool)) == "not_mounted"
+    pool.unlink()
+    pool.symlink_to(f"{node.pool}-nowhere")
+    assert refusal(node, storage.PoolEnsure(path=node.pool)) == "not_mounted"

@@ -1,0 +1,1 @@
+"""What people do by hand on a node, and what the panel makes of it."""
