@@ -26,6 +26,7 @@ class Finding:
 CODES = {
     "task_stuck": "a task could not undo what it did and waits for a person",
     "task_abandoned": "a task has no worker although its time has come",
+    "memory_saved": "libvirt keeps the memory of a VM that is off",
     "lock_left": "a lock of a task that has ended",
     "secret_left": "a secret of a task that has ended",
     "address_left": "an address that no interface has",

@@ -147,6 +147,11 @@ def _domains(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
             yield Finding("domain_name", about, f"The domain of {vm} is called {domain.name}.", node, "vm.repair")
         if domain.state != vm.status:
             yield Finding("domain_state", about, f"{vm} is {domain.state}, not {vm.status}.", node)
+        elif domain.state == VmStatus.SAVED:
+            text = (
+                f"The memory of {vm} is saved: its next start goes on from there, and until then nothing of it changes."
+            )
+            yield Finding("memory_saved", about, text, node, "vm.start or vm.discard-saved")
     for uuid, domain in seen.domains.items():
         if uuid in said.vms or uuid in said.busy:
             continue

@@ -161,6 +161,8 @@ class Run:
 
     def _forwards(self) -> None:
         try:
+            if self._is_first_turn():
+                self.operation.refuse_now(self.ctx)
             for step in self.operation.steps:
                 if self.rows[step.name].status == StepStatus.DONE:
                     self.ctx.committed |= step.commits
@@ -174,6 +176,11 @@ class Run:
             self._turn_back(error)
         else:
             self._end(Status.DONE)
+
+    def _is_first_turn(self) -> bool:
+        """Whether nothing was begun but what was done when the task was asked for."""
+        begun = [row.status for step in self.operation.steps if not step.inline for row in (self.rows[step.name],)]
+        return all(status == StepStatus.PENDING for status in begun)
 
     def _do(self, step: Step) -> None:
         row = self._begin(step, StepStatus.RUNNING)

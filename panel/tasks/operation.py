@@ -120,6 +120,29 @@ class Operation(Generic[P]):
         """Whether the operation makes sense for the object as it is now; pages hide its button else."""
         return True
 
+    def fits(self, obj: Any) -> bool:
+        """Whether it applies, and nothing in the object's state forbids it; what pages go by."""
+        try:
+            self.refuse_state(obj)
+        except PanelError:
+            return False
+        return self.applies(obj)
+
+    def refuse_state(self, obj: Any) -> None:
+        """Raise RequestError where the object's state forbids the operation, whatever its own check looks at."""
+        if not self.creates:
+            subjects.get(self.object_type).refuse(self.name, obj)
+
+    def refuse_now(self, ctx: Context[P]) -> None:
+        """refuse_state() when the task's turn comes: the object may have changed while it waited."""
+        if not self.creates:
+            subjects.get(self.object_type).refuse_at_turn(self.name, ctx)
+
+    def warning_about(self, obj: Any) -> str:
+        """What a page says of the object before it does it: the operation's own warning, and what its state adds."""
+        added = "" if self.creates else subjects.get(self.object_type).warning(self.name, obj)
+        return added or self.warning
+
     def initial(self, obj: Any) -> dict[str, Any]:
         """What a form about the object shows in the parameters to begin with."""
         return {}
@@ -221,6 +244,7 @@ class Operation(Generic[P]):
             obj = subject.find(viewer, object_id)
             if obj is None:
                 raise NotFound(object=self.object_type, id=object_id)
+            self.refuse_state(obj)
             ctx.set_object(self.object_type, obj.pk, str(obj))
             ctx.earlier = _present(obj, task.params)
             task.owner = subject.owner(obj) or viewer

@@ -14,12 +14,20 @@ from panel.accounts.models import User
 
 @dataclass(frozen=True)
 class Subject:
-    """How to find an object of one kind for a viewer (None: absent or not theirs), its owner and its node."""
+    """How to find an object of one kind for a viewer (None: absent or not theirs), its owner and its node.
+
+    `refuse` raises a RequestError for an operation, by its name, that the object's state forbids whatever the operation
+    itself looks at; `refuse_at_turn` the same with the task's context, before its first step; `warning` says what that
+    state adds to the operation's own.
+    """
 
     kind: str
     find: Callable[[User, int], Any | None]
     owner: Callable[[Any], User | None] = lambda obj: None
     node_id: Callable[[Any], int | None] = lambda obj: None
+    refuse: Callable[[str, Any], None] = lambda operation, obj: None
+    refuse_at_turn: Callable[[str, Any], None] = lambda operation, ctx: None
+    warning: Callable[[str, Any], str] = lambda operation, obj: ""
 
 
 _subjects: dict[str, Subject] = {}

@@ -12,7 +12,7 @@ class VmsConfig(AppConfig):
         """Register the room's subject and operations."""
         from panel.cluster import parts
         from panel.tasks import registry, subjects
-        from panel.vms import operations, selectors
+        from panel.vms import operations, saved, selectors
         from panel.vms.node_part import PART
 
         subjects.register(
@@ -21,6 +21,9 @@ class VmsConfig(AppConfig):
                 find=selectors.find_bare_vm,
                 owner=lambda vm: vm.owner,
                 node_id=lambda vm: vm.node_id,
+                refuse=saved.refuse_saved,
+                refuse_at_turn=saved.refuse_at_turn,
+                warning=saved.warning_of,
             )
         )
         registry.register(*operations.ALL)

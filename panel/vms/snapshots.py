@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from panel.core.errors import RequestError
 from panel.vms import services
 from panel.vms.models import Snapshot, Vm
+from panel.vms.saved import refuse_saved
 
 
 @dataclass
@@ -32,6 +33,7 @@ def refuse_revert(vm: Vm, *, with_memory: bool) -> None:
 
     With its memory the guest runs afterwards: not where the VM must not run.
     """
+    refuse_saved("vm.revert-snapshot", vm)
     services.refuse_rescue(vm)
     if with_memory:
         services.refuse_suspended(vm)

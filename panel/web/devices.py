@@ -55,7 +55,7 @@ class Buttons:
 
     def __init__(self, viewer: User, vm: Vm, task: Task | None) -> None:
         allowed = registry.for_object("vm", viewer)
-        self.operations = {each.verb: each for each in allowed if each.applies(vm)}
+        self.operations = {each.verb: each for each in allowed if each.fits(vm)}
         self.free = task is None
         self.operator = permissions.allows(viewer, "cluster.manage")
 
@@ -74,7 +74,13 @@ class Buttons:
         if operation is None:
             return []
         form = self._form(operation, fixed or {}, choices or {}, initial or {})
-        button = {"operation": operation, "label": label, "on": self.free and on, "form": form}
+        button = {
+            "operation": operation,
+            "warning": operation.warning,
+            "label": label,
+            "on": self.free and on,
+            "form": form,
+        }
         return [{**button, "fixed": json.dumps(dict(fixed)) if fixed else ""}]
 
     def _form(

@@ -96,12 +96,13 @@ def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> dict[str, 
     """
     # What cannot be taken back comes last, farthest from what is pressed often.
     found = sorted(registry.for_object(kind, viewer), key=lambda each: (each.dangerous, each.verb in LAST_VERBS))
-    fitting = [(each, each.applies(obj)) for each in found if not each.placed]
+    fitting = [(each, each.fits(obj)) for each in found if not each.placed]
     buttons: list[dict[str, Any]] = [
         {
             "operation": each,
             "on": fits and (task is None or task.operation in each.supersedes),
             "form": _form(each, obj),
+            "warning": each.warning_about(obj),
         }
         for each, fits in fitting
         if fits or not each.rare
@@ -239,7 +240,7 @@ def vm_guest(request: HttpRequest, vm_id: int) -> HttpResponse:
     viewer = _viewer(request)
     vm = _or_404(get_vm, viewer, vm_id)
     _need(viewer, "vms.change")
-    allowed = {each.verb.replace("-", "_"): each.applies(vm) for each in registry.for_object("vm", viewer)}
+    allowed = {each.verb.replace("-", "_"): each.fits(vm) for each in registry.for_object("vm", viewer)}
     return _page(
         request,
         "vm_guest.html",

@@ -290,6 +290,12 @@ def _installing(subject: Subject) -> Body:
     return {}
 
 
+def _saved(subject: Subject) -> Body:
+    subject.virsh("managedsave", subject.name)
+    wait_until(lambda: subject.shown()["status"] == "saved", "the panel knows that it is saved", SAID_SECONDS)
+    return {}
+
+
 def _drifted(subject: Subject) -> Body:
     subject.made += 1
     subject.virsh("desc", subject.name, "--config", "--title", f"By hand {subject.made}")
@@ -323,6 +329,7 @@ SCENARIOS: dict[str, Scenario] = {
     "vm.pause": Scenario(ON),
     "vm.resume": Scenario(ON, prepare=_after("pause")),
     "vm.reset": Scenario(ON),
+    "vm.discard-saved": Scenario(ON, prepare=_saved),
     "vm.autostart": Scenario(ON, {"enabled": True}),
     "vm.suspend": Scenario(ON, {"reason": "unpaid", "timeout_seconds": 1}),
     "vm.unsuspend": Scenario(ON, prepare=_after("suspend", reason="unpaid", timeout_seconds=0)),

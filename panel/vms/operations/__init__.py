@@ -7,6 +7,7 @@ from panel.vms.operations.configure import ConfigureVm
 from panel.vms.operations.configure_guest import ConfigureGuest
 from panel.vms.operations.create import CreateVm
 from panel.vms.operations.delete import DeleteVm
+from panel.vms.operations.discard_saved import DiscardSaved
 from panel.vms.operations.disks import AddDisk, ChangeDisk, GrowDisk, RemoveDisk
 from panel.vms.operations.evacuate import EvacuateNode
 from panel.vms.operations.finish_install import FinishInstall
@@ -33,6 +34,7 @@ ALL = (
     PauseVm,
     ResumeVm,
     ResetVm,
+    DiscardSaved,
     AutostartVm,
     SuspendVm,
     UnsuspendVm,

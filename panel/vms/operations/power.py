@@ -53,6 +53,8 @@ def power_on(ctx: VmContext[Any]) -> None:
     # Asked again: a copy may have shown itself since the task was queued, or somebody suspended the VM.
     services.refuse_seen_elsewhere(ctx.look_again())
     services.refuse_suspended(ctx.vm)
+    if ctx.vm.status == VmStatus.SAVED:
+        ctx.log("Its memory is saved: the guest goes on where it was.")
     from_iso = ctx.vm.boot_iso_once and not ctx.vm.in_rescue
     state = ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid), from_iso=from_iso))
     if state.from_iso:
@@ -62,6 +64,8 @@ def power_on(ctx: VmContext[Any]) -> None:
 def from_what(ctx: VmContext[Any]) -> str:
     """What the domain starts from, for people, where that is not what its settings say."""
     vm = ctx.vm
+    if vm.status == VmStatus.SAVED:
+        return "from its saved memory: the guest goes on where it was"
     if vm.iso is not None and vm.boot_iso_once and not vm.in_rescue:
         return f"from “{vm.iso.name}”, this once"
     return "from what its settings say"
@@ -114,7 +118,7 @@ class PowerOperation(Operation[Any]):
 
 
 class StartVm(PowerOperation):
-    """Start a VM that is off; one that runs is left as it is."""
+    """Start a VM that is off, or have one whose memory is saved go on; one that runs is left as it is."""
 
     name = "vm.start"
     label = "Start"

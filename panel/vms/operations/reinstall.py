@@ -15,7 +15,7 @@ from panel.images.selectors import image_named
 from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
-from panel.vms import services
+from panel.vms import saved, services
 from panel.vms.models import Disk, Purpose, Spare, Vm
 from panel.vms.operations import deploying, spares
 from panel.vms.operations.deploying import (
@@ -77,6 +77,8 @@ def grow_disk(ctx: ReinstallContext) -> None:
 def stop_old(ctx: ReinstallContext) -> None:
     """The old system does not run."""
     spares.shut_down(ctx)
+    # Nobody could go on from it: the system that it belongs to goes.
+    saved.discard(ctx)
 
 
 def swap_systems(ctx: ReinstallContext) -> None:
@@ -156,7 +158,13 @@ class ReinstallVm(Operation[ReinstallParams]):
         # No undo: the volume goes as a whole.
         Step(grow_disk, "Grow the disk"),
         Step(customize_guest, "Prepare the guest's settings", undo=delete_seed, weight=2),
-        Step(stop_old, "Shut the old system down", undo=spares.start_as_before, weight=3),
+        Step(
+            stop_old,
+            "Shut the old system down",
+            undo=spares.start_as_before,
+            weight=3,
+            describe=lambda ctx: saved.and_discard(ctx, "the old system is shut down"),
+        ),
         Step(swap_systems, "Swap the disks", undo=swap_back),
         Step(start_domain, "Start the new system", undo=stop_domain, weight=2),
         # No undo: waiting changes nothing.

@@ -11,7 +11,7 @@ from panel.network.models import Address
 from panel.notices.services import close_problems_of
 from panel.storage.models import Volume
 from panel.vms.context import VmContext
-from panel.vms.models import Vm
+from panel.vms.models import Vm, VmStatus
 from panel.vms.status import tell_gone
 from panel.vms.usage import note_shape
 
@@ -19,7 +19,8 @@ from panel.vms.usage import note_shape
 def undefine_domain(ctx: VmContext[Any]) -> None:
     """The node's libvirt does not have the domain, and it does not run."""
     if (vm := ctx.find_vm()) is not None:
-        ctx.agent.call(host.HostStop(uuid=str(vm.uuid)))
+        if ctx.agent.call(host.HostStop(uuid=str(vm.uuid))).state == VmStatus.SAVED:
+            ctx.log("Its saved memory is discarded with it.", "warning")
         ctx.agent.call(host.HostDelete(uuid=str(vm.uuid)))
 
 

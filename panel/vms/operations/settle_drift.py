@@ -12,7 +12,7 @@ from nodeagent.protocol.settings import Difference
 from panel.accounts.models import User
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
-from panel.vms import services
+from panel.vms import saved, services
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
 from panel.vms.limits import Room, require_room
@@ -31,6 +31,7 @@ class NoParams(Params):
 def repair_domain(ctx: VmContext[Any]) -> dict[str, Any]:
     """The node's libvirt has the domain as the rows say, and its seed; one that was gone is there again, off."""
     services.refuse_seen_elsewhere(ctx.vm)
+    saved.discard(ctx)
     answer = ctx.agent.call(audit.HostRepair(spec=host_spec(ctx.vm)))
     restore_seed(ctx)
     ctx.read_state(host.HostInfo(uuid=str(ctx.vm.uuid)))
@@ -126,7 +127,7 @@ class RepairVm(Operation[NoParams]):
     locks = (exclusive("vm"), shared("node"))
     # Forward only: what the node had was wrong, and the panel keeps no copy of it.
     steps = (
-        Step(repair_domain, "Define the domain anew", describe=lambda ctx: told(ctx)),
+        Step(repair_domain, "Define the domain anew", describe=lambda ctx: saved.and_discard(ctx, told(ctx))),
         Step(compare, "Compare"),
     )
 

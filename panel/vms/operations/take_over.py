@@ -262,8 +262,8 @@ def refuse(ctx: TakeOverContext) -> None:
         raise MissingValue(text, field="name")
     services.refuse_taken_name(ctx.node.cluster, ctx.wanted_name)
     refuse_no_room(user_named(ctx.params.owner), ctx.room)
-    if ctx.wanted_name != ctx.foreign.name and ctx.foreign.status in ON:
-        text = "Shut the domain down first: it gets another name."
+    if ctx.wanted_name != ctx.foreign.name and ctx.foreign.status in (*ON, VmStatus.SAVED):
+        text = "Shut the domain down first, with no memory saved: it gets another name."
         raise WrongState(text, object="domain", id=ctx.params.domain, state=ctx.foreign.status, field="name")
     _refuse_addresses(ctx)
 

@@ -165,6 +165,14 @@ def _resume(admin: User, node: Node) -> Callable[[], Task]:
     return lambda: registry.get("vm.resume").submit(admin, {}, object_id=vm_id)
 
 
+def _discard_saved(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    [domain] = fake.node(node.pk).domains.values()
+    domain.state = VmStatus.SAVED
+    Vm.objects.filter(pk=vm_id).update(status=VmStatus.SAVED)
+    return lambda: registry.get("vm.discard-saved").submit(admin, {}, object_id=vm_id)
+
+
 def _suspended(name: str) -> Callable[[User, Node], Callable[[], Task]]:
     def prepare(admin: User, node: Node) -> Callable[[], Task]:
         vm_id = _vm(admin)
@@ -322,6 +330,7 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.pause": _on_vm("vm.pause"),
     "vm.resume": _resume,
     "vm.reset": _on_vm("vm.reset"),
+    "vm.discard-saved": _discard_saved,
     "vm.autostart": _on_vm("vm.autostart"),
     "vm.suspend": _on_vm("vm.suspend"),
     "vm.unsuspend": _suspended("vm.unsuspend"),
