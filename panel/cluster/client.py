@@ -25,6 +25,9 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+Heed = Callable[[], None]
+"""Is called every moment while a node is waited for; what it raises ends the waiting and the node's work."""
+HEED_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,13 @@ class NodeClient(Protocol):
         fence: Fence | None = None,
         progress: Report | None = None,
         pools: Pools | None = None,
+        heed: Heed | None = None,
     ) -> T:
         """Have the node carry out `request` within `deadline` seconds, in pools that are what is known of them."""
 
-    def upload(self, local: Path, remote: str, *, deadline: float, progress: Report | None = None) -> None:
+    def upload(
+        self, local: Path, remote: str, *, deadline: float, progress: Report | None = None, heed: Heed | None = None
+    ) -> None:
         """Put a local file at `remote` on the node, which has its folder."""
 
     def update_programs(self) -> list[str]:
@@ -88,4 +94,4 @@ class NodeClient(Protocol):
         """Let the connection go; the next call makes a new one."""
 
 
-__all__ = ["Channel", "NodeAddress", "NodeClient", "Pools", "Progress", "Report"]
+__all__ = ["HEED_SECONDS", "Channel", "Heed", "NodeAddress", "NodeClient", "Pools", "Progress", "Report"]

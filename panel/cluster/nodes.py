@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from nodeagent.protocol import Request, from_dict
@@ -59,14 +60,21 @@ class Agent:
         """
         self.ctx.stop_if_asked()
         fence = self.ctx.fence if request.MUTATES else None
-        pools = known_pools(self.node)
+        pools, heed = known_pools(self.node), self.ctx.stop_if_asked
         try:
-            return client(self.node).call(request, deadline=deadline, fence=fence, progress=self._progress, pools=pools)
+            return client(self.node).call(
+                request, deadline=deadline, fence=fence, progress=self._progress, pools=pools, heed=heed
+            )
         except CommandFailed as error:
             if request.REMOVES and error.data.get("agent_code") == NOT_MOUNTED and self.ctx.undoes_refused(NOT_MOUNTED):
                 self.ctx.log(f"{error.message} This step made nothing there, so nothing is left.")
                 return from_dict(request.RESULT, {})
             raise
+
+    def upload(self, local: Path, remote: str, *, deadline: float) -> None:
+        """Put a local file at `remote` on the node; raises as call() does."""
+        heed = self.ctx.stop_if_asked
+        client(self.node).upload(local, remote, deadline=deadline, progress=self._progress, heed=heed)
 
     def _progress(self, progress: Progress) -> None:
         fraction = progress.done / progress.total if progress.total else 0.0

@@ -22,7 +22,7 @@ from django.conf import settings
 from nodeagent.protocol import PROTOCOL_VERSION, BadMessage, Fence, Request, from_dict, to_dict
 from panel import __version__
 from panel.cluster import agent_package, ssh
-from panel.cluster.client import Channel, NodeAddress, Pools, Progress, Report
+from panel.cluster.client import HEED_SECONDS, Channel, Heed, NodeAddress, Pools, Progress, Report
 from panel.core import request_id
 from panel.core.errors import (
     Cancelled,
@@ -239,6 +239,7 @@ class Session:
         fence: Fence | None = None,
         progress: Report | None = None,
         pools: Pools | None = None,
+        heed: Heed | None = None,
     ) -> T:
         """Have the node carry out `request` within `deadline` seconds, in pools that are what is known of them."""
         link = self.link()
@@ -253,7 +254,7 @@ class Session:
         number, answers = link.begin(body)
         finished = False
         try:
-            result = self._await(request, answers, deadline, progress)
+            result = self._await(request, answers, deadline, progress, heed)
             finished = True
             return result
         except (NodeError, BadMessage) as error:
@@ -269,12 +270,17 @@ class Session:
         answers: queue.SimpleQueue[dict[str, Any]],
         deadline: float,
         progress: Report | None,
+        heed: Heed | None,
     ) -> T:
         until = time.monotonic() + deadline + GRACE_SECONDS
         while True:
             try:
-                answer = answers.get(timeout=max(0.0, until - time.monotonic()))
+                answer = answers.get(timeout=min(HEED_SECONDS, max(0.0, until - time.monotonic())))
             except queue.Empty:
+                if heed is not None:
+                    heed()
+                if time.monotonic() < until:
+                    continue
                 raise NodeTimeout(node=self.address.name, command=request.COMMAND, seconds=deadline) from None
             if "progress" in answer:
                 if progress is not None:
@@ -286,7 +292,9 @@ class Session:
             else:
                 raise translate(answer["error"], self.address.name, request.COMMAND, deadline)
 
-    def upload(self, local: Path, remote: str, *, deadline: float, progress: Report | None = None) -> None:
+    def upload(
+        self, local: Path, remote: str, *, deadline: float, progress: Report | None = None, heed: Heed | None = None
+    ) -> None:
         """Put a local file at `remote` on the node."""
         until = time.monotonic() + deadline
 
@@ -296,7 +304,7 @@ class Session:
             if progress is not None:
                 progress(done)
 
-        self.link().connection.upload(local, remote, report)
+        self.link().connection.upload(local, remote, report, heed)
 
     def open_channel(self, port: int) -> Channel:
         """A stream to the node's 127.0.0.1:`port`."""

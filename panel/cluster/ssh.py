@@ -10,13 +10,14 @@ import contextlib
 import io
 import secrets
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import paramiko
 
-from panel.cluster.client import NodeAddress, Progress, Report
+from panel.cluster.client import HEED_SECONDS, Heed, NodeAddress, Progress, Report
 from panel.core.errors import NodeRefused, NodeTimeout, NodeUnreachable
 
 AUTHORIZED_KEYS = ".ssh/authorized_keys"
@@ -75,10 +76,16 @@ class Connection:
         with self._translated():
             return self.transport.open_channel("direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=15)
 
-    def upload(self, local: Path, remote: str, report: Report | None = None) -> None:
-        """Put a file at `remote`, several writes under way at a time."""
+    def upload(self, local: Path, remote: str, report: Report | None = None, heed: Heed | None = None) -> None:
+        """Put a file at `remote`, several writes under way at a time; what `heed` raises ends it."""
         total = local.stat().st_size
-        with self._translated(), self._sftp() as sftp, open(local, "rb") as source, sftp.open(remote, "wb") as target:
+        with (
+            self._translated(),
+            self._sftp() as sftp,
+            _heeding(sftp, heed),
+            open(local, "rb") as source,
+            sftp.open(remote, "wb") as target,
+        ):
             target.set_pipelined(True)
             done = 0
             while block := source.read(PACKET):
@@ -178,6 +185,33 @@ def read_host_key(address: NodeAddress, seconds: float = 10.0) -> str:
     transport = _negotiate(address, seconds)
     with contextlib.closing(transport):
         return _line(transport.get_remote_server_key())
+
+
+@contextlib.contextmanager
+def _heeding(sftp: paramiko.SFTPClient, heed: Heed | None) -> Iterator[None]:
+    """Ask `heed` while the block works, and end a block that waits for the node with what it raised."""
+    over, raised = threading.Event(), list[BaseException]()
+
+    def watch() -> None:
+        while heed is not None and not over.wait(HEED_SECONDS):
+            try:
+                heed()
+            except BaseException as error:
+                raised.append(error)
+                sftp.close()
+                return
+
+    watcher = threading.Thread(target=watch, name="heed", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except Exception as error:
+        if raised:
+            raise raised[0] from error
+        raise
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _negotiate(address: NodeAddress, seconds: float) -> paramiko.Transport:

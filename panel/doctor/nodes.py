@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from django.db.models import Prefetch
 
 from nodeagent.protocol import host, network, storage
-from panel.cluster.client import NodeClient
+from panel.cluster.client import Heed, NodeClient
 from panel.cluster.models import Node
 from panel.cluster.nodes import known_pools
 from panel.core.errors import CommandFailed
@@ -58,18 +58,18 @@ class Wanted:
     """Paths that belong to VMs of nodes that see the same files."""
 
 
-def read(node: Node, client: NodeClient) -> Reading:
-    """What the node has now; raises NodeError."""
-    hosts = client.call(host.HostsRead(), deadline=CALL_SECONDS)
+def read(node: Node, client: NodeClient, heed: Heed) -> Reading:
+    """What the node has now; raises NodeError, and what `heed` does."""
+    hosts = client.call(host.HostsRead(), deadline=CALL_SECONDS, heed=heed)
     paths = NodePool.objects.filter(node=node).order_by("pool").values_list("pool__path", flat=True)
     known = known_pools(node)
     pools, unread = {}, {}
     for path in paths:
         try:
-            pools[path] = client.call(storage.PoolList(path=path), deadline=CALL_SECONDS, pools=known)
+            pools[path] = client.call(storage.PoolList(path=path), deadline=CALL_SECONDS, pools=known, heed=heed)
         except CommandFailed as error:
             unread[path] = str(error.data["text"])
-    bridges = client.call(network.BridgesRead(), deadline=CALL_SECONDS)
+    bridges = client.call(network.BridgesRead(), deadline=CALL_SECONDS, heed=heed)
     return Reading({each.uuid: each for each in hosts.hosts}, hosts.nvram, pools, bridges, unread)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from nodeagent.protocol import BadMessage
 from panel.cluster.models import Node, NodeState
@@ -36,10 +37,11 @@ def look(report: Callable[[float, str], None] = lambda fraction, text: None) -> 
     readings = {}
     every = list(Node.objects.filter(state__in=(NodeState.READY, NodeState.UNREACHABLE)).order_by("pk"))
     for number, node in enumerate(every):
-        report(number / len(every), f"node {node.name}")
+        heed = partial(report, number / len(every), f"node {node.name}")
+        heed()
         busy_before = records.busy_vms()
         try:
-            reading = nodes.read(node, client(node))
+            reading = nodes.read(node, client(node), heed)
         except NodeError as error:
             found.add(Finding("node_silent", f"node {node.pk}", error.message, node.name))
             continue

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from panel.cluster import agent_package, session, ssh
-from panel.cluster.client import Channel, NodeAddress, Progress, Report
+from panel.cluster.client import Channel, Heed, NodeAddress, Progress, Report
 
 PYTHON = "/usr/bin/python3"
 """The node's own Python, which has the libvirt bindings."""
@@ -70,7 +70,7 @@ class LocalConnection:
         """A stream to a port of the machine."""
         return cast(Channel, socket.create_connection(("127.0.0.1", port), timeout=5))
 
-    def upload(self, local: Path, remote: str, report: Report | None = None) -> None:
+    def upload(self, local: Path, remote: str, report: Report | None = None, heed: Heed | None = None) -> None:
         """Put a file in place."""
         shutil.copyfile(local, remote)
         if report is not None:

@@ -363,3 +363,28 @@ def test_the_log_names_the_request_its_command_and_its_end(agent: LocalAgent) ->
 def test_silence_ends_the_agent_later_than_the_panel_gives_up() -> None:
     # Else a node whose agent has ended would look alive for a while.
     assert session.PING_SECONDS < session.SILENCE_SECONDS < server.SILENCE_SECONDS
+
+
+def test_a_call_ends_within_a_moment_of_its_cancelling_and_so_does_what_it_started(agent: LocalAgent) -> None:
+    override(agent, "host_stop", SLOW)
+    asked = threading.Event()
+
+    def heed() -> None:
+        if asked.is_set():
+            raise Cancelled(by="admin")
+
+    outcome: list[object] = []
+
+    def call() -> None:
+        try:
+            agent.call(host.HostStop(uuid="x"), deadline=600.0, heed=heed)
+        except Cancelled as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    until(lambda: sleepers(agent))
+    asked.set()
+    thread.join(5)
+    assert len(outcome) == 1
+    until(lambda: not sleepers(agent), 5)

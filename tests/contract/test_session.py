@@ -18,7 +18,7 @@ from nodeagent.protocol import node as machine
 from panel.cluster import agent_package, session, ssh
 from panel.cluster.client import NodeAddress, Progress
 from panel.core import request_id
-from panel.core.errors import CommandFailed, NodeRefused, NodeTimeout, NodeUnreachable
+from panel.core.errors import Cancelled, CommandFailed, NodeRefused, NodeTimeout, NodeUnreachable
 from tests.contract.local_agent import until
 from tests.contract.private_sshd import SSHD, Sshd, running
 
@@ -150,6 +150,20 @@ def test_an_upload_to_where_it_cannot_be_is_refused(client: session.Session, tmp
     (tmp_path / "image").write_bytes(b"x")
     with pytest.raises(NodeRefused):
         client.upload(tmp_path / "image", str(tmp_path / "no/such/folder"), deadline=10)
+
+
+def test_an_upload_that_the_node_does_not_take_ends_when_it_is_cancelled(
+    client: session.Session, tmp_path: Path
+) -> None:
+    (tmp_path / "image").write_bytes(b"x")
+    # Nobody reads from it: whoever opens it waits.
+    os.mkfifo(tmp_path / "arrived")
+
+    def heed() -> None:
+        raise Cancelled(by="admin")
+
+    with pytest.raises(Cancelled):
+        client.upload(tmp_path / "image", str(tmp_path / "arrived"), deadline=60, heed=heed)
 
 
 def test_an_upload_whose_connection_dies_is_tried_again_not_given_up(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any, TypeVar, cast
 
 from nodeagent.protocol import Fence, Request, network, storage
 from nodeagent.protocol import node as machine
-from panel.cluster.client import Channel, Pools, Progress, Report
+from panel.cluster.client import Channel, Heed, Pools, Progress, Report
 from panel.cluster.fake.state import GIB, AgentRefusal, FakeDomain, FakeVolume
 from panel.cluster.session import translate
-from panel.core.errors import NodeUnreachable
+from panel.core.errors import NodeTimeout, NodeUnreachable
 
 T = TypeVar("T")
 
@@ -61,9 +62,12 @@ class Node:
     clock_offset: float = 0.0
     """Seconds that its clock is ahead."""
     removed: bool = False
+    unheeded: list[str] = field(default_factory=list)
+    """The commands (and "upload") that were asked for by somebody who could not be stopped meanwhile."""
 
     def __post_init__(self) -> None:
         self._faults: list[tuple[str, Exception, bool]] = []
+        self._hanging: set[str] = set()
         self._lock = threading.RLock()
         self._known: Pools = {}
 
@@ -76,6 +80,10 @@ class Node:
         lost = NodeUnreachable(node=self.name, reason="the connection was lost")
         self._faults += [(command, lost, True)] * times
 
+    def hang(self, command: str) -> None:
+        """The next call of `command` (or "upload") gets no answer within its deadline."""
+        self._hanging.add(command)
+
     def call(
         self,
         request: Request[T],
@@ -84,8 +92,10 @@ class Node:
         fence: Fence | None = None,
         progress: Report | None = None,
         pools: Pools | None = None,
+        heed: Heed | None = None,
     ) -> T:
         """Carry out `request` in memory; raises as the session with a real agent does."""
+        self._wait(request.COMMAND, deadline, heed)
         with self._lock:
             fault = self._next_fault(request.COMMAND)
             self._known = pools or {}
@@ -103,8 +113,11 @@ class Node:
                 raise fault[0]
             return result
 
-    def upload(self, local: Path, remote: str, *, deadline: float, progress: Report | None = None) -> None:
+    def upload(
+        self, local: Path, remote: str, *, deadline: float, progress: Report | None = None, heed: Heed | None = None
+    ) -> None:
         """Keep the file's bytes under `remote`."""
+        self._wait("upload", deadline, heed)
         content = local.read_bytes()
         if progress is not None:
             progress(Progress(len(content), len(content)))
@@ -123,6 +136,20 @@ class Node:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    def _wait(self, command: str, deadline: float, heed: Heed | None) -> None:
+        """Note who cannot be stopped, and hang as was asked; raises NodeTimeout and what `heed` does."""
+        if heed is None:
+            self.unheeded.append(command)
+        if command not in self._hanging:
+            return
+        self._hanging.remove(command)
+        until = time.monotonic() + deadline
+        while time.monotonic() < until:
+            if heed is not None:
+                heed()
+            time.sleep(0.01)
+        raise NodeTimeout(node=self.name, command=command, seconds=deadline)
 
     def _next_fault(self, command: str) -> tuple[Exception, bool] | None:
         for index, (name, error, after) in enumerate(self._faults):

@@ -15,7 +15,6 @@ from pydantic import Field, SecretStr, field_validator
 
 from nodeagent.protocol import host, storage
 from panel.accounts.models import SshKey
-from panel.cluster.nodes import client
 from panel.core.errors import OperationFailed
 from panel.images.models import Customization, Image, Iso
 from panel.storage.models import Volume
@@ -129,12 +128,7 @@ def place_image(ctx: DeployContext[Any]) -> dict[str, Any]:
     if state.present:
         return {"sent": False}
     ctx.log(f"The node has no copy of “{image.name}” yet: sending {image.size_bytes >> 20} MiB.")
-    client(ctx.vm.node).upload(
-        image.path,
-        state.upload_path,
-        deadline=UPLOAD_SECONDS,
-        progress=lambda done: ctx.progress(done.done / max(done.total, 1), done.text),
-    )
+    ctx.agent.upload(image.path, state.upload_path, deadline=UPLOAD_SECONDS)
     ctx.agent.call(storage.ImageCommit(pool=pool, sha256=image.sha256, task=task), deadline=600.0)
     return {"sent": True}
 

@@ -9,7 +9,6 @@ from pydantic import Field
 from nodeagent.protocol import devices, storage
 from nodeagent.protocol.host import ISO_TARGET
 from panel.accounts.models import User
-from panel.cluster.nodes import client
 from panel.core.errors import InvalidValue, OperationFailed
 from panel.images.models import Iso
 from panel.images.selectors import iso_for
@@ -47,12 +46,7 @@ def place_iso(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
     state = ctx.agent.call(storage.ImageStatus(pool=pool, sha256=iso.sha256, task=task))
     if state.present:
         return {"sent": False}
-    client(ctx.vm.node).upload(
-        iso.path,
-        state.upload_path,
-        deadline=UPLOAD_SECONDS,
-        progress=lambda done: ctx.progress(done.done / max(done.total, 1), done.text),
-    )
+    ctx.agent.upload(iso.path, state.upload_path, deadline=UPLOAD_SECONDS)
     ctx.agent.call(storage.ImageCommit(pool=pool, sha256=iso.sha256, task=task), deadline=COMMIT_SECONDS)
     return {"sent": True}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from django.utils import timezone
 
 from panel.accounts.models import User
 from panel.cluster import fake
+from panel.cluster.client import Heed
 from panel.cluster.models import Node
 from panel.core.errors import CommandFailed, NodeUnreachable, WrongState
 from panel.images.models import Image
@@ -169,6 +171,28 @@ def test_a_cancelled_task_undoes_what_it_did(task: Task, node: Node, admin: User
     ended = run_task(task)
     assert (ended.status, ended.error and ended.error["by"]) == (Status.CANCELLED, "admin")
     assert fake.node(node.pk).domains == {}
+
+
+@pytest.mark.parametrize("command", ["host_start", "upload"])
+def test_a_step_that_waits_for_a_node_heeds_its_cancelling(
+    task: Task, node: Node, admin: User, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = fake.node(node.pk)
+    memory.hang(command)
+    wait = memory._wait
+
+    def cancel_meanwhile(name: str, deadline: float, heed: Heed | None) -> None:
+        if name == command:
+            services.cancel(Task.objects.get(), admin)
+        wait(name, deadline, heed)
+
+    monkeypatch.setattr(memory, "_wait", cancel_meanwhile)
+    began = time.monotonic()
+    ended = run_task(task)
+    # The lease looks every two seconds whether somebody asked.
+    assert time.monotonic() - began < 10
+    assert ended.status == Status.CANCELLED
+    assert (memory.domains, memory.uploads) == ({}, {})
 
 
 def test_a_task_is_cancelled_before_it_begins(task: Task, admin: User) -> None:

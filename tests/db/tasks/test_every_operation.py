@@ -401,7 +401,22 @@ MOMENTS = ["ran", *(pytest.param(each, marks=pytest.mark.nightly) for each in ("
 @pytest.fixture
 def prepared(request: pytest.FixtureRequest, admin: User, node: Node, image: Image) -> Callable[[], Task]:
     """The function that asks for the operation, its world being ready."""
-    return SCENARIOS[request.node.callspec.params["name"]](admin, node)
+    ask = SCENARIOS[request.node.callspec.params["name"]](admin, node)
+    for memory in nodes():
+        memory.unheeded.clear()
+    return ask
+
+
+def nodes() -> list[fake.FakeNode]:
+    """The nodes in memory."""
+    return [fake.node(pk) for pk in Node.objects.values_list("pk", flat=True)]
+
+
+@pytest.fixture(autouse=True)
+def cancelling_is_heeded(database: None) -> Iterator[None]:
+    """Whatever a step waits for of a node, it notices meanwhile that its task was cancelled."""
+    yield
+    assert {command for memory in nodes() for command in memory.unheeded} == set()
 
 
 @pytest.fixture(autouse=True)
