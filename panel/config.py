@@ -47,6 +47,15 @@ def _positive(text: str) -> int:
     return number
 
 
+def _subnet(text: str) -> str:
+    if not text:
+        return ""
+    network = ipaddress.IPv4Network(text.strip())
+    if not network.is_private or not 16 <= network.prefixlen <= 27:
+        raise ValueError("must be a private IPv4 network of 16 to 27 bits, as 10.77.0.0/24")
+    return str(network)
+
+
 def _ranges(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(",") if part.strip())
 
@@ -188,6 +197,13 @@ OPTIONS: tuple[Option, ...] = (
         "Private address ranges that webhooks may call, also by http, separated by commas.",
         _ranges,
     ),
+    Option(
+        "FirstNetwork",
+        "first_network",
+        "",
+        "Address range of a new cluster's first network, as 10.77.0.0/24; empty: one that its first node does not use.",
+        _subnet,
+    ),
     Option("SnapshotsPerVm", "snapshots_per_vm", 10, "How many snapshots a VM may have.", int, False),
     Option("HistoryDays", "history_days", 365, "How long changes of VMs' status are kept.", int, False),
     Option("JournalDays", "journal_days", 400, "How long the journal is kept.", int, False),
@@ -273,6 +289,7 @@ class Config:
     sign_in_token_days: int
     tokens_per_user: int
     webhook_networks: tuple[str, ...]
+    first_network: str
     snapshots_per_vm: int
     history_days: int
     journal_days: int

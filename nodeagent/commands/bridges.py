@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
-import json
+import logging
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Set, Tuple
+from typing import List, Sequence, Set, Tuple
 
-from nodeagent import guards, memory, nft, paths
+from nodeagent import guards, hostnet, memory, nft, paths
 from nodeagent.commands import handles
-from nodeagent.errors import InUse, InvalidParams
+from nodeagent.errors import CommandFailed, Exists, InUse, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, network, to_dict
 from nodeagent.run import run
@@ -20,28 +19,38 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,14}\Z")
 TABLES = "vmpanel_"
 """What the names of bridges' tables begin with."""
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+log = logging.getLogger("nodeagent")
 
 
 @handles(network.BridgeEnsure)
 def bridge_ensure(request: network.BridgeEnsure, job: Job) -> network.BridgeState:
     """Have the bridge, its address, forwarding and masquerading, and remember them."""
-    _checked(request)
+    name, gateway, subnet = _checked(request)
     with memory.changing(paths.BRIDGES) as remembered:
+        used = hostnet.overlaps(subnet, name, job)
+        # One that has its address already has guests: it is kept as it is, and the panel says what came to overlap it.
+        if used and not (_exists(name, job) and str(gateway) in _addresses(name, job)):
+            raise Exists(f"The network {subnet} overlaps {', '.join(used)}, which is the host's own.", used=used)
         _make(request, job)
-        remembered[request.name] = to_dict(request)
-        return _state(request, job)
+        remembered[name] = to_dict(request)
+        return _state(request, job, overlaps=used)
 
 
 def _make(request: network.BridgeEnsure, job: Job) -> None:
     name, gateway, subnet = _checked(request)
-    if not _exists(name, job):
-        run(["ip", "link", "add", "name", name, "type", "bridge", "forward_delay", "0"], job)
+    there = hostnet.links(job)
+    if there.get(name) is False:
+        raise Exists(f"The host has an interface “{name}” of its own, which the panel did not make.", name=name)
     # The same on every node: a guest that is moved finds its gateway where it remembers it.
-    run(["ip", "link", "set", "dev", name, "address", _mac(name)], job)
+    mac = hostnet.bridge_mac(name)
+    if name not in there:
+        run(["ip", "link", "add", "name", name, "address", mac, "type", "bridge", "forward_delay", "0"], job)
+    run(["ip", "link", "set", "dev", name, "address", mac, "alias", hostnet.MARK], job)
     if str(gateway) not in _addresses(name, job):
         run(["ip", "address", "replace", str(gateway), "dev", name], job)
     run(["ip", "link", "set", "dev", name, "up"], job)
-    FORWARDING.write_text("1\n", encoding="ascii")
+    _forward()
     if request.nat:
         run(["nft", "-f", "-"], job, stdin=_rules(name, subnet))
     else:
@@ -60,7 +69,39 @@ def bridge_remove(request: network.BridgeRemove, job: Job) -> Nothing:
             run(["ip", "link", "delete", "dev", name], job)
         nft.drop("inet", _table(name), job)
         remembered.pop(name, None)
+        if not remembered:
+            _forward_as_before()
     return Nothing()
+
+
+def _forward() -> None:
+    """The host forwards. What it did before is remembered, unless that comes to be its own wish."""
+    boot = BOOT.read_text(encoding="ascii").strip()
+    with memory.changing(paths.FORWARDING) as before:
+        value = FORWARDING.read_text(encoding="ascii").strip()
+        if value != "1":
+            before.update(value=value, boot=boot)
+            FORWARDING.write_text("1\n", encoding="ascii")
+        elif before.get("boot") != boot:
+            # It started so: somebody else has it switched on by now.
+            before.clear()
+
+
+def _forward_as_before() -> None:
+    """The host forwards only if it did before our first bridge."""
+    with memory.changing(paths.FORWARDING) as before:
+        value = before.get("value")
+        before.clear()
+        if value is not None:
+            FORWARDING.write_text(f"{int(value)}\n", encoding="ascii")
+
+
+@handles(network.NetworksRead)
+def networks_read(request: network.NetworksRead, job: Job) -> network.HostNetworks:
+    """List what is the host's own."""
+    there = hostnet.links(job)
+    ours = {name for name, ours in there.items() if ours}
+    return network.HostNetworks(networks=hostnet.networks(ours, job), links=sorted(there.keys() - ours))
 
 
 @handles(network.BridgesRead)
@@ -82,11 +123,17 @@ def guards_ensure(request: network.GuardsEnsure, job: Job) -> Nothing:
 
 
 def restore(job: Job) -> None:
-    """Make every remembered bridge and guard again; called after the node's start."""
+    """Make every remembered bridge and guard again; called after the node's start.
+
+    One that cannot be made holds up no other: the panel asks for each besides, and says why it cannot be made.
+    """
     guards.restore(job)
     with memory.changing(paths.BRIDGES) as remembered:
-        for values in remembered.values():
-            _make(network.BridgeEnsure(**values), job)
+        for name, values in remembered.items():
+            try:
+                _make(network.BridgeEnsure(**values), job)
+            except (CommandFailed, Exists, OSError) as error:
+                log.warning("%s the bridge %s cannot be made again: %s", job.request_id, name, error)
 
 
 def _checked(request: network.BridgeEnsure) -> Tuple[str, ipaddress.IPv4Interface, ipaddress.IPv4Network]:
@@ -105,12 +152,6 @@ def _name(name: str) -> str:
     if not NAME.match(name):
         raise InvalidParams("A bridge has a name of up to 15 of a-z, 0-9 and hyphens.", field="name")
     return name
-
-
-def _mac(name: str) -> str:
-    """The bridge's MAC address, locally administered, from its name."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
 def _rules(name: str, subnet: ipaddress.IPv4Network) -> str:
@@ -142,43 +183,40 @@ def _lacks(request: network.BridgeEnsure, job: Job) -> List[str]:
         "forwarding": FORWARDING.read_text(encoding="ascii").strip() == "1",
     }
     if found["bridge"]:
-        found["up"] = "UP" in _ip(["link", "show", "dev", name], job)[0]["flags"]
+        found["up"] = "UP" in hostnet.ip(["link", "show", "dev", name], job)[0]["flags"]
         found["address"] = str(gateway) in _addresses(name, job)
     return sorted(each for each, there in found.items() if not there)
 
 
 def _ours(job: Job) -> Set[str]:
-    """The bridges that are there with the MAC address that only we give, and those that a table of ours is for."""
-    links = {entry["ifname"]: entry.get("address") for entry in _ip(["link", "show", "type", "bridge"], job)}
+    """The bridges that are there with our mark, and those that a table of ours is for."""
     tables = [each[len(TABLES) :] for each in nft.tables("inet", job) if each.startswith(TABLES)]
-    return {name for name, mac in links.items() if mac == _mac(name)} | {each.replace("_", "-") for each in tables}
-
-
-def _ip(argv: List[str], job: Job) -> List[Dict[str, Any]]:
-    """What `ip` shows. Asked by netlink and not read in /sys, which may be another network namespace's."""
-    shown = json.loads(run(["ip", "-j", *argv], job).stdout or "[]")
-    return [entry for entry in shown if entry]
+    made = {name for name, ours in hostnet.links(job).items() if ours}
+    return made | {each.replace("_", "-") for each in tables}
 
 
 def bridge_names(job: Job) -> List[str]:
     """The names of all bridges that are there."""
-    return [entry["ifname"] for entry in _ip(["link", "show", "type", "bridge"], job)]
+    return [entry["ifname"] for entry in hostnet.ip(["link", "show", "type", "bridge"], job)]
 
 
 def _exists(name: str, job: Job) -> bool:
-    return name in bridge_names(job)
+    """Whether it is there, and ours."""
+    return hostnet.links(job).get(name, False)
 
 
 def _ports(name: str, job: Job) -> List[str]:
-    return sorted(entry["ifname"] for entry in _ip(["link", "show", "master", name], job))
+    return sorted(entry["ifname"] for entry in hostnet.ip(["link", "show", "master", name], job))
 
 
 def _addresses(name: str, job: Job) -> List[str]:
-    entries = _ip(["address", "show", "dev", name], job)
+    entries = hostnet.ip(["address", "show", "dev", name], job)
     return [f"{each['local']}/{each['prefixlen']}" for entry in entries for each in entry.get("addr_info", [])]
 
 
-def _state(request: network.BridgeEnsure, job: Job, lacks: Sequence[str] = ()) -> network.BridgeState:
+def _state(
+    request: network.BridgeEnsure, job: Job, lacks: Sequence[str] = (), overlaps: Sequence[str] = ()
+) -> network.BridgeState:
     exists = _exists(request.name, job)
     return network.BridgeState(
         name=request.name,
@@ -188,4 +226,5 @@ def _state(request: network.BridgeEnsure, job: Job, lacks: Sequence[str] = ()) -
         subnet=request.subnet,
         nat=request.nat,
         lacks=list(lacks),
+        overlaps=list(overlaps),
     )

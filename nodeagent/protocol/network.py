@@ -15,7 +15,8 @@ class BridgeState:
 
     `gateway`, `subnet` and `nat` are what the node remembers of it. One that it does not remember is told of
     while the bridge or its rules are there. `lacks` are "bridge", "up", "address", "rules", "forwarding":
-    what is not in the kernel as it is remembered.
+    what is not in the kernel as it is remembered. `overlaps` are sentences about what of the host's own has
+    come to lie in its subnet.
     """
 
     name: str
@@ -26,6 +27,7 @@ class BridgeState:
     nat: bool = False
     remembered: bool = True
     lacks: List[str] = field(default_factory=list)
+    overlaps: List[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,10 @@ class BridgeEnsure(Request[BridgeState]):
     """Have the bridge with its gateway address, forwarding and, if asked, masquerading of the subnet.
 
     `gateway` and `subnet` are in CIDR form ("10.77.0.1/24", "10.77.0.0/24"). The node remembers the
-    bridge and makes it again after a restart.
+    bridge and makes it again after a restart, and what forwarding was before the first one.
+
+    Refused with `exists`, nothing being changed, where the host has an interface of this name that the panel
+    did not make, or an address or route of its own in the subnet.
     """
 
     COMMAND = "bridge_ensure"
@@ -61,7 +66,10 @@ class BridgeEnsure(Request[BridgeState]):
 
 @command
 class BridgeRemove(Request[Nothing]):
-    """Remove the bridge and its rules; absent is success, `in_use` while guests are joined to it."""
+    """Remove the bridge and its rules; absent is success, `in_use` while guests are joined to it.
+
+    One that the panel did not make is left alone. With the last one forwarding is again as it was.
+    """
 
     COMMAND = "bridge_remove"
     RESULT = Nothing
@@ -104,3 +112,28 @@ class GuardsEnsure(Request[Nothing]):
     RESULT = Nothing
     guards: List[VmGuards]
     gone: List[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class HostNetwork:
+    """An address range that the host uses itself, in CIDR form, and `how` ("the address 10.1.2.3/24 of eth0")."""
+
+    network: str
+    how: str
+
+
+@dataclass(frozen=True)
+class HostNetworks:
+    """What the host has of networks without the panel: address ranges, and the names of interfaces."""
+
+    networks: List[HostNetwork]
+    links: List[str]
+
+
+@command
+class NetworksRead(Request[HostNetworks]):
+    """List the host's own interfaces, addresses and routes, but for a default route and what the panel made."""
+
+    COMMAND = "networks_read"
+    RESULT = HostNetworks
+    MUTATES = False

@@ -26,8 +26,9 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Part:
-    """One room's part of a node. All three may be repeated.
+    """One room's part of a node. All of it may be repeated.
 
+    `look` changes nothing on the host and raises OperationFailed where something of the host's own is in the way.
     `prepare` leaves it there and working, `remove` leaves nothing of it, `check` mends what it can
     and answers a sentence for each thing that is wrong (a plain one is a warning). What it raises
     is its complaint too, unless the node cannot be reached.
@@ -36,6 +37,7 @@ class Part:
     prepare: Callable[[NodeContext[Any]], None]
     remove: Callable[[NodeContext[Any]], None]
     check: Callable[[NodeContext[Any]], Sequence[str | Complaint]]
+    look: Callable[[NodeContext[Any]], None] = lambda _ctx: None
 
 
 _parts: dict[str, Part] = {}

@@ -2,21 +2,66 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 from nodeagent.protocol import network as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.cluster.parts import Complaint, Part, complaining
+from panel.core.errors import OperationFailed
 from panel.network.models import Network, NetworkKind
-from panel.network.services import ensure_default_network
+from panel.network.services import choose_again, ensure_default_network, overlap
 
 
 def prepare(ctx: NodeContext[Any]) -> None:
     """Every network of the cluster has its bridge on the node."""
-    ensure_default_network(ctx.node.cluster)
+    look(ctx)
     for network in _networks(ctx.node):
         ctx.agent.call(bridge_of(network))
+
+
+def look(ctx: NodeContext[Any]) -> None:
+    """Every network of the cluster can have its bridge on the node; the first one is made where there is none.
+
+    Raises OperationFailed naming what of the host's own is in the way.
+    """
+    said = ctx.agent.call(protocol.NetworksRead())
+    network = ensure_default_network(ctx.node.cluster, _used(ctx.node, said))
+    if _against(network, said) and not Node.objects.filter(cluster=ctx.node.cluster).exclude(pk=ctx.node.pk).exists():
+        # An earlier host became no node after all.
+        choose_again(network, _used(ctx.node, said))
+    if against := [text for each in _networks(ctx.node) for text in _against(each, said)]:
+        raise OperationFailed(" ".join(against), step=ctx.step_name)
+
+
+def _used(node: Node, said: protocol.HostNetworks) -> list[str]:
+    """What a new network must not overlap: the host's own ranges, and nodes' addresses."""
+    addresses = Node.objects.filter(cluster=node.cluster).values_list("address", flat=True)
+    return [each.network for each in said.networks] + [f"{each}/32" for each in addresses if _is_ipv4(each)]
+
+
+def _is_ipv4(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).version == 4
+    except ValueError:
+        return False
+
+
+def _against(network: Network, said: protocol.HostNetworks) -> list[str]:
+    """Why the node cannot have the network's bridge."""
+    against = []
+    if network.bridge in said.links:
+        against.append(
+            f"The host has an interface “{network.bridge}” of its own, which would be the bridge of the network "
+            f"“{network.name}”. Rename it first."
+        )
+    if used := [each.how for each in said.networks if overlap(each.network, network.subnet)]:
+        against.append(
+            f"The network “{network.name}” ({network.subnet}) overlaps what is the host's own: {', '.join(used)}. "
+            "Change that on the host; a new cluster's network is set by the option FirstNetwork."
+        )
+    return against
 
 
 def remove(ctx: NodeContext[Any]) -> None:
@@ -33,7 +78,10 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
     complaints: list[Complaint] = []
     for network in _networks(ctx.node):
         with complaining(complaints, f"The bridge of the network “{network.name}” cannot be made"):
-            ctx.agent.call(bridge_of(network))
+            state = ctx.agent.call(bridge_of(network))
+            if state.overlaps:
+                text = f"The network “{network.name}” ({network.subnet}) overlaps what is the host's own by now"
+                complaints.append(Complaint(f"{text}: {', '.join(state.overlaps)}."))
     return complaints
 
 
@@ -51,4 +99,4 @@ def bridge_of(network: Network) -> protocol.BridgeEnsure:
     )
 
 
-PART = Part(prepare=prepare, remove=remove, check=check)
+PART = Part(prepare=prepare, remove=remove, check=check, look=look)

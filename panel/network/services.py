@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from collections.abc import Iterable
 
+from django.conf import settings
 from django.db import transaction
 
 from panel.cluster.models import Cluster
@@ -12,7 +14,12 @@ from panel.core.errors import AlreadyExists, CapacityError, InvalidValue
 from panel.network.models import Address, IpPool, Network
 from panel.network.selectors import in_range
 
-DEFAULT_SUBNET = "10.77.0.0/24"
+FIRST_SUBNETS = (
+    *(f"10.{number}.0.0/24" for number in (77, 78, 87, 177, 178, 187)),
+    *(f"172.{number}.77.0/24" for number in (27, 28, 30)),
+    *(f"192.168.{number}.0/24" for number in (77, 177, 187)),
+)
+"""What a cluster's first network may be, the first of them that its first node does not use."""
 NAMESERVERS = ["1.1.1.1", "9.9.9.9"]
 MAC_PREFIX = (0x52, 0x54, 0x00)
 """QEMU's locally used prefix."""
@@ -86,20 +93,48 @@ def new_mac() -> str:
 
 
 @transaction.atomic
-def ensure_default_network(cluster: Cluster, subnet: str = DEFAULT_SUBNET) -> Network:
-    """The cluster's first network: made, with all its host addresses but the gateway's, when there is none."""
+def ensure_default_network(cluster: Cluster, used: Iterable[str] = ()) -> Network:
+    """The cluster's first network: made, with all its host addresses but the gateway's, when there is none.
+
+    `used` are the address ranges that its first node has; raises CapacityError where there is no room beside them.
+    """
     Cluster.objects.select_for_update().get(pk=cluster.pk)
     network = Network.objects.filter(cluster=cluster).order_by("pk").first()
     if network is not None:
         return network
+    network = Network(cluster=cluster, name="private", bridge="vmbr-nat0", nameservers=NAMESERVERS)
+    return _with_subnet(network, free_subnet(used))
+
+
+@transaction.atomic
+def choose_again(network: Network, used: Iterable[str]) -> Network:
+    """Another range for a network that nothing uses yet; as it is where one was set, or an address was given out."""
+    Network.objects.select_for_update().get(pk=network.pk)
+    if settings.CONFIG.first_network or network.addresses.exists():
+        return network
+    network.ip_pools.all().delete()
+    return _with_subnet(network, free_subnet(used))
+
+
+def free_subnet(used: Iterable[str]) -> str:
+    """The range that the option says, else the first of ours that overlaps none of these; raises CapacityError."""
+    if settings.CONFIG.first_network:
+        return str(settings.CONFIG.first_network)
+    for candidate in FIRST_SUBNETS:
+        if not any(overlap(candidate, each) for each in used):
+            return candidate
+    text = "The host uses addresses of every range that the first network could have; set FirstNetwork to a free one."
+    raise CapacityError(text, field="network", candidates={})
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two ranges in CIDR form have addresses in common."""
+    return ipaddress.IPv4Network(one).overlaps(ipaddress.IPv4Network(other))
+
+
+def _with_subnet(network: Network, subnet: str) -> Network:
     parsed = ipaddress.ip_network(subnet)
-    network = Network.objects.create(
-        cluster=cluster,
-        name="private",
-        bridge="vmbr-nat0",
-        subnet=str(parsed),
-        gateway=str(parsed[1]),
-        nameservers=NAMESERVERS,
-    )
+    network.subnet, network.gateway = str(parsed), str(parsed[1])
+    network.save()
     IpPool.objects.create(network=network, first=str(parsed[10]), last=str(parsed[-2]))
     return network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Options:
     images: tuple[str, ...]
     first_vm: str | None
     stop_vms: bool
+    network: str = ""
 
 
 def parse(argv: list[str]) -> Options:
@@ -35,6 +37,11 @@ def parse(argv: list[str]) -> Options:
     parser.add_argument("--images", choices=("all", *IMAGES), default="all", help="which OS images to make")
     parser.add_argument("--no-first-vm", action="store_true", help="deploy no first VM")
     parser.add_argument("--stop-vms", action="store_true", help="shut the VMs of this machine down at the end too")
+    parser.add_argument(
+        "--network",
+        type=_network,
+        help="address range of the VMs' first network, as 10.77.0.0/24 (default: one that this machine does not use)",
+    )
     asked = parser.parse_args(argv)
     if not 1 <= asked.port <= 65535:
         parser.error("--port must be 1 to 65535")
@@ -46,7 +53,18 @@ def parse(argv: list[str]) -> Options:
         images=images,
         first_vm=None if asked.no_first_vm else images[-1],
         stop_vms=asked.stop_vms,
+        network=asked.network or "",
     )
+
+
+def _network(text: str) -> str:
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError:
+        network = None
+    if network is None or not network.is_private or not 16 <= network.prefixlen <= 27:
+        raise argparse.ArgumentTypeError("must be a private IPv4 network of 16 to 27 bits, as 10.77.0.0/24")
+    return str(network)
 
 
 if __name__ == "__main__":

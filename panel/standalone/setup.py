@@ -71,6 +71,7 @@ def write_configuration(layout: Layout, options: Options, database: Path, redis:
         "DatabaseSocket": str(database),
         "DatabaseUser": "root",
         "RedisUrl": f"unix://{redis}",
+        **({"FirstNetwork": options.network} if options.network else {}),
     }
     kept = []
     if layout.conf.exists():

@@ -47,6 +47,9 @@ class Node:
     bridges: dict[str, network.BridgeEnsure] = field(default_factory=dict)
     """What is remembered; `links` is what its kernel has. So with `guards` (by VM) and `rules` (by port)."""
     links: dict[str, network.BridgeEnsure] = field(default_factory=dict)
+    host_networks: list[network.HostNetwork] = field(default_factory=list)
+    """What the host has of networks without the panel, and names of its interfaces."""
+    host_links: list[str] = field(default_factory=list)
     guards: dict[str, list[network.GuardState]] = field(default_factory=dict)
     rules: dict[str, network.GuardState] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)

@@ -52,8 +52,17 @@ class Bridges(Node):
             raise AgentRefusal("invalid_params", f"This is not a network: {error}.", field="subnet") from error
         if gateway.ip not in subnet:
             raise AgentRefusal("invalid_params", "The gateway does not lie in the subnet.", field="gateway")
+        used = [each.how for each in self.host_networks if subnet.overlaps(ipaddress.IPv4Network(each.network))]
+        if used and request.name not in self.links:
+            raise AgentRefusal("exists", f"The network {subnet} overlaps {', '.join(used)}, which is the host's own.")
+        if request.name in self.host_links:
+            text = f"The host has an interface “{request.name}” of its own, which the panel did not make."
+            raise AgentRefusal("exists", text)
         self.bridges[request.name] = self.links[request.name] = request
-        return self._bridge_state(request.name)
+        return replace(self._bridge_state(request.name), overlaps=used)
+
+    def _networks_read(self, request: network.NetworksRead, _report: Report | None) -> network.HostNetworks:
+        return network.HostNetworks(networks=list(self.host_networks), links=sorted(self.host_links))
 
     def _bridge_remove(self, request: network.BridgeRemove, _report: Report | None) -> Nothing:
         self._check_bridge(request.name)

@@ -196,7 +196,9 @@ def remove_agent(ctx: NodeContext[AddNodeParams]) -> None:
 
 
 def install_packages(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
-    """libvirt, QEMU and what else a node needs is installed."""
+    """libvirt, QEMU and what else a node needs is installed, unless something of the host's own is in our way."""
+    for part in parts.every().values():
+        part.look(ctx)
     done = ctx.agent.call(protocol.PackagesInstall(), deadline=PACKAGES_SECONDS)
     ctx.log(f"Installed: {', '.join(done.packages)}." if done.packages else "Every package was there already.")
     return {"packages": done.packages}

@@ -87,7 +87,7 @@ class World:
             facts={"memory_mib": 65536, "cpu_count": 16, "copies_running": False},
         )
         NodePool.objects.create(node=self.node, pool=pool, capacity_bytes=500 * GIB, free_bytes=400 * GIB)
-        self.bridge = ensure_default_network(cluster, SUBNET)
+        self.bridge = ensure_default_network(cluster)
         session._sessions[(os.getpid(), address_of(self.node))] = self.agent
         self.agent.call(storage.PoolEnsure(path=self.pool))
         gateway = f"{self.bridge.gateway}/24"

@@ -1,0 +1,87 @@
+"""The host's network as `ip` shows it, and what of it is the host's own, which we neither take nor overlap."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import json
+import os
+from typing import Any, Container, Dict, Iterator, List
+
+from nodeagent.job import Job
+from nodeagent.protocol.network import HostNetwork
+from nodeagent.run import run
+
+MARK = "vmpanel"
+"""The alias of the interfaces that we make."""
+LEAST_PREFIX = 8
+"""Routes of fewer bits are default routes, whole or in parts."""
+_KINDS = ("unicast", "blackhole", "unreachable", "prohibit", "throw")
+
+
+def ip(argv: List[str], job: Job) -> List[Dict[str, Any]]:
+    """What `ip` shows. Asked by netlink and not read in /sys, which may be another network namespace's."""
+    shown = json.loads(run(["ip", "-j", *argv], job).stdout or "[]")
+    return [entry for entry in shown if entry]
+
+
+def links(job: Job) -> Dict[str, bool]:
+    """The names of all interfaces, and whether it is a bridge that we made."""
+    bridges = {entry["ifname"] for entry in ip(["link", "show", "type", "bridge"], job)}
+    return {entry["ifname"]: entry["ifname"] in bridges and _is_ours(entry) for entry in ip(["link", "show"], job)}
+
+
+def bridge_mac(name: str) -> str:
+    """The MAC address of a bridge of ours, locally administered, from its name."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
+
+
+def _is_ours(link: Dict[str, Any]) -> bool:
+    return link.get("ifalias") == MARK or link.get("address") == bridge_mac(link["ifname"])
+
+
+def networks(but: Container[str], job: Job) -> List[HostNetwork]:
+    """The address ranges that the host uses on other interfaces than these, those for its default route left out."""
+    found = [*_addresses(but, job), *_routes(but, job), *_panel()]
+    return sorted({each.network: each for each in reversed(found)}.values(), key=lambda each: each.network)
+
+
+def overlaps(subnet: ipaddress.IPv4Network, bridge: str, job: Job) -> List[str]:
+    """How the host uses addresses of the subnet on other interfaces than the bridge."""
+    used = networks({bridge}, job)
+    return [each.how for each in used if subnet.overlaps(ipaddress.IPv4Network(each.network))]
+
+
+def _addresses(but: Container[str], job: Job) -> Iterator[HostNetwork]:
+    for entry in ip(["-4", "address", "show"], job):
+        if entry["ifname"] in but:
+            continue
+        for each in entry.get("addr_info", []):
+            text = f"{each['local']}/{each['prefixlen']}"
+            network = ipaddress.IPv4Network(text, strict=False)
+            yield HostNetwork(str(network), f"the address {text} of {entry['ifname']}")
+            if "address" in each:
+                # The other end of a point-to-point connection.
+                yield HostNetwork(f"{each['address']}/32", f"the address {each['address']} beyond {entry['ifname']}")
+
+
+def _routes(but: Container[str], job: Job) -> Iterator[HostNetwork]:
+    for route in ip(["-4", "route", "show", "table", "all"], job):
+        if route.get("type", "unicast") not in _KINDS or route.get("dev") in but:
+            continue
+        with contextlib.suppress(ValueError):
+            network = ipaddress.IPv4Network(route["dst"])
+            if network.prefixlen >= LEAST_PREFIX and not network.is_loopback:
+                way = f" by {route['dev']}" if "dev" in route else f" ({route['type']})" if "type" in route else ""
+                yield HostNetwork(str(network), f"the route to {network}{way}")
+
+
+def _panel() -> Iterator[HostNetwork]:
+    """Where the panel is that speaks with us: an address that must stay reachable."""
+    client = os.environ.get("SSH_CONNECTION", "").split(" ")[0]
+    with contextlib.suppress(ValueError):
+        address = ipaddress.IPv4Address(client)
+        if not address.is_loopback:
+            yield HostNetwork(f"{address}/32", f"the panel's own address {address}")
