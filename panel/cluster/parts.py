@@ -31,13 +31,17 @@ class Part:
     `look` changes nothing on the host and raises OperationFailed where something of the host's own is in the way.
     `prepare` leaves it there and working, `remove` leaves nothing of it, `check` mends what it can
     and answers a sentence for each thing that is wrong (a plain one is a warning). What it raises
-    is its complaint too, unless the node cannot be reached.
+    is its complaint too, unless the node cannot be reached. `reach` are the panel's addresses that the node must
+    reach for it, as host and port, as far as they are known. `forget` leaves nothing of it in the database, where the
+    node is not to be spoken to any more; it answers a sentence for each thing that stays on the host.
     """
 
     prepare: Callable[[NodeContext[Any]], None]
     remove: Callable[[NodeContext[Any]], None]
     check: Callable[[NodeContext[Any]], Sequence[str | Complaint]]
     look: Callable[[NodeContext[Any]], None] = lambda _ctx: None
+    reach: Callable[[], Sequence[tuple[str, int]]] = tuple
+    forget: Callable[[NodeContext[Any]], Sequence[str]] = lambda ctx: ()
 
 
 _parts: dict[str, Part] = {}

@@ -34,12 +34,18 @@ def record_facts(node: Node, facts: Facts) -> None:
 
 
 def refuse_known_host(host_uuid: str | None, node: Node) -> None:
-    """Raise AlreadyExists when another node has this libvirt host UUID."""
+    """Raise AlreadyExists when another node has this libvirt host UUID: another board, or that node installed anew."""
     if not host_uuid:
         return
     other = Node.objects.filter(host_uuid=host_uuid).exclude(pk=node.pk).first()
     if other is not None:
-        raise AlreadyExists(f"This host is in the cluster already, as “{other.name}”.", field="address", object="node")
+        raise AlreadyExists(
+            f"libvirt's UUID of this host, {host_uuid}, is that of the node “{other.name}” too. Boards without a UUID "
+            "of their own share one: set another as host_uuid in /etc/libvirt/libvirtd.conf of one of them and restart "
+            f"its libvirtd. If this is the host of “{other.name}”, installed anew, reconnect or forget that node.",
+            field="address",
+            object="node",
+        )
 
 
 def set_state(node: Node, state: str) -> None:

@@ -34,7 +34,10 @@ Constant = Literal[
     "cat /var/lib/vmpanel/node.json",
     "sha256sum /usr/lib/vmpanel/nodeagent.pyz /usr/lib/vmpanel/vmwatch.pyz",
     "/usr/bin/python3 /usr/lib/vmpanel/nodeagent.pyz",
+    "/usr/bin/python3 -I -c 'import json, sys; exec((m := json.load(sys.stdin))[\"program\"], m)'",
 ]
+BARE: Constant = "/usr/bin/python3 -I -c 'import json, sys; exec((m := json.load(sys.stdin))[\"program\"], m)'"
+"""Runs a program of ours that comes with its request on stdin, and leaves nothing on the host (bare.py)."""
 
 
 class Connection:
@@ -61,11 +64,14 @@ class Connection:
             channel.exec_command(command)
             return channel
 
-    def run_constant(self, command: Constant, seconds: float = 30.0) -> tuple[int, str]:
-        """Exit code and output of one of the constant commands."""
+    def run_constant(self, command: Constant, seconds: float = 30.0, stdin: bytes = b"") -> tuple[int, str]:
+        """Exit code and output of one of the constant commands, which reads `stdin`."""
         channel = self.open_session(command)
         with self._translated(), contextlib.closing(channel):
             channel.settimeout(seconds)
+            if stdin:
+                channel.sendall(stdin)
+                channel.shutdown_write()
             output = b""
             while block := channel.recv(65536):
                 output += block
@@ -107,6 +113,17 @@ class Connection:
             sftp.chmod(partial, mode)
             sftp.posix_rename(partial, remote)
             return True
+
+    def why_no_files(self) -> str:
+        """Why files cannot be put on the node; empty when they can."""
+        try:
+            with self._sftp() as sftp:
+                sftp.stat("/")
+        except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:
+            if not self.transport.is_active():
+                raise NodeUnreachable(node=self.address.name, reason="the connection was lost") from error
+            return str(error) or "no answer"
+        return ""
 
     def authorize_key(self, public_key: str) -> None:
         """The key's holder may sign in as this user; a second time changes nothing."""

@@ -208,6 +208,14 @@ class NodeRefused(NodeError):
     sentence = "The node “{node}” refused the connection: {reason}."
 
 
+class HostUnsuitable(NodeError):
+    """A host cannot be a node as it is; nothing was written on it. Data: node, reasons ([{code, text}])."""
+
+    code = "host_unsuitable"
+    status = 409
+    sentence = "The host of “{node}” cannot be a node as it is."
+
+
 class LibvirtFailure(NodeError):
     """libvirt refused. Data: node, command, libvirt_code, text. Retriable where libvirtd itself was away."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from nodeagent.protocol import node as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.parts import Part
+from panel.monitoring import keys
 from panel.monitoring.configure import end_rotation, tell_node
 from panel.monitoring.models import NodeWatch
 from panel.notices.models import Severity
@@ -43,4 +44,10 @@ def check(ctx: NodeContext[Any]) -> list[str]:
     return []
 
 
-PART = Part(prepare=prepare, remove=remove, check=check)
+def reach() -> list[tuple[str, int]]:
+    """Where vmwatch-master listens, once it is configured."""
+    host, _, port = keys.told()[0].removeprefix("tcp://").rpartition(":")
+    return [(host, int(port))] if host else []
+
+
+PART = Part(prepare=prepare, remove=remove, check=check, reach=reach)

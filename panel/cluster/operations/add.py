@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import re
 import shlex
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,14 +14,15 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from nodeagent.protocol import node as protocol
 from panel.accounts.models import User
-from panel.cluster import agent_package, keys, parts, services, ssh
+from panel.cluster import agent_package, bare, keys, marks, parts, services, ssh
 from panel.cluster.client import NodeAddress
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node, NodeState, Virtualization
-from panel.cluster.nodes import client
+from panel.cluster.nodes import address_of, client
+from panel.cluster.operations import add_looks
 from panel.cluster.operations.remove import delete_record
 from panel.cluster.selectors import default_cluster
-from panel.core.errors import AlreadyExists, InvalidValue, NodeRefused, OperationFailed
+from panel.core.errors import AlreadyExists, CommandFailed, InvalidValue, NodeRefused, OperationFailed
 from panel.notices.models import Severity
 from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Params, Step
@@ -32,7 +30,6 @@ from panel.tasks.operation import Operation, Params, Step
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
 ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,253}[A-Za-z0-9])?\Z")
 SYSTEMS = ("debian", "centos", "almalinux", "rocky", "rhel", "ol")
-MARKER = "/var/lib/vmpanel/node.json"
 OLDEST_PYTHON = (3, 9)
 PACKAGES_SECONDS = 1800.0
 
@@ -109,7 +106,9 @@ def check_host(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
             "/usr/bin/python3 -c 'import sys; print(sys.version_info[0], sys.version_info[1])'"
         )
         _refuse_unsuitable(release, python)
-        _refuse_ours(ctx, connection)
+        seen = add_looks.look(connection)
+        add_looks.refuse_another_s(ctx.node, seen, shown)
+        add_looks.refuse_unsuitable(ctx.node, seen)
     ctx.log(f"The host runs {release.get('PRETTY_NAME', 'an unknown system')}.")
     return {"host_key": shown, "fingerprint": found, "result": {"fingerprint": found}}
 
@@ -127,72 +126,59 @@ def _refuse_unsuitable(release: dict[str, str], python: tuple[int, str]) -> None
         raise OperationFailed("The host needs Python 3.9 or newer as /usr/bin/python3.", step="check_host")
 
 
-def _refuse_ours(ctx: NodeContext[Any], connection: ssh.Connection) -> None:
-    """Raise AlreadyExists when the host is a node of ours already, by our mark on it or libvirt's host UUID."""
-    code, text = connection.run_constant("cat /var/lib/vmpanel/node.json")
-    if code == 0:
-        with contextlib.suppress(ValueError, KeyError):
-            mark = json.loads(text)
-            other = Node.objects.filter(pk=mark["node"]).exclude(pk=ctx.node.pk).first()
-            if mark["panel"] == panel_id() and other is not None:
-                raise AlreadyExists(
-                    f"This host is in the cluster already, as “{other.name}”.", field="address", object="node"
-                )
-    code, text = connection.run_constant("virsh -c qemu:///system capabilities")
-    if code == 0:
-        with contextlib.suppress(ET.ParseError):
-            services.refuse_known_host(ET.fromstring(text).findtext("./host/uuid"), ctx.node)
-
-
-def panel_id() -> str:
-    """What this panel marks its nodes with; tells nothing of its key."""
-    return hashlib.sha256(b"panel\0" + settings.SECRET_KEY.encode()).hexdigest()[:16]
-
-
 def authorize_key(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
-    """The panel's own key may sign in; the password or key that was given is not needed any more."""
+    """The panel's own key may sign in, and was seen to; the password or key that was given is not needed any more."""
     with _bootstrap(ctx) as connection:
         connection.authorize_key(keys.public_key())
+        try:
+            ssh.open_connection(address_of(ctx.node), settings.CONFIG.node_connect_seconds).close()
+        except NodeRefused as error:
+            _take_away(ctx, connection)
+            reason = (
+                "it does not accept the panel's key, though it stood in its authorized_keys; its sshd's log says why"
+            )
+            raise NodeRefused(node=ctx.node.name, reason=reason) from error
     return {}
 
 
 def deauthorize_key(ctx: NodeContext[AddNodeParams]) -> None:
     """The panel's own key may not sign in."""
-    if _is_another_node(ctx):
-        return
-    try:
-        with _bootstrap(ctx) as connection:
-            connection.deauthorize_key(keys.public_key())
-    except NodeRefused:
-        # Nobody gave another way in, and the panel's key does not open any more: it is gone.
-        if ctx.params.password is not None or ctx.params.key is not None:
-            raise
+    remove_agent(ctx)
 
 
 def install_agent(ctx: NodeContext[AddNodeParams]) -> None:
     """The agent and vmwatch-node are on the host, with our mark."""
     with _bootstrap(ctx) as connection:
+        # Another task may be adding the same host by another address.
+        add_looks.refuse_mark(ctx.node, marks.parse(connection.run_constant("cat /var/lib/vmpanel/node.json")[1]))
+        connection.put(marks.mark_of(ctx.node), marks.Mark.PATH, 0o600)
         agent_package.bring(connection)
-        mark = json.dumps({"panel": panel_id(), "node": ctx.node.pk})
-        connection.put(f"{mark}\n".encode(), MARKER, 0o600)
 
 
 def remove_agent(ctx: NodeContext[AddNodeParams]) -> None:
-    """Neither is on the host."""
-    if _is_another_node(ctx) or ctx.find_node() is None:
+    """Nothing that we put on the host is there, the key that lets us in neither; it needs no agent for that."""
+    node = ctx.find_node()
+    if node is None:
         return
+    client(node).close()
     try:
-        # The agent removes itself best, so it is sent again where it has not arrived, or is gone since an
-        # interrupted undo; and with itself it takes the key that lets us speak to it.
-        authorize_key(ctx)
-        install_agent(ctx)
+        with _bootstrap(ctx) as connection:
+            _take_away(ctx, connection)
     except NodeRefused:
         if ctx.params.password is not None or ctx.params.key is not None:
             raise
-        # The panel's key was the only way in and opens no more: the agent took it along.
-        return
-    ctx.agent.call(protocol.AgentRemove())
-    client(ctx.node).close()
+        # The panel's key was the only way in and goes last: nothing of ours is there.
+        ctx.log("The panel's key opens the host no more: nothing of the panel is on it.")
+
+
+def _take_away(ctx: NodeContext[Any], connection: ssh.Connection) -> None:
+    asked = {"panel": marks.panel_id(), "node": ctx.node.pk, "key": keys.public_key()}
+    answer = bare.ask(connection, "take_away", **asked)
+    if answer["mark"] is not None:
+        ctx.log("The host is another node by now: what is on it was left alone.", "warning")
+    if answer["left"]:
+        text = f"These could not be removed: {', '.join(answer['left'])}."
+        raise CommandFailed(node=ctx.node.name, command="take_away", agent_code="", text=text)
 
 
 def install_packages(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
@@ -228,8 +214,7 @@ def make_storages(ctx: NodeContext[AddNodeParams]) -> None:
 
 def unmake_storages(ctx: NodeContext[AddNodeParams]) -> None:
     """No storage of the cluster is on the node."""
-    if not _is_another_node(ctx):
-        parts.get("storage").remove(ctx)
+    parts.get("storage").remove(ctx)
 
 
 def make_bridges(ctx: NodeContext[AddNodeParams]) -> None:
@@ -239,8 +224,7 @@ def make_bridges(ctx: NodeContext[AddNodeParams]) -> None:
 
 def unmake_bridges(ctx: NodeContext[AddNodeParams]) -> None:
     """No network of the cluster has a bridge on the node."""
-    if not _is_another_node(ctx):
-        parts.get("network").remove(ctx)
+    parts.get("network").remove(ctx)
 
 
 def configure_vmwatch(ctx: NodeContext[AddNodeParams]) -> None:
@@ -250,8 +234,7 @@ def configure_vmwatch(ctx: NodeContext[AddNodeParams]) -> None:
 
 def unconfigure_vmwatch(ctx: NodeContext[AddNodeParams]) -> None:
     """vmwatch-node is not on the node."""
-    if not _is_another_node(ctx):
-        parts.get("vmwatch").remove(ctx)
+    parts.get("vmwatch").remove(ctx)
 
 
 def verify_node(ctx: NodeContext[AddNodeParams]) -> None:
@@ -264,11 +247,6 @@ def verify_node(ctx: NodeContext[AddNodeParams]) -> None:
         ctx.log(each.text, "warning")
     with transaction.atomic():
         services.set_state(ctx.node, NodeState.READY)
-
-
-def _is_another_node(ctx: NodeContext[Any]) -> bool:
-    """Whether the host turned out to be another of our nodes: then nothing on it is this task's to undo."""
-    return (ctx.task.error or {}).get("code") == AlreadyExists.code
 
 
 @contextlib.contextmanager
@@ -318,7 +296,7 @@ class AddNode(Operation[AddNodeParams]):
         Step(install_agent, "Install the agent and vmwatch-node", undo=remove_agent, weight=2),
         # No undo: distribution packages are the host's own, others may use them by now.
         Step(install_packages, "Install packages", weight=20),
-        # No undo: a libvirtd that runs harms nobody; remove_agent stops one that we started.
+        # No undo of its own: remove_agent stops a libvirtd that we keep running.
         Step(start_libvirt, "Start libvirt", weight=2),
         # No undo: it only looks.
         Step(probe_virtualization, "Try virtualization", weight=3),
