@@ -136,16 +136,20 @@ class Run:
         self.last_report = 0.0
 
     def _context(self, lease: Lease) -> Context[Any]:
-        raw = dict(self.task.params)
-        if secret := TaskSecret.objects.filter(task=self.task).first():
-            raw.update(secretbox.unseal(bytes(secret.sealed)))
         # Of a step whose undo was begun too: whoever takes that over must know what to undo.
         outputs = {row.name: row.output for row in self.rows.values() if row.output}
         ctx = self.operation.context(self.task, self.operation.params.model_construct(), outputs)
-        # A task that was asked for under an older form of the parameters must still be undone.
-        ctx.params = self.operation.params.model_validate(raw)
+        ctx.params = self._params()
         ctx.lost, ctx.cancelled = lease.lost, lease.cancelled
         return ctx
+
+    def _params(self) -> Any:
+        """The parameters, with their secrets while it has any."""
+        raw = dict(self.task.params)
+        if secret := TaskSecret.objects.filter(task=self.task).first():
+            raw.update(secretbox.unseal(bytes(secret.sealed)))
+        # A task that was asked for under an older form of the parameters must still be undone.
+        return self.operation.params.model_validate(raw)
 
     def carry_on(self) -> Task:
         """Go through the steps, forwards or back, from where the task is."""
@@ -201,18 +205,21 @@ class Run:
             raise error from raised
         self.ctx.outputs[step.name] = output
         self.ctx.committed |= step.commits
-        self._store(row, StepStatus.DONE, output=output)
+        self._store(row, StepStatus.DONE, output=output, forget_secrets=step.ends_secrets)
+        if step.ends_secrets:
+            self.ctx.params = self._params()
         self.observer.stored(self.task, row)
 
     def _turn_back(self, error: PanelError) -> None:
         log.warning("task %s (%s): %s", self.task.pk, self.task.title, error)
-        self._log_line(error.message, "error")
+        self.ctx.log(error.message, "error")
         if self.ctx.committed:
             self._stuck(self.rows[self.ctx.step_name], error)
         if self.operation.on_failure == "stop":
             self._end(Status.CANCELLED if isinstance(error, Cancelled) else Status.FAILED, error)
             return
-        self._update_task(undoing=True, status=Status.UNDOING, error=error.as_dict())
+        self._update_task(forget_secrets=True, undoing=True, status=Status.UNDOING, error=error.as_dict())
+        self.ctx.params = self._params()
 
     def _backwards(self) -> None:
         begun = [step.name for step in self.operation.steps if self.rows[step.name].status != StepStatus.PENDING]
@@ -259,7 +266,7 @@ class Run:
             return
         wait = BACKOFF_SECONDS[min(row.attempts - 1, len(BACKOFF_SECONDS) - 1)]
         row.failing_since, row.error = since, error.as_dict()
-        self._log_line(f"{error.message} Trying again in {wait} s.", "warning")
+        self.ctx.log(f"{error.message} Trying again in {wait} s.", "warning")
         self._save(row, "failing_since", "error")
         self._update_task(status=Status.RETRYING, lease_until=None, next_run_at=Now() + timedelta(seconds=wait))
         raise _Later
@@ -283,7 +290,7 @@ class Run:
             node=str(error.data.get("node", "")),
             cause=error.message,
         )
-        self._log_line(final.message, "error")
+        self.ctx.log(final.message, "error")
         self._store(row, StepStatus.FAILED, error=error.as_dict())
         told = self.task.error if self.task.undoing else error.as_dict()
         self._update_task(status=Status.STUCK, lease_until=None, finished_at=timezone.now(), error=told)
@@ -302,24 +309,30 @@ class Run:
         status: StepStatus,
         output: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
+        forget_secrets: bool = False,
     ) -> None:
         row.status, row.finished_at, row.error, row.failing_since = status, timezone.now(), error, None
         if output is not None:
             row.output, row.progress = output, 1.0
-        self._save(row, "status", "finished_at", "error", "failing_since", "output", "progress")
+        fields = ("status", "finished_at", "error", "failing_since", "output", "progress")
+        self._save(row, *fields, forget_secrets=forget_secrets)
 
-    def _save(self, row: TaskStep, *fields: str) -> None:
+    def _save(self, row: TaskStep, *fields: str, forget_secrets: bool = False) -> None:
         """Write a step's fields if the task is still ours; raises _Lost when it is not."""
         self.task.progress = self._total_progress()
         with transaction.atomic():
             self._guard()
             row.save(update_fields=fields)
+            if forget_secrets:
+                TaskSecret.objects.filter(task=self.task).delete()
             Task.objects.filter(pk=self.task.pk).update(progress=self.task.progress)
         live.task_changed(self.task, row)
 
-    def _update_task(self, **fields: Any) -> None:
+    def _update_task(self, *, forget_secrets: bool = False, **fields: Any) -> None:
         with transaction.atomic():
             self._guard()
+            if forget_secrets:
+                TaskSecret.objects.filter(task=self.task).delete()
             Task.objects.filter(pk=self.task.pk).update(**fields)
         self.task.refresh_from_db()
         self._announce()
@@ -372,9 +385,6 @@ class Run:
     def _total_progress(self) -> float:
         total = sum(row.weight for row in self.rows.values()) or 1
         return sum(row.weight * row.progress for row in self.rows.values()) / total
-
-    def _log_line(self, text: str, level: str) -> None:
-        self.ctx.log(text, level)
 
     def _announce(self) -> None:
         live.task_changed(self.task)

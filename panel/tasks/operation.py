@@ -50,7 +50,8 @@ class Step:
     transaction, before the task is queued, and touch nothing but the database. `describe` tells for
     a plan what the step would change, `difference` the descriptions' unified difference. Once a step that
     `commits` is done the operation goes forward only: it cannot be cancelled any more, and what fails then
-    waits as `stuck` for a person to have it tried again.
+    waits as `stuck` for a person to have it tried again. After a step that `ends_secrets` no step needs one: the task's
+    are deleted with its end. No undo ever has them: they are deleted when a task turns back.
     """
 
     run: StepFunction
@@ -59,6 +60,7 @@ class Step:
     weight: int = 1
     inline: bool = False
     commits: bool = False
+    ends_secrets: bool = False
     describe: Callable[[Any], str] | None = None
     difference: Callable[[Any], str] | None = None
 

@@ -165,8 +165,6 @@ def remove_agent(ctx: NodeContext[AddNodeParams]) -> None:
         with _bootstrap(ctx) as connection:
             _take_away(ctx, connection)
     except NodeRefused:
-        if ctx.params.password is not None or ctx.params.key is not None:
-            raise
         # The panel's key was the only way in and goes last: nothing of ours is there.
         ctx.log("The panel's key opens the host no more: nothing of the panel is on it.")
 
@@ -292,7 +290,7 @@ class AddNode(Operation[AddNodeParams]):
         Step(reserve_node, "Reserve the name", undo=delete_record, inline=True),
         # No undo: it changes nothing on the host, and the pinned key goes with the record.
         Step(check_host, "Check the host and pin its key"),
-        Step(authorize_key, "Let the panel's key in", undo=deauthorize_key),
+        Step(authorize_key, "Let the panel's key in", undo=deauthorize_key, ends_secrets=True),
         Step(install_agent, "Install the agent and vmwatch-node", undo=remove_agent, weight=2),
         # No undo: distribution packages are the host's own, others may use them by now.
         Step(install_packages, "Install packages", weight=20),

@@ -243,7 +243,7 @@ class CloneVm(Operation[CloneParams]):
         # No undo: what it writes goes with the records.
         Step(look_at_source, "Look at the VM"),
         Step(copy_disks, "Copy the disks", undo=delete_copies, weight=10, describe=how_copied),
-        Step(customize_guest, "Prepare the guest's settings", undo=delete_seed, weight=2),
+        Step(customize_guest, "Prepare the guest's settings", undo=delete_seed, weight=2, ends_secrets=True),
         Step(define_domain, "Define the domain", undo=undefine_domain),
         Step(start_domain, "Start the VM", undo=stop_domain, weight=2),
         # No undo: waiting changes nothing.

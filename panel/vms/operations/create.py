@@ -274,6 +274,7 @@ class CreateVm(Operation[CreateVmParams]):
             "Prepare the guest's settings",
             undo=delete_seed,
             weight=2,
+            ends_secrets=True,
             describe=told_by,
         ),
         Step(

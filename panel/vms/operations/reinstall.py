@@ -157,7 +157,7 @@ class ReinstallVm(Operation[ReinstallParams]):
         Step(copy_image, "Copy the image", undo=delete_copy, weight=10),
         # No undo: the volume goes as a whole.
         Step(grow_disk, "Grow the disk"),
-        Step(customize_guest, "Prepare the guest's settings", undo=delete_seed, weight=2),
+        Step(customize_guest, "Prepare the guest's settings", undo=delete_seed, weight=2, ends_secrets=True),
         Step(
             stop_old,
             "Shut the old system down",

@@ -110,7 +110,7 @@ class RescueVm(Operation[RescueParams]):
         Step(copy_image, "Copy the image", undo=delete_copy, weight=5),
         # No undo: the volume goes as a whole.
         Step(grow_disk, "Grow the disk to what the image needs"),
-        Step(customize_guest, "Prepare the rescue system's settings", undo=delete_seed, weight=2),
+        Step(customize_guest, "Prepare the rescue system's settings", undo=delete_seed, weight=2, ends_secrets=True),
         Step(stop_own, "Shut the VM down", undo=spares.start_as_before, weight=3),
         Step(define_rescue, "Boot from the rescue system", undo=define_own_again),
         Step(start_domain, "Start the rescue system", undo=stop_domain, weight=2),
