@@ -32,8 +32,8 @@ class Part:
     `prepare` leaves it there and working, `remove` leaves nothing of it, `check` mends what it can
     and answers a sentence for each thing that is wrong (a plain one is a warning). What it raises
     is its complaint too, unless the node cannot be reached. `reach` are the panel's addresses that the node must
-    reach for it, as host and port, as far as they are known. `forget` leaves nothing of it in the database, where the
-    node is not to be spoken to any more; it answers a sentence for each thing that stays on the host.
+    reach for it, as host and port, as far as they are known. Of a node that is not spoken to any more, `leaves` names
+    what it has of the part on its host, and `forget` leaves nothing of it in the database.
     """
 
     prepare: Callable[[NodeContext[Any]], None]
@@ -41,7 +41,8 @@ class Part:
     check: Callable[[NodeContext[Any]], Sequence[str | Complaint]]
     look: Callable[[NodeContext[Any]], None] = lambda _ctx: None
     reach: Callable[[], Sequence[tuple[str, int]]] = tuple
-    forget: Callable[[NodeContext[Any]], Sequence[str]] = lambda ctx: ()
+    leaves: Callable[[NodeContext[Any]], Sequence[str]] = lambda ctx: ()
+    forget: Callable[[NodeContext[Any]], None] = lambda ctx: None
 
 
 _parts: dict[str, Part] = {}

@@ -50,4 +50,11 @@ def reach() -> list[tuple[str, int]]:
     return [(host, int(port))] if host else []
 
 
-PART = Part(prepare=prepare, remove=remove, check=check, reach=reach)
+def leaves(ctx: NodeContext[Any]) -> list[str]:
+    """vmwatch-node, and the secret that all nodes share."""
+    return [
+        "the service vmwatch-node with vmwatch's secret; `vmpanel vmwatch configure --rotate true` makes another one"
+    ]
+
+
+PART = Part(prepare=prepare, remove=remove, check=check, reach=reach, leaves=leaves)

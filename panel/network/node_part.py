@@ -99,4 +99,9 @@ def bridge_of(network: Network) -> protocol.BridgeEnsure:
     )
 
 
-PART = Part(prepare=prepare, remove=remove, check=check, look=look)
+def leaves(ctx: NodeContext[Any]) -> list[str]:
+    """Its bridges."""
+    return [f"the bridge {network.bridge} with the rules of its network" for network in _networks(ctx.node)]
+
+
+PART = Part(prepare=prepare, remove=remove, check=check, look=look, leaves=leaves)

@@ -11,7 +11,7 @@ from panel.cluster.models import Node
 from panel.cluster.parts import Complaint, Part, complaining
 from panel.core.errors import CommandFailed
 from panel.notices.models import Severity
-from panel.storage.models import NodePool, Pool, PoolFault
+from panel.storage.models import NodePool, Pool, PoolFault, Volume
 from panel.storage.services import ensure_default_pool, record_fault, record_room
 from panel.storage.sharing import not_shared, recorded_marks
 
@@ -105,4 +105,14 @@ def _pools(node: Node) -> list[Pool]:
     return list(Pool.objects.filter(cluster=node.cluster))
 
 
-PART = Part(prepare=prepare, remove=remove, check=check)
+def leaves(ctx: NodeContext[Any]) -> list[str]:
+    """Its storages, whose files stay."""
+    return [f"the {'shared ' if pool.shared else ''}storage “{pool.name}” in {pool.path}" for pool in _pools(ctx.node)]
+
+
+def forget(ctx: NodeContext[Any]) -> None:
+    """No volume on the node is known; those of its VMs were forgotten with these."""
+    Volume.objects.filter(node=ctx.node).delete()
+
+
+PART = Part(prepare=prepare, remove=remove, check=check, leaves=leaves, forget=forget)

@@ -1,15 +1,18 @@
-"""What a person may do to a task: cancel it, or have a stuck one undone again."""
+"""What a person may do to a task: cancel it, have a stuck one undone again, or give one up."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from django.db import transaction
 from django.utils import timezone
 
 from panel.accounts.models import User
 from panel.core import permissions
-from panel.core.errors import WrongState
-from panel.tasks import live, registry
-from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskStep
+from panel.core.errors import OperationFailed, WrongState
+from panel.notices.services import close_problem
+from panel.tasks import live, locks, registry
+from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskSecret, TaskStep
 from panel.tasks.worker import enqueue
 
 
@@ -84,3 +87,24 @@ def retry_undo(task: Task, by: User) -> Task:
         transaction.on_commit(lambda: live.task_changed(task))
         transaction.on_commit(lambda: enqueue(task.pk))
     return task
+
+
+def give_up(task_id: int, reason: str) -> None:
+    """End a task where it is, without undoing: for an end that must be possible whatever the task waits for.
+
+    Call it in a transaction. A worker that is at it is shut out by the task's fence; a task that has ended is left.
+    """
+    task = Task.objects.select_for_update().get(pk=task_id)
+    if not (task.is_open or task.status == Status.STUCK):
+        return
+    next_ids = locks.release(task)
+    TaskSecret.objects.filter(task=task).delete()
+    TaskLog.objects.create(task=task, level="error", text=reason)
+    task.fence += 1
+    task.status, task.error = Status.FAILED, OperationFailed(reason, step="").as_dict()
+    task.lease_until, task.finished_at = None, timezone.now()
+    task.save(update_fields=["fence", "status", "error", "lease_until", "finished_at"])
+    close_problem(f"task:{task.pk}:stuck")
+    transaction.on_commit(lambda: live.task_changed(task))
+    for each in next_ids:
+        transaction.on_commit(partial(enqueue, each))

@@ -14,6 +14,8 @@ from panel.images.selectors import known_sums
 from panel.storage.models import NodePool, Pool, PoolFault
 from panel.vms.audit import AUDIT_SECONDS, audit_node
 from panel.vms.guarding import mending
+from panel.vms.models import Vm
+from panel.vms.operations.removing import forget_vm
 
 
 def prepare(ctx: NodeContext[Any]) -> None:
@@ -50,4 +52,18 @@ def guard_again(ctx: NodeContext[Any]) -> None:
             ctx.log(f"Not guarded as they should be, and now again: {', '.join(names)}.", "warning")
 
 
-PART = Part(prepare=prepare, remove=remove, check=check)
+def leaves(ctx: NodeContext[Any]) -> list[str]:
+    """The domains of its VMs with their disks."""
+    return [
+        f"the domain “{vm.name}” ({vm.uuid}) with its disks{', which starts with the host' if vm.autostart else ''}"
+        for vm in Vm.objects.filter(node=ctx.node).order_by("name")
+    ]
+
+
+def forget(ctx: NodeContext[Any]) -> None:
+    """Its VMs are not known; their names and addresses are free."""
+    for vm in Vm.objects.filter(node=ctx.node).order_by("pk"):
+        forget_vm(vm)
+
+
+PART = Part(prepare=prepare, remove=remove, check=check, leaves=leaves, forget=forget)

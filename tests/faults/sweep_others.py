@@ -66,6 +66,11 @@ class SpareHost:
         raw = {"name": self.node.name, "address": self.node.address, "password": self.node.root_password}
         done(self.api, self.api.post("nodes", json={**raw, "virtualization": "qemu"}), 300)
 
+    def join_again(self) -> None:
+        """It is a node, also where it has been one that was forgotten."""
+        if path_of(self.api, self.node.name) is None:
+            self.join()
+
     def leave(self) -> None:
         """It is none: what a removal that ended badly left is removed when it is asked for again."""
         path = path_of(self.api, self.node.name)

@@ -207,6 +207,12 @@ class Subject:
         self.node = self.spare.node
         return {}
 
+    def join_and_remove_spare(self) -> None:
+        """A host that was forgotten is a node once more, which takes what was left on it, and then none."""
+        if self.spare is not None:
+            self.spare.join_again()
+        self.remove_spare()
+
     def remove_spare(self) -> None:
         """It is none any more, and clean."""
         if self.spare is not None:
@@ -363,6 +369,7 @@ SCENARIOS: dict[str, Scenario] = {
     "vm.settle": Scenario(ON, {"stop_others": True}, prepare=_twin, clean=Subject.forget_twin),
     "node.check": Scenario(ON),
     "node.remove": Scenario(ABSENT, prepare=Subject.join_spare, clean=Subject.remove_spare),
+    "node.forget": Scenario(ABSENT, prepare=Subject.join_spare, clean=Subject.join_and_remove_spare),
     "node.evacuate": Scenario(ON, clean=Subject.open_for_vms),
     "cluster.examine": Scenario(ON),
     "vmwatch.configure": Scenario(ON, {"rotate": True}),

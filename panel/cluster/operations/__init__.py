@@ -2,7 +2,8 @@
 
 from panel.cluster.operations.add import AddNode
 from panel.cluster.operations.check import CheckNode
+from panel.cluster.operations.forget import ForgetNode
 from panel.cluster.operations.maintenance import EndMaintenance, MaintainNode
 from panel.cluster.operations.remove import RemoveNode
 
-ALL = (AddNode, CheckNode, RemoveNode, MaintainNode, EndMaintenance)
+ALL = (AddNode, CheckNode, RemoveNode, ForgetNode, MaintainNode, EndMaintenance)

@@ -41,19 +41,23 @@ def delete_seeds(ctx: VmContext[Any]) -> None:
 
 def release_records(ctx: VmContext[Any]) -> None:
     """Nothing of the VM stands in the database; its address is free again."""
-    vm = ctx.find_vm()
-    if vm is None:
-        return
+    if (vm := ctx.find_vm()) is not None:
+        forget_vm(vm)
+
+
+def forget_vm(vm: Vm) -> None:
+    """Nothing of the VM stands in the database; its address is free again. What a node has of it stays."""
     with transaction.atomic():
         # Held, so that no observation adds to its history while it goes.
         if not Vm.objects.select_for_update().filter(pk=vm.pk).exists():
             return
+        vm_id = vm.pk
         volumes = [*vm.disks.values_list("volume_id", flat=True), *vm.spares.values_list("volume_id", flat=True)]
         addresses = list(vm.interfaces.values_list("address_id", flat=True))
         vm.delete()
-        close_problems_of("vm", ctx.task.object_id or 0)
+        close_problems_of("vm", vm_id)
         Volume.objects.filter(pk__in=volumes).delete()
         Address.objects.filter(pk__in=addresses).delete()
-        vm.pk = ctx.task.object_id
-        note_shape(vm.pk)
+        vm.pk = vm_id
+        note_shape(vm_id)
         transaction.on_commit(lambda: tell_gone(vm))

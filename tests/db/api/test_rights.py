@@ -143,6 +143,7 @@ OPERATIONS = {
     "node.check": "cluster.manage",
     "node.end-maintenance": "cluster.manage",
     "node.evacuate": "cluster.manage",
+    "node.forget": "cluster.manage",
     "node.maintain": "cluster.manage",
     "node.remove": "cluster.manage",
     "vm.add-disk": "vms.devices",

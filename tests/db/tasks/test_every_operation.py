@@ -307,6 +307,11 @@ def _accept_storage(admin: User, node: Node) -> Callable[[], Task]:
     return lambda: registry.get("node.accept-storage").submit(admin, RAW["node.accept-storage"], object_id=node.pk)
 
 
+def _forget(admin: User, node: Node) -> Callable[[], Task]:
+    _vm(admin)
+    return lambda: registry.get("node.forget").submit(admin, {"forget_vms": True}, object_id=node.pk)
+
+
 def _take_over(admin: User, node: Node) -> Callable[[], Task]:
     """A domain that somebody defined, with a name that no VM can have."""
     raw, memory = RAW["vm.take-over"], fake.node(node.pk)
@@ -362,6 +367,7 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "node.end-maintenance": _end_maintenance,
     "node.evacuate": _on_node("node.evacuate"),
     "node.remove": _on_node("node.remove"),
+    "node.forget": _forget,
 }
 """What each operation needs; behind a colon is how another scenario of the same operation differs."""
 
@@ -512,6 +518,7 @@ def test_a_plan_names_the_steps_and_changes_nothing(
         "vm.snapshot": {"name": "planned"},
         "vm.revert-snapshot": {"snapshot": kept.pk if kept else 0},
         "vm.delete-snapshot": {"snapshot": kept.pk if kept else 0},
+        "node.forget": {"forget_vms": True},
     }
     raw = asked.get(name, DEVICES.get(name, RAW.get(operation.name, {})))
     plan = operation.plan(admin, raw, object_id=object_id)
