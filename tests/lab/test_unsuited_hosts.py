@@ -52,7 +52,7 @@ HOSTS = {
     ),
     "a firewall before the panel": (
         "nft add table inet wall && nft add chain inet wall out '{ type filter hook output priority 0; }' && "
-        "nft add rule inet wall out tcp flags '&' '(syn|ack)' == syn drop",
+        "nft add rule inet wall out oifname eth0 tcp flags '&' '(syn|ack)' == syn drop",
         "panel_unreachable",
         "let it through the firewalls between them.",
     ),
