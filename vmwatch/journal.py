@@ -12,7 +12,7 @@ import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 
 from vmwatch import wire
 from vmwatch.kept import Event, Kept
@@ -44,9 +44,9 @@ class Journal:
         self._lines = 0
         self._rewrite()
 
-    def remember(self, epoch: int, sequence: int, domain: wire.DomainState) -> None:
-        """Keep an event that happened just now."""
-        entry = Event(epoch, sequence, time.monotonic(), self._heard, domain)
+    def remember(self, epoch: int, sequence: int, domain: wire.DomainState, at: Optional[float] = None) -> None:
+        """Keep an event that happened at this time.monotonic(), or just now."""
+        entry = Event(epoch, sequence, time.monotonic() if at is None else at, self._heard, domain)
         self._keep(entry)
         if self._lines >= FILE_LINES:
             self._rewrite()

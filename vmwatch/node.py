@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Union
+from typing import Any, Dict, List, NamedTuple, Union
 
 import libvirt
 import zmq
@@ -60,6 +60,13 @@ def new_epoch(path: Path) -> int:
     return epoch
 
 
+class Happened(NamedTuple):
+    """An event, and when libvirt told it (time.monotonic())."""
+
+    at: float
+    domain: wire.DomainState
+
+
 class Node:
     """The daemon: libvirt's thread puts events into a queue, the main thread speaks."""
 
@@ -70,7 +77,7 @@ class Node:
         self.journal = Journal(epoch_file.with_name(JOURNAL_NAME))
         self._set_told_seconds()
         # Unlike queue.Queue it may be put to by a signal handler that interrupts its own get().
-        self.events: queue.SimpleQueue[Union[wire.DomainState, List[wire.DomainStatistics], None]] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[Union[Happened, List[wire.DomainStatistics], None]] = queue.SimpleQueue()
         self.collector = Collector(self.config.node_id, self.events.put)
         self.over = False
         self.reload = False
@@ -147,7 +154,7 @@ class Node:
 
     def _put(self, event: wire.DomainState) -> None:
         if self.events.qsize() < QUEUE_LENGTH:
-            self.events.put(event)
+            self.events.put(Happened(time.monotonic(), event))
         else:
             log.warning("an event was dropped; the next picture makes up for it")
 
@@ -169,12 +176,13 @@ class Node:
                 event = self.events.get(timeout=min(max(seconds, 0.0), longest))
             except queue.Empty:
                 break
-            if isinstance(event, wire.DomainState):
-                last[event.uuid] = event
-                log.info("%s (%s): %s, %s", event.name, event.uuid, event.detail, event.state)
+            if isinstance(event, Happened):
+                at, domain = event
+                last[domain.uuid] = domain
+                log.info("%s (%s): %s, %s", domain.name, domain.uuid, domain.detail, domain.state)
                 # Remembered first: what was sent when the process dies may not have left.
-                self.journal.remember(self.epoch, outbox.sequence + 1, event)
-                outbox.put_event(event)
+                self.journal.remember(self.epoch, outbox.sequence + 1, domain, at)
+                outbox.put_event(domain, at)
             elif event is not None and not outbox.put(wire.STATISTICS, statistics=event):
                 log.info("statistics are not sent: the master is away")
                 self._statistics_owed = True
@@ -198,12 +206,13 @@ class Node:
         log.info("configuration read again: node %s, for %s", self.config.node_id, self.config.connect)
 
     def _send_picture(self, watcher: Watcher, outbox: Outbox) -> bool:
+        looked_at = time.monotonic()
         try:
             domains = watcher.picture()
         except libvirt.libvirtError as error:
             log.error("libvirt does not answer: %s", error)
             return False
-        outbox.put(wire.PICTURE, with_events(domains, self._settle(outbox)), self.journal.recent())
+        outbox.put(wire.PICTURE, with_events(domains, self._settle(outbox)), self.journal.recent(), looked_at=looked_at)
         if outbox.dropped:
             log.warning("%d events were dropped while the master was away", outbox.dropped)
             outbox.dropped = 0

@@ -30,6 +30,7 @@ class Outbox:
     def __init__(self, config: NodeConfig, epoch: int) -> None:
         self.epoch = epoch
         self.sequence = 0
+        self.boot = wire.boot_id()
         self.dropped = 0
         self.away = True
         self.sent_at = 0.0
@@ -81,13 +82,16 @@ class Outbox:
             self._socket.close(LINGER_MS)
             self._socket = None
 
-    def put_event(self, domain: wire.DomainState) -> int:
-        """Have an event sent that happened just now, at once if the master is there; answers its number."""
+    def put_event(self, domain: wire.DomainState, at: Optional[float] = None) -> int:
+        """Have an event sent that happened at this time.monotonic(), or just now; answers its number.
+
+        At once if the master is there.
+        """
         if len(self) >= WAITING:
             self._waiting.drop_first()
             self.dropped += 1
         self.sequence += 1
-        self._waiting.append(Event(self.epoch, self.sequence, time.monotonic(), 0.0, domain))
+        self._waiting.append(Event(self.epoch, self.sequence, time.monotonic() if at is None else at, 0.0, domain))
         self.flush()
         return self.sequence
 
@@ -97,24 +101,16 @@ class Outbox:
         domains: Optional[List[wire.DomainState]] = None,
         recent: Optional[List[wire.PastEvent]] = None,
         statistics: Optional[List[wire.DomainStatistics]] = None,
+        looked_at: Optional[float] = None,
     ) -> bool:
-        """Say something that is true now; False when the master is away and it was not said."""
+        """Say something that is true now, or was at this time.monotonic(); False when the master is away."""
         self.flush()
         if self.away or len(self):
             return False
         self.sequence += 1
-        return self._send(
-            wire.Message(
-                self._config.node_id,
-                self.epoch,
-                self.sequence,
-                time.time(),
-                kind,
-                domains or [],
-                recent or [],
-                statistics or [],
-            )
-        )
+        message = self._message(kind, self.sequence, domains or [])
+        age = max(0.0, message.clock - looked_at) if looked_at is not None else 0.0
+        return self._send(replace(message, recent=recent or [], statistics=statistics or [], age=age))
 
     def flush(self) -> None:
         """Send what waits, never blocking, and look whether the master is there."""
@@ -145,10 +141,14 @@ class Outbox:
             self._tried_at = time.monotonic()
 
     def _send_event(self, waiting: Event) -> bool:
-        domain = replace(waiting.domain, age=time.monotonic() - waiting.at)
-        return self._send(
-            wire.Message(self._config.node_id, self.epoch, waiting.sequence, time.time(), wire.EVENT, [domain])
-        )
+        message = self._message(wire.EVENT, waiting.sequence, [])
+        age = max(0.0, message.clock - waiting.at)
+        return self._send(replace(message, domains=[replace(waiting.domain, age=age)]))
+
+    def _message(self, kind: str, sequence: int, domains: List[wire.DomainState]) -> wire.Message:
+        """A message that leaves now."""
+        now, clock = time.time(), time.monotonic()
+        return wire.Message(self._config.node_id, self.epoch, sequence, now, kind, domains, clock=clock, boot=self.boot)
 
     def _send(self, message: wire.Message) -> bool:
         try:

@@ -10,6 +10,7 @@ import hmac
 import json
 import re
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Type, TypeVar
 
 VERSION = 1
@@ -42,6 +43,14 @@ LARGEST_AGE_SECONDS = 30 * 86400.0
 # vars() and not asdict(), which would copy thousands of domains to throw the copies away.
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=vars)
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def boot_id() -> str:
+    """What tells this start of the host from others; empty where the kernel does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 class Refused(ValueError):
@@ -122,6 +131,10 @@ class Message:
     `epoch` is when the daemon started (nanoseconds since 1970), `time` when it spoke (seconds).
     A picture's `domains` are all that the node has, and `recent` the events of the last minute;
     an event's `domains` are the one that it is about. `statistics` are those of active domains.
+
+    `clock` is `time` by a clock that nobody sets and that begins with the host's start `boot` (CLOCK_MONOTONIC), as the
+    agent's readings bear it too: what of both was first is known by it. 0 and empty where a daemon does not say so.
+    `age` is how many seconds before that a picture's domains were looked at.
     """
 
     node_id: int
@@ -133,6 +146,13 @@ class Message:
     recent: List[PastEvent] = field(default_factory=list)
     statistics: List[DomainStatistics] = field(default_factory=list)
     version: int = VERSION
+    clock: float = 0.0
+    boot: str = ""
+    age: float = 0.0
+
+
+OPTIONAL = ("clock", "boot", "age")
+"""Fields that are left out where they say nothing."""
 
 
 def encode(message: Message, secret: str) -> List[bytes]:
@@ -146,6 +166,8 @@ def to_body(message: Message) -> bytes:
     body = bytearray()
     for name, value in vars(message).items():
         if not isinstance(value, list):
+            if name in OPTIONAL and not value:
+                continue
             body += f',"{name}":{_ENCODER.encode(value)}'.encode()
         elif value:
             body += f',"{name}":['.encode()
@@ -214,6 +236,9 @@ def from_raw(raw: Any) -> Message:
             recent=[past_from_raw(each) for each in raw.get("recent", ())],
             statistics=[_statistics(each) for each in raw.get("statistics", ())],
             version=_integer(raw["version"]),
+            clock=_clock(raw.get("clock", 0.0)),
+            boot=_text(raw.get("boot", "")),
+            age=_age(raw.get("age", 0.0)),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Refused("malformed", f"not a message: {error}") from error
@@ -283,6 +308,14 @@ def _age(value: Any) -> float:
     if not 0 <= age <= LARGEST_AGE_SECONDS:
         raise ValueError("not an age in seconds")
     return age
+
+
+def _clock(value: Any) -> float:
+    clock = float(value)
+    # Also false for NaN.
+    if not 0 <= clock < 2**40:
+        raise ValueError("not a clock in seconds")
+    return clock
 
 
 def _integer(value: Any) -> int:

@@ -43,6 +43,7 @@ STATES: Dict[int, str] = {
     6: "crashed",
     7: "paused",
 }
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 ASK_AGAIN_SECONDS = 10.0
 POLL_SECONDS = 0.25
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -66,6 +67,8 @@ def refuse_saved(domain: Any) -> None:
 
 def state_of(domain: Any, *, with_xml: bool = True) -> host.HostState:
     """A libvirt domain as the panel is told of it."""
+    # Before the look: what happens during it is newer.
+    clock = time.monotonic()
     state = state_word(domain)
     xml = domain.XMLDesc(0) if with_xml or state == "running" else ""
     return host.HostState(
@@ -77,7 +80,15 @@ def state_of(domain: Any, *, with_xml: bool = True) -> host.HostState:
         vnc_port=_vnc_port(xml) if state in ("running", "paused") and xml else None,
         xml=xml if with_xml else "",
         autostart=bool(with_xml and domain.isPersistent() and domain.autostart()),
+        clock=clock,
+        boot=_boot_id(),
     )
+
+
+def _boot_id() -> str:
+    with contextlib.suppress(OSError):
+        return BOOT_ID.read_text(encoding="ascii").strip()
+    return ""
 
 
 def _vnc_port(xml: str) -> Optional[int]:

@@ -82,6 +82,8 @@ class HostState:
     """A domain as libvirt has it now; `vnc_port` is the loopback port of its console while it runs.
 
     `from_iso` is told by host_start alone: the domain runs since a start from its ISO drive this once.
+    `clock` is when it was looked at, by a clock that nobody sets and that begins with the host's start `boot`; what
+    vmwatch-node says bears the same, so that it is known which of both was first.
     """
 
     uuid: str
@@ -93,6 +95,8 @@ class HostState:
     xml: str = ""
     autostart: bool = False
     from_iso: bool = False
+    clock: float = 0.0
+    boot: str = ""
 
 
 @command

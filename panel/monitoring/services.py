@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, transaction
@@ -12,14 +12,12 @@ from django.db.models import Q
 from django.utils import timezone
 
 from panel.cluster.models import Node
-from panel.monitoring import duplicates, happenings, installing, order, returning, suspending
+from panel.monitoring import causes, duplicates, happenings, installing, order, returning, suspending
 from panel.monitoring.models import MasterWatch, NodeWatch
 from panel.monitoring.statistics import waiting
 from panel.monitoring.statistics.intake import forget_quiet
-from panel.tasks.models import Task
-from panel.tasks.selectors import open_tasks_of
 from panel.vms.models import Cause, Vm, VmStatus
-from panel.vms.status import Observation, StatusLog
+from panel.vms.status import Observation, StatusLog, precedes_reading
 from vmwatch import wire
 
 log = logging.getLogger(__name__)
@@ -33,6 +31,10 @@ class Heard:
     node: Node
     at: datetime
     late: bool
+
+    def clock_before(self, age: float) -> float:
+        """The node's clock so long before the message left; 0 where the message does not say."""
+        return self.message.clock - age if self.message.clock else 0.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Told:
     def at(self) -> datetime:
         """When it happened, by the panel's clock."""
         return self.heard.at - timedelta(seconds=self.domain.age)
+
+    @property
+    def clock(self) -> float:
+        """When it happened, by the node's clock; 0 where the message does not say."""
+        return self.heard.clock_before(self.domain.age)
 
 
 def take_messages(messages: Sequence[wire.Message], waited: Sequence[float] = ()) -> int:
@@ -117,7 +124,8 @@ class Intake:
         self.heard = heard
         self.watches = watches
         self.vms = _vms_of(heard)
-        self.tasks = open_tasks_of("vm", [vm.pk for of_node in self.vms.values() for vm in of_node.values()])
+        vm_ids = [vm.pk for of_node in self.vms.values() for vm in of_node.values()]
+        self.tasks = causes.tasks_since(_oldest(heard), vm_ids)
         self.log = StatusLog()
 
     def take(self) -> None:
@@ -155,36 +163,41 @@ class Intake:
         if told.domain.state == VmStatus.MISSING and not vm.installed:
             # A VM that is being made has no domain yet; one that is being deleted has none any more.
             return False
-        self.log.record(vm, self._observation(vm, told.domain, told.at, told.heard.node, told.epoch, told.sequence))
+        seen = self._observation(vm, told.domain, told.at, told.heard.node, told.epoch, told.sequence)
+        self.log.record(vm, replace(seen, clock=told.clock, boot=told.heard.message.boot))
         return True
 
     def _look_at(self, heard: Heard) -> None:
         """Record what a picture says of its node's VMs."""
         message, vms = heard.message, self.vms.get(heard.node.pk, {})
+        at, clock = heard.at - timedelta(seconds=message.age), heard.clock_before(message.age)
+        looked = Observation(
+            "", at, Cause.VMWATCH, heard.node, message.epoch, message.sequence, clock=clock, boot=message.boot
+        )
         domains = {domain.uuid: domain for domain in message.domains if domain.uuid in vms}
         as_before = []
         for uuid, vm in vms.items():
             domain = domains.get(uuid) or wire.DomainState(uuid, vm.name, wire.MISSING)
             if domain.state == VmStatus.MISSING and not vm.installed:
                 continue
-            if vm.observed_by_task and vm.observed_at is not None and heard.at < vm.observed_at:
+            if precedes_reading(vm, looked):
                 # A task has read it since the picture was made.
                 continue
             if domain.state == vm.status:
                 as_before.append(vm)
             else:
-                at = heard.at
-                self.log.record(vm, self._observation(vm, domain, at, heard.node, message.epoch, message.sequence))
-        self.log.confirm(as_before, node=heard.node, at=heard.at, epoch=message.epoch, sequence=message.sequence)
+                seen = self._observation(vm, domain, at, heard.node, message.epoch, message.sequence)
+                self.log.record(vm, replace(seen, clock=clock, boot=message.boot))
+        self.log.confirm(as_before, looked)
 
     def _observation(
         self, vm: Vm, domain: wire.DomainState, at: datetime, node: Node, epoch: int, sequence: int
     ) -> Observation:
-        task = self.tasks.get(vm.pk)
+        task = causes.task_at(at, self.tasks.get(vm.pk, ()))
         return Observation(
             domain.state,
             at,
-            _cause(vm, task),
+            causes.cause_of(vm, task),
             node,
             epoch,
             sequence,
@@ -220,8 +233,13 @@ def _vms_of(heard: Iterable[Heard]) -> dict[int, dict[str, Vm]]:
     return vms
 
 
-def _cause(vm: Vm, task: Task | None) -> str:
-    if task is not None:
-        return Cause.TASK
-    # Nothing happened to a VM whose status was just not known.
-    return Cause.VMWATCH if vm.status == VmStatus.UNKNOWN else Cause.OUTSIDE
+def _oldest(heard: Iterable[Heard]) -> datetime:
+    """When what the messages say first happened."""
+    told = [
+        each.at - timedelta(seconds=max(each.message.age, *ages, 0.0))
+        for each in heard
+        for ages in (
+            [*(one.age for one in each.message.domains), *(past.domain.age for past in each.message.recent), 0.0],
+        )
+    ]
+    return min(told, default=timezone.now())

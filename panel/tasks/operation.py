@@ -143,7 +143,7 @@ class Operation(Generic[P]):
     def warning_about(self, obj: Any) -> str:
         """What a page says of the object before it does it: the operation's own warning, and what its state adds."""
         added = "" if self.creates else subjects.get(self.object_type).warning(self.name, obj)
-        return added or self.warning
+        return " ".join(filter(None, (self.warning, added)))
 
     def initial(self, obj: Any) -> dict[str, Any]:
         """What a form about the object shows in the parameters to begin with."""

@@ -78,6 +78,12 @@ class VmContext(Context[P]):
         state = self.agent.call(request, deadline=deadline)
         if state.exists:
             services.record_task_reading(
-                self.vm.pk, state.state, sent_at=sent_at, node=self.vm.node, task_id=self.task.pk
+                self.vm.pk,
+                state.state,
+                sent_at=sent_at,
+                node=self.vm.node,
+                task_id=self.task.pk,
+                clock=state.clock,
+                boot=state.boot,
             )
         return state

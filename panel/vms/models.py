@@ -7,6 +7,7 @@ status.py and nothing else.
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -19,6 +20,8 @@ from panel.storage.models import Pool, Volume
 from panel.vms.foreign import ForeignDomain as ForeignDomain
 from panel.vms.machine import Machine
 from vmwatch import wire
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Wanted(models.TextChoices):
@@ -69,6 +72,8 @@ class Vm(Machine):
     observed_node = models.ForeignKey(Node, null=True, on_delete=models.SET_NULL, related_name="+")
     observed_epoch = models.BigIntegerField(default=0, help_text="Start of the vmwatch-node that saw it (ns).")
     observed_sequence = models.BigIntegerField(default=0)
+    observed_clock = models.FloatField(default=0.0, help_text="When by its node's own clock, which nobody sets.")
+    observed_boot = models.CharField(max_length=36, blank=True, help_text="The node's start that the clock is of.")
     observed_by_task = models.BooleanField(default=False, help_text="Whether a task's own reading was the last.")
     seen_elsewhere = models.BooleanField(default=False, help_text="Whether another node runs a domain of its UUID.")
     autostart = models.BooleanField(default=False, help_text="Whether it starts when its node does.")
@@ -106,6 +111,12 @@ class Vm(Machine):
     def suspended(self) -> bool:
         """Whether an administrator keeps it off."""
         return self.suspended_at is not None
+
+    @property
+    def order(self) -> str:
+        """Where its status stands among all that was seen of it, as text: of two the larger one is the later."""
+        at = (self.observed_at - LONG_AGO) // timedelta(microseconds=1) if self.observed_at else 0
+        return f"{at:020d}.{self.observed_epoch:020d}.{self.observed_sequence:020d}"
 
     @property
     def in_rescue(self) -> bool:

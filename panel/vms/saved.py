@@ -82,7 +82,7 @@ def refuse_at_turn(operation: str, ctx: VmContext[Any]) -> None:
 
 def warning_of(operation: str, vm: Vm) -> str:
     """What is lost besides by an operation that discards the VM's saved memory; empty where nothing is."""
-    if vm.status != VmStatus.SAVED or DEALS.get(operation) != Deal.DISCARDS:
+    if vm.status != VmStatus.SAVED or DEALS.get(operation) != Deal.DISCARDS or operation == "vm.discard-saved":
         return ""
     return f"The VM's memory is saved: it is discarded. {LOST}"
 

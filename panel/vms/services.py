@@ -20,13 +20,18 @@ from panel.vms.status import Observation, StatusLog, tell_gone, tell_pages
 from panel.vms.usage import note_shape
 
 
-def record_task_reading(vm_id: int, status: str, *, sent_at: datetime, node: Node, task_id: int) -> None:
-    """Record what a task's own command saw of a VM; `sent_at` is when the command was sent."""
+def record_task_reading(
+    vm_id: int, status: str, *, sent_at: datetime, node: Node, task_id: int, clock: float = 0.0, boot: str = ""
+) -> None:
+    """Record what a task's own command saw of a VM.
+
+    `sent_at` is when the command was sent, `clock` and `boot` when the node looked, by its own clock.
+    """
     with transaction.atomic():
         vm = Vm.objects.select_for_update().filter(pk=vm_id).first()
         if vm is not None:
             log = StatusLog()
-            log.record(vm, Observation(status, sent_at, Cause.TASK, node, task_id=task_id))
+            log.record(vm, Observation(status, sent_at, Cause.TASK, node, task_id=task_id, clock=clock, boot=boot))
             log.write()
 
 

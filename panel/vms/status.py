@@ -22,7 +22,10 @@ from panel.vms.models import Cause, StatusChange, Vm, VmStatus
 TICK = timedelta(microseconds=1)
 ROWS_A_QUERY = 1000
 OFF = (VmStatus.SHUT_OFF, VmStatus.CRASHED)
-COLUMNS = ("status", "observed_at", "observed_node_id", "observed_epoch", "observed_sequence", "observed_by_task")
+COLUMNS = (
+    *("status", "observed_at", "observed_node_id", "observed_epoch", "observed_sequence"),
+    *("observed_clock", "observed_boot", "observed_by_task"),
+)
 """What an observation changes of a VM's row."""
 
 
@@ -30,7 +33,8 @@ COLUMNS = ("status", "observed_at", "observed_node_id", "observed_epoch", "obser
 class Observation:
     """What was seen of a VM, where, when by the panel's clock, and why.
 
-    `epoch` and `sequence` are vmwatch's; both 0 for what a task read by itself and for silence.
+    `epoch` and `sequence` are vmwatch's; both 0 for what a task read by itself and for silence. `clock` and `boot` are
+    the node's own time of it, of which a task's reading and vmwatch's word of one node can be compared; empty: unknown.
     """
 
     status: str
@@ -42,6 +46,8 @@ class Observation:
     task_id: int | None = None
     detail: str = ""
     request_id: str = ""
+    clock: float = 0.0
+    boot: str = ""
 
 
 class StatusLog:
@@ -59,9 +65,10 @@ class StatusLog:
     def record(self, vm: Vm, seen: Observation) -> bool:
         """Take an observation; True when it changed the VM's status.
 
-        A task's reading counts as taken when its command was sent (`at`), so an event that came
-        meanwhile is never overwritten by it. A message of vmwatch that is older than what is known
-        becomes history only.
+        What a task read and what vmwatch says of the same node are ordered by that node's clock. Where one of them
+        does not tell it, a task's reading counts as taken when its command was sent (`at`), so an event that came
+        meanwhile is never overwritten by it. A message of vmwatch that is older than what is known becomes history
+        only.
         """
         if seen.epoch:
             if _is_late(vm, seen):
@@ -71,13 +78,14 @@ class StatusLog:
             at = max(seen.at, vm.observed_at or seen.at)
             vm.observed_epoch, vm.observed_sequence = seen.epoch, seen.sequence
         else:
-            if vm.observed_at is not None and seen.at < vm.observed_at:
+            if _is_old_reading(vm, seen):
                 return False
             # Two rows at the same time would be told apart by vmwatch's numbers, which this one has not.
             at = max(seen.at, vm.observed_at + TICK if vm.observed_at else seen.at)
         changed = vm.status != seen.status
         self._rows.append(_row(vm, seen, at, repeated=not changed))
         vm.status, vm.observed_at, vm.observed_by_task = seen.status, at, seen.cause == Cause.TASK and not seen.epoch
+        vm.observed_clock, vm.observed_boot = seen.clock, seen.boot
         if seen.node is not None:
             vm.observed_node = seen.node
         self._seen[vm.pk] = vm
@@ -85,11 +93,12 @@ class StatusLog:
             self._changed[vm.pk] = vm
         return changed
 
-    def confirm(self, vms: Iterable[Vm], *, node: Node, at: datetime, epoch: int, sequence: int) -> None:
-        """The VMs were seen again with the status that they have; that is no history."""
+    def confirm(self, vms: Iterable[Vm], seen: Observation) -> None:
+        """The VMs were seen again with the status that they have, whatever `seen` says of it; that is no history."""
         for vm in vms:
-            vm.observed_at, vm.observed_node, vm.observed_by_task = max(at, vm.observed_at or at), node, False
-            vm.observed_epoch, vm.observed_sequence = epoch, sequence
+            vm.observed_at, vm.observed_node = max(seen.at, vm.observed_at or seen.at), seen.node
+            vm.observed_epoch, vm.observed_sequence, vm.observed_by_task = seen.epoch, seen.sequence, False
+            vm.observed_clock, vm.observed_boot = seen.clock, seen.boot
             self._seen[vm.pk] = vm
 
     def write(self) -> None:
@@ -125,6 +134,7 @@ def _payload(vm: Vm, *, gone: bool) -> dict[str, object]:
         "status": vm.status,
         "wanted": vm.wanted,
         "observed_at": vm.observed_at or timezone.now(),
+        "order": vm.order,
         "gone": gone,
     }
 
@@ -136,7 +146,30 @@ def _is_late(vm: Vm, seen: Observation) -> bool:
         return vm.observed_at is not None and seen.at < vm.observed_at and bool(vm.observed_epoch)
     if (seen.epoch, seen.sequence) <= (vm.observed_epoch, vm.observed_sequence):
         return True
-    return vm.observed_by_task and vm.observed_at is not None and seen.at < vm.observed_at
+    return precedes_reading(vm, seen)
+
+
+def precedes_reading(vm: Vm, seen: Observation) -> bool:
+    """Whether a task has read the VM since vmwatch saw this."""
+    if not vm.observed_by_task:
+        return False
+    if (ours := _by_clock(vm, seen)) is not None:
+        return ours <= 0
+    return vm.observed_at is not None and seen.at < vm.observed_at
+
+
+def _is_old_reading(vm: Vm, seen: Observation) -> bool:
+    """Whether more is known of the VM already than a task's reading, or a node's silence, says."""
+    if (ours := _by_clock(vm, seen)) is not None:
+        return ours < 0
+    return vm.observed_at is not None and seen.at < vm.observed_at
+
+
+def _by_clock(vm: Vm, seen: Observation) -> float | None:
+    """How many seconds after what is known this was seen, by the node's clock; None where that does not say."""
+    if not seen.boot or seen.boot != vm.observed_boot or seen.node is None or seen.node.pk != vm.observed_node_id:
+        return None
+    return seen.clock - vm.observed_clock
 
 
 def _row(vm: Vm, seen: Observation, at: datetime, *, repeated: bool) -> StatusChange:

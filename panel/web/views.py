@@ -248,7 +248,7 @@ def vm_guest(request: HttpRequest, vm_id: int) -> HttpResponse:
         may=allowed,
         images=list_images(viewer),
         rescue_image=settings.CONFIG.rescue_image,
-        reinstall_warning=registry.get("vm.reinstall").warning,
+        reinstall_warning=registry.get("vm.reinstall").warning_about(vm),
     )
 
 

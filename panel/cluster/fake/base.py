@@ -72,6 +72,8 @@ class Node:
         self._faults: list[tuple[str, Exception, bool]] = []
         self._hanging: set[str] = set()
         self._lock = threading.RLock()
+        self.boot = "fake"
+        """What tells this start of the host from others."""
         self._known: Pools = {}
 
     def fail(self, command: str, error: Exception, *, times: int = 1) -> None:

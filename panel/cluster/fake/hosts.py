@@ -26,7 +26,17 @@ class Hosts(Bridges):
             return host.HostState(uuid=uuid, exists=False)
         port = 5900 if domain.state in STATES_ON else None
         autostart = domain.spec.autostart
-        return host.HostState(uuid, True, domain.spec.name, domain.state, domain.persistent, port, autostart=autostart)
+        return host.HostState(
+            uuid,
+            True,
+            domain.spec.name,
+            domain.state,
+            domain.persistent,
+            port,
+            autostart=autostart,
+            clock=time.monotonic(),
+            boot=self.boot,
+        )
 
     def _find(self, uuid: str) -> FakeDomain | None:
         try:

@@ -8,6 +8,7 @@ the task over knows which it is.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -376,7 +377,8 @@ def _switch(ctx: MigrateContext, there: host.HostState) -> None:
         # A system beside the VM's own is yet to be made, by a task that waits.
         Volume.objects.filter(Q(disk__vm=vm) | Q(spare__vm=vm)).update(node=target)
         log = StatusLog()
-        log.record(vm, Observation(there.state, sent_at, Cause.TASK, target, task_id=ctx.task.pk, detail="migrated"))
+        seen = Observation(there.state, sent_at, Cause.TASK, target, task_id=ctx.task.pk, detail="migrated")
+        log.record(vm, replace(seen, clock=there.clock, boot=there.boot))
         log.write()
         transaction.on_commit(lambda: tell_pages([vm]))
 

@@ -32,9 +32,11 @@ async function refresh() {
     if (answer.status === 404) { location.href = "/"; return; }
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const main = page.getElementById("live");
-    if (main && swappable()) {
+    if (main && isOld(main)) again = true;  // it was made before what an event has said since
+    else if (main && swappable()) {
       const open = live.querySelector(".more[open]");  // somebody is about to choose
       live.innerHTML = main.innerHTML;
+      remember(live);
       if (open) live.querySelector(".more")?.setAttribute("open", "");
       live.dataset.csrf = main.dataset.csrf;
       showChosen();
@@ -44,9 +46,29 @@ async function refresh() {
   if (again) refreshSoon();
 }
 
-function mark(selector, status) {
+// Of each VM the order of the newest status that is known here: what is older is not shown, in whatever order it comes.
+const newest = new Map();
+
+function isOlder(vm, order) {
+  return (order ?? "") < (newest.get(String(vm)) ?? "");
+}
+
+function orders(root) {
+  return [...root.querySelectorAll("[data-vm] .status[data-order]")].map((each) => [each.closest("[data-vm]").dataset.vm, each.dataset.order]);
+}
+
+function remember(root) {
+  for (const [vm, order] of orders(root)) newest.set(vm, order);
+}
+
+function isOld(main) {
+  return orders(main).some(([vm, order]) => isOlder(vm, order));
+}
+
+function mark(selector, status, order) {
   for (const each of document.querySelectorAll(selector)) {
     each.dataset.status = status;
+    each.dataset.order = order;
     each.textContent = status.charAt(0).toUpperCase() + status.slice(1);
   }
 }
@@ -55,7 +77,9 @@ const STEP_LABELS = { pending: "Waiting", running: "Running", done: "Done", fail
 
 const on = {
   vm(event) {
-    mark(`[data-vm="${event.id}"] .status`, event.status);
+    if (isOlder(event.id, event.order)) return;
+    newest.set(String(event.id), event.order);
+    mark(`[data-vm="${event.id}"] .status`, event.status, event.order);
     refreshSoon();
   },
   node() { refreshSoon(); },
@@ -374,4 +398,5 @@ function values(form) {
   return found;
 }
 
+remember(live);
 if (live.hasAttribute("data-live")) follow();
