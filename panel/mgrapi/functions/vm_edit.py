@@ -23,6 +23,7 @@ from panel.mgrapi.functions.vm_work import keys_of, node_choices, node_name, pas
 from panel.mgrapi.functions.vms import vm_row
 from panel.tasks import registry
 from panel.tasks.models import Task
+from panel.tasks.wishes import still_to_ask
 from panel.vms.machine import Clock, CpuMode
 from panel.vms.models import Vm
 from panel.vms.selectors import get_vm
@@ -168,7 +169,7 @@ def _changed(viewer: User, call: Call, vm: Vm) -> Done:
 
     def submit() -> None:
         _configure(viewer, vm, settings, speeds)
-        if owner not in ("", vm.owner.name):
+        if owner and still_to_ask("vm.change-owner", vm.pk, {"owner": owner}, {"owner": vm.owner.name}):
             registry.get("vm.change-owner").submit(viewer, {"owner": owner}, object_id=vm.pk, queue=True)
         if blocked and vm.suspended != (blocked == "on"):
             operation = "vm.suspend" if blocked == "on" else "vm.unsuspend"
@@ -195,15 +196,17 @@ def _speeds(call: Call) -> dict[str, int]:
 
 def _configure(viewer: User, vm: Vm, settings: dict[str, Any], speeds: dict[str, int]) -> None:
     """Ask for what differs from the VM, behind what is under way with it."""
-    changed = {name: value for name, value in settings.items() if value != getattr(vm, name)}
+    changed = still_to_ask("vm.configure", vm.pk, settings, {name: getattr(vm, name) for name in settings})
     if changed:
         registry.get("vm.configure").submit(viewer, changed, object_id=vm.pk, queue=True)
     interface = next(iter(vm.interfaces.all()), None)
-    faster = {name: value for name, value in speeds.items() if value != getattr(interface, name, 0)}
+    now = {name: getattr(interface, name, 0) for name in speeds}
+    mac = interface.mac if interface is not None else ""
+    faster = still_to_ask("vm.change-interface", vm.pk, speeds, now, interface=mac)
     if faster and interface is None:
         raise InvalidValue("The VM has no network interface.", field="inbound")
     if faster and interface is not None:
-        asked = {"interface": interface.mac, **faster}
+        asked = {"interface": mac, **faster}
         registry.get("vm.change-interface").submit(viewer, asked, object_id=vm.pk, queue=True)
 
 

@@ -119,16 +119,21 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
     """The VM as it is and as it shall be."""
 
     @cached_property
-    def changes(self) -> dict[str, Any]:
-        """The settings that change, with their new values."""
+    def asked(self) -> dict[str, Any]:
+        """The settings that are asked for, with their values."""
         asked = self.params.model_dump(mode="json", exclude_none=True)
         if (name := asked.pop("flavor", None)) is not None:
             flavor = flavor_named(name)
             asked = {"memory_mib": flavor.memory_mib, "vcpus": flavor.vcpus, **asked}
         if asked.get("cpu_mode", CpuMode.CUSTOM) != CpuMode.CUSTOM:
             asked["cpu_model"] = ""
+        return asked
+
+    @cached_property
+    def changes(self) -> dict[str, Any]:
+        """Those of them that change."""
         now = settings_of(self.vm)
-        return {name: value for name, value in asked.items() if now[name] != value}
+        return {name: value for name, value in self.asked.items() if now[name] != value}
 
     @property
     def wanted(self) -> Vm:
@@ -176,7 +181,8 @@ def write_settings(ctx: ConfigureVmContext) -> dict[str, Any]:
     Vm.objects.filter(pk=ctx.vm.pk).update(**changes)
     note_shape(ctx.vm.pk)
     transaction.on_commit(lambda: services.tell_changed(ctx.vm.pk))
-    return {"before": {name: before[name] for name in changes}, "result": {"changes": changes}}
+    # Of all that is asked for: what equals an earlier wish is this one's too if that one is taken back (hand_on).
+    return {"before": {name: before[name] for name in ctx.asked}, "result": {"changes": changes}}
 
 
 def restore_settings(ctx: ConfigureVmContext) -> None:

@@ -190,3 +190,46 @@ def test_a_list_makes_the_same_few_queries_however_long_it_is(world: World, func
 
 def test_every_list_is_counted() -> None:
     assert set(LISTS) | {"userrights", "recipemgr", "reportvm"} <= set(FUNCTIONS)
+
+
+def test_who_is_its_owner_now_is_so_again_when_that_was_asked_for_last(
+    world: World, run_tasks: Callable[[], None]
+) -> None:
+    # A wish equal to the present is compared with the last one that waits.
+    elid = {"elid": values_of(world.call("admin", "vm.edit", **NEW))["elid"], "sok": "ok"}
+    run_tasks()
+    world.call("admin", "vm.edit", **elid, user="admin")
+    world.call("admin", "vm.edit", **elid, user="anna")
+    asked = Task.objects.filter(operation="vm.change-owner").order_by("pk")
+    assert [task.params["owner"] for task in asked] == ["admin", "anna"]
+    run_tasks()
+    assert Vm.objects.get(pk=elid["elid"]).owner.name == "anna"
+    # Nothing waits any more: what is as it is wanted is not asked for.
+    world.call("admin", "vm.edit", **elid, user="anna")
+    assert asked.count() == 2
+
+
+def test_a_speed_that_it_has_while_another_waits_is_not_passed_over(
+    world: World, run_tasks: Callable[[], None]
+) -> None:
+    elid = {"elid": values_of(world.call("admin", "vm.edit", **NEW, inbound="1024"))["elid"], "sok": "ok"}
+    run_tasks()
+    world.call("admin", "vm.edit", **elid, inbound="2048")
+    # Two changes of one interface do not wait for each other: it is said, and can be asked for again.
+    assert error_of(world.call("admin", "vm.edit", **elid, inbound="1024")) is not None
+    run_tasks()
+    world.call("admin", "vm.edit", **elid, inbound="1024")
+    run_tasks()
+    assert Interface.objects.get(vm=elid["elid"]).inbound_kibps == 1024
+
+
+def test_a_size_that_waits_and_one_that_was_before_are_both_asked_for(
+    world: World, run_tasks: Callable[[], None]
+) -> None:
+    elid = {"elid": values_of(world.call("admin", "vm.edit", **NEW))["elid"], "sok": "ok"}
+    run_tasks()
+    for mem in ("2048", "1024"):
+        world.call("admin", "vm.edit", **elid, mem=mem)
+    run_tasks()
+    vm = Vm.objects.get(pk=elid["elid"])
+    assert vm.memory_mib == fake.node(vm.node_id).domains[str(vm.uuid)].spec.memory_mib == 1024

@@ -272,3 +272,15 @@ def test_a_change_that_waits_comes_to_the_node_at_its_turn(
     found, spec = Vm.objects.get(pk=vm), domain(node).spec
     assert (found.memory_mib, found.title) == ((512, "") if cancelled else (2048, "Large"))
     assert (spec.memory_mib, spec.title) == (found.memory_mib, found.title)
+
+
+def test_what_was_asked_for_twice_stays_though_the_first_of_both_fails(
+    api: APIClient, vm: int, node: Node, run_tasks: Callable[[], None]
+) -> None:
+    for _ in range(2):
+        assert api.post(f"/api/v1/vms/{vm}/configure?queue=1", {"memory_mib": 768}).status_code == 202
+    fake.node(node.pk).fail("host_configure", LibvirtFailure(node=node.name, text="no", libvirt_code=1))
+    run_tasks()
+    first, second = Task.objects.filter(operation="vm.configure").order_by("pk")
+    assert (first.status, second.status) == ("failed", "done")
+    assert Vm.objects.get(pk=vm).memory_mib == domain(node).spec.memory_mib == 768
