@@ -109,6 +109,12 @@ class MemorySaved(AgentError):
         super().__init__("Its memory is saved on the node: start it, or discard the memory, first.")
 
 
+class Drifted(AgentError):
+    """Somebody changed by hand what is to be changed; nothing was touched. Data: differences (field, node, stored)."""
+
+    code = "drifted"
+
+
 class Unsupported(AgentError):
     """The node's libvirt or QEMU is too old for it; nothing was touched."""
 

@@ -11,6 +11,8 @@ from nodeagent.commands.hosts import find, refuse_saved
 from nodeagent.errors import InUse, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import devices, storage
+from nodeagent.protocol.settings import Difference
+from nodeagent.xml import edit
 from nodeagent.xml.builder import Element
 from nodeagent.xml.describe import disk_values, interface_values
 from nodeagent.xml.domain import DISK_LIMITS, Disk, Domain, Interface
@@ -46,6 +48,8 @@ def disk_detach(request: devices.DiskDetach, job: Job) -> devices.DeviceState:
 
     def look(domain: Any) -> Optional[Disk]:
         found = _disk_with(domain, request.path)
+        if found is None and request.target:
+            _refuse_other_file(domain, request)
         if found is not None and found.target_bus not in HOTPLUG_BUSES:
             raise InUse(f"A disk on {found.target_bus} cannot be unplugged while the guest runs.")
         return found
@@ -83,7 +87,8 @@ def disk_limit(request: devices.DiskLimit, job: Job) -> devices.DeviceState:
         domain = find(conn, request.uuid)
         if not domain.isActive():
             return OFF
-        disk = _disk_with(domain, request.disk.path)
+        # One that goes on in a file of somebody else's is the same disk to its guest.
+        disk = _disk_with(domain, request.disk.path) or _disk_called(domain, request.disk.target)
         if disk is None:
             return LATER
         limits = {name: getattr(request.disk, name) for name in DISK_LIMITS}
@@ -154,6 +159,17 @@ def _live(domain: Any) -> Domain:
 
 def _disk_with(domain: Any, path: str) -> Optional[Disk]:
     return next((each for each in _live(domain).disks if each.source_file == path), None)
+
+
+def _disk_called(domain: Any, target: str) -> Optional[Disk]:
+    return next((each for each in _live(domain).disks if each.target_dev == target), None)
+
+
+def _refuse_other_file(domain: Any, request: devices.DiskDetach) -> None:
+    """Raise Drifted where the guest has another file under the disk's name, as after a snapshot made by hand."""
+    other = _disk_called(domain, request.target)
+    if other is not None and other.device != "cdrom":
+        raise edit.drifted([Difference(f"disk {request.target}", other.source_file, request.path)])
 
 
 def _interface_with(domain: Any, mac: str) -> Optional[Interface]:

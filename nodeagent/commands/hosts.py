@@ -28,7 +28,7 @@ from nodeagent.errors import (
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, host
 from nodeagent.run import run
-from nodeagent.xml import machine
+from nodeagent.xml import edit, machine
 from nodeagent.xml.describe import domain_of
 from nodeagent.xml.domain import Domain
 
@@ -116,25 +116,45 @@ def absent(uuid: str) -> host.HostState:
 @handles(host.HostCreate)
 def host_create(request: host.HostCreate, job: Job) -> host.HostState:
     """Define the domain."""
-    try:
-        xml = domain_of(request.spec, test_driver=libvirtd.is_test_driver()).to_xml()
-    except ET.ParseError as error:
-        raise InvalidParams("A name or path has a character that XML cannot hold.", field="spec") from error
+    spec, before = request.spec, request.before
+    described = domain_of(spec, test_driver=libvirtd.is_test_driver())
+    text_of(described)
     with libvirtd.translated() as conn:
-        _have_name(conn, request.spec)
-        guards.guard(request.spec.uuid, request.spec.interfaces, job)
-        domain = conn.defineXML(xml)
-        domain.setAutostart(int(request.spec.autostart))
+        try:
+            there = find(conn, spec.uuid)
+        except NoSuchDomain:
+            before = None
+        else:
+            refuse_saved(there)
+            described = persistent(there, secure=True)
+            edit.change(described, spec, before)
+            if before is None:
+                _have_name(there, spec)
+                described.name = spec.name
+        guards.guard(spec.uuid, spec.interfaces, job)
+        domain = conn.defineXML(text_of(described))
+        if before is None or before.autostart != spec.autostart:
+            domain.setAutostart(int(spec.autostart))
         return state_of(domain)
 
 
-def _have_name(conn: Any, spec: host.HostSpec) -> None:
-    """A domain that was renamed by hand has its name again: libvirt defines none anew under another name."""
+def persistent(domain: Any, *, secure: bool = False) -> Domain:
+    """What libvirt keeps of the domain; `secure` with the console's password, which a new definition needs."""
+    libvirt = libvirtd.bindings()
+    flags = libvirt.VIR_DOMAIN_XML_INACTIVE | (libvirt.VIR_DOMAIN_XML_SECURE if secure else 0)
+    return Domain.parse(domain.XMLDesc(flags))
+
+
+def text_of(described: Domain) -> str:
+    """The description as XML; raises InvalidParams."""
     try:
-        domain = find(conn, spec.uuid)
-    except NoSuchDomain:
-        return
-    refuse_saved(domain)
+        return described.to_xml()
+    except ET.ParseError as error:
+        raise InvalidParams("A name or path has a character that XML cannot hold.", field="spec") from error
+
+
+def _have_name(domain: Any, spec: host.HostSpec) -> None:
+    """A domain that was renamed by hand has its name again: libvirt defines none anew under another name."""
     if domain.name() != spec.name:
         if domain.isActive():
             raise InUse(f"The domain runs under the name “{domain.name()}”: it is given its own when it is off.")

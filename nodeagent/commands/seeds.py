@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from nodeagent import iso, paths
+from nodeagent import holders, iso, paths
 from nodeagent.commands import handles
 from nodeagent.commands.guests import check as check_change
 from nodeagent.errors import CommandFailed, InvalidParams
@@ -88,6 +88,7 @@ def _state(path: Path) -> storage.VolumeState:
 def seed_delete(request: storage.SeedDelete, job: Job) -> Nothing:
     """Remove the seed."""
     path = paths.inside(request.pool, request.path)
+    holders.refuse_used(path, job)
     for file in (path, Path(f"{path}.part")):
         paths.remove_file(file)
     return Nothing()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Set, Tuple
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Set, Tuple
 
-from nodeagent import guards, libvirtd
+from nodeagent import guards, holders, libvirtd
 from nodeagent.commands import handles
-from nodeagent.commands.hosts import find, refuse_saved, state_word
-from nodeagent.errors import InUse, InvalidParams
+from nodeagent.commands.hosts import find, persistent, refuse_saved, state_word, text_of
+from nodeagent.errors import InUse, InvalidParams, NoSuchDomain
 from nodeagent.job import Job
 from nodeagent.protocol import audit
 from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import Difference
-from nodeagent.xml import facts, machine
+from nodeagent.xml import edit, facts, machine
 from nodeagent.xml.describe import domain_of
 from nodeagent.xml.domain import DISK_LIMITS, Disk, Domain
 
@@ -33,9 +32,13 @@ def host_configure(request: audit.HostConfigure, job: Job) -> audit.Configured:
         domain = find(conn, spec.uuid)
         refuse_saved(domain)
         _refuse_impossible(conn, spec)
-        described = _persistent(domain, secure=True)
-        machine.set_all(described, spec)
-        domain = conn.defineXML(_text(described))
+        described = persistent(domain, secure=True)
+        now, names = facts.facts_of(described), list(edit.SETTINGS)
+        if request.before is not None:
+            names = [name for name in edit.touched(request.before, spec) if name in edit.SETTINGS]
+            edit.refuse(now, request.before, spec, names)
+        edit.change_settings(described, spec, now, names)
+        domain = conn.defineXML(text_of(described))
         remarks = _apply_live(domain, job) if domain.isActive() else []
         return audit.Configured(pending=_pending(domain), remarks=remarks)
 
@@ -47,7 +50,7 @@ def host_repair(request: audit.HostRepair, job: Job) -> audit.Configured:
     libvirt = libvirtd.bindings()
     with libvirtd.translated() as conn:
         _refuse_impossible(conn, spec)
-        text = _text(domain_of(spec, test_driver=libvirtd.is_test_driver()))
+        text = text_of(domain_of(spec, test_driver=libvirtd.is_test_driver()))
         try:
             there = conn.lookupByUUIDString(spec.uuid)
         except libvirt.libvirtError as error:
@@ -56,6 +59,8 @@ def host_repair(request: audit.HostRepair, job: Job) -> audit.Configured:
             _refuse_no_disks(spec)
         else:
             refuse_saved(there)
+            if not request.discard:
+                _refuse_newer(there, spec)
             if there.name() != spec.name:
                 if there.isActive():
                     raise InUse("A domain can be given its name back only while it is off.")
@@ -73,6 +78,29 @@ def _refuse_no_disks(spec: HostSpec) -> None:
         raise InvalidParams(audit.DISKS_GONE.format(", ".join(gone)), field="spec")
 
 
+def _refuse_newer(domain: Any, spec: HostSpec) -> None:
+    """Raise Drifted for disks that go on in other files, of which those of the spec lack what was written last."""
+    found = {}
+    for described in (persistent(domain), Domain.parse(domain.XMLDesc(0))):
+        there = {disk.target_dev: disk for disk in described.disks if disk.device != "cdrom"}
+        for own in spec.disks:
+            disk = there.get(own.target)
+            if disk is not None and disk.source_file not in (None, own.path) and _goes_on(disk, own.path):
+                found[own.target] = Difference(f"disk {own.target}", disk.source_file, own.path)
+    if found:
+        raise edit.drifted(list(found.values()))
+
+
+def _goes_on(disk: Disk, path: str) -> bool:
+    """Whether the disk's file builds upon the one at `path`, or was written later; not when it is gone."""
+    other = Path(disk.source_file or "")
+    if not other.exists():
+        return False
+    if path in holders.chain(str(other), disk.driver_type or "raw") or not Path(path).exists():
+        return True
+    return other.stat().st_mtime >= Path(path).stat().st_mtime
+
+
 @handles(audit.HostsAudit)
 def hosts_audit(request: audit.HostsAudit, job: Job) -> audit.Audit:
     """Compare every domain; one that goes while we look is absent."""
@@ -82,7 +110,7 @@ def hosts_audit(request: audit.HostsAudit, job: Job) -> audit.Audit:
     differing: List[audit.Differing] = []
     foreign: List[audit.ForeignHost] = []
     with libvirtd.translated() as conn:
-        for number, domain in enumerate(conn.listAllDomains()):
+        for number, domain in enumerate(conn.listAllDomains() if request.others else _of(conn, specs)):
             job.progress(number, max(len(specs), number + 1), "comparing domains")
             try:
                 uuid = domain.UUIDString()
@@ -100,8 +128,15 @@ def hosts_audit(request: audit.HostsAudit, job: Job) -> audit.Audit:
     return audit.Audit(differing=differing, absent=[uuid for uuid in specs if uuid not in seen], foreign=foreign)
 
 
+def _of(conn: Any, uuids: Iterable[str]) -> Iterator[Any]:
+    """The domains of these UUIDs that are there."""
+    for uuid in uuids:
+        with contextlib.suppress(NoSuchDomain):
+            yield find(conn, uuid)
+
+
 def _compare(domain: Any, spec: HostSpec) -> audit.Differing:
-    drift = facts.drift(facts.facts_of(_persistent(domain)), facts.facts_of(domain_of(spec)))
+    drift = facts.drift(facts.facts_of(persistent(domain)), facts.facts_of(domain_of(spec)))
     if not domain.isPersistent():
         # Somebody undefined it while it ran: it is gone when it stops.
         drift.append(Difference("persistent", False, True))
@@ -111,7 +146,7 @@ def _compare(domain: Any, spec: HostSpec) -> audit.Differing:
 
 
 def _foreign(domain: Any) -> audit.ForeignHost:
-    described = _persistent(domain)
+    described = persistent(domain)
     found = facts.facts_of(described)
     return audit.ForeignHost(
         uuid=domain.UUIDString(),
@@ -152,13 +187,6 @@ def _disk_spec(disk: Disk) -> DiskSpec:
     )
 
 
-def _persistent(domain: Any, *, secure: bool = False) -> Domain:
-    """What libvirt keeps of the domain; `secure` with the console's password, which a new definition needs."""
-    libvirt = libvirtd.bindings()
-    flags = libvirt.VIR_DOMAIN_XML_INACTIVE | (libvirt.VIR_DOMAIN_XML_SECURE if secure else 0)
-    return Domain.parse(domain.XMLDesc(flags))
-
-
 def _running(domain: Any) -> facts.Facts:
     return facts.facts_of(Domain.parse(domain.XMLDesc(0)))
 
@@ -166,20 +194,13 @@ def _running(domain: Any) -> facts.Facts:
 def _pending(domain: Any) -> List[Difference]:
     if not domain.isActive():
         return []
-    return facts.pending(_running(domain), facts.facts_of(_persistent(domain)))
-
-
-def _text(domain: Domain) -> str:
-    try:
-        return domain.to_xml()
-    except ET.ParseError as error:
-        raise InvalidParams("A name or text has a character that XML cannot hold.", field="spec") from error
+    return facts.pending(_running(domain), facts.facts_of(persistent(domain)))
 
 
 def _apply_live(domain: Any, job: Job) -> List[str]:
     """Change what QEMU can change; answers what libvirt said where it could not."""
     libvirt = libvirtd.bindings()
-    now, then = _running(domain), facts.facts_of(_persistent(domain))
+    now, then = _running(domain), facts.facts_of(persistent(domain))
     live = libvirt.VIR_DOMAIN_AFFECT_LIVE
     changes: List[Tuple[str, Callable[[], Any]]] = []
 

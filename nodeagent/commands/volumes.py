@@ -7,10 +7,11 @@ import functools
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
-from nodeagent import paths
+from nodeagent import holders, libvirtd, paths
 from nodeagent.commands import handles
 from nodeagent.commands.guests import check as check_change
 from nodeagent.commands.pools import clone
@@ -139,6 +140,7 @@ def volume_grow(request: storage.VolumeGrow, job: Job) -> storage.VolumeState:
     if not state.exists:
         raise InvalidParams("There is no such volume.", field="path")
     if state.virtual_bytes < request.size_bytes:
+        holders.refuse_built_upon(path)
         run(["qemu-img", "resize", "-q", "-f", request.format, str(path), str(int(request.size_bytes))], job)
         state = _state(path, request.format, job)
     return state
@@ -152,10 +154,22 @@ def volume_info(request: storage.VolumeInfo, job: Job) -> storage.VolumeState:
     return _state(path, kind, job)
 
 
+@handles(storage.VolumesUsed)
+def volumes_used(request: storage.VolumesUsed, job: Job) -> storage.VolumeUses:
+    """Tell who has which files."""
+    wanted = {os.path.realpath(path): path for path in request.paths}
+    with libvirtd.translated() as conn:
+        found = [replace(each, path=wanted.get(os.path.realpath(each.path), each.path)) for each in holders.uses(conn)]
+    if wanted or request.uuid:
+        found = [each for each in found if each.path in request.paths or each.uuid == request.uuid]
+    return storage.VolumeUses(uses=found)
+
+
 @handles(storage.VolumeDelete)
 def volume_delete(request: storage.VolumeDelete, job: Job) -> Nothing:
     """Remove a volume and what an interrupted copy left."""
     path = paths.inside(request.pool, request.path)
+    holders.refuse_used(path, job)
     for file in (path, Path(f"{path}.part")):
         paths.remove_file(file)
     return Nothing()
@@ -169,6 +183,7 @@ def volume_customize(request: storage.VolumeCustomize, job: Job) -> Nothing:
     check_guest(guest)
     if not path.exists():
         raise InvalidParams("There is no such volume.", field="path")
+    holders.refuse_built_upon(path)
     with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
         argv = [*_customize(path, request.format), "--hostname", guest.hostname, "--timezone", guest.timezone]
         for name, target, text in _guest_files(guest):
@@ -208,6 +223,7 @@ def volume_reconfigure(request: guest.VolumeReconfigure, job: Job) -> Nothing:
     check_change(change, request.login)
     if not path.exists():
         raise InvalidParams("There is no such volume.", field="path")
+    holders.refuse_built_upon(path)
     with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
         argv = _customize(path, request.format)
         if change.hostname is not None:

@@ -35,11 +35,13 @@ class HostConfigure(Request[Configured]):
     """Give the domain the settings of `spec`, live where QEMU can; devices are left as they are.
 
     The persistent description always changes, and what it has besides the settings survives.
+    With `before` only the settings that differ from it change; refused with `drifted` as host_create is.
     """
 
     COMMAND = "host_configure"
     RESULT = Configured
     spec: HostSpec
+    before: Optional[HostSpec] = None
 
 
 DISKS_GONE = "Not only the domain is gone, but disks too: {}. Bring them back, or delete the VM."
@@ -49,12 +51,14 @@ DISKS_GONE = "Not only the domain is gone, but disks too: {}. Bring them back, o
 class HostRepair(Request[Configured]):
     """Define the domain and its guards anew as `spec` says; a running one goes on as it is until its next start.
 
-    Refused with `invalid_params` and DISKS_GONE where neither the domain is there nor all of its disks.
+    Refused with `invalid_params` and DISKS_GONE where neither the domain is there nor all of its disks; with `drifted`
+    where a disk goes on in another file that builds upon the one of `spec` or was written later, unless `discard`.
     """
 
     COMMAND = "host_repair"
     RESULT = Configured
     spec: HostSpec
+    discard: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,9 +111,10 @@ class Audit:
 
 @command
 class HostsAudit(Request[Audit]):
-    """Compare the node's domains with `specs`, and list those that none of them is about."""
+    """Compare the node's domains with `specs`, and list those that none of them is about, unless not `others`."""
 
     COMMAND = "hosts_audit"
     RESULT = Audit
     MUTATES = False
     specs: List[HostSpec]
+    others: bool = True

@@ -35,7 +35,8 @@ class DiskAttach(Request[DeviceState]):
 class DiskDetach(Request[DeviceState]):
     """Unplug the disk with this file from the running domain and wait until the guest has let go.
 
-    Absent is success. A guest that does not let go, and a bus that cannot be unplugged, are `in_use`.
+    Absent is success. A guest that does not let go, and a bus that cannot be unplugged, are `in_use`. Another file
+    under the name `target` is `drifted`: somebody put it there, and the guest goes on writing to it.
     """
 
     COMMAND = "disk_detach"
@@ -43,6 +44,7 @@ class DiskDetach(Request[DeviceState]):
     uuid: str
     path: str
     timeout_seconds: float = 60.0
+    target: str = ""
 
 
 @command

@@ -101,11 +101,17 @@ class HostState:
 
 @command
 class HostCreate(Request[HostState]):
-    """Define the domain; one with this UUID is redefined to the same description, unless its memory is saved."""
+    """Have the domain as `spec` describes it; of one with this UUID that is there, what no spec says survives.
+
+    `before`: what the panel has described so far. Only what differs between the two is changed then, and where the
+    node has neither of them in that it is refused with `drifted`: somebody changed it by hand. One whose memory is
+    saved is refused too.
+    """
 
     COMMAND = "host_create"
     RESULT = HostState
     spec: HostSpec
+    before: Optional[HostSpec] = None
 
 
 @command

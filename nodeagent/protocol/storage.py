@@ -239,9 +239,44 @@ class VolumeInfo(Request[VolumeState]):
     format: str = "qcow2"
 
 
+@dataclass(frozen=True)
+class VolumeUse:
+    """A file that a domain has as its disk `target`, or that this disk builds upon (`backing`)."""
+
+    path: str
+    uuid: str
+    domain: str
+    target: str
+    backing: bool = False
+
+
+@dataclass(frozen=True)
+class VolumeUses:
+    """Who has which files."""
+
+    uses: List[VolumeUse]
+
+
+@command
+class VolumesUsed(Request[VolumeUses]):
+    """Tell which domains of the node, running or off, have the files at `paths`, and all files of the domain `uuid`.
+
+    Of every domain all files where neither is given.
+    """
+
+    COMMAND = "volumes_used"
+    RESULT = VolumeUses
+    MUTATES = False
+    paths: List[str] = field(default_factory=list)
+    uuid: str = ""
+
+
 @command
 class VolumeDelete(Request[Nothing]):
-    """Remove a volume and its `.part`; absent is success."""
+    """Remove a volume and its `.part`; absent is success.
+
+    Refused with `in_use` while any domain has it or builds upon it, or somebody has it open.
+    """
 
     COMMAND = "volume_delete"
     RESULT = Nothing
@@ -311,7 +346,7 @@ class SeedCreate(Request[VolumeState]):
 
 @command
 class SeedDelete(Request[Nothing]):
-    """Remove a seed; absent is success."""
+    """Remove a seed; absent is success. `in_use` as of volume_delete."""
 
     COMMAND = "seed_delete"
     RESULT = Nothing

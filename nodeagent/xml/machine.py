@@ -19,17 +19,6 @@ MADE_BY_LIBVIRT = ("pci", "usb", "sata", "ide")
 """Controllers that libvirt adds to suit the machine type, and would not move to another."""
 
 
-def set_all(domain: Domain, spec: HostSpec) -> None:
-    """The domain has all settings of the spec; its devices are as before."""
-    if family(domain.machine) != family(spec.machine):
-        _forget_places(domain)
-    set_sizes(domain, spec)
-    set_system(domain, spec)
-    set_cpu(domain, spec)
-    set_clock(domain, spec)
-    set_boot(domain, spec)
-
-
 def set_sizes(domain: Domain, spec: HostSpec) -> None:
     """Title, memory, CPUs, and what they may take."""
     wanted = spec.settings
@@ -102,7 +91,7 @@ def set_boot(domain: Domain, spec: HostSpec) -> None:
         for boot in system.findall("boot"):
             system.remove(boot)
     first = [disk for disk in domain.disks if spec.iso and spec.boot_iso and disk.target_dev == ISO_TARGET]
-    in_order = [*first, *(device for kind in spec.settings.boot for device in bootable(domain, kind))]
+    in_order = [*first, *(device for kind in spec.settings.boot for device in bootable(domain, kind, spec))]
     for device in in_order:
         if device.boot_order is None:
             device.boot_order = 1 + sum(other.boot_order is not None for other in in_order)
@@ -127,12 +116,21 @@ def order_after_reset(described: Optional[int]) -> int:
     return NOT_BOOTED if described is None else described + 1
 
 
-def bootable(domain: Domain, kind: str) -> Iterable[Union[Disk, Interface]]:
-    """The devices of a kind (disk, cdrom, network), in their order."""
+def bootable(domain: Domain, kind: str, spec: HostSpec) -> Iterable[Union[Disk, Interface]]:
+    """The devices of a kind (disk, cdrom, network), in the order of the spec: libvirt keeps them in its own.
+
+    Those that no spec has come last.
+    """
     if kind == "network":
-        return list(domain.interfaces)
-    found: List[Union[Disk, Interface]] = [disk for disk in domain.disks if (disk.device or "disk") == kind]
-    return found
+        macs = [each.mac.lower() for each in spec.interfaces]
+        return sorted(domain.interfaces, key=lambda each: _place((each.mac or "").lower(), macs))
+    targets = [each.target for each in spec.disks]
+    found = [disk for disk in domain.disks if (disk.device or "disk") == kind]
+    return sorted(found, key=lambda each: _place(each.target_dev or "", targets))
+
+
+def _place(name: str, names: List[str]) -> int:
+    return names.index(name) if name in names else len(names)
 
 
 def family(machine: object) -> str:
@@ -148,7 +146,7 @@ def has_uefi(domain: Domain) -> bool:
     return domain.firmware == "efi" or domain.loader_type == "pflash"
 
 
-def _forget_places(domain: Domain) -> None:
+def forget_places(domain: Domain) -> None:
     """No device says where it is plugged in; libvirt finds places that the new machine type has."""
     devices = domain.node.find("devices")
     if devices is None:

@@ -27,6 +27,7 @@ from panel.core import request_id
 from panel.core.errors import (
     Cancelled,
     CommandFailed,
+    Drifted,
     Fenced,
     LibvirtFailure,
     NodeError,
@@ -333,6 +334,8 @@ def translate(error: dict[str, Any], node: str, command: str, deadline: float) -
         return NodeTimeout(text, node=node, command=command, seconds=deadline)
     if code == "fenced":
         return Fenced(node=node, task="")
+    if code == "drifted":
+        return Drifted(node=node, command=command, differences=data.get("differences", []))
     if code == "cancelled":
         # Nobody here cancelled it, or we would not wait for its answer: the agent was told to end.
         return NodeUnreachable(node=node, reason="its agent was ended")

@@ -238,6 +238,17 @@ class CommandFailed(NodeError):
         self.retriable = data.get("agent_code") == "corrupt"  # type: ignore[misc]
 
 
+class Drifted(NodeError):
+    """Somebody changed the VM on its node by hand, and this would overwrite it; nothing was touched.
+
+    Data: differences ({field, node, stored}); sentences are made in vms/drift.py.
+    """
+
+    code = "drifted"
+    status = 409
+    sentence = "This was changed on its node by hand, and would be overwritten."
+
+
 class VersionMismatch(NodeError):
     """Panel and agent speak different protocol versions. Data: node, panel, agent."""
 

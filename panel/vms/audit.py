@@ -16,11 +16,11 @@ from nodeagent.protocol import audit, to_dict
 from nodeagent.protocol.host import HostSpec
 from nodeagent.protocol.settings import Difference
 from panel.cluster.models import Node
+from panel.cluster.nodes import Agent
 from panel.notices.models import Severity
 from panel.notices.services import close_problems, open_problem
 from panel.tasks import locks
-from panel.vms import services
-from panel.vms.machine import may_adopt
+from panel.vms import drift, services
 from panel.vms.models import ForeignDomain, Vm, VmStatus
 from panel.vms.spec import host_spec, rows_spec
 
@@ -42,11 +42,19 @@ def audit_node(node: Node, ask: Ask) -> None:
 def audit_vm(vm: Vm, ask: Ask) -> list[Difference]:
     """The same of one VM, for the task that holds it; answers its drift."""
     spec = host_spec(vm)
-    answer = ask(audit.HostsAudit(specs=[spec]))
+    answer = ask(audit.HostsAudit(specs=[spec], others=False))
     found = {each.uuid: each for each in answer.differing}.get(spec.uuid)
     if spec.uuid not in answer.absent:
         _record_one(vm.pk, spec, found, held=True)
     return list(found.drift) if found else []
+
+
+def refuse_drift(vm: Vm, agent: Agent, counts: drift.Counts) -> None:
+    """Raise Drifted where the node, which is asked now, has the VM otherwise in what counts; for its task's turn."""
+    seen = audit_vm(vm, lambda request: agent.call(request, deadline=AUDIT_SECONDS))
+    found = [{"field": each.field, "node": each.now, "stored": each.then} for each in seen]
+    if against := [each for each in found if counts(each)]:
+        raise drift.error(vm, against)
 
 
 def _record(specs: dict[int, HostSpec], answer: audit.Audit) -> None:
@@ -66,27 +74,31 @@ def _record_one(pk: int, spec: HostSpec, found: audit.Differing | None, *, held:
         vm = Vm.objects.select_for_update().filter(pk=pk).first()
         if vm is None or host_spec(vm) != spec or (not held and locks.holders("vm", [pk])):
             return
-        drift = [
+        differs = [
             {"field": each.field, "node": each.now, "stored": each.then} for each in (found.drift if found else [])
         ]
         waits = found.pending if found and vm.status in ON else []
         pending = [{"field": each.field, "now": each.now, "then": each.then} for each in waits]
-        changed = (vm.drift, vm.pending) != (drift, pending)
-        Vm.objects.filter(pk=pk).update(drift=drift, pending=pending, drift_seen_at=timezone.now())
-        _report(vm, drift)
+        changed = (vm.drift, vm.pending) != (differs, pending)
+        Vm.objects.filter(pk=pk).update(drift=differs, pending=pending, drift_seen_at=timezone.now())
+        _report(vm, differs)
         if changed:
             transaction.on_commit(lambda: services.tell_changed(pk))
 
 
-def _report(vm: Vm, drift: list[dict[str, Any]]) -> None:
-    key = f"vm:{vm.pk}:drift"
-    if not drift:
-        close_problems([key])
-        return
-    fields = ", ".join(each["field"] for each in drift)
-    mend = "Repair or adopt it" if may_adopt(drift) else "Repair it"
-    text = f"VM “{vm.name}” is described otherwise on its node than in the panel ({fields}). {mend}."
-    open_problem(key, text, severity=Severity.WARNING, object_type="vm", object_id=vm.pk)
+def _report(vm: Vm, differs: list[dict[str, Any]]) -> None:
+    """Have the problems open, or closed, that the VM's differences are."""
+    undefined = [each for each in differs if each["field"] == "persistent"]
+    others = [each for each in differs if each["field"] != "persistent"]
+    if undefined:
+        text = f"VM “{vm.name}” runs, but libvirt on its node does not define it any more: it is gone when it stops."
+        open_problem(f"vm:{vm.pk}:undefined", f"{text} Repair it.", object_type="vm", object_id=vm.pk)
+    if others:
+        fields = ", ".join(each["field"] for each in others)
+        text = f"VM “{vm.name}” is described otherwise on its node than in the panel ({fields})."
+        text = f"{text} {drift.ways(vm.name, others)}"
+        open_problem(f"vm:{vm.pk}:drift", text, severity=Severity.WARNING, object_type="vm", object_id=vm.pk)
+    close_problems([f"vm:{vm.pk}:{name}" for name, of in (("undefined", undefined), ("drift", others)) if not of])
 
 
 def _record_foreign(node: Node, found: Iterable[audit.ForeignHost]) -> None:

@@ -1,22 +1,25 @@
 """What the operations on a VM's disks, drives and interfaces have in common.
 
-The domain's description is always that of the rows (spec.py); a row that is not `attached` is not in it.
-A device is plugged in after its description, and unplugged before it: where a guest does not let go of
-one, nothing has changed.
+An operation changes its own device in the domain's description and leaves all else of it as it is (drift.py); a row
+that is not `attached` is not in it. A device is plugged in after its description, and unplugged before it: where a
+guest does not let go of one, nothing has changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from nodeagent.protocol import devices, host
+from nodeagent.protocol import devices
+from nodeagent.protocol.host import DiskSpec, InterfaceSpec
 from panel.accounts.models import User
 from panel.core.errors import CapacityError, CommandFailed, NotFound, WrongState
 from panel.storage.models import NodePool, Pool
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Task, TaskStep
 from panel.tasks.operation import Operation
+from panel.vms import drift
 from panel.vms.context import VmContext
 from panel.vms.limits import OVER
 from panel.vms.machine import MachineType
@@ -32,6 +35,7 @@ UNPLUG_SECONDS = 90.0
 SLOTS = 11
 """A q35 machine is started with sixteen slots (nodeagent/xml/describe.py), of which five are always in use."""
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
+T = TypeVar("T")
 
 
 class DeviceOperation(Operation[Any]):
@@ -62,9 +66,24 @@ class DeviceOperation(Operation[Any]):
         """What this operation refuses besides; reads only."""
 
 
-def describe(ctx: VmContext[Any]) -> None:
-    """The node's libvirt has the VM's description of the rows, for its next start; guards are those of it."""
-    ctx.agent.call(host.HostCreate(spec=host_spec(ctx.vm)))
+def describe_disk(ctx: VmContext[Any], now: DiskSpec | None, before: DiskSpec | None) -> None:
+    """The description has the disk as it is `now`, as its row says (none: not at all), and all else of it as it was."""
+    spec = host_spec(ctx.vm)
+    drift.define(ctx, spec, replace(spec, disks=_instead(spec.disks, now, before)))
+
+
+def describe_interface(ctx: VmContext[Any], now: InterfaceSpec | None, before: InterfaceSpec | None) -> None:
+    """The same of an interface; guards are those of the rows."""
+    spec = host_spec(ctx.vm)
+    drift.define(ctx, spec, replace(spec, interfaces=_instead(spec.interfaces, now, before)))
+
+
+def _instead(devices: list[T], now: T | None, before: T | None) -> list[T]:
+    """The devices as they were: with `before` in the place of `now`, where that has one."""
+    given = [] if before is None else [before]
+    if now is None:
+        return [*[each for each in devices if each != before], *given]
+    return [each for device in devices for each in (given if device == now else [device])]
 
 
 def unplug(ctx: VmContext[Any], request: devices.DiskDetach | devices.InterfaceDetach) -> None:
@@ -99,7 +118,8 @@ def interface_of(vm: Vm, mac: str) -> Interface:
 
 def free_target(vm: Vm, bus: str) -> str:
     """The first name that a new disk on this bus may have; raises CapacityError."""
-    taken = {*DRIVES, *vm.disks.values_list("target", flat=True), *_promised_targets(vm)}
+    by_hand = {each["field"].removeprefix("disk ") for each in vm.drift if drift.any_disk(each)}
+    taken = {*DRIVES, *vm.disks.values_list("target", flat=True), *_promised_targets(vm), *by_hand}
     prefix = "vd" if bus == DiskBus.VIRTIO else "sd"
     for letter in LETTERS:
         if prefix + letter not in taken:

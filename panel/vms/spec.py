@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
@@ -15,6 +15,8 @@ from panel.tasks.models import StepStatus, TaskStep
 from panel.vms.limits import OVER
 from panel.vms.models import Disk, Interface, Purpose, Spare, Vm
 
+M = TypeVar("M", Vm, Disk, Interface)
+
 
 def host_spec(vm: Vm) -> HostSpec:
     """The domain that a node shall have of the VM now; in rescue mode it boots the rescue system."""
@@ -24,6 +26,11 @@ def host_spec(vm: Vm) -> HostSpec:
 def own_spec(vm: Vm) -> HostSpec:
     """The same of a VM that boots its own system, whatever mode it is in."""
     return _spec(due(vm), None)
+
+
+def rescue_spec(vm: Vm, rescue: Spare) -> HostSpec:
+    """The same of a VM that boots this rescue system, whatever mode it is in."""
+    return _spec(due(vm), rescue)
 
 
 def rows_spec(vm: Vm) -> HostSpec:
@@ -51,9 +58,9 @@ def due(vm: Vm) -> Vm:
     return with_values(vm, values)
 
 
-def with_values(vm: Vm, values: dict[str, Any]) -> Vm:
-    """The VM as it would be with other values; nothing is saved."""
-    other = copy.copy(vm)
+def with_values(row: M, values: dict[str, Any]) -> M:
+    """The VM, or a device of one, as it would be with other values; nothing is saved."""
+    other = copy.copy(row)
     for name, value in values.items():
         setattr(other, name, value)
     return other

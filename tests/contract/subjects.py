@@ -8,6 +8,8 @@ import os
 import subprocess
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -77,6 +79,12 @@ class Subject(Protocol):
 
     def copies_nothing_that_runs(self) -> None:
         """Have a libvirt that cannot copy the disks of a domain that runs."""
+
+    def build_upon(self, path: str, over: str) -> None:
+        """Have an overlay of the qcow2 file at `path`, as a snapshot made by hand leaves it."""
+
+    def opened(self, path: str) -> AbstractContextManager[None]:
+        """Have a process keep the file open meanwhile."""
 
     def watch_configuration(self) -> dict[str, str]:
         """What vmwatch-node's file says."""
@@ -154,6 +162,17 @@ class FakeSubject(Base):
         """The node's own switch."""
         self.node.copies_running = False
 
+    def build_upon(self, path: str, over: str) -> None:
+        """One more file."""
+        self.node.files[over] = dataclasses.replace(self.node.files[path], backing=path)
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[None]:
+        """The node's own note of it."""
+        self.node.opened.add(path)
+        yield
+        self.node.opened.discard(path)
+
     def watch_configuration(self) -> dict[str, str]:
         """What it was told last, as the file would say it."""
         assert self.node.vmwatch is not None
@@ -219,6 +238,16 @@ class AgentSubject(Base):
 
     def copies_nothing_that_runs(self) -> None:
         """The test driver cannot; nothing to be done."""
+
+    def build_upon(self, path: str, over: str) -> None:
+        """By QEMU's own program."""
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", path, "-F", "qcow2", over], check=True)
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[None]:
+        """By a process that reads it."""
+        with open(path, "rb"):
+            yield
 
     def watch_configuration(self) -> dict[str, str]:
         """The file, which nobody else may read, as the daemon reads it."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.protocol import Nothing, Request, host, storage
-from panel.core.errors import NodeError
+from nodeagent.protocol import Nothing, Request, devices, host, storage
+from panel.core.errors import CommandFailed, NodeError
 from tests.contract.subjects import MIB, AgentSubject, Subject, code_of, make_image, make_spec, put_image
 
 GUEST = storage.GuestIdentity(
@@ -353,3 +353,63 @@ def test_a_pool_s_list_tells_how_large_its_volumes_are(node: Subject, name: str,
     assert (grown.qcow2_bytes or grown.file_bytes) == 16 * MIB
     node.call(storage.VolumeDelete(pool=node.pool, path=path))
     assert node.call(storage.PoolList(path=node.pool)).sizes == {}
+
+
+def volume_of(node: Subject, spec: host.HostSpec) -> str:
+    """The domain's disk is there; answers its path."""
+    path = spec.disks[0].path
+    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=4 * MIB))
+    return path
+
+
+@pytest.mark.covers("volumes_used")
+def test_a_file_that_a_domain_has_is_told_and_not_deleted(node: Subject) -> None:
+    spec, other = make_spec(node.pool, name="mine"), make_spec(node.pool, name="other")
+    path = volume_of(node, spec)
+    # Another domain, which nobody told the panel of, has the same disk.
+    disk = dataclasses.replace(spec.disks[0], target="vdz")
+    seed = other.cdroms[0]
+    node.call(host.HostCreate(spec=dataclasses.replace(other, disks=[disk], cdroms=[seed])))
+    use = storage.VolumeUse(path, other.uuid, "other", "vdz")
+    assert node.call(storage.VolumesUsed(paths=[path])) == storage.VolumeUses([use])
+    assert use in node.call(storage.VolumesUsed()).uses
+    with pytest.raises(CommandFailed, match=r"the disk vdz of the domain “other”. It is not deleted") as caught:
+        node.call(storage.VolumeDelete(pool=node.pool, path=path))
+    assert code_of(caught.value) == "in_use"
+    assert node.call(storage.VolumeInfo(pool=node.pool, path=path)).exists
+    assert [each.path for each in node.call(storage.VolumesUsed(uuid=other.uuid)).uses] == sorted([path, seed])
+    # Running, with another description by now.
+    node.call(host.HostStart(uuid=other.uuid))
+    node.call(host.HostCreate(spec=dataclasses.replace(other, disks=[], cdroms=[])))
+    with pytest.raises(CommandFailed, match="vdz"):
+        node.call(storage.VolumeDelete(pool=node.pool, path=path))
+    node.call(host.HostStop(uuid=other.uuid))
+    node.call(storage.VolumeDelete(pool=node.pool, path=path))
+    assert not node.call(storage.VolumeInfo(pool=node.pool, path=path)).exists
+
+
+def test_what_a_domains_disk_builds_upon_is_neither_deleted_nor_changed(node: Subject) -> None:
+    spec = make_spec(node.pool, name="mine")
+    path = volume_of(node, spec)
+    over = f"{path}.by-hand"
+    node.build_upon(path, over)
+    node.call(host.HostCreate(spec=dataclasses.replace(spec, disks=[dataclasses.replace(spec.disks[0], path=over)])))
+    assert storage.VolumeUse(path, spec.uuid, "mine", "vda", True) in node.call(storage.VolumesUsed(paths=[path])).uses
+    for request in (
+        storage.VolumeDelete(pool=node.pool, path=path),
+        storage.VolumeGrow(pool=node.pool, path=path, size_bytes=8 * MIB),
+        devices.DiskGrow(uuid=spec.uuid, pool=node.pool, path=path, size_bytes=8 * MIB),
+    ):
+        with pytest.raises(CommandFailed, match="of the domain “mine”") as caught:
+            node.call(request)
+        assert code_of(caught.value) == "in_use"
+    assert node.call(storage.VolumeInfo(pool=node.pool, path=path)).virtual_bytes == 4 * MIB
+
+
+def test_a_file_that_somebody_has_open_is_not_deleted(node: Subject) -> None:
+    spec = make_spec(node.pool, name="mine")
+    path = volume_of(node, spec)
+    with node.opened(path), pytest.raises(CommandFailed, match=r"open\. It is not deleted") as caught:
+        node.call(storage.VolumeDelete(pool=node.pool, path=path))
+    assert code_of(caught.value) == "in_use"
+    node.call(storage.VolumeDelete(pool=node.pool, path=path))

@@ -44,6 +44,8 @@ class Node:
     nvram: dict[str, int] = field(default_factory=dict)
     """How many bytes the UEFI of a domain remembers, by its UUID; `receiving` is what arrives."""
     receiving: dict[str, int] = field(default_factory=dict)
+    opened: set[str] = field(default_factory=set)
+    """Paths of files that somebody has open who is no domain of this node."""
     bridges: dict[str, network.BridgeEnsure] = field(default_factory=dict)
     """What is remembered; `links` is what its kernel has. So with `guards` (by VM) and `rules` (by port)."""
     links: dict[str, network.BridgeEnsure] = field(default_factory=dict)

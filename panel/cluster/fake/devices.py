@@ -34,6 +34,12 @@ class Devices(Hosts, Volumes):
         if domain is None:
             return devices.DeviceState(False, False)
         now = domain.now
+        if all(disk.path != request.path for disk in now.disks):
+            for other in now.disks:
+                if other.target == request.target:
+                    difference = {"field": f"disk {other.target}", "node": other.path, "stored": request.path}
+                    text = f"Its description was changed by hand (disk {other.target})."
+                    raise AgentRefusal("drifted", text, differences=[difference])
         if any(disk.path == request.path and disk.bus == "sata" for disk in now.disks):
             raise AgentRefusal("in_use", "A disk on sata cannot be unplugged while the guest runs.")
         domain.running = replace(now, disks=[disk for disk in now.disks if disk.path != request.path])

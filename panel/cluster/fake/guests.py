@@ -41,6 +41,7 @@ class Guests(Hosts, Volumes):
         self._check_change(request.change, request.login)
         if request.path not in self.files:
             raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
+        self._refuse_built_upon(request.path)
         return Nothing()
 
     def _guest_configure(self, request: guest.GuestConfigure, _report: Report | None) -> guest.Configured:

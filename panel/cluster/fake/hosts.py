@@ -6,11 +6,17 @@ import ipaddress
 import re
 import time
 import uuid as uuids
+from collections.abc import Sequence
 from dataclasses import replace
 
+from nodeagent.errors import Drifted
 from nodeagent.protocol import Nothing, host
+from nodeagent.xml import edit
+from nodeagent.xml.describe import domain_of
+from nodeagent.xml.facts import facts_of
 from panel.cluster.client import Progress, Report
 from panel.cluster.fake.bridges import Bridges
+from panel.cluster.fake.described import changed_spec
 from panel.cluster.fake.state import STATES_ON, AgentRefusal, FakeDomain
 
 NVRAM_BYTES = 540_672
@@ -60,14 +66,16 @@ class Hosts(Bridges):
         if not spec.name or "/" in spec.name or "\n" in spec.name:
             text = f"XML error: the name {spec.name!r} is not acceptable"
             raise AgentRefusal("libvirt", text, libvirt_code=27, connection_lost=False)
+        there = self.domains.get(spec.uuid)
+        self._refuse_saved(there)
+        if there is not None and request.before is not None:
+            spec = self._changed(there.spec, request.before, spec)
         if any(other.spec.name == spec.name and uuid != spec.uuid for uuid, other in self.domains.items()):
             text = f"operation failed: domain '{spec.name}' already exists"
             raise AgentRefusal("libvirt", text, libvirt_code=9, connection_lost=False)
-        there = self.domains.get(spec.uuid)
-        self._refuse_saved(there)
         if there is not None and there.spec.name != spec.name and there.state in STATES_ON:
             raise AgentRefusal("in_use", f"The domain runs under the name “{there.spec.name}”.")
-        self._guard(spec.uuid, spec.interfaces)
+        self._guard(spec.uuid, request.spec.interfaces)
         self._define(spec)
         return self._state(spec.uuid)
 
@@ -76,6 +84,20 @@ class Hosts(Bridges):
             raise AgentRefusal(
                 "memory_saved", "Its memory is saved on the node: start it, or discard the memory, first."
             )
+
+    def _changed(self, there: host.HostSpec, before: host.HostSpec, after: host.HostSpec) -> host.HostSpec:
+        """What is described, with what differs between the two; refused where it is neither."""
+        names = edit.touched(before, after)
+        self._refuse_drift(there, before, after, names)
+        return changed_spec(there, before, after, names)
+
+    def _refuse_drift(
+        self, there: host.HostSpec, before: host.HostSpec, after: host.HostSpec, names: Sequence[str]
+    ) -> None:
+        try:
+            edit.refuse(facts_of(domain_of(there)), before, after, names)
+        except Drifted as error:
+            raise AgentRefusal(error.code, error.message, **error.data) from error
 
     def _define(self, spec: host.HostSpec) -> FakeDomain:
         there = self.domains.setdefault(spec.uuid, FakeDomain(spec))

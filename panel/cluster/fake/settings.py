@@ -7,9 +7,10 @@ from pathlib import Path
 
 from nodeagent.protocol import audit, host
 from nodeagent.protocol.settings import Difference
-from nodeagent.xml import facts
+from nodeagent.xml import edit, facts
 from nodeagent.xml.describe import domain_of
 from panel.cluster.client import Report
+from panel.cluster.fake.described import changed_settings
 from panel.cluster.fake.hosts import Hosts
 from panel.cluster.fake.state import STATES_ON, AgentRefusal, FakeDomain
 from panel.cluster.fake.volumes import Volumes
@@ -19,11 +20,13 @@ class Settings(Hosts, Volumes):
     """Descriptions, and what waits for the next start."""
 
     def _host_configure(self, request: audit.HostConfigure, _report: Report | None) -> audit.Configured:
-        self._refuse_saved(self._domain(request.spec.uuid))
-        before = self._domain(request.spec.uuid).spec
+        there, names = self._domain(request.spec.uuid), list(edit.SETTINGS)
+        self._refuse_saved(there)
+        if request.before is not None:
+            names = [name for name in edit.touched(request.before, request.spec) if name in edit.SETTINGS]
+            self._refuse_drift(there.spec, request.before, request.spec, names)
         # Devices are other commands' matter.
-        spec = replace(request.spec, disks=before.disks, interfaces=before.interfaces, cdroms=before.cdroms)
-        domain = self._define(replace(spec, name=before.name))
+        domain = self._define(changed_settings(there.spec, request.spec, names))
         if domain.running is not None:
             domain.running = _changed_live(domain.running, domain.spec)
         return audit.Configured(pending=self._pending(domain))
@@ -36,8 +39,24 @@ class Settings(Hosts, Volumes):
             raise AgentRefusal("invalid_params", audit.DISKS_GONE.format(", ".join(gone)), field="spec")
         if there is not None and there.spec.name != request.spec.name and there.state in STATES_ON:
             raise AgentRefusal("in_use", "A domain can be given its name back only while it is off.")
+        if there is not None and not request.discard:
+            self._refuse_newer(there, request.spec)
         self._guard(request.spec.uuid, request.spec.interfaces)
         return audit.Configured(pending=self._pending(self._define(request.spec)))
+
+    def _refuse_newer(self, there: FakeDomain, spec: host.HostSpec) -> None:
+        own, found = {disk.target: disk.path for disk in spec.disks}, {}
+        for disk in (*there.spec.disks, *there.now.disks):
+            path, other = own.get(disk.target, disk.path), self.files.get(disk.path)
+            if path == disk.path or other is None:
+                continue
+            first = self.files.get(path)
+            if path in self._below(disk.path) or first is None or other.changed_at >= first.changed_at:
+                found[disk.target] = {"field": f"disk {disk.target}", "node": disk.path, "stored": path}
+        if found:
+            names = ", ".join(each["field"] for each in found.values())
+            text = f"Its description was changed by hand ({names})."
+            raise AgentRefusal("drifted", text, differences=list(found.values()))
 
     def _hosts_audit(self, request: audit.HostsAudit, _report: Report | None) -> audit.Audit:
         specs = {spec.uuid: spec for spec in request.specs}
@@ -69,6 +88,8 @@ class Settings(Hosts, Volumes):
             for uuid, domain in self.domains.items()
             if uuid not in specs
         ]
+        if not request.others:
+            foreign = []
         differing = [each for each in found if each.drift or each.pending]
         return audit.Audit(differing, [uuid for uuid in specs if uuid not in self.domains], foreign)
 

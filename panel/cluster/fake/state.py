@@ -62,3 +62,5 @@ class FakeVolume:
     format: str
     virtual_bytes: int
     changed_at: float = field(default_factory=time.time)
+    backing: str = ""
+    """The path of what it builds upon."""

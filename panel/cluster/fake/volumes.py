@@ -8,11 +8,11 @@ import time
 import uuid
 from pathlib import Path
 
-from nodeagent.protocol import BadMessage, Nothing, storage
+from nodeagent.protocol import BadMessage, Nothing, host, storage
 from nodeagent.protocol.storage import check_identity
 from panel.cluster.client import Progress, Report
 from panel.cluster.fake.base import Node
-from panel.cluster.fake.state import AgentRefusal, FakeVolume
+from panel.cluster.fake.state import STATES_ON, AgentRefusal, FakeVolume
 
 
 class Volumes(Node):
@@ -204,6 +204,8 @@ class Volumes(Node):
         if file is None:
             raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
         self._volume_state(request.path, request.format)
+        if file.virtual_bytes < request.size_bytes:
+            self._refuse_built_upon(request.path)
         file.virtual_bytes = max(file.virtual_bytes, request.size_bytes)
         return self._volume_state(request.path)
 
@@ -212,8 +214,47 @@ class Volumes(Node):
         self._inside(request.pool, request.path)
         return self._volume_state(request.path, request.format)
 
+    def _uses(self) -> list[storage.VolumeUse]:
+        found: set[storage.VolumeUse] = set()
+        for vm, domain in self.domains.items():
+            for spec in (domain.spec, domain.now) if domain.state in STATES_ON else (domain.spec,):
+                drives = [(f"sd{chr(ord('a') + number)}", path) for number, path in enumerate(spec.cdroms)]
+                drives += [(host.ISO_TARGET, spec.iso)] if spec.iso else []
+                for target, path in [*((disk.target, disk.path) for disk in spec.disks), *drives]:
+                    below = [(each, True) for each in self._below(path)]
+                    for file, backing in [(path, False), *below]:
+                        found.add(storage.VolumeUse(file, vm, domain.spec.name, target, backing))
+        return sorted(found, key=lambda each: (each.path, each.uuid, each.target, each.backing))
+
+    def _below(self, path: str) -> list[str]:
+        found: list[str] = []
+        while path in self.files and (path := self.files[path].backing):
+            found.append(path)
+        return found
+
+    def _volumes_used(self, request: storage.VolumesUsed, _report: Report | None) -> storage.VolumeUses:
+        every = not (request.paths or request.uuid)
+        uses = [each for each in self._uses() if every or each.path in request.paths or each.uuid == request.uuid]
+        return storage.VolumeUses(uses)
+
+    def _refuse_used(self, path: str) -> None:
+        for use in self._uses() if path in self.files else []:
+            if use.path == path:
+                how = f"{'below ' if use.backing else ''}the disk {use.target} of the domain “{use.domain}”"
+                text = f"“{Path(path).name}” is {how}. It is not deleted."
+                raise AgentRefusal("in_use", text, domain=use.domain)
+        if path in self.opened:
+            raise AgentRefusal("in_use", f"A guest of another host has “{Path(path).name}” open. It is not deleted.")
+
+    def _refuse_built_upon(self, path: str) -> None:
+        for use in self._uses():
+            if use.path == path and use.backing:
+                text = f"“{Path(path).name}” is what the disk {use.target} of the domain “{use.domain}” builds upon."
+                raise AgentRefusal("in_use", f"{text} It is not changed.", domain=use.domain)
+
     def _volume_delete(self, request: storage.VolumeDelete, _report: Report | None) -> Nothing:
         self._inside(request.pool, request.path)
+        self._refuse_used(request.path)
         self.files.pop(request.path, None)
         return Nothing()
 
@@ -223,6 +264,7 @@ class Volumes(Node):
         self._check_identity(request.guest)
         if request.path not in self.files:
             raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
+        self._refuse_built_upon(request.path)
         return Nothing()
 
     def _check_identity(self, guest: storage.GuestIdentity) -> None:
@@ -241,6 +283,7 @@ class Volumes(Node):
 
     def _seed_delete(self, request: storage.SeedDelete, _report: Report | None) -> Nothing:
         self._inside(request.pool, request.path)
+        self._refuse_used(request.path)
         self.files.pop(request.path, None)
         self.seeds.pop(request.path, None)
         return Nothing()

@@ -22,7 +22,8 @@ from panel.network.selectors import free_count, network_named
 from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
-from panel.vms import services
+from panel.vms import drift, services
+from panel.vms.audit import refuse_drift
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.machine import settings_of
 from panel.vms.models import Disk, Interface, Vm, VmStatus, Wanted
@@ -163,6 +164,7 @@ def look_at_source(ctx: CloneContext) -> None:
         # On a storage that both nodes share its disks would be there, and nobody would hold them still.
         text = "The VM has moved to another node since the clone was asked for. Ask for it again."
         raise WrongState(text, object="vm", id=ctx.source_id, state="on another node")
+    refuse_drift(ctx.source, ctx.agent, drift.own_disk)
     if _state_of_source(ctx) in ON:
         refuse_too_old(ctx.source, ctx.agent.call(machine.NodeFacts()).copies_running)
     grow_along(ctx)
@@ -267,6 +269,7 @@ class CloneVm(Operation[CloneParams]):
         # A copy that runs is what a suspension is there to prevent.
         services.refuse_suspended(source)
         services.refuse_rescue(source)
+        drift.refuse_known(source, drift.own_disk)
         if source.status in ON:
             refuse_too_old(source, source.node.facts.get("copies_running"))
         else:

@@ -17,16 +17,16 @@ from nodeagent.protocol import audit
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.cluster.placement import Candidate, Need, lacks
-from panel.core.errors import CapacityError, CommandFailed, InvalidValue, MissingValue, WrongState
+from panel.core.errors import CapacityError, CommandFailed, Drifted, InvalidValue, MissingValue, WrongState
 from panel.images.selectors import flavor_named
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Status, TaskStep
 from panel.tasks.operation import Operation, Params, Step
-from panel.vms import services
+from panel.vms import drift, services
 from panel.vms.context import VmContext
 from panel.vms.description import difference
 from panel.vms.limits import Room, refuse_no_room, require_room
-from panel.vms.machine import BootDevice, Clock, CpuMode, Firmware, MachineType, settings_of
+from panel.vms.machine import FACT_OF, BootDevice, Clock, CpuMode, Firmware, MachineType, settings_of
 from panel.vms.models import Vm, VmStatus
 from panel.vms.placing import promise_of
 from panel.vms.selectors import promised_mib
@@ -213,7 +213,11 @@ def hand_on(ctx: VmContext[Any], values: dict[str, Any]) -> None:
 def configure_domain(ctx: ConfigureVmContext) -> dict[str, Any]:
     """The node's description says it too, and what runs as far as it can."""
     vm = ctx.vm
-    answer = ctx.agent.call(audit.HostConfigure(spec=host_spec(vm)))
+    before = with_values(due(vm), ctx.output(write_settings)["before"])
+    try:
+        answer = ctx.agent.call(audit.HostConfigure(spec=host_spec(vm), before=rows_spec(before)))
+    except Drifted as found:
+        raise drift.error(vm, found.data["differences"]) from found
     for remark in answer.remarks:
         ctx.log(f"Not while it runs: {remark}", "warning")
     pending = services.record_pending(vm.pk, answer.pending)
@@ -227,7 +231,11 @@ def restore_domain(ctx: ConfigureVmContext) -> None:
         return
     before = with_values(due(vm), ctx.output(write_settings).get("before", {}))
     try:
-        answer = ctx.agent.call(audit.HostConfigure(spec=rows_spec(before)))
+        answer = ctx.agent.call(audit.HostConfigure(spec=rows_spec(before), before=host_spec(vm)))
+    except Drifted as found:
+        # Of somebody else's hand since, or why it was refused: not ours to overwrite.
+        drift.give_way(ctx, found)
+        return
     except CommandFailed as error:
         if error.data.get("agent_code") == "no_such_domain":
             return
@@ -275,6 +283,7 @@ class ConfigureVm(Operation[ConfigureVmParams]):
         if ctx.vm.status == VmStatus.MISSING:
             raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
         wanted, changes = ctx.wanted, ctx.changes
+        drift.refuse_known(ctx.vm, drift.named(*(FACT_OF.get(name, name) for name in changes)))
         image = wanted.image
         if image is not None and "memory_mib" in changes and wanted.memory_mib < image.min_memory_mib:
             raise InvalidValue(

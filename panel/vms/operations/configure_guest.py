@@ -12,7 +12,8 @@ from panel.accounts.models import User
 from panel.core.errors import MissingValue, WrongState
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
-from panel.vms import services
+from panel.vms import drift, services
+from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
 from panel.vms.models import Vm, VmStatus
 from panel.vms.operations.create import check_name
@@ -83,6 +84,7 @@ def change_at_rest(ctx: VmContext[Any], change: guest.GuestChange, instance_id: 
         request = guest.SeedChange(pool=vm.pool.path, path=vm.seed_path, change=change, instance_id=instance_id)
         ctx.agent.call(request)
     elif vm.image is not None:
+        refuse_drift(ctx.vm, ctx.agent, drift.own_disk)
         system = ctx.volumes()[0]
         ctx.agent.call(
             guest.VolumeReconfigure(system.pool.path, system.path, login_of(vm), change, format=system.format),

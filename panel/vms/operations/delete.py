@@ -9,7 +9,7 @@ from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms.context import VmContext
 from panel.vms.operations.deploying import stop_domain
-from panel.vms.operations.removing import delete_seeds, delete_volumes, release_records, undefine_domain
+from panel.vms.operations.removing import delete_seeds, delete_volumes, release_records, see_disks, undefine_domain
 from panel.vms.saved import and_discard
 from panel.vms.services import refuse_seen_elsewhere
 
@@ -36,6 +36,7 @@ class DeleteVm(Operation[DeleteVmParams]):
     locks = (exclusive("vm"), shared("node"), shared("pool"))
     # No step has an undo: what is deleted cannot come back.
     steps = (
+        Step(see_disks, "See whose its disks are"),
         Step(stop_domain, "Stop the VM"),
         Step(undefine_domain, "Remove the domain", describe=lambda ctx: and_discard(ctx, "the domain")),
         Step(delete_volumes, "Delete the disks", weight=2),

@@ -14,11 +14,13 @@ from panel.core.errors import InvalidValue, MissingValue, NotFound, WrongState
 from panel.storage.models import Pool, Volume
 from panel.storage.selectors import pool_named
 from panel.tasks.operation import Params, Step
+from panel.vms import drift
+from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
 from panel.vms.devices import (
     ON,
     DeviceOperation,
-    describe,
+    describe_disk,
     disk_of,
     free_target,
     refuse_full_pool,
@@ -28,8 +30,9 @@ from panel.vms.devices import (
 )
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.models import Disk, DiskBus, DiskCache, Vm
+from panel.vms.operations.removing import refuse_used
 from panel.vms.services import refuse_snapshots
-from panel.vms.spec import disk_spec
+from panel.vms.spec import disk_spec, with_values
 from panel.vms.usage import note_shape
 
 LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
@@ -122,7 +125,7 @@ def attach_disk(ctx: AddDiskContext) -> dict[str, Any]:
     """The domain has the disk, the running guest too where its bus allows."""
     disk = ctx.disk
     Disk.objects.filter(pk=disk.pk).update(attached=True)
-    describe(ctx)
+    describe_disk(ctx, disk_spec(disk), None)
     state = ctx.agent.call(devices.DiskAttach(uuid=str(ctx.vm.uuid), disk=disk_spec(disk)))
     return told(state, disk=disk.target)
 
@@ -188,7 +191,9 @@ def grow_volume(ctx: VmContext[GrowDiskParams]) -> None:
 
     One step: whoever fails or is cancelled between the two would leave a record that is wrong, also of later clones.
     """
-    volume = disk_of(ctx.vm, ctx.params.disk).volume
+    disk = disk_of(ctx.vm, ctx.params.disk)
+    refuse_drift(ctx.vm, ctx.agent, drift.named(f"disk {disk.target}"))
+    volume = disk.volume
     size = ctx.params.size_gib * 1024**3
     ctx.agent.call(
         devices.DiskGrow(str(ctx.vm.uuid), volume.pool.path, volume.path, size, volume.format),
@@ -217,6 +222,7 @@ class GrowDisk(DeviceOperation):
     def refuse(self, ctx: Any, viewer: User) -> None:
         """Shrinking, and a pool without room."""
         refuse_snapshots(ctx.vm)
+        drift.refuse_known(ctx.vm, drift.named(f"disk {ctx.params.disk}"))
         volume = disk_of(ctx.vm, ctx.params.disk).volume
         if ctx.params.size_gib < volume.size_gib:
             text = f"The disk has {volume.size_gib} GiB and cannot become smaller."
@@ -239,6 +245,9 @@ def find_named_disk(ctx: VmContext[RemoveDiskParams]) -> Disk | None:
 def unplug_disk(ctx: VmContext[RemoveDiskParams]) -> None:
     """The domain does not have the disk; where the guest does not let go, nothing has changed."""
     if (disk := find_named_disk(ctx)) is not None:
+        if disk.attached:
+            refuse_drift(ctx.vm, ctx.agent, drift.named(f"disk {disk.target}"))
+        refuse_used(ctx, [disk.volume])
         _detach(ctx, disk)
 
 
@@ -275,6 +284,7 @@ class RemoveDisk(DeviceOperation):
         """The first disk, and one that cannot be unplugged while the guest runs."""
         refuse_snapshots(ctx.vm)
         disk, first = disk_of(ctx.vm, ctx.params.disk), ctx.vm.disks.order_by("position").first()
+        drift.refuse_known(ctx.vm, drift.named(f"disk {disk.target}"))
         if disk == first:
             raise InvalidValue("The VM starts from this disk; only deleting the VM removes it.", field="disk")
         if disk.bus == DiskBus.SATA and disk.attached and ctx.vm.status in ON:
@@ -322,7 +332,8 @@ def _become(ctx: VmContext[ChangeDiskParams], which: str) -> dict[str, Any]:
         raise NotFound("The disk was removed meanwhile.", object="disk", id=ctx.params.disk, field="disk")
     Disk.objects.filter(pk=remembered["disk"]).update(**remembered[which])
     disk = Disk.objects.select_related("volume__pool").get(pk=remembered["disk"])
-    describe(ctx)
+    other = with_values(disk, remembered["before" if which == "after" else "after"])
+    describe_disk(ctx, disk_spec(disk), disk_spec(other))
     return told(ctx.agent.call(devices.DiskLimit(uuid=str(ctx.vm.uuid), disk=disk_spec(disk))), disk=disk.target)
 
 
@@ -342,6 +353,8 @@ class ChangeDisk(DeviceOperation):
         """Nothing to change, and limits from those whom they are to limit."""
         disk_of(ctx.vm, ctx.params.disk)
         asked = ctx.params.model_fields_set - {"disk"}
+        if asked & {"bus", "cache"}:
+            drift.refuse_known(ctx.vm, drift.named(f"disk {ctx.params.disk}"))
         if not asked:
             raise MissingValue("Say what shall be changed.", field="bus")
         if asked & set(LIMITS):
@@ -356,9 +369,9 @@ def _refuse_no_slot(vm: Vm, bus: str) -> None:
 def _detach(ctx: VmContext[Any], disk: Disk) -> None:
     """The guest first: while it has the disk, its description says so."""
     path, uuid = disk.volume.path, str(ctx.vm.uuid)
-    unplug(ctx, devices.DiskDetach(uuid=uuid, path=path))
+    unplug(ctx, devices.DiskDetach(uuid=uuid, path=path, target=disk.target))
     Disk.objects.filter(pk=disk.pk).update(attached=False)
-    describe(ctx)
+    describe_disk(ctx, None, disk_spec(disk))
 
 
 def _delete_volume(ctx: VmContext[Any], disk: Disk) -> None:

@@ -16,11 +16,12 @@ from panel.network import services as network_services
 from panel.network.models import Network
 from panel.network.selectors import free_count, network_named
 from panel.tasks.operation import Params, Step
+from panel.vms import drift
 from panel.vms.context import VmContext
-from panel.vms.devices import DeviceOperation, describe, interface_of, refuse_no_slot, told, unplug
+from panel.vms.devices import DeviceOperation, describe_interface, interface_of, refuse_no_slot, told, unplug
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.models import Interface, Vm
-from panel.vms.spec import interface_spec
+from panel.vms.spec import interface_spec, with_values
 from panel.vms.usage import note_shape
 
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
@@ -84,7 +85,7 @@ def attach_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     """The domain has the interface, the running guest too."""
     interface = ctx.interface
     Interface.objects.filter(pk=interface.pk).update(attached=True)
-    describe(ctx)
+    describe_interface(ctx, interface_spec(interface), None)
     state = ctx.agent.call(devices.InterfaceAttach(uuid=str(ctx.vm.uuid), interface=interface_spec(interface)))
     return told(state, interface=interface.mac, address=interface.address.ip)
 
@@ -167,7 +168,8 @@ class RemoveInterface(DeviceOperation):
 
     def refuse(self, ctx: Any, viewer: User) -> None:
         """An interface that the VM does not have."""
-        interface_of(ctx.vm, ctx.params.interface)
+        interface = interface_of(ctx.vm, ctx.params.interface)
+        drift.refuse_known(ctx.vm, drift.named(f"interface {interface.mac}"))
 
 
 class ChangeInterfaceParams(Params):
@@ -238,8 +240,9 @@ def _become(ctx: VmContext[ChangeInterfaceParams], which: str) -> dict[str, Any]
         unplug(ctx, devices.InterfaceDetach(uuid=uuid, mac=mac))
     Interface.objects.filter(pk=remembered["interface"]).update(**wanted)
     interface = Interface.objects.select_related("network", "address").get(pk=remembered["interface"])
-    describe(ctx)
+    other = with_values(interface, remembered["before" if which == "after" else "after"])
     spec = interface_spec(interface)
+    describe_interface(ctx, spec, interface_spec(other))
     if "mac" in wanted:
         ctx.agent.call(devices.InterfaceAttach(uuid=uuid, interface=spec))
     state = ctx.agent.call(devices.InterfaceChange(uuid=uuid, interface=spec))
@@ -273,6 +276,8 @@ class ChangeInterface(DeviceOperation):
         asked, interface = ctx.params, interface_of(ctx.vm, ctx.params.interface)
         if not asked.model_fields_set - {"interface"}:
             raise MissingValue("Say what shall be changed.", field="network")
+        if asked.model_fields_set & {"mac", "network"}:
+            drift.refuse_known(ctx.vm, drift.named(f"interface {interface.mac}"))
         if asked.model_fields_set & {"mac", "guarded", "inbound_kibps", "outbound_kibps"}:
             permissions.require(viewer, "cluster.manage")
         if asked.mac and Interface.objects.filter(mac=asked.mac).exclude(pk=interface.pk).exists():
@@ -298,7 +303,7 @@ def _detach(ctx: VmContext[Any], interface: Interface) -> None:
     """The guest first: while it has the interface, its description and its guard stay."""
     unplug(ctx, devices.InterfaceDetach(uuid=str(ctx.vm.uuid), mac=interface.mac))
     Interface.objects.filter(pk=interface.pk).update(attached=False)
-    describe(ctx)
+    describe_interface(ctx, None, interface_spec(interface))
 
 
 def _forget(interface: Interface) -> None:

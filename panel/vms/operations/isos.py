@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -13,9 +14,11 @@ from panel.core.errors import InvalidValue, OperationFailed
 from panel.images.models import Iso
 from panel.images.selectors import iso_for
 from panel.tasks.operation import Params, Step
+from panel.vms import drift
 from panel.vms.context import VmContext
-from panel.vms.devices import DeviceOperation, describe, told
+from panel.vms.devices import DeviceOperation, told
 from panel.vms.models import Vm
+from panel.vms.spec import host_spec, with_values
 
 UPLOAD_SECONDS = 3600.0
 COMMIT_SECONDS = 600.0
@@ -61,25 +64,29 @@ def delete_iso_upload(ctx: VmContext[MountIsoParams]) -> None:
 def insert_iso(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
     """The ISO image lies in the VM's drive, at once where the running guest has one."""
     _iso(ctx)
-    return _become(ctx, ctx.output(remember_drive)["after"])
+    known = ctx.output(remember_drive)
+    return _become(ctx, known["after"], known["before"])
 
 
 def insert_what_was(ctx: VmContext[MountIsoParams]) -> None:
     """What lay in the drive before lies there again, unless it was deleted since."""
-    before = ctx.output(remember_drive)["before"]
-    there = Iso.objects.filter(pk=before["iso_id"]).exists()
-    _become(ctx, before if there else EMPTY)
+    known = ctx.output(remember_drive)
+    there = Iso.objects.filter(pk=known["before"]["iso_id"]).exists()
+    _become(ctx, known["before"] if there else EMPTY, known["after"])
 
 
 def empty_drive(ctx: VmContext[Any]) -> dict[str, Any]:
     """Nothing lies in the VM's drive, and it starts from its disks."""
-    return _become(ctx, EMPTY)
+    # The description first: whoever does this again would not know what the rows said before.
+    return _become(ctx, EMPTY, {name: getattr(ctx.look_again(), name) for name in EMPTY})
 
 
-def _become(ctx: VmContext[Any], values: dict[str, Any]) -> dict[str, Any]:
+def _become(ctx: VmContext[Any], values: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    # Whatever lies in the drive, of somebody else too, makes room.
+    other = replace(host_spec(with_values(ctx.vm, before)), iso=drift.ANYTHING)
+    drift.define(ctx, host_spec(with_values(ctx.vm, values)), other)
     Vm.objects.filter(pk=ctx.vm.pk).update(**values)
     ctx.vm.refresh_from_db(fields=list(values))
-    describe(ctx)
     change = devices.CdromChange(uuid=str(ctx.vm.uuid), target=ISO_TARGET, path=ctx.vm.iso_path)
     return told(ctx.agent.call(change))
 

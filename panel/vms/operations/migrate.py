@@ -27,6 +27,8 @@ from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Task
 from panel.tasks.operation import Operation, Params, Step
+from panel.vms import drift
+from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
 from panel.vms.models import Cause, Migration, Vm, VmStatus
 from panel.vms.operations.move_checks import (
@@ -38,6 +40,7 @@ from panel.vms.operations.move_checks import (
     shared_disks,
     volumes_of,
 )
+from panel.vms.operations.removing import refuse_used
 from panel.vms.services import refuse_rescue, refuse_seen_elsewhere, refuse_snapshots
 from panel.vms.spec import host_spec, uses_seed
 from panel.vms.status import Observation, StatusLog, tell_pages
@@ -155,7 +158,13 @@ def check_nodes(ctx: MigrateContext) -> dict[str, Any]:
         raise WrongState(object="vm", id=ctx.vm.pk, state="not on the node any more that it was to be moved from")
     ctx.log(f"{explain(ctx.output(reserve_target)['placement'])}.")
     Migration.objects.filter(vm=ctx.vm, ended_at=None).update(task_id=ctx.task.pk)
-    return examine(ctx.vm, ctx.at(ctx.source), ctx.at(ctx.target))
+    found = examine(ctx.vm, ctx.at(ctx.source), ctx.at(ctx.target))
+    # One that runs takes its description along; one that is off is described anew.
+    counts = drift.any_disk if found["state"] in ON else drift.every
+    refuse_drift(ctx.vm, ctx.at(ctx.source), counts)
+    # Those that are copied are deleted there.
+    refuse_used(ctx, [volume for volume in volumes_of(ctx.vm) if volume.path in found["sizes"]], ctx.at(ctx.source))
+    return found
 
 
 def open_way(ctx: MigrateContext) -> dict[str, Any]:
@@ -328,12 +337,14 @@ def _move_stopped(ctx: MigrateContext) -> migration.Moved:
 
 
 def _define(ctx: MigrateContext) -> host.HostState:
-    """The target has the VM's domain as the rows describe it, with the guards of its ports."""
+    """The target has the VM's domain, with the guards of its ports: as the rows describe it, or as it came along."""
     vm = ctx.vm
     vm.node = ctx.target
     spec = host_spec(vm)
     vm.node = ctx.source
-    return ctx.at(ctx.target).call(host.HostCreate(spec=spec))
+    target = ctx.at(ctx.target)
+    target.call(host.HostCreate(spec=spec, before=spec))
+    return target.call(host.HostAutostart(uuid=spec.uuid, enabled=spec.autostart))
 
 
 def _send(ctx: MigrateContext, path: str, kind: str, size: int) -> storage.VolumeState:
@@ -450,4 +461,5 @@ class MigrateVm(Operation[MigrateVmParams]):
             raise WrongState(object="node", id=ctx.vm.node_id, state=ctx.vm.node.get_state_display().lower())
         if ctx.vm.status in ON:
             refuse_cached(ctx.vm, [disk.target for disk in shared_disks(ctx.vm) if disk.cache not in UNCACHED])
+        drift.refuse_known(ctx.vm, drift.any_disk if ctx.vm.status in ON else drift.every)
         ctx.choose_target()

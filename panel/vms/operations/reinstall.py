@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
@@ -15,7 +16,7 @@ from panel.images.selectors import image_named
 from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
-from panel.vms import saved, services
+from panel.vms import drift, saved, services
 from panel.vms.models import Disk, Purpose, Spare, Vm
 from panel.vms.operations import deploying, spares
 from panel.vms.operations.deploying import (
@@ -29,6 +30,8 @@ from panel.vms.operations.deploying import (
     stop_domain,
     wait_until_reached,
 )
+from panel.vms.operations.removing import refuse_used
+from panel.vms.spec import disk_spec, host_spec
 
 
 class ReinstallParams(AccessParams):
@@ -66,6 +69,12 @@ class ReinstallContext(spares.SpareContext[ReinstallParams]):
 def reserve_system(ctx: ReinstallContext) -> dict[str, Any]:
     """The new system's volume stands in the database."""
     return spares.reserve(ctx, ctx.wanted_image, ctx.system.volume.size_gib)
+
+
+def place_image(ctx: ReinstallContext) -> dict[str, Any]:
+    """The node has the image, and nobody else has the old system, which will be deleted."""
+    refuse_used(ctx, [ctx.system.volume])
+    return spares.place_image(ctx)
 
 
 def grow_disk(ctx: ReinstallContext) -> None:
@@ -115,9 +124,15 @@ def _swap(ctx: ReinstallContext) -> None:
 
 
 def _define(ctx: ReinstallContext) -> None:
+    """The domain has the system that the rows say is its own; what it had was the one that is beside it now."""
     # What the context remembers of the VM may be from before the swap.
-    ctx.__dict__.pop("vm", None)
-    spares.define(ctx)
+    after, spare, target = host_spec(ctx.look_again()), ctx.find_spare(), ctx.system.target
+    if spare is None:
+        return
+    old = replace(disk_spec(ctx.system), path=spare.volume.path, format=spare.volume.format)
+    others = [each for each in after.disks if each.target != target]
+    now = replace(after, disks=[disk_spec(ctx.system), *others])
+    drift.define(ctx, now, replace(after, disks=[old, *others], cdroms=[drift.ANYTHING]))
 
 
 def wait_for_new(ctx: ReinstallContext) -> dict[str, Any]:
@@ -153,7 +168,7 @@ class ReinstallVm(Operation[ReinstallParams]):
     locks = (exclusive("vm"), shared("node"), shared("pool"))
     steps = (
         Step(reserve_system, "Reserve the disk", undo=spares.release, inline=True),
-        Step(spares.place_image, "Send the image to the node", undo=delete_upload, weight=5),
+        Step(place_image, "Send the image to the node", undo=delete_upload, weight=5),
         Step(copy_image, "Copy the image", undo=delete_copy, weight=10),
         # No undo: the volume goes as a whole.
         Step(grow_disk, "Grow the disk"),
@@ -189,4 +204,5 @@ class ReinstallVm(Operation[ReinstallParams]):
         services.refuse_rescue(ctx.vm)
         services.refuse_snapshots(ctx.vm)
         services.refuse_installing(ctx.vm)
+        drift.refuse_known(ctx.vm, drift.own_disk)
         spares.check_image(ctx.vm, ctx.wanted_image, disk_gib=ctx.system.volume.size_gib, params=ctx.params)

@@ -7,6 +7,8 @@ from typing import Any
 from django.db import transaction
 
 from nodeagent.protocol import host, storage
+from panel.cluster.nodes import Agent
+from panel.core.errors import WrongState
 from panel.network.models import Address
 from panel.notices.services import close_problems_of
 from panel.storage.models import Volume
@@ -14,6 +16,50 @@ from panel.vms.context import VmContext
 from panel.vms.models import Vm, VmStatus
 from panel.vms.status import tell_gone
 from panel.vms.usage import note_shape
+
+
+def see_disks(ctx: VmContext[Any]) -> dict[str, Any]:
+    """Nobody else has the VM's disks, and what its domain has besides them is known: nothing was touched yet.
+
+    Overlays that somebody made of its disks go with them; other files of his stay.
+    """
+    vm = ctx.find_vm()
+    if vm is None:
+        return {}
+    used = refuse_used(ctx, ctx.volumes())
+    own = {volume.path for volume in ctx.volumes()}
+    targets = {each.target for each in used if each.backing and each.path in own}
+    files = sorted({each.path for each in used if each.uuid == str(vm.uuid) and not is_drive(each)} - own)
+    folders = tuple(f"{volume.pool.path}/volumes/" for volume in ctx.volumes())
+    upon = {each.path for each in used if each.uuid == str(vm.uuid) and each.target in targets}
+    overlays = [path for path in files if path in upon and path.startswith(folders)]
+    if left := [path for path in files if path not in overlays]:
+        ctx.log(f"Not the panel's, and left where they are: {', '.join(left)}.", "warning")
+    return {"overlays": overlays, "pools": [volume.pool.path for volume in ctx.volumes()]}
+
+
+def refuse_used(ctx: VmContext[Any], volumes: list[Volume], agent: Agent | None = None) -> list[storage.VolumeUse]:
+    """Raise WrongState for a volume that another domain of the node has, or whose disk builds upon it; reads only.
+
+    Answers what the VM's own domain has, and whose these volumes are.
+    """
+    asked = storage.VolumesUsed(paths=[volume.path for volume in volumes], uuid=str(ctx.vm.uuid))
+    used = (agent or ctx.agent).call(asked).uses
+    strangers = [each for each in used if each.path in asked.paths and each.uuid != asked.uuid]
+    if strangers:
+        other = strangers[0]
+        name, how = other.path.rpartition("/")[2], "builds upon" if other.backing else "has"
+        text = (
+            f"The domain “{other.domain}” on its node {how} the file “{name}” too (its disk {other.target}), and would "
+            "lose it. Take the disk from that domain first."
+        )
+        raise WrongState(text, object="vm", id=ctx.vm.pk, state="sharing a disk", field="id")
+    return used
+
+
+def is_drive(use: storage.VolumeUse) -> bool:
+    """Whether it is what lies in one of the drives that the panel describes, and no disk."""
+    return use.path.rpartition("/")[0].endswith(("/seeds", "/images"))
 
 
 def undefine_domain(ctx: VmContext[Any]) -> None:
@@ -28,8 +74,18 @@ def delete_volumes(ctx: VmContext[Any]) -> None:
     """None of the VM's volumes is on the node, finished or not; nor those of a system beside its own."""
     vm = ctx.find_vm()
     if vm is not None:
+        delete_overlays(ctx)
         for volume in [*ctx.volumes(), *[spare.volume for spare in vm.spares.select_related("volume__pool")]]:
             ctx.agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
+
+
+def delete_overlays(ctx: VmContext[Any]) -> None:
+    """What somebody made of the VM's disks to go on in, and would build upon nothing, is not on the node."""
+    known = ctx.output(see_disks)
+    for path in known.get("overlays", []):
+        pool = next(pool for pool in known["pools"] if path.startswith(f"{pool}/"))
+        ctx.agent.call(storage.VolumeDelete(pool=pool, path=path))
+        ctx.log(f"Deleted “{path}”, which somebody made of its disk by hand.")
 
 
 def delete_seeds(ctx: VmContext[Any]) -> None:

@@ -12,6 +12,8 @@ from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
+from panel.vms import drift
+from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
 from panel.vms.models import Vm
 from panel.vms.operations.configure_guest import change_at_rest
@@ -41,6 +43,7 @@ class RenameVmParams(Params):
 
 def remember_name(ctx: VmContext[RenameVmParams]) -> dict[str, Any]:
     """What the VM is called is in the task; nothing has changed. Not when it was asked for: one ahead may rename it."""
+    refuse_drift(ctx.vm, ctx.agent, drift.named("name"))
     return {"before": ctx.vm.name}
 
 
@@ -136,5 +139,6 @@ class RenameVm(Operation[RenameVmParams]):
         refuse_missing(ctx.vm)
         refuse_running(ctx.vm)
         refuse_snapshots(ctx.vm)
+        drift.refuse_known(ctx.vm, drift.named("name"))
         if ctx.vm.name != ctx.params.name:
             refuse_taken_name(ctx.vm.cluster, ctx.params.name)

@@ -7,14 +7,13 @@ from typing import Any
 from django.conf import settings
 from pydantic import Field
 
-from nodeagent.protocol import host
 from panel.accounts.models import User
 from panel.core.errors import MissingValue
 from panel.images.models import Image
 from panel.images.selectors import image_named
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
-from panel.vms import services
+from panel.vms import drift, services
 from panel.vms.context import VmContext
 from panel.vms.models import Purpose, Spare, Vm, Wanted
 from panel.vms.operations import spares
@@ -30,7 +29,7 @@ from panel.vms.operations.deploying import (
     stop_domain,
     wait_until_reached,
 )
-from panel.vms.spec import own_spec
+from panel.vms.spec import host_spec, own_spec, rescue_spec
 
 
 class RescueParams(AccessParams):
@@ -68,19 +67,19 @@ def define_rescue(ctx: RescueContext) -> None:
     """The domain boots the rescue system and has the VM's disks behind it."""
     # Not before: what has its turn ahead of this task would describe the domain with a disk that is not there yet.
     ctx.vm.spares.filter(purpose=Purpose.PREPARED).update(purpose=Purpose.RESCUE)
-    spares.define(ctx)
+    drift.define(ctx, host_spec(ctx.vm), own_spec(ctx.vm))
 
 
 def define_own_again(ctx: RescueContext) -> None:
     """The domain boots the VM's own system, and the VM is in rescue mode no more."""
-    if ctx.find_vm() is not None:
-        define_own(ctx)
+    if ctx.find_vm() is not None and (spare := ctx.find_spare()) is not None:
+        define_own(ctx, spare)
         ctx.vm.spares.filter(purpose=Purpose.RESCUE).update(purpose=Purpose.PREPARED)
 
 
-def define_own(ctx: VmContext[Any]) -> None:
-    """The domain boots the VM's own system."""
-    ctx.agent.call(host.HostCreate(spec=own_spec(ctx.vm)))
+def define_own(ctx: VmContext[Any], spare: Spare) -> None:
+    """The domain boots the VM's own system, where it booted the rescue system."""
+    drift.define(ctx, own_spec(ctx.vm), rescue_spec(ctx.vm, spare))
 
 
 def wait_for_rescue(ctx: RescueContext) -> dict[str, Any]:
@@ -132,6 +131,7 @@ class RescueVm(Operation[RescueParams]):
         services.refuse_missing(ctx.vm)
         services.refuse_suspended(ctx.vm)
         services.refuse_rescue(ctx.vm)
+        drift.refuse_known(ctx.vm, drift.own_disk)
         image = ctx.wanted_image
         spares.check_image(ctx.vm, image, disk_gib=spares.smallest_gib(image), params=ctx.params)
 
@@ -149,7 +149,7 @@ def stop_rescue(ctx: VmContext[Any]) -> None:
 def leave_rescue(ctx: VmContext[Any]) -> None:
     """The domain boots the VM's own system, and the VM is in rescue mode no more."""
     if (spare := _left(ctx, Purpose.RESCUE)) is not None:
-        define_own(ctx)
+        define_own(ctx, spare)
         Spare.objects.filter(pk=spare.pk).update(purpose=Purpose.LEFT)
 
 

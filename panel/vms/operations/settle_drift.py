@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from nodeagent.protocol import audit, host
 from nodeagent.protocol.settings import Difference
 from panel.accounts.models import User
+from panel.core.errors import Drifted
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
-from panel.vms import saved, services
+from panel.vms import drift, saved, services
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
 from panel.vms.limits import Room, require_room
@@ -28,11 +29,23 @@ class NoParams(Params):
     """Nothing to choose."""
 
 
-def repair_domain(ctx: VmContext[Any]) -> dict[str, Any]:
+class RepairParams(Params):
+    """What may be lost."""
+
+    discard_newer: bool = Field(
+        default=False,
+        description="Also where a disk goes on in another file on the node: what is in that file is given up.",
+    )
+
+
+def repair_domain(ctx: VmContext[RepairParams]) -> dict[str, Any]:
     """The node's libvirt has the domain as the rows say, and its seed; one that was gone is there again, off."""
     services.refuse_seen_elsewhere(ctx.vm)
-    saved.discard(ctx)
-    answer = ctx.agent.call(audit.HostRepair(spec=host_spec(ctx.vm)))
+    try:
+        saved.discard(ctx)
+        answer = ctx.agent.call(audit.HostRepair(spec=host_spec(ctx.vm), discard=ctx.params.discard_newer))
+    except Drifted as found:
+        raise drift.error(ctx.vm, found.data["differences"]) from found
     restore_seed(ctx)
     ctx.read_state(host.HostInfo(uuid=str(ctx.vm.uuid)))
     return {"result": {"pending": services.record_pending(ctx.vm.pk, answer.pending)}}
@@ -105,29 +118,37 @@ def _audit(ctx: VmContext[Any]) -> list[Difference]:
     return audit_vm(vm, lambda request: ctx.agent.call(request, deadline=AUDIT_SECONDS))
 
 
-def told(ctx: VmContext[Any], fields: frozenset[str] | None = None) -> str:
-    """The known differences as one line: what each field is on the node and in the panel."""
-    drift = [each for each in ctx.vm.drift if fields is None or each["field"] in fields]
-    return (
-        "; ".join(f"{each['field']}: {each['node']} on the node, {each['stored']} here" for each in drift) or "nothing"
-    )
+def what_is_undone(ctx: VmContext[RepairParams]) -> str:
+    """What differs by the last comparison, for a plan, and what would be lost."""
+    found = ctx.vm.drift
+    lost = f". {drift.ways(ctx.vm.name, found)}" if any(drift.other_file(each) for each in found) else ""
+    return f"{drift.told(found)}{lost}"
 
 
-class RepairVm(Operation[NoParams]):
-    """Define the VM's domain anew as the panel describes it; what runs becomes so at its next start."""
+class RepairVm(Operation[RepairParams]):
+    """Define the VM's domain anew as the panel describes it; what runs becomes so at its next start.
+
+    Whatever somebody made of its description by hand is undone, also what the panel does not compare, such as CPU
+    pinning. Disks that go on in newer files on the node are kept from it, unless that is said to be lost.
+    """
 
     name = "vm.repair"
     label = "Repair"
     rare = True
     permission = "vms.configure"
-    params = NoParams
+    params = RepairParams
     context = VmContext
     on_failure = "stop"
     dangerous = True
+    warning = "What was changed by hand on the node is undone."
     locks = (exclusive("vm"), shared("node"))
     # Forward only: what the node had was wrong, and the panel keeps no copy of it.
     steps = (
-        Step(repair_domain, "Define the domain anew", describe=lambda ctx: saved.and_discard(ctx, told(ctx))),
+        Step(
+            repair_domain,
+            "Define the domain anew",
+            describe=lambda ctx: saved.and_discard(ctx, what_is_undone(ctx)),
+        ),
         Step(compare, "Compare"),
     )
 
@@ -161,7 +182,7 @@ class AdoptVm(Operation[NoParams]):
             adopt_settings,
             "Take it over",
             undo=forsake_settings,
-            describe=lambda ctx: told(ctx, FACTS),
+            describe=lambda ctx: drift.told(each for each in ctx.vm.drift if each["field"] in FACTS),
         ),
         Step(compare, "Compare"),
     )

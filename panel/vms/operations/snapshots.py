@@ -18,7 +18,8 @@ from panel.accounts.models import User
 from panel.core.errors import AlreadyExists, InvalidValue, LimitExceeded, NotFound, WrongState
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
-from panel.vms import services
+from panel.vms import drift, services
+from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
 from panel.vms.models import Snapshot, SnapshotState, Vm, VmStatus, Wanted
 from panel.vms.operations.power import ON
@@ -64,6 +65,7 @@ def forget_taken(ctx: VmContext[TakeParams]) -> None:
 
 def take_snapshot(ctx: VmContext[TakeParams]) -> dict[str, Any]:
     """The node has the snapshot."""
+    refuse_drift(ctx.vm, ctx.agent, drift.own_disk)
     uuid = str(ctx.vm.uuid)
     with_memory = ctx.params.with_memory
     if with_memory is None:
@@ -94,6 +96,11 @@ def finish_snapshot(ctx: VmContext[TakeParams]) -> None:
         row.state = SnapshotState.READY
         row.save()
         _make_current(row)
+
+
+def look_at_domain(ctx: VmContext[SnapshotParams]) -> None:
+    """The domain is as the panel described it: what somebody made of it by hand would be lost by going back."""
+    refuse_drift(ctx.vm, ctx.agent, drift.every)
 
 
 def revert_domain(ctx: VmContext[SnapshotParams]) -> dict[str, Any]:
@@ -217,6 +224,7 @@ class TakeSnapshot(_SnapshotOperation):
         """Refuse disks that cannot have one, a name in use, and more than the limit."""
         services.refuse_rescue(ctx.vm)
         refuse_snapshot(ctx.vm, ctx.params)
+        drift.refuse_known(ctx.vm, drift.own_disk)
 
 
 class RevertSnapshot(_SnapshotOperation):
@@ -229,8 +237,9 @@ class RevertSnapshot(_SnapshotOperation):
     dangerous = True
     on_failure = "stop"
     cancellable = "queued"
-    # No undo: what was before is lost with the first step.
+    # No undo: what was before is lost with the second step.
     steps = (
+        Step(look_at_domain, "Look at the domain"),
         Step(revert_domain, "Go back to the snapshot", weight=10),
         Step(record_revert, "Note what the VM goes on from"),
         Step(define_anew, "Define the domain anew"),
@@ -242,6 +251,7 @@ class RevertSnapshot(_SnapshotOperation):
         if row.state != SnapshotState.READY:
             raise WrongState(object="snapshot", id=row.pk, state=row.get_state_display().lower(), field="snapshot")
         refuse_revert(ctx.vm, with_memory=row.with_memory)
+        drift.refuse_known(ctx.vm, drift.every)
 
 
 class DeleteSnapshot(_SnapshotOperation):

@@ -11,12 +11,14 @@ from nodeagent.protocol import host, storage
 from panel.core.errors import CapacityError, InvalidValue, MissingValue
 from panel.images.models import Customization, Image
 from panel.storage.models import NodePool, Volume
+from panel.vms import drift
+from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
 from panel.vms.models import Purpose, Spare, Vm, VmStatus
 from panel.vms.operations import deploying
 from panel.vms.operations.deploying import AccessParams, DeployContext, Target
 from panel.vms.services import want
-from panel.vms.spec import first_interface, host_spec
+from panel.vms.spec import first_interface
 
 GIB = 1024**3
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
@@ -65,7 +67,11 @@ def drop(spare: Spare | None) -> None:
 
 
 def place_image(ctx: SpareContext[Any]) -> dict[str, Any]:
-    """The node has the image; whether the VM runs is known. Not when it was asked for: what went ahead decides that."""
+    """The node has the image; whether the VM runs is known. Not when it was asked for: what went ahead decides that.
+
+    A VM whose disks go on in other files than the panel knows is refused before anything of it is touched.
+    """
+    refuse_drift(ctx.vm, ctx.agent, drift.own_disk)
     return {**deploying.place_image(ctx), "ran": ctx.vm.status in ON}
 
 
@@ -87,11 +93,6 @@ def shut_down(ctx: VmContext[Any]) -> None:
     if state.exists and state.state not in (VmStatus.SHUT_OFF, VmStatus.SAVED):
         ctx.log(f"The guest did not shut down within {limit:g} s: forcing it off.", "warning")
         ctx.read_state(host.HostStop(uuid=uuid))
-
-
-def define(ctx: VmContext[Any]) -> None:
-    """The domain is what the records say."""
-    ctx.agent.call(host.HostCreate(spec=host_spec(ctx.vm)))
 
 
 def start_as_before(ctx: SpareContext[Any]) -> None:

@@ -331,6 +331,7 @@ class TestSharedStorage:
         asked = api.post(f"/api/v1/vms/{shared.pk}/force-off", {}, format="json").json()
         assert run_task(task_of(asked)).status == Status.DONE
         shared.disks.update(cache="writeback")
+        domain.spec = replace(domain.spec, disks=[replace(domain.spec.disks[0], cache="writeback")])
         assert run_task(task_of(ask(api, shared))).status == Status.DONE
 
     def test_the_doctor_finds_nothing_on_either_node(

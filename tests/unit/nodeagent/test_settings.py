@@ -11,7 +11,7 @@ import pytest
 from nodeagent.commands.settings import controllers
 from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import Difference, MachineSettings
-from nodeagent.xml import facts, machine
+from nodeagent.xml import edit, facts, machine
 from nodeagent.xml.describe import domain_of
 from nodeagent.xml.domain import Domain
 
@@ -40,11 +40,16 @@ KEPT = f"""<domain type='qemu'><name>vm</name><uuid>{VM}</uuid>
 <address type='pci' bus='0x03'/></controller><hostdev mode='subsystem' type='usb'/></devices></domain>"""
 
 
+def set_all(domain: Domain, spec: HostSpec) -> None:
+    """The domain has all settings of the spec."""
+    edit.change_settings(domain, spec, facts.facts_of(domain), edit.SETTINGS)
+
+
 def kept(**changes: Any) -> Domain:
     """What libvirt keeps after the settings changed."""
     domain = Domain.parse(KEPT)
     of_spec = {name: changes.pop(name) for name in ("memory_mib", "vcpus", "machine", "title") if name in changes}
-    machine.set_all(domain, replace(SPEC, **of_spec, settings=MachineSettings(**changes)))
+    set_all(domain, replace(SPEC, **of_spec, settings=MachineSettings(**changes)))
     return domain
 
 
@@ -79,9 +84,9 @@ def test_uefi_comes_and_goes_without_a_trace() -> None:
     # As libvirt keeps it once it has chosen.
     domain.set(loader="/usr/share/OVMF/OVMF_CODE_4M.fd", loader_type="pflash")
     before = domain.to_xml()
-    machine.set_all(domain, replace(SPEC, settings=MachineSettings(firmware="uefi")))
+    set_all(domain, replace(SPEC, settings=MachineSettings(firmware="uefi")))
     assert domain.to_xml() == before
-    machine.set_all(domain, SPEC)
+    set_all(domain, SPEC)
     assert not machine.has_uefi(domain)
     assert not [tag for tag in ("<firmware", "<loader", "<nvram") if tag in domain.to_xml()]
 
@@ -159,3 +164,44 @@ def test_an_empty_drive_and_a_numbered_source_are_what_they_were() -> None:
     text = "<domain><devices><disk><source dev='/dev/x'{}/><target dev='vda'/></disk></devices></domain>"
     kept, running = (facts.facts_of(Domain.parse(text.format(more))) for more in ("", " index='2'"))
     assert kept == running
+
+
+def test_what_no_spec_says_survives_the_change_of_a_device() -> None:
+    domain = Domain.parse(KEPT.replace("<os>", "<cputune><vcpupin vcpu='0' cpuset='1'/></cputune><os>"))
+    backing = "<backingStore type='file'><source file='/p/a.qcow2'/></backingStore>"
+    overlay = KEPT.replace("a.qcow2'/>", f"a.by-hand'/>{backing}")
+    before, more = replace(SPEC, disks=[], interfaces=[]), InterfaceSpec(mac="52:54:00:00:00:99", bridge="vmbr-nat0")
+    edit.change(domain, replace(before, interfaces=[more]), before)
+    text = domain.to_xml()
+    for part in ("vcpupin", "urn:x", "hostdev", 'bus="0x04"', "/p/a.qcow2", "52:54:00:00:00:99"):
+        assert part in text
+    edit.change(domain, before, replace(before, interfaces=[more]))
+    assert "52:54" not in domain.to_xml() and "vcpupin" in domain.to_xml()
+
+    domain = Domain.parse(overlay)
+    edit.change(domain, replace(before, interfaces=[more]), before)
+    assert "/p/a.by-hand" in domain.to_xml() and "backingStore" in domain.to_xml()
+
+
+def test_another_file_builds_upon_nothing_of_the_one_before() -> None:
+    backing = "<backingStore type='file'><source file='/p/b.qcow2'/></backingStore>"
+    domain = Domain.parse(KEPT.replace("a.qcow2'/>", f"a.qcow2' startupPolicy='optional'/>{backing}"))
+    old = DiskSpec(path="/p/a.qcow2", format="qcow2", target="vda")
+    before = replace(SPEC, disks=[old], interfaces=[])
+    edit.change(domain, replace(before, disks=[replace(old, path="/p/new.raw", format="raw")]), before)
+    (disk,) = domain.disks
+    assert (disk.source_file, disk.driver_type, "backingStore" in domain.to_xml()) == ("/p/new.raw", "raw", False)
+    assert 'bus="0x04"' in domain.to_xml() and "startupPolicy" not in domain.to_xml()
+
+
+def test_the_disk_to_start_from_is_the_panels_first_whatever_libvirts_order_is() -> None:
+    first = DiskSpec(path="/p/a", format="qcow2", target="sdd", bus="scsi")
+    second = replace(first, path="/p/b", target="sdc")
+    before = replace(SPEC, disks=[replace(first, target="vda", bus="virtio"), second], interfaces=[])
+    domain = domain_of(before)
+    edit.change(domain, after := replace(before, disks=[first, second]), before)
+    domain = Domain.parse(domain.to_xml())
+    edit.change_settings(
+        domain, replace(after, settings=MachineSettings(boot=["disk"])), facts.facts_of(domain), ["boot"]
+    )
+    assert {disk.target_dev: disk.boot_order for disk in domain.disks if disk.device == "disk"} == {"sdd": 1, "sdc": 2}

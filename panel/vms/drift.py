@@ -1,0 +1,128 @@
+"""What somebody changed of a VM by hand on its node: how it is told, and who must not write over it.
+
+Operations change what they are about and leave all else of a description as it is (nodeagent/xml/edit.py). Where
+that very thing was changed by hand they refuse, with the difference and the ways out of it. audit.py compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from django.db.models import Q
+
+from nodeagent.protocol import host
+from nodeagent.protocol.host import HostSpec
+from panel.core.errors import Drifted
+from panel.tasks.models import Task
+from panel.vms.context import VmContext
+from panel.vms.limits import OVER
+from panel.vms.machine import FACTS
+from panel.vms.models import Vm
+
+LIMITS = " limits"
+ANYTHING = "/"
+"""In place of a drive's file before: whatever lies there makes room."""
+ENDING = Q(operation__in=("vm.adopt", "vm.repair"))
+Difference = Mapping[str, Any]
+"""A field, what it is on the node, and what is stored of it here; None: there is no such part."""
+Counts = Callable[[Difference], bool]
+"""Which differences count."""
+
+
+def every(difference: Difference) -> bool:
+    """All do."""
+    return True
+
+
+def any_disk(difference: Difference) -> bool:
+    """Disks, also those that somebody attached by hand; not what limits them."""
+    field = str(difference["field"])
+    return field.startswith("disk ") and not field.endswith(LIMITS)
+
+
+def own_disk(difference: Difference) -> bool:
+    """The panel's own disks."""
+    return any_disk(difference) and difference["stored"] is not None
+
+
+def named(*fields: str) -> Counts:
+    """Those of these names."""
+    return lambda difference: difference["field"] in fields
+
+
+def told(drift: Iterable[Difference]) -> str:
+    """The differences as one line: what each field is on the node and in the panel."""
+    found = [f"{each['field']}: {_value(each['node'])} on the node, {_value(each['stored'])} here" for each in drift]
+    return "; ".join(found) or "nothing"
+
+
+def ways(name: str, drift: Iterable[Difference]) -> str:
+    """What a person can do about the differences, and what would be lost by it; whole sentences."""
+    found = list(drift)
+    if moved := [each for each in found if other_file(each)]:
+        targets = [str(each["field"]).removeprefix("disk ") for each in moved]
+        files = ", ".join(f"“{file_of(each['node'])}”" for each in moved)
+        commit = "; ".join(f"virsh blockcommit {name} {target} --active --pivot --delete" for target in targets)
+        return (
+            f"What the guest wrote last is in {files}: a repair as it is would lose it. Bring it back into the "
+            f"panel's file first (while the VM runs: {commit}), or give it up: repair the VM with “discard_newer”."
+        )
+    if found and all(each["field"] in FACTS for each in found):
+        return "Adopt it, or repair the VM, which undoes it."
+    return "Repair the VM, which undoes it."
+
+
+def other_file(difference: Difference) -> bool:
+    """Whether it is a disk of the panel's that goes on in another file on the node."""
+    node, stored = difference["node"], difference["stored"]
+    return any_disk(difference) and bool(node and stored) and file_of(node) != file_of(stored)
+
+
+def file_of(value: Any) -> str:
+    """The file that the value of a disk begins with (nodeagent/xml/facts.py)."""
+    return str(value).split(", ", 1)[0]
+
+
+def error(vm: Vm, drift: Iterable[Difference]) -> Drifted:
+    """The refusal that names the differences and the ways out."""
+    found = [dict(each) for each in drift]
+    text = f"The VM was changed on its node by hand, and this would not heed it ({told(found)}). {ways(vm.name, found)}"
+    return Drifted(text, object="vm", id=vm.pk, field="id", differences=found)
+
+
+def refuse_known(vm: Vm, counts: Counts) -> None:
+    """Raise Drifted for differences that the last comparison found; at its turn an operation looks itself.
+
+    Not while it is asked for that they end: whatever waits behind that finds none.
+    """
+    if not vm.drift or Task.objects.filter(ENDING, object_type="vm", object_id=vm.pk).exclude(status__in=OVER).exists():
+        return
+    if found := [each for each in vm.drift if counts(each)]:
+        raise error(vm, found)
+
+
+def define(ctx: VmContext[Any], after: HostSpec, before: HostSpec) -> None:
+    """The node's description has what differs between the two, and otherwise what it had.
+
+    Raises Drifted, with nothing changed, where somebody changed that by hand. On the way back nothing is forced:
+    what is otherwise stays so, and is found by the next comparison.
+    """
+    try:
+        ctx.agent.call(host.HostCreate(spec=after, before=before))
+    except Drifted as found:
+        give_way(ctx, found)
+
+
+def give_way(ctx: VmContext[Any], found: Drifted) -> None:
+    """Raise the agent's refusal with the ways out; on the way back it is no failure, and is logged."""
+    refusal = error(ctx.vm, found.data.get("differences", []))
+    if not ctx.undoing:
+        raise refusal from found
+    ctx.log(f"Left as it is: {refusal.message}", "warning")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(each) for each in value)
+    return "none" if value in (None, "") else str(value)
