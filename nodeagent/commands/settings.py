@@ -58,9 +58,9 @@ def host_repair(request: audit.HostRepair, job: Job) -> audit.Configured:
                 raise
             _refuse_no_disks(spec)
         else:
-            refuse_saved(there)
             if not request.discard:
                 _refuse_newer(there, spec)
+            refuse_saved(there)
             if there.name() != spec.name:
                 if there.isActive():
                     raise InUse("A domain can be given its name back only while it is off.")

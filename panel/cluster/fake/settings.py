@@ -33,14 +33,14 @@ class Settings(Hosts, Volumes):
 
     def _host_repair(self, request: audit.HostRepair, _report: Report | None) -> audit.Configured:
         there = self._find(request.spec.uuid)
+        if there is not None and not request.discard:
+            self._refuse_newer(there, request.spec)
         self._refuse_saved(there)
         gone = [Path(disk.path).name for disk in request.spec.disks if disk.path not in self.files]
         if there is None and gone:
             raise AgentRefusal("invalid_params", audit.DISKS_GONE.format(", ".join(gone)), field="spec")
         if there is not None and there.spec.name != request.spec.name and there.state in STATES_ON:
             raise AgentRefusal("in_use", "A domain can be given its name back only while it is off.")
-        if there is not None and not request.discard:
-            self._refuse_newer(there, request.spec)
         self._guard(request.spec.uuid, request.spec.interfaces)
         return audit.Configured(pending=self._pending(self._define(request.spec)))
 

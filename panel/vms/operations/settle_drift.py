@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from nodeagent.protocol import audit, host
 from nodeagent.protocol.settings import Difference
 from panel.accounts.models import User
-from panel.core.errors import Drifted
+from panel.core.errors import CommandFailed, Drifted
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift, saved, services
@@ -41,9 +41,16 @@ class RepairParams(Params):
 def repair_domain(ctx: VmContext[RepairParams]) -> dict[str, Any]:
     """The node's libvirt has the domain as the rows say, and its seed; one that was gone is there again, off."""
     services.refuse_seen_elsewhere(ctx.vm)
+    request = audit.HostRepair(spec=host_spec(ctx.vm), discard=ctx.params.discard_newer)
     try:
-        saved.discard(ctx)
-        answer = ctx.agent.call(audit.HostRepair(spec=host_spec(ctx.vm), discard=ctx.params.discard_newer))
+        try:
+            answer = ctx.agent.call(request)
+        except CommandFailed as error:
+            if error.data.get("agent_code") != "memory_saved":
+                raise
+            # Not before: a repair that is refused for another reason leaves the memory alone.
+            saved.discard(ctx)
+            answer = ctx.agent.call(request)
     except Drifted as found:
         raise drift.error(ctx.vm, found.data["differences"]) from found
     restore_seed(ctx)
