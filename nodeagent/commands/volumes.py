@@ -154,8 +154,8 @@ def volume_info(request: storage.VolumeInfo, job: Job) -> storage.VolumeState:
     return _state(path, kind, job)
 
 
-@handles(storage.VolumesUsed)
-def volumes_used(request: storage.VolumesUsed, job: Job) -> storage.VolumeUses:
+@handles(storage.UsesRead)
+def uses_read(request: storage.UsesRead, job: Job) -> storage.VolumeUses:
     """Tell who has which files."""
     wanted = {os.path.realpath(path): path for path in request.paths}
     with libvirtd.translated() as conn:

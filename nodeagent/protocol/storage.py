@@ -258,13 +258,13 @@ class VolumeUses:
 
 
 @command
-class VolumesUsed(Request[VolumeUses]):
+class UsesRead(Request[VolumeUses]):
     """Tell which domains of the node, running or off, have the files at `paths`, and all files of the domain `uuid`.
 
     Of every domain all files where neither is given.
     """
 
-    COMMAND = "volumes_used"
+    COMMAND = "uses_read"
     RESULT = VolumeUses
     MUTATES = False
     paths: List[str] = field(default_factory=list)

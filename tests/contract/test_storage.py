@@ -362,7 +362,7 @@ def volume_of(node: Subject, spec: host.HostSpec) -> str:
     return path
 
 
-@pytest.mark.covers("volumes_used")
+@pytest.mark.covers("uses_read")
 def test_a_file_that_a_domain_has_is_told_and_not_deleted(node: Subject) -> None:
     spec, other = make_spec(node.pool, name="mine"), make_spec(node.pool, name="other")
     path = volume_of(node, spec)
@@ -371,13 +371,13 @@ def test_a_file_that_a_domain_has_is_told_and_not_deleted(node: Subject) -> None
     seed = other.cdroms[0]
     node.call(host.HostCreate(spec=dataclasses.replace(other, disks=[disk], cdroms=[seed])))
     use = storage.VolumeUse(path, other.uuid, "other", "vdz")
-    assert node.call(storage.VolumesUsed(paths=[path])) == storage.VolumeUses([use])
-    assert use in node.call(storage.VolumesUsed()).uses
+    assert node.call(storage.UsesRead(paths=[path])) == storage.VolumeUses([use])
+    assert use in node.call(storage.UsesRead()).uses
     with pytest.raises(CommandFailed, match=r"the disk vdz of the domain “other”. It is not deleted") as caught:
         node.call(storage.VolumeDelete(pool=node.pool, path=path))
     assert code_of(caught.value) == "in_use"
     assert node.call(storage.VolumeInfo(pool=node.pool, path=path)).exists
-    assert [each.path for each in node.call(storage.VolumesUsed(uuid=other.uuid)).uses] == sorted([path, seed])
+    assert [each.path for each in node.call(storage.UsesRead(uuid=other.uuid)).uses] == sorted([path, seed])
     # Running, with another description by now.
     node.call(host.HostStart(uuid=other.uuid))
     node.call(host.HostCreate(spec=dataclasses.replace(other, disks=[], cdroms=[])))
@@ -394,7 +394,7 @@ def test_what_a_domains_disk_builds_upon_is_neither_deleted_nor_changed(node: Su
     over = f"{path}.by-hand"
     node.build_upon(path, over)
     node.call(host.HostCreate(spec=dataclasses.replace(spec, disks=[dataclasses.replace(spec.disks[0], path=over)])))
-    assert storage.VolumeUse(path, spec.uuid, "mine", "vda", True) in node.call(storage.VolumesUsed(paths=[path])).uses
+    assert storage.VolumeUse(path, spec.uuid, "mine", "vda", True) in node.call(storage.UsesRead(paths=[path])).uses
     for request in (
         storage.VolumeDelete(pool=node.pool, path=path),
         storage.VolumeGrow(pool=node.pool, path=path, size_bytes=8 * MIB),

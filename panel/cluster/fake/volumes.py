@@ -232,7 +232,7 @@ class Volumes(Node):
             found.append(path)
         return found
 
-    def _volumes_used(self, request: storage.VolumesUsed, _report: Report | None) -> storage.VolumeUses:
+    def _uses_read(self, request: storage.UsesRead, _report: Report | None) -> storage.VolumeUses:
         every = not (request.paths or request.uuid)
         uses = [each for each in self._uses() if every or each.path in request.paths or each.uuid == request.uuid]
         return storage.VolumeUses(uses)

@@ -43,7 +43,7 @@ def refuse_used(ctx: VmContext[Any], volumes: list[Volume], agent: Agent | None 
 
     Answers what the VM's own domain has, and whose these volumes are.
     """
-    asked = storage.VolumesUsed(paths=[volume.path for volume in volumes], uuid=str(ctx.vm.uuid))
+    asked = storage.UsesRead(paths=[volume.path for volume in volumes], uuid=str(ctx.vm.uuid))
     used = (agent or ctx.agent).call(asked).uses
     strangers = [each for each in used if each.path in asked.paths and each.uuid != asked.uuid]
     if strangers:
