@@ -70,7 +70,7 @@ def page(browser: Browser, stack: Stack, tmp_path: Path) -> Iterator[Page]:
     """A page of a fresh browser profile, signed in as the administrator; errors of its scripts fail the test."""
     context = browser.new_context(base_url=f"https://127.0.0.1:{stack.port}", ignore_https_errors=True)
     page = context.new_page()
-    _go_again_when_the_network_changes(page)
+    go_again_when_the_network_changes(page)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto("/login")
@@ -83,7 +83,7 @@ def page(browser: Browser, stack: Stack, tmp_path: Path) -> Iterator[Page]:
     assert errors == []
 
 
-def _go_again_when_the_network_changes(page: Page) -> None:
+def go_again_when_the_network_changes(page: Page) -> None:
     """Chromium gives up what it loads when an interface comes or goes, even from loopback: labs beside us make some."""
     go = page.goto
 
