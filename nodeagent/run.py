@@ -7,10 +7,11 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from typing import IO, Callable, Dict, List, Optional, Sequence, Tuple
 
-from nodeagent.errors import CommandFailed, NoSpace, ReadOnly
+from nodeagent.errors import AgentError, CommandFailed, NoSpace, ReadOnly
 from nodeagent.job import Job
 
 STDERR_TAIL = 2000
@@ -62,8 +63,40 @@ def run(
         raise
     finished = Finished(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
     if check and finished.exit_code != 0:
-        _fail(argv[0], finished)
+        raise failed(argv[0], finished)
     return finished
+
+
+def run_detached(argv: Sequence[str], job: Job, *, env: Optional[Dict[str, str]] = None) -> Finished:
+    """Run a program that must not be ended half-way: where the job must end, it is left to itself.
+
+    Raises CommandFailed where it is not installed, Cancelled, DeadlinePassed.
+    """
+    job.check()
+    if shutil.which(argv[0]) is None:
+        raise CommandFailed(f"The program “{argv[0]}” is not installed.", argv0=argv[0], exit_code=127)
+    # Files, not pipes, whose end would be the program's.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env={**os.environ, "LC_ALL": "C", **(env or {})},
+            start_new_session=True,
+            cwd="/",
+        )
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_SECONDS)
+                break
+            job.check()
+        return Finished(process.returncode, _text(out), _text(err))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _source(stdin: Optional[str]) -> IO[bytes]:
@@ -101,14 +134,15 @@ def dying_with_us() -> List[str]:
     return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]
 
 
-def _fail(program: str, finished: Finished) -> None:
+def failed(program: str, finished: Finished) -> AgentError:
+    """The error for a program that ended with another exit code than 0."""
     tail = finished.stderr.strip()[-STDERR_TAIL:]
     if "No space left on device" in tail:
-        raise NoSpace(f"{os.path.basename(program)}: no space left on the node.", argv0=program)
+        return NoSpace(f"{os.path.basename(program)}: no space left on the node.", argv0=program)
     if "Read-only file system" in tail:
-        raise ReadOnly(f"{os.path.basename(program)}: the file system is mounted read-only.", argv0=program)
+        return ReadOnly(f"{os.path.basename(program)}: the file system is mounted read-only.", argv0=program)
     last = tail.splitlines()[-1] if tail else "no message"
-    raise CommandFailed(
+    return CommandFailed(
         f"{os.path.basename(program)} ended with {finished.exit_code}: {last}",
         argv0=program,
         exit_code=finished.exit_code,

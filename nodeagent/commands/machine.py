@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from nodeagent import authorized_keys, libvirtd, paths, services
+from nodeagent import authorized_keys, libvirtd, packages, paths, services
 from nodeagent.commands import handles
 from nodeagent.errors import AgentError, Cancelled, CommandFailed, LibvirtError
 from nodeagent.job import Job
@@ -21,30 +21,6 @@ from nodeagent.probe import kvm_works
 from nodeagent.protocol import Nothing, node
 from nodeagent.run import run
 
-DEBIAN_PACKAGES = (
-    "libvirt-daemon-system",
-    "libvirt-clients",
-    "qemu-system-x86",
-    "ovmf",
-    "qemu-utils",
-    "python3-libvirt",
-    "python3-zmq",
-    "genisoimage",
-    "nftables",
-    "iproute2",
-)
-REDHAT_PACKAGES = (
-    "libvirt-daemon-kvm",
-    "libvirt-client",
-    "qemu-kvm",
-    "edk2-ovmf",
-    "qemu-img",
-    "python3-libvirt",
-    "python3-zmq",
-    "xorriso",
-    "nftables",
-    "iproute",
-)
 LIBVIRTD_SECONDS = 30.0
 LIBVIRT_FACTS_SECONDS = 15.0
 """Its first answer takes some: it looks at every QEMU that is installed."""
@@ -156,32 +132,7 @@ def node_probe(request: node.NodeProbe, job: Job) -> node.Probe:
 @handles(node.PackagesInstall)
 def packages_install(request: node.PackagesInstall, job: Job) -> node.Installed:
     """Install what is missing."""
-    if shutil.which("apt-get"):
-        missing = _missing_debs(job)
-        if missing:
-            quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-            job.progress(0, 2, "reading the package lists")
-            # An installation that was killed half-way (ours, for one) is finished first, or apt-get refuses.
-            run(["dpkg", "--configure", "-a", "--force-confold"], job, env=quiet)
-            run(["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", "update"], job, env=quiet)
-            job.progress(1, 2, f"installing {len(missing)} packages")
-            argv = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120", "install", "--no-install-recommends", "--"]
-            run([*argv, *missing], job, env=quiet)
-    elif shutil.which("dnf"):
-        missing = [name for name in REDHAT_PACKAGES if run(["rpm", "-q", name], job, check=False).exit_code]
-        if missing:
-            job.progress(0, 1, f"installing {len(missing)} packages")
-            run(["dnf", "-q", "-y", "install", *missing], job)
-    else:
-        raise CommandFailed("The node has neither apt-get nor dnf.", argv0="apt-get", exit_code=127)
-    return node.Installed(packages=missing)
-
-
-def _missing_debs(job: Job) -> List[str]:
-    # Ends with 1 when it does not know one of them, and tells of the others.
-    shown = run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package}\n", *DEBIAN_PACKAGES], job, check=False)
-    there = {line.split()[1] for line in shown.stdout.splitlines() if line.startswith("ii")}
-    return [name for name in DEBIAN_PACKAGES if name not in there]
+    return node.Installed(packages=packages.install(job))
 
 
 @handles(node.LibvirtEnsure)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.commands.machine import DEBIAN_PACKAGES
+from nodeagent.packages import DEBIAN_PACKAGES
 from nodeagent.protocol import Nothing, network
 from nodeagent.protocol import node as machine
 from panel.cluster import health
