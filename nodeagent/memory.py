@@ -43,9 +43,22 @@ def changing(document: Path) -> Iterator[Dict[str, Any]]:
             with contextlib.suppress(FileNotFoundError):
                 document.unlink()
         elif json.dumps(content) != before:
-            partial = document.with_suffix(".part")
-            with partial.open("w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.rename(document)
+            replace(document, json.dumps(content, indent=1), 0o666)
+
+
+def replace(path: Path, text: str, mode: int) -> None:
+    """The file has this text, put in place as a whole; nothing is left of it where that fails (a full disk)."""
+    partial = path.with_suffix(".part")
+    with contextlib.suppress(FileNotFoundError):
+        partial.unlink()
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+        raise

@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import IO, Callable, Dict, List, Optional, Sequence, Tuple
 
+from nodeagent import space
 from nodeagent.errors import AgentError, CommandFailed, NoSpace, ReadOnly
 from nodeagent.job import Job
 
@@ -138,7 +139,7 @@ def failed(program: str, finished: Finished) -> AgentError:
     """The error for a program that ended with another exit code than 0."""
     tail = finished.stderr.strip()[-STDERR_TAIL:]
     if "No space left on device" in tail:
-        return NoSpace(f"{os.path.basename(program)}: no space left on the node.", argv0=program)
+        return NoSpace(f"{os.path.basename(program)}: {space.sentence()}", argv0=program)
     if "Read-only file system" in tail:
         return ReadOnly(f"{os.path.basename(program)}: the file system is mounted read-only.", argv0=program)
     last = tail.splitlines()[-1] if tail else "no message"

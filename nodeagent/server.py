@@ -19,7 +19,7 @@ import threading
 import time
 from typing import Any, Dict, List, Optional, TextIO
 
-from nodeagent import __version__, commands, fences, freezing, known, overrides, paths
+from nodeagent import __version__, commands, fences, freezing, known, overrides, paths, space
 from nodeagent.errors import AgentError, BrokenStorage, InvalidParams, NoSpace, ReadOnly
 from nodeagent.job import Job
 from nodeagent.protocol import PROTOCOL_VERSION, REQUESTS, BadMessage, Fence, from_dict, to_dict
@@ -187,7 +187,7 @@ def carry_out(command: str, params: Any, fence: Any, job: Job, pools: Any = None
 def _of_file_system(error: OSError) -> Optional[AgentError]:
     """What is wrong with a file system that a command worked in; None for other errors."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace("There is no space left on the node.")
+        return NoSpace(space.sentence())
     where = f" ({error.filename})" if isinstance(error.filename, str) else ""
     if error.errno == errno.EROFS:
         return ReadOnly(f"The file system is mounted read-only{where}.")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Set
 
 from nodeagent import paths
 from nodeagent.job import Job
@@ -46,10 +46,29 @@ def start(name: str, argv: Sequence[str], job: Job) -> None:
     if _recorded(name, "keeper") is None:
         # Without its keeper the service itself may have lived on; it must not run twice.
         _end(_recorded(name, "pid"), job)
+        with contextlib.suppress(FileNotFoundError):
+            _file(name, "pid").unlink()
         _keep(name, list(argv))
     until = time.monotonic() + STOP_SECONDS
-    while pid_of(name) is None and time.monotonic() < until:
+    # That it was started is enough: one that ends at once may never be seen running.
+    while not _file(name, "pid").exists() and time.monotonic() < until:
         job.wait(0.05)
+
+
+class Ends:
+    """How often a kept service has ended since; asked more often than it is started again."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._ended: Set[str] = set()
+
+    def count(self) -> int:
+        """The number of its processes that were seen gone."""
+        with contextlib.suppress(FileNotFoundError):
+            text = _file(self.name, "pid").read_text(encoding="ascii")
+            if _recorded(self.name, "pid") is None:
+                self._ended.add(text)
+        return len(self._ended)
 
 
 def running(name: str, job: Job) -> Optional[int]:

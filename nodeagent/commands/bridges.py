@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import List, Sequence, Set, Tuple
 
-from nodeagent import guards, hostnet, memory, nft, paths
+from nodeagent import barriers, guards, hostnet, memory, nft, paths
 from nodeagent.commands import handles
 from nodeagent.errors import CommandFailed, Exists, InUse, InvalidParams
 from nodeagent.job import Job
@@ -34,7 +35,7 @@ def bridge_ensure(request: network.BridgeEnsure, job: Job) -> network.BridgeStat
             raise Exists(f"The network {subnet} overlaps {', '.join(used)}, which is the host's own.", used=used)
         _make(request, job)
         remembered[name] = to_dict(request)
-        return _state(request, job, overlaps=used)
+        return replace(_state(request, job), overlaps=used, barriers=barriers.found(name, job))
 
 
 def _make(request: network.BridgeEnsure, job: Job) -> None:
@@ -214,9 +215,7 @@ def _addresses(name: str, job: Job) -> List[str]:
     return [f"{each['local']}/{each['prefixlen']}" for entry in entries for each in entry.get("addr_info", [])]
 
 
-def _state(
-    request: network.BridgeEnsure, job: Job, lacks: Sequence[str] = (), overlaps: Sequence[str] = ()
-) -> network.BridgeState:
+def _state(request: network.BridgeEnsure, job: Job, lacks: Sequence[str] = ()) -> network.BridgeState:
     exists = _exists(request.name, job)
     return network.BridgeState(
         name=request.name,
@@ -226,5 +225,4 @@ def _state(
         subnet=request.subnet,
         nat=request.nat,
         lacks=list(lacks),
-        overlaps=list(overlaps),
     )

@@ -13,13 +13,12 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from nodeagent import authorized_keys, libvirtd, packages, paths, services
+from nodeagent import authorized_keys, libvirt_start, libvirtd, packages, paths, services
 from nodeagent.commands import handles
 from nodeagent.errors import AgentError, Cancelled, CommandFailed, LibvirtError
 from nodeagent.job import Job
 from nodeagent.probe import kvm_works
 from nodeagent.protocol import Nothing, node
-from nodeagent.run import run
 
 LIBVIRTD_SECONDS = 30.0
 LIBVIRT_FACTS_SECONDS = 15.0
@@ -141,7 +140,7 @@ def libvirt_ensure(request: node.LibvirtEnsure, job: Job) -> node.Facts:
     from nodeagent.commands.bridges import restore
 
     if not _answers():
-        _start_libvirtd(job)
+        libvirt_start.start(job)
         until = time.monotonic() + LIBVIRTD_SECONDS
         while not _answers():
             if time.monotonic() > until:
@@ -166,15 +165,6 @@ def _answers() -> bool:
             return True
     except LibvirtError:
         return False
-
-
-def _start_libvirtd(job: Job) -> None:
-    if services.has_systemd():
-        run(["systemctl", "enable", "--now", "libvirtd.service"], job)
-        return
-    for program in ("virtlogd", "libvirtd"):
-        path = shutil.which(program) or f"/usr/sbin/{program}"
-        services.start(f"vmpanel-{program}", [path], job)
 
 
 @handles(node.AgentRemove)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import List
 
-from nodeagent import paths, services
+from nodeagent import memory, paths, reach, services
 from nodeagent.commands import handles
 from nodeagent.errors import InvalidParams
 from nodeagent.job import Job
@@ -67,6 +67,13 @@ def vmwatch_status(request: node.VmwatchStatus, job: Job) -> node.ServiceState:
     return node.ServiceState(name=NAME, running=pid is not None, pid=pid)
 
 
+@handles(node.PortProbe)
+def port_probe(request: node.PortProbe, job: Job) -> node.Reached:
+    """Try the way of vmwatch-node to its master."""
+    against = reach.reason_against(request.address, request.port)
+    return node.Reached(reached=not against, reason=against)
+
+
 @handles(node.VmwatchRemove)
 def vmwatch_remove(request: node.VmwatchRemove, job: Job) -> Nothing:
     """Stop the service and remove its configuration."""
@@ -83,13 +90,7 @@ def _write(text: str) -> bool:
             return False
     except FileNotFoundError:
         pass
-    partial = paths.VMWATCH_CONF.with_suffix(".part")
-    with contextlib.suppress(FileNotFoundError):
-        partial.unlink()
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    partial.rename(paths.VMWATCH_CONF)
+    memory.replace(paths.VMWATCH_CONF, text, 0o600)
     return True
 
 

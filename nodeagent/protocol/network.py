@@ -16,7 +16,7 @@ class BridgeState:
     `gateway`, `subnet` and `nat` are what the node remembers of it. One that it does not remember is told of
     while the bridge or its rules are there. `lacks` are "bridge", "up", "address", "rules", "forwarding":
     what is not in the kernel as it is remembered. `overlaps` are sentences about what of the host's own has
-    come to lie in its subnet.
+    come to lie in its subnet. `barriers` are chains of the host's own that drop what its guests send out.
     """
 
     name: str
@@ -28,6 +28,7 @@ class BridgeState:
     remembered: bool = True
     lacks: List[str] = field(default_factory=list)
     overlaps: List[str] = field(default_factory=list)
+    barriers: List[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

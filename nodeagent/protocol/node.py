@@ -129,6 +129,25 @@ class VmwatchStatus(Request[ServiceState]):
     MUTATES = False
 
 
+@dataclass(frozen=True)
+class Reached:
+    """Whether a connection came about; `reason` says why it did not."""
+
+    reached: bool
+    reason: str = ""
+
+
+@command
+class PortProbe(Request[Reached]):
+    """Connect from the node to a port elsewhere, send nothing, and close the connection."""
+
+    COMMAND = "port_probe"
+    RESULT = Reached
+    MUTATES = False
+    address: str
+    port: int
+
+
 @command
 class VmwatchRemove(Request[Nothing]):
     """Stop vmwatch-node and remove its configuration and service; nothing there is success."""

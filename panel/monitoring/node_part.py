@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from nodeagent.protocol import node as protocol
 from panel.cluster.context import NodeContext
-from panel.cluster.parts import Part
-from panel.monitoring import keys
+from panel.cluster.parts import Complaint, Part
+from panel.monitoring import keys, reaching
 from panel.monitoring.configure import end_rotation, tell_node
 from panel.monitoring.models import NodeWatch
 from panel.notices.models import Severity
@@ -26,7 +27,7 @@ def remove(ctx: NodeContext[Any]) -> None:
         ctx.agent.call(protocol.VmwatchRemove())
 
 
-def check(ctx: NodeContext[Any]) -> list[str]:
+def check(ctx: NodeContext[Any]) -> Sequence[str | Complaint]:
     """Configure the service, which starts it when it is stopped, and complain when that does not help.
 
     One that was found stopped is a problem also when it could be mended; then it is closed at once.
@@ -40,6 +41,8 @@ def check(ctx: NodeContext[Any]) -> list[str]:
     prepare(ctx)
     if not ctx.agent.call(protocol.VmwatchStatus()).running:
         return ["vmwatch-node does not run."]
+    if found := reaching.complaints(ctx):
+        return found
     close_problem(key)
     return []
 

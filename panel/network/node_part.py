@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Any
 
 from nodeagent.protocol import network as protocol
@@ -82,7 +83,17 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
             if state.overlaps:
                 text = f"The network “{network.name}” ({network.subnet}) overlaps what is the host's own by now"
                 complaints.append(Complaint(f"{text}: {', '.join(state.overlaps)}."))
+            if state.barriers:
+                complaints.append(Complaint(_shut_in(network, state.barriers)))
     return complaints
+
+
+def _shut_in(network: Network, barriers: Sequence[str]) -> str:
+    rules = "; ".join(f"iptables -I FORWARD -{way} {network.bridge} -j ACCEPT" for way in "io")
+    return (
+        f"Guests of the network “{network.name}” do not get out: the host's firewall drops what it would forward for "
+        f"them ({', '.join(barriers)}). Let it forward from and to {network.bridge}, for one with: {rules}."
+    )
 
 
 def _networks(node: Node) -> list[Network]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -198,3 +199,14 @@ def test_the_agent_removes_its_own_traces(node: Subject) -> None:
         assert (ssh / "authorized_keys").read_text() == "ssh-ed25519 AAAA me@home\n"
         left = [path.relative_to(node.agent.root) for path in node.agent.root.rglob("*") if path.is_file()]
         assert left == [Path("var/log/vmpanel/nodeagent.log")]
+
+
+@pytest.mark.covers("port_probe")
+def test_a_port_elsewhere_is_tried_by_really_connecting(node: Subject) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert node.call(machine.PortProbe(address="127.0.0.1", port=port)) == machine.Reached(reached=True)
+    if isinstance(node, FakeSubject):
+        node.node.unreached[port] = "connection refused"
+    told = node.call(machine.PortProbe(address="127.0.0.1", port=port))
+    assert told == machine.Reached(reached=False, reason="connection refused")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -432,3 +433,42 @@ def test_rules_of_the_administrator_s_stay_as_they_are(node: Subject) -> None:
     node.call(network.BridgeRemove(name="vmbr-nat0"))
     node.call(host.HostDelete(uuid=node.call(host.HostsRead()).hosts[0].uuid))
     assert node.agent.run_in_namespace("nft", "list", "ruleset") == before
+
+
+def test_a_firewall_that_forwards_nothing_for_guests_is_told_until_it_does(node: Subject) -> None:
+    assert node.call(ENSURE).barriers == []
+    his = "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"
+    more = "add rule ip filter FORWARD iifname docker0 accept; add rule ip filter FORWARD ct state established accept"
+    if isinstance(node, FakeSubject):
+        node.node.barriers = ["ip filter FORWARD"]
+    elif isinstance(node, AgentSubject):
+        node.agent.run_in_namespace("nft", his)
+        node.agent.run_in_namespace("nft", more)
+    assert node.call(ENSURE).barriers == ["ip filter FORWARD"]
+    if isinstance(node, FakeSubject):
+        node.node.barriers = []
+    elif isinstance(node, AgentSubject):
+        node.agent.run_in_namespace("nft", 'add rule ip filter FORWARD iifname "vmbr-*" accept')
+    assert node.call(ENSURE).barriers == []
+
+
+def test_a_full_disk_is_told_with_where_it_is_and_nothing_partial_is_left(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no disk")
+    state = node.agent.root / "var/lib/vmpanel"
+    state.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=17m", "tmpfs", str(state)], check=True)
+    try:
+        with pytest.raises(OSError, match="No space left"), (state / "big").open("wb") as file:
+            while True:
+                file.write(bytes(4096))
+                file.flush()
+        for _ in range(2):
+            with pytest.raises(NodeError, match=rf"no space left on the node: {state} has 0 MiB free\.") as caught:
+                node.call(ENSURE)
+            assert code_of(caught.value) == "no_space"
+            assert [each.name for each in state.iterdir()] == ["big"]
+        (state / "big").unlink()
+        assert node.call(ENSURE) == THERE
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True)

@@ -52,6 +52,10 @@ class Node:
     host_networks: list[network.HostNetwork] = field(default_factory=list)
     """What the host has of networks without the panel, and names of its interfaces."""
     host_links: list[str] = field(default_factory=list)
+    barriers: list[str] = field(default_factory=list)
+    """Chains of its firewall that let no guest out."""
+    unreached: dict[int, str] = field(default_factory=dict)
+    """Ports elsewhere that it cannot reach, and why."""
     guards: dict[str, list[network.GuardState]] = field(default_factory=dict)
     rules: dict[str, network.GuardState] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)

@@ -59,7 +59,7 @@ class Bridges(Node):
             text = f"The host has an interface “{request.name}” of its own, which the panel did not make."
             raise AgentRefusal("exists", text)
         self.bridges[request.name] = self.links[request.name] = request
-        return replace(self._bridge_state(request.name), overlaps=used)
+        return replace(self._bridge_state(request.name), overlaps=used, barriers=list(self.barriers))
 
     def _networks_read(self, request: network.NetworksRead, _report: Report | None) -> network.HostNetworks:
         return network.HostNetworks(networks=list(self.host_networks), links=sorted(self.host_links))

@@ -58,6 +58,10 @@ class Machine(Bridges, Volumes):
         running = self.vmwatch is not None
         return machine.ServiceState("vmwatch-node", running, 4711 if running else None)
 
+    def _port_probe(self, request: machine.PortProbe, _report: Report | None) -> machine.Reached:
+        reason = self.unreached.get(request.port, "")
+        return machine.Reached(reached=not reason, reason=reason)
+
     def _vmwatch_remove(self, request: machine.VmwatchRemove, _report: Report | None) -> Nothing:
         self.vmwatch = None
         return Nothing()

@@ -35,6 +35,7 @@ from panel.tasks.operation import Operation, Params, Step
 LIBVIRT_SECONDS = 60.0
 """More than the agent itself waits for a libvirtd that it has started (30 s), so that it can say so."""
 FACTS_SECONDS = 30.0
+FULL_BYTES = 16 * 1024**2
 NEED_LIBVIRT = ("vmwatch", "vms")
 """The parts that cannot be well while libvirt is away: that is libvirt's problem alone."""
 
@@ -77,10 +78,18 @@ def bring_programs(ctx: NodeContext[Any]) -> list[Complaint]:
         raise NodeUnreachable(node=ctx.node.name, reason=error.message) from error
     except CommandFailed as error:
         text = f"The panel's programs cannot be brought up to date: {error.data['text']}."
-        return [Complaint(text, Severity.ERROR)]
+        return [Complaint(f"{text}{_full_disks(ctx)}", Severity.ERROR)]
     if replaced:
         ctx.log(f"Brought up to date: {', '.join(replaced)}.")
     return []
+
+
+def _full_disks(ctx: NodeContext[Any]) -> str:
+    """Which of the node's disks are full, as another sentence: ssh says no more than that it failed."""
+    facts = ctx.agent.call(protocol.NodeFacts(), deadline=FACTS_SECONDS)
+    full = [each for each in facts.file_systems if each.free_bytes < FULL_BYTES]
+    told = [f"{each.path} has {each.free_bytes // 1024**2} MiB free" for each in full]
+    return f" Its disk is full: {', '.join(told)}." if told else ""
 
 
 def ensure_libvirt(ctx: NodeContext[Any]) -> list[Complaint]:

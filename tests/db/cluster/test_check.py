@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from nodeagent.protocol import storage
@@ -29,7 +32,9 @@ from panel.core.errors import (
     VersionMismatch,
 )
 from panel.images.models import Image
+from panel.monitoring import keys, reaching
 from panel.monitoring import services as monitoring
+from panel.monitoring.models import MasterWatch, NodeWatch
 from panel.network.models import Network
 from panel.notices.models import Problem
 from panel.notices.services import open_problem
@@ -370,3 +375,57 @@ def test_lost_and_stray_guards_are_mended_and_a_vm_that_a_task_holds_is_left_to_
     memory.calls.clear()
     check(node)
     assert "guards_ensure" not in asked(node)
+
+
+class TestDeaf:
+    """What makes guests or the panel deaf is said."""
+
+    def test_a_firewall_that_forwards_nothing_for_guests(self, node: Node) -> None:
+        fake.node(node.pk).barriers = ["ip filter FORWARD"]
+        (complaint,) = check(node)["complaints"]
+        assert "“private” do not get out" in complaint and "(ip filter FORWARD)" in complaint
+        assert "iptables -I FORWARD -i vmbr-nat0 -j ACCEPT" in complaint
+        assert problems(node) == {"network": "warning"}
+        fake.node(node.pk).barriers = []
+        check(node)
+        assert problems(node) == {}
+
+    def test_a_node_that_cannot_reach_a_master_that_speaks(self, node: Node) -> None:
+        self.cut(node)
+        MasterWatch.objects.create(heard_at=timezone.now() + timedelta(hours=1))
+        (complaint,) = check(node)["complaints"]
+        where = keys.told()[0].removeprefix("tcp://")
+        assert complaint.startswith(f"vmwatch-node cannot reach vmwatch-master at {where} (no answer within 3 s)")
+        assert "a firewall on the node, on the panel's machine or between them" in complaint
+        assert problems(node) == {"vmwatch": "error"}
+        fake.node(node.pk).unreached.clear()
+        check(node)
+        assert problems(node) == {}
+
+    def test_a_master_that_says_nothing_is_no_problem_of_a_node_s(
+        self, node: Node, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reaching, "SPEAKS_SECONDS", 0.0)
+        self.cut(node)
+        assert check(node)["complaints"] == []
+
+    def test_a_node_that_reaches_the_master_and_is_never_heard(self, node: Node) -> None:
+        MasterWatch.objects.create(heard_at=timezone.now())
+        assert check(node)["complaints"] == []
+        Node.objects.update(created_at=timezone.now() - timedelta(minutes=2))
+        (complaint,) = check(node)["complaints"]
+        assert "but nothing was heard of it yet" in complaint
+        NodeWatch.objects.update(heard_at=timezone.now())
+        assert check(node)["complaints"] == []
+
+    def cut(self, node: Node) -> None:
+        """It cannot reach the port that vmwatch-master listens on."""
+        fake.node(node.pk).unreached[settings.CONFIG.vmwatch_listen_port] = "no answer within 3 s"
+
+
+def test_programs_that_do_not_fit_are_told_with_where_the_disk_is_full(node: Node) -> None:
+    memory = fake.node(node.pk)
+    memory.capacity_bytes = 0
+    memory.fail("update_programs", CommandFailed(node="fake1", command="update", agent_code="", text="Failure"))
+    told = check(node)["complaints"]
+    assert "The panel's programs cannot be brought up to date: Failure. Its disk is full: / has 0 MiB free." in told
