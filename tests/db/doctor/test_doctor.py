@@ -98,6 +98,12 @@ def leave_guard(vm: Vm, uuid: str) -> None:
         node_of(vm).guards[uuid] = [guard]
 
 
+def save_memory(vm: Vm) -> None:
+    """By virsh managedsave, and the panel knows."""
+    domains(vm)[str(vm.uuid)].state = VmStatus.SAVED
+    Vm.objects.update(status=VmStatus.SAVED)
+
+
 HARM: dict[str, Callable[[Vm], object]] = {
     "task_stuck": lambda vm: task_of(vm, status=Status.STUCK),
     "task_abandoned": lambda vm: task_of(vm, status=Status.RUNNING, lease_until=timezone.now() - timedelta(minutes=10)),
@@ -114,6 +120,7 @@ HARM: dict[str, Callable[[Vm], object]] = {
     "domain_elsewhere": lambda vm: copy_elsewhere(vm, VmStatus.SHUT_OFF),
     "domain_name": lambda vm: Vm.objects.update(name="web2"),
     "domain_state": lambda vm: Vm.objects.update(status=VmStatus.SHUT_OFF),
+    "memory_saved": save_memory,
     "runs_twice": lambda vm: copy_elsewhere(vm, VmStatus.RUNNING),
     "file_missing": lambda vm: files(vm).pop(vm.disks.get().volume.path),
     "file_foreign": lambda vm: files(vm).update({f"{vm.pool.path}/volumes/old.qcow2": fake.FakeVolume("qcow2", 1)}),
