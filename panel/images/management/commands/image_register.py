@@ -1,4 +1,4 @@
-"""manage.py image_register FILE.json ...: make images known to the panel."""
+"""manage.py image_register [FILE.json ...]: make images known to the panel, and have the first flavors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The metadata files."""
-        parser.add_argument("file", nargs="+", type=Path)
+        parser.add_argument("file", nargs="*", type=Path)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Register each file and print what the panel knows of it."""
