@@ -21,6 +21,7 @@ class Job:
         request_id: str = "-",
         report: Optional[Callable[[float, float, str], None]] = None,
     ) -> None:
+        self.seconds = deadline
         self.ends = time.monotonic() + deadline
         self.request_id = request_id
         self.stopped = threading.Event()
@@ -36,7 +37,7 @@ class Job:
         if self.stopped.is_set():
             raise Cancelled("The request was cancelled.")
         if self.remaining() <= 0:
-            raise DeadlinePassed("The request did not end by its deadline.")
+            raise DeadlinePassed(f"The request did not end within {self.seconds:g} s.")
 
     def wait(self, seconds: float) -> None:
         """Pause, but end at once when the request must end."""

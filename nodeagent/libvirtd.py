@@ -28,7 +28,7 @@ def uri() -> str:
 
 def is_test_driver() -> bool:
     """Whether it is libvirt's test driver, which takes domains of type "test" only."""
-    return uri().startswith("test:")
+    return uri().startswith(("test:", "test+"))
 
 
 def copies_running(conn: Any) -> bool:
@@ -103,6 +103,11 @@ def answer_within(seconds: float, ask: Callable[[], T], job: Job) -> T:
     It is asked in a thread of its own, since nothing ends a call to libvirt but the end of its connection: until
     then that thread stays behind.
     """
+    return wait_for(begin(ask), seconds, job)
+
+
+def begin(ask: Callable[[], T]) -> Future[T]:
+    """Have it asked in a thread of its own."""
     answer: Future[T] = Future()
 
     def run() -> None:
@@ -112,6 +117,11 @@ def answer_within(seconds: float, ask: Callable[[], T], job: Job) -> T:
             answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
+    return answer
+
+
+def wait_for(answer: Future[T], seconds: float, job: Job) -> T:
+    """The answer of begin(); raises as answer_within() does."""
     until = time.monotonic() + seconds
     while not answer.done():
         job.check()

@@ -23,6 +23,7 @@ RUN = ROOT / "run/vmpanel"
 FENCES = RUN / "fences"
 MIGRATIONS = RUN / "migrations"
 FROZEN = RUN / "frozen"
+LIBVIRT_FACTS = RUN / "libvirt-facts.json"
 LIBVIRT_RUN = ROOT / "run/libvirt"
 
 OVERRIDES = ETC / "commands"

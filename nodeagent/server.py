@@ -220,9 +220,13 @@ def main() -> int:
     arguments = parser.parse_args()
     _log_to_file()
     if arguments.restore_network:
+        from nodeagent import kvm
         from nodeagent.commands.bridges import restore
 
-        restore(Job(deadline=120.0))
+        job = Job(deadline=120.0)
+        # Before libvirtd looks at QEMU; where udev runs there is nothing to do.
+        kvm.open_to_qemu(job)
+        restore(job)
         return 0
     # Before anything is said: the file that it is read from may be replaced by a newer one while this agent works.
     commands.load()

@@ -72,11 +72,11 @@ class Ends:
 
 
 def running(name: str, job: Job) -> Optional[int]:
-    """The service's process id, None when it does not run."""
+    """The service's process id, None when it does not run; raises CommandFailed when systemd does not say."""
     if not has_systemd():
         return pid_of(name)
-    shown = run(["systemctl", "show", "-p", "MainPID", "--value", f"{name}.service"], job, check=False)
-    pid = shown.stdout.strip()
+    # Of a service that it does not know it says 0.
+    pid = run(["systemctl", "show", "-p", "MainPID", "--value", f"{name}.service"], job).stdout.strip()
     return int(pid) if pid.isdigit() and pid != "0" else None
 
 
@@ -95,7 +95,7 @@ def _is_kept(name: str, job: Job) -> bool:
     """Whether somebody is there who starts the service again."""
     if not has_systemd():
         return _recorded(name, "keeper") is not None
-    shown = run(["systemctl", "show", "-p", "ActiveState", "--value", f"{name}.service"], job, check=False)
+    shown = run(["systemctl", "show", "-p", "ActiveState", "--value", f"{name}.service"], job)
     return shown.stdout.strip() == "activating"
 
 
@@ -149,20 +149,20 @@ def _file(name: str, kind: str) -> Path:
 def _record(name: str, kind: str, pid: int) -> None:
     """Write down a process with the moment of its start: a process id alone may be another program's later."""
     partial = _file(name, f"{kind}.part")
-    partial.write_text(f"{pid} {_started(pid)}", encoding="ascii")
+    partial.write_text(f"{pid} {started(pid)}", encoding="ascii")
     partial.rename(_file(name, kind))
 
 
 def _recorded(name: str, kind: str) -> Optional[int]:
     """The process that was written down, None when it is no more."""
     try:
-        pid, _, started = _file(name, kind).read_text(encoding="ascii").partition(" ")
-        return int(pid) if started and _started(int(pid)) == started else None
+        pid, _, began = _file(name, kind).read_text(encoding="ascii").partition(" ")
+        return int(pid) if began and started(int(pid)) == began else None
     except (FileNotFoundError, ValueError):
         return None
 
 
-def _started(pid: int) -> Optional[str]:
+def started(pid: int) -> Optional[str]:
     """When the process was started, in the kernel's ticks; None when it is no more (or is a zombie)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -179,7 +179,7 @@ def _end(pid: Optional[int], job: Job) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + STOP_SECONDS
-    while _started(pid) is not None:
+    while started(pid) is not None:
         if time.monotonic() > until:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -17,8 +17,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Dict, Iterator, Optional, Tuple
 
-from nodeagent import authorized_keys, libvirtd, paths
-from nodeagent.errors import AgentError, CommandFailed, InvalidParams
+from nodeagent import authorized_keys, libvirt_facts, paths
+from nodeagent.errors import CommandFailed, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol.migration import Target
 from nodeagent.run import dying_with_us, run
@@ -49,24 +49,19 @@ def qemu_sockets(ticket: int, name: str) -> Tuple[Path, Path]:
     return found[0], found[1]
 
 
-def make_folders(ticket: int) -> None:
+def make_folders(ticket: int, job: Job) -> None:
     """Have both folders."""
     key_folder(ticket).mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = socket_folder(ticket)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    owner = _qemu_owner()
+    owner = _qemu_owner(job)
     if owner is not None:
         os.chown(folder, *owner)
 
 
-def _qemu_owner() -> Optional[Tuple[int, int]]:
+def _qemu_owner(job: Job) -> Optional[Tuple[int, int]]:
     """The user and group that libvirt gives QEMU, by the label "+64055:+64055"; None where it says none."""
-    try:
-        with libvirtd.translated() as conn:
-            capabilities = ET.fromstring(conn.getCapabilities())
-    except AgentError:
-        return None
-    for model in capabilities.findall("./host/secmodel"):
+    for model in ET.fromstring(libvirt_facts.ask(job).host).findall("secmodel"):
         if model.findtext("model") == "dac":
             user, _, group = (model.findtext("baselabel") or "").replace("+", "").partition(":")
             if user.isdigit() and group.isdigit():
@@ -76,7 +71,7 @@ def _qemu_owner() -> Optional[Tuple[int, int]]:
 
 def make_key(ticket: int, job: Job) -> str:
     """Have the ticket's key pair; answers its public line."""
-    make_folders(ticket)
+    make_folders(ticket, job)
     path = key_folder(ticket) / "key"
     if not Path(f"{path}.pub").exists():
         with contextlib.suppress(FileNotFoundError):
@@ -85,12 +80,12 @@ def make_key(ticket: int, job: Job) -> str:
     return Path(f"{path}.pub").read_text(encoding="ascii").strip()
 
 
-def let_in(ticket: int, public_key: str, valid_seconds: float) -> None:
+def let_in(ticket: int, public_key: str, valid_seconds: float, job: Job) -> None:
     """Have the key in authorized_keys, for forwarding alone and not longer than that."""
     words = public_key.split()
     if len(words) != 3 or words[0] != "ssh-ed25519" or words[2] != f"{COMMENT}{int(ticket)}":
         raise InvalidParams("This is not the key of this ticket.", field="public_key")
-    make_folders(ticket)
+    make_folders(ticket, job)
     # sshd reads the time in its own zone. No permitopen: with one, sshd forwards to no Unix socket.
     until = time.strftime("%Y%m%d%H%M", time.localtime(time.time() + valid_seconds + 60.0))
     limits = f'restrict,port-forwarding,command="/bin/false",expiry-time="{until}"'

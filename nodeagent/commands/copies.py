@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, List, Optional, Sequence, Tuple
 
-from nodeagent import freezing, libvirtd, paths
+from nodeagent import freezing, libvirt_facts, libvirtd, paths
 from nodeagent.commands import handles
 from nodeagent.commands.hosts import find, state_word
 from nodeagent.commands.migration import abort
@@ -47,7 +47,7 @@ def disks_copy(request: guest.DisksCopy, job: Job) -> guest.DisksCopied:
         return guest.DisksCopied(frozen=None)
     with libvirtd.translated() as conn:
         domain = find(conn, request.uuid)
-        _refuse(conn, domain, copies)
+        _refuse(domain, copies, job)
         freezing.thaw_left(domain)
         _end(domain, copies)
         if _targets(domain) is not None:
@@ -93,14 +93,14 @@ def _checked(copies: Sequence[guest.DiskCopy]) -> List[_Copy]:
     ]
 
 
-def _refuse(conn: Any, domain: Any, copies: Sequence[_Copy]) -> None:
+def _refuse(domain: Any, copies: Sequence[_Copy], job: Job) -> None:
     """Raise what is against it, before anything is touched."""
     for copy in copies:
         if not copy.source.exists():
             raise InvalidParams("There is no such volume.", field="copies")
     if not domain.isActive():
         raise GuestStopped("The VM does not run.", state=state_word(domain))
-    if not libvirtd.copies_running(conn):
+    if not libvirt_facts.ask(job).copies_running:
         raise Unsupported("This node's libvirt or QEMU cannot copy the disks of a VM that runs.")
 
 

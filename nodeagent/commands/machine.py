@@ -9,31 +9,37 @@ import platform
 import shutil
 import socket
 import time
-import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional
 
-from nodeagent import authorized_keys, libvirt_start, libvirtd, packages, paths, services
+from nodeagent import authorized_keys, kvm, libvirt_facts, libvirt_start, libvirtd, packages, paths, services
 from nodeagent.commands import handles
-from nodeagent.errors import AgentError, Cancelled, CommandFailed, LibvirtError
+from nodeagent.errors import CommandFailed, DeadlinePassed, LibvirtError
 from nodeagent.job import Job
+from nodeagent.libvirt_facts import LibvirtFacts, Look
 from nodeagent.probe import kvm_works
 from nodeagent.protocol import Nothing, node
+from nodeagent.protocol.node import ANSWERS, OFF, SILENT
 
 LIBVIRTD_SECONDS = 30.0
 LIBVIRT_FACTS_SECONDS = 15.0
-"""Its first answer takes some: it looks at every QEMU that is installed."""
-LibvirtFacts = Tuple[Optional[str], Optional[str], Optional[str], Optional[bool]]
-_NO_LIBVIRT: LibvirtFacts = (None, None, None, None)
+"""How long its facts are waited for: it looks at every QEMU that is installed before it tells of them."""
+ANSWER_MARGIN_SECONDS = 2 * libvirt_facts.ANSWER_SECONDS
+"""What is left of a request's time for its own answer."""
 log = logging.getLogger("nodeagent")
 
 
 @handles(node.NodeFacts)
 def node_facts(request: node.NodeFacts, job: Job) -> node.Facts:
-    """Read what the node is, libvirt's part only where libvirt answers."""
+    """Read what the node is; what libvirt does not tell in time is left out."""
+    return _facts(LIBVIRT_FACTS_SECONDS, job)
+
+
+def _facts(seconds: float, job: Job) -> node.Facts:
     release = _os_release()
     memory = _meminfo()
-    versions = _libvirt(job)
+    look = libvirt_facts.look(job)
+    told = _told_within(seconds, job) if look.state == ANSWERS else None
     return node.Facts(
         hostname=socket.gethostname(),
         os_id=release.get("ID", "unknown"),
@@ -48,10 +54,14 @@ def node_facts(request: node.NodeFacts, job: Job) -> node.Facts:
         memory_free_mib=memory["MemAvailable"] // 1024,
         file_systems=_file_systems(),
         time=time.time(),
-        libvirt_version=versions[0],
-        qemu_version=versions[1],
-        host_uuid=versions[2],
-        copies_running=versions[3],
+        libvirt_version=_version(look.version),
+        qemu_version=_version(told.qemu_version) if told is not None else None,
+        host_uuid=told.host_uuid if told is not None else None,
+        copies_running=told.copies_running if told is not None else None,
+        libvirt=look.state,
+        libvirt_text=look.text,
+        libvirt_seconds=told.seconds if told is not None else None,
+        kvm="" if libvirtd.is_test_driver() else kvm.closed_to_qemu(job),
     )
 
 
@@ -93,29 +103,18 @@ def _file_systems() -> List[node.FileSystem]:
     return list(found.values())
 
 
-def _libvirt(job: Job) -> LibvirtFacts:
-    """Versions of libvirt and QEMU, the host's UUID, and whether disks of running VMs can be copied.
-
-    None each where libvirt does not answer soon: the rest of the facts can be told all the same.
-    """
+def _told_within(seconds: float, job: Job) -> Optional[LibvirtFacts]:
+    """libvirt's slow facts; None where they are not told in time, or libvirt went away over them."""
     try:
-        return libvirtd.answer_within(LIBVIRT_FACTS_SECONDS, _ask_libvirt, job)
-    except Cancelled:
-        raise
-    except AgentError:
-        return _NO_LIBVIRT
+        return libvirt_facts.ask(job, seconds)
+    except (DeadlinePassed, LibvirtError):
+        job.check()
+        return None
 
 
-def _ask_libvirt() -> LibvirtFacts:
-    with libvirtd.translated() as conn:
-        host = ET.fromstring(conn.getCapabilities()).findtext("./host/uuid")
-        qemu = None if libvirtd.is_test_driver() else _version(conn.getVersion())
-        return _version(conn.getLibVersion()), qemu, host, libvirtd.copies_running(conn)
-
-
-def _version(number: int) -> str:
+def _version(number: Optional[int]) -> Optional[str]:
     """libvirt's 1000000 * major + 1000 * minor + release."""
-    return f"{number // 1000000}.{number // 1000 % 1000}.{number % 1000}"
+    return f"{number // 1000000}.{number // 1000 % 1000}.{number % 1000}" if number else None
 
 
 @handles(node.NodeProbe)
@@ -123,8 +122,14 @@ def node_probe(request: node.NodeProbe, job: Job) -> node.Probe:
     """Find out whether guests can run under KVM here."""
     if not Path("/dev/kvm").exists():
         return node.Probe("qemu", "The node has no /dev/kvm.")
-    if kvm_works(min(request.timeout_seconds, max(1.0, job.remaining() - 1.0))):
+    if closed := kvm.closed_to_qemu(job):
+        return node.Probe("qemu", closed)
+    seconds = min(request.timeout_seconds, max(1.0, job.remaining() / 2 - 1.0))
+    if kvm_works(seconds):
         return node.Probe("kvm", "A guest CPU ran well under KVM.")
+    if not kvm_works(seconds, accel="tcg"):
+        # That it does not come to its end says something of KVM only where it does without.
+        raise DeadlinePassed(f"A guest CPU got through within {seconds:g} s neither under KVM nor emulated.")
     return node.Probe("qemu", "There is a /dev/kvm, but a guest CPU does not get far under it.")
 
 
@@ -136,16 +141,17 @@ def packages_install(request: node.PackagesInstall, job: Job) -> node.Installed:
 
 @handles(node.LibvirtEnsure)
 def libvirt_ensure(request: node.LibvirtEnsure, job: Job) -> node.Facts:
-    """Have libvirtd answering, and the remembered bridges there."""
+    """Have libvirtd answering, its QEMU able to open /dev/kvm, and the remembered bridges there."""
     from nodeagent.commands.bridges import restore
 
-    if not _answers():
+    if not libvirtd.is_test_driver() and (closed := kvm.open_to_qemu(job)):
+        log.warning("%s %s", job.request_id, closed)
+    look = libvirt_facts.look(job)
+    if look.state == OFF:
         libvirt_start.start(job)
-        until = time.monotonic() + LIBVIRTD_SECONDS
-        while not _answers():
-            if time.monotonic() > until:
-                raise LibvirtError("libvirtd was started but does not answer.", libvirt_code=0, connection_lost=True)
-            job.wait(0.2)
+        look = _wait_for_libvirt(job)
+    if look.state != ANSWERS:
+        raise DeadlinePassed(f"libvirt runs on the node, but gave no answer: {look.text}")
     try:
         restore(job)
     except (CommandFailed, OSError) as error:
@@ -154,17 +160,24 @@ def libvirt_ensure(request: node.LibvirtEnsure, job: Job) -> node.Facts:
     # VMs that start with the node need their bridges before libvirtd looks at them.
     argv = ["/usr/bin/python3", str(paths.AGENT), "--restore-network"]
     services.run_at_boot("vmpanel-network", argv, "libvirtd.service", job)
-    return node_facts(node.NodeFacts(), job)
+    if request.facts_seconds:
+        job.progress(0, 1, "waiting for libvirt to look at QEMU")
+    return _facts(min(request.facts_seconds, max(0.0, job.remaining() - ANSWER_MARGIN_SECONDS)), job)
 
 
-def _answers() -> bool:
-    try:
-        with libvirtd.translated() as conn:
-            # A connection takes itself for alive until somebody uses it.
-            conn.getLibVersion()
-            return True
-    except LibvirtError:
-        return False
+def _wait_for_libvirt(job: Job) -> Look:
+    """How it looks when it answers. One that runs has as long as the request: it looks at each VM's QEMU first.
+
+    Raises LibvirtError when none runs by then.
+    """
+    until = time.monotonic() + LIBVIRTD_SECONDS
+    while True:
+        look = libvirt_facts.look(job)
+        if look.state == ANSWERS or (look.state == SILENT and job.remaining() < ANSWER_MARGIN_SECONDS):
+            return look
+        if look.state == OFF and time.monotonic() > until:
+            raise LibvirtError("libvirtd was started but does not answer.", libvirt_code=0, connection_lost=True)
+        job.wait(0.2)
 
 
 @handles(node.AgentRemove)

@@ -6,11 +6,10 @@ import contextlib
 import os
 import threading
 import time
-import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from nodeagent import libvirtd, paths, way
+from nodeagent import libvirt_facts, libvirtd, paths, way
 from nodeagent.commands import handles
 from nodeagent.commands.bridges import bridge_names
 from nodeagent.commands.hosts import absent, find, state_of
@@ -31,6 +30,7 @@ UNCACHED = ("none", "directsync")
 @handles(migration.MigrationDescribe)
 def migration_describe(request: migration.MigrationDescribe, job: Job) -> migration.Subject:
     """Read what a target must know."""
+    facts = libvirt_facts.ask(job)
     with libvirtd.translated() as conn:
         domain = find(conn, request.uuid)
         state = state_of(domain)
@@ -41,8 +41,8 @@ def migration_describe(request: migration.MigrationDescribe, job: Job) -> migrat
             state=state.state,
             virt=described.type or "",
             machine=described.machine or "",
-            cpu=_host_cpu(conn),
-            qemu_version=0 if libvirtd.is_test_driver() else conn.getVersion(),
+            cpu=facts.cpu,
+            qemu_version=facts.qemu_version,
             snapshots=domain.snapshotNum(),
             files=[disk.source_file for disk in described.disks if disk.device == "cdrom" and disk.source_file],
             cached=_cached(described),
@@ -74,12 +74,6 @@ def _size(file: Path) -> int:
         return 0
 
 
-def _host_cpu(conn: Any) -> str:
-    """The host's CPU as libvirt compares it with another's."""
-    cpu = ET.fromstring(conn.getCapabilities()).find("./host/cpu")
-    return "" if cpu is None else ET.tostring(cpu, encoding="unicode")
-
-
 @handles(migration.MigrationCheck)
 def migration_check(request: migration.MigrationCheck, job: Job) -> migration.Reasons:
     """Look whether this node can take the domain."""
@@ -88,7 +82,7 @@ def migration_check(request: migration.MigrationCheck, job: Job) -> migration.Re
     with libvirtd.translated() as conn:
         reasons += _taken(conn, subject)
         if not libvirtd.is_test_driver():
-            reasons += _cannot_run(conn, subject)
+            reasons += _cannot_run(conn, subject, job)
     there = bridge_names(job)
     reasons += [f"the bridge “{name}” is missing" for name in request.bridges if name not in there]
     reasons += [f"the file {path} is not there" for path in request.files if not Path(path).exists()]
@@ -116,14 +110,17 @@ def _taken(conn: Any, subject: migration.Subject) -> List[str]:
     return []
 
 
-def _cannot_run(conn: Any, subject: migration.Subject) -> List[str]:
+def _cannot_run(conn: Any, subject: migration.Subject, job: Job) -> List[str]:
     libvirt = libvirtd.bindings()
     reasons = []
-    if conn.getVersion() < subject.qemu_version:
+    if libvirt_facts.ask(job).qemu_version < subject.qemu_version:
         reasons.append("its QEMU is older")
     try:
         conn.getDomainCapabilities(None, "x86_64", subject.machine, subject.virt)
     except libvirt.libvirtError:
+        if not conn.isAlive():
+            # It said nothing of the machine.
+            raise
         reasons.append(f"it cannot run “{subject.virt}” machines of type “{subject.machine}”")
     # An emulated CPU is the same everywhere; a passed through one is not.
     if subject.virt == "kvm" and subject.cpu and conn.compareCPU(subject.cpu) == libvirt.VIR_CPU_COMPARE_INCOMPATIBLE:
@@ -140,7 +137,7 @@ def migration_offer(request: migration.MigrationOffer, job: Job) -> migration.Of
 @handles(migration.MigrationAccept)
 def migration_accept(request: migration.MigrationAccept, job: Job) -> migration.Way:
     """Let the source in."""
-    way.let_in(request.ticket, request.public_key, request.valid_seconds)
+    way.let_in(request.ticket, request.public_key, request.valid_seconds, job)
     return migration.Way(libvirt_socket=way.libvirt_socket())
 
 

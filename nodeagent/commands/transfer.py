@@ -30,7 +30,7 @@ def volume_open(request: migration.VolumeOpen, job: Job) -> Nothing:
 
 def _receive(ticket: int, path: Path, kind: str, job: Job) -> None:
     """Have the file written by whoever sends for the ticket."""
-    way.make_folders(ticket)
+    way.make_folders(ticket, job)
     way.end_receiver(ticket)
     # What arrives may be a secret (a seed); libvirt gives a file to QEMU when its domain starts.
     path.chmod(0o600)

@@ -7,6 +7,9 @@ from typing import List, Optional
 
 from nodeagent.protocol.wire import Nothing, Request, command
 
+ANSWERS, OFF, SILENT = "answers", "off", "silent"
+"""What a cheap call to libvirt shows: it is not installed or does not run, or it runs and gave no answer."""
+
 
 @dataclass(frozen=True)
 class FileSystem:
@@ -20,8 +23,10 @@ class FileSystem:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a node is. libvirt's parts are None while libvirt is not installed or not running.
+    """What a node is. libvirt's parts are None where they are not known: what libvirt says of QEMU may be slow.
 
+    `libvirt` is ANSWERS, OFF or SILENT, with the reason in `libvirt_text`; empty is unknown. `libvirt_seconds` is how
+    long it took over what it says of QEMU and of its host. `kvm` is a sentence where QEMU's user may not open /dev/kvm.
     `copies_running` is whether libvirt and QEMU can copy the disks of a VM that runs.
     """
 
@@ -42,6 +47,10 @@ class Facts:
     qemu_version: Optional[str] = None
     host_uuid: Optional[str] = None
     copies_running: Optional[bool] = None
+    libvirt: str = ""
+    libvirt_text: str = ""
+    libvirt_seconds: Optional[float] = None
+    kvm: str = ""
 
 
 @command
@@ -88,10 +97,14 @@ class PackagesInstall(Request[Installed]):
 
 @command
 class LibvirtEnsure(Request[Facts]):
-    """Have libvirtd running and coming back by itself; answers the facts with libvirt's part."""
+    """Have libvirtd running and coming back by itself, and /dev/kvm open to QEMU's user; answers the facts.
+
+    What libvirt says of QEMU and of its host is waited for so long; it is None when that takes longer.
+    """
 
     COMMAND = "libvirt_ensure"
     RESULT = Facts
+    facts_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nodeagent.protocol.node import ANSWERS
 from panel.cluster.parts import Complaint
 from panel.notices.models import Severity
 
 CLOCK_WARNING_SECONDS = 5.0
 CLOCK_ERROR_SECONDS = 60.0
 """Half of the difference at which messages of vmwatch are refused (vmwatch.wire.CLOCK_WINDOW_SECONDS)."""
+SLOW_LIBVIRT_SECONDS = 10.0
 LOW_ROOT_BYTES = 5 * 1024**3
 LOW_ROOT_SHARE = 0.10
 """Both must be undercut: a tenth of a large disk is plenty, and some systems live on less than 5 GiB."""
@@ -48,6 +50,19 @@ def disk_complaints(facts: Mapping[str, Any]) -> list[Complaint]:
             free, size = each["free_bytes"] >> 20, each["size_bytes"] >> 20
             return [Complaint(f"Its root file system has only {free} MiB of {size} MiB free.")]
     return []
+
+
+def libvirt_complaints(facts: Mapping[str, Any]) -> list[Complaint]:
+    """What is to be said of a libvirt that answers, and is slow to say what its QEMU can, or lacks KVM."""
+    if facts.get("kvm"):
+        return [Complaint(str(facts["kvm"]))]
+    if facts.get("libvirt") != ANSWERS:
+        return []
+    seconds = facts.get("libvirt_seconds")
+    if seconds is not None and seconds < SLOW_LIBVIRT_SECONDS:
+        return []
+    took = "has not said yet" if seconds is None else f"took {seconds:.0f} s to say"
+    return [Complaint(f"It is slow: its libvirt {took} what its QEMU can. VMs start there, only later than elsewhere.")]
 
 
 def system_complaints(facts: Mapping[str, Any], first: Mapping[str, Any], first_name: str) -> list[Complaint]:

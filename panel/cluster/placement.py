@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nodeagent.protocol.node import OFF
 from panel.cluster.models import Node, NodeState
 from panel.core.errors import CapacityError
 
@@ -81,7 +82,7 @@ def lacks(candidate: Candidate, need: Need) -> str:
     node = candidate.node
     if node.state != NodeState.READY:
         return f"the node is {node.get_state_display().lower()}"
-    if node.facts.get("libvirt_version", "") is None:
+    if node.facts.get("libvirt") == OFF:
         return "libvirt does not run on the node"
     if node.maintenance:
         return "the node is in maintenance"

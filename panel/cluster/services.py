@@ -16,13 +16,18 @@ from panel.core.errors import AlreadyExists
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 
+SLOW_FACTS = ("libvirt_version", "qemu_version", "copies_running")
+"""What libvirt may leave unanswered: it stays as it was known, since no answer is no fact."""
+
 
 def record_facts(node: Node, facts: Facts) -> None:
     """Remember what the agent says the node is.
 
     Raises AlreadyExists when another node of ours is the same host by libvirt's host UUID.
     """
-    values: dict[str, object] = {"facts": to_dict(facts), "facts_at": timezone.now()}
+    told = to_dict(facts)
+    known = {name: node.facts.get(name) for name in SLOW_FACTS if told[name] is None}
+    values: dict[str, object] = {"facts": {**told, **known}, "facts_at": timezone.now()}
     if facts.host_uuid:
         values["host_uuid"] = facts.host_uuid
     try:

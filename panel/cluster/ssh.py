@@ -11,6 +11,7 @@ import io
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,8 @@ WINDOW = 16 * 1024 * 1024
 PACKET = 32 * 1024
 ANSWER_SECONDS = 60.0
 """How long a node may take to answer one request about a file."""
+NO_STATUS = -1
+"""paramiko's exit status where none came."""
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 
 Constant = Literal[
@@ -75,7 +78,11 @@ class Connection:
             output = b""
             while block := channel.recv(65536):
                 output += block
-            return channel.recv_exit_status(), output.decode(errors="replace")
+            code = channel.recv_exit_status()
+            if code == NO_STATUS:
+                # It was killed, or the connection ended before it did: what it would have said is not known.
+                raise EOFError(f"“{command.split()[0]}” was ended there before it could answer")
+            return code, output.decode(errors="replace")
 
     def open_port(self, port: int) -> paramiko.Channel:
         """A stream to the node's own loopback port."""
@@ -168,10 +175,12 @@ class Connection:
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
+        began = time.monotonic()
         try:
             yield
         except TimeoutError as error:
-            raise NodeTimeout(node=self.address.name, command="ssh", seconds=0) from error
+            took = time.monotonic() - began
+            raise NodeTimeout(node=self.address.name, command="ssh", seconds=round(took, 1)) from error
         except (paramiko.SSHException, paramiko.SFTPError, EOFError, ConnectionError) as error:
             raise NodeUnreachable(node=self.address.name, reason=str(error) or "the connection was lost") from error
         except OSError as error:

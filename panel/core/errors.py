@@ -197,7 +197,7 @@ class NodeTimeout(NodeError):
 
     code = "node_timeout"
     status = 504
-    sentence = "“{command}” on the node “{node}” did not end within {seconds} s."
+    sentence = "“{command}” on the node “{node}” did not end within {seconds:g} s."
     retriable = True
 
 

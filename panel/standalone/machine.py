@@ -23,6 +23,9 @@ from panel.standalone.supervisor import started
 ADDRESS = "127.0.0.1"
 FIRST = "first"
 LOGIN_SECONDS = 120.0
+LIBVIRT_SECONDS = 180.0
+CHECK_AGAIN_SECONDS = 2.0
+AGAIN = "Mend that, then run script/server again: it goes on where it stopped."
 SIZES: dict[str, dict[str, object]] = {
     "tiny": {"flavor": "tiny"},
     "debian-12": {"memory_mib": 1024, "vcpus": 1, "disk_gib": 10},
@@ -91,9 +94,42 @@ def ensure_node(api: Api, layout: Layout, port: int) -> dict[str, Any]:
             follow(api, api.post(f"/nodes/{node['id']}/check", {})["task"]["id"])
     node = find_node(api, port)
     if node is None or node["state"] != "ready":
-        raise Unfit("This machine did not become a node; see the tasks in the panel.")
+        raise Unfit(f"This machine did not become a node{_because(api, node)}. {AGAIN}")
+    node = wait_for_libvirt(api, node)
     say(f"Node: {node['name']} ({node.get('accel') or 'unknown virtualization'})")
+    for text in _problems(api, node):
+        say(f"  ! {text}")
     return node
+
+
+def wait_for_libvirt(api: Api, node: dict[str, Any]) -> dict[str, Any]:
+    """The node, when its libvirt answers, so that it can take a VM; it is checked anew until then. Raises Unfit."""
+    until = time.monotonic() + LIBVIRT_SECONDS
+    told = False
+    while (state := node["facts"].get("libvirt", "answers")) != "answers":
+        why = node["facts"].get("libvirt_text") or "it gave no answer."
+        if time.monotonic() > until:
+            do = "Start it, or see why not in /var/log/libvirt" if state == "off" else "See /var/log/libvirt for why"
+            raise Unfit(f"libvirt does not answer on this machine: {why} {do}, then run script/server again.")
+        if not told:
+            say(f"Waiting up to {LIBVIRT_SECONDS:.0f} s until libvirt answers: {why}")
+            told = True
+        with contextlib.suppress(ApiError, Unfit):
+            follow(api, api.post(f"/nodes/{node['id']}/check", {})["task"]["id"])
+        node = api.get(f"/nodes/{node['id']}")
+        time.sleep(CHECK_AGAIN_SECONDS)
+    return node
+
+
+def _problems(api: Api, node: dict[str, Any]) -> list[str]:
+    """What is wrong with the node, as the panel says it."""
+    found = api.list("/problems")
+    return [each["text"] for each in found if (each["object_type"], each["object_id"]) == ("node", node["id"])]
+
+
+def _because(api: Api, node: dict[str, Any] | None) -> str:
+    texts = _problems(api, node) if node is not None else []
+    return f": {' '.join(texts).rstrip('.')}" if texts else ""
 
 
 def find_node(api: Api, port: int) -> dict[str, Any] | None:
@@ -126,7 +162,10 @@ def ensure_first_vm(api: Api, layout: Layout, image: str) -> None:
     public = make_key(layout.ssh / "first_vm", "vmpanel-first-vm")
     password = secrets.token_urlsafe(12)
     body: dict[str, Any] = {"name": FIRST, "image": image, "password": password, "ssh_keys": [public], **SIZES[image]}
-    answer = api.post("/vms", body)
+    try:
+        answer = api.post("/vms", body)
+    except ApiError as error:
+        raise Unfit(f"{error} {AGAIN} With --no-first-vm the panel runs without it.") from error
     follow(api, answer["task"]["id"])
     login = next(row["login"] for row in api.list("/images") if row["name"] == image)
     argv = ssh_argv(layout, login, answer["address"])

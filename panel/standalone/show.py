@@ -12,6 +12,7 @@ from panel.standalone.private import Unfit
 ENDED = ("done", "failed", "cancelled", "stuck")
 WIDTH = 24
 POLL_SECONDS = 0.3
+LONG_SECONDS = 5.0
 
 
 def say(text: str) -> None:
@@ -24,6 +25,8 @@ class Steps:
 
     def __init__(self) -> None:
         self.told: set[int] = set()
+        self.told_of: set[int] = set()
+        self.waiting = -1, 0.0
         self.live = sys.stdout.isatty()
 
     def show(self, task: dict[str, Any]) -> None:
@@ -34,11 +37,22 @@ class Steps:
                 self._clear()
                 say(f"  {_sign(step['status'])} {step['title']}{_seconds(step)}")
         running = next((step for step in task["steps"] if step["status"] in ("running", "retrying")), None)
+        if running and not self.live:
+            self._tell_wait(running)
         if running and self.live:
             done = int(WIDTH * max(0.0, min(1.0, _fraction(running))))
             bar = "█" * done + "░" * (WIDTH - done)
             words = f"  {bar} {running['title']} {running.get('progress_text') or ''}"
             print(f"\r\x1b[K{words[:100]}", end="", flush=True)
+
+    def _tell_wait(self, step: dict[str, Any]) -> None:
+        """Say once of a step that takes long what it waits for, where no bar shows it."""
+        if step["position"] != self.waiting[0]:
+            self.waiting = step["position"], time.monotonic()
+        elif time.monotonic() - self.waiting[1] > LONG_SECONDS and step["position"] not in self.told_of:
+            self.told_of.add(step["position"])
+            text = step.get("progress_text")
+            say(f"  … {step['title']}{f': {text}' if text else ''}")
 
     def _clear(self) -> None:
         if self.live:

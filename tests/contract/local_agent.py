@@ -87,8 +87,9 @@ class LocalConnection:
 class LocalAgent(session.Session):
     """A session with an agent on this machine."""
 
-    def __init__(self, folder: Path, *, netns: bool = False) -> None:
+    def __init__(self, folder: Path, *, netns: bool = False, uri: str = "") -> None:
         super().__init__(NodeAddress(name="local", address="127.0.0.1"))
+        self.uri = uri or f"test://{folder}/libvirt.xml"
         self.folder = folder
         self.netns = netns
         self.zipapp = folder / "nodeagent.pyz"
@@ -108,7 +109,7 @@ class LocalAgent(session.Session):
         return {
             **os.environ,
             "VMPANEL_NODE_ROOT": str(self.root),
-            "VMPANEL_LIBVIRT_URI": f"test://{self.folder}/libvirt.xml",
+            "VMPANEL_LIBVIRT_URI": self.uri,
             "HOME": str(self.folder / "home"),
         }
 

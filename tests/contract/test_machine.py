@@ -60,7 +60,7 @@ def test_facts_name_the_system_and_its_size(node: Subject) -> None:
 
 @pytest.mark.covers("node_probe")
 def test_the_probe_names_an_accelerator_and_says_why(node: Subject) -> None:
-    probe = node.call(machine.NodeProbe(timeout_seconds=2.0))
+    probe = node.call(machine.NodeProbe(timeout_seconds=8.0))
     assert probe.accel in ("kvm", "qemu")
     assert probe.detail
 

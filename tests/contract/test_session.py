@@ -345,3 +345,11 @@ class ssh_only:
 
     def __exit__(self, *_error: object) -> None:
         self._connection.close()
+
+
+def test_a_program_that_was_ended_before_it_could_answer_has_said_nothing(connection: ssh.Connection) -> None:
+    killed = b"import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    connection.put(killed, agent_package.AGENT_PATH, 0o644)
+    with pytest.raises(NodeUnreachable, match="was ended there before it could answer"):
+        connection.run_constant("/usr/bin/python3 /usr/lib/vmpanel/nodeagent.pyz")
+    assert connection.run_constant("cat /var/lib/vmpanel/node.json")[0] == 1

@@ -5,19 +5,16 @@ That libvirtd is an unprivileged one, and its driver libvirt's test driver.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.contract.own_libvirtd import PROGRAM, own_libvirtd
 from tests.contract.vmwatch_daemons import HOST, SYSTEM_PYTHON, Daemons, memory_kib, tell, wait_until
 from vmwatch import journal, wire
 
-PROGRAM = "/usr/sbin/libvirtd"
 LIMIT_KIB = 40 * 1024
 DOMAINS = 20
 EVENTS = 10_000
@@ -28,27 +25,8 @@ pytestmark = pytest.mark.skipif(not Path(PROGRAM).exists(), reason="needs libvir
 @pytest.fixture
 def uri() -> Iterator[str]:
     """Where a libvirtd answers."""
-    # Not in pytest's folder, which is for root alone.
-    folder = Path(tempfile.mkdtemp(prefix="vmwatch-"))
-    conf = folder / "libvirtd.conf"
-    conf.write_text(f'unix_sock_dir="{folder}"\nauth_unix_rw="none"\n')
-    shutil.chown(folder, "nobody")
-    own = dict.fromkeys(("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), str(folder))
-    process = subprocess.Popen(
-        [PROGRAM, "-f", str(conf), "-p", str(folder / "pid")],
-        user="nobody",
-        group="nogroup",
-        extra_groups=[],
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **own},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until((folder / "libvirt-sock").exists, "libvirtd listens")
-        yield f"test+unix:///default?socket={folder}/libvirt-sock"
-    finally:
-        process.terminate()
-        process.wait(20)
-        shutil.rmtree(folder)
+    with own_libvirtd() as libvirtd:
+        yield libvirtd.uri
 
 
 def test_ten_thousand_events_within_a_minute_leave_the_node_under_forty_megabytes(daemons: Daemons, uri: str) -> None:

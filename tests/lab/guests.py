@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 
+import httpx
+
 from tests.lab.hosts import Node
+from tests.stack import done
 
 
 def remains(node: Node) -> dict[str, list[str]]:
@@ -39,3 +42,9 @@ def make_key(folder: str) -> tuple[str, str]:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{folder}/id"], check=True)
     with open(f"{folder}/id", encoding="ascii") as private, open(f"{folder}/id.pub", encoding="ascii") as public:
         return private.read(), public.read().strip()
+
+
+def add_node(api: httpx.Client, node: Node) -> str:
+    """Make a node of the panel's of a host, by its password; answers its path."""
+    raw = {"name": node.name, "address": node.address, "password": node.root_password, "virtualization": "qemu"}
+    return f"nodes/{done(api, api.post('nodes', json=raw))['object_id']}"

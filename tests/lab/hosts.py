@@ -67,6 +67,8 @@ class Node:
     ssh_port: int = 22
     start_libvirt: bool = False
     as_debian: bool = False
+    kvm: str = "udev"
+    """Its /dev/kvm: as "udev" leaves it, as the "kernel" makes it (root's alone), or so and "fixed"."""
     pid: int = 0
     ticks: int = 0
     keeper: int = 0
@@ -115,6 +117,7 @@ class Node:
             "host_uuid": self.host_uuid,
             "start_libvirt": self.start_libvirt,
             "as_debian": self.as_debian,
+            "kvm": self.kvm,
             "folder": str(self.folder),
             "shared": str(self.lab.shared),
             "interpreter": sys.base_prefix,
@@ -312,6 +315,7 @@ class Lab:
         start_libvirt: bool = False,
         ssh_port: int = 22,
         as_debian: bool = False,
+        kvm: str = "udev",
     ) -> Node:
         """One more node, on. `as_debian`: its QEMU runs as a user of its own, and root's umask is 077."""
         number = number or max((node.number for node in self.nodes), default=0) + 1
@@ -325,6 +329,7 @@ class Lab:
             ssh_port=ssh_port,
             start_libvirt=start_libvirt,
             as_debian=as_debian,
+            kvm=kvm,
         )
         self.nodes.append(node)
         self.save()

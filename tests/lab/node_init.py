@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -69,7 +70,7 @@ def prepare_upper(upper):
         hidden = Path(f"{upper}{path}")
         if Path(path).exists() and not os.path.lexists(hidden):
             hidden.parent.mkdir(parents=True, exist_ok=True)
-            os.mknod(hidden, 0o000 | 0o020000, os.makedev(0, 0))  # a whiteout
+            os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0))  # a whiteout
 
 
 def make_root_home(home):
@@ -81,7 +82,7 @@ def make_root_home(home):
             shutil.copy(source, home / name)
 
 
-def enter_root(base, shared, interpreter):
+def enter_root(base, shared, interpreter, kvm):
     """Make the overlay of this machine's root the root of this mount namespace, with the lab's shared folder in it."""
     call("mount", "--make-rprivate", "/")
     upper, work, root = f"{base}/upper", f"{base}/work", f"{base}/root"
@@ -96,6 +97,7 @@ def enter_root(base, shared, interpreter):
     call("mount", "--rbind", "/dev", f"{root}/dev")
     mount("tmpfs", "tmpfs", f"{root}/dev/shm", "mode=1777")
     mount("tmpfs", "tmpfs", f"{root}/run", "mode=755")
+    give_kvm(kvm, root)
     mount("tmpfs", "tmpfs", f"{root}/tmp", "mode=1777")
     show_interpreter(root, interpreter)
     show_project(base, root)
@@ -122,6 +124,20 @@ def show_interpreter(root, interpreter):
     if is_hidden(interpreter):
         Path(f"{root}{interpreter}").mkdir(parents=True, exist_ok=True)
         call("mount", "--bind", "-o", "ro", str(interpreter), f"{root}{interpreter}")
+
+
+def give_kvm(kvm, root):
+    """A /dev/kvm of the node's own: as udev leaves it, as the kernel makes it, or so and not to be changed."""
+    if not Path("/dev/kvm").exists():
+        return
+    device = Path(f"{root}/run/lab-kvm")
+    os.mknod(device, 0o600 | stat.S_IFCHR, os.stat("/dev/kvm").st_rdev)
+    if kvm == "udev":
+        shutil.chown(device, "root", "kvm")
+        device.chmod(0o660)
+    call("mount", "--bind", str(device), f"{root}/dev/kvm")
+    if kvm == "fixed":
+        call("mount", "-o", "remount,bind,ro", f"{root}/dev/kvm")
 
 
 def show_project(base, root):
@@ -202,7 +218,7 @@ def main():
         PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL="C.UTF-8", HOME="/root"
     )
     call("ip", "link", "set", "lo", "up")
-    enter_root(node["folder"], node["shared"], Path(node["interpreter"]))
+    enter_root(node["folder"], node["shared"], Path(node["interpreter"]), node["kvm"])
     write_files(node)
     starter = os.fork()
     if starter == 0:

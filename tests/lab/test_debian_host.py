@@ -1,4 +1,7 @@
-"""A host on which QEMU is a user of its own and root's umask is strict, as on Debian: VMs start and move there too."""
+"""A host on which QEMU is a user of its own and root's umask is strict, as on Debian: VMs start and move there too.
+
+Nothing like udev ran on it: its /dev/kvm is as the kernel makes it, and of no use to QEMU's user.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.lab.guests import NOTHING, make_key, remains, ssh
+from tests.lab.guests import NOTHING, add_node, make_key, remains, ssh
 from tests.lab.hosts import Lab, Node
 from tests.stack import done, wait_until
 
 QEMU = "libvirt-qemu"
+OPEN = ["setpriv", f"--reuid={QEMU}", "--regid=kvm", "--clear-groups", "sh", "-c", ": <> /dev/kvm"]
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +27,8 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def debian(lab: Lab, cluster: list[Node], api: httpx.Client) -> Iterator[Node]:
     """The host, one more of the panel's nodes while the tests of this file run."""
-    node = lab.add_node(as_debian=True)
-    raw = {"name": node.name, "address": node.address, "password": node.root_password, "virtualization": "qemu"}
-    answer = api.post("nodes", json=raw)
-    done(api, answer)
-    path = f"nodes/{api.get('nodes', params={'name': node.name}).json()['results'][0]['id']}"
+    node = lab.add_node(as_debian=True, kvm="kernel")
+    path = add_node(api, node)
     yield node
     done(api, api.delete(path))
 
@@ -67,6 +68,26 @@ def test_a_vm_runs_as_nobody_who_could_harm_the_host(
     done(api, api.post(f"{vm}/revert-snapshot", json={"snapshot": snapshot}))
     done(api, api.post(f"{vm}/restart", json={"timeout_seconds": 5}))
     assert (api.get(vm).json()["status"], owners(debian)) == ("running", {QEMU})
+
+
+def has_device(node: Node) -> bool:
+    """Whether it has a /dev/kvm; machines without KVM have nothing to see there."""
+    return node.run(["test", "-c", "/dev/kvm"], check=False).returncode == 0
+
+
+def test_preparation_gives_the_device_what_udev_gives_it(debian: Node, api: httpx.Client) -> None:
+    path = f"nodes/{api.get('nodes', params={'name': debian.name}).json()['results'][0]['id']}"
+    facts = api.get(path).json()["facts"]
+    assert (facts["libvirt"], facts["kvm"]) == ("answers", "")
+    if not has_device(debian):
+        pytest.skip("this machine has no /dev/kvm")
+    assert debian.run(["stat", "-c", "%U:%G %a", "/dev/kvm"]).stdout == "root:kvm 660\n"
+    # As after a restart of such a host: its next check has it again.
+    debian.run(["chown", "root:root", "/dev/kvm"])
+    debian.run(["chmod", "600", "/dev/kvm"])
+    assert debian.run(OPEN, check=False).returncode
+    assert done(api, api.post(f"{path}/check", json={}))["result"]["complaints"] == []
+    assert debian.run(OPEN, check=False).returncode == 0
 
 
 @pytest.mark.nightly

@@ -65,7 +65,12 @@ class Node:
     """Reasons of its own why it takes no VM that is moved."""
     vmwatch: machine.VmwatchConfigure | None = None
     calls: list[Request[Any]] = field(default_factory=list)
-    libvirt_runs: bool = True
+    libvirt: str = "answers"
+    """"off" is started by libvirt_ensure, "silent" is not. Its facts take so long, and are `told` once."""
+    libvirt_seconds: float = 0.1
+    told: bool = False
+    kvm: str = ""
+    """Why QEMU's user may not open /dev/kvm."""
     copies_running: bool = True
     """Whether its libvirt and QEMU can copy the disks of a VM that runs."""
     clock_offset: float = 0.0

@@ -11,12 +11,20 @@ from panel.cluster.fake.bridges import Bridges
 from panel.cluster.fake.state import STATES_ON, AgentRefusal
 from panel.cluster.fake.volumes import Volumes
 
+FACTS_SECONDS = 15.0
+"""As long as the agent waits for what libvirt says of QEMU."""
+
 
 class Machine(Bridges, Volumes):
     """What the node is made of, and vmwatch on it."""
 
     def _node_facts(self, request: machine.NodeFacts, _report: Report | None) -> machine.Facts:
+        return self._facts(FACTS_SECONDS)
+
+    def _facts(self, seconds: float) -> machine.Facts:
         used = sum(domain.spec.memory_mib for domain in self.domains.values() if domain.state in STATES_ON)
+        self.told = self.libvirt == "answers" and (self.told or self.libvirt_seconds <= seconds)
+        told = self.told
         return machine.Facts(
             hostname=self.name,
             os_id="debian",
@@ -31,10 +39,14 @@ class Machine(Bridges, Volumes):
             memory_free_mib=self.memory_mib - used,
             file_systems=[machine.FileSystem("/", "/dev/fake", self.capacity_bytes, self._free())],
             time=time.time() + self.clock_offset,
-            libvirt_version="9.0.0" if self.libvirt_runs else None,
-            qemu_version="7.2.0" if self.libvirt_runs else None,
+            libvirt_version="9.0.0" if self.libvirt == "answers" else None,
+            qemu_version="7.2.0" if told else None,
             host_uuid=None,
-            copies_running=self.copies_running if self.libvirt_runs else None,
+            copies_running=self.copies_running if told else None,
+            libvirt=self.libvirt,
+            libvirt_text="" if self.libvirt == "answers" else f"libvirt is {self.libvirt}.",
+            libvirt_seconds=self.libvirt_seconds if told else None,
+            kvm=self.kvm,
         )
 
     def _node_probe(self, request: machine.NodeProbe, _report: Report | None) -> machine.Probe:
@@ -44,9 +56,11 @@ class Machine(Bridges, Volumes):
         return machine.Installed(packages=[])
 
     def _libvirt_ensure(self, request: machine.LibvirtEnsure, report: Report | None) -> machine.Facts:
-        self.libvirt_runs = True
+        if self.libvirt == "silent":
+            raise AgentRefusal("deadline", "libvirt runs on the node, but gave no answer: libvirt is silent.")
+        self.libvirt = "answers"
         self.restore_network()
-        return self._node_facts(machine.NodeFacts(), report)
+        return self._facts(request.facts_seconds)
 
     def _vmwatch_configure(self, request: machine.VmwatchConfigure, _report: Report | None) -> machine.ServiceState:
         if not (request.connect.isprintable() and request.secret.isprintable()):

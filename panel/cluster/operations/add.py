@@ -13,13 +13,15 @@ from django.db import transaction
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from nodeagent.protocol import node as protocol
+from nodeagent.protocol import to_dict
 from panel.accounts.models import User
-from panel.cluster import agent_package, bare, keys, marks, parts, services, ssh
+from panel.cluster import agent_package, bare, health, keys, marks, parts, services, ssh
 from panel.cluster.client import NodeAddress
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node, NodeState, Virtualization
 from panel.cluster.nodes import address_of, client
 from panel.cluster.operations import add_looks
+from panel.cluster.operations.check import LIBVIRT_SECONDS
 from panel.cluster.operations.remove import delete_record
 from panel.cluster.selectors import default_cluster
 from panel.core.errors import AlreadyExists, CommandFailed, InvalidValue, NodeRefused, OperationFailed
@@ -32,6 +34,8 @@ ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,253}[A-Za-z0-9])?\Z")
 SYSTEMS = ("debian", "centos", "almalinux", "rocky", "rhel", "ol")
 OLDEST_PYTHON = (3, 9)
 PACKAGES_SECONDS = 1800.0
+FACTS_SECONDS = 120.0
+"""How long the first word of a slow libvirt on its QEMU is waited for; the node is added without it, too."""
 
 
 class AddNodeParams(Params):
@@ -190,8 +194,11 @@ def install_packages(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
 
 def start_libvirt(ctx: NodeContext[AddNodeParams]) -> None:
     """libvirt answers, and says that this host is not one of ours already."""
-    facts = ctx.agent.call(protocol.LibvirtEnsure(), deadline=120.0)
+    request = protocol.LibvirtEnsure(facts_seconds=FACTS_SECONDS)
+    facts = ctx.agent.call(request, deadline=FACTS_SECONDS + LIBVIRT_SECONDS)
     services.record_facts(ctx.node, facts)
+    for each in health.libvirt_complaints(to_dict(facts)):
+        ctx.log(each.text, "warning")
 
 
 def probe_virtualization(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def _full_disks(ctx: NodeContext[Any]) -> str:
 
 
 def ensure_libvirt(ctx: NodeContext[Any]) -> list[Complaint]:
-    """libvirt answers, started when it did not."""
+    """libvirt answers, started when it did not run; QEMU's user may open /dev/kvm, where that can be had."""
     ctx.agent.call(protocol.LibvirtEnsure(), deadline=LIBVIRT_SECONDS)
     return []
 
@@ -105,6 +105,11 @@ def read_facts(ctx: NodeContext[Any]) -> list[Complaint]:
     difference = health.clock_difference(asked_at, time.time(), facts.time)
     services.record_facts(ctx.node, facts)
     return health.clock_complaints(difference)
+
+
+def check_virtualization(ctx: NodeContext[Any]) -> list[Complaint]:
+    """Complains of a libvirt that is slow, and of a QEMU that may not use KVM."""
+    return health.libvirt_complaints(ctx.node.facts)
 
 
 def check_disk(ctx: NodeContext[Any]) -> list[Complaint]:
@@ -124,6 +129,7 @@ def _checks() -> dict[str, Check]:
     own: dict[str, Check] = {
         "libvirt": ensure_libvirt,
         "clock": read_facts,
+        "virtualization": check_virtualization,
         "disk": check_disk,
         "system": check_system,
     }

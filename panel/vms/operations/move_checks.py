@@ -50,17 +50,19 @@ def _unfit(vm: Vm, node: Node) -> str:
         return ""
     if node.accel != own.accel:
         return f"its guests run under {node.accel or 'nothing known'}, the VM under {own.accel}"
-    if own.accel == "kvm" and node.facts.get("cpu_model") != own.facts.get("cpu_model"):
-        return f"its CPU is {node.facts.get('cpu_model')}, the VM runs on {own.facts.get('cpu_model')}"
+    # What is not known of one of them is no reason: the node is asked itself before anything moves.
+    theirs, ours = node.facts.get("cpu_model"), own.facts.get("cpu_model")
+    if own.accel == "kvm" and theirs and ours and theirs != ours:
+        return f"its CPU is {theirs}, the VM runs on {ours}"
     for program in ("qemu", "libvirt"):
-        versions = [_version(each.facts.get(f"{program}_version")) for each in (node, own)]
-        if versions[0] < versions[1]:
-            return f"its {program} {node.facts.get(f'{program}_version')} is older than that of “{own.name}”"
+        theirs, ours = node.facts.get(f"{program}_version"), own.facts.get(f"{program}_version")
+        if theirs and ours and _version(theirs) < _version(ours):
+            return f"its {program} {theirs} is older than that of “{own.name}”"
     return ""
 
 
-def _version(text: str | None) -> tuple[int, ...]:
-    return tuple(int(part) for part in (text or "0").split(".") if part.isdigit())
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
 def volumes_of(vm: Vm) -> list[Volume]:

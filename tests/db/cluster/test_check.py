@@ -190,7 +190,7 @@ class TestParts:
             return api.post("/api/v1/vms", {"name": name, "image": "small", "flavor": "small"})
 
         memory = fake.node(node.pk)
-        memory.libvirt_runs = False
+        memory.libvirt = "off"
         memory.fail("libvirt_ensure", AWAY)
         check(node)
         refused = ask("web1")
@@ -198,6 +198,36 @@ class TestParts:
         assert refused.json()["candidates"] == {"fake1": "libvirt does not run on the node"}
         check(node)
         assert ask("web1").status_code == 202
+
+    def test_a_node_whose_libvirt_is_slow_is_shown_so_and_takes_vms(
+        self, node: Node, api: APIClient, image: Image
+    ) -> None:
+        memory = fake.node(node.pk)
+        memory.libvirt_seconds = 60.0
+        [complaint] = check(node)["complaints"]
+        assert "slow" in complaint and problems(node) == {"virtualization": "warning"}
+        facts = Node.objects.get(pk=node.pk).facts
+        assert (facts["libvirt"], facts["libvirt_version"], facts["qemu_version"]) == ("answers", "9.0.0", None)
+        assert api.post("/api/v1/vms", {"name": "web1", "image": "small", "flavor": "small"}).status_code == 202
+        memory.libvirt_seconds = 0.1
+        assert check(node)["complaints"] == []
+        assert problems(node) == {}
+
+    def test_what_libvirt_leaves_unanswered_stays_as_it_was_known(self, node: Node) -> None:
+        check(node)
+        memory = fake.node(node.pk)
+        memory.told, memory.libvirt_seconds = False, 60.0
+        check(node)
+        memory.libvirt = "silent"
+        assert check(node)["complaints"] == ["libvirt runs on the node, but gave no answer: libvirt is silent."]
+        facts = Node.objects.get(pk=node.pk).facts
+        assert (facts["libvirt"], facts["libvirt_version"], facts["qemu_version"]) == ("silent", "9.0.0", "7.2.0")
+        assert facts["copies_running"] is True
+
+    def test_a_device_that_qemu_may_not_open_is_a_warning(self, node: Node) -> None:
+        fake.node(node.pk).kvm = "QEMU's user may not open /dev/kvm."
+        assert check(node)["complaints"] == ["QEMU's user may not open /dev/kvm."]
+        assert problems(node) == {"virtualization": "warning"}
 
     def test_problems_of_a_node_go_with_it(self, node: Node) -> None:
         memory = fake.node(node.pk)

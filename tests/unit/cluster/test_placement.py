@@ -22,7 +22,7 @@ def candidate(name: str = "one", pk: int = 1, **changes: Any) -> Candidate:
         cpu_overselling_percent=policies.get("cpu_percent"),
     )
     of_node = {each: changes.pop(each) for each in ("state", "maintenance", "max_vms") if each in changes}
-    facts = {"memory_mib": 8192, "cpu_count": 4}
+    facts = {"memory_mib": 8192, "cpu_count": 4, **changes.pop("facts", {})}
     node = Node(pk=pk, name=name, cluster=cluster, facts=facts, **{"state": NodeState.READY, **of_node})
     values: dict[str, Any] = {"promised_mib": 4096, "pool_free_bytes": 100 * GIB, "promised_vcpus": 4, "vm_count": 4}
     return Candidate(node, **{**values, **changes})
@@ -36,6 +36,11 @@ def candidate(name: str = "one", pk: int = 1, **changes: Any) -> Candidate:
         ({"maintenance": True}, "the node is in maintenance"),
         ({"problems": ["It burns."]}, "the node has an open problem: It burns."),
         ({"unfit": "it is pink"}, "it is pink"),
+        ({"facts": {"libvirt": "off"}}, "libvirt does not run on the node"),
+        # An answer that is missing says nothing.
+        ({"facts": {"libvirt": "answers", "libvirt_version": None, "qemu_version": None}}, ""),
+        ({"facts": {"libvirt": "silent"}}, ""),
+        ({"facts": {"libvirt_version": None}}, ""),
         ({"max_vms": 4}, "it has 4 VMs, 4 are allowed"),
         ({"max_vms": 5}, ""),
         ({"promised_mib": 7500}, "692 MiB of memory free, 1024 MiB needed"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, cast
 
+import paramiko
 import pytest
 
 from nodeagent import errors
+from panel.cluster import ssh
+from panel.cluster.client import NodeAddress
 from panel.cluster.session import translate
 from panel.core.errors import CommandFailed, Fenced, LibvirtFailure, NodeError, NodeTimeout, NodeUnreachable
 
@@ -67,3 +71,15 @@ def test_bytes_that_arrived_damaged_may_be_sent_again() -> None:
     error = translated("corrupt")
     assert isinstance(error, CommandFailed)
     assert error.retriable
+
+
+def test_a_timeout_of_ssh_itself_tells_the_true_time() -> None:
+    connection = ssh.Connection(NodeAddress(name="n1", address="192.0.2.1"), cast(paramiko.Transport, None))
+    with pytest.raises(NodeTimeout) as caught, connection._translated():
+        time.sleep(0.06)
+        raise TimeoutError
+    seconds = caught.value.data["seconds"]
+    assert seconds >= 0.1
+    assert caught.value.message == f"“ssh” on the node “n1” did not end within {seconds:g} s."
+    whole = NodeTimeout(node="n1", command="hello", seconds=20.0)
+    assert whole.message == "“hello” on the node “n1” did not end within 20 s."

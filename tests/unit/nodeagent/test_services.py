@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent import paths, services
+from nodeagent.errors import CommandFailed
 from nodeagent.job import Job
 from tests.contract.local_agent import until
 
@@ -92,7 +93,7 @@ def test_a_service_whose_keeper_was_killed_does_not_run_twice() -> None:
     until(lambda: services._recorded("test", "keeper") is None)
     services.start("test", ARGV, Job())
     until(lambda: services.running("test", Job()) not in (None, pid))
-    assert not Path(f"/proc/{pid}").exists() or services._started(pid) is None
+    assert not Path(f"/proc/{pid}").exists() or services.started(pid) is None
 
 
 def test_a_restarted_service_is_another_process() -> None:
@@ -132,3 +133,29 @@ def test_without_systemd_nothing_is_to_run_at_boot(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(services, "UNITS", tmp_path)
     services.run_at_boot("vmpanel-network", ["/usr/bin/python3"], "libvirtd.service", Job())
     assert list(tmp_path.glob("*.service")) == []
+
+
+@pytest.mark.parametrize(("says", "pid"), [("4711", 4711), ("0", None)])
+def test_what_systemd_says_of_a_service_counts(systemctl: Path, says: str, pid: int | None) -> None:
+    systemctl.write_text(f"#!/bin/sh\necho {says}\n")
+    assert services.running("test", Job()) == pid
+
+
+def test_a_systemd_that_does_not_answer_does_not_say_that_a_service_is_off(systemctl: Path) -> None:
+    systemctl.write_text("#!/bin/sh\necho 'Failed to connect to bus: Connection timed out' >&2\nexit 1\n")
+    for ask in (services.running, services.running_again):
+        with pytest.raises(CommandFailed, match="timed out"):
+            ask("test", Job())
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A host with systemd, whose systemctl the test writes."""
+    program = tmp_path / "bin" / "systemctl"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        patch.setattr(services, "SYSTEMD", tmp_path)
+        yield program
