@@ -6,7 +6,7 @@ from typing import Any, List
 
 from nodeagent import guest_agent, libvirtd
 from nodeagent.commands import handles
-from nodeagent.commands.hosts import find, refuse_saved, state_of
+from nodeagent.commands.hosts import find, refuse_saved, refuse_snapshots, state_of
 from nodeagent.errors import CommandFailed, InUse, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import BadMessage, guest, host
@@ -25,6 +25,7 @@ def host_rename(request: guest.HostRename, job: Job) -> host.HostState:
             if domain.isActive():
                 raise InUse("The domain still runs.")
             refuse_saved(domain)
+            refuse_snapshots(domain)
             domain.rename(request.name)
         return state_of(find(conn, request.uuid))
 

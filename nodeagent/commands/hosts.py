@@ -65,6 +65,12 @@ def refuse_saved(domain: Any) -> None:
         raise MemorySaved
 
 
+def refuse_snapshots(domain: Any) -> None:
+    """Raise InUse for a domain with snapshots where libvirt would refuse, or leave what the snapshots name behind."""
+    if names := domain.snapshotListNames():
+        raise InUse(f"The domain has snapshots, which name it: {', '.join(names)}. Delete them first.")
+
+
 def state_of(domain: Any, *, with_xml: bool = True) -> host.HostState:
     """A libvirt domain as the panel is told of it."""
     # Before the look: what happens during it is newer.
@@ -365,9 +371,11 @@ def host_info(request: host.HostInfo, job: Job) -> host.HostState:
 def hosts_read(request: host.HostsRead, job: Job) -> host.HostList:
     """List all domains, and the files of UEFI's memory that we name."""
     with libvirtd.translated() as conn:
-        hosts = [state_of(domain, with_xml=False) for domain in conn.listAllDomains()]
+        domains = conn.listAllDomains()
+        hosts = [state_of(domain, with_xml=False) for domain in domains]
+        snapshots = {domain.UUIDString(): domain.snapshotListNames() for domain in domains}
     kept = [each.name[: -len(paths.NVRAM_END)] for each in paths.NVRAM.glob(f"*{paths.NVRAM_END}")]
-    return host.HostList(hosts=hosts, nvram=sorted(each for each in kept if UUID.match(each)))
+    return host.HostList(hosts=hosts, nvram=sorted(each for each in kept if UUID.match(each)), snapshots=snapshots)
 
 
 @handles(host.GuestWait)

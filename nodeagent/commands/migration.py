@@ -47,6 +47,7 @@ def migration_describe(request: migration.MigrationDescribe, job: Job) -> migrat
             files=[disk.source_file for disk in described.disks if disk.device == "cdrom" and disk.source_file],
             cached=_cached(described),
             nvram_bytes=_size(paths.nvram_file(state.uuid)),
+            snapshot_names=domain.snapshotListNames(),
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterable, Iterator, List, Optional, Set, Tuple
 from nodeagent import guards, holders, libvirtd
 from nodeagent.commands import handles
 from nodeagent.commands.hosts import find, persistent, refuse_saved, state_word, text_of
+from nodeagent.commands.snapshots import snapshots_of
 from nodeagent.errors import InUse, InvalidParams, NoSuchDomain
 from nodeagent.job import Job
 from nodeagent.protocol import audit
@@ -109,6 +110,7 @@ def hosts_audit(request: audit.HostsAudit, job: Job) -> audit.Audit:
     seen: Set[str] = set()
     differing: List[audit.Differing] = []
     foreign: List[audit.ForeignHost] = []
+    kept: List[audit.Kept] = []
     with libvirtd.translated() as conn:
         for number, domain in enumerate(conn.listAllDomains() if request.others else _of(conn, specs)):
             job.progress(number, max(len(specs), number + 1), "comparing domains")
@@ -117,7 +119,7 @@ def hosts_audit(request: audit.HostsAudit, job: Job) -> audit.Audit:
                 if uuid not in specs:
                     foreign.append(_foreign(domain))
                     continue
-                found = _compare(domain, specs[uuid])
+                found, snapshots = _compare(domain, specs[uuid]), snapshots_of(domain)
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     continue
@@ -125,7 +127,10 @@ def hosts_audit(request: audit.HostsAudit, job: Job) -> audit.Audit:
             seen.add(uuid)
             if found.drift or found.pending:
                 differing.append(found)
-    return audit.Audit(differing=differing, absent=[uuid for uuid in specs if uuid not in seen], foreign=foreign)
+            if snapshots:
+                kept.append(audit.Kept(uuid=uuid, snapshots=snapshots))
+    absent = [uuid for uuid in specs if uuid not in seen]
+    return audit.Audit(differing=differing, absent=absent, foreign=foreign, kept=kept)
 
 
 def _of(conn: Any, uuids: Iterable[str]) -> Iterator[Any]:

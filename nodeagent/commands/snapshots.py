@@ -19,7 +19,7 @@ from nodeagent.run import run
 from nodeagent.xml.domain import Domain
 from nodeagent.xml.snapshot import Snapshot
 
-NAME = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 STATE_WORDS = {"shutoff": "shut off"}
 
 
@@ -79,14 +79,18 @@ def snapshot_revert(request: snapshot.SnapshotRevert, job: Job) -> host.HostStat
 def snapshots_read(request: snapshot.SnapshotsRead, job: Job) -> snapshot.SnapshotList:
     """List the snapshots."""
     with libvirtd.translated() as conn:
-        found = find(conn, request.uuid).listAllSnapshots()
-        return snapshot.SnapshotList(snapshots=[_told(each) for each in found])
+        return snapshot.SnapshotList(snapshots=snapshots_of(find(conn, request.uuid)))
+
+
+def snapshots_of(domain: Any) -> List[snapshot.SnapshotState]:
+    """All that libvirt has of the domain, the panel's and others."""
+    return [_told(each) for each in domain.listAllSnapshots()] if domain.snapshotNum() else []
 
 
 def _find(conn: Any, uuid: str, name: str) -> Any:
     """The domain; raises InvalidParams for a name that could mean something else to QEMU."""
     if not NAME.match(name):
-        raise InvalidParams("A snapshot is named by letters, digits and hyphens.", field="name")
+        raise InvalidParams("A snapshot is named by letters, digits, “_”, “.” and “-”.", field="name")
     return find(conn, uuid)
 
 
@@ -103,13 +107,17 @@ def _lookup(domain: Any, name: str) -> Optional[Any]:
 def _told(found: Any) -> snapshot.SnapshotState:
     described = Snapshot.parse(found.getXMLDesc())
     state = STATE_WORDS.get(described.state or "", described.state or "")
+    # libvirt's state of a snapshot of the disks alone, taken while the guest ran.
+    state = "running" if state == "disk-snapshot" else state
     return snapshot.SnapshotState(
         name=found.getName(),
         exists=True,
         state=state,
-        with_memory=state in ("running", "paused"),
+        with_memory=described.memory in ("internal", "external"),
         parent=_parent(found),
         current=bool(found.isCurrent()),
+        external=described.is_external,
+        created_at=described.created_at or 0,
     )
 
 

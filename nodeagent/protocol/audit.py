@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional
 
 from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import Difference
+from nodeagent.protocol.snapshot import SnapshotState
 from nodeagent.protocol.wire import Request, command
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "HostConfigure",
     "HostRepair",
     "HostsAudit",
+    "Kept",
 ]
 
 
@@ -101,12 +103,24 @@ class ForeignHost:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """All snapshots that libvirt has of a domain."""
+
+    uuid: str
+    snapshots: List[SnapshotState]
+
+
+@dataclass(frozen=True)
 class Audit:
-    """The differences only; domains that are as they should be are not told of."""
+    """The differences only; domains that are as they should be are not told of.
+
+    `kept` are the snapshots of those domains of `specs` that have any; None: nobody looked.
+    """
 
     differing: List[Differing] = field(default_factory=list)
     absent: List[str] = field(default_factory=list)
     foreign: List[ForeignHost] = field(default_factory=list)
+    kept: Optional[List[Kept]] = field(default=None, compare=False)
 
 
 @command

@@ -33,7 +33,10 @@ def check_change(change: GuestChange, login: str = "root") -> None:
 
 @command
 class HostRename(Request[HostState]):
-    """Have the domain bear the name; refused with `in_use` while it runs. It bears it already: success."""
+    """Have the domain bear the name; refused with `in_use` while it runs or has snapshots.
+
+    It bears it already: success.
+    """
 
     COMMAND = "host_rename"
     RESULT = HostState

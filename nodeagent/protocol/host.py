@@ -7,7 +7,7 @@ A domain is always named by its UUID. States are those of vmwatch.wire: "running
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from nodeagent.protocol.settings import MachineSettings
 from nodeagent.protocol.wire import Nothing, Request, command
@@ -222,11 +222,13 @@ class HostInfo(Request[HostState]):
 class HostList:
     """All domains of the node (without their XML).
 
-    `nvram` are the UUIDs of which UEFI's memory is kept, of domains that are there or not.
+    `nvram` are the UUIDs of which UEFI's memory is kept, of domains that are there or not. `snapshots` are by UUID the
+    names of those that libvirt has; None: nobody looked.
     """
 
     hosts: List[HostState]
     nvram: List[str] = field(default_factory=list)
+    snapshots: Optional[Dict[str, List[str]]] = None
 
 
 @command

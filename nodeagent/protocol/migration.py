@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import List
 
 from nodeagent.protocol.host import HostState
@@ -34,6 +34,7 @@ class Subject:
     files: List[str]
     cached: List[str]
     nvram_bytes: int
+    snapshot_names: List[str] = field(default_factory=list)
 
 
 @command

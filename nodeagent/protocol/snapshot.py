@@ -5,7 +5,7 @@ A snapshot is named by the panel's UUID for it; what people call it stays in the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import List, Optional
 
 from nodeagent.protocol.host import HostState
@@ -16,7 +16,8 @@ from nodeagent.protocol.wire import Nothing, Request, command
 class SnapshotState:
     """A snapshot as libvirt has it.
 
-    `state` is the domain's when it was taken, `parent` the snapshot that it went on from then.
+    `state` is the domain's when it was taken, `parent` the snapshot that it went on from then. Of an `external` one
+    something is in files of its own: since it was taken the guest writes elsewhere. `created_at` is seconds since 1970.
     """
 
     name: str
@@ -25,6 +26,8 @@ class SnapshotState:
     with_memory: bool = False
     parent: Optional[str] = None
     current: bool = False
+    external: bool = False
+    created_at: int = field(default=0, compare=False)
 
 
 @command

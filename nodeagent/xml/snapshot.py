@@ -20,4 +20,10 @@ class Snapshot(Element):
     name = Property("./name")
     state = Property("./state")
     memory = Property("./memory/@snapshot")
+    created_at = Property("./creationTime", int)
     disks = Children("./disks/disk", SnapshotDisk)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether something of it is in a file of its own: an overlay, or the memory."""
+        return "external" in (self.memory, *(disk.snapshot for disk in self.disks))

@@ -94,6 +94,9 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
     installing = serializers.BooleanField(help_text="Whether an installer is at work in it.")
     pending = serializers.JSONField(help_text="What waits for the next start: field, now, then.")
     drifted = serializers.SerializerMethodField()
+    unmanaged_snapshots = serializers.JSONField(
+        help_text="Those that its node has and the panel did not take: name, external, with_memory, state, created_at."
+    )
     in_rescue = serializers.BooleanField(help_text="Whether it boots a rescue system instead of its own.")
     seen_elsewhere = serializers.BooleanField(help_text="Whether another node runs a domain of its UUID.")
     warnings = serializers.SerializerMethodField()
@@ -117,6 +120,7 @@ class VmSerializer(serializers.ModelSerializer[Vm]):
             *(name for name in SETTINGS if name not in ("memory_mib", "vcpus")),
             "pending",
             "drifted",
+            "unmanaged_snapshots",
             "disks",
             "interfaces",
             "autostart",

@@ -17,7 +17,10 @@ from panel.vms.snapshots import Branch, tree
 
 
 class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
-    """A snapshot; `children` were taken from it, `current` is the one that the VM goes on from."""
+    """A snapshot; `children` were taken from it, `current` is the one that the VM goes on from.
+
+    One that is `failed` was not deleted, for the `reason`; one that is `missing` is not on the VM's node any more.
+    """
 
     children = serializers.SerializerMethodField()
 
@@ -31,6 +34,7 @@ class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
             "with_memory",
             "vm_status",
             "state",
+            "reason",
             "current",
             "created_at",
             "children",

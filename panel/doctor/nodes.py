@@ -14,7 +14,7 @@ from panel.cluster.client import Heed, NodeClient
 from panel.cluster.models import Node
 from panel.cluster.nodes import known_pools
 from panel.core.errors import CommandFailed
-from panel.doctor import wires
+from panel.doctor import kept, wires
 from panel.doctor.findings import Finding
 from panel.doctor.shared import files_of_others
 from panel.network.models import Network
@@ -39,6 +39,8 @@ class Reading:
     network: network.BridgeList
     unread: Mapping[str, str] = field(default_factory=dict)
     """Why a pool's files could not be looked at, by its path: nothing is said of them."""
+    snapshots: Mapping[str, Sequence[str]] | None = None
+    """libvirt's names of each domain's, by its UUID; None: nobody looked."""
 
 
 @dataclass
@@ -70,7 +72,7 @@ def read(node: Node, client: NodeClient, heed: Heed) -> Reading:
         except CommandFailed as error:
             unread[path] = str(error.data["text"])
     bridges = client.call(network.BridgesRead(), deadline=CALL_SECONDS, heed=heed)
-    return Reading({each.uuid: each for each in hosts.hosts}, hosts.nvram, pools, bridges, unread)
+    return Reading({each.uuid: each for each in hosts.hosts}, hosts.nvram, pools, bridges, unread, hosts.snapshots)
 
 
 def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
@@ -80,7 +82,7 @@ def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
     found.networks = list(Network.objects.filter(cluster=node.cluster_id))
     spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool", "volume__pool"))
     ports = Prefetch("interfaces", Interface.objects.select_related("address"))
-    for vm in Vm.objects.filter(node=node).select_related("pool", "image").prefetch_related(spares, ports):
+    for vm in Vm.objects.filter(node=node).select_related("pool", "image").prefetch_related(spares, ports, "snapshots"):
         found.vms[str(vm.uuid)] = vm
         if vm.pk in busy_vms:
             found.busy |= {str(vm.uuid), PurePosixPath(vm.seed_path).name}
@@ -112,6 +114,7 @@ def compare(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
     """Each difference between what is said of a node and what was seen there."""
     yield from _domains(node, said, seen)
     yield from _nvram(node, said, seen)
+    yield from kept.snapshots(node, said.vms, said.busy, seen.snapshots)
     for path, pool in seen.pools.items():
         there = {f"{folder}/{name}" for folder, names in pool.files.items() for name in names}
         yield from _files(node, path, said, there)

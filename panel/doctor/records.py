@@ -14,7 +14,7 @@ from panel.network.models import Address
 from panel.storage.models import Volume
 from panel.tasks import locks
 from panel.tasks.models import ENDED, Status, Task, TaskLock, TaskSecret
-from panel.vms.models import Disk, Purpose, Spare, Vm
+from panel.vms.models import Disk, Purpose, Snapshot, SnapshotState, Spare, Vm
 from panel.vms.usage import differing
 
 ABANDONED = timedelta(seconds=60)
@@ -34,6 +34,7 @@ def examine() -> Iterator[Finding]:
     yield from _tasks()
     yield from _left_by_tasks()
     yield from _left_by_vms()
+    yield from _snapshots()
     yield from _usage()
 
 
@@ -72,6 +73,12 @@ def _left_by_vms() -> Iterator[Finding]:
     for vm in Vm.objects.filter(installed=False).order_by("pk")[:MOST]:
         if vm.pk not in busy:
             yield Finding("vm_half_made", f"vm {vm.pk}", f"{vm} was never finished.")
+
+
+def _snapshots() -> Iterator[Finding]:
+    for row in Snapshot.objects.filter(state=SnapshotState.FAILED).select_related("vm").order_by("pk")[:MOST]:
+        text = f"The snapshot “{row.name}” of {row.vm} was not deleted: {row.reason}"
+        yield Finding("snapshot_left", f"vm {row.vm_id}", text, mend="vm.delete-snapshot")
 
 
 def _usage() -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from panel.notices.services import close_problems, open_problem
 from panel.tasks import locks
 from panel.vms import drift, services
 from panel.vms.models import ForeignDomain, Vm, VmStatus
+from panel.vms.snapshot_audit import record, record_all
 from panel.vms.spec import host_spec, rows_spec
 
 AUDIT_SECONDS = 120.0
@@ -36,6 +37,8 @@ def audit_node(node: Node, ask: Ask) -> None:
     specs = {vm.pk: rows_spec(vm) for vm in vms if vm.pk not in held}
     answer = ask(audit.HostsAudit(specs=list(specs.values())))
     _record(specs, answer)
+    uuids = {spec.uuid: pk for pk, spec in specs.items()}
+    record_all([pk for uuid, pk in uuids.items() if uuid not in set(answer.absent)], uuids, answer.kept)
     _record_foreign(node, answer.foreign)
 
 
@@ -46,6 +49,8 @@ def audit_vm(vm: Vm, ask: Ask) -> list[Difference]:
     found = {each.uuid: each for each in answer.differing}.get(spec.uuid)
     if spec.uuid not in answer.absent:
         _record_one(vm.pk, spec, found, held=True)
+        if answer.kept is not None:
+            record(vm.pk, [each for kept in answer.kept for each in kept.snapshots], held=True)
     return list(found.drift) if found else []
 
 

@@ -82,6 +82,9 @@ class Vm(Machine):
     )
     suspension_reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    unmanaged_snapshots = models.JSONField(
+        default=list, blank=True, help_text="Those that its node has and the panel did not take, at its last check."
+    )
 
     class Meta:
         ordering = ["id"]
@@ -209,11 +212,14 @@ class SnapshotState(models.TextChoices):
     CREATING = "creating", "Being taken"
     READY = "ready", "Ready"
     DELETING = "deleting", "Being deleted"
+    FAILED = "failed", "Not deleted"
+    MISSING = "missing", "Missing on its node"
 
 
 class Snapshot(models.Model):
-    """A snapshot of a VM's disks, and of its memory where it ran. The node knows it by its UUID.
+    """A snapshot of a VM's disks, and of its memory where it ran. The node knows it as `on_node`.
 
+    A deletion that failed leaves it `failed`, with the `reason`: perhaps some disks have it no more.
     `current` is the one that the VM goes on from: the last that was taken or gone back to.
     """
 
@@ -227,6 +233,10 @@ class Snapshot(models.Model):
     state = models.CharField(max_length=16, choices=SnapshotState.choices, default=SnapshotState.CREATING)
     current = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
+    named_by_hand = models.CharField(
+        max_length=64, blank=True, help_text="libvirt's name of one that was taken by hand and adopted."
+    )
+    reason = models.CharField(max_length=500, blank=True, help_text="Why it was not deleted.")
 
     class Meta:
         ordering = ["id"]
@@ -234,6 +244,16 @@ class Snapshot(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def on_node(self) -> str:
+        """libvirt's name of it."""
+        return self.named_by_hand or str(self.uuid)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the VM cannot go back to it any more: it can be deleted (again), or forgotten."""
+        return self.state in (SnapshotState.MISSING, SnapshotState.FAILED)
 
 
 class Cause(models.TextChoices):

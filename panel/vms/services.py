@@ -16,6 +16,7 @@ from panel.core.permissions import allows
 from panel.tasks.models import Task
 from panel.vms.limits import Room, require_room
 from panel.vms.models import Cause, Purpose, Vm, VmStatus
+from panel.vms.snapshot_words import listed, unmanaged_told
 from panel.vms.status import Observation, StatusLog, tell_gone, tell_pages
 from panel.vms.usage import note_shape
 
@@ -68,8 +69,12 @@ def refuse_rescue(vm: Vm) -> None:
 
 def refuse_snapshots(vm: Vm) -> None:
     """Raise WrongState for a VM with snapshots: they hold its disks as they were, and its name."""
-    if vm.snapshots.exists():
-        raise WrongState("Delete the VM's snapshots first.", object="vm", id=vm.pk, state="with snapshots", field="id")
+    names = [row.name for row in vm.snapshots.all()]
+    text = f"Delete the VM's snapshots first: {listed(names)}." if names else ""
+    if not names and vm.unmanaged_snapshots:
+        text = f"This cannot be done now: {unmanaged_told(vm.unmanaged_snapshots)}"
+    if text:
+        raise WrongState(text, object="vm", id=vm.pk, state="with snapshots", field="id")
 
 
 def refuse_installing(vm: Vm) -> None:

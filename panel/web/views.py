@@ -188,6 +188,7 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
         no_revert={kept: snapshots.why_no_revert(vm, with_memory=kept == "memory") for kept in ("disks", "memory")}
         if tree
         else {},
+        unmanaged_snapshots=[(each, json.dumps({"name": each["name"]})) for each in vm.unmanaged_snapshots],
         may_snapshot=permissions.allows(viewer, "vms.snapshot"),
         may_power=permissions.allows(viewer, "vms.power"),
         history=history(vm),

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from nodeagent.protocol import Fence, Request, host, storage
 from panel.cluster.client import NodeClient, Pools, Report
-from panel.cluster.fake import FakeNode
+from panel.cluster.fake import FakeNode, FakeSnapshot
 from panel.core.errors import CommandFailed, Fenced, LibvirtFailure, NodeError, NodeTimeout
 from tests.contract.local_agent import LocalAgent
 from vmwatch import config
@@ -76,6 +76,9 @@ class Subject(Protocol):
 
     def save_memory(self, vm: str) -> None:
         """Have libvirt save the running domain's memory, as by virsh managedsave."""
+
+    def snapshot_by_hand(self, vm: str, name: str, *, external: bool = False) -> None:
+        """Have a snapshot taken as by virsh snapshot-create-as, an external one with --disk-only."""
 
     def copies_nothing_that_runs(self) -> None:
         """Have a libvirt that cannot copy the disks of a domain that runs."""
@@ -158,6 +161,14 @@ class FakeSubject(Base):
         """The domain's own state."""
         self.node.domains[vm].state = "saved"
 
+    def snapshot_by_hand(self, vm: str, name: str, *, external: bool = False) -> None:
+        """A snapshot of the domain's."""
+        domain = self.node.domains[vm]
+        active = domain.state == "running"
+        parent = None if external else domain.current
+        domain.snapshots[name] = FakeSnapshot(domain.state, active and not external, parent, external)
+        domain.current = name
+
     def copies_nothing_that_runs(self) -> None:
         """The node's own switch."""
         self.node.copies_running = False
@@ -227,6 +238,18 @@ class AgentSubject(Base):
     def save_memory(self, vm: str) -> None:
         """As by virsh managedsave."""
         self._by_hand(vm, "managedSave")
+
+    def snapshot_by_hand(self, vm: str, name: str, *, external: bool = False) -> None:
+        """As by virsh snapshot-create-as; the test driver takes no external one, but can be told of one."""
+        named = f"<domainsnapshot><name>{name}</name>"
+        if not external:
+            self._by_hand(vm, f'snapshotCreateXML("{named}</domainsnapshot>", 0).getName')
+            return
+        disk = f"<disk name='vda' snapshot='external'><source file='{self.pool}/{name}'/></disk>"
+        told = f"{named}<state>disk-snapshot</state><creationTime>1</creationTime><memory snapshot='no'/>"
+        told += f"<disks>{disk}</disks>"
+        # VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE and _CURRENT
+        self._by_hand(vm, f'snapshotCreateXML("{told}" + domain.XMLDesc(0) + "</domainsnapshot>", 3).getName')
 
     def _by_hand(self, vm: str, act: str) -> None:
         """By a command of an administrator's: the test driver's domains are the agent's alone."""

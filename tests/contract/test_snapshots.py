@@ -6,7 +6,8 @@ import uuid
 
 import pytest
 
-from nodeagent.protocol import Nothing, host, snapshot
+from nodeagent.protocol import Nothing, audit, guest, host, migration, snapshot
+from panel.core.errors import CommandFailed
 from tests.contract.subjects import Subject
 from tests.contract.test_hosts import create, refusal
 
@@ -102,3 +103,31 @@ def test_a_domain_is_deleted_with_its_snapshots(node: Subject) -> None:
     take(node, spec, "kept")
     assert node.call(host.HostDelete(uuid=spec.uuid)) == Nothing()
     assert not node.call(host.HostInfo(uuid=spec.uuid)).exists
+
+
+@pytest.mark.covers("hosts_audit", "snapshots_read")
+def test_the_comparison_tells_of_all_snapshots_and_which_are_overlays(node: Subject) -> None:
+    spec = create(node)
+    node.call(host.HostStart(uuid=spec.uuid))
+    take(node, spec, "ours", with_memory=True)
+    node.snapshot_by_hand(spec.uuid, "by_hand")
+    node.snapshot_by_hand(spec.uuid, "overlay", external=True)
+    [kept] = node.call(audit.HostsAudit(specs=[spec])).kept or []
+    assert kept.uuid == spec.uuid and all(each.created_at > 0 for each in kept.snapshots)
+    assert {each.name: (each.external, each.with_memory, each.parent) for each in kept.snapshots} == {
+        "ours": (False, True, None),
+        "by_hand": (False, True, "ours"),
+        "overlay": (True, False, None),
+    }
+    assert {each.state for each in kept.snapshots} == {"running"}
+    assert node.call(snapshot.SnapshotsRead(uuid=spec.uuid)).snapshots == kept.snapshots
+
+
+@pytest.mark.covers("host_rename", "migration_describe")
+def test_what_cannot_be_done_with_snapshots_says_which_there_are(node: Subject) -> None:
+    spec = create(node)
+    node.snapshot_by_hand(spec.uuid, "by_hand")
+    assert node.call(migration.MigrationDescribe(uuid=spec.uuid)).snapshot_names == ["by_hand"]
+    with pytest.raises(CommandFailed) as refused:
+        node.call(guest.HostRename(uuid=spec.uuid, name="other"))
+    assert refused.value.data["agent_code"] == "in_use" and "by_hand" in refused.value.message

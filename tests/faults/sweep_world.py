@@ -254,6 +254,21 @@ def _with_snapshot(subject: Subject) -> Body:
     return {"snapshot": subject.do("snapshot", name="before")["snapshot"]}
 
 
+def _with_lost_snapshot(subject: Subject) -> Body:
+    made = _with_snapshot(subject)
+    [row] = [each for each in subject.api.get(f"{subject.path}/snapshots").json() if each["id"] == made["snapshot"]]
+    subject.node.run([*VIRSH, "snapshot-delete", subject.shown()["name"], row["uuid"]])
+    return made
+
+
+def _by_hand(subject: Subject) -> Body:
+    """A snapshot that the panel did not take."""
+    name = subject.shown()["name"]
+    subject.node.run([*VIRSH, "snapshot-delete", name, "by_hand"], check=False)
+    subject.node.run([*VIRSH, "snapshot-create-as", name, "by_hand"])
+    return {}
+
+
 def _with_disk(subject: Subject) -> Body:
     return {"disk": subject.do("add-disk", size_gib=1)["disk"]}
 
@@ -343,6 +358,8 @@ SCENARIOS: dict[str, Scenario] = {
     "vm.snapshot": Scenario(ON, {"name": "before"}),
     "vm.revert-snapshot": Scenario(ON, prepare=_with_snapshot),
     "vm.delete-snapshot": Scenario(ON, prepare=_with_snapshot),
+    "vm.forget-snapshot": Scenario(ON, {"anyway": True}, prepare=_with_lost_snapshot),
+    "vm.adopt-snapshot": Scenario(ON, {"name": "by_hand"}, prepare=_by_hand),
     "vm.finish-install": Scenario(OFF, prepare=_installing),
     "vm.configure": Scenario(OFF, {"clock": "localtime"}),
     "vm.repair": Scenario(ON, prepare=_drifted),

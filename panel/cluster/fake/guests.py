@@ -108,5 +108,7 @@ class Guests(Hosts, Volumes):
         if domain.spec.name != request.name:
             if domain.state in STATES_ON:
                 raise AgentRefusal("in_use", "The domain still runs.")
+            if domain.snapshots:
+                raise AgentRefusal("in_use", f"The domain has snapshots, which name it: {', '.join(domain.snapshots)}.")
             self._host_create(host.HostCreate(spec=replace(domain.spec, name=request.name)), None)
         return self._state(request.uuid)

@@ -191,7 +191,9 @@ class Hosts(Bridges):
         return self._state(request.uuid)
 
     def _hosts_read(self, request: host.HostsRead, _report: Report | None) -> host.HostList:
-        return host.HostList(hosts=[self._state(uuid) for uuid in self.domains], nvram=sorted(self.nvram))
+        hosts = [self._state(uuid) for uuid in self.domains]
+        snapshots = {uuid: list(domain.snapshots) for uuid, domain in self.domains.items()}
+        return host.HostList(hosts=hosts, nvram=sorted(self.nvram), snapshots=snapshots)
 
     def _guest_wait(self, request: host.GuestWait, _report: Report | None) -> host.Reached:
         try:

@@ -26,10 +26,11 @@ class Migration(Hosts, Volumes):
             spec.machine,
             "",
             0,
-            0,
+            len(domain.snapshots),
             list(spec.cdroms),
             self._cached(domain),
             self.nvram.get(spec.uuid, 0),
+            list(domain.snapshots),
         )
 
     def _cached(self, domain: FakeDomain) -> list[str]:

@@ -11,12 +11,12 @@ from nodeagent.xml import edit, facts
 from nodeagent.xml.describe import domain_of
 from panel.cluster.client import Report
 from panel.cluster.fake.described import changed_settings
-from panel.cluster.fake.hosts import Hosts
+from panel.cluster.fake.snapshots import Snapshots
 from panel.cluster.fake.state import STATES_ON, AgentRefusal, FakeDomain
 from panel.cluster.fake.volumes import Volumes
 
 
-class Settings(Hosts, Volumes):
+class Settings(Snapshots, Volumes):
     """Descriptions, and what waits for the next start."""
 
     def _host_configure(self, request: audit.HostConfigure, _report: Report | None) -> audit.Configured:
@@ -91,7 +91,12 @@ class Settings(Hosts, Volumes):
         if not request.others:
             foreign = []
         differing = [each for each in found if each.drift or each.pending]
-        return audit.Audit(differing, [uuid for uuid in specs if uuid not in self.domains], foreign)
+        kept = [
+            audit.Kept(uuid, self._snapshots(domain))
+            for uuid, domain in self.domains.items()
+            if uuid in specs and domain.snapshots
+        ]
+        return audit.Audit(differing, [uuid for uuid in specs if uuid not in self.domains], foreign, kept)
 
     def _pending(self, domain: FakeDomain) -> list[audit.Difference]:
         if domain.state not in STATES_ON or domain.running is None:

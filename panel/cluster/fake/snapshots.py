@@ -14,13 +14,20 @@ class Snapshots(Hosts):
     """Snapshots of domains, as a tree."""
 
     def _snapshots_of(self, uuid: str, name: str) -> FakeDomain:
-        if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
-            raise AgentRefusal("invalid_params", "A snapshot is named by letters, digits and hyphens.", field="name")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+            text = "A snapshot is named by letters, digits, “_”, “.” and “-”."
+            raise AgentRefusal("invalid_params", text, field="name")
         return self._domain(uuid)
 
     def _snapshot_state(self, domain: FakeDomain, name: str) -> snapshot.SnapshotState:
         kept = domain.snapshots[name]
-        return snapshot.SnapshotState(name, True, kept.state, kept.with_memory, kept.parent, domain.current == name)
+        current = domain.current == name
+        return snapshot.SnapshotState(
+            name, True, kept.state, kept.with_memory, kept.parent, current, kept.external, kept.created_at
+        )
+
+    def _snapshots(self, domain: FakeDomain) -> list[snapshot.SnapshotState]:
+        return [self._snapshot_state(domain, name) for name in domain.snapshots]
 
     def _snapshot_create(self, request: snapshot.SnapshotCreate, _report: Report | None) -> snapshot.SnapshotState:
         domain = self._snapshots_of(request.uuid, request.name)
@@ -58,5 +65,4 @@ class Snapshots(Hosts):
         return self._state(request.uuid)
 
     def _snapshots_read(self, request: snapshot.SnapshotsRead, _report: Report | None) -> snapshot.SnapshotList:
-        domain = self._domain(request.uuid)
-        return snapshot.SnapshotList([self._snapshot_state(domain, name) for name in domain.snapshots])
+        return snapshot.SnapshotList(self._snapshots(self._domain(request.uuid)))

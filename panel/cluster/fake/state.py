@@ -27,6 +27,8 @@ class FakeSnapshot:
     state: str
     with_memory: bool
     parent: str | None
+    external: bool = False
+    created_at: int = field(default_factory=lambda: int(time.time()))
 
 
 @dataclass

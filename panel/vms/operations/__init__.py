@@ -13,6 +13,7 @@ from panel.vms.operations.evacuate import EvacuateNode
 from panel.vms.operations.finish_install import FinishInstall
 from panel.vms.operations.interfaces import AddInterface, ChangeInterface, RemoveInterface
 from panel.vms.operations.isos import EjectIso, MountIso
+from panel.vms.operations.lost_snapshots import AdoptSnapshot, ForgetSnapshot
 from panel.vms.operations.migrate import MigrateVm
 from panel.vms.operations.pause import PauseVm, ResetVm, ResumeVm
 from panel.vms.operations.power import ForceOffVm, RestartVm, StartVm, StopVm
@@ -42,6 +43,8 @@ ALL = (
     TakeSnapshot,
     RevertSnapshot,
     DeleteSnapshot,
+    ForgetSnapshot,
+    AdoptSnapshot,
     FinishInstall,
     ConfigureVm,
     RepairVm,

@@ -16,6 +16,7 @@ from panel.storage.models import Pool, Volume
 from panel.storage.sharing import not_shared, recorded_marks, see_the_same, untrue
 from panel.vms.models import Disk, DiskCache, Vm, VmStatus
 from panel.vms.placing import candidates, promise_of
+from panel.vms.snapshots import on_node
 
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 UNCACHED = (DiskCache.NONE, DiskCache.DIRECTSYNC)
@@ -90,6 +91,10 @@ def refuse_cached(vm: Vm, targets: list[str]) -> None:
         )
 
 
+def _snapshots(vm: Vm, subject: migration.Subject) -> str:
+    return ", ".join(on_node(vm, subject.snapshot_names)) or str(subject.snapshots)
+
+
 def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
     """Ask both nodes; answers what the move must know: the guest's state, and what is to be copied.
 
@@ -98,7 +103,8 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
     subject = source.call(migration.MigrationDescribe(uuid=str(vm.uuid)))
     if subject.snapshots:
         raise WrongState(
-            f"The VM has {subject.snapshots} snapshots, which cannot be moved: delete them first.",
+            f"The VM has snapshots, which cannot be moved: {_snapshots(vm, subject)}. Delete them first, those that "
+            "were taken by hand on the node, or once they are adopted.",
             object="vm",
             id=vm.pk,
             state="with snapshots",

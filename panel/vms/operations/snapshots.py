@@ -1,7 +1,7 @@
-"""vm.snapshot, vm.revert-snapshot, vm.delete-snapshot.
+"""vm.snapshot, vm.revert-snapshot, vm.delete-snapshot; those for what went wrong are in lost_snapshots.py.
 
-The rows of Snapshot are the truth about which there are; the node has each under its UUID. Taking one
-is undone as a whole, deleting one goes forward only and can be asked for again.
+The rows of Snapshot are the panel's; the node has each under its UUID, and a check compares. Taking one is undone as a
+whole, deleting one goes forward only: one that fails says why, and can be asked for again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import Field
 from nodeagent.protocol import host, snapshot
 from panel.accounts.limits import limits_of
 from panel.accounts.models import User
-from panel.core.errors import AlreadyExists, InvalidValue, LimitExceeded, NotFound, WrongState
+from panel.core.errors import AlreadyExists, InvalidValue, LimitExceeded, NodeError, NotFound, WrongState
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift, services
@@ -23,7 +23,8 @@ from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
 from panel.vms.models import Snapshot, SnapshotState, Vm, VmStatus, Wanted
 from panel.vms.operations.power import ON
-from panel.vms.snapshots import refuse_revert
+from panel.vms.snapshot_audit import record
+from panel.vms.snapshots import refuse_overlays, refuse_revert, report
 from panel.vms.spec import host_spec
 
 MEMORY_SECONDS = 1800.0
@@ -95,7 +96,7 @@ def finish_snapshot(ctx: VmContext[TakeParams]) -> None:
         row.vm_status, row.with_memory = taken["vm_status"], taken["with_memory"]
         row.state = SnapshotState.READY
         row.save()
-        _make_current(row)
+        make_current(row)
 
 
 def look_at_domain(ctx: VmContext[SnapshotParams]) -> None:
@@ -109,7 +110,8 @@ def revert_domain(ctx: VmContext[SnapshotParams]) -> dict[str, Any]:
     if row.with_memory:
         services.refuse_suspended(ctx.vm)
         services.refuse_seen_elsewhere(ctx.vm)
-    request = snapshot.SnapshotRevert(uuid=str(ctx.vm.uuid), name=str(row.uuid))
+    _look_for(ctx, row)
+    request = snapshot.SnapshotRevert(uuid=str(ctx.vm.uuid), name=row.on_node)
     return {"state": ctx.read_state(request, deadline=MEMORY_SECONDS).state}
 
 
@@ -123,15 +125,29 @@ def record_revert(ctx: VmContext[SnapshotParams]) -> None:
     state = ctx.output(revert_domain)["state"]
     services.want(ctx.vm, Wanted.RUNNING if state in ON else Wanted.SHUT_OFF)
     with transaction.atomic():
-        _make_current(find_snapshot(ctx.vm, ctx.params.snapshot))
+        make_current(find_snapshot(ctx.vm, ctx.params.snapshot))
+
+
+def _look_for(ctx: VmContext[SnapshotParams], row: Snapshot) -> None:
+    """Raise WrongState, and note it, where the node does not have the snapshot any more."""
+    seen = ctx.agent.call(snapshot.SnapshotsRead(uuid=str(ctx.vm.uuid))).snapshots
+    if row.on_node not in {each.name for each in seen}:
+        record(ctx.vm.pk, seen, held=True)
+        text = f"The snapshot “{row.name}” is not on the VM's node any more. Delete or forget it."
+        raise WrongState(text, object="snapshot", id=row.pk, state="missing on its node", field="snapshot")
 
 
 def delete_from_node(ctx: VmContext[SnapshotParams]) -> None:
-    """The node does not have the snapshot."""
+    """The node does not have the snapshot; where that failed its row says why, and it can be asked for again."""
     row = find_snapshot(ctx.vm, ctx.params.snapshot)
-    Snapshot.objects.filter(pk=row.pk).update(state=SnapshotState.DELETING)
-    request = snapshot.SnapshotDelete(uuid=str(ctx.vm.uuid), name=str(row.uuid))
-    ctx.agent.call(request, deadline=MEMORY_SECONDS)
+    Snapshot.objects.filter(pk=row.pk).update(state=SnapshotState.DELETING, reason="")
+    request = snapshot.SnapshotDelete(uuid=str(ctx.vm.uuid), name=row.on_node)
+    try:
+        ctx.agent.call(request, deadline=MEMORY_SECONDS)
+    except NodeError as error:
+        Snapshot.objects.filter(pk=row.pk).update(state=SnapshotState.FAILED, reason=error.message[:500])
+        report(ctx.vm)
+        raise
 
 
 def forget_snapshot(ctx: VmContext[SnapshotParams]) -> None:
@@ -142,8 +158,9 @@ def forget_snapshot(ctx: VmContext[SnapshotParams]) -> None:
             return
         row.children.update(parent=row.parent)
         if row.current and row.parent is not None:
-            _make_current(row.parent)
+            make_current(row.parent)
         row.delete()
+        report(ctx.vm)
 
 
 def _taken(ctx: VmContext[TakeParams]) -> Any:
@@ -151,7 +168,8 @@ def _taken(ctx: VmContext[TakeParams]) -> Any:
     return Snapshot.objects.filter(pk=made)
 
 
-def _make_current(row: Snapshot) -> None:
+def make_current(row: Snapshot) -> None:
+    """The VM goes on from this one and no other."""
     Snapshot.objects.filter(vm=row.vm_id).exclude(pk=row.pk).update(current=False)
     Snapshot.objects.filter(pk=row.pk).update(current=True)
 
@@ -172,13 +190,7 @@ def refuse_snapshot(vm: Vm, asked: TakeParams) -> None:
         if disk.volume.format != "qcow2":
             text = f"The disk “{disk.target}” is {disk.volume.format}; snapshots need disks that are all qcow2."
             raise WrongState(text, object="disk", id=disk.pk, state=disk.volume.format, field="id")
-    theirs = limits_of(vm.owner).snapshots
-    allowed = min(settings.CONFIG.snapshots_per_vm, settings.CONFIG.snapshots_per_vm if theirs is None else theirs)
-    used = vm.snapshots.count()
-    if used >= allowed:
-        raise LimitExceeded(limit="snapshots", used=used, allowed=allowed)
-    if vm.snapshots.filter(name=asked.name).exists():
-        raise AlreadyExists("The VM has a snapshot of this name already.", field="name", object="snapshot")
+    refuse_one_more(vm, asked.name)
     if asked.with_memory is False and vm.status in ON:
         text = "A running VM's snapshot has its memory. Shut the VM down first for one without."
         raise InvalidValue(text, field="with_memory")
@@ -186,8 +198,19 @@ def refuse_snapshot(vm: Vm, asked: TakeParams) -> None:
         raise InvalidValue("A VM that is off has no memory to keep.", field="with_memory")
 
 
-class _SnapshotOperation(Operation[Any]):
-    """What the three have in common."""
+def refuse_one_more(vm: Vm, name: str) -> None:
+    """Raise LimitExceeded, or AlreadyExists, for one more snapshot of this name."""
+    theirs = limits_of(vm.owner).snapshots
+    allowed = min(settings.CONFIG.snapshots_per_vm, settings.CONFIG.snapshots_per_vm if theirs is None else theirs)
+    used = vm.snapshots.count()
+    if used >= allowed:
+        raise LimitExceeded(limit="snapshots", used=used, allowed=allowed)
+    if vm.snapshots.filter(name=name).exists():
+        raise AlreadyExists("The VM has a snapshot of this name already.", field="name", object="snapshot")
+
+
+class SnapshotOperation(Operation[Any]):
+    """What all have in common."""
 
     permission = "vms.snapshot"
     context = VmContext
@@ -198,7 +221,7 @@ class _SnapshotOperation(Operation[Any]):
         return f"{self.label} of VM {ctx.task.object_name}"
 
 
-class TakeSnapshot(_SnapshotOperation):
+class TakeSnapshot(SnapshotOperation):
     """Take a snapshot of the VM's disks, and of its memory while it runs."""
 
     name = "vm.snapshot"
@@ -223,11 +246,12 @@ class TakeSnapshot(_SnapshotOperation):
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse disks that cannot have one, a name in use, and more than the limit."""
         services.refuse_rescue(ctx.vm)
+        refuse_overlays(ctx.vm)
         refuse_snapshot(ctx.vm, ctx.params)
         drift.refuse_known(ctx.vm, drift.own_disk)
 
 
-class RevertSnapshot(_SnapshotOperation):
+class RevertSnapshot(SnapshotOperation):
     """Go back to a snapshot: disks, and the running guest where its memory was kept. What happened since is lost."""
 
     name = "vm.revert-snapshot"
@@ -254,7 +278,7 @@ class RevertSnapshot(_SnapshotOperation):
         drift.refuse_known(ctx.vm, drift.every)
 
 
-class DeleteSnapshot(_SnapshotOperation):
+class DeleteSnapshot(SnapshotOperation):
     """Delete a snapshot; those that were taken after it stay."""
 
     name = "vm.delete-snapshot"

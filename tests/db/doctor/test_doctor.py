@@ -19,6 +19,7 @@ from nodeagent.protocol.network import BridgeEnsure, GuardState
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
+from panel.core.errors import CommandFailed
 from panel.doctor import findings, services
 from panel.doctor.services import examine, look
 from panel.images.models import Image
@@ -26,7 +27,7 @@ from panel.network.models import Address, Network
 from panel.storage.models import Volume
 from panel.tasks import registry
 from panel.tasks.models import Status, Task, TaskLock, TaskSecret
-from panel.vms.models import Disk, Vm, VmStatus
+from panel.vms.models import Disk, Snapshot, SnapshotState, Vm, VmStatus
 from tests.db.conftest import make_node, run_task
 
 STRANGER = "6695eb01-f6a4-8304-79aa-97f2502e193f"
@@ -122,6 +123,14 @@ HARM: dict[str, Callable[[Vm], object]] = {
     "domain_state": lambda vm: Vm.objects.update(status=VmStatus.SHUT_OFF),
     "memory_saved": save_memory,
     "runs_twice": lambda vm: copy_elsewhere(vm, VmStatus.RUNNING),
+    "snapshot_missing": lambda vm: Snapshot.objects.create(vm=vm, name="gone", state=SnapshotState.READY),
+    "snapshot_unmanaged": lambda vm: domains(vm)[str(vm.uuid)].snapshots.update(
+        by_hand=fake.FakeSnapshot("running", with_memory=True, parent=None)
+    ),
+    "snapshot_left": lambda vm: Snapshot.objects.create(vm=vm, name="left", state=SnapshotState.FAILED),
+    "storage_unread": lambda vm: node_of(vm).fail(
+        "pool_list", CommandFailed(node="fake1", command="pool_list", text="not mounted"), times=9
+    ),
     "file_missing": lambda vm: files(vm).pop(vm.disks.get().volume.path),
     "file_foreign": lambda vm: files(vm).update({f"{vm.pool.path}/volumes/old.qcow2": fake.FakeVolume("qcow2", 1)}),
     "volume_size": lambda vm: Volume.objects.update(size_gib=99),

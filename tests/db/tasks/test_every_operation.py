@@ -208,6 +208,20 @@ def _on_snapshot(name: str) -> Callable[[User, Node], Callable[[], Task]]:
     return prepare
 
 
+def _forget_snapshot(admin: User, node: Node) -> Callable[[], Task]:
+    submit = _on_snapshot("vm.forget-snapshot")(admin, node)
+    [domain] = fake.node(node.pk).domains.values()
+    del domain.snapshots[Snapshot.objects.get(name="first").on_node]
+    return submit
+
+
+def _adopt_snapshot(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    [domain] = fake.node(node.pk).domains.values()
+    domain.snapshots["by_hand"] = fake.FakeSnapshot("running", with_memory=True, parent=None)
+    return lambda: registry.get("vm.adopt-snapshot").submit(admin, {"name": "by_hand"}, object_id=vm_id)
+
+
 def _on_devices(name: str, raw: dict[str, Any]) -> Callable[[User, Node], Callable[[], Task]]:
     """On a running VM with two disks, two interfaces and an ISO image in its drive."""
 
@@ -343,6 +357,8 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.snapshot": _take_snapshot,
     "vm.revert-snapshot": _on_snapshot("vm.revert-snapshot"),
     "vm.delete-snapshot": _on_snapshot("vm.delete-snapshot"),
+    "vm.forget-snapshot": _forget_snapshot,
+    "vm.adopt-snapshot": _adopt_snapshot,
     "vm.finish-install": _finish_install,
     "vm.settle": _settle,
     "vm.rename": _guest_off("vm.rename"),
@@ -519,6 +535,8 @@ def test_a_plan_names_the_steps_and_changes_nothing(
         "vm.revert-snapshot": {"snapshot": kept.pk if kept else 0},
         "vm.delete-snapshot": {"snapshot": kept.pk if kept else 0},
         "node.forget": {"forget_vms": True},
+        "vm.forget-snapshot": {"snapshot": kept.pk if kept else 0},
+        "vm.adopt-snapshot": {"name": "by_hand"},
     }
     raw = asked.get(name, DEVICES.get(name, RAW.get(operation.name, {})))
     plan = operation.plan(admin, raw, object_id=object_id)

@@ -13,6 +13,7 @@ from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import LibvirtFailure
 from panel.images.models import Image
+from panel.notices.models import Problem
 from panel.storage.models import Volume
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
@@ -90,15 +91,21 @@ def test_a_failure_leaves_neither_a_row_nor_a_snapshot(vm: Vm, admin: User, node
     assert (Snapshot.objects.count(), domain(vm).snapshots) == (0, {})
 
 
-def test_a_deletion_that_fails_can_be_asked_for_again(vm: Vm, admin: User, node: Node) -> None:
+def test_a_deletion_that_fails_can_be_asked_for_again(vm: Vm, admin: User, node: Node, api: APIClient) -> None:
     made = take(admin, vm, "kept")
     refusal = LibvirtFailure(node="fake1", command="snapshot_delete", text="no", libvirt_code=1)
     fake.node(node.pk).fail("snapshot_delete", refusal)
     task = run_task(registry.get("vm.delete-snapshot").submit(admin, {"snapshot": made}, object_id=vm.pk))
     assert task.status == Status.FAILED
-    assert Snapshot.objects.get().state == "deleting"
+    row = Snapshot.objects.get()
+    assert (row.state, row.reason) == ("failed", task.error["message"])
+    [problem] = Problem.objects.filter(open_key=f"vm:{vm.pk}:snapshots")
+    assert "“kept” was not deleted" in problem.text and "Delete it again, or forget it." in problem.text
+    refused = api.post(f"/api/v1/vms/{vm.pk}/revert-snapshot", {"snapshot": made}, format="json")
+    assert refused.json()["code"] == "wrong_state"
     do(admin, vm, "vm.delete-snapshot", snapshot=made)
     assert (Snapshot.objects.count(), domain(vm).snapshots) == (0, {})
+    assert not Problem.objects.filter(open_key=f"vm:{vm.pk}:snapshots").exists()
 
 
 def test_a_vm_is_deleted_with_its_snapshots(vm: Vm, admin: User) -> None:
