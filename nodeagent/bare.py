@@ -152,10 +152,10 @@ def _reach(host: str, port: int) -> str:
 
 
 def _has_key(path: Path, key: str) -> bool:
-    return bool(key) and any(_is_key(line, key) for line in (_text(path) or "").splitlines())
+    return bool(key) and any(is_key(line, key) for line in (_text(path) or "").splitlines())
 
 
-def _is_key(line: str, key: str) -> bool:
+def is_key(line: str, key: str) -> bool:
     """Whether a line of authorized_keys lets the holder of this key in (options may stand before it)."""
     return key.split()[1] in line.split() and not line.lstrip().startswith("#")
 
@@ -238,7 +238,7 @@ def _shut_out(path: Path, key: str, left: List[str]) -> None:
     """The holder of the key may not sign in; others' lines stay byte by byte."""
     before = _text(path) or ""
     lines = before.splitlines(keepends=True)
-    kept = [line for line in lines if not _is_key(line, key)]
+    kept = [line for line in lines if not is_key(line, key)]
     if kept == lines:
         return
     # Where its administrator keeps it: a symbolic link stays one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import platform
@@ -12,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Dict, List, Optional
 
-from nodeagent import authorized_keys, kvm, libvirt_facts, libvirt_start, libvirtd, packages, paths, services
+from nodeagent import authorized_keys, bare, kvm, libvirt_facts, libvirt_start, libvirtd, packages, paths, services
 from nodeagent.commands import handles
-from nodeagent.errors import CommandFailed, DeadlinePassed, LibvirtError
+from nodeagent.errors import CommandFailed, DeadlinePassed, InUse, LibvirtError
 from nodeagent.job import Job
 from nodeagent.libvirt_facts import LibvirtFacts, Look
 from nodeagent.probe import kvm_works
@@ -180,19 +181,33 @@ def _wait_for_libvirt(job: Job) -> Look:
         job.wait(0.2)
 
 
+@handles(node.MarkRead)
+def mark_read(request: node.MarkRead, job: Job) -> node.HostMark:
+    """Read the mark; one that nobody understands is none."""
+    try:
+        told = json.loads(paths.MARKER.read_text(encoding="utf-8"))
+        names = (str(told.get("name", "")), str(told.get("panel_name", "")))
+        return node.HostMark(str(told["panel"]), int(told["node"]), *names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return node.HostMark()
+
+
 @handles(node.AgentRemove)
 def agent_remove(request: node.AgentRemove, job: Job) -> Nothing:
     """Remove what the panel put on the node; logs and an administrator's overrides are left to their owner."""
+    mark = mark_read(node.MarkRead(), job)
+    if mark.panel not in ("", request.panel):
+        raise InUse(f"The host is a node of another panel, {mark.panel_name or mark.panel}.")
     if not services.has_systemd():
         # libvirtd was started by us; without guests nobody misses it.
         for program in ("libvirtd", "virtlogd"):
             services.stop(f"vmpanel-{program}", job)
     services.stop("vmpanel-network", job)
-    # The panel's key, known by its comment.
-    authorized_keys.change(lambda line: line.split()[2:3] != ["vmpanel"])
     for path in (paths.MARKER, paths.VMWATCH_CONF, *paths.LIB.glob("*.part"), paths.VMWATCH, paths.AGENT):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
+    # Last of what matters: whoever is interrupted before can still come back.
+    authorized_keys.change(lambda line: not bare.is_key(line, request.key))
     shutil.rmtree(paths.RUN, ignore_errors=True)
     for folder in (paths.LIB, paths.ETC, paths.STATE):
         with contextlib.suppress(OSError):

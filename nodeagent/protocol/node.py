@@ -169,9 +169,34 @@ class VmwatchRemove(Request[Nothing]):
     RESULT = Nothing
 
 
+@dataclass(frozen=True)
+class HostMark:
+    """Whose node the host says it is: `panel` is empty where it says nothing; the names are for people."""
+
+    panel: str = ""
+    node: int = 0
+    name: str = ""
+    panel_name: str = ""
+
+
+@command
+class MarkRead(Request[HostMark]):
+    """Read whose node the host says it is."""
+
+    COMMAND = "mark_read"
+    RESULT = HostMark
+    MUTATES = False
+
+
 @command
 class AgentRemove(Request[Nothing]):
-    """Remove what the panel put on the node, the agent's own files last; the session ends after it."""
+    """Remove what the panel put on the node, the agent's own files and the panel's key last; the session ends after it.
+
+    `key` is the panel's public key, which lets nobody in any more. A host that says that it is a node of another panel
+    than `panel` is refused with `in_use`, and nothing is touched.
+    """
 
     COMMAND = "agent_remove"
     RESULT = Nothing
+    key: str
+    panel: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import socket
 import subprocess
@@ -14,6 +16,7 @@ from nodeagent.packages import DEBIAN_PACKAGES
 from nodeagent.protocol import Nothing, network
 from nodeagent.protocol import node as machine
 from panel.cluster import health
+from panel.cluster.fake import FakeNode
 from panel.core.errors import NodeError
 from tests.contract.local_agent import until
 from tests.contract.subjects import AgentSubject, FakeSubject, Subject, code_of
@@ -185,18 +188,21 @@ def test_a_service_that_dies_is_started_again_and_its_configuration_is_secret(no
         node.call(machine.VmwatchRemove())
 
 
-@pytest.mark.covers("agent_remove")
+@pytest.mark.covers("mark_read", "agent_remove")
 def test_the_agent_removes_its_own_traces(node: Subject) -> None:
+    ours = "ssh-ed25519 BBBB vmpanel"
     if isinstance(node, AgentSubject):
         ssh = node.agent.folder / "home/.ssh"
         ssh.mkdir(parents=True)
-        (ssh / "authorized_keys").write_text("ssh-ed25519 AAAA me@home\nssh-ed25519 BBBB vmpanel\n")
+        (ssh / "authorized_keys").write_text(f"ssh-ed25519 AAAA me@home\n{ours}\nssh-ed25519 CCCC vmpanel\n")
         (node.agent.root / "usr/lib/vmpanel").mkdir(parents=True)
         (node.agent.root / "usr/lib/vmpanel/nodeagent.pyz").write_text("")
     for _ in range(2):
-        assert node.call(machine.AgentRemove()) == Nothing()
+        assert node.call(machine.AgentRemove(key=ours, panel="p")) == Nothing()
+    assert node.call(machine.MarkRead()) == machine.HostMark()
     if isinstance(node, AgentSubject):
-        assert (ssh / "authorized_keys").read_text() == "ssh-ed25519 AAAA me@home\n"
+        # Another panel's key bears the same comment.
+        assert (ssh / "authorized_keys").read_text() == "ssh-ed25519 AAAA me@home\nssh-ed25519 CCCC vmpanel\n"
         left = [path.relative_to(node.agent.root) for path in node.agent.root.rglob("*") if path.is_file()]
         assert left == [Path("var/log/vmpanel/nodeagent.log")]
 
@@ -210,3 +216,19 @@ def test_a_port_elsewhere_is_tried_by_really_connecting(node: Subject) -> None:
         node.node.unreached[port] = "connection refused"
     told = node.call(machine.PortProbe(address="127.0.0.1", port=port))
     assert told == machine.Reached(reached=False, reason="connection refused")
+
+
+def test_a_host_of_another_panel_is_left_alone(node: Subject) -> None:
+    mark = machine.HostMark("other", 7, "alien7", "https://other.example.org")
+    if isinstance(node, AgentSubject):
+        folder = node.agent.root / "var/lib/vmpanel"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "node.json").write_text(json.dumps(dataclasses.asdict(mark)))
+    else:
+        assert isinstance(node.client, FakeNode)
+        node.client.mark = mark
+    assert node.call(machine.MarkRead()) == mark
+    with pytest.raises(NodeError) as caught:
+        node.call(machine.AgentRemove(key="ssh-ed25519 BBBB vmpanel", panel="ours"))
+    assert code_of(caught.value) == "in_use"
+    assert node.call(machine.MarkRead()) == mark

@@ -386,6 +386,7 @@ SCENARIOS: dict[str, Scenario] = {
     "vm.settle": Scenario(ON, {"stop_others": True}, prepare=_twin, clean=Subject.forget_twin),
     "node.check": Scenario(ON),
     "node.remove": Scenario(ABSENT, prepare=Subject.join_spare, clean=Subject.remove_spare),
+    "node.reconnect": Scenario(ON),
     "node.forget": Scenario(ABSENT, prepare=Subject.join_spare, clean=Subject.join_and_remove_spare),
     "node.evacuate": Scenario(ON, clean=Subject.open_for_vms),
     "cluster.examine": Scenario(ON),

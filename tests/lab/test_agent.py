@@ -156,7 +156,7 @@ def test_a_libvirtd_that_dies_comes_back_and_its_guests_live(
 def test_an_agent_that_is_removed_leaves_a_clean_host(client: session.Session, alone: Node) -> None:
     client.call(network.BridgeRemove(name=BRIDGE))
     client.call(storage.PoolRemove(path=POOL))
-    client.call(machine.AgentRemove())
+    client.call(machine.AgentRemove(key="ssh-ed25519 AAAA vmpanel", panel="lab"))
     client.close()
     assert alone.run(["ls", "/usr/lib/vmpanel", "/run/vmpanel"], check=False).stdout == ""
     assert BRIDGE not in alone.run(["ip", "link"]).stdout

@@ -75,6 +75,8 @@ class Node:
     """Whether its libvirt and QEMU can copy the disks of a VM that runs."""
     clock_offset: float = 0.0
     """Seconds that its clock is ahead."""
+    mark: machine.HostMark = field(default_factory=machine.HostMark)
+    """Whose node it says it is."""
     removed: bool = False
     unheeded: list[str] = field(default_factory=list)
     """The commands (and "upload") that were asked for by somebody who could not be stopped meanwhile."""

@@ -80,6 +80,12 @@ class Machine(Bridges, Volumes):
         self.vmwatch = None
         return Nothing()
 
+    def _mark_read(self, request: machine.MarkRead, _report: Report | None) -> machine.HostMark:
+        return self.mark
+
     def _agent_remove(self, request: machine.AgentRemove, _report: Report | None) -> Nothing:
+        if self.mark.panel not in ("", request.panel):
+            raise AgentRefusal("in_use", f"The host is a node of another panel, {self.mark.panel_name}.")
         self.removed = True
+        self.mark = machine.HostMark()
         return Nothing()

@@ -4,6 +4,7 @@ from panel.cluster.operations.add import AddNode
 from panel.cluster.operations.check import CheckNode
 from panel.cluster.operations.forget import ForgetNode
 from panel.cluster.operations.maintenance import EndMaintenance, MaintainNode
+from panel.cluster.operations.reconnect import ReconnectNode
 from panel.cluster.operations.remove import RemoveNode
 
-ALL = (AddNode, CheckNode, RemoveNode, ForgetNode, MaintainNode, EndMaintenance)
+ALL = (AddNode, CheckNode, ReconnectNode, RemoveNode, ForgetNode, MaintainNode, EndMaintenance)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ LEAST_SESSIONS = 4
 """Sessions of one connection that are open at a time: the agent, two transfers of files, a look."""
 KEY_KIND = "ssh-ed25519"
 REACH_SECONDS = 3.0
+OF_SSH = ("not_root", "no_sftp", "keys_elsewhere", "no_keys", "key_kind", "key_not_enough", "few_sessions")
+"""What keeps the panel from speaking to a host at all, by code."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ def look(connection: Connection) -> dict[str, Any]:
     return seen
 
 
-def refuse_unsuitable(node: Node, seen: dict[str, Any]) -> None:
-    """Raise HostUnsuitable with all that is in the way."""
-    found = list(refusals(seen))
+def refuse_unsuitable(node: Node, seen: dict[str, Any], only: Collection[str] = ()) -> None:
+    """Raise HostUnsuitable with all that is in the way, or what of it is among `only`, by code."""
+    found = [each for each in refusals(seen) if not only or each.code in only]
     if found:
         text = " ".join(each.text for each in found)
         raise HostUnsuitable(

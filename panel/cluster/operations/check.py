@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nodeagent.protocol import node as protocol
-from panel.cluster import health, parts, services
+from panel.cluster import health, marks, parts, services
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.cluster.nodes import client
@@ -124,6 +124,15 @@ def check_system(ctx: NodeContext[Any]) -> list[Complaint]:
     return health.system_complaints(node.facts, first.facts, first.name)
 
 
+def check_mark(ctx: NodeContext[Any]) -> list[Complaint]:
+    """Complains of a host that another panel manages by now."""
+    mark = ctx.agent.call(protocol.MarkRead())
+    if mark.panel in ("", marks.panel_id()):
+        return []
+    other = marks.Mark(mark.panel, mark.node, mark.name, mark.panel_name).described
+    return [Complaint(f"Another panel manages it too, {other}: remove it from one of them.", Severity.ERROR)]
+
+
 def _checks() -> dict[str, Check]:
     """Every part of a node and who looks at it; facts are read when libvirt has had its chance."""
     own: dict[str, Check] = {
@@ -132,6 +141,7 @@ def _checks() -> dict[str, Check]:
         "virtualization": check_virtualization,
         "disk": check_disk,
         "system": check_system,
+        "owner": check_mark,
     }
     return own | {name: part.check for name, part in parts.every().items()}
 

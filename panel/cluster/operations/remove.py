@@ -8,12 +8,19 @@ from django.db import transaction
 
 from nodeagent.protocol import node as protocol
 from panel.accounts.models import User
-from panel.cluster import parts, services
+from panel.cluster import keys, marks, parts, services
 from panel.cluster.context import NodeContext
 from panel.cluster.models import NodeState
 from panel.cluster.nodes import client
 from panel.core import live
-from panel.core.errors import NodeRefused, WrongState
+from panel.core.errors import (
+    NodeRefused,
+    NodeTimeout,
+    NodeUnreachable,
+    OperationFailed,
+    VersionMismatch,
+    WrongState,
+)
 from panel.notices.services import close_problems_of
 from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Params, Step
@@ -28,25 +35,64 @@ def mark_removing(ctx: NodeContext[Any]) -> None:
     services.set_state(ctx.node, NodeState.REMOVING)
 
 
+def look_at_host(ctx: NodeContext[Any]) -> dict[str, Any]:
+    """The host answers, and says whose node it is: of one that is another panel's by now nothing is taken.
+
+    One that does not answer is as before, not “removing” for ever.
+    """
+    try:
+        mark = _read_mark(ctx)
+    except (NodeUnreachable, NodeRefused, NodeTimeout, VersionMismatch) as error:
+        services.set_state(ctx.node, NodeState.UNREACHABLE)
+        services.report_unreachable(ctx.node, error.message)
+        raise OperationFailed(
+            f"{error.message} Nothing was removed. Reconnect the node if it is reached otherwise by now, or forget "
+            "it if its host is gone for good.",
+            step="look_at_host",
+            node=ctx.node.name,
+        ) from error
+    if mark.panel in ("", marks.panel_id()):
+        return {}
+    other = marks.Mark(mark.panel, mark.node, mark.name, mark.panel_name).described
+    ctx.log(f"The host is a node of another panel by now, {other}: nothing on it is touched.", "warning")
+    return {"of_another_panel": other}
+
+
+def _read_mark(ctx: NodeContext[Any]) -> protocol.HostMark:
+    try:
+        return ctx.agent.call(protocol.MarkRead())
+    except NodeUnreachable:
+        # A connection that dies on the way says nothing of the node: a new one does.
+        return ctx.agent.call(protocol.MarkRead())
+
+
+def _is_ours(ctx: NodeContext[Any]) -> bool:
+    return "of_another_panel" not in ctx.output(look_at_host)
+
+
 def remove_vmwatch(ctx: NodeContext[Any]) -> None:
     """vmwatch-node is not on the host."""
-    parts.get("vmwatch").remove(ctx)
+    if _is_ours(ctx):
+        parts.get("vmwatch").remove(ctx)
 
 
 def remove_bridges(ctx: NodeContext[Any]) -> None:
     """The panel's bridges and their rules are not on the host."""
-    parts.get("network").remove(ctx)
+    if _is_ours(ctx):
+        parts.get("network").remove(ctx)
 
 
 def remove_storages(ctx: NodeContext[Any]) -> None:
     """The panel's storages are not on the host."""
-    parts.get("storage").remove(ctx)
+    if _is_ours(ctx):
+        parts.get("storage").remove(ctx)
 
 
 def remove_agent(ctx: NodeContext[Any]) -> None:
     """The agent is not on the host, and the panel's key no longer lets anybody in."""
     try:
-        ctx.agent.call(protocol.AgentRemove())
+        if _is_ours(ctx):
+            ctx.agent.call(protocol.AgentRemove(key=keys.public_key(), panel=marks.panel_id()))
     except NodeRefused:
         # A repeated step: the key went with the agent, so it does not open any more.
         ctx.log("The panel's key opens the host no more: the agent was removed before.")
@@ -80,6 +126,7 @@ class RemoveNode(Operation[RemoveNodeParams]):
     # No step has an undo: the node can be added again.
     steps = (
         Step(mark_removing, "Place no VM here any more", inline=True),
+        Step(look_at_host, "Look at the host"),
         Step(remove_vmwatch, "Remove vmwatch-node"),
         Step(remove_bridges, "Remove the bridges"),
         Step(remove_storages, "Remove the storages"),

@@ -145,6 +145,7 @@ OPERATIONS = {
     "node.evacuate": "cluster.manage",
     "node.forget": "cluster.manage",
     "node.maintain": "cluster.manage",
+    "node.reconnect": "cluster.manage",
     "node.remove": "cluster.manage",
     "vm.add-disk": "vms.devices",
     "vm.add-interface": "vms.devices",

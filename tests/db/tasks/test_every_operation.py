@@ -31,8 +31,9 @@ from panel.vms.usage import differing
 from tests.db.conftest import make_node, run_task
 
 PAST = "2000-01-01T00:00:00Z"
-# node.add prepares a real host over ssh: tests/faults has its worker killed at every step, there and back.
-ON_REAL_HOSTS = {"node.add"}
+# These prepare a real host over ssh: tests/faults has the worker of node.add killed at every step, there and back, and
+# tests/lab/test_reconnecting.py that of node.reconnect.
+ON_REAL_HOSTS = {"node.add", "node.reconnect"}
 
 
 class Died(BaseException):
