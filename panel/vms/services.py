@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
 from nodeagent.protocol.settings import Difference
 from panel.accounts.models import User
@@ -31,8 +32,12 @@ def record_task_reading(
     with transaction.atomic():
         vm = Vm.objects.select_for_update().filter(pk=vm_id).first()
         if vm is not None:
+            now = timezone.now()
+            seen = Observation(
+                status, sent_at, Cause.TASK, node, task_id=task_id, clock=clock, boot=boot, answered_at=now
+            )
             log = StatusLog()
-            log.record(vm, Observation(status, sent_at, Cause.TASK, node, task_id=task_id, clock=clock, boot=boot))
+            log.record(vm, seen)
             log.write()
 
 

@@ -7,7 +7,7 @@ never overwrites a newer one. Many are written with few queries.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,6 +35,7 @@ class Observation:
 
     `epoch` and `sequence` are vmwatch's; both 0 for what a task read by itself and for silence. `clock` and `boot` are
     the node's own time of it, of which a task's reading and vmwatch's word of one node can be compared; empty: unknown.
+    A task's `at` is when its command was sent, `answered_at` when the answer was there.
     """
 
     status: str
@@ -48,6 +49,7 @@ class Observation:
     request_id: str = ""
     clock: float = 0.0
     boot: str = ""
+    answered_at: datetime | None = None
 
 
 class StatusLog:
@@ -73,15 +75,17 @@ class StatusLog:
         if seen.epoch:
             if _is_late(vm, seen):
                 if vm.observed_node_id == (seen.node.pk if seen.node else None):
-                    self._late.append((vm, seen))
+                    self._late.append((vm, _before_reading(vm, seen)))
                 return False
             at = max(seen.at, vm.observed_at or seen.at)
             vm.observed_epoch, vm.observed_sequence = seen.epoch, seen.sequence
         else:
             if _is_old_reading(vm, seen):
                 return False
+            # What is known was before it: then the time of its answer is nearer to when the node looked.
+            when = seen.answered_at if seen.answered_at and _by_clock(vm, seen) is not None else seen.at
             # Two rows at the same time would be told apart by vmwatch's numbers, which this one has not.
-            at = max(seen.at, vm.observed_at + TICK if vm.observed_at else seen.at)
+            at = max(when, vm.observed_at + TICK if vm.observed_at else when)
         changed = vm.status != seen.status
         self._rows.append(_row(vm, seen, at, repeated=not changed))
         vm.status, vm.observed_at, vm.observed_by_task = seen.status, at, seen.cause == Cause.TASK and not seen.epoch
@@ -156,6 +160,13 @@ def precedes_reading(vm: Vm, seen: Observation) -> bool:
     if (ours := _by_clock(vm, seen)) is not None:
         return ours <= 0
     return vm.observed_at is not None and seen.at < vm.observed_at
+
+
+def _before_reading(vm: Vm, seen: Observation) -> Observation:
+    """What vmwatch saw, at a time of before the task's reading if it was; by the panel's clock it may seem later."""
+    if vm.observed_at is None or not precedes_reading(vm, seen):
+        return seen
+    return replace(seen, at=min(seen.at, vm.observed_at - TICK))
 
 
 def _is_old_reading(vm: Vm, seen: Observation) -> bool:

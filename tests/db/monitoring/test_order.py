@@ -77,6 +77,17 @@ def test_once_a_task_has_read_it_nothing_older_shows_in_whatever_order_it_comes(
     assert after_read == [VmStatus.PAUSED] * len(after_read)
 
 
+def test_the_history_has_libvirts_words_before_what_the_task_read_though_they_came_after_it(vm: Vm) -> None:
+    services.take_messages([seen(vm, wire.RUNNING, 1, NOW - 20)])
+    task = work(vm, "vm.restart")
+    reading(vm, VmStatus.RUNNING, NOW + 3)
+    services.take_messages([seen(vm, wire.SHUT_OFF, 2, NOW + 1, "stopped:shutdown")])
+    services.take_messages([seen(vm, wire.RUNNING, 3, NOW + 2, "started:booted")])
+    rows = [(row.status, row.detail, row.task_id) for row in StatusChange.objects.filter(repeated=False).order_by("at")]
+    assert rows[-2:] == [(wire.SHUT_OFF, "stopped:shutdown", task.pk), (wire.RUNNING, "started:booted", task.pk)]
+    assert status_of(vm) == VmStatus.RUNNING
+
+
 @pytest.mark.parametrize("first", ["event", "reading"])
 def test_what_happened_after_the_task_looked_wins_though_it_seems_to_have_been_sent_before(vm: Vm, first: str) -> None:
     def crash() -> None:

@@ -46,14 +46,26 @@ ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 MOMENTS = ("before", "ran", "stored")
 POWER = ("start", "stop", "force-off", "restart", "pause", "resume", "reset")
 OTHERS = (
-    *("autostart", "suspend", "unsuspend", "configure", "rename", "change-owner", "repair", "adopt", "delete"),
+    *(
+        "discard-saved",
+        "autostart",
+        "suspend",
+        "unsuspend",
+        "configure",
+        "rename",
+        "change-owner",
+        "repair",
+        "adopt",
+        "delete",
+    ),
     *("snapshot", "revert-snapshot", "delete-snapshot", "clone", "reinstall", "rescue", "end-rescue"),
     *("add-disk", "grow-disk", "change-disk", "remove-disk", "add-interface", "change-interface", "remove-interface"),
 )
 PLUGGING = OTHERS[-7:]
 """libvirt's test driver plugs nothing into running domains."""
 REPAIRED = {"domain_missing", "domain_name"}
-MEDDLING = ("start", "stop", "pause", "undefine", "rename", "redefine")
+TO_RUNNING, TO_OFF = ("start", "stop", "pause", "save"), ("undefine", "rename")
+MEDDLING = (*TO_RUNNING, *TO_OFF, "redefine")
 
 
 class Died(BaseException):
@@ -204,9 +216,12 @@ class Life(RuleBasedStateMachine):
         if vm is None or not vm.installed or (there := domains.get(str(vm.uuid))) is None:
             return
         call, runs, uuid = self.world.agent.call, there.state in ON, str(vm.uuid)
-        if (how in ("undefine", "rename")) == runs and how != "redefine":
+        if how in (TO_OFF if runs else TO_RUNNING):
             return
         if how in ("rename", "undefine") and vm.snapshots.exists():
+            return
+        if how in ("rename", "redefine") and there.state == VmStatus.SAVED:
+            # libvirt renames none of them, and what is described otherwise it would forget at the next start.
             return
         self.seen[f"meddling: {how}"] += 1
         self.moved = True
@@ -217,6 +232,8 @@ class Life(RuleBasedStateMachine):
             call(host.HostStop(uuid=uuid))
         elif how == "pause":
             call(host.HostPause(uuid=uuid))
+        elif how == "save":
+            self.world.save_memory(uuid)
         elif how == "undefine":
             call(host.HostDelete(uuid=uuid))
             self._leave(vm.pk, {"domain_missing"})

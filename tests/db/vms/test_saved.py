@@ -15,6 +15,7 @@ from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import WrongState
 from panel.images.models import Image
+from panel.mgrapi.functions.vms import status_of
 from panel.standalone.options import TOP
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
@@ -185,8 +186,10 @@ def test_pages_say_so_and_offer_what_can_be_done(vm: Vm, admin: User, client: Cl
     assert "add-disk" not in client.get(f"/vms/{vm.pk}/devices").content.decode()
 
 
-def test_it_is_a_status_by_which_the_api_filters(vm: Vm, api: APIClient) -> None:
+def test_it_is_a_status_of_its_own_by_which_the_api_filters(vm: Vm, api: APIClient) -> None:
     assert api.get(f"/api/v1/vms/{vm.pk}").json()["status"] == "saved"
+    # Clients of the classic API know no such word.
+    assert status_of(vm).value == "stopped"
     assert [each["id"] for each in api.get("/api/v1/vms?status=saved").json()["results"]] == [vm.pk]
 
 
