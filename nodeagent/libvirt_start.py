@@ -19,6 +19,9 @@ ANSWER_SECONDS = 2.0
 MOST_ENDS = 2
 """It may end once for another that was just ending; who ends again will not start."""
 MOST_WORDS = 300
+AGAIN_SECONDS = 4.0
+"""One that cannot start is started again each second, and ends soon after."""
+TAIL_BYTES = 4096
 _ERROR = re.compile(r": error : \S+ : (.*)$")
 _PREFIX = re.compile(r"^\d{4}-\S+ \S+ \d+: ")
 _CONSEQUENCE = "Driver state initialization failed"
@@ -44,6 +47,18 @@ def start(job: Job) -> None:
         if ends.count() >= MOST_ENDS:
             raise _failed(_since(log, before))
         job.wait(0.2)
+
+
+def refuse_ending(job: Job) -> None:
+    """Raise LibvirtError with its last words where the libvirtd that we keep ends again and again, and so is silent."""
+    if services.has_systemd() or not services.is_kept(NAME, job):
+        return
+    until, ends = time.monotonic() + AGAIN_SECONDS, services.Ends(NAME)
+    while time.monotonic() < until:
+        if ends.count():
+            log = paths.LOG / f"{NAME}.out"
+            raise _failed(_since(log, max(0, log.stat().st_size - TAIL_BYTES)))
+        job.wait(0.1)
 
 
 def _runs(job: Job) -> bool:

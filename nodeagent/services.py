@@ -86,12 +86,12 @@ def running_again(name: str, job: Job) -> Optional[int]:
     None when it does not run and does not come back within COMING_SECONDS.
     """
     until = time.monotonic() + COMING_SECONDS
-    while (pid := running(name, job)) is None and _is_kept(name, job) and time.monotonic() < until:
+    while (pid := running(name, job)) is None and is_kept(name, job) and time.monotonic() < until:
         job.wait(0.05)
     return pid
 
 
-def _is_kept(name: str, job: Job) -> bool:
+def is_kept(name: str, job: Job) -> bool:
     """Whether somebody is there who starts the service again."""
     if not has_systemd():
         return _recorded(name, "keeper") is not None

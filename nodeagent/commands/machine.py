@@ -152,6 +152,7 @@ def libvirt_ensure(request: node.LibvirtEnsure, job: Job) -> node.Facts:
         libvirt_start.start(job)
         look = _wait_for_libvirt(job)
     if look.state != ANSWERS:
+        libvirt_start.refuse_ending(job)
         raise DeadlinePassed(f"libvirt runs on the node, but gave no answer: {look.text}")
     try:
         restore(job)
