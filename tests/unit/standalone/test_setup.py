@@ -96,3 +96,16 @@ def test_unfit_port_ends_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         parse(["--port", "99999"])
     assert "--port must be 1 to 65535" in capsys.readouterr().err
+
+
+def test_the_first_network_s_range_is_written_and_stays_at_the_next_start(layout: Layout) -> None:
+    assert write(layout).first_network == ""
+    assert write(layout, "--network", "10.88.0.0/24").first_network == "10.88.0.0/24"
+    assert write(layout).first_network == "10.88.0.0/24"
+
+
+@pytest.mark.parametrize("network", ["10.88.0.1/24", "10.88.0.0/28", "8.8.0.0/16", "fd00::/64", "x"])
+def test_an_unfit_range_ends_with_a_sentence(network: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--network", network])
+    assert "must be a private IPv4 network of 16 to 27 bits, as 10.77.0.0/24" in capsys.readouterr().err
