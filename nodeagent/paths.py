@@ -37,8 +37,15 @@ NVRAM = ROOT / "var/lib/libvirt/qemu/nvram"
 NVRAM_END = "_VARS.fd"
 
 POOL_FOLDERS = known.FOLDERS
+SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 DISKS_BY_UUID = ROOT / "dev/disk/by-uuid"
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def with_system_folders(path: str) -> str:
+    """A PATH in which every program of the system is found, whatever it was before."""
+    there = [folder for folder in path.split(os.pathsep) if folder]
+    return os.pathsep.join([*there, *(folder for folder in SYSTEM_FOLDERS if folder not in there)])
 
 
 def pool_root(path: str) -> Path:

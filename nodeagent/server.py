@@ -218,6 +218,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="nodeagent", description="The agent of vmpanel on a node.")
     parser.add_argument("--restore-network", action="store_true", help="make the remembered bridges again and end")
     arguments = parser.parse_args()
+    # What sshd or a start file makes of PATH is not for us to trust: ip and nft are in sbin.
+    os.environ["PATH"] = paths.with_system_folders(os.environ.get("PATH", ""))
     _log_to_file()
     if arguments.restore_network:
         from nodeagent import kvm

@@ -18,6 +18,7 @@ from typing import Literal
 
 import paramiko
 
+from panel.cluster import keys
 from panel.cluster.client import HEED_SECONDS, Heed, NodeAddress, Progress, Report
 from panel.core.errors import NodeRefused, NodeTimeout, NodeUnreachable
 
@@ -198,7 +199,8 @@ def open_connection(address: NodeAddress, seconds: float = 10.0) -> Connection:
     try:
         shown = _line(transport.get_remote_server_key())
         if address.host_key and shown != address.host_key:
-            raise NodeRefused(node=address.name, reason="its host key is not the one that was pinned")
+            reason = f"its host key is {keys.fingerprint(shown)}, not the pinned {keys.fingerprint(address.host_key)}; "
+            raise NodeRefused(node=address.name, reason=f"{reason}if the new one is right, reconnect the node with it")
         _sign_in(transport, address)
     except BaseException:
         transport.close()

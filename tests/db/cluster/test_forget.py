@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.test import Client
 from rest_framework.test import APIClient
 
 from panel.accounts.models import JournalEntry, User
@@ -154,3 +155,11 @@ def test_what_a_forgotten_node_says_when_it_comes_back_changes_nothing(node: Nod
     assert forget(api, node, forget_vms=True).status == Status.DONE
     assert monitoring.take_messages([picture(node, [told(vm, "running")], 1), picture(other, [], 1)]) == 1
     assert not (Vm.objects.exists() or Node.objects.filter(pk=node.pk).exists())
+
+
+def test_its_page_offers_both_ways_out(node: Node, admin: User, client: Client) -> None:
+    client.force_login(admin)
+    page = client.get(f"/nodes/{node.pk}").content.decode()
+    for verb in ("forget", "reconnect"):
+        assert f'data-action="/api/v1/nodes/{node.pk}/{verb}"' in page
+    assert "The host is not spoken to: guests that run there run on" in page

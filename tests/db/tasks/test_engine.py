@@ -19,7 +19,7 @@ from panel.core.errors import CommandFailed, NodeUnreachable, WrongState
 from panel.images.models import Image
 from panel.notices.models import Problem
 from panel.tasks import engine, registry, services, worker
-from panel.tasks.models import Status, Task, TaskLock, TaskLog, TaskStep
+from panel.tasks.models import Status, Task, TaskLock, TaskLog, TaskSecret, TaskStep
 from panel.vms.models import Vm
 from tests.db.conftest import run_task
 
@@ -273,3 +273,25 @@ def test_a_row_that_another_one_forbids_fails_the_step_and_does_not_cost_the_wor
     ended = run_task(task, Taken())
     assert (ended.status, ended.error and ended.error["code"]) == (Status.FAILED, "operation_failed")
     assert Vm.objects.count() == 0
+
+
+def test_a_secret_ends_with_the_last_step_that_needs_it_and_when_the_task_turns_back(
+    admin: User, node: Node, image: Image
+) -> None:
+    had: dict[tuple[str, bool], bool] = {}
+
+    class Watching(engine.Observer):
+        """Notes before each step whether the task has secrets."""
+
+        def before(self, task: Task, row: TaskStep) -> None:
+            """The moment."""
+            had[row.name, task.undoing] = TaskSecret.objects.filter(task=task).exists()
+
+    raw = {"image": "small", "flavor": "small", "password": "correct horse"}
+    run_task(registry.get("vm.create").submit(admin, {"name": "web1", **raw}), Watching())
+    assert had["customize_guest", False] and not had["define_domain", False]
+    refusal = CommandFailed(node="fake1", command="volume_grow", text="no", agent_code="internal")
+    fake.node(node.pk).fail("volume_grow", refusal)
+    task = run_task(registry.get("vm.create").submit(admin, {"name": "web2", **raw}), Watching())
+    assert task.status == Status.FAILED
+    assert had["grow_disk", False] and not had["grow_disk", True]
