@@ -6,13 +6,14 @@ import hashlib
 import os
 import time
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Set
 
 from nodeagent import libvirtd, paths
 from nodeagent.commands import handles, pools
 from nodeagent.errors import Corrupt, InvalidParams
 from nodeagent.job import Job
-from nodeagent.protocol import Nothing, storage
+from nodeagent.protocol import Nothing, image, storage
 
 BLOCK = 4 * 1024 * 1024
 
@@ -46,6 +47,11 @@ def image_commit(request: storage.ImageCommit, job: Job) -> storage.ImageState:
     if digest.hexdigest() != request.sha256:
         upload.unlink()
         raise Corrupt("The image arrived with another checksum than it left with.")
+    try:
+        refuse_references(upload, "raw")
+    except InvalidParams:
+        upload.unlink()
+        raise
     os.chmod(upload, 0o644)
     upload.rename(final)
     return _state(request.pool, request.sha256, request.task)
@@ -77,6 +83,14 @@ def _named_by_domains() -> Set[str]:
             for xml in xmls:
                 found |= {source.get("file", "") for source in ET.fromstring(xml).iter("source")}
     return found
+
+
+def refuse_references(path: Path, kind: str) -> None:
+    """Raise InvalidParams for an image that refers to other files, which a guest would be given."""
+    with open(path, "rb") as file:
+        head = file.read(image.HEAD_BYTES)
+    if reason := image.refusal(head, kind):
+        raise InvalidParams(reason, field="sha256")
 
 
 def _state(pool: str, sha256: str, task: int) -> storage.ImageState:

@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 from nodeagent import holders, libvirtd, paths
 from nodeagent.commands import handles
 from nodeagent.commands.guests import check as check_change
+from nodeagent.commands.images import refuse_references
 from nodeagent.commands.pools import clone
 from nodeagent.commands.seeds import check_guest
 from nodeagent.errors import CommandFailed, Exists, InUse, InvalidParams
@@ -35,16 +36,26 @@ def volume_copy(request: storage.VolumeCopy, job: Job) -> storage.VolumeState:
     image = paths.image_file(request.pool, request.image_sha256)
     if not image.exists():
         raise InvalidParams("The pool has no copy of this image.", field="image_sha256")
+    refuse_references(image, request.image_format)
+    _refuse_other_files(_info(image, request.image_format, job))
     partial = Path(f"{path}.part")
     try:
-        if str(_info(image, "", job)["format"]) == request.format:
+        if request.image_format == request.format:
             _copy(image, partial, job)
         else:
-            run(["qemu-img", "convert", "-O", request.format, str(image), str(partial)], job)
+            kinds = ["-f", request.image_format, "-O", request.format]
+            run(["qemu-img", "convert", *kinds, str(image), str(partial)], job)
         partial.rename(path)
     finally:
         paths.remove_file(partial)
     return _state(path, request.format, job)
+
+
+def _refuse_other_files(info: Dict[str, Any]) -> None:
+    """Raise InvalidParams where QEMU itself would open another file for the image."""
+    names = {"backing-filename", "full-backing-filename"} & info.keys()
+    if names or "data-file" in info.get("format-specific", {}).get("data", {}):
+        raise InvalidParams("The image refers to another file of the node.", field="image_sha256")
 
 
 @handles(guest.VolumeClone)

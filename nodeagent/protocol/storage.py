@@ -133,7 +133,10 @@ class ImageStatus(Request[ImageState]):
 
 @command
 class ImageCommit(Request[ImageState]):
-    """Check an uploaded image against its SHA-256 and put it in place; already there is success."""
+    """Check an uploaded image against its SHA-256 and put it in place; already there is success.
+
+    One that refers to other files is removed and refused, whatever it is used for (protocol/image.py).
+    """
 
     COMMAND = "image_commit"
     RESULT = ImageState
@@ -192,7 +195,8 @@ class VolumeCopy(Request[VolumeState]):
     """Make a volume from an image: a clone by reference where the file system can, else a copy.
 
     Works in `<path>.part` and renames at the end, so an existing `path` is a finished volume and is left as it is.
-    Converts when `format` differs from the image's. Reports progress in bytes.
+    Converts when `format` differs from `image_format`, which is never found out. An image that refers to other files
+    is refused. Reports progress in bytes.
     """
 
     COMMAND = "volume_copy"
@@ -201,6 +205,7 @@ class VolumeCopy(Request[VolumeState]):
     path: str
     image_sha256: str
     format: str = "qcow2"
+    image_format: str = "qcow2"
 
 
 @command

@@ -17,6 +17,7 @@ from django.db.models import Count, ProtectedError, Sum
 from django.utils import timezone
 from pydantic import Field
 
+from nodeagent.protocol import image
 from panel.accounts import journal
 from panel.accounts.limits import limits_of
 from panel.accounts.models import User
@@ -90,8 +91,16 @@ def _take(part: incoming.Part, body: incoming.Stream, owner: User | None) -> Non
         part.add(block)
         if len(head) < MAGIC_AT + len(MAGIC):
             head += block
-            if len(head) >= MAGIC_AT + len(MAGIC) and head[MAGIC_AT : MAGIC_AT + len(MAGIC)] != MAGIC:
-                raise _no_iso()
+            if len(head) >= MAGIC_AT + len(MAGIC):
+                _refuse_head(head)
+
+
+def _refuse_head(head: bytes) -> None:
+    """Raise InvalidValue for what does not begin as an ISO image, or also as a disk that refers to other files."""
+    if head[MAGIC_AT : MAGIC_AT + len(MAGIC)] != MAGIC:
+        raise _no_iso()
+    if reason := image.refusal(head, "raw"):
+        raise InvalidValue(reason, field="body")
 
 
 def _no_iso() -> InvalidValue:

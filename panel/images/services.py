@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from pydantic import BaseModel, Field, ValidationError
 
+from nodeagent.protocol import image
 from panel.accounts import journal
 from panel.accounts.models import User
 from panel.core import permissions
@@ -36,7 +37,7 @@ class Metadata(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")
     title: str
     os_family: str
-    format: str = "qcow2"
+    format: Literal["qcow2", "raw"] = "qcow2"
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     virtual_bytes: int = Field(gt=0)
     customization: Customization = Customization.CLOUD_INIT
@@ -64,9 +65,18 @@ def register_image(metadata_path: Path) -> Image:
         raise InvalidValue(f"The image must lie in {settings.CONFIG.images_dir}.", field="file")
     if not file.is_file():
         raise NotFound(object="file", id=str(file))
+    refuse_references(file, metadata.format)
     fields = {"size_bytes": file.stat().st_size, "file_name": file.name, **metadata.model_dump(exclude={"name"})}
-    image, _ = Image.objects.update_or_create(name=metadata.name, defaults=fields)
-    return image
+    registered, _ = Image.objects.update_or_create(name=metadata.name, defaults=fields)
+    return registered
+
+
+def refuse_references(file: Path, kind: str) -> None:
+    """Raise InvalidValue for an image that refers to other files: guests would be given those of their node."""
+    with file.open("rb") as opened:
+        head = opened.read(image.HEAD_BYTES)
+    if reason := image.refusal(head, kind):
+        raise InvalidValue(f"{file.name}: {reason}", field="file")
 
 
 ISO_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}\Z")
@@ -84,6 +94,7 @@ def register_iso(file: Path, *, name: str = "", title: str = "") -> Iso:
         raise InvalidValue(f"The ISO image must lie in {settings.CONFIG.images_dir}.", field="file")
     if not file.is_file():
         raise NotFound(object="file", id=str(file))
+    refuse_references(file, "raw")
     with file.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     fields = {"title": title or name, "file_name": file.name, "sha256": sha256, "size_bytes": file.stat().st_size}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import uuid
@@ -13,7 +14,7 @@ import pytest
 
 from nodeagent.protocol import Request, devices, guest, migration, storage
 from panel.core.errors import NodeError
-from tests.contract.subjects import MIB, AgentSubject, Subject, code_of
+from tests.contract.subjects import MIB, AgentSubject, Subject, code_of, make_image, put_image
 from tests.contract.test_storage import GUEST, files, refusal, volume
 
 VM = str(uuid.uuid4())
@@ -154,3 +155,56 @@ def test_a_pool_behind_symbolic_links_works_and_one_that_leads_nowhere_is_not_mo
     pool.unlink()
     pool.symlink_to(f"{node.pool}-nowhere")
     assert refusal(node, storage.PoolEnsure(path=node.pool)) == "not_mounted"
+
+
+def refers_to_shadow(folder: Path, kind: str) -> Path:
+    """An image that QEMU would read /etc/shadow for."""
+    path = folder / f"{kind}.qcow2"
+    if kind == "backing file":
+        options = ["-b", "/etc/shadow", "-F", "raw"]
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *options, str(path), "1M"], check=True)
+    elif kind == "data file":
+        options = ["-o", f"data_file={folder}/data,data_file_raw=on"]
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *options, str(path), "1M"], check=True)
+    else:
+        path.write_text('# Disk DescriptorFile\nversion=1\ncreateType="monolithicFlat"\nRW 2 FLAT "/etc/shadow" 0\n')
+    return path
+
+
+@pytest.mark.parametrize("kind", ["backing file", "data file", "vmdk"])
+def test_an_image_that_refers_to_other_files_is_refused_and_nothing_of_it_stays(
+    node: Subject, tmp_path: Path, kind: str
+) -> None:
+    image = refers_to_shadow(tmp_path, kind)
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    node.client.upload(image, node.call(storage.ImageStatus(node.pool, sha256)).upload_path, deadline=10)
+    with pytest.raises(NodeError) as caught:
+        node.call(storage.ImageCommit(pool=node.pool, sha256=sha256))
+    assert code_of(caught.value) == "invalid_params" and "refer" in caught.value.data["text"]
+    assert files(node) == {"images": [], "volumes": [], "seeds": []}
+
+
+@pytest.mark.parametrize("kind", ["backing file", "data file", "vmdk"])
+@pytest.mark.parametrize("image_format", ["qcow2", "raw"])
+def test_a_copy_of_such_an_image_that_a_node_has_from_before_is_not_copied(
+    node: Subject, tmp_path: Path, kind: str, image_format: str
+) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("a matter of files")
+    image = refers_to_shadow(tmp_path, kind)
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    image.rename(Path(node.pool) / f"images/{sha256}.img")
+    for kind in ("qcow2", "raw"):
+        copy = storage.VolumeCopy(node.pool, volume(node), sha256, kind, image_format)
+        assert refusal(node, copy) == "invalid_params"
+    assert files(node)["volumes"] == []
+
+
+def test_a_raw_image_is_copied_as_raw_whatever_it_looks_like(node: Subject, tmp_path: Path) -> None:
+    """Its first bytes may be a qcow2 header that stands alone: who says raw gets those bytes."""
+    if not isinstance(node, AgentSubject):
+        pytest.skip("a matter of files")
+    image = make_image(tmp_path)
+    sha256, size = put_image(node, image), image.stat().st_size
+    made = node.call(storage.VolumeCopy(node.pool, volume(node, "v.raw"), sha256, "raw", "raw"))
+    assert (made.format, made.virtual_bytes) == ("raw", size)

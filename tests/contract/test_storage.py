@@ -213,7 +213,7 @@ def test_only_a_sha256_names_an_image(node: Subject, sha256: str) -> None:
 @pytest.mark.parametrize("target", ["qcow2", "raw"])
 def test_a_copied_volume_has_the_image_s_size(node: Subject, tmp_path: Path, source: str, target: str) -> None:
     sha256 = put_image(node, make_image(tmp_path, size_mib=8, fmt=source))
-    copy = storage.VolumeCopy(pool=node.pool, path=volume(node), image_sha256=sha256, format=target)
+    copy = storage.VolumeCopy(node.pool, volume(node), sha256, format=target, image_format=source)
     state = node.call(copy)
     assert (state.exists, state.format, state.virtual_bytes) == (True, target, 8 * MIB)
     info = storage.VolumeInfo(pool=node.pool, path=volume(node), format=target)

@@ -8,7 +8,7 @@ import time
 import uuid
 from pathlib import Path
 
-from nodeagent.protocol import BadMessage, Nothing, host, storage
+from nodeagent.protocol import BadMessage, Nothing, host, image, storage
 from nodeagent.protocol.storage import check_identity
 from panel.cluster.client import Progress, Report
 from panel.cluster.fake.base import Node
@@ -133,6 +133,8 @@ class Volumes(Node):
             raise AgentRefusal("invalid_params", "The image was not uploaded.", field="sha256")
         if hashlib.sha256(content).hexdigest() != request.sha256:
             raise AgentRefusal("corrupt", "The image arrived with another checksum than it left with.")
+        if reason := image.refusal(content[: image.HEAD_BYTES], "raw"):
+            raise AgentRefusal("invalid_params", reason, field="sha256")
         self.files[state.path] = _disk(content)
         return self._image_state(request.pool, request.sha256, request.task)
 
@@ -178,13 +180,13 @@ class Volumes(Node):
         self._check_format(request.format)
         self._inside(request.pool, request.path)
         self._check_writable(request.pool)
-        image = self.files.get(self._image_state(request.pool, request.image_sha256).path)
+        copy = self.files.get(self._image_state(request.pool, request.image_sha256).path)
         if request.path not in self.files:
-            if image is None:
+            if copy is None:
                 raise AgentRefusal("invalid_params", "The pool has no copy of this image.", field="image_sha256")
             if report is not None:
-                report(Progress(image.virtual_bytes, image.virtual_bytes))
-            self.files[request.path] = FakeVolume(request.format, image.virtual_bytes)
+                report(Progress(copy.virtual_bytes, copy.virtual_bytes))
+            self.files[request.path] = FakeVolume(request.format, copy.virtual_bytes)
         return self._volume_state(request.path)
 
     def _volume_create(self, request: storage.VolumeCreate, _report: Report | None) -> storage.VolumeState:

@@ -153,7 +153,11 @@ def copy_image(ctx: DeployContext[Any]) -> None:
         return
     ctx.agent.call(
         storage.VolumeCopy(
-            pool=volume.pool.path, path=volume.path, image_sha256=ctx.target_image.sha256, format=volume.format
+            pool=volume.pool.path,
+            path=volume.path,
+            image_sha256=ctx.target_image.sha256,
+            format=volume.format,
+            image_format=ctx.target_image.format,
         ),
         deadline=COPY_SECONDS,
     )
