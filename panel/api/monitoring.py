@@ -67,6 +67,7 @@ class ClusterSerializer(serializers.ModelSerializer[Cluster]):
             "check_vm_status",
             "memory_overselling_percent",
             "cpu_overselling_percent",
+            "disk_overselling_percent",
         ]
         read_only_fields = ["id", "name", "timezone"]
 

@@ -24,6 +24,8 @@ class Virtualization(models.TextChoices):
 
 
 OVERSELLING = (MinValueValidator(50), MaxValueValidator(500))
+DISK_OVERSELLING = (MinValueValidator(50), MaxValueValidator(10000))
+"""Disks begin nearly empty: much more of them may be promised than of memory."""
 
 
 class Cluster(models.Model):
@@ -38,6 +40,11 @@ class Cluster(models.Model):
         null=True,
         validators=OVERSELLING,
         help_text="How many CPUs may be promised to VMs, of those that a node has; none: any number.",
+    )
+    disk_overselling_percent = models.PositiveSmallIntegerField(
+        default=100,
+        validators=DISK_OVERSELLING,
+        help_text="How much of a storage may be promised to disks; up to 100, each must be free when it is made.",
     )
     check_vm_status = models.BooleanField(
         default=False, help_text="Whether running VMs that receive or write nothing bear a warning."

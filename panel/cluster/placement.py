@@ -22,13 +22,30 @@ STORAGE_POINTS = 0.001
 """What a free GiB of the wanted storage counts."""
 
 
+GIB = 1024**3
+
+
 @dataclass(frozen=True)
 class Need:
     """What a VM needs of its node."""
 
     memory_mib: int
     disk_bytes: int
+    """What is written to its storage at once."""
     vcpus: int
+    promised_bytes: int = 0
+    """How large its disks there are, as the guest sees them."""
+
+
+@dataclass(frozen=True)
+class StorageRoom:
+    """A storage on a node: its size, what of it is free, and what of it disks are promised, in bytes."""
+
+    capacity_bytes: int
+    free_bytes: int
+    promised_bytes: int = 0
+    fault: str = ""
+    """Why it cannot be used, as “not mounted”."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +54,7 @@ class Candidate:
 
     node: Node
     promised_mib: int
-    pool_free_bytes: int | None
+    storage: StorageRoom | None
     """None when the node does not have the pool."""
     promised_vcpus: int = 0
     vm_count: int = 0
@@ -102,10 +119,32 @@ def _lacks_room(candidate: Candidate, need: Need) -> str:
         return f"{candidate.cpus} CPUs, {need.vcpus} needed"
     if candidate.free_vcpus is not None and candidate.free_vcpus < need.vcpus:
         return f"{candidate.free_vcpus} CPUs may still be promised, {need.vcpus} needed"
-    if candidate.pool_free_bytes is None:
+    percent = candidate.node.cluster.disk_overselling_percent
+    return lacks_storage(candidate.storage, percent, promised_bytes=need.promised_bytes, written_bytes=need.disk_bytes)
+
+
+def lacks_storage(
+    room: StorageRoom | None, percent: int, *, promised_bytes: int, written_bytes: int = 0, there: bool = False
+) -> str:
+    """Why a storage cannot take disks of so many bytes, of which so many are written at once; "" when it can.
+
+    Their files may be `there` already, such as those of a domain that is taken over.
+
+    What all its disks are promised stays within the overselling of its size. Without overselling a promise must be
+    kept whatever else fills the storage: then it must be free, too.
+    """
+    if room is None:
         return "the storage is not on this node"
-    if candidate.pool_free_bytes < need.disk_bytes:
-        return f"{candidate.pool_free_bytes >> 20} MiB of storage free, {need.disk_bytes >> 20} MiB needed"
+    if room.fault:
+        return f"the storage is {room.fault}"
+    left = room.capacity_bytes * percent // 100 - room.promised_bytes
+    if promised_bytes > max(left, 0):
+        may, asked = max(left, 0) // GIB, -(-promised_bytes // GIB)
+        policy = f"disk_overselling_percent is {percent}"
+        return f"{may} GiB of storage may still be promised to disks, {asked} GiB needed ({policy})"
+    needed = written_bytes if percent > 100 or there else max(promised_bytes, written_bytes)
+    if room.free_bytes < needed:
+        return f"{room.free_bytes >> 20} MiB of storage free, {needed >> 20} MiB needed"
     return ""
 
 
@@ -114,7 +153,7 @@ def points(candidate: Candidate) -> float:
     return (
         candidate.free_mib / 1024 * MEMORY_POINTS
         + (candidate.cpus - candidate.promised_vcpus) * CPU_POINTS
-        + (candidate.pool_free_bytes or 0) / 1024**3 * STORAGE_POINTS
+        + (candidate.storage.free_bytes if candidate.storage else 0) / GIB * STORAGE_POINTS
     )
 
 

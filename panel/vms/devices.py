@@ -15,7 +15,6 @@ from nodeagent.protocol import devices
 from nodeagent.protocol.host import DiskSpec, InterfaceSpec
 from panel.accounts.models import User
 from panel.core.errors import CapacityError, CommandFailed, NotFound, WrongState
-from panel.storage.models import NodePool, Pool
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Task, TaskStep
 from panel.tasks.operation import Operation
@@ -141,15 +140,3 @@ def refuse_no_slot(vm: Vm) -> None:
     if vm.disks.filter(bus=DiskBus.VIRTIO).count() + vm.interfaces.count() >= SLOTS:
         text = f"A running VM takes at most {SLOTS} virtio disks and interfaces. Shut it down to add more."
         raise CapacityError(text, field="id", candidates={})
-
-
-def refuse_full_pool(vm: Vm, pool: Pool, needed_gib: int) -> None:
-    """Raise CapacityError unless the pool on the VM's node has room for so much more."""
-    room = NodePool.objects.filter(node=vm.node, pool=pool).values_list("free_bytes", flat=True).first()
-    if room is None:
-        text = "the storage is not on this node"
-    elif room < needed_gib * GIB:
-        text = f"{room // GIB} GiB of storage free, {needed_gib} GiB needed"
-    else:
-        return
-    raise CapacityError(f"{vm.node.name}: {text}.", field="size_gib", candidates={vm.node.name: text})

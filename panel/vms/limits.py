@@ -14,6 +14,7 @@ from django.db.models import Count, QuerySet, Sum
 from panel.accounts.limits import limits_of
 from panel.accounts.models import Limits, User
 from panel.core.errors import LimitExceeded
+from panel.storage.models import Volume
 from panel.tasks.models import Status, Task, TaskStep
 from panel.vms.models import Disk, Interface, Vm
 
@@ -98,13 +99,7 @@ def _coming(of: QuerySet[Vm]) -> Counter[str]:
     """
     found: Counter[str] = Counter()
     vms: dict[int | None, Vm] = {vm.pk: vm for vm in of.filter(pk__in=_open().values("object_id"))}
-    growing = _open().filter(operation="vm.grow-disk", object_id__in=vms).values_list("object_id", "params")
-    sizes: dict[tuple[int | None, str], int] = {}
-    for vm_id, params in growing:
-        key = int(vm_id or 0), params["disk"]
-        sizes[key] = max(sizes.get(key, 0), params["size_gib"])
-    for disk in Disk.objects.filter(vm__in={vm_id for vm_id, _ in sizes}).select_related("volume"):
-        found["disk_gib"] += max(0, sizes.get((disk.vm_id, disk.target), 0) - disk.volume.size_gib)
+    found["disk_gib"] += sum(more for _, more in growing(list(vms)))
     smaller = TaskStep.objects.filter(task__in=_open().filter(operation__in=("vm.configure", "vm.adopt")))
     before: dict[tuple[int | None, str], int] = {}
     remember = smaller.filter(task__object_id__in=vms, name__in=("write_settings", "read_differences"))
@@ -115,6 +110,20 @@ def _coming(of: QuerySet[Vm]) -> Counter[str]:
     for (vm_id, name), value in before.items():
         found[name] += max(0, value - getattr(vms[vm_id], name))
     return found
+
+
+def growing(vm_ids: list[int | None] | None = None) -> list[tuple[Volume, int]]:
+    """The volumes that open tasks may make larger, and by how many GiB at most; of these VMs, or of all."""
+    asked = _open().filter(operation="vm.grow-disk")
+    if vm_ids is not None:
+        asked = asked.filter(object_id__in=vm_ids)
+    sizes: dict[tuple[int | None, str], int] = {}
+    for vm_id, params in asked.values_list("object_id", "params"):
+        key = int(vm_id or 0), params["disk"]
+        sizes[key] = max(sizes.get(key, 0), params["size_gib"])
+    disks = Disk.objects.filter(vm__in={vm_id for vm_id, _ in sizes}).select_related("volume")
+    found = [(disk.volume, sizes.get((disk.vm_id, disk.target), 0) - disk.volume.size_gib) for disk in disks]
+    return [(volume, more) for volume, more in found if more > 0]
 
 
 def _open() -> QuerySet[Task]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
-from django.db.models import Count, Sum
+from django.db.models import Count, QuerySet, Sum
 from django.db.models.functions import Greatest
 
-from panel.cluster.models import Node
-from panel.cluster.placement import Candidate
+from panel.cluster.models import Cluster, Node
+from panel.cluster.placement import GIB, Candidate, StorageRoom, lacks_storage
+from panel.core.errors import CapacityError
 from panel.notices.models import Problem, Severity
-from panel.storage.models import NodePool, Pool
+from panel.storage.models import NodePool, Pool, Volume
+from panel.vms.limits import growing
 from panel.vms.models import Migration, Vm
 
 
@@ -19,13 +22,82 @@ def promise_of(vm: Vm) -> int:
     return max(vm.memory_mib, vm.max_memory_mib)
 
 
+def hold_promises(cluster_id: int) -> None:
+    """One promise at a time in a cluster, until the transaction ends: what was free at the check may be another's."""
+    Cluster.objects.select_for_update().only("pk").get(pk=cluster_id)
+
+
+def storage_rooms(pool: Pool, *, but: Volume | None = None) -> dict[int, StorageRoom]:
+    """The storage on each node that has it, with what its disks are promised, those to come too.
+
+    `but` leaves out what is asked for of one volume already. The files of a shared one are the same on all nodes.
+    """
+    promised: Counter[int] = Counter()
+    volumes = Volume.objects.filter(pool=pool)
+    for node_id, gib in volumes.values_list("node").annotate(all=Sum("size_gib")).order_by():
+        promised[node_id] += gib
+    coming = [(volume.node_id, more) for volume, more in growing() if volume.pool_id == pool.pk and volume != but]
+    moving = volumes.filter(disk__vm__in=_arriving()).values_list("disk__vm__migration__target", "size_gib")
+    for node_id, gib in [*coming, *([] if pool.shared else moving)]:
+        promised[node_id] += gib
+    return {
+        row.node_id: StorageRoom(
+            row.capacity_bytes,
+            row.free_bytes,
+            (sum(promised.values()) if pool.shared else promised[row.node_id]) * GIB,
+            row.get_fault_display() if row.fault else "",
+        )
+        for row in NodePool.objects.filter(pool=pool)
+    }
+
+
+def gib_by_pool(volumes: Iterable[Volume]) -> list[tuple[Pool, int]]:
+    """How large the volumes are together in each of their pools."""
+    pools: dict[int, tuple[Pool, int]] = {}
+    for volume in volumes:
+        pools[volume.pool_id] = volume.pool, pools.get(volume.pool_id, (volume.pool, 0))[1] + volume.size_gib
+    return list(pools.values())
+
+
+def lacks_disks(
+    node: Node, pool: Pool, gib: int, *, written_bytes: int = 0, but: Volume | None = None, there: bool = False
+) -> str:
+    """Why the storage on this node cannot take disks of so many GiB more; "" when it can."""
+    percent = node.cluster.disk_overselling_percent
+    room = storage_rooms(pool, but=but).get(node.pk)
+    return lacks_storage(room, percent, promised_bytes=max(gib, 0) * GIB, written_bytes=written_bytes, there=there)
+
+
+def refuse_no_storage(
+    node: Node,
+    pool: Pool,
+    gib: int,
+    *,
+    field: str,
+    written_bytes: int = 0,
+    but: Volume | None = None,
+    there: bool = False,
+) -> None:
+    """Raise CapacityError where the storage on this node cannot take so much more (placement.lacks_storage).
+
+    Whoever reserves it asks again with hold_promises().
+    """
+    if reason := lacks_disks(node, pool, gib, written_bytes=written_bytes, but=but, there=there):
+        text = f"The node has no room for this: {node.name}: {reason}."
+        raise CapacityError(text, field=field, candidates={node.name: reason})
+
+
+def _arriving() -> QuerySet[Vm]:
+    return Vm.objects.filter(pk__in=Migration.objects.filter(ended_at=None).values("vm"))
+
+
 def candidates(nodes: Iterable[Node], pool: Pool, unfit: Callable[[Node], str] = lambda node: "") -> list[Candidate]:
     """The nodes as candidates, by a few queries for all; `unfit` gives the asker's own reason against a node."""
-    free = dict(NodePool.objects.filter(pool=pool).values_list("node_id", "free_bytes"))
+    storages = storage_rooms(pool)
     promised: dict[int, tuple[int, int, int]] = {}
     # One that may grow while it runs has all of that at the moment of its start.
     sums = {"memory": Sum(Greatest("memory_mib", "max_memory_mib")), "cpus": Sum("vcpus"), "count": Count("pk")}
-    arriving = Vm.objects.filter(pk__in=Migration.objects.filter(ended_at=None).values("vm"))
+    arriving = _arriving()
     for rows in (
         Vm.objects.values_list("node").annotate(**sums),
         # A VM that has arrived counts as its node's, until its move has ended a second time: that is on the safe side.
@@ -41,5 +113,7 @@ def candidates(nodes: Iterable[Node], pool: Pool, unfit: Callable[[Node], str] =
     found = []
     for node in nodes:
         memory, cpus, count = promised.get(node.pk, (0, 0, 0))
-        found.append(Candidate(node, memory, free.get(node.pk), cpus, count, problems.get(node.pk, ()), unfit(node)))
+        found.append(
+            Candidate(node, memory, storages.get(node.pk), cpus, count, problems.get(node.pk, ()), unfit(node))
+        )
     return found

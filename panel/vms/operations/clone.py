@@ -12,8 +12,8 @@ from pydantic import Field, field_validator
 from nodeagent.protocol import guest, host, storage
 from nodeagent.protocol import node as machine
 from panel.accounts.models import User
-from panel.cluster.models import Cluster, Node
-from panel.cluster.placement import Need, choose
+from panel.cluster.models import Node
+from panel.cluster.placement import GIB, Need, choose
 from panel.core.errors import CapacityError, MissingValue, NotFound, WrongState
 from panel.images.models import Customization
 from panel.network import services as network_services
@@ -41,7 +41,7 @@ from panel.vms.operations.deploying import (
 from panel.vms.operations.disks import LIMITS
 from panel.vms.operations.power import ON
 from panel.vms.operations.removing import release_records, undefine_domain
-from panel.vms.placing import candidates, promise_of
+from panel.vms.placing import candidates, gib_by_pool, hold_promises, promise_of, refuse_no_storage
 from panel.vms.status import tell_pages
 from panel.vms.usage import note_shape
 
@@ -120,15 +120,17 @@ class CloneContext(DeployContext[CloneParams]):
     def refuse_no_room(self) -> None:
         """Raise CapacityError when the source's node cannot take another such VM."""
         source = self.source
-        size = sum(disk.volume.size_bytes for disk in self.disks)
         node = Node.objects.select_related("cluster").get(pk=source.node_id)
-        choose(candidates([node], source.pool), Need(promise_of(source), size, source.vcpus))
+        choose(candidates([node], source.pool), Need(promise_of(source), 0, source.vcpus))
+        for pool, gib in gib_by_pool(disk.volume for disk in self.disks):
+            # All of a disk may have been written to.
+            refuse_no_storage(node, pool, gib, field="node", written_bytes=gib * GIB)
 
 
 def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
     """The new VM, its volumes and its address stand in the database, on the source's node."""
     source = ctx.source
-    Cluster.objects.select_for_update().get(pk=source.cluster_id)
+    hold_promises(source.cluster_id)
     services.refuse_taken_name(source.cluster, ctx.params.name)
     ctx.refuse_no_room()
     require_room(source.owner, ctx.room)
@@ -176,7 +178,9 @@ def grow_along(ctx: CloneContext) -> None:
     grown = [(old, new) for old, new in ctx.pairs() if old.size_gib > new.size_gib]
     if grown:
         require_room(ctx.vm.owner, Room(disk_gib=sum(old.size_gib - new.size_gib for old, new in grown)))
+        hold_promises(ctx.vm.cluster_id)
         for old, new in grown:
+            refuse_no_storage(ctx.vm.node, new.pool, old.size_gib - new.size_gib, field="node")
             Volume.objects.filter(pk=new.pk).update(size_gib=old.size_gib)
         note_shape(ctx.vm.pk)
 

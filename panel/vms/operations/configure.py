@@ -16,8 +16,8 @@ from pydantic import Field, field_validator
 from nodeagent.protocol import audit
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
-from panel.cluster.placement import Candidate, Need, lacks
 from panel.core.errors import CapacityError, CommandFailed, Drifted, InvalidValue, MissingValue, WrongState
+from panel.cluster.placement import Candidate, Need, StorageRoom, lacks
 from panel.images.selectors import flavor_named
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Status, TaskStep
@@ -35,7 +35,7 @@ from panel.vms.usage import note_shape
 
 CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 OF_THE_HOST = (CpuMode.HOST_MODEL, CpuMode.HOST_PASSTHROUGH)
-NO_DISK = 0
+NO_DISK, NO_STORAGE = 0, StorageRoom(0, 0)
 
 
 class ConfigureVmParams(Params):
@@ -163,7 +163,7 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
             growth["vcpus"] = Need(0, NO_DISK, cpus)
         if not growth:
             return
-        name, candidate = vm.node.name, Candidate(vm.node, promised_mib(vm.node) - promise_of(vm), NO_DISK)
+        name, candidate = vm.node.name, Candidate(vm.node, promised_mib(vm.node) - promise_of(vm), NO_STORAGE)
         for field, need in growth.items():
             if reason := lacks(candidate, need):
                 text = f"The VM's node has no room for this: {name}: {reason}."

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from nodeagent.protocol import host
 from panel.accounts.models import User
 from panel.accounts.selectors import user_named
-from panel.cluster.models import Cluster, Node
+from panel.cluster.models import Node
 from panel.cluster.placement import Choice, Need, choose
 from panel.cluster.selectors import default_cluster
 from panel.core import permissions
@@ -43,7 +43,7 @@ from panel.vms.operations.deploying import (
     wait_for_guest,
 )
 from panel.vms.operations.removing import release_records, undefine_domain
-from panel.vms.placing import candidates
+from panel.vms.placing import candidates, hold_promises
 from panel.vms.services import refuse_taken_name, refuse_unfit_owner
 from panel.vms.spec import host_spec
 from panel.vms.status import tell_pages
@@ -146,14 +146,13 @@ class CreateVmContext(DeployContext[CreateVmParams]):
             nodes = nodes.filter(name=self.params.node)
             if not nodes:
                 raise NotFound(object="node", id=self.params.node, field="node")
-        need = Need(self.memory_mib, self.disk_bytes, self.vcpus)
+        need = Need(self.memory_mib, self.disk_bytes, self.vcpus, self.disk_gib * GIB)
         return choose(candidates(nodes, self.pool), need)
 
 
 def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     """The VM, its volume and its address stand in the database; nothing is on a node yet."""
-    # One reservation at a time in a cluster: what was free at the check may be promised by now.
-    Cluster.objects.select_for_update().get(pk=ctx.cluster.pk)
+    hold_promises(ctx.cluster.pk)
     refuse_taken_name(ctx.cluster, ctx.params.name)
     choice = ctx.choose_node()
     node = choice.node

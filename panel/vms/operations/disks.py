@@ -23,7 +23,6 @@ from panel.vms.devices import (
     describe_disk,
     disk_of,
     free_target,
-    refuse_full_pool,
     refuse_no_slot,
     told,
     unplug,
@@ -31,6 +30,7 @@ from panel.vms.devices import (
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.models import Disk, DiskBus, DiskCache, Vm
 from panel.vms.operations.removing import refuse_used
+from panel.vms.placing import hold_promises, refuse_no_storage
 from panel.vms.services import refuse_snapshots
 from panel.vms.spec import disk_spec, with_values
 from panel.vms.usage import note_shape
@@ -78,7 +78,8 @@ class AddDiskContext(VmContext[AddDiskParams]):
 def reserve_disk(ctx: AddDiskContext) -> dict[str, Any]:
     """The disk and its volume stand in the database; the domain does not have it yet."""
     asked, vm = ctx.params, ctx.vm
-    refuse_full_pool(vm, ctx.pool, asked.size_gib)
+    hold_promises(vm.cluster_id)
+    refuse_no_storage(vm.node, ctx.pool, asked.size_gib, field="size_gib")
     require_room(vm.owner, Room(disk_gib=asked.size_gib))
     # One at a time: of two who ask at once, the second sees the name and the slot that the first has taken.
     Vm.objects.select_for_update().get(pk=vm.pk)
@@ -163,7 +164,7 @@ class AddDisk(DeviceOperation):
     def refuse(self, ctx: Any, viewer: User) -> None:
         """A pool without room, a bus without a free place, and a running VM without a free slot."""
         refuse_snapshots(ctx.vm)
-        refuse_full_pool(ctx.vm, ctx.pool, ctx.params.size_gib)
+        refuse_no_storage(ctx.vm.node, ctx.pool, ctx.params.size_gib, field="size_gib")
         refuse_no_room(ctx.vm.owner, Room(disk_gib=ctx.params.size_gib))
         free_target(ctx.vm, ctx.params.bus)
         _refuse_no_slot(ctx.vm, ctx.params.bus)
@@ -177,8 +178,17 @@ class GrowDiskParams(Params):
 
 
 def reserve_growth(ctx: VmContext[GrowDiskParams]) -> None:
-    """The owner has room for it: the open task itself counts as what the disk will be."""
+    """Owner and storage have room for it: the open task itself counts as what the disk will be."""
+    hold_promises(ctx.vm.cluster_id)
+    refuse_no_growth(ctx)
     require_room(ctx.vm.owner, growth(ctx))
+
+
+def refuse_no_growth(ctx: VmContext[GrowDiskParams]) -> None:
+    """Raise CapacityError where the storage cannot take the disk as it shall be."""
+    volume = disk_of(ctx.vm, ctx.params.disk).volume
+    more = ctx.params.size_gib - volume.size_gib
+    refuse_no_storage(ctx.vm.node, volume.pool, more, field="size_gib", but=volume)
 
 
 def growth(ctx: VmContext[GrowDiskParams]) -> Room:
@@ -227,7 +237,7 @@ class GrowDisk(DeviceOperation):
         if ctx.params.size_gib < volume.size_gib:
             text = f"The disk has {volume.size_gib} GiB and cannot become smaller."
             raise InvalidValue(text, field="size_gib", minimum=volume.size_gib)
-        refuse_full_pool(ctx.vm, volume.pool, ctx.params.size_gib - volume.size_gib)
+        refuse_no_growth(ctx)
         refuse_no_room(ctx.vm.owner, growth(ctx))
 
 

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from nodeagent.protocol import host, migration, storage
 from panel.accounts.models import User
-from panel.cluster.models import Cluster, Node, NodeState
+from panel.cluster.models import Node, NodeState
 from panel.cluster.nodes import Agent
 from panel.cluster.placement import Choice, explain
 from panel.core.errors import Fenced, NodeError, NodeUnreachable, OperationFailed, WrongState
@@ -41,6 +41,7 @@ from panel.vms.operations.move_checks import (
     volumes_of,
 )
 from panel.vms.operations.removing import refuse_used
+from panel.vms.placing import hold_promises
 from panel.vms.services import refuse_rescue, refuse_seen_elsewhere, refuse_snapshots
 from panel.vms.spec import host_spec, uses_seed
 from panel.vms.status import Observation, StatusLog, tell_pages
@@ -138,8 +139,7 @@ class MigrateContext(VmContext[MigrateVmParams]):
 
 def reserve_target(ctx: MigrateContext) -> dict[str, Any]:
     """The target's room is promised to the VM."""
-    # One reservation at a time in a cluster: what was free at the check may be promised by now.
-    Cluster.objects.select_for_update().get(pk=ctx.vm.cluster_id)
+    hold_promises(ctx.vm.cluster_id)
     choice, vm = ctx.choose_target(), ctx.vm
     moving = {"source": vm.node, "target": choice.node, "task_id": None}
     Migration.objects.update_or_create(vm=vm, defaults={**moving, "started_at": timezone.now(), "ended_at": None})

@@ -10,13 +10,13 @@ from typing import Any
 from nodeagent.protocol import migration, storage
 from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
-from panel.cluster.placement import Choice, Need, choose
+from panel.cluster.placement import GIB, Choice, Need, choose, lacks_storage
 from panel.core.errors import CapacityError, NotFound, OperationFailed, WrongState
 from panel.storage.models import Pool, Volume
 from panel.storage.sharing import not_shared, recorded_marks, see_the_same, untrue
 from panel.vms.models import Disk, DiskCache, Vm, VmStatus
-from panel.vms.placing import candidates, promise_of
 from panel.vms.snapshots import on_node
+from panel.vms.placing import candidates, gib_by_pool, promise_of, storage_rooms
 
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 UNCACHED = (DiskCache.NONE, DiskCache.DIRECTSYNC)
@@ -34,9 +34,13 @@ def choose_target(vm: Vm, name: str | None) -> Choice:
     pools = pools_of(vm)
     marks = recorded_marks(pools)
 
+    going = [(storage_rooms(pool), gib * GIB) for pool, gib in gib_by_pool(volumes_of(vm)) if not pool.shared]
+
     def unfit(node: Node) -> str:
+        percent = node.cluster.disk_overselling_percent
         faults = (not_shared(pool, vm.node, node, marks) for pool in pools)
-        return _unfit(vm, node) or next(filter(None, faults), "")
+        lacking = (lacks_storage(rooms.get(node.pk), percent, promised_bytes=size) for rooms, size in going)
+        return _unfit(vm, node) or next(filter(None, (*faults, *lacking)), "")
 
     # The guest may have written little: whether its disks fit is asked of the node itself.
     return choose(candidates(nodes, vm.pool, unfit), Need(promise_of(vm), 0, vm.vcpus))

@@ -32,6 +32,7 @@ from panel.vms.operations.deploying import (
 )
 from panel.vms.operations.removing import refuse_used
 from panel.vms.spec import disk_spec, host_spec
+from panel.vms.placing import hold_promises, refuse_no_storage
 
 
 class ReinstallParams(AccessParams):
@@ -79,7 +80,12 @@ def place_image(ctx: ReinstallContext) -> dict[str, Any]:
 
 def grow_disk(ctx: ReinstallContext) -> None:
     """The new system's volume is as large as the old one's is by now: what went ahead may have made it larger."""
-    Volume.objects.filter(pk=ctx.target.volume.pk).update(size_gib=ctx.system.volume.size_gib)
+    new, wanted = ctx.target.volume, ctx.system.volume.size_gib
+    with transaction.atomic():
+        hold_promises(ctx.vm.cluster_id)
+        if wanted > new.size_gib:
+            refuse_no_storage(ctx.vm.node, new.pool, wanted - new.size_gib, field="image")
+        Volume.objects.filter(pk=new.pk).update(size_gib=wanted)
     deploying.grow_disk(ctx)
 
 

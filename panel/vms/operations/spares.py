@@ -8,15 +8,16 @@ from typing import Any, TypeVar
 from django.conf import settings
 
 from nodeagent.protocol import host, storage
-from panel.core.errors import CapacityError, InvalidValue, MissingValue
+from panel.core.errors import InvalidValue, MissingValue
 from panel.images.models import Customization, Image
-from panel.storage.models import NodePool, Volume
 from panel.vms import drift
 from panel.vms.audit import refuse_drift
+from panel.storage.models import Volume
 from panel.vms.context import VmContext
 from panel.vms.models import Purpose, Spare, Vm, VmStatus
 from panel.vms.operations import deploying
 from panel.vms.operations.deploying import AccessParams, DeployContext, Target
+from panel.vms.placing import hold_promises, refuse_no_storage
 from panel.vms.services import want
 from panel.vms.spec import first_interface
 
@@ -47,6 +48,8 @@ class SpareContext(DeployContext[P]):
 def reserve(ctx: SpareContext[Any], image: Image, size_gib: int) -> dict[str, Any]:
     """The new system stands in the database; answers its volume."""
     vm = ctx.vm
+    hold_promises(vm.cluster_id)
+    refuse_no_room(vm, image, size_gib)
     # The VM has a place for one.
     ctx.refuse_second()
     volume = Volume.objects.create(pool=vm.pool, node=vm.node, format=vm.pool.volume_format, size_gib=size_gib)
@@ -129,10 +132,12 @@ def check_image(vm: Vm, image: Image, *, disk_gib: int, params: AccessParams) ->
         raise InvalidValue(f"“{image.title}” needs a disk of at least {smallest} GiB.", field="image", minimum=smallest)
     if image.customization == Customization.VIRT_CUSTOMIZE and not (params.password or params.ssh_keys):
         raise MissingValue("This image needs a password or an ssh key.", field="password")
-    free = NodePool.objects.filter(pool=vm.pool, node=vm.node).values_list("free_bytes", flat=True).first()
-    if free is not None and free < image.virtual_bytes:
-        lacks = f"{free >> 20} MiB free in the pool, {image.virtual_bytes >> 20} MiB needed"
-        raise CapacityError(f"The VM's node has no room: {lacks}.", field="image", candidates={vm.node.name: lacks})
+    refuse_no_room(vm, image, disk_gib)
+
+
+def refuse_no_room(vm: Vm, image: Image, disk_gib: int) -> None:
+    """Raise CapacityError where the VM's storage cannot take a disk of this image beside its own."""
+    refuse_no_storage(vm.node, vm.pool, disk_gib, field="image", written_bytes=image.virtual_bytes)
 
 
 def smallest_gib(image: Image) -> int:

@@ -23,7 +23,7 @@ from nodeagent.xml.describe import domain_of
 from nodeagent.xml.facts import Facts, facts_of
 from panel.accounts.models import User
 from panel.accounts.selectors import user_named
-from panel.cluster.models import Cluster, Node
+from panel.cluster.models import Node
 from panel.core.errors import AlreadyExists, InvalidValue, MissingValue, NotFound, OperationFailed, WrongState
 from panel.network import services as network_services
 from panel.network.models import Network
@@ -40,6 +40,7 @@ from panel.vms.operations.change_owner import refuse_owner
 from panel.vms.operations.create import HOST_NAME, check_name
 from panel.vms.operations.removing import release_records
 from panel.vms.operations.settle_drift import adoptable
+from panel.vms.placing import hold_promises, refuse_no_storage
 from panel.vms.spec import spec_with
 from panel.vms.status import tell_pages
 from panel.vms.usage import note_shape
@@ -161,7 +162,7 @@ class TakeOverContext(VmContext[TakeOverParams]):
 
 def record_vm(ctx: TakeOverContext) -> dict[str, Any]:
     """The VM, its volumes and its addresses stand in the database; the domain is as before."""
-    Cluster.objects.select_for_update().get(pk=ctx.node.cluster_id)
+    hold_promises(ctx.node.cluster_id)
     refuse(ctx)
     vm = ctx.new_vm()
     vm.owner = user_named(ctx.params.owner)
@@ -219,9 +220,12 @@ def measure_volumes(ctx: TakeOverContext) -> None:
             raise OperationFailed(text, step=ctx.step_name)
         sizes[volume.pk] = state.virtual_bytes // GIB
     with transaction.atomic():
+        hold_promises(ctx.vm.cluster_id)
         require_room(ctx.vm.owner, Room(disk_gib=sum(sizes.values()) - disk_gib_of(ctx.vm)))
-        for pk, size_gib in sizes.items():
-            Volume.objects.filter(pk=pk).update(size_gib=size_gib)
+        for volume in ctx.volumes():
+            more = sizes[volume.pk] - volume.size_gib
+            refuse_no_storage(ctx.vm.node, volume.pool, more, field="domain", there=True)
+            Volume.objects.filter(pk=volume.pk).update(size_gib=sizes[volume.pk])
         note_shape(ctx.vm.pk)
 
 

@@ -136,7 +136,7 @@ def test_a_running_vm_without_a_free_slot_takes_no_more(vm: Vm, ask: Ask, node: 
 def test_room_is_that_of_the_vm_s_own_node(vm: Vm, ask: Ask) -> None:
     NodePool.objects.filter(node=vm.node).update(free_bytes=3 * 1024**3)
     refused = ask("add-disk", size_gib=4)
-    assert refused["candidates"] == {"fake1": "3 GiB of storage free, 4 GiB needed"}
+    assert refused["candidates"] == {"fake1": "3072 MiB of storage free, 4096 MiB needed"}
     assert ask("add-disk", size_gib=3)["status"] == "done"
 
 

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from panel.cluster.models import Cluster, Node, NodeState
-from panel.cluster.placement import Candidate, Need, choose, explain, lacks
+from panel.cluster.placement import Candidate, Need, StorageRoom, choose, explain, lacks
 from panel.core.errors import CapacityError
 
 GIB = 1024**3
 NEED = Need(memory_mib=1024, disk_bytes=GIB, vcpus=2)
+LARGE = replace(NEED, promised_bytes=2 * GIB)
+
+
+def room(**changes: Any) -> StorageRoom:
+    """A storage of 200 GiB of which half is free."""
+    return replace(StorageRoom(200 * GIB, 100 * GIB), **changes)
 
 
 def candidate(name: str = "one", pk: int = 1, **changes: Any) -> Candidate:
     """A node of 8 GiB and 4 CPUs with half its memory promised."""
-    policies = {each: changes.pop(each) for each in ("memory_percent", "cpu_percent") if each in changes}
+    policies = {
+        each: changes.pop(each) for each in ("memory_percent", "cpu_percent", "disk_percent") if each in changes
+    }
     cluster = Cluster(
         memory_overselling_percent=policies.get("memory_percent", 100),
         cpu_overselling_percent=policies.get("cpu_percent"),
+        disk_overselling_percent=policies.get("disk_percent", 100),
     )
     of_node = {each: changes.pop(each) for each in ("state", "maintenance", "max_vms") if each in changes}
     facts = {"memory_mib": 8192, "cpu_count": 4, **changes.pop("facts", {})}
     node = Node(pk=pk, name=name, cluster=cluster, facts=facts, **{"state": NodeState.READY, **of_node})
-    values: dict[str, Any] = {"promised_mib": 4096, "pool_free_bytes": 100 * GIB, "promised_vcpus": 4, "vm_count": 4}
+    values: dict[str, Any] = {"promised_mib": 4096, "storage": room(), "promised_vcpus": 4, "vm_count": 4}
     return Candidate(node, **{**values, **changes})
 
 
@@ -48,12 +58,33 @@ def candidate(name: str = "one", pk: int = 1, **changes: Any) -> Candidate:
         ({"memory_percent": 50}, "0 MiB of memory free, 1024 MiB needed"),
         ({"cpu_percent": 100}, "0 CPUs may still be promised, 2 needed"),
         ({"cpu_percent": 150}, ""),
-        ({"pool_free_bytes": None}, "the storage is not on this node"),
-        ({"pool_free_bytes": 5 << 20}, "5 MiB of storage free, 1024 MiB needed"),
+        ({"storage": None}, "the storage is not on this node"),
+        ({"storage": room(free_bytes=5 << 20)}, "5 MiB of storage free, 1024 MiB needed"),
+        ({"storage": room(fault="not mounted")}, "the storage is not mounted"),
     ],
 )
 def test_what_a_node_lacks_is_said(changes: dict[str, Any], reason: str) -> None:
     assert lacks(candidate(**changes), NEED) == reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "percent", "reason"),
+    [
+        ({"promised_bytes": 198 * GIB}, 100, ""),
+        ({"promised_bytes": 199 * GIB}, 100, "1 GiB of storage may still be promised to disks, 2 GiB needed"),
+        ({"promised_bytes": 900 * GIB}, 100, "0 GiB of storage may still be promised to disks, 2 GiB needed"),
+        ({"promised_bytes": 298 * GIB}, 150, ""),
+        ({"promised_bytes": 299 * GIB}, 150, "1 GiB of storage may still be promised to disks, 2 GiB needed"),
+        ({"free_bytes": GIB}, 100, "1024 MiB of storage free, 2048 MiB needed"),
+        ({"free_bytes": GIB}, 150, ""),
+        ({"free_bytes": GIB >> 1}, 150, "512 MiB of storage free, 1024 MiB needed"),
+    ],
+)
+def test_disks_are_promised_what_the_overselling_allows_and_what_is_written_at_once_is_free(
+    changes: dict[str, Any], percent: int, reason: str
+) -> None:
+    said = lacks(candidate(storage=room(**changes), disk_percent=percent), LARGE)
+    assert said.partition(" (")[0] == reason
 
 
 def test_more_cpus_than_the_node_has_are_never_promised_to_one_vm() -> None:

@@ -164,9 +164,11 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("change", async (event) => {
   const box = event.target.closest("[data-patch]");
   if (!box) return;
-  const { ok, data } = await call("PATCH", box.dataset.patch, { [box.name]: box.checked });
+  const value = box.type === "number" ? box.valueAsNumber : box.checked;
+  const { ok, data } = await call("PATCH", box.dataset.patch, { [box.name]: value });
   if (ok) { say("Saved."); refreshSoon(0); return; }
-  box.checked = !box.checked;
+  if (box.type === "number") box.value = box.defaultValue;
+  else box.checked = !box.checked;
   say(data.detail);
 });
 
