@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 from panel.accounts.models import User
 from panel.api.operations import ONLY_ONE, PLURALS
 from panel.cluster.models import Node
+from panel.storage.models import NodePool
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.operation import Operation
@@ -88,6 +89,7 @@ def test_every_button_that_destroys_says_what_is_asked(
         run_tasks()
     Vm.objects.filter(pk=vm).update(drift=[{"field": "vcpus", "node": 2, "stored": 1}])
     Snapshot.objects.create(vm_id=vm, name="before", state="failed")
+    NodePool.objects.update(fault="not_mounted")
     paths = ["/", f"/vms/{vm}", f"/vms/{vm}/devices", f"/vms/{vm}/guest", f"/nodes/{node.pk}", f"/users/{user.pk}"]
     found = list(_destroying(signed_in(admin), paths))
     for button in found:
