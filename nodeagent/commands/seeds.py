@@ -28,7 +28,22 @@ def seed_create(request: storage.SeedCreate, job: Job) -> storage.VolumeState:
     """Make the seed anew."""
     path = paths.inside(request.pool, request.path)
     check_guest(request.guest)
-    return _make(path, seed_files(request.instance_id, request.guest), job)
+    guest = _with_kept(request) if request.keep_from else request.guest
+    return _make(path, seed_files(request.instance_id, guest), job)
+
+
+def _with_kept(request: storage.SeedCreate) -> storage.GuestIdentity:
+    """The identity with the password and keys of the seed that it keeps them from; raises InvalidParams for neither."""
+    try:
+        _, old = read_seed(iso.read_texts(paths.inside(request.pool, request.keep_from)))
+    except (FileNotFoundError, KeyError, ValueError):
+        kept = request.guest
+    else:
+        kept = storage.keeping(request.guest, old, keys=request.keep_keys)
+    check_guest(kept)
+    if not kept.password_hash and not kept.ssh_keys:
+        raise InvalidParams(storage.NOBODY_ENTERS, field="guest")
+    return kept
 
 
 @handles(guest.SeedChange)
@@ -173,6 +188,8 @@ def _user_data(guest: storage.GuestIdentity) -> Dict[str, Any]:
     data = {
         "hostname": guest.hostname,
         "manage_etc_hosts": True,
+        # Another MAC or address is written here, and must be heard by an instance that is not new.
+        "updates": {"network": {"when": ["boot-new-instance", "boot"]}},
         "timezone": guest.timezone,
         "disable_root": guest.login != "root",
         # None leaves sshd's configuration as it is (cloud-init's cc_set_passwords).

@@ -9,7 +9,7 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple, Union
 
 from nodeagent import holders, libvirtd, paths
 from nodeagent.commands import handles
@@ -257,6 +257,8 @@ def _changed_files(login: str, change: guest.GuestChange) -> Iterator[Tuple[str,
         yield "hash", f"{login}:{change.password_hash}"
     if change.ssh_keys is not None:
         yield "keys", "\n".join(change.ssh_keys)
+    if change.network is not None:
+        yield "networkd", _networkd(change.network)
 
 
 CHANGE = """
@@ -267,6 +269,9 @@ if [ -e /root/.vmpanel-keys ]; then
     folder=$(getent passwd "$login" | cut -d: -f6)/.ssh
     install -d -m 700 -o "$login" "$folder"
     install -m 600 -o "$login" /root/.vmpanel-keys "$folder/authorized_keys"
+fi
+if [ -e /root/.vmpanel-networkd ]; then
+    install -D -m 644 /root/.vmpanel-networkd /etc/systemd/network/10-vmpanel.network
 fi
 rm -f /root/.vmpanel-*
 """
@@ -284,12 +289,15 @@ def _guest_files(guest: storage.GuestIdentity) -> Iterator[Tuple[str, str, str]]
     if guest.password_hash:
         # virt-customize takes plain passwords only, so the hash goes in by a file that chpasswd reads.
         yield "hash", "/root/.vmpanel-hash", f"{guest.login}:{guest.password_hash}"
-    dns = "".join(f"DNS={server}\n" for server in guest.nameservers)
-    networkd = (
-        f"[Match]\nMACAddress={guest.mac}\n\n[Network]\n"
-        f"Address={guest.address}/{guest.prefix}\nGateway={guest.gateway}\n{dns}"
+    yield "networkd", "/etc/systemd/network/10-vmpanel.network", _networkd(guest)
+
+
+def _networkd(told: Union[storage.GuestIdentity, guest.GuestNetwork]) -> str:
+    dns = "".join(f"DNS={server}\n" for server in told.nameservers)
+    return (
+        f"[Match]\nMACAddress={told.mac}\n\n[Network]\n"
+        f"Address={told.address}/{told.prefix}\nGateway={told.gateway}\n{dns}"
     )
-    yield "networkd", "/etc/systemd/network/10-vmpanel.network", networkd
 
 
 def _write(folder: str, name: str, text: str) -> str:

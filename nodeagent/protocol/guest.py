@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import List, Optional
 
 from nodeagent.protocol.host import HostState
@@ -12,17 +12,33 @@ from nodeagent.protocol.wire import Nothing, Request, command
 
 
 @dataclass(frozen=True)
+class GuestNetwork:
+    """What a guest is told of the interface that it is reached by."""
+
+    mac: str
+    address: str
+    prefix: int
+    gateway: str
+    nameservers: List[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class GuestChange:
-    """What of a guest's identity becomes another; None stays as it is. `ssh_keys` are all that shall be let in."""
+    """What of a guest's identity becomes another; None stays as it is. `ssh_keys` are all that shall be let in.
+
+    A running guest's agent is not told of another `network`: it reads that at its next start.
+    """
 
     hostname: Optional[str] = None
     password_hash: Optional[str] = None
     ssh_keys: Optional[List[str]] = None
+    network: Optional[GuestNetwork] = None
 
     def of(self, guest: GuestIdentity) -> GuestIdentity:
         """The identity with the change."""
         values = {name: value for name, value in vars(self).items() if value is not None}
-        return dataclasses.replace(guest, **values)
+        network = values.pop("network", None)
+        return dataclasses.replace(guest, **values, **(vars(network) if network is not None else {}))
 
 
 def check_change(change: GuestChange, login: str = "root") -> None:

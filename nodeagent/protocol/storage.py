@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Dict, List, Optional
 
 from nodeagent.protocol.wire import BadMessage, Nothing, Request, command
@@ -310,6 +310,15 @@ class GuestIdentity:
     keeps_password: bool = False
 
 
+NOBODY_ENTERS = "Neither a password nor a key of the VM is known, so nobody could enter its new system: name one."
+
+
+def keeping(guest: GuestIdentity, old: GuestIdentity, *, keys: bool) -> GuestIdentity:
+    """The identity with the old one's password where it has none, and with its keys besides."""
+    more = [key for key in old.ssh_keys if key not in guest.ssh_keys] if keys else []
+    return replace(guest, password_hash=guest.password_hash or old.password_hash, ssh_keys=[*guest.ssh_keys, *more])
+
+
 _SHAPES = {
     "hostname": re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}\Z"),
     "login": re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z"),
@@ -339,7 +348,11 @@ def check_identity(guest: GuestIdentity) -> None:
 
 @command
 class SeedCreate(Request[VolumeState]):
-    """Make the NoCloud seed (an ISO 9660 image labelled cidata) from a guest's identity; overwrites."""
+    """Make the NoCloud seed (an ISO 9660 image labelled cidata) from a guest's identity; overwrites.
+
+    `keep_from` is another seed, whose password is taken where the identity has none, and with `keep_keys` its keys
+    besides. What it holds stays on the node. Refused with `invalid_params` where nobody could enter then.
+    """
 
     COMMAND = "seed_create"
     RESULT = VolumeState
@@ -347,6 +360,8 @@ class SeedCreate(Request[VolumeState]):
     path: str
     instance_id: str
     guest: GuestIdentity
+    keep_from: str = ""
+    keep_keys: bool = False
 
 
 @command

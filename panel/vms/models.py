@@ -65,6 +65,9 @@ class Vm(Machine):
         default=False, help_text="Whether its next start alone is from the ISO image; the panel's next start, that is."
     )
     seed = models.UUIDField(null=True, help_text="What its seed is called; none: its UUID.")
+    known_to_former_owner = models.BooleanField(
+        default=False, help_text="Whether its seed's password and keys may be a former owner's: no new system has them."
+    )
 
     wanted = models.CharField(max_length=16, choices=Wanted.choices, default=Wanted.RUNNING)
     status = models.CharField(max_length=16, choices=VmStatus.choices, default=VmStatus.UNKNOWN)

@@ -118,6 +118,7 @@ def change_owner(vm: Vm, owner: User) -> None:
     note_shape(vm.pk)
     now = Vm.objects.get(pk=vm.pk)
     if before.owner_id != owner.pk:
+        Vm.objects.filter(pk=vm.pk).update(known_to_former_owner=True)
         transaction.on_commit(lambda: tell_gone(before))
     transaction.on_commit(lambda: tell_pages([now]))
 

@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from nodeagent.protocol.guest import GuestNetwork
 from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
 from nodeagent.protocol.storage import GuestIdentity
@@ -184,18 +185,29 @@ def first_interface(vm: Vm) -> Interface:
     return interface
 
 
-def guest_identity(vm: Vm, login: str, *, password_hash: str, ssh_keys: list[str]) -> GuestIdentity:
-    """What the VM's guest is told about itself; raises WrongState as first_interface()."""
-    interface = first_interface(vm)
+def guest_network(vm: Vm) -> GuestNetwork:
+    """What the VM's guest is told of its first interface; raises WrongState as first_interface()."""
+    return network_of(first_interface(vm))
+
+
+def network_of(interface: Interface) -> GuestNetwork:
+    """What a guest is to be told of the interface."""
     network = interface.network
-    return GuestIdentity(
-        hostname=vm.name,
-        login=login,
+    return GuestNetwork(
+        mac=interface.mac,
         address=interface.address.ip,
         prefix=network.prefix,
         gateway=network.gateway,
-        mac=interface.mac,
         nameservers=list(network.nameservers),
+    )
+
+
+def guest_identity(vm: Vm, login: str, *, password_hash: str, ssh_keys: list[str]) -> GuestIdentity:
+    """What the VM's guest is told about itself; raises WrongState as first_interface()."""
+    return GuestIdentity(
+        hostname=vm.name,
+        login=login,
+        **vars(guest_network(vm)),
         ssh_keys=ssh_keys,
         password_hash=password_hash,
         timezone=vm.cluster.timezone,

@@ -99,6 +99,51 @@ def test_a_changed_seed_says_the_new_and_all_else_that_it_said(node: Subject) ->
     assert told(node, path) == ("i-2", expected)
 
 
+def test_another_network_is_told_and_all_else_stays(node: Subject) -> None:
+    path, network = (
+        make_seed(node),
+        guest.GuestNetwork("52:54:00:aa:bb:cc", "192.0.2.9", 26, "192.0.2.1", ["192.0.2.53"]),
+    )
+    for _ in range(2):
+        node.call(guest.SeedChange(pool=node.pool, path=path, change=guest.GuestChange(network=network)))
+    assert told(node, path) == ("i-1", dataclasses.replace(GUEST, **vars(network)))
+    if isinstance(node, AgentSubject):
+        from nodeagent import iso
+
+        files = iso.read_texts(Path(path))
+        (card,) = json.loads(files["network-config"])["ethernets"].values()
+        assert card["match"] == {"macaddress": "52:54:00:aa:bb:cc"}
+        assert (card["addresses"], card["gateway4"]) == (["192.0.2.9/26"], "192.0.2.1")
+        user_data = json.loads(files["user-data"].partition("\n")[2])
+        assert user_data["updates"] == {"network": {"when": ["boot-new-instance", "boot"]}}
+
+
+def test_a_new_seed_keeps_the_password_and_keys_of_another_where_none_are_given(node: Subject) -> None:
+    old, path = make_seed(node), f"{node.pool}/seeds/{uuid.uuid4()}.iso"
+
+    def made(asked: storage.GuestIdentity, *, keep_keys: bool = True) -> storage.GuestIdentity:
+        node.call(storage.SeedCreate(node.pool, path, "i-2", asked, keep_from=old, keep_keys=keep_keys))
+        return told(node, path)[1]
+
+    nothing = dataclasses.replace(GUEST, hostname="new", password_hash="", ssh_keys=[])
+    assert made(nothing) == dataclasses.replace(GUEST, hostname="new")
+    assert made(dataclasses.replace(nothing, password_hash="$6$a$b")).password_hash == "$6$a$b"
+    keys = ["ssh-ed25519 BBBB other"]
+    assert made(dataclasses.replace(nothing, ssh_keys=keys)).ssh_keys == [*keys, *GUEST.ssh_keys]
+    assert made(dataclasses.replace(nothing, ssh_keys=keys), keep_keys=False).ssh_keys == keys
+    assert told(node, old) == ("i-1", GUEST)
+
+
+def test_a_new_seed_that_would_let_nobody_in_is_not_made(node: Subject) -> None:
+    node.call(storage.PoolEnsure(path=node.pool))
+    path = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
+    nothing = dataclasses.replace(GUEST, password_hash="", ssh_keys=[])
+    gone = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
+    assert refusal(node, storage.SeedCreate(node.pool, path, "i-2", nothing, keep_from=gone)) == "invalid_params"
+    assert refusal(node, storage.SeedCreate(node.pool, path, "i-2", nothing, keep_from="/etc/x")) == "invalid_params"
+    assert node.call(storage.PoolList(path=node.pool)).files["seeds"] == []
+
+
 def test_keys_that_shall_go_are_not_forgotten_by_the_next_change(node: Subject) -> None:
     path = make_seed(node)
     for change in (guest.GuestChange(ssh_keys=["ssh-ed25519 BBBB other"]), guest.GuestChange(hostname="after")):

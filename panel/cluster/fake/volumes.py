@@ -279,8 +279,15 @@ class Volumes(Node):
         self._inside(request.pool, request.path)
         self._check_writable(request.pool)
         self._check_identity(request.guest)
+        guest = request.guest
+        if request.keep_from:
+            self._inside(request.pool, request.keep_from)
+            if (known := self.seeds.get(request.keep_from)) is not None:
+                guest = storage.keeping(guest, known[1], keys=request.keep_keys)
+            if not guest.password_hash and not guest.ssh_keys:
+                raise AgentRefusal("invalid_params", storage.NOBODY_ENTERS, field="guest")
         self.files[request.path] = FakeVolume("raw", 400 * 1024)
-        self.seeds[request.path] = (request.instance_id, request.guest)
+        self.seeds[request.path] = (request.instance_id, guest)
         return self._volume_state(request.path)
 
     def _seed_delete(self, request: storage.SeedDelete, _report: Report | None) -> Nothing:

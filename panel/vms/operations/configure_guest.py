@@ -18,7 +18,7 @@ from panel.vms.context import VmContext
 from panel.vms.models import Vm, VmStatus
 from panel.vms.operations.create import check_name
 from panel.vms.operations.deploying import check_keys, check_password, hash_of
-from panel.vms.spec import guest_identity, uses_seed
+from panel.vms.spec import guest_identity, guest_network, uses_seed
 
 CUSTOMIZE_SECONDS = 600.0
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
@@ -81,6 +81,9 @@ def change_at_rest(ctx: VmContext[Any], change: guest.GuestChange, instance_id: 
     vm = ctx.vm
     if uses_seed(vm):
         restore_seed(ctx)
+        if vm.interfaces.exists():
+            # What it says of the network may be of before an interface was changed.
+            change = replace(change, network=guest_network(vm))
         request = guest.SeedChange(pool=vm.pool.path, path=vm.seed_path, change=change, instance_id=instance_id)
         ctx.agent.call(request)
     elif vm.image is not None:

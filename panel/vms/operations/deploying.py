@@ -92,6 +92,11 @@ class Target:
 class DeployContext(VmContext[P]):
     """What the steps here work on."""
 
+    @property
+    def kept_seed(self) -> str:
+        """The path of a seed whose password and keys stay where no others are asked for; "" for none."""
+        return ""
+
     def find_target(self) -> Target | None:
         """Where the system goes, or None when its records are gone."""
         vm = self.find_vm()
@@ -189,8 +194,9 @@ def customize_guest(ctx: DeployContext[Any]) -> None:
     )
     pool = vm.pool.path
     if image.customization == Customization.CLOUD_INIT:
+        keep_keys = not ctx.params.ssh_keys
         ctx.agent.call(
-            storage.SeedCreate(pool=pool, path=target.seed_path, instance_id=target.instance_id, guest=guest)
+            storage.SeedCreate(pool, target.seed_path, target.instance_id, guest, ctx.kept_seed, keep_keys=keep_keys)
         )
         return
     volume = target.volume

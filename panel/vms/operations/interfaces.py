@@ -21,7 +21,8 @@ from panel.vms.context import VmContext
 from panel.vms.devices import DeviceOperation, describe_interface, interface_of, refuse_no_slot, told, unplug
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.models import Interface, Vm
-from panel.vms.spec import interface_spec, with_values
+from panel.vms.operations.guest_network import by_hand, tell_network
+from panel.vms.spec import interface_spec, network_of, with_values
 from panel.vms.usage import note_shape
 
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
@@ -90,6 +91,15 @@ def attach_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     return told(state, interface=interface.mac, address=interface.address.ip)
 
 
+def tell_of_new_interface(ctx: AddInterfaceContext) -> None:
+    """The guest is told of its only interface; of one more it must be told by hand."""
+    interface = ctx.interface
+    if ctx.vm.interfaces.exclude(pk=interface.pk).exists():
+        ctx.log(f"{by_hand(network_of(interface))} It is told of its first interface alone.", "warning")
+    else:
+        tell_network(ctx)
+
+
 def detach_new_interface(ctx: AddInterfaceContext) -> None:
     """The domain does not have the new interface."""
     if (interface := ctx.find_interface()) is not None:
@@ -99,7 +109,7 @@ def detach_new_interface(ctx: AddInterfaceContext) -> None:
 class AddInterface(DeviceOperation):
     """Add a network interface with an address of its own, while the VM runs too.
 
-    The guest sets the address itself; the answer says which.
+    Of its only interface a guest with cloud-init learns when it is started next; of others it is told by hand.
     """
 
     name = "vm.add-interface"
@@ -115,6 +125,8 @@ class AddInterface(DeviceOperation):
             describe=lambda ctx: f"an address of “{ctx.network.name}”",
         ),
         Step(attach_interface, "Attach the interface", undo=detach_new_interface),
+        # No undo: what it was told of before was gone already, and what it is told of now goes.
+        Step(tell_of_new_interface, "Tell the guest its address"),
     )
 
     def refuse(self, ctx: Any, viewer: User) -> None:
@@ -136,12 +148,20 @@ def find_named_interface(ctx: VmContext[RemoveInterfaceParams]) -> Interface | N
     return found.first()
 
 
-def unplug_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
+def unplug_interface(ctx: VmContext[RemoveInterfaceParams]) -> dict[str, Any]:
     """The domain does not have the interface; where the guest does not let go, nothing has changed."""
+    first = ctx.vm.interfaces.order_by("position").first()
     if (interface := find_named_interface(ctx)) is not None:
         if not ctx.vm.interfaces.exclude(pk=interface.pk).exists():
             ctx.log("This was the VM's last interface: it is reached by its console alone.", "warning")
         _detach(ctx, interface)
+    return {"first": interface is not None and interface == first}
+
+
+def tell_of_next_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
+    """The guest is told of the interface that is its first now."""
+    if ctx.output(unplug_interface).get("first"):
+        tell_network(ctx)
 
 
 def forget_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
@@ -164,6 +184,7 @@ class RemoveInterface(DeviceOperation):
     steps = (
         Step(unplug_interface, "Detach the interface", describe=lambda ctx: ctx.params.interface),
         Step(forget_interface, "Free its address"),
+        Step(tell_of_next_interface, "Tell the guest its address"),
     )
 
     def refuse(self, ctx: Any, viewer: User) -> None:
@@ -211,17 +232,26 @@ def release_new_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
 
 def change_interface(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
     """The interface is as was asked for, in the running guest too."""
-    answer = _become(ctx, "after")
-    if "address_id" in ctx.output(reserve_change)["after"]:
-        text = f"The guest must be given its new address {answer['result']['address']} by hand, or by a reinstallation."
-        ctx.log(text, "warning")
-    return answer
+    return _become(ctx, "after")
+
+
+def tell_of_change(ctx: VmContext[ChangeInterfaceParams]) -> None:
+    """The guest is told of another MAC or address of its first interface; of another one's by hand."""
+    remembered = ctx.output(reserve_change)
+    interface = ctx.vm.interfaces.select_related("network", "address").filter(pk=remembered["interface"]).first()
+    if interface is None or not remembered["after"].keys() & {"mac", "address_id"}:
+        return
+    if interface == ctx.vm.interfaces.order_by("position").first():
+        tell_network(ctx)
+    else:
+        ctx.log(by_hand(network_of(interface)), "warning")
 
 
 def change_interface_back(ctx: VmContext[ChangeInterfaceParams]) -> None:
     """The interface is as it was; one that was removed before its turn came, or with its VM, stays so."""
     if Interface.objects.filter(pk=ctx.output(reserve_change)["interface"]).exists():
         _become(ctx, "before")
+        tell_of_change(ctx)
 
 
 def release_old_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
@@ -252,12 +282,12 @@ def _become(ctx: VmContext[ChangeInterfaceParams], which: str) -> dict[str, Any]
 class ChangeInterface(DeviceOperation):
     """Change a network interface's network, MAC address, limits or guard, while the VM runs too.
 
-    A guest sets a new address itself, as after vm.add-interface; the answer says which.
+    A guest with cloud-init learns another MAC or address of its first interface when it is started next.
     """
 
     name = "vm.change-interface"
     label = "Change interface"
-    warning = "In another network it has another address, which the guest must be given by hand."
+    warning = "In another network it has another address, which the guest learns at its next start, or must be told."
     params = ChangeInterfaceParams
     steps = (
         Step(reserve_change, "Look what it is, and reserve an address", undo=release_new_address, inline=True),
@@ -267,6 +297,8 @@ class ChangeInterface(DeviceOperation):
             undo=change_interface_back,
             describe=lambda ctx: ctx.params.interface,
         ),
+        # No undo: change_interface_back tells it what it was.
+        Step(tell_of_change, "Tell the guest its address"),
         # No undo: it is the last step, and the interface does not have the address any more.
         Step(release_old_address, "Free its old address"),
     )

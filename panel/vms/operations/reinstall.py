@@ -152,6 +152,7 @@ def delete_old(ctx: ReinstallContext) -> dict[str, Any]:
     if (spare := ctx.find_spare()) is not None:
         spares.delete_files(ctx, spare)
         spares.drop(spare)
+    Vm.objects.filter(pk=ctx.vm.pk).update(known_to_former_owner=False)
     spares.remember_running(ctx)
     return {"result": {"image": ctx.vm.image.name if ctx.vm.image else None}}
 
@@ -159,7 +160,8 @@ def delete_old(ctx: ReinstallContext) -> dict[str, Any]:
 class ReinstallVm(Operation[ReinstallParams]):
     """Put another OS image, or the same anew, on a VM's first disk and leave it running.
 
-    Name, addresses, MAC, size and other disks stay. What is on the first disk is lost, but only once the new
+    Name, addresses, MAC, size and other disks stay, and password and keys where no others are asked for.
+    What is on the first disk is lost, but only once the new
     system has answered: until then a failure leaves the VM as it was.
     """
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from django.conf import settings
 
 from nodeagent.protocol import host, storage
+from panel.accounts.models import SshKey
 from panel.core.errors import InvalidValue, MissingValue
 from panel.images.models import Customization, Image
 from panel.vms import drift
@@ -19,7 +20,7 @@ from panel.vms.operations import deploying
 from panel.vms.operations.deploying import AccessParams, DeployContext, Target
 from panel.vms.placing import hold_promises, refuse_no_storage
 from panel.vms.services import want
-from panel.vms.spec import first_interface
+from panel.vms.spec import first_interface, uses_seed
 
 GIB = 1024**3
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
@@ -31,6 +32,11 @@ class SpareContext(DeployContext[P]):
 
     purposes: tuple[Purpose, ...]
     """What it is there for to begin with, and later."""
+
+    @property
+    def kept_seed(self) -> str:
+        """The VM's own, but for what a former owner knows."""
+        return self.vm.seed_path if keeps_access(self.vm) else ""
 
     def find_spare(self) -> Spare | None:
         """The system beside the VM's own, or None."""
@@ -132,12 +138,20 @@ def check_image(vm: Vm, image: Image, *, disk_gib: int, params: AccessParams) ->
         raise InvalidValue(f"“{image.title}” needs a disk of at least {smallest} GiB.", field="image", minimum=smallest)
     if image.customization == Customization.VIRT_CUSTOMIZE and not (params.password or params.ssh_keys):
         raise MissingValue("This image needs a password or an ssh key.", field="password")
+    has_keys = SshKey.objects.filter(user=vm.owner).exists()
+    if not keeps_access(vm) and not (params.password or params.ssh_keys or has_keys):
+        raise MissingValue(storage.NOBODY_ENTERS, field="password")
     refuse_no_room(vm, image, disk_gib)
 
 
 def refuse_no_room(vm: Vm, image: Image, disk_gib: int) -> None:
     """Raise CapacityError where the VM's storage cannot take a disk of this image beside its own."""
     refuse_no_storage(vm.node, vm.pool, disk_gib, field="image", written_bytes=image.virtual_bytes)
+
+
+def keeps_access(vm: Vm) -> bool:
+    """Whether a new system may let in whom the VM's own was told to: its seed says whom, and they are its owner's."""
+    return uses_seed(vm) and not vm.known_to_former_owner
 
 
 def smallest_gib(image: Image) -> int:

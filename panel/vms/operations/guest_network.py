@@ -1,0 +1,52 @@
+"""What a guest is told of its network, when another MAC, address or network makes that untrue.
+
+Its seed, or the disk of a guest without cloud-init that is off, is written anew: the guest has it from its next start
+on. Who is told neither way must be given it by hand, and the task's log says what.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nodeagent.protocol import guest
+from panel.core.errors import CommandFailed
+from panel.vms.context import VmContext
+from panel.vms.models import VmStatus
+from panel.vms.operations.configure_guest import change_at_rest
+from panel.vms.spec import guest_network, uses_seed
+
+OFF = (VmStatus.SHUT_OFF, VmStatus.CRASHED)
+
+
+def tell_network(ctx: VmContext[Any]) -> dict[str, Any]:
+    """The guest learns its first interface's MAC and address at its next start, or the log says what it needs."""
+    vm = ctx.look_again()
+    if not vm.installed or not vm.interfaces.exists():
+        return {}
+    told = guest_network(vm)
+    if not (uses_seed(vm) or (vm.image is not None and vm.status in OFF)):
+        ctx.log(by_hand(told), "warning")
+        return {}
+    try:
+        change_at_rest(ctx, guest.GuestChange(network=told))
+    except CommandFailed as error:
+        if error.data.get("agent_code") != "invalid_params":
+            raise
+        # Somebody has put a seed of his own there.
+        ctx.log(f"{error.data['text']} {by_hand(told)}", "warning")
+        return {}
+    if vm.status not in OFF:
+        ctx.log(
+            f"The guest has {told.address} on the interface {told.mac} when it is shut down and started: "
+            "a reboot inside it is not enough."
+        )
+    return {}
+
+
+def by_hand(told: guest.GuestNetwork) -> str:
+    """What somebody must tell the guest."""
+    servers = f", name servers {', '.join(told.nameservers)}" if told.nameservers else ""
+    return (
+        f"The guest must be told by hand: interface {told.mac}, address {told.address}/{told.prefix}, "
+        f"gateway {told.gateway}{servers}."
+    )
