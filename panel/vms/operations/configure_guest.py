@@ -81,7 +81,7 @@ def change_at_rest(ctx: VmContext[Any], change: guest.GuestChange, instance_id: 
     vm = ctx.vm
     if uses_seed(vm):
         restore_seed(ctx)
-        if vm.interfaces.exists():
+        if change.network is None and vm.interfaces.exists():
             # What it says of the network may be of before an interface was changed.
             change = replace(change, network=guest_network(vm))
         request = guest.SeedChange(pool=vm.pool.path, path=vm.seed_path, change=change, instance_id=instance_id)

@@ -11,22 +11,21 @@ from typing import Any
 from nodeagent.protocol import guest
 from panel.core.errors import CommandFailed
 from panel.vms.context import VmContext
-from panel.vms.models import VmStatus
+from panel.vms.models import Interface, VmStatus
 from panel.vms.operations.configure_guest import change_at_rest
-from panel.vms.spec import guest_network, uses_seed
+from panel.vms.spec import network_of, uses_seed
 
 OFF = (VmStatus.SHUT_OFF, VmStatus.CRASHED)
 
 
-def tell_network(ctx: VmContext[Any]) -> dict[str, Any]:
-    """The guest learns its first interface's MAC and address at its next start, or the log says what it needs."""
-    vm = ctx.look_again()
-    if not vm.installed or not vm.interfaces.exists():
-        return {}
-    told = guest_network(vm)
+def tell_network(ctx: VmContext[Any], interface: Interface) -> None:
+    """The guest learns this interface's MAC and address at its next start, or the log says what it needs."""
+    vm, told = ctx.look_again(), network_of(interface)
+    if not vm.installed:
+        return
     if not (uses_seed(vm) or (vm.image is not None and vm.status in OFF)):
         ctx.log(by_hand(told), "warning")
-        return {}
+        return
     try:
         change_at_rest(ctx, guest.GuestChange(network=told))
     except CommandFailed as error:
@@ -34,13 +33,12 @@ def tell_network(ctx: VmContext[Any]) -> dict[str, Any]:
             raise
         # Somebody has put a seed of his own there.
         ctx.log(f"{error.data['text']} {by_hand(told)}", "warning")
-        return {}
+        return
     if vm.status not in OFF:
         ctx.log(
             f"The guest has {told.address} on the interface {told.mac} when it is shut down and started: "
             "a reboot inside it is not enough."
         )
-    return {}
 
 
 def by_hand(told: guest.GuestNetwork) -> str:

@@ -97,7 +97,7 @@ def tell_of_new_interface(ctx: AddInterfaceContext) -> None:
     if ctx.vm.interfaces.exclude(pk=interface.pk).exists():
         ctx.log(f"{by_hand(network_of(interface))} It is told of its first interface alone.", "warning")
     else:
-        tell_network(ctx)
+        tell_network(ctx, interface)
 
 
 def detach_new_interface(ctx: AddInterfaceContext) -> None:
@@ -148,20 +148,19 @@ def find_named_interface(ctx: VmContext[RemoveInterfaceParams]) -> Interface | N
     return found.first()
 
 
-def unplug_interface(ctx: VmContext[RemoveInterfaceParams]) -> dict[str, Any]:
+def unplug_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
     """The domain does not have the interface; where the guest does not let go, nothing has changed."""
-    first = ctx.vm.interfaces.order_by("position").first()
     if (interface := find_named_interface(ctx)) is not None:
         if not ctx.vm.interfaces.exclude(pk=interface.pk).exists():
             ctx.log("This was the VM's last interface: it is reached by its console alone.", "warning")
         _detach(ctx, interface)
-    return {"first": interface is not None and interface == first}
 
 
 def tell_of_next_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
-    """The guest is told of the interface that is its first now."""
-    if ctx.output(unplug_interface).get("first"):
-        tell_network(ctx)
+    """The guest is told of the interface that is its first when this one is gone."""
+    first, *others = ctx.vm.interfaces.select_related("network", "address").order_by("position")[:2] or (None,)
+    if first is not None and others and first == find_named_interface(ctx):
+        tell_network(ctx, others[0])
 
 
 def forget_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
@@ -183,8 +182,8 @@ class RemoveInterface(DeviceOperation):
     # No step has an undo: the address may be another's a moment later. The record goes last.
     steps = (
         Step(unplug_interface, "Detach the interface", describe=lambda ctx: ctx.params.interface),
+        Step(tell_of_next_interface, "Tell the guest the address that it has now"),
         Step(forget_interface, "Free its address"),
-        Step(tell_of_next_interface, "Tell the guest its address"),
     )
 
     def refuse(self, ctx: Any, viewer: User) -> None:
@@ -242,7 +241,7 @@ def tell_of_change(ctx: VmContext[ChangeInterfaceParams]) -> None:
     if interface is None or not remembered["after"].keys() & {"mac", "address_id"}:
         return
     if interface == ctx.vm.interfaces.order_by("position").first():
-        tell_network(ctx)
+        tell_network(ctx, interface)
     else:
         ctx.log(by_hand(network_of(interface)), "warning")
 
