@@ -16,8 +16,8 @@ from pydantic import Field, field_validator
 from nodeagent.protocol import audit
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
-from panel.core.errors import CapacityError, CommandFailed, Drifted, InvalidValue, MissingValue, WrongState
 from panel.cluster.placement import Candidate, Need, StorageRoom, lacks
+from panel.core.errors import CapacityError, CommandFailed, Drifted, InvalidValue, MissingValue, WrongState
 from panel.images.selectors import flavor_named
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Status, TaskStep

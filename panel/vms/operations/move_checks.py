@@ -15,8 +15,8 @@ from panel.core.errors import CapacityError, NotFound, OperationFailed, WrongSta
 from panel.storage.models import Pool, Volume
 from panel.storage.sharing import not_shared, recorded_marks, see_the_same, untrue
 from panel.vms.models import Disk, DiskCache, Vm, VmStatus
-from panel.vms.snapshots import on_node
 from panel.vms.placing import candidates, gib_by_pool, promise_of, storage_rooms
+from panel.vms.snapshots import on_node
 
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 UNCACHED = (DiskCache.NONE, DiskCache.DIRECTSYNC)

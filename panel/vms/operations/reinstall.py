@@ -31,8 +31,8 @@ from panel.vms.operations.deploying import (
     wait_until_reached,
 )
 from panel.vms.operations.removing import refuse_used
-from panel.vms.spec import disk_spec, host_spec
 from panel.vms.placing import hold_promises, refuse_no_storage
+from panel.vms.spec import disk_spec, host_spec
 
 
 class ReinstallParams(AccessParams):

@@ -11,9 +11,9 @@ from nodeagent.protocol import host, storage
 from panel.accounts.models import SshKey
 from panel.core.errors import InvalidValue, MissingValue
 from panel.images.models import Customization, Image
+from panel.storage.models import Volume
 from panel.vms import drift
 from panel.vms.audit import refuse_drift
-from panel.storage.models import Volume
 from panel.vms.context import VmContext
 from panel.vms.models import Purpose, Spare, Vm, VmStatus
 from panel.vms.operations import deploying

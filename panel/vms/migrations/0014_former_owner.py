@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('vms', '0012_order'),
+        ('vms', '0013_lost_snapshots'),
     ]
 
     operations = [
