@@ -28,7 +28,7 @@ from nodeagent.protocol.node import ANSWERS, OFF, SILENT
 ANSWER_SECONDS = 10.0
 """How long the cheap call may take; with a libvirtd that is well it takes milliseconds."""
 SLOW_SECONDS = 10.0
-"""Facts that took longer are asked again behind the answer, since what made them slow may have been mended."""
+"""Facts that took longer are asked again by whoever has time for it: what made them slow may have passed."""
 DAEMONS = ("libvirtd", "virtqemud")
 T = TypeVar("T")
 
@@ -99,16 +99,20 @@ def look(job: Job) -> Look:
 
 
 def ask(job: Job, seconds: Optional[float] = None) -> LibvirtFacts:
-    """libvirt's facts, from memory or from itself; raises DeadlinePassed when it takes longer than that.
+    """libvirt's facts, from memory or from itself; raises DeadlinePassed when it takes longer than `seconds`.
 
     It is not disturbed then: what it says at last is remembered for whoever asks next.
     """
     known = remembered()
-    if known is not None:
-        if known.seconds > SLOW_SECONDS:
-            _facts.begin()
+    if known is None:
+        return _facts.answer(job.remaining() if seconds is None else seconds, job)
+    if known.seconds <= SLOW_SECONDS or seconds is None:
         return known
-    return _facts.answer(job.remaining() if seconds is None else seconds, job)
+    try:
+        return _facts.answer(seconds, job)
+    except (DeadlinePassed, LibvirtError):
+        job.check()
+        return known
 
 
 def remembered() -> Optional[LibvirtFacts]:
