@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +14,6 @@ from panel.cluster.models import Node
 from panel.core.errors import WrongState
 from panel.images.models import Image
 from panel.mgrapi.functions.vms import status_of
-from panel.standalone.options import TOP
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
 from panel.vms import saved
@@ -72,18 +69,6 @@ def save(vm: Vm) -> None:
 def do(admin: User, vm: Vm, operation: str, **raw: Any) -> Task:
     """An operation, to its end."""
     return run_task(registry.get(operation).submit(admin, raw, object_id=vm.pk))
-
-
-def test_every_operation_on_a_vm_has_a_deal_and_the_document_tells_it() -> None:
-    there = {each.name for each in registry.every() if each.object_type == "vm" and not each.creates}
-    assert there == set(saved.DEALS)
-    text = (Path(TOP) / "docs" / "operate.md").read_text(encoding="utf-8")
-    (table,) = re.findall(r"^## Saved memory\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
-    told = {
-        name: row for row in table.splitlines() if row.startswith("|") for name in re.findall(r"`(vm\.[a-z-]+)`", row)
-    }
-    for name, deal in saved.DEALS.items():
-        assert told[name].split("|")[2].strip().startswith(deal), name
 
 
 @pytest.mark.parametrize("name", REFUSED)
