@@ -88,6 +88,12 @@ class BrokenStorage(AgentError):
     code = "broken_storage"
 
 
+class SystemRefused(AgentError):
+    """The node's system let a file not be read or written as it must be: read-only, not permitted, a damaged disk."""
+
+    code = "system"
+
+
 class Exists(AgentError):
     """Something else is there already."""
 

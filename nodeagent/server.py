@@ -20,7 +20,7 @@ import time
 from typing import Any, Dict, List, Optional, TextIO
 
 from nodeagent import __version__, commands, fences, freezing, known, overrides, paths, space
-from nodeagent.errors import AgentError, BrokenStorage, InvalidParams, NoSpace, ReadOnly
+from nodeagent.errors import AgentError, BrokenStorage, InvalidParams, NoSpace, ReadOnly, SystemRefused
 from nodeagent.job import Job
 from nodeagent.protocol import PROTOCOL_VERSION, REQUESTS, BadMessage, Fence, from_dict, to_dict
 
@@ -132,10 +132,11 @@ class Server:
         except AgentError as error:
             outcome = error.code
             self._error(number, error)
-        except Exception as error:
+        except Exception:
             outcome = "internal"
             log.exception("%s %s broke", job.request_id, command)
-            self._error(number, AgentError(f"{type(error).__name__}: {error}"))
+            text = f"The agent met a fault of its own; {paths.LOG / 'nodeagent.log'} on the node says what."
+            self._error(number, AgentError(text))
         finally:
             self.jobs.pop(number, None)
             log.info("%s %s: %s in %.3f s", job.request_id, command, outcome, time.monotonic() - began)
@@ -179,21 +180,19 @@ def carry_out(command: str, params: Any, fence: Any, job: Job, pools: Any = None
         with known.told(known_pools), fences.held(held if request.MUTATES else None, job):
             return to_dict(run(request, job))
     except OSError as error:
-        if (told := _of_file_system(error)) is not None:
-            raise told from error
-        raise
+        raise _of_system(error) from error
 
 
-def _of_file_system(error: OSError) -> Optional[AgentError]:
-    """What is wrong with a file system that a command worked in; None for other errors."""
+def _of_system(error: OSError) -> AgentError:
+    """What the node's system refused to a command, in its own words."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(space.sentence())
-    where = f" ({error.filename})" if isinstance(error.filename, str) else ""
+    where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, (str, bytes)) else ""
     if error.errno == errno.EROFS:
         return ReadOnly(f"The file system is mounted read-only{where}.")
     if error.errno in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN):
         return BrokenStorage(f"The file system does not work{where}: {os.strerror(error.errno)}.")
-    return None
+    return SystemRefused(f"The node's system refused: {error.strerror or error}{where}.")
 
 
 def _progress(done: float, total: float, text: str) -> Dict[str, Any]:

@@ -155,6 +155,8 @@ def tunnel(ticket: int, target: Target, forwards: Dict[Path, str], job: Job) -> 
 def _options(folder: Path, target: Target) -> Dict[str, str]:
     return {
         "BatchMode": "yes",
+        # The target's banner would stand where ssh's own words are looked for.
+        "LogLevel": "ERROR",
         "IdentitiesOnly": "yes",
         "StrictHostKeyChecking": "yes",
         "UserKnownHostsFile": str(folder / "known_hosts"),

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import panel
-from panel.cluster import ssh
+from panel.cluster.porter import Porter
 
 AGENT_PATH = "/usr/lib/vmpanel/nodeagent.pyz"
 VMWATCH_PATH = "/usr/lib/vmpanel/vmwatch.pyz"
@@ -39,18 +39,18 @@ def files() -> dict[str, bytes]:
     }
 
 
-def bring(connection: ssh.Connection) -> list[str]:
+def bring(porter: Porter) -> list[str]:
     """The node has the panel's programs; answers the paths of those that it lacked or had otherwise.
 
     What runs already goes on: an agent until its conversation ends, vmwatch-node until it is configured.
 
     Raises NodeRefused where a file cannot be written (a full disk, for one).
     """
-    shown = connection.run_constant("sha256sum /usr/lib/vmpanel/nodeagent.pyz /usr/lib/vmpanel/vmwatch.pyz")[1]
-    lines = set(shown.splitlines())
+    wanted = files()
+    there = porter.hashes(*wanted)
     replaced = []
-    for path, content in files().items():
-        if f"{hashlib.sha256(content).hexdigest()}  {path}" not in lines:
-            connection.put(content, path, 0o755)
+    for path, content in wanted.items():
+        if there[path] != hashlib.sha256(content).hexdigest():
+            porter.put(content, path, 0o755)
             replaced.append(path)
     return replaced

@@ -23,6 +23,7 @@ from nodeagent.protocol import PROTOCOL_VERSION, BadMessage, Fence, Request, fro
 from panel import __version__
 from panel.cluster import agent_package, ssh
 from panel.cluster.client import HEED_SECONDS, Channel, Heed, NodeAddress, Pools, Progress, Report
+from panel.cluster.porter import Porter
 from panel.core import request_id
 from panel.core.errors import (
     Cancelled,
@@ -46,15 +47,17 @@ SILENCE_SECONDS = 20.0
 GRACE_SECONDS = 5.0
 """How long past its deadline a call waits for the agent to say so itself."""
 HELLO_SECONDS = 20.0
+BAD_ANSWER = "bad_answer"
+"""The code of an error for an answer that cannot be read."""
 
 
 class Link:
     """One running agent: a connection, a reader thread, the calls that wait."""
 
-    def __init__(self, connection: ssh.Connection) -> None:
+    def __init__(self, connection: ssh.Connection, channel: paramiko.Channel) -> None:
         self.connection = connection
         self.name = connection.address.name
-        self.channel = connection.open_session("/usr/bin/python3 /usr/lib/vmpanel/nodeagent.pyz")
+        self.channel = channel
         self.waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
         self.lost = ""
         self._next = 0
@@ -105,24 +108,25 @@ class Link:
     def _read_hello(self) -> dict[str, Any]:
         self.channel.settimeout(HELLO_SECONDS)
         try:
-            while b"\n" not in self._buffer:
-                block = self._receive_hello()
-                if not block:
-                    raise NodeUnreachable(node=self.name, reason=f"its agent does not start{self._stderr()}")
-                self._buffer += block
+            while (answer := _greeting(self._read_line())) is None:
+                # Something that root's start files left running prints beside the agent.
+                continue
         except TimeoutError as error:
             raise NodeTimeout(node=self.name, command="hello", seconds=HELLO_SECONDS) from error
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        try:
-            answer = json.loads(line)
-            hello: dict[str, Any] | None = answer.get("hello")
-            refusal = answer.get("error", {})
-        except (ValueError, AttributeError) as cause:
-            raise NodeUnreachable(node=self.name, reason=f"its agent said {line[:80]!r} instead of hello") from cause
+        hello: dict[str, Any] | None = answer.get("hello")
         if hello is None or hello.get("protocol") != PROTOCOL_VERSION:
-            agent = refusal.get("data", {}).get("agent", (hello or {}).get("protocol", "?"))
+            agent = answer.get("error", {}).get("data", {}).get("agent", (hello or {}).get("protocol", "?"))
             raise VersionMismatch(node=self.name, panel=PROTOCOL_VERSION, agent=agent)
         return hello
+
+    def _read_line(self) -> bytes:
+        while b"\n" not in self._buffer:
+            block = self._receive_hello()
+            if not block:
+                raise NodeUnreachable(node=self.name, reason=f"its agent does not start{self._stderr()}")
+            self._buffer += block
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
 
     def _receive_hello(self) -> bytes:
         try:
@@ -172,9 +176,20 @@ class Link:
         except ValueError:
             log.warning("%s: a line that is no message: %.100r", self.name, line)
             return
-        answers = self.waiting.get(message.get("id", 0))
+        number = message.get("id") if isinstance(message, dict) else None
+        answers = self.waiting.get(number) if isinstance(number, int) else None
         if answers is not None:
             answers.put(message)
+
+
+def _greeting(line: bytes) -> dict[str, Any] | None:
+    """The agent's hello, or its error in place of one; None for what is neither."""
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        return None
+    greets = isinstance(answer, dict) and any(isinstance(answer.get(each), dict) for each in ("hello", "error"))
+    return answer if greets else None
 
 
 class Session:
@@ -191,16 +206,17 @@ class Session:
             if self._link is None or not self._link.alive:
                 connection = ssh.open_connection(self.address, settings.CONFIG.node_connect_seconds)
                 try:
-                    self._bring_programs(connection)
-                    self._link = Link(connection)
+                    porter = connection.start_porter()
+                    self._bring_programs(porter)
+                    self._link = Link(connection, porter.become_agent(agent_package.AGENT_PATH))
                 except BaseException:
                     connection.close()
                     raise
             return self._link
 
-    def _bring_programs(self, connection: ssh.Connection) -> None:
+    def _bring_programs(self, porter: Porter) -> None:
         try:
-            if replaced := agent_package.bring(connection):
+            if replaced := agent_package.bring(porter):
                 log.info("%s: brought up to date: %s", self.address.name, ", ".join(replaced))
         except NodeRefused as error:
             # Its disk is full, for one: the agent that is there may do, and node.check says what is wrong.
@@ -227,7 +243,8 @@ class Session:
     def _replace_programs(self) -> list[str]:
         connection = self.link().connection
         try:
-            return agent_package.bring(connection)
+            with connection.porter() as porter:
+                return agent_package.bring(porter)
         except NodeRefused as error:
             reason = str(error.data.get("reason", error.message))
             raise CommandFailed(node=self.address.name, command="update", agent_code="", text=reason) from error
@@ -258,7 +275,7 @@ class Session:
             result = self._await(request, answers, deadline, progress, heed)
             finished = True
             return result
-        except (NodeError, BadMessage) as error:
+        except NodeError as error:
             # The agent ended it, unless the agent does not know that time is over.
             finished = not isinstance(error, NodeTimeout)
             raise
@@ -287,11 +304,20 @@ class Session:
                 if progress is not None:
                     progress(from_dict(Progress, answer["progress"]))
             elif "result" in answer:
-                return from_dict(request.RESULT, answer["result"])
+                return self._understood(request, answer["result"])
             elif "lost" in answer:
                 raise NodeUnreachable(node=self.address.name, reason=answer["lost"])
             else:
                 raise translate(answer["error"], self.address.name, request.COMMAND, deadline)
+
+    def _understood(self, request: Request[T], result: Any) -> T:
+        try:
+            return from_dict(request.RESULT, result)
+        except BadMessage as error:
+            text = f"its agent answers otherwise than ours would ({error}): it may be of another version"
+            raise CommandFailed(
+                node=self.address.name, command=request.COMMAND, agent_code=BAD_ANSWER, text=text
+            ) from error
 
     def upload(
         self, local: Path, remote: str, *, deadline: float, progress: Report | None = None, heed: Heed | None = None

@@ -1,47 +1,37 @@
-"""The ssh connection to a node: host key pinned, files, channels. paramiko's errors are translated here alone.
+"""The ssh connection to a node: host key pinned, channels, files. paramiko's errors are translated here alone.
 
-Nothing that came from outside is ever put into a command line: run_constant() takes the few
-constants that are needed before an agent is there.
+The only command line that is ever sent is the porter's, a constant (porter.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import secrets
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import paramiko
 
-from panel.cluster import keys
-from panel.cluster.client import HEED_SECONDS, Heed, NodeAddress, Progress, Report
+from panel.cluster import keys, porter
+from panel.cluster.client import HEED_SECONDS, Heed, NodeAddress, Report
+from panel.cluster.porter import Porter
 from panel.core.errors import NodeRefused, NodeTimeout, NodeUnreachable
 
-AUTHORIZED_KEYS = ".ssh/authorized_keys"
 WINDOW = 16 * 1024 * 1024
-PACKET = 32 * 1024
-ANSWER_SECONDS = 60.0
-"""How long a node may take to answer one request about a file."""
-NO_STATUS = -1
-"""paramiko's exit status where none came."""
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 
-Constant = Literal[
-    "cat /etc/os-release",
-    "/usr/bin/python3 -c 'import sys; print(sys.version_info[0], sys.version_info[1])'",
-    "virsh -c qemu:///system capabilities",
-    "cat /var/lib/vmpanel/node.json",
-    "sha256sum /usr/lib/vmpanel/nodeagent.pyz /usr/lib/vmpanel/vmwatch.pyz",
-    "/usr/bin/python3 /usr/lib/vmpanel/nodeagent.pyz",
-    "/usr/bin/python3 -I -c 'import json, sys; exec((m := json.load(sys.stdin))[\"program\"], m)'",
-]
-BARE: Constant = "/usr/bin/python3 -I -c 'import json, sys; exec((m := json.load(sys.stdin))[\"program\"], m)'"
-"""Runs a program of ours that comes with its request on stdin, and leaves nothing on the host (bare.py)."""
+KEY_ALGORITHMS = {
+    "ssh-ed25519": ("ssh-ed25519",),
+    "ecdsa-sha2-nistp256": ("ecdsa-sha2-nistp256",),
+    "ecdsa-sha2-nistp384": ("ecdsa-sha2-nistp384",),
+    "ecdsa-sha2-nistp521": ("ecdsa-sha2-nistp521",),
+    "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
+}
+"""By which algorithms a host proves that it has a key of each kind."""
 
 
 class Connection:
@@ -61,133 +51,57 @@ class Connection:
         """The key that the node showed, as "ssh-ed25519 AAAA..."."""
         return _line(self.transport.get_remote_server_key())
 
-    def open_session(self, command: Constant) -> paramiko.Channel:
-        """Start one of the constant commands; its streams are the channel's."""
-        with self._translated():
-            channel = self.transport.open_session(window_size=WINDOW, timeout=15)
-            channel.exec_command(command)
-            return channel
+    def start_porter(self) -> Porter:
+        """A porter on the node that is root, for whoever closes it or makes it an agent."""
+        started = self._start(porter.COMMAND)
+        if self.address.user == "root" or started.look()["user"] == 0:
+            return started
+        started.close()
+        return self._start(porter.SUDO + porter.COMMAND)
 
-    def run_constant(self, command: Constant, seconds: float = 30.0, stdin: bytes = b"") -> tuple[int, str]:
-        """Exit code and output of one of the constant commands, which reads `stdin`."""
-        channel = self.open_session(command)
-        with self._translated(), contextlib.closing(channel):
-            channel.settimeout(seconds)
-            if stdin:
-                channel.sendall(stdin)
-                channel.shutdown_write()
-            output = b""
-            while block := channel.recv(65536):
-                output += block
-            code = channel.recv_exit_status()
-            if code == NO_STATUS:
-                # It was killed, or the connection ended before it did: what it would have said is not known.
-                raise EOFError(f"“{command.split()[0]}” was ended there before it could answer")
-            return code, output.decode(errors="replace")
+    def _start(self, command: str) -> Porter:
+        with self.translated("start"):
+            channel = self.transport.open_session(window_size=WINDOW, timeout=15)
+            try:
+                channel.exec_command(command)
+                return Porter(self.address, channel, self.translated)
+            except BaseException:
+                channel.close()
+                raise
+
+    @contextlib.contextmanager
+    def porter(self) -> Iterator[Porter]:
+        """A porter on the node for the time of the block."""
+        with contextlib.closing(self.start_porter()) as started:
+            yield started
 
     def open_port(self, port: int) -> paramiko.Channel:
         """A stream to the node's own loopback port."""
-        with self._translated():
+        with self.translated("connect"):
             return self.transport.open_channel("direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=15)
 
     def upload(self, local: Path, remote: str, report: Report | None = None, heed: Heed | None = None) -> None:
-        """Put a file at `remote`, several writes under way at a time; what `heed` raises ends it."""
-        total = local.stat().st_size
-        with (
-            self._translated(),
-            self._sftp() as sftp,
-            _heeding(sftp, heed),
-            open(local, "rb") as source,
-            sftp.open(remote, "wb") as target,
-        ):
-            target.set_pipelined(True)
-            done = 0
-            while block := source.read(PACKET):
-                target.write(block)
-                done += len(block)
-                if report is not None:
-                    report(Progress(done, total, f"{done >> 20} of {total >> 20} MiB sent"))
-
-    def put(self, content: bytes, remote: str, mode: int) -> bool:
-        """Have a small file with this content at `remote`, put in place as a whole; True when it was not there so."""
-        with self._translated(), self._sftp() as sftp:
-            if _content(sftp, remote) == content:
-                return False
-            _make_folders(sftp, str(Path(remote).parent))
-            # Of its own name: another worker may be putting the same file there.
-            partial = f"{remote}.{secrets.token_hex(4)}.part"
-            with sftp.open(partial, "wb") as file:
-                file.write(content)
-            sftp.chmod(partial, mode)
-            sftp.posix_rename(partial, remote)
-            return True
-
-    def why_no_files(self) -> str:
-        """Why files cannot be put on the node; empty when they can."""
-        try:
-            with self._sftp() as sftp:
-                sftp.stat("/")
-        except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:
-            if not self.transport.is_active():
-                raise NodeUnreachable(node=self.address.name, reason="the connection was lost") from error
-            return str(error) or "no answer"
-        return ""
-
-    def authorize_key(self, public_key: str) -> None:
-        """The key's holder may sign in as this user; a second time changes nothing."""
-        with self._translated(), self._sftp() as sftp:
-            with contextlib.suppress(OSError):
-                sftp.mkdir(".ssh", 0o700)
-            there = _content(sftp, AUTHORIZED_KEYS) or b""
-            if public_key.encode() in there.splitlines():
-                return
-            # What somebody wrote by hand need not end with a newline.
-            between = "\n" if there and not there.endswith(b"\n") else ""
-            with sftp.open(AUTHORIZED_KEYS, "ab") as file:
-                file.write(f"{between}{public_key}\n".encode())
-            sftp.chmod(AUTHORIZED_KEYS, 0o600)
-
-    def deauthorize_key(self, public_key: str) -> None:
-        """The key's holder may not sign in any more."""
-        with self._translated(), self._sftp() as sftp:
-            lines = (_content(sftp, AUTHORIZED_KEYS) or b"").splitlines(keepends=True)
-            kept = [line for line in lines if line.rstrip(b"\r\n") != public_key.encode()]
-            if len(kept) != len(lines):
-                with sftp.open(AUTHORIZED_KEYS, "wb") as file:
-                    file.write(b"".join(kept))
+        """Put a file at `remote`; what `heed` raises ends it."""
+        with self.porter() as started, _heeding(started, heed):
+            started.upload(local, remote, report)
 
     def close(self) -> None:
         """End the connection."""
         self.transport.close()
 
     @contextlib.contextmanager
-    def _sftp(self) -> Iterator[paramiko.SFTPClient]:
-        channel = self.transport.open_session(window_size=WINDOW, max_packet_size=PACKET, timeout=15)
-        channel.settimeout(ANSWER_SECONDS)
-        channel.invoke_subsystem("sftp")
-        with contextlib.closing(paramiko.SFTPClient(channel)) as client:
-            try:
-                yield client
-            except OSError as error:
-                # A dying transport closes its channels a moment before it says itself that it is not active.
-                if channel.closed:
-                    raise EOFError("the connection was lost") from error
-                raise
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self, doing: str) -> Iterator[None]:
+        """Have paramiko's errors as ours, and a time that was over with the seconds that it truly took."""
         began = time.monotonic()
         try:
             yield
         except TimeoutError as error:
-            took = time.monotonic() - began
-            raise NodeTimeout(node=self.address.name, command="ssh", seconds=round(took, 1)) from error
-        except (paramiko.SSHException, paramiko.SFTPError, EOFError, ConnectionError) as error:
-            raise NodeUnreachable(node=self.address.name, reason=str(error) or "the connection was lost") from error
-        except OSError as error:
-            if not self.transport.is_active():
-                raise NodeUnreachable(node=self.address.name, reason="the connection was lost") from error
-            raise NodeRefused(node=self.address.name, reason=error.strerror or str(error)) from error
+            seconds = round(time.monotonic() - began, 1)
+            raise NodeTimeout(node=self.address.name, command=f"ssh: {doing}", seconds=seconds) from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            lost = not self.transport.is_active() or not str(error)
+            reason = "the connection was lost" if lost else str(error)
+            raise NodeUnreachable(node=self.address.name, reason=reason) from error
 
 
 def open_connection(address: NodeAddress, seconds: float = 10.0) -> Connection:
@@ -208,15 +122,15 @@ def open_connection(address: NodeAddress, seconds: float = 10.0) -> Connection:
     return Connection(address, transport)
 
 
-def read_host_key(address: NodeAddress, seconds: float = 10.0) -> str:
-    """The key that the node shows, before anything is told to it."""
-    transport = _negotiate(address, seconds)
+def read_host_key(address: NodeAddress, seconds: float = 10.0, kind: str = "") -> str:
+    """The key that the node shows, before anything is told to it; of this kind (as "ssh-rsa") where it has several."""
+    transport = _negotiate(address, seconds, kind)
     with contextlib.closing(transport):
         return _line(transport.get_remote_server_key())
 
 
 @contextlib.contextmanager
-def _heeding(sftp: paramiko.SFTPClient, heed: Heed | None) -> Iterator[None]:
+def _heeding(started: Porter, heed: Heed | None) -> Iterator[None]:
     """Ask `heed` while the block works, and end a block that waits for the node with what it raised."""
     over, raised = threading.Event(), list[BaseException]()
 
@@ -226,7 +140,7 @@ def _heeding(sftp: paramiko.SFTPClient, heed: Heed | None) -> Iterator[None]:
                 heed()
             except BaseException as error:
                 raised.append(error)
-                sftp.close()
+                started.close()
                 return
 
     watcher = threading.Thread(target=watch, name="heed", daemon=True)
@@ -242,11 +156,33 @@ def _heeding(sftp: paramiko.SFTPClient, heed: Heed | None) -> Iterator[None]:
         watcher.join()
 
 
-def _negotiate(address: NodeAddress, seconds: float) -> paramiko.Transport:
+def find_host_key(address: NodeAddress, fingerprint: str, seconds: float = 10.0) -> str:
+    """That of the node's host keys which has this fingerprint, before anything is told to it.
+
+    Raises NodeRefused, NodeUnreachable.
+    """
+    shown = [read_host_key(address, seconds)]
+    for kind in KEY_ALGORITHMS:
+        if keys.fingerprint(shown[-1]) == fingerprint:
+            return shown[-1]
+        # A host that has no key of a kind ends the connection.
+        with contextlib.suppress(NodeUnreachable):
+            if kind != shown[0].split()[0]:
+                shown.append(read_host_key(address, seconds, kind))
+    if keys.fingerprint(shown[-1]) == fingerprint:
+        return shown[-1]
+    found = ", ".join(f"{keys.fingerprint(each)} ({each.split()[0]})" for each in shown)
+    raise NodeRefused(node=address.name, reason=f"its host keys are {found}; the one that was given is none of them")
+
+
+def _negotiate(address: NodeAddress, seconds: float, kind: str = "") -> paramiko.Transport:
+    """A connection that is not signed in to; the node shows its key of `kind`, else one of the pinned key's kind."""
     try:
         sock = socket.create_connection((address.address, address.port), timeout=seconds)
     except OSError as error:
         raise NodeUnreachable(node=address.name, reason=error.strerror or str(error) or "no answer") from error
+    except UnicodeError as error:
+        raise NodeUnreachable(node=address.name, reason=f"“{address.address}” is no host name") from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # What is sent and not acknowledged for this long (ms) ends the connection, so a cut is noticed.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000)
@@ -255,9 +191,9 @@ def _negotiate(address: NodeAddress, seconds: float) -> paramiko.Transport:
         transport.banner_timeout = seconds
         options = transport.get_security_options()
         options.ciphers = [name for name in FAST_CIPHERS if name in options.ciphers]
-        if address.host_key:
-            kind = address.host_key.split()[0]
-            options.key_types = [kind, *(name for name in options.key_types if name != kind)]
+        first = KEY_ALGORITHMS.get(kind or address.host_key.partition(" ")[0], ())
+        others = () if kind else tuple(name for name in options.key_types if name not in first)
+        options.key_types = [*(name for name in first if name in options.key_types), *others]
         transport.start_client(timeout=seconds)
         if not transport.initial_kex_done:
             # paramiko says nothing when its time is over.
@@ -266,6 +202,10 @@ def _negotiate(address: NodeAddress, seconds: float) -> paramiko.Transport:
     except (paramiko.SSHException, EOFError, OSError) as error:
         sock.close()
         raise NodeUnreachable(node=address.name, reason=str(error) or "no ssh server answers") from error
+    except (ValueError, IndexError, struct.error) as error:
+        # What paramiko's thread met in bytes that are not ssh's is raised here as it is.
+        sock.close()
+        raise NodeUnreachable(node=address.name, reason="what answers there does not speak ssh properly") from error
     return transport
 
 
@@ -297,20 +237,3 @@ def parse_key(text: str) -> paramiko.PKey:
 
 def _line(key: paramiko.PKey) -> str:
     return f"{key.get_name()} {key.get_base64()}"
-
-
-def _content(sftp: paramiko.SFTPClient, path: str) -> bytes | None:
-    try:
-        with sftp.open(path, "rb") as file:
-            file.prefetch()
-            return file.read()
-    except FileNotFoundError:
-        return None
-
-
-def _make_folders(sftp: paramiko.SFTPClient, path: str) -> None:
-    for folder in [*reversed(Path(path).parents), Path(path)]:
-        try:
-            sftp.stat(str(folder))
-        except FileNotFoundError:
-            sftp.mkdir(str(folder), 0o755)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError, model_validator
 
 from panel.core.errors import InvalidValue, MissingValue
 
@@ -12,9 +12,22 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Params(BaseModel):
-    """Base of what doors hand in: unknown names are refused, text is stripped."""
+    """Base of what doors hand in: unknown names are refused, text is stripped, but for secrets: their blanks count."""
 
     model_config = {"extra": "forbid", "str_strip_whitespace": True}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_secrets(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        return {name: SecretStr(value) if cls._is_secret(name, value) else value for name, value in raw.items()}
+
+    @classmethod
+    def _is_secret(cls, name: object, value: object) -> bool:
+        field = cls.model_fields.get(str(name))
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        return isinstance(value, str) and SecretStr in kinds
 
 
 def parse(model: type[M], raw: Any) -> M:

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from nodeagent.protocol import BadMessage
 from panel.cluster.models import Node, NodeState
 from panel.cluster.nodes import client
+from panel.cluster.session import BAD_ANSWER
 from panel.core.errors import NodeError
 from panel.doctor import nodes, records
 from panel.doctor.findings import Finding
@@ -43,11 +43,8 @@ def look(report: Callable[[float, str], None] = lambda fraction, text: None) -> 
         try:
             reading = nodes.read(node, client(node), heed)
         except NodeError as error:
-            found.add(Finding("node_silent", f"node {node.pk}", error.message, node.name))
-            continue
-        except BadMessage as error:
-            text = f"Its agent answers otherwise than ours would ({error}): it may be of another version."
-            found.add(Finding("node_silent", f"node {node.pk}", text, node.name, "node.check"))
+            mend = "node.check" if error.data.get("agent_code") == BAD_ANSWER else ""
+            found.add(Finding("node_silent", f"node {node.pk}", error.message, node.name, mend))
             continue
         # Whoever a task is at before or after the look may have been changed by it in between.
         said = nodes.wanted(node, busy_before | records.busy_vms(), reading.domains)

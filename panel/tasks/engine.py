@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from datetime import timedelta
 from typing import Any
 
@@ -39,6 +38,10 @@ MOST_ATTEMPTS = 30
 """How often a step is begun at most; one that ends its worker each time must not do so for ever."""
 PROGRESS_INTERVAL = 0.5
 """Seconds between two writes of a running step's progress."""
+
+
+FAULT = "Step “{step}” broke: the panel met a fault of its own, which the worker's log names under task {task}."
+"""What a task says of an exception that nobody foresaw: its name tells nothing to whom it happens."""
 
 
 class Observer:
@@ -399,8 +402,5 @@ def _as_panel_error(raised: Exception, row: TaskStep) -> PanelError:
     if isinstance(raised, DatabaseError) and not isinstance(raised, IntegrityError | DataError):
         # The engine cannot write either; the lease runs out and another worker takes over.
         raise raised
-    log.exception("step %s of task %s broke", row.name, row.task_id)
-    where = traceback.extract_tb(raised.__traceback__)[-1]
-    return OperationFailed(
-        f"Step “{row.title}” broke: {type(raised).__name__} at {where.name}:{where.lineno}.", step=row.name
-    )
+    log.exception("step %s of task %s met a fault of the panel", row.name, row.task_id)
+    return OperationFailed(FAULT.format(step=row.title, task=row.task_id), step=row.name)

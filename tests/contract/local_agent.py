@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import paramiko
+
 from panel.cluster import agent_package, session, ssh
 from panel.cluster.client import Channel, Heed, NodeAddress, Progress, Report
 
@@ -59,7 +61,7 @@ class LocalConnection:
         """Whether the agent runs."""
         return self._process is not None and self._process.poll() is None
 
-    def open_session(self, _command: str) -> Pipe:
+    def start_agent(self) -> Pipe:
         """Start the agent."""
         self._socket, theirs = socket.socketpair()
         self._process = self._agent.start(theirs)
@@ -117,7 +119,9 @@ class LocalAgent(session.Session):
         """The running agent, started if need be."""
         with self._connecting:
             if self._link is None or not self._link.alive:
-                self._link = session.Link(cast(ssh.Connection, LocalConnection(self)))
+                connection = LocalConnection(self)
+                channel = cast(paramiko.Channel, connection.start_agent())
+                self._link = session.Link(cast(ssh.Connection, connection), channel)
             return self._link
 
     def start(self, theirs: socket.socket) -> subprocess.Popen[bytes]:

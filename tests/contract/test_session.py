@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -13,10 +15,11 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from nodeagent.protocol import host
+from nodeagent.protocol import host, storage
 from nodeagent.protocol import node as machine
 from panel.cluster import agent_package, session, ssh
 from panel.cluster.client import NodeAddress, Progress
+from panel.cluster.porter import Porter
 from panel.core import request_id
 from panel.core.errors import Cancelled, CommandFailed, NodeRefused, NodeTimeout, NodeUnreachable
 from tests.contract.local_agent import until
@@ -44,15 +47,22 @@ def connection(sshd: Sshd) -> Iterator[ssh.Connection]:
 
 
 @pytest.fixture
+def porter(connection: ssh.Connection) -> Iterator[Porter]:
+    """A porter on it."""
+    with connection.porter() as porter:
+        yield porter
+
+
+@pytest.fixture
 def client(sshd: Sshd, connection: ssh.Connection) -> Iterator[session.Session]:
     """A session with the panel's programs on the node, by key."""
-    connection.authorize_key(sshd.public_key)
-    for path, content in agent_package.files().items():
-        connection.put(content, path, 0o644)
+    with connection.porter() as porter:
+        porter.authorize_key(sshd.public_key)
     client = session.Session(sshd.address(password=None, key_path=str(sshd.key_path)))
     yield client
     client.close()
-    connection.deauthorize_key(sshd.public_key)
+    with connection.porter() as porter:
+        porter.deauthorize_key(sshd.public_key)
 
 
 def test_the_host_key_is_read_before_anything_is_told(sshd: Sshd) -> None:
@@ -92,42 +102,103 @@ def test_a_port_that_speaks_no_ssh_is_unreachable_in_time() -> None:
         ssh.open_connection(NodeAddress("mute", "127.0.0.1", silent.getsockname()[1], password="x"), seconds=1)
 
 
-def test_a_key_that_was_let_in_signs_in_and_is_written_once(sshd: Sshd, connection: ssh.Connection) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"SSH-2.0-\xff\xfe\r\n" + bytes(range(256)) * 4,
+        b"SSH-1.5-old\r\n",
+        b"\x00" * 300,
+    ],
+    ids=["http", "noise", "ssh 1", "nothing"],
+)
+def test_what_does_not_speak_ssh_is_unreachable(said: bytes) -> None:
+    def speak() -> None:
+        with contextlib.suppress(OSError), server.accept()[0] as peer:
+            peer.sendall(said)
+            peer.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=speak)
+        thread.start()
+        address = NodeAddress("mute", "127.0.0.1", server.getsockname()[1], password="x")
+        with pytest.raises(NodeUnreachable):
+            ssh.open_connection(address, seconds=1)
+        thread.join(10)
+
+
+def test_a_name_that_is_none_is_unreachable() -> None:
+    with pytest.raises(NodeUnreachable, match=r"no host name"):
+        ssh.open_connection(NodeAddress("odd", "a..example.com", password="x"))
+
+
+@pytest.mark.parametrize("line", [b"5\n", b"[]\n", b'{"id": []}\n', b'{"id": {}}\n', b"\xff\n"])
+def test_a_line_that_is_no_message_disturbs_no_call(client: session.Session, line: bytes) -> None:
+    link = client.link()
+    link._dispatch(line.strip())
+    assert client.call(host.HostsRead()).hosts is not None
+
+
+def test_what_the_node_s_system_refuses_is_told_in_its_words_and_without_an_exception_s_name(
+    client: session.Session,
+) -> None:
+    with pytest.raises(CommandFailed, match=r"The node's system refused: Not a directory \(/etc/hostname") as caught:
+        client.call(storage.PoolEnsure(path="/etc/hostname/pool"))
+    assert caught.value.data["agent_code"] == "system" and "Error" not in caught.value.message
+
+
+def test_an_answer_that_cannot_be_read_is_an_error_of_ours(
+    client: session.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host.HostsRead, "RESULT", machine.Facts)
+    with pytest.raises(CommandFailed, match="its agent answers otherwise than ours would"):
+        client.call(host.HostsRead())
+
+
+def test_a_key_that_was_let_in_signs_in_and_is_written_once(sshd: Sshd, porter: Porter) -> None:
     for _ in range(2):
-        connection.authorize_key(sshd.public_key)
+        porter.authorize_key(sshd.public_key)
     assert sshd.authorized_keys == [sshd.public_key]
     for address in (
         sshd.address(password=None, key_path=str(sshd.key_path)),
         sshd.address(password=None, key=sshd.key_path.read_text()),
     ):
         ssh.open_connection(address).close()
-    connection.deauthorize_key(sshd.public_key)
+    porter.deauthorize_key(sshd.public_key)
     assert sshd.authorized_keys == []
 
 
-def test_a_key_is_let_in_beside_one_that_ends_without_a_newline(sshd: Sshd, connection: ssh.Connection) -> None:
+def test_a_key_is_let_in_beside_one_that_ends_without_a_newline(sshd: Sshd, porter: Porter) -> None:
     other = sshd.folder / "home/.ssh/authorized_keys"
     other.parent.mkdir(exist_ok=True)
     other.write_bytes(b"ssh-rsa AAAA J\xfcrgen")
-    connection.authorize_key(sshd.public_key)
+    porter.authorize_key(sshd.public_key)
     ssh.open_connection(sshd.address(password=None, key_path=str(sshd.key_path))).close()
-    connection.deauthorize_key(sshd.public_key)
+    porter.deauthorize_key(sshd.public_key)
     assert other.read_bytes() == b"ssh-rsa AAAA J\xfcrgen\n"
 
 
-def test_constant_commands_answer_their_exit_code_and_output(connection: ssh.Connection) -> None:
-    assert connection.run_constant("cat /etc/os-release") == (0, Path("/etc/os-release").read_text())
-    code, _output = connection.run_constant("cat /var/lib/vmpanel/node.json")
-    assert code in (0, 1)
+def test_a_porter_says_what_the_host_is(porter: Porter) -> None:
+    seen = porter.look()
+    assert seen == {"os_release": Path("/etc/os-release").read_text(), "mark": seen["mark"], "user": 0}
+    assert porter.python >= (3, 9)
 
 
-def test_a_file_is_put_in_place_as_a_whole_and_only_when_it_differs(sshd: Sshd, connection: ssh.Connection) -> None:
+def test_a_file_is_put_in_place_as_a_whole(sshd: Sshd, porter: Porter) -> None:
     path = sshd.folder / "new/folder/file"
-    assert connection.put(b"one", str(path), 0o600)
-    assert not connection.put(b"one", str(path), 0o600)
-    assert connection.put(b"two", str(path), 0o600)
-    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"two", 0o600)
+    for content in (b"one", b"two" * 1_000_000, b""):
+        porter.put(content, str(path), 0o600)
+        assert (path.read_bytes(), path.stat().st_mode & 0o777) == (content, 0o600)
+        assert porter.hashes(str(path), "/none") == {str(path): hashlib.sha256(content).hexdigest(), "/none": None}
     assert [each.name for each in path.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("size", [10, 5_000_000])
+def test_a_file_that_cannot_be_put_leaves_nothing_and_the_porter_goes_on(porter: Porter, size: int) -> None:
+    for path, reason in (("/dev/full/file", "/dev/full/file: File exists"), ("/proc/file", "/proc/file: No such file")):
+        with pytest.raises(NodeRefused, match=reason):
+            porter.put(b"x" * size, path, 0o600)
+    assert porter.look()["user"] == 0
 
 
 def test_an_upload_arrives_whole_and_reports_its_bytes(client: session.Session, tmp_path: Path) -> None:
@@ -263,29 +334,25 @@ def test_a_process_has_one_session_a_node_until_it_is_forgotten(sshd: Sshd) -> N
     session.forget(address)
 
 
-def replace_program(sshd: Sshd, content: bytes | None, path: str = agent_package.AGENT_PATH) -> None:
-    """Have another program at the path, or none."""
-    with ssh_only(sshd) as connection:
-        if content is not None:
-            connection.put(content, path, 0o644)
-            return
-        with connection._sftp() as sftp:
-            sftp.remove(path)
+def replace_program(sshd: Sshd, content: bytes, path: str = agent_package.AGENT_PATH) -> None:
+    """Have another program at the path."""
+    with ssh_only(sshd) as connection, connection.porter() as porter:
+        porter.put(content or b"", path, 0o644)
 
 
 @pytest.mark.parametrize(
     "content",
-    [None, b'print(\'{"error": {"code": "version_mismatch", "data": {"agent": 0}}}\')', b"not a program"],
-    ids=["no agent", "another protocol", "a damaged agent"],
+    [b"", b'print(\'{"error": {"code": "version_mismatch", "data": {"agent": 0}}}\')', b"not a program"],
+    ids=["an empty agent", "another protocol", "a damaged agent"],
 )
 def test_a_node_has_the_panel_s_own_programs_before_it_is_spoken_to(
-    sshd: Sshd, client: session.Session, content: bytes | None
+    sshd: Sshd, client: session.Session, content: bytes
 ) -> None:
     replace_program(sshd, content)
     replace_program(sshd, b"older", agent_package.VMWATCH_PATH)
     assert client.call(machine.NodeFacts()).hostname
-    with ssh_only(sshd) as connection:
-        assert agent_package.bring(connection) == []
+    with ssh_only(sshd) as connection, connection.porter() as porter:
+        assert agent_package.bring(porter) == []
 
 
 def test_programs_that_were_changed_meanwhile_are_replaced_and_the_new_agent_is_spoken_to(
@@ -316,11 +383,11 @@ def test_a_connection_that_died_unused_does_not_make_a_node_unreachable(client: 
 def test_programs_that_cannot_be_replaced_are_said_and_those_that_are_there_work(
     sshd: Sshd, client: session.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: ssh.Connection, content: bytes, remote: str, mode: int) -> bool:
+    def refuse(self: Porter, content: bytes, path: str, mode: int) -> None:
         raise NodeRefused(node="private", reason="No space left on device")
 
     replace_program(sshd, b"older", agent_package.VMWATCH_PATH)
-    monkeypatch.setattr(ssh.Connection, "put", refuse)
+    monkeypatch.setattr(Porter, "put", refuse)
     with pytest.raises(CommandFailed, match="No space left"):
         client.update_programs()
     assert client.call(machine.NodeFacts()).hostname
@@ -347,9 +414,13 @@ class ssh_only:
         self._connection.close()
 
 
-def test_a_program_that_was_ended_before_it_could_answer_has_said_nothing(connection: ssh.Connection) -> None:
-    killed = b"import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
-    connection.put(killed, agent_package.AGENT_PATH, 0o644)
+def test_a_program_that_was_ended_before_it_could_answer_has_said_nothing(porter: Porter) -> None:
+    killed = "import os, signal\nCOMMANDS = {'look': lambda _request: os.kill(os.getpid(), signal.SIGKILL)}\n"
     with pytest.raises(NodeUnreachable, match="was ended there before it could answer"):
-        connection.run_constant("/usr/bin/python3 /usr/lib/vmpanel/nodeagent.pyz")
-    assert connection.run_constant("cat /var/lib/vmpanel/node.json")[0] == 1
+        porter.run(killed, "look", {}, 10)
+
+
+def test_a_fault_of_a_program_of_ours_is_told_and_the_porter_goes_on(porter: Porter) -> None:
+    with pytest.raises(NodeRefused, match="the panel's own program met a fault"):
+        porter.run("COMMANDS = {'look': lambda request: request['nothing']}", "look", {}, 10)
+    assert porter.look()["user"] == 0

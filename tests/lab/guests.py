@@ -44,7 +44,7 @@ def make_key(folder: str) -> tuple[str, str]:
         return private.read(), public.read().strip()
 
 
-def add_node(api: httpx.Client, node: Node) -> str:
-    """Make a node of the panel's of a host, by its password; answers its path."""
+def add_node(api: httpx.Client, node: Node, **way: str) -> str:
+    """Make a node of the panel's of a host, by its password or another `way`; answers its path."""
     raw = {"name": node.name, "address": node.address, "password": node.root_password, "virtualization": "qemu"}
-    return f"nodes/{done(api, api.post('nodes', json=raw))['object_id']}"
+    return f"nodes/{done(api, api.post('nodes', json=raw | way))['object_id']}"

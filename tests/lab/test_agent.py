@@ -10,7 +10,7 @@ import pytest
 
 from nodeagent.protocol import host, network, storage
 from nodeagent.protocol import node as machine
-from panel.cluster import agent_package, session, ssh
+from panel.cluster import session
 from panel.cluster.client import NodeAddress
 from panel.core.errors import LibvirtFailure, NodeError
 from panel.web import rfb
@@ -32,10 +32,6 @@ def alone() -> Iterator[Node]:
 def client(alone: Node) -> Iterator[session.Session]:
     """A session with the agent on it."""
     address = NodeAddress(alone.name, alone.address, alone.ssh_port, password=alone.root_password)
-    connection = ssh.open_connection(address)
-    for path, content in agent_package.files().items():
-        connection.put(content, path, 0o644)
-    connection.close()
     client = session.Session(address)
     client.call(machine.LibvirtEnsure(), deadline=60)
     client.call(storage.PoolEnsure(path=POOL))

@@ -182,7 +182,7 @@ def test_a_node_with_older_programs_gets_the_panel_s_and_its_vmwatch_is_started_
 
 def test_a_node_that_was_cut_off_for_a_moment_is_ready_again_as_soon_as_it_is_heard(checked: Checked) -> None:
     # Else their connections would be waited for longer than the moment.
-    checked.node.run(["pkill", "-KILL", "-f", "^/usr/bin/python3 /usr/lib/vmpanel/nodeagent.pyz"], check=False)
+    checked.node.run(["pkill", "-KILL", "-f", "^/usr/bin/python3 -I /usr/lib/vmpanel/nodeagent.pyz"], check=False)
     checked.node.cut()
     try:
         assert not checked.check()["reachable"]

@@ -1,10 +1,12 @@
 """A host on which QEMU is a user of its own and root's umask is strict, as on Debian: VMs start and move there too.
 
 Nothing like udev ran on it: its /dev/kvm is as the kernel makes it, and of no use to QEMU's user.
+It has an RSA host key alone, no sftp, start files and an sshrc that print, and a user of sudo's whose password adds it.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import httpx
@@ -12,8 +14,11 @@ import pytest
 
 from tests.lab.guests import NOTHING, add_node, make_key, remains, ssh
 from tests.lab.hosts import Lab, Node
+from tests.lab.surroundings import Host
 from tests.stack import done, wait_until
 
+PASSWORD = " open sesame "
+"""Blanks at its ends count."""
 QEMU = "libvirt-qemu"
 OPEN = ["setpriv", f"--reuid={QEMU}", "--regid=kvm", "--clear-groups", "sh", "-c", ": <> /dev/kvm"]
 
@@ -28,7 +33,14 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def debian(lab: Lab, cluster: list[Node], api: httpx.Client) -> Iterator[Node]:
     """The host, one more of the panel's nodes while the tests of this file run."""
     node = lab.add_node(as_debian=True, kvm="kernel")
-    path = add_node(api, node)
+    host = Host(node)
+    fingerprint = host.have_host_keys("rsa")[0]
+    host.use(bashrc="printf 'Welcome to this '", sshrc="echo host", sshd="Subsystem sftp /bin/false")
+    way = {"host_key": fingerprint}
+    if shutil.which("sudo") is not None:
+        host.have_sudoer("ops", PASSWORD, "ALL=(ALL) NOPASSWD: ALL")
+        way |= {"ssh_user": "ops", "password": PASSWORD}
+    path = add_node(api, node, **way)
     yield node
     done(api, api.delete(path))
 

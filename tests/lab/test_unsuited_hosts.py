@@ -19,11 +19,6 @@ PLACES = ("/usr/lib/vmpanel", "/var/lib/vmpanel", "/etc/vmpanel", "/run/vmpanel"
 # Logs stay, for whoever wants to know why.
 SMALL = "mount -t tmpfs -o size=1m tmpfs /var/lib/vmpanel"
 HOSTS = {
-    "sftp off": (
-        "sed -i /Subsystem/d /etc/ssh/sshd_config",
-        "no_sftp",
-        "give its sshd_config a “Subsystem sftp” and reload sshd",
-    ),
     "/usr read-only": (
         "mount --bind /usr /usr && mount -o remount,bind,ro /usr",
         "read_only",
@@ -133,13 +128,13 @@ def test_it_is_refused_before_anything_is_written(spoiled: Node, code: str, sent
 
 def test_all_that_is_in_the_way_is_said_at_once(host: Node, api: httpx.Client) -> None:
     try:
-        sh(host, f"touch /etc/vmpanel; sed -i /Subsystem/d {SSHD}; kill -HUP $(cat /run/sshd.pid)")
+        sh(host, f"touch /etc/vmpanel; echo PubkeyAuthentication no >> {SSHD}; kill -HUP $(cat /run/sshd.pid)")
         host.wait_for(["ssh-keyscan", "-T", "1", "127.0.0.1"])
         task = add(api, host)
     finally:
         sh(host, RESTORE)
         host.wait_for(["ssh-keyscan", "-T", "1", "127.0.0.1"])
-    assert {reason["code"] for reason in task["error"]["reasons"]} == {"no_sftp", "no_folder"}
+    assert {reason["code"] for reason in task["error"]["reasons"]} == {"no_keys", "no_folder"}
 
 
 def test_a_node_of_another_panel_is_refused_by_name_and_stays_as_it_was(host: Node, api: httpx.Client) -> None:

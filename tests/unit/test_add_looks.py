@@ -16,7 +16,6 @@ WELL: dict[str, Any] = {
     "home": "/root",
     "machine": "x86_64",
     "installers": ["apt-get"],
-    "no_files": "",
     "clock": 0.4,
     "places": {
         "/usr/lib/vmpanel": {
@@ -89,6 +88,7 @@ def test_keys_are_read_where_the_panel_writes_them(files: str) -> None:
             "panel_unreachable",
             "It does not reach the panel at 192.0.2.1:1515 (timed out): let it through the firewalls between them.",
         ),
+        ({"sshd": sshd(permitrootlogin="no")}, "no_root", "set PermitRootLogin to “prohibit-password”"),
         ({"sshd": sshd(authorizedkeysfile="none")}, "keys_elsewhere", "from none alone"),
         ({"sshd": sshd(authenticationmethods="publickey,password")}, "key_not_enough", "have “publickey” alone be"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import shlex
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from panel.cluster.nodes import address_of, client
 from panel.cluster.operations import add_looks
 from panel.cluster.operations.check import LIBVIRT_SECONDS
 from panel.cluster.operations.remove import delete_record
+from panel.cluster.porter import Porter
 from panel.cluster.selectors import default_cluster
 from panel.core.errors import AlreadyExists, CommandFailed, InvalidValue, NodeRefused, OperationFailed
 from panel.notices.models import Severity
@@ -32,7 +34,7 @@ from panel.tasks.operation import Operation, Params, Step
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
 ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,253}[A-Za-z0-9])?\Z")
 SYSTEMS = ("debian", "centos", "almalinux", "rocky", "rhel", "ol")
-OLDEST_PYTHON = (3, 9)
+SLOW_SHELL_SECONDS = 2.0
 PACKAGES_SECONDS = 1800.0
 FACTS_SECONDS = 120.0
 """How long the first word of a slow libvirt on its QEMU is waited for; the node is added without it, too."""
@@ -44,7 +46,11 @@ class AddNodeParams(Params):
     name: str = Field(max_length=63)
     address: str = Field(max_length=255, description="Host name or IP address.")
     ssh_port: int = Field(default=22, ge=1, le=65535)
-    ssh_user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
+    ssh_user: str = Field(
+        default="root",
+        pattern=r"^[a-z_][a-z0-9_-]{0,31}$",
+        description="Who has the password or key: root, or a user whom sudo asks for no password.",
+    )
     password: SecretStr | None = Field(default=None, description="Used once, never kept.")
     key: SecretStr | None = Field(default=None, description="A private key's text; used once, never kept.")
     host_key: str = Field(
@@ -98,50 +104,62 @@ def reserve_node(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
 
 def check_host(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
     """The host key is pinned, and the host is one that we can use and do not have yet; it is unchanged."""
+    _pin_given_key(ctx)
     with _bootstrap(ctx) as connection:
         shown = connection.host_key
         found = keys.fingerprint(shown)
-        if ctx.params.host_key and found != ctx.params.host_key:
-            raise NodeRefused(node=ctx.node.name, reason=f"its host key is {found}, not the one that was given")
         Node.objects.filter(pk=ctx.node.pk).update(host_key=shown)
         ctx.log(f"The host shows the key {found}.")
-        release = _os_release(connection.run_constant("cat /etc/os-release")[1])
-        python = connection.run_constant(
-            "/usr/bin/python3 -c 'import sys; print(sys.version_info[0], sys.version_info[1])'"
-        )
-        _refuse_unsuitable(release, python)
-        seen = add_looks.look(connection)
+        with connection.porter() as porter:
+            _tell_of_start_files(ctx, porter)
+            release = _os_release(porter.look()["os_release"])
+            _refuse_unsuitable(release)
+            seen = add_looks.look(porter)
         add_looks.refuse_another_s(ctx.node, seen, shown)
         add_looks.refuse_unsuitable(ctx.node, seen)
     ctx.log(f"The host runs {release.get('PRETTY_NAME', 'an unknown system')}.")
     return {"host_key": shown, "fingerprint": found, "result": {"fingerprint": found}}
 
 
-def _refuse_unsuitable(release: dict[str, str], python: tuple[int, str]) -> None:
+def _pin_given_key(ctx: NodeContext[AddNodeParams]) -> None:
+    """The host key whose fingerprint was given is pinned, of whichever of the host's; no password is sent before."""
+    if ctx.params.host_key and not ctx.node.host_key:
+        found = ssh.find_host_key(_address(ctx), ctx.params.host_key, settings.CONFIG.node_connect_seconds)
+        Node.objects.filter(pk=ctx.node.pk).update(host_key=found)
+
+
+def _tell_of_start_files(ctx: NodeContext[Any], porter: Porter) -> None:
+    """The log says what a login shell with its start files does at each command, where it is worth a word."""
+    if porter.said:
+        ctx.log(f"The start files of the host's login shell print “{porter.said}” at each command.", "warning")
+    if porter.seconds > SLOW_SHELL_SECONDS:
+        ctx.log(f"The host's login shell takes {porter.seconds:.1f} s to start a command.", "warning")
+
+
+def _refuse_unsuitable(release: dict[str, str]) -> None:
     system = release.get("ID", "unknown")
     if system not in SYSTEMS:
         raise OperationFailed(
             f"The host runs {release.get('PRETTY_NAME', system)}; nodes run Debian or a system of the Red Hat family.",
             step="check_host",
         )
-    code, output = python
-    version = tuple(int(part) for part in output.split()) if code == 0 else (0, 0)
-    if version < OLDEST_PYTHON:
-        raise OperationFailed("The host needs Python 3.9 or newer as /usr/bin/python3.", step="check_host")
 
 
 def authorize_key(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
-    """The panel's own key may sign in, and was seen to; the password or key that was given is not needed any more."""
-    with _bootstrap(ctx) as connection:
-        connection.authorize_key(keys.public_key())
+    """The panel's own key opens root's account, and was seen to; what was given to get in is not needed any more."""
+    with _bootstrap(ctx) as connection, connection.porter() as porter:
+        porter.authorize_key(keys.public_key())
         try:
-            ssh.open_connection(address_of(ctx.node), settings.CONFIG.node_connect_seconds).close()
+            as_root = dataclasses.replace(address_of(ctx.node), user="root")
+            ssh.open_connection(as_root, settings.CONFIG.node_connect_seconds).close()
         except NodeRefused as error:
-            _take_away(ctx, connection)
+            _take_away(ctx, porter)
             reason = (
-                "it does not accept the panel's key, though it stood in its authorized_keys; its sshd's log says why"
+                "it does not let root in by the panel's key, though that stood in root's .ssh/authorized_keys; look at "
+                "PermitRootLogin and AllowUsers of its sshd, whose log says why"
             )
             raise NodeRefused(node=ctx.node.name, reason=reason) from error
+    Node.objects.filter(pk=ctx.node.pk).update(ssh_user="root")
     return {}
 
 
@@ -152,11 +170,11 @@ def deauthorize_key(ctx: NodeContext[AddNodeParams]) -> None:
 
 def install_agent(ctx: NodeContext[AddNodeParams]) -> None:
     """The agent and vmwatch-node are on the host, with our mark."""
-    with _bootstrap(ctx) as connection:
+    with _bootstrap(ctx) as connection, connection.porter() as porter:
         # Another task may be adding the same host by another address.
-        add_looks.refuse_mark(ctx.node, marks.parse(connection.run_constant("cat /var/lib/vmpanel/node.json")[1]))
-        connection.put(marks.mark_of(ctx.node), marks.Mark.PATH, 0o600)
-        agent_package.bring(connection)
+        add_looks.refuse_mark(ctx.node, marks.parse(porter.look()["mark"]))
+        porter.put(marks.mark_of(ctx.node), marks.Mark.PATH, 0o600)
+        agent_package.bring(porter)
 
 
 def remove_agent(ctx: NodeContext[AddNodeParams]) -> None:
@@ -165,17 +183,19 @@ def remove_agent(ctx: NodeContext[AddNodeParams]) -> None:
     if node is None:
         return
     client(node).close()
-    try:
-        with _bootstrap(ctx) as connection:
-            _take_away(ctx, connection)
-    except NodeRefused:
-        # The panel's key was the only way in and goes last: nothing of ours is there.
-        ctx.log("The panel's key opens the host no more: nothing of the panel is on it.")
+    with contextlib.ExitStack() as stack:
+        try:
+            connection = stack.enter_context(_bootstrap(ctx))
+        except NodeRefused:
+            # The panel's key was the only way in and goes last: nothing of ours is there.
+            ctx.log("The panel's key opens the host no more: nothing of the panel is on it.")
+            return
+        _take_away(ctx, stack.enter_context(connection.porter()))
 
 
-def _take_away(ctx: NodeContext[Any], connection: ssh.Connection) -> None:
+def _take_away(ctx: NodeContext[Any], porter: Porter) -> None:
     asked = {"panel": marks.panel_id(), "node": ctx.node.pk, "key": keys.public_key()}
-    answer = bare.ask(connection, "take_away", **asked)
+    answer = bare.ask(porter, "take_away", **asked)
     if answer["mark"] is not None:
         ctx.log("The host is another node by now: what is on it was left alone.", "warning")
     if answer["left"]:
@@ -257,9 +277,15 @@ def verify_node(ctx: NodeContext[AddNodeParams]) -> None:
 @contextlib.contextmanager
 def _bootstrap(ctx: NodeContext[AddNodeParams]) -> Iterator[ssh.Connection]:
     """A connection by the way in that was given, or by the panel's own key where none was."""
+    connect_seconds = settings.CONFIG.node_connect_seconds
+    with contextlib.closing(ssh.open_connection(_address(ctx), connect_seconds)) as connection:
+        yield connection
+
+
+def _address(ctx: NodeContext[AddNodeParams]) -> NodeAddress:
     node, asked = ctx.node, ctx.params
     own = asked.password is None and asked.key is None
-    address = NodeAddress(
+    return NodeAddress(
         name=node.name,
         address=node.address,
         port=node.ssh_port,
@@ -269,8 +295,6 @@ def _bootstrap(ctx: NodeContext[AddNodeParams]) -> Iterator[ssh.Connection]:
         key=asked.key.get_secret_value() if asked.key else None,
         key_path=str(keys.private_key_path()) if own else None,
     )
-    with contextlib.closing(ssh.open_connection(address, settings.CONFIG.node_connect_seconds)) as connection:
-        yield connection
 
 
 def _os_release(text: str) -> dict[str, str]:

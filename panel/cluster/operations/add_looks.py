@@ -16,9 +16,10 @@ from typing import Any
 from panel.cluster import bare, health, keys, parts, services
 from panel.cluster.marks import Mark, panel_id, parse
 from panel.cluster.models import Node
-from panel.cluster.ssh import AUTHORIZED_KEYS, Connection
+from panel.cluster.porter import Porter
 from panel.core.errors import AlreadyExists, HostUnsuitable
 
+AUTHORIZED_KEYS = ".ssh/authorized_keys"
 MACHINE = "x86_64"
 LEAST_FREE_BYTES = 128 * 1024**2
 LEAST_FREE_FILES = 100
@@ -26,7 +27,7 @@ LEAST_SESSIONS = 4
 """Sessions of one connection that are open at a time: the agent, two transfers of files, a look."""
 KEY_KIND = "ssh-ed25519"
 REACH_SECONDS = 3.0
-OF_SSH = ("not_root", "no_sftp", "keys_elsewhere", "no_keys", "key_kind", "key_not_enough", "few_sessions")
+OF_SSH = ("not_root", "no_root", "keys_elsewhere", "no_keys", "key_kind", "key_not_enough", "few_sessions")
 """What keeps the panel from speaking to a host at all, by code."""
 
 
@@ -38,13 +39,12 @@ class Refusal:
     text: str
 
 
-def look(connection: Connection) -> dict[str, Any]:
+def look(porter: Porter) -> dict[str, Any]:
     """What the host is to us, with `clock`, by how many seconds its clock is ahead; nothing is written."""
     reach = [address for part in parts.every().values() for address in part.reach() if _answers(*address)]
     asked_at = time.time()
-    seen = bare.ask(connection, "look", key=keys.public_key(), reach=reach)
+    seen = bare.ask(porter, "look", key=keys.public_key(), reach=reach)
     seen["clock"] = health.clock_difference(asked_at, time.time(), seen["time"])
-    seen["no_files"] = connection.why_no_files()
     return seen
 
 
@@ -68,9 +68,6 @@ def refusals(seen: dict[str, Any]) -> Iterator[Refusal]:
         yield Refusal("machine", f"Its processor is {seen['machine']}; nodes are {MACHINE}.")
     if not seen["installers"]:
         yield Refusal("no_installer", "It has neither apt-get nor dnf to install packages with.")
-    if seen["no_files"]:
-        text = f"sftp does not work ({seen['no_files']}): give its sshd_config a “Subsystem sftp” and reload sshd."
-        yield Refusal("no_sftp", text)
     yield from _of_places(seen["places"])
     yield from _of_sshd(seen["sshd"], seen["user"], seen["home"])
     seconds = abs(seen["clock"])
@@ -111,6 +108,9 @@ def _of_place(path: str, place: dict[str, Any]) -> Refusal | None:
 
 def _of_sshd(said: dict[str, list[str]], user: str, home: str) -> Iterator[Refusal]:
     """What in the options of its sshd would keep the panel's key from letting it in; one that said nothing has none."""
+    if said.get("permitrootlogin") in (["no"], ["forced-commands-only"]):
+        text = "Its sshd does not let root in by key: set PermitRootLogin to “prohibit-password”, and reload sshd."
+        yield Refusal("no_root", text)
     files = " ".join(said.get("authorizedkeysfile", [])).split()
     if files and f"{home}/{AUTHORIZED_KEYS}" not in _expanded(files, user, home):
         text = f"Its sshd reads authorized keys from {' '.join(files)} alone: add {AUTHORIZED_KEYS} to"

@@ -67,8 +67,8 @@ def look_at_host(ctx: NodeContext[ReconnectParams]) -> dict[str, Any]:
     node = ctx.node
     before = {"address": node.address, "ssh_port": node.ssh_port, "host_key": node.host_key}
     shown = _shown_key(ctx)
-    with _way_in(ctx, shown) as connection:
-        seen = add_looks.look(connection)
+    with _way_in(ctx, shown) as connection, connection.porter() as porter:
+        seen = add_looks.look(porter)
     _refuse_another(ctx, seen)
     add_looks.refuse_unsuitable(node, seen, only=add_looks.OF_SSH)
     found = keys.fingerprint(shown)
@@ -81,7 +81,12 @@ def _shown_key(ctx: NodeContext[ReconnectParams]) -> str:
     node = ctx.node
     # Of several keys that a host has, the one that is pinned is asked for first.
     where = NodeAddress(name=node.name, host_key=node.host_key, **_reached(node, ctx.params))
-    shown = ssh.read_host_key(where, settings.CONFIG.node_connect_seconds)
+    seconds = settings.CONFIG.node_connect_seconds
+    if ctx.params.host_key:
+        # It may be that of any of them.
+        with contextlib.suppress(NodeRefused):
+            return ssh.find_host_key(where, ctx.params.host_key, seconds)
+    shown = ssh.read_host_key(where, seconds)
     _refuse_key(node, keys.fingerprint(shown), ctx.params.host_key)
     return shown
 
@@ -121,8 +126,8 @@ def _refuse_another(ctx: NodeContext[ReconnectParams], seen: dict[str, Any]) -> 
 
 def let_key_in(ctx: NodeContext[ReconnectParams]) -> None:
     """The panel's own key may sign in; where no way in was given it could already."""
-    with _way_in(ctx, ctx.output(look_at_host)["host_key"]) as connection:
-        connection.authorize_key(keys.public_key())
+    with _way_in(ctx, ctx.output(look_at_host)["host_key"]) as connection, connection.porter() as porter:
+        porter.authorize_key(keys.public_key())
 
 
 def set_access(ctx: NodeContext[ReconnectParams]) -> None:
@@ -145,9 +150,10 @@ def set_access_back(ctx: NodeContext[ReconnectParams]) -> None:
 def mark_host(ctx: NodeContext[ReconnectParams]) -> None:
     """The panel's programs and the node's mark are on the host, brought by the panel's own key."""
     address = address_of(ctx.node)
-    with contextlib.closing(ssh.open_connection(address, settings.CONFIG.node_connect_seconds)) as connection:
-        connection.put(marks.mark_of(ctx.node), marks.Mark.PATH, 0o600)
-        agent_package.bring(connection)
+    opened = ssh.open_connection(address, settings.CONFIG.node_connect_seconds)
+    with contextlib.closing(opened) as connection, connection.porter() as porter:
+        porter.put(marks.mark_of(ctx.node), marks.Mark.PATH, 0o600)
+        agent_package.bring(porter)
 
 
 def check_again(ctx: NodeContext[Any]) -> dict[str, Any]:

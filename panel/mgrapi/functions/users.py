@@ -12,7 +12,7 @@ from panel.accounts.limits import limits_of
 from panel.accounts.models import Level, User
 from panel.accounts.selectors import list_users
 from panel.core import permissions
-from panel.core.errors import InvalidValue, NotFound
+from panel.core.errors import InvalidValue, MissingValue, NotFound
 from panel.mgrapi.auth import LEVELS, level_of
 from panel.mgrapi.call import NUMBER, Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form, Rows
@@ -53,12 +53,18 @@ def user_edit(viewer: User, call: Call) -> Answer:
     if there is not None:
         values = {name: value for name, value in asked.items() if value != ""}
         # One's own password takes the present one, by the name that VMmanager's usrparam has for it.
-        current = call.need("old_passwd") if there.pk == viewer.pk and "password" in values else None
+        current = _current(call) if there.pk == viewer.pk and "password" in values else None
         services.change_user(viewer, there, values, current)
         return Done()
     call.need("name")
     made = services.create_user(viewer, asked)
     return Done({"id": made.pk, "elid": made.pk})
+
+
+def _current(call: Call) -> str:
+    if not (password := call.params.get("old_passwd", "")):
+        raise MissingValue(field="old_passwd")
+    return password
 
 
 def _form(viewer: User, user: User | None) -> Form:

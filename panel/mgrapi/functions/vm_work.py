@@ -8,7 +8,7 @@ from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.cluster.selectors import list_nodes
 from panel.core import permissions
-from panel.core.errors import InvalidValue, NotFound
+from panel.core.errors import InvalidValue, MissingValue, NotFound
 from panel.mgrapi.call import NUMBER, Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form
 from panel.mgrapi.functions.lists import MOST_ROWS
@@ -19,7 +19,7 @@ from panel.vms.selectors import get_vm
 
 def password_of(call: Call) -> str:
     """The guest's password, empty for none; raises InvalidValue where its confirmation is another."""
-    name = "passwd" if call.text("passwd") else "password"
+    name = "passwd" if call.params.get("passwd") else "password"
     password, confirm = call.params.get(name, ""), call.params.get("confirm", "")
     if confirm and confirm != password:
         raise InvalidValue("The password and its confirmation differ.", field=name)
@@ -56,8 +56,9 @@ def chpasswd(viewer: User, call: Call) -> Answer:
     vm = get_vm(viewer, call.id())
     if not call.sok:
         return Form({"elid": vm.pk, "name": vm.name, "passwd": "", "confirm": ""})
-    call.need("passwd", "password")
-    registry.get("vm.configure-guest").submit(viewer, {"password": password_of(call)}, object_id=vm.pk, queue=True)
+    if not (password := password_of(call)):
+        raise MissingValue(field="passwd")
+    registry.get("vm.configure-guest").submit(viewer, {"password": password}, object_id=vm.pk, queue=True)
     return Done()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.test import Client
 from rest_framework.test import APIClient
 
 from panel.accounts import guessing, services
@@ -51,6 +52,21 @@ def test_a_user_is_made_with_limits_and_signs_in(api: APIClient) -> None:
     assert "password" not in made.json()
     answer = APIClient().post("/api/v1/auth/token", {"name": "bob", "password": "correct horse"})
     assert answer.status_code == 201
+
+
+def test_blanks_at_a_password_s_ends_count_at_every_door(api: APIClient, client: Client) -> None:
+    password = "  correct horse "
+    assert api.post("/api/v1/users", {"name": "bob", "password": password}).status_code == 201
+    bob = User.objects.get(name="bob")
+    assert bob.check_password(password) and not bob.check_password(password.strip())
+    for given, status in ((password, 201), (password.strip(), 401)):
+        assert APIClient().post("/api/v1/auth/token", {"name": "bob", "password": given}).status_code == status
+    for given, answer in ((password, "auth"), (password.strip(), "error")):
+        shown = client.post("/vmmgr", {"func": "auth", "username": "bob", "password": given, "out": "json"}).json()
+        assert answer in shown["doc"]
+    change = {"current": password, "password": " battery staple "}
+    assert _as(bob).post("/api/v1/me/password", change).status_code == 204
+    assert User.objects.get(name="bob").check_password(" battery staple ")
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from nodeagent.protocol import BadMessage
 from nodeagent.protocol.host import HostSpec
 from nodeagent.protocol.network import BridgeEnsure, GuardState
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
+from panel.cluster.session import BAD_ANSWER
 from panel.core.errors import CommandFailed
 from panel.doctor import findings, services
 from panel.doctor.services import examine, look
@@ -173,7 +173,8 @@ def test_a_vm_of_which_uefi_remembers_something_is_well(vm: Vm) -> None:
 
 
 def test_an_agent_of_another_version_hides_no_other_node(vm: Vm) -> None:
-    node_of(vm).fail("bridges_read", BadMessage("guards", "is missing"), times=9)
+    unread = CommandFailed(node="fake1", command="bridges_read", agent_code=BAD_ANSWER, text="guards: is missing")
+    node_of(vm).fail("bridges_read", unread, times=9)
     make_node("fake2")
     fake.node(Node.objects.get(name="fake2").pk).nvram[STRANGER] = 1
     assert [(each.code, each.node, each.mend) for each in examine()] == [

@@ -295,3 +295,20 @@ def test_a_secret_ends_with_the_last_step_that_needs_it_and_when_the_task_turns_
     task = run_task(registry.get("vm.create").submit(admin, {"name": "web2", **raw}), Watching())
     assert task.status == Status.FAILED
     assert had["grow_disk", False] and not had["grow_disk", True]
+
+
+@pytest.mark.parametrize(
+    "fault", [ValueError("secret detail"), KeyError("x"), IntegrityError("Column 'x'"), OSError(5, "x")]
+)
+def test_a_fault_that_nobody_foresaw_is_told_without_an_exception_s_name(
+    task: Task, node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception
+) -> None:
+    def raise_it(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(fake.node(node.pk), "call", raise_it)
+    ended = run_task(task)
+    told = ended.error["message"] if ended.error else ""
+    assert "broke: the panel met a fault of its own" in told and str(task.pk) in told
+    assert type(fault).__name__ not in told and str(fault) not in told
+    assert type(fault).__name__ in caplog.text

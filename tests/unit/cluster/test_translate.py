@@ -75,11 +75,11 @@ def test_bytes_that_arrived_damaged_may_be_sent_again() -> None:
 
 def test_a_timeout_of_ssh_itself_tells_the_true_time() -> None:
     connection = ssh.Connection(NodeAddress(name="n1", address="192.0.2.1"), cast(paramiko.Transport, None))
-    with pytest.raises(NodeTimeout) as caught, connection._translated():
+    with pytest.raises(NodeTimeout) as caught, connection.translated("answer"):
         time.sleep(0.06)
         raise TimeoutError
     seconds = caught.value.data["seconds"]
     assert seconds >= 0.1
-    assert caught.value.message == f"“ssh” on the node “n1” did not end within {seconds:g} s."
+    assert caught.value.message == f"“ssh: answer” on the node “n1” did not end within {seconds:g} s."
     whole = NodeTimeout(node="n1", command="hello", seconds=20.0)
     assert whole.message == "“hello” on the node “n1” did not end within 20 s."
