@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, List, Optional
+import xml.etree.ElementTree as ET
+from typing import Any, Dict, List, Optional
 
 from nodeagent import libvirtd
 from nodeagent.commands import handles
@@ -53,7 +54,7 @@ def snapshot_delete(request: snapshot.SnapshotDelete, job: Job) -> Nothing:
             domain = _find(conn, request.uuid, request.name)
             there = _lookup(domain, request.name)
             if there is not None:
-                there.delete()
+                _delete(domain, there, job)
             else:
                 _delete_lost(domain, request.name, job)
     except NoSuchDomain:
@@ -129,6 +130,37 @@ def _parent(found: Any) -> Optional[str]:
         if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT:
             raise
         return None
+
+
+def _delete(domain: Any, there: Any, job: Job) -> None:
+    """Remove a snapshot that libvirt knows, whatever lies in the domain's drives now.
+
+    libvirt 9 refuses that for a running domain whose medium is another than when it was taken, although media are no
+    part of it. Where the disks are the same, QEMU removes it from them, once libvirt has forgotten it.
+    """
+    libvirt = libvirtd.bindings()
+    try:
+        there.delete()
+    except libvirt.libvirtError as error:
+        refused = error.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED
+        if not (refused and domain.isActive() and _of_same_disks(domain, there)):
+            raise
+        name = there.getName()
+        there.delete(libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
+        _delete_lost(domain, name, job)
+
+
+def _of_same_disks(domain: Any, there: Any) -> bool:
+    """Whether the internal snapshot is in just those files that the domain's disks have now."""
+    if Snapshot.parse(there.getXMLDesc()).is_external:
+        return False
+    then = ET.fromstring(there.getXMLDesc()).find("./domain")
+    return then is not None and _files(ET.tostring(then, encoding="unicode")) == _files(domain.XMLDesc(0))
+
+
+def _files(xml: str) -> Dict[str, str]:
+    disks = [disk for disk in Domain.parse(xml).disks if disk.device == "disk"]
+    return {disk.target_dev or "": disk.source_file or "" for disk in disks}
 
 
 def _delete_lost(domain: Any, name: str, job: Job) -> None:
