@@ -32,7 +32,7 @@ from tests.db.conftest import make_node, run_task
 
 PAST = "2000-01-01T00:00:00Z"
 # These prepare a real host over ssh: tests/faults has the worker of node.add killed at every step, there and back, and
-# tests/lab/test_reconnecting.py that of node.reconnect.
+# the sweep that of node.reconnect.
 ON_REAL_HOSTS = {"node.add", "node.reconnect"}
 
 
