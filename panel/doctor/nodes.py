@@ -20,7 +20,7 @@ from panel.doctor.shared import files_of_others
 from panel.network.models import Network
 from panel.storage.models import NodePool, Volume
 from panel.tasks.models import ENDED, Task
-from panel.vms.models import Interface, Purpose, Spare, Vm, VmStatus
+from panel.vms.models import Interface, Purpose, Sighting, Spare, Vm, VmStatus
 from panel.vms.spec import takes_seed, uses_seed
 
 CALL_SECONDS = 60.0
@@ -41,6 +41,8 @@ class Reading:
     """Why a pool's files could not be looked at, by its path: nothing is said of them."""
     snapshots: Mapping[str, Sequence[str]] | None = None
     """libvirt's names of each domain's, by its UUID; None: nobody looked."""
+    used: frozenset[str] = frozenset()
+    """Files that a domain has, running or described, and what they build upon."""
 
 
 @dataclass
@@ -57,7 +59,9 @@ class Wanted:
     open_tasks: set[int] = field(default_factory=set)
     elsewhere: dict[str, Vm] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
-    """Paths that belong to VMs of nodes that see the same files."""
+    """Paths that belong to VMs of nodes that see the same files, or that ran here last."""
+    last_here: set[str] = field(default_factory=set)
+    """UUIDs of VMs of other nodes that ran here last."""
 
 
 def read(node: Node, client: NodeClient, heed: Heed) -> Reading:
@@ -72,13 +76,21 @@ def read(node: Node, client: NodeClient, heed: Heed) -> Reading:
         except CommandFailed as error:
             unread[path] = str(error.data["text"])
     bridges = client.call(network.BridgesRead(), deadline=CALL_SECONDS, heed=heed)
-    return Reading({each.uuid: each for each in hosts.hosts}, hosts.nvram, pools, bridges, unread, hosts.snapshots)
+    uses = client.call(storage.UsesRead(), deadline=CALL_SECONDS, heed=heed).uses
+    used = frozenset(use.path for use in uses)
+    domains = {each.uuid: each for each in hosts.hosts}
+    return Reading(domains, hosts.nvram, pools, bridges, unread, hosts.snapshots, used)
 
 
 def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
     """What the database says of the node, and of the domains `uuids` that were seen there; a few queries."""
     found = Wanted(open_tasks=set(Task.objects.exclude(status__in=ENDED).values_list("pk", flat=True)))
     found.others = files_of_others(node)
+    for sighting in Sighting.objects.filter(node=node, accepted=False).select_related("vm__pool"):
+        found.last_here.add(str(sighting.vm.uuid))
+        found.others.add(sighting.vm.seed_path)
+    for volume in Volume.objects.filter(disk__vm__uuid__in=found.last_here).select_related("pool"):
+        found.others.add(volume.path)
     found.networks = list(Network.objects.filter(cluster=node.cluster_id))
     spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool", "volume__pool"))
     ports = Prefetch("interfaces", Interface.objects.select_related("address"))
@@ -110,14 +122,16 @@ def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
     return found
 
 
-def compare(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
-    """Each difference between what is said of a node and what was seen there."""
-    yield from _domains(node, said, seen)
+def compare(node: str, said: Wanted, seen: Reading, readings: Mapping[str, Reading]) -> Iterator[Finding]:
+    """Each difference between what is said of a node and what was seen there; `readings` are those of all nodes."""
+    # By a guest of another node too: a storage may be shared.
+    used = frozenset[str]().union(*(each.used for each in readings.values()))
+    yield from _domains(node, said, seen, readings)
     yield from _nvram(node, said, seen)
     yield from kept.snapshots(node, said.vms, said.busy, seen.snapshots)
     for path, pool in seen.pools.items():
         there = {f"{folder}/{name}" for folder, names in pool.files.items() for name in names}
-        yield from _files(node, path, said, there)
+        yield from _files(node, path, said, there, used)
         yield from _sizes(node, path, said, pool)
     for path, text in seen.unread.items():
         yield Finding("storage_unread", f"storage {path}", text, node, "node.check")
@@ -138,14 +152,17 @@ def runs_twice(readings: Mapping[str, Reading]) -> Iterator[Finding]:
             yield Finding("runs_twice", f"domain {uuid}", text, mend="vm.settle")
 
 
-def _domains(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
+def _domains(node: str, said: Wanted, seen: Reading, readings: Mapping[str, Reading]) -> Iterator[Finding]:
     for uuid, vm in said.vms.items():
         if uuid in said.busy or not vm.installed:
             continue
         about, domain = f"vm {vm.pk}", seen.domains.get(uuid)
         if domain is None:
-            yield Finding("domain_missing", about, f"{vm} has no domain.", node, "vm.repair")
+            yield _missing(vm, node, readings)
             continue
+        if domain.state in ACTIVE and not domain.persistent:
+            text = f"{vm} runs, but is not defined any more: it is gone when it stops."
+            yield Finding("domain_undefined", about, text, node, "vm.repair")
         if domain.name != vm.name:
             yield Finding("domain_name", about, f"The domain of {vm} is called {domain.name}.", node, "vm.repair")
         if domain.state != vm.status:
@@ -161,11 +178,20 @@ def _domains(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
         if uuid in said.elsewhere:
             vm = said.elsewhere[uuid]
             text = f"{vm} belongs to {vm.node}; here it is {domain.state}."
-            mend = "vm.settle" if domain.state in ACTIVE else ""
+            mend = "vm.settle" if domain.state in ACTIVE or uuid in said.last_here else ""
             yield Finding("domain_elsewhere", f"vm {vm.pk}", text, node, mend)
         else:
             text = f"No VM has the domain {domain.name}."
             yield Finding("domain_foreign", f"domain {uuid}", text, node, "vm.take-over")
+
+
+def _missing(vm: Vm, node: str, readings: Mapping[str, Reading]) -> Finding:
+    """That a VM has no domain on its node; where another node has one, nothing is to be made anew."""
+    uuid = str(vm.uuid)
+    having = [name for name, reading in sorted(readings.items()) if uuid in reading.domains]
+    text = f"{vm} has no domain{f', but {having[0]} has one of it' if having else ''}."
+    mend = "vm.settle" if having or vm.seen_elsewhere else "vm.repair"
+    return Finding("domain_missing", f"vm {vm.pk}", text, node, mend)
 
 
 def _nvram(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
@@ -175,7 +201,7 @@ def _nvram(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
             yield Finding("nvram_foreign", f"nvram {uuid}", "No VM here has this UUID.", node)
 
 
-def _files(node: str, pool: str, said: Wanted, there: set[str]) -> Iterator[Finding]:
+def _files(node: str, pool: str, said: Wanted, there: set[str], used: frozenset[str]) -> Iterator[Finding]:
     expected = said.files.get(pool, {})
     for file, owner in sorted(expected.items()):
         if file not in there and PurePosixPath(file).name not in said.busy:
@@ -188,7 +214,7 @@ def _files(node: str, pool: str, said: Wanted, there: set[str]) -> Iterator[Find
         upload = UPLOAD.match(name)
         if upload and int(upload["task"]) in said.open_tasks:
             continue
-        if f"{pool}/{file.removesuffix(PARTIAL)}" in said.others:
+        if f"{pool}/{file.removesuffix(PARTIAL)}" in said.others or f"{pool}/{file}" in used:
             continue
         if name.removesuffix(PARTIAL) not in said.busy:
             yield Finding("file_foreign", f"file {pool}/{file}", "It belongs to nothing.", node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
+from typing import Any
 
 from django.db.models import F, Q
 from django.utils import timezone
@@ -14,7 +15,9 @@ from panel.network.models import Address
 from panel.storage.models import Volume
 from panel.tasks import locks
 from panel.tasks.models import ENDED, Status, Task, TaskLock, TaskSecret
-from panel.vms.models import Disk, Purpose, Snapshot, SnapshotState, Spare, Vm
+from panel.vms import drift, elsewhere
+from panel.vms.machine import FACTS
+from panel.vms.models import Disk, Purpose, Sighting, Snapshot, SnapshotState, Spare, Vm
 from panel.vms.usage import differing
 
 ABANDONED = timedelta(seconds=60)
@@ -35,7 +38,31 @@ def examine() -> Iterator[Finding]:
     yield from _left_by_tasks()
     yield from _left_by_vms()
     yield from _snapshots()
+    yield from _by_hand()
     yield from _usage()
+
+
+def _by_hand() -> Iterator[Finding]:
+    """What somebody did to VMs on their nodes, as vmwatch told and as the nodes' checks found."""
+    busy = busy_vms()
+    for vm in Vm.objects.exclude(drift=[]).order_by("pk")[:MOST]:
+        # The name and being defined are compared with the node itself (nodes.py).
+        differs = [each for each in vm.drift if each["field"] not in ("name", "persistent")]
+        if differs and vm.pk not in busy:
+            text = f"{vm} is described otherwise on its node: {drift.told(differs)}. {drift.ways(vm.name, differs)}"
+            yield Finding("domain_differs", f"vm {vm.pk}", text, mend=_mend(differs))
+    left = Sighting.objects.filter(accepted=False).exclude(status__in=elsewhere.ACTIVE)
+    for sighting in left.select_related("vm__node", "node").order_by("pk")[:MOST]:
+        vm = sighting.vm
+        text = f"{vm} ran last on {sighting.node}, and belongs to {vm.node}: its newest data are where it ran last."
+        yield Finding("moved", f"vm {vm.pk}", text, mend="vm.settle")
+
+
+def _mend(differs: list[dict[str, Any]]) -> str:
+    """What would not lose anything."""
+    if any(drift.other_file(each) for each in differs):
+        return ""
+    return "vm.adopt" if all(each["field"] in FACTS for each in differs) else "vm.repair"
 
 
 def _tasks() -> Iterator[Finding]:

@@ -34,7 +34,8 @@ def examine(report: Callable[[float, str], None] = lambda fraction, text: None) 
 def look(report: Callable[[float, str], None] = lambda fraction, text: None) -> set[Finding]:
     """What seems wrong at one look; some of it may be on its way to be right."""
     found = set(records.examine())
-    readings = {}
+    readings: dict[str, nodes.Reading] = {}
+    said: dict[str, nodes.Wanted] = {}
     every = list(Node.objects.filter(state__in=(NodeState.READY, NodeState.UNREACHABLE)).order_by("pk"))
     for number, node in enumerate(every):
         heed = partial(report, number / len(every), f"node {node.name}")
@@ -47,7 +48,8 @@ def look(report: Callable[[float, str], None] = lambda fraction, text: None) -> 
             found.add(Finding("node_silent", f"node {node.pk}", error.message, node.name, mend))
             continue
         # Whoever a task is at before or after the look may have been changed by it in between.
-        said = nodes.wanted(node, busy_before | records.busy_vms(), reading.domains)
-        found |= set(nodes.compare(node.name, said, reading))
+        said[node.name] = nodes.wanted(node, busy_before | records.busy_vms(), reading.domains)
         readings[node.name] = reading
+    for name, reading in readings.items():
+        found |= set(nodes.compare(name, said[name], reading, readings))
     return found | set(nodes.runs_twice(readings))

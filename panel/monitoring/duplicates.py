@@ -1,7 +1,8 @@
 """Domains of a VM's UUID on nodes that the VM does not belong to.
 
 Two that are active at once may both write to the VM's disks. Nothing is done about it but to say so
-and to refuse what would make it worse, until a person decides (vm.settle).
+and to refuse what would make it worse, until a person decides (vm.settle). One that went off is remembered as long as
+the VM's own node does not run it: the newest data are where it ran last (vms/elsewhere.py).
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from panel.cluster.models import Node
-from panel.notices.models import Severity
-from panel.notices.services import close_problem, open_problem
+from panel.vms.elsewhere import say
 from panel.vms.models import Migration, Sighting, Vm, VmStatus
 
 ACTIVE = (VmStatus.RUNNING, VmStatus.PAUSED)
@@ -30,12 +30,13 @@ class Sight:
 
 @dataclass
 class _Last:
-    """What a batch says of one node in the end: strangers that are active, and those that are not any more."""
+    """What a batch says of one node in the end: strangers that are active, and those that are not, by their states."""
 
     node: Node
     whole: bool = False
     active: dict[str, tuple[str, datetime]] = field(default_factory=dict)
-    ended: set[str] = field(default_factory=set)
+    ended: dict[str, str] = field(default_factory=dict)
+    ran: dict[str, datetime] = field(default_factory=dict)
 
 
 def compare(sights: Iterable[Sight], own: Mapping[int, Mapping[str, Vm]]) -> None:
@@ -55,35 +56,6 @@ def compare(sights: Iterable[Sight], own: Mapping[int, Mapping[str, Vm]]) -> Non
             say(vm)
 
 
-def say(vm: Vm) -> None:
-    """Have the problem open, or closed, that the VM's sightings are; `vm` is a row taken FOR UPDATE."""
-    sightings = list(vm.sightings.select_related("node"))
-    undecided = [each for each in sightings if not each.accepted]
-    if vm.seen_elsewhere != bool(undecided):
-        vm.seen_elsewhere = bool(undecided)
-        vm.save(update_fields=["seen_elsewhere"])
-    if not sightings:
-        close_problem(_key(vm))
-        return
-    elsewhere = ", ".join(f"“{each.node.name}”" for each in sightings)
-    if not undecided:
-        text, severity = f"A copy of VM “{vm.name}” that was decided against is still active on {elsewhere}.", "warning"
-    elif vm.status in ACTIVE:
-        text = (
-            f"VM “{vm.name}” is active on “{vm.node.name}” and on {elsewhere} at the same time. "
-            "Both may write to its disks. Say which one is right."
-        )
-        severity = Severity.ALARM
-    else:
-        text = f"VM “{vm.name}” is active on {elsewhere}, but belongs to “{vm.node.name}”. Say which one is right."
-        severity = Severity.ERROR
-    open_problem(_key(vm), text, severity=severity, object_type="vm", object_id=vm.pk)
-
-
-def _key(vm: Vm) -> str:
-    return f"vm:{vm.pk}:duplicate"
-
-
 def _last_of(sights: Iterable[Sight]) -> dict[int, _Last]:
     found: dict[int, _Last] = {}
     for sight in sights:
@@ -95,40 +67,56 @@ def _last_of(sights: Iterable[Sight]) -> dict[int, _Last]:
         for uuid, state in sight.states.items():
             if state in ACTIVE:
                 last.active[uuid] = (state, sight.at)
-                last.ended.discard(uuid)
+                last.ran[uuid] = sight.at
+                last.ended.pop(uuid, None)
             else:
                 last.active.pop(uuid, None)
-                last.ended.add(uuid)
+                last.ended[uuid] = state
     return found
 
 
 def _forget(known: Mapping[tuple[int, str], Sighting], last: Mapping[int, _Last]) -> set[int]:
-    gone = []
+    """What is not active any more is no sighting, unless it was the last to run."""
+    gone, changed = [], set()
     for (node_id, uuid), row in known.items():
-        of_node = last.get(node_id)
-        if of_node and (uuid in of_node.ended or (of_node.whole and uuid not in of_node.active)):
-            gone.append(row)
+        of_node, runs_here = last.get(node_id), row.vm.status in ACTIVE
+        if row.status not in ACTIVE:
+            if runs_here and not (of_node and uuid in of_node.active):
+                gone.append(row)
+        elif of_node and (uuid in of_node.ended or (of_node.whole and uuid not in of_node.active)):
+            if runs_here or row.accepted:
+                gone.append(row)
+            else:
+                Sighting.objects.filter(pk=row.pk).update(status=of_node.ended.get(uuid, VmStatus.MISSING))
+                changed.add(row.vm_id)
     if gone:
         Sighting.objects.filter(pk__in=[row.pk for row in gone]).delete()
-    return {row.vm_id for row in gone}
+    return changed | {row.vm_id for row in gone}
 
 
 def _remember(known: Mapping[tuple[int, str], Sighting], last: Mapping[int, _Last]) -> set[int]:
-    news = {(pk, uuid) for pk, of_node in last.items() for uuid in of_node.active if (pk, uuid) not in known}
+    active = {(pk, uuid): seen for pk, of_node in last.items() for uuid, seen in of_node.active.items()}
+    back = {key: known[key] for key in active if key in known and known[key].status not in ACTIVE}
+    for key, row in back.items():
+        Sighting.objects.filter(pk=row.pk).update(status=active[key][0], seen_at=active[key][1])
+    again = {row.vm_id for row in back.values()}
+    # Some went off again within the batch.
+    news = {(pk, uuid) for pk, of_node in last.items() for uuid in of_node.ran} - known.keys()
     if not news:
-        return set()
+        return again
     vms = {str(vm.uuid): vm for vm in Vm.objects.filter(uuid__in={uuid for _, uuid in news})}
     moves = {row.vm_id: row for row in Migration.objects.filter(vm__in=vms.values())}
     rows = []
     for node_id, uuid in sorted(news):
         vm = vms.get(uuid)
         if vm is not None and vm.node_id != node_id:
-            if _is_move(moves.get(vm.pk), node_id, last[node_id].active[uuid][1]):
+            of_node = last[node_id]
+            state, at = of_node.active.get(uuid) or (of_node.ended.get(uuid, VmStatus.MISSING), of_node.ran[uuid])
+            if _is_move(moves.get(vm.pk), node_id, at) or (state not in ACTIVE and vm.status in ACTIVE):
                 continue
-            state, at = last[node_id].active[uuid]
-            rows.append(Sighting(vm=vm, node=last[node_id].node, status=state, seen_at=at))
+            rows.append(Sighting(vm=vm, node=of_node.node, status=state, seen_at=at))
     Sighting.objects.bulk_create(rows, ignore_conflicts=True)
-    return {row.vm_id for row in rows}
+    return again | {row.vm_id for row in rows}
 
 
 def _is_move(move: Migration | None, node_id: int, at: datetime) -> bool:

@@ -20,7 +20,7 @@ from panel.cluster.nodes import Agent
 from panel.notices.models import Severity
 from panel.notices.services import close_problems, open_problem
 from panel.tasks import locks
-from panel.vms import drift, services
+from panel.vms import drift, missing, services
 from panel.vms.models import ForeignDomain, Vm, VmStatus
 from panel.vms.snapshot_audit import record, record_all
 from panel.vms.spec import host_spec, rows_spec
@@ -65,6 +65,9 @@ def refuse_drift(vm: Vm, agent: Agent, counts: drift.Counts) -> None:
 def _record(specs: dict[int, HostSpec], answer: audit.Audit) -> None:
     differing, absent = {each.uuid: each for each in answer.differing}, set(answer.absent)
     seen = {pk: spec for pk, spec in specs.items() if spec.uuid not in absent}
+    for vm in Vm.objects.filter(uuid__in=absent, pk__in=specs, installed=True).select_related("node"):
+        if not locks.holders("vm", [vm.pk]):
+            missing.report(vm)
     noted = set(Vm.objects.filter(pk__in=seen).exclude(drift=[], pending=[]).values_list("pk", flat=True))
     quiet = [pk for pk, spec in seen.items() if spec.uuid not in differing and pk not in noted]
     Vm.objects.filter(pk__in=quiet).update(drift_seen_at=timezone.now())

@@ -132,13 +132,19 @@ def refuse_unfit_owner(owner: User) -> None:
 
 
 def refuse_seen_elsewhere(vm: Vm) -> None:
-    """Raise WrongState while another node runs a domain of the VM's UUID and nobody has said which is right."""
+    """Raise WrongState while another node runs a domain of the VM's UUID, or ran it last, and nobody has decided."""
     if vm.seen_elsewhere:
+        active = vm.sightings.filter(accepted=False, status__in=(VmStatus.RUNNING, VmStatus.PAUSED)).exists()
+        text = (
+            "Another node runs a domain of this VM's UUID. Say first which one is right."
+            if active
+            else "This VM was moved by hand: another node has it. Say first where it lives (vm.settle)."
+        )
         raise WrongState(
-            "Another node runs a domain of this VM's UUID. Say first which one is right.",
+            text,
             object="vm",
             id=vm.pk,
-            state="active on another node",
+            state="active on another node" if active else "on another node",
             field="id",
         )
 

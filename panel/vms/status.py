@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from panel.cluster.models import Node
 from panel.core import live, request_id
+from panel.vms import missing
 from panel.vms.models import Cause, StatusChange, Vm, VmStatus
 
 TICK = timedelta(microseconds=1)
@@ -63,6 +64,8 @@ class StatusLog:
         self._changed: dict[int, Vm] = {}
         self._rows: list[StatusChange] = []
         self._late: list[tuple[Vm, Observation]] = []
+        self._gone: dict[int, Vm] = {}
+        self._back: set[int] = set()
 
     def record(self, vm: Vm, seen: Observation) -> bool:
         """Take an observation; True when it changed the VM's status.
@@ -87,6 +90,8 @@ class StatusLog:
             # Two rows at the same time would be told apart by vmwatch's numbers, which this one has not.
             at = max(when, vm.observed_at + TICK if vm.observed_at else when)
         changed = vm.status != seen.status
+        if changed:
+            self._note_missing(vm, seen)
         self._rows.append(_row(vm, seen, at, repeated=not changed))
         vm.status, vm.observed_at, vm.observed_by_task = seen.status, at, seen.cause == Cause.TASK and not seen.epoch
         vm.observed_clock, vm.observed_boot = seen.clock, seen.boot
@@ -96,6 +101,14 @@ class StatusLog:
         if changed:
             self._changed[vm.pk] = vm
         return changed
+
+    def _note_missing(self, vm: Vm, seen: Observation) -> None:
+        """A domain that somebody took away is a problem until it is back; what a task takes away is its own matter."""
+        if seen.status == VmStatus.MISSING and seen.cause != Cause.TASK:
+            self._gone[vm.pk] = vm
+        elif vm.status == VmStatus.MISSING:
+            self._gone.pop(vm.pk, None)
+            self._back.add(vm.pk)
 
     def confirm(self, vms: Iterable[Vm], seen: Observation) -> None:
         """The VMs were seen again with the status that they have, whatever `seen` says of it; that is no history."""
@@ -115,6 +128,10 @@ class StatusLog:
         StatusChange.objects.bulk_create(self._rows, batch_size=ROWS_A_QUERY)
         for vm, seen in self._late:
             _insert_late(vm, seen)
+        for vm in self._gone.values():
+            missing.report(vm)
+        if back := self._back - self._gone.keys():
+            missing.over(back)
         changed = list(self._changed.values())
         if changed:
             transaction.on_commit(lambda: tell_pages(changed))

@@ -1,24 +1,31 @@
-"""vm.settle: a person says which of a VM's copies is the right one."""
+"""vm.settle: a person says which of a VM's copies is the right one, or where it lives since it was moved by hand."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from pydantic import Field
 
-from nodeagent.protocol import host
+from nodeagent.protocol import host, storage
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
-from panel.core.errors import NotFound, WrongState
+from panel.core.errors import NotFound, OperationFailed, WrongState
 from panel.monitoring import duplicates
 from panel.storage.models import Volume
+from panel.storage.sharing import see_the_same
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
+from panel.vms import elsewhere
+from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
 from panel.vms.models import Cause, Sighting, Vm, VmStatus
+from panel.vms.operations.configure_guest import restore_seed
+from panel.vms.spec import host_spec
 from panel.vms.status import Observation, StatusLog
 
 
@@ -29,26 +36,71 @@ class SettleParams(Params):
         default=None, description="Name of the node whose copy is the VM; none: the one that it belongs to."
     )
     stop_others: bool = Field(default=False, description="Force the copies on other nodes off. Their disks stay.")
+    delete_others: bool = Field(
+        default=False,
+        description="Delete what other nodes have of the VM, which must be off there; what all nodes see stays.",
+    )
 
 
-def stop_copies(ctx: VmContext[SettleParams]) -> dict[str, Any]:
+class SettleContext(VmContext[SettleParams]):
+    """The VM, and the node that has the right copy."""
+
+    @cached_property
+    def right(self) -> Node:
+        """The node that was named; raises NotFound for one that surely has no copy of the VM."""
+        vm, name = self.vm, self.params.node
+        if name is None or name == vm.node.name:
+            return vm.node
+        known = [each.node for each in vm.sightings.select_related("node")]
+        # Where none is known of, the node is asked when its turn comes.
+        nodes = known or list(Node.objects.filter(cluster=vm.cluster_id, name=name))
+        for node in nodes:
+            if node.name == name:
+                return node
+        raise NotFound("No copy of the VM is known on that node.", object="node", id=name, field="node")
+
+    def at(self, node: Node) -> Agent:
+        """The agent of a node."""
+        return Agent(node, self)
+
+
+def look_at_copies(ctx: SettleContext) -> dict[str, Any]:
+    """The right node has the VM, its domain or at least all of its disks; which other nodes have it too is known."""
+    vm, right = ctx.vm, ctx.right
+    there = ctx.at(right).call(host.HostInfo(uuid=str(vm.uuid)))
+    missing = [volume for volume in ctx.volumes() if not _has(ctx.at(right), volume)]
+    if not there.exists and missing and right != vm.node:
+        names = ", ".join(f"“{volume.path}”" for volume in missing)
+        raise OperationFailed(
+            f"“{right.name}” has neither a domain of the VM nor all of its disks ({names}).", step=ctx.step_name
+        )
+    others = elsewhere.look(ctx, besides=right)
+    active = [node.name for node, state in others.items() if state.state in duplicates.ACTIVE]
+    if right != vm.node and there.state not in duplicates.ACTIVE and active and not ctx.params.stop_others:
+        text = f"The VM runs on “{active[0]}”, and not on “{right.name}”. Have the others stopped, or name that one."
+        raise OperationFailed(text, step=ctx.step_name)
+    if missing and right != vm.node:
+        ctx.log(f"Not where the panel has it on “{right.name}”: {', '.join(each.path for each in missing)}.", "warning")
+    return {"exists": there.exists, "state": there.state, "others": [node.pk for node in others]}
+
+
+def stop_copies(ctx: SettleContext) -> dict[str, Any]:
     """The copies that are not the VM are off, where that was asked for."""
     if not ctx.params.stop_others:
         return {"stopped": []}
-    right = _right_node(ctx)
-    vm = ctx.vm
+    right, vm = ctx.right, ctx.vm
     others = {each.node for each in vm.sightings.select_related("node")} | {vm.node}
     stopped = []
     for node in sorted(others - {right}, key=lambda each: each.pk):
-        Agent(node, ctx).call(host.HostStop(uuid=str(vm.uuid)))
+        ctx.at(node).call(host.HostStop(uuid=str(vm.uuid)))
         ctx.log(f"The copy on “{node.name}” is off.")
         stopped.append(node.name)
     return {"stopped": stopped}
 
 
-def settle(ctx: VmContext[SettleParams]) -> None:
+def settle(ctx: SettleContext) -> dict[str, Any]:
     """The VM belongs to the node that was named; what is active elsewhere is known not to be it."""
-    right = _right_node(ctx)
+    right = ctx.right
     with transaction.atomic():
         vm = Vm.objects.select_for_update().get(pk=ctx.vm.pk)
         left, was_active = vm.node, vm.status in duplicates.ACTIVE and not ctx.params.stop_others
@@ -57,38 +109,71 @@ def settle(ctx: VmContext[SettleParams]) -> None:
             # The numbers of one node's messages say nothing beside another's.
             vm.observed_epoch = vm.observed_sequence = 0
             vm.save(update_fields=["node", "observed_epoch", "observed_sequence"])
-            there = vm.sightings.get(node=right).status
+            known = ctx.output(look_at_copies)
+            status = known["state"] if known["exists"] else VmStatus.MISSING
             log = StatusLog()
-            log.record(vm, Observation(there, timezone.now(), Cause.TASK, right, task_id=ctx.task.pk))
+            log.record(vm, Observation(status, timezone.now(), Cause.TASK, right, task_id=ctx.task.pk))
             log.write()
-            Volume.objects.filter(disk__vm=vm).update(node=right)
+            Volume.objects.filter(Q(disk__vm=vm) | Q(spare__vm=vm)).update(node=right)
             if was_active:
                 seen = {"status": VmStatus.RUNNING, "seen_at": timezone.now()}
                 Sighting.objects.update_or_create(vm=vm, node=left, defaults=seen)
         vm.sightings.filter(node=right).delete()
+        # Those that are off are what was decided against, and no danger.
+        vm.sightings.exclude(status__in=duplicates.ACTIVE).delete()
         if ctx.params.stop_others:
             vm.sightings.all().delete()
         vm.sightings.update(accepted=True)
-        duplicates.say(vm)
+        elsewhere.say(vm)
+    return {"left": left.pk if left != right else None}
 
 
-def _right_node(ctx: VmContext[SettleParams]) -> Node:
-    """The node that was named; raises NotFound for one where no copy of the VM is known."""
-    vm = ctx.vm
-    if ctx.params.node is None:
-        return vm.node
-    known = [vm.node, *(each.node for each in vm.sightings.select_related("node"))]
-    for node in known:
-        if node.name == ctx.params.node:
-            return node
-    raise NotFound("No copy of the VM is known on that node.", object="node", id=ctx.params.node, field="node")
+def have_domain(ctx: SettleContext) -> dict[str, Any]:
+    """The node has the VM's domain for good, its seed and the guards of its ports; what differs in it is known."""
+    vm = ctx.look_again()
+    if ctx.output(settle).get("left") is None:
+        return {}
+    ctx.__dict__.pop("agent", None)
+    restore_seed(ctx)
+    spec = host_spec(vm)
+    # One that is there stays as it is; one that is not, is made of the rows.
+    ctx.agent.call(host.HostCreate(spec=spec, before=spec))
+    ctx.agent.call(host.HostAutostart(uuid=spec.uuid, enabled=spec.autostart))
+    ctx.read_state(host.HostInfo(uuid=spec.uuid))
+    left = audit_vm(ctx.look_again(), lambda request: ctx.agent.call(request, deadline=AUDIT_SECONDS))
+    return {"result": {"node": vm.node.name, "differs": [each.field for each in left]}}
+
+
+def delete_copies(ctx: SettleContext) -> dict[str, Any]:
+    """What other nodes have of the VM is named, and deleted where that was asked for; never what both nodes see."""
+    vm, uuid = ctx.look_again(), str(ctx.vm.uuid)
+    others = {pk for pk in (*ctx.output(look_at_copies)["others"], ctx.output(settle).get("left")) if pk} - {vm.node_id}
+    deleted = []
+    for node in Node.objects.filter(pk__in=others):
+        if not ctx.params.delete_others:
+            ctx.log(f"What “{node.name}” has of the VM stays: a domain, or disks, that are not it any more.", "warning")
+            continue
+        agent = ctx.at(node)
+        own = [volume for volume in ctx.volumes() if not see_the_same(ctx.at(vm.node), agent, volume.pool)]
+        agent.call(host.HostDelete(uuid=uuid))
+        for volume in own:
+            agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
+        if not see_the_same(ctx.at(vm.node), agent, vm.pool):
+            agent.call(storage.SeedDelete(pool=vm.pool.path, path=vm.seed_path))
+        ctx.log(f"What “{node.name}” had of the VM is deleted.")
+        deleted.append(node.name)
+    return {"deleted": deleted}
+
+
+def _has(agent: Agent, volume: Volume) -> bool:
+    return agent.call(storage.VolumeInfo(volume.pool.path, volume.path, volume.format)).exists
 
 
 class SettleVm(Operation[SettleParams]):
-    """Say on which node the right copy of the VM is, when its UUID is active on several.
+    """Say on which node the right copy of the VM is, when several have it or it was moved by hand.
 
-    The VM belongs to that node from then on, with the disks that are there. Copies elsewhere are left
-    as they are, or forced off if asked; nothing of them is deleted.
+    The VM belongs to that node from then on, with the disks that are there, running or off. Copies elsewhere are left
+    as they are, or forced off or deleted if asked.
     """
 
     name = "vm.settle"
@@ -96,14 +181,17 @@ class SettleVm(Operation[SettleParams]):
     rare = True
     permission = "cluster.manage"
     params = SettleParams
-    context = VmContext
+    context = SettleContext
     on_failure = "stop"
     dangerous = True
     locks = (exclusive("vm"), shared("node"))
     # Forward only: what a person decided stands, and may be decided anew.
     steps = (
+        Step(look_at_copies, "Look at the copies"),
         Step(stop_copies, "Force other copies off"),
         Step(settle, "Note which copy is the VM"),
+        Step(have_domain, "See that its node has all of it"),
+        Step(delete_copies, "See what other nodes have of it"),
     )
 
     def title(self, ctx: Any) -> str:
@@ -111,11 +199,10 @@ class SettleVm(Operation[SettleParams]):
         return f"Settle where VM {ctx.task.object_name} is"
 
     def applies(self, obj: Vm) -> bool:
-        """There are copies to decide about."""
-        return obj.seen_elsewhere
+        """There are copies to decide about, or it is gone from where it should be."""
+        return obj.seen_elsewhere or obj.status == VmStatus.MISSING
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a node without a copy, and a VM that is in one place only."""
-        if not ctx.vm.sightings.exists():
+        if ctx.right == ctx.vm.node and not ctx.vm.sightings.exists():
             raise WrongState(object="vm", id=ctx.vm.pk, state="known on one node only", field="id")
-        _right_node(ctx)

@@ -13,6 +13,7 @@ from panel.network.models import Address
 from panel.notices.services import close_problems_of
 from panel.storage.models import Volume
 from panel.vms.context import VmContext
+from panel.vms.elsewhere import refuse_moved
 from panel.vms.models import Vm, VmStatus
 from panel.vms.status import tell_gone
 from panel.vms.usage import note_shape
@@ -26,6 +27,8 @@ def see_disks(ctx: VmContext[Any]) -> dict[str, Any]:
     vm = ctx.find_vm()
     if vm is None:
         return {}
+    if vm.installed:
+        refuse_moved(ctx)
     used = refuse_used(ctx, ctx.volumes())
     own = {volume.path for volume in ctx.volumes()}
     targets = {each.target for each in used if each.backing and each.path in own}

@@ -16,6 +16,7 @@ from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift, saved, services
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
+from panel.vms.elsewhere import refuse_moved
 from panel.vms.limits import Room, require_room
 from panel.vms.machine import FACT_OF, FACTS, SETTINGS, CpuMode, may_adopt, settings_of
 from panel.vms.models import Vm, VmStatus
@@ -40,7 +41,7 @@ class RepairParams(Params):
 
 def repair_domain(ctx: VmContext[RepairParams]) -> dict[str, Any]:
     """The node's libvirt has the domain as the rows say, and its seed; one that was gone is there again, off."""
-    services.refuse_seen_elsewhere(ctx.vm)
+    refuse_moved(ctx)
     request = audit.HostRepair(spec=host_spec(ctx.vm), discard=ctx.params.discard_newer)
     try:
         try:

@@ -27,7 +27,7 @@ from panel.network.models import Address, Network
 from panel.storage.models import Volume
 from panel.tasks import registry
 from panel.tasks.models import Status, Task, TaskLock, TaskSecret
-from panel.vms.models import Disk, Snapshot, SnapshotState, Vm, VmStatus
+from panel.vms.models import Disk, Sighting, Snapshot, SnapshotState, Vm, VmStatus
 from tests.db.conftest import make_node, run_task
 
 STRANGER = "6695eb01-f6a4-8304-79aa-97f2502e193f"
@@ -118,6 +118,11 @@ HARM: dict[str, Callable[[Vm], object]] = {
     "node_silent": lambda vm: fake.node(vm.node_id).lose_answer("hosts_read", times=9),
     "domain_missing": lambda vm: domains(vm).clear(),
     "domain_foreign": run_foreign,
+    "domain_undefined": lambda vm: setattr(domains(vm)[str(vm.uuid)], "persistent", False),
+    "domain_differs": lambda vm: Vm.objects.update(drift=[{"field": "clock", "node": "localtime", "stored": "utc"}]),
+    "moved": lambda vm: Sighting.objects.create(
+        vm=vm, node=make_node("fake2"), status=VmStatus.SHUT_OFF, seen_at=timezone.now()
+    ),
     "domain_elsewhere": lambda vm: copy_elsewhere(vm, VmStatus.SHUT_OFF),
     "domain_name": lambda vm: Vm.objects.update(name="web2"),
     "domain_state": lambda vm: Vm.objects.update(status=VmStatus.SHUT_OFF),

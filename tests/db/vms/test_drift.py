@@ -132,7 +132,8 @@ def test_a_domain_that_somebody_undefined_while_it_runs_is_repaired_before_it_is
     domain(node).persistent = False
     check()
     assert differences(api, vm) == [{"field": "persistent", "node": False, "stored": True}]
-    assert Problem.objects.get(open_key__isnull=False).text.endswith("Repair it.")
+    found = Problem.objects.get(open_key__isnull=False)
+    assert found.text.endswith("it is gone when it stops. Repair it.") and found.severity == "error"
     client = Client()
     client.force_login(admin)
     page = client.get(f"/vms/{vm}", secure=True).content.decode()
