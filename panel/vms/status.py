@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from panel.cluster.models import Node
 from panel.core import live, request_id
+from panel.tasks import locks
 from panel.vms import missing
 from panel.vms.models import Cause, StatusChange, Vm, VmStatus
 
@@ -104,7 +105,7 @@ class StatusLog:
 
     def _note_missing(self, vm: Vm, seen: Observation) -> None:
         """A domain that somebody took away is a problem until it is back; what a task takes away is its own matter."""
-        if seen.status == VmStatus.MISSING and seen.cause != Cause.TASK:
+        if seen.status == VmStatus.MISSING:
             self._gone[vm.pk] = vm
         elif vm.status == VmStatus.MISSING:
             self._gone.pop(vm.pk, None)
@@ -128,8 +129,10 @@ class StatusLog:
         StatusChange.objects.bulk_create(self._rows, batch_size=ROWS_A_QUERY)
         for vm, seen in self._late:
             _insert_late(vm, seen)
-        for vm in self._gone.values():
-            missing.report(vm)
+        held = locks.holders("vm", list(self._gone)) if self._gone else {}
+        for pk, vm in self._gone.items():
+            if pk not in held:
+                missing.report(vm)
         if back := self._back - self._gone.keys():
             missing.over(back)
         changed = list(self._changed.values())
