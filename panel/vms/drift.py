@@ -63,7 +63,7 @@ def ways(name: str, drift: Iterable[Difference]) -> str:
     if moved := [each for each in found if other_file(each)]:
         targets = [str(each["field"]).removeprefix("disk ") for each in moved]
         files = ", ".join(f"“{file_of(each['node'])}”" for each in moved)
-        commit = "; ".join(f"virsh blockcommit {name} {target} --active --pivot --delete" for target in targets)
+        commit = "; ".join(f"virsh blockcommit {name} {target} --active --pivot" for target in targets)
         return (
             f"What the guest wrote last is in {files}: a repair as it is would lose it. Bring it back into the "
             f"panel's file first (while the VM runs: {commit}), or give it up: repair the VM with “discard_newer”."
@@ -84,10 +84,12 @@ def file_of(value: Any) -> str:
     return str(value).split(", ", 1)[0]
 
 
-def error(vm: Vm, drift: Iterable[Difference]) -> Drifted:
-    """The refusal that names the differences and the ways out."""
+def error(vm: Vm, drift: Iterable[Difference], *, known: bool = False) -> Drifted:
+    """The refusal that names the differences and the ways out; `known`: by the last comparison, which may be old."""
     found = [dict(each) for each in drift]
     text = f"The VM was changed on its node by hand, and this would not heed it ({told(found)}). {ways(vm.name, found)}"
+    if known:
+        text += " If that was done since the node was last checked, check it again."
     return Drifted(text, object="vm", id=vm.pk, field="id", differences=found)
 
 
@@ -99,7 +101,7 @@ def refuse_known(vm: Vm, counts: Counts) -> None:
     if not vm.drift or Task.objects.filter(ENDING, object_type="vm", object_id=vm.pk).exclude(status__in=OVER).exists():
         return
     if found := [each for each in vm.drift if counts(each)]:
-        raise error(vm, found)
+        raise error(vm, found, known=True)
 
 
 def define(ctx: VmContext[Any], after: HostSpec, before: HostSpec) -> None:

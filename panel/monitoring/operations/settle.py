@@ -21,7 +21,6 @@ from panel.storage.sharing import see_the_same
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import elsewhere
-from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
 from panel.vms.models import Cause, Sighting, Vm, VmStatus
 from panel.vms.operations.configure_guest import restore_seed
@@ -69,7 +68,7 @@ def look_at_copies(ctx: SettleContext) -> dict[str, Any]:
     vm, right = ctx.vm, ctx.right
     there = ctx.at(right).call(host.HostInfo(uuid=str(vm.uuid)))
     missing = [volume for volume in ctx.volumes() if not _has(ctx.at(right), volume)]
-    if not there.exists and missing and right != vm.node:
+    if not there.exists and missing:
         names = ", ".join(f"“{volume.path}”" for volume in missing)
         raise OperationFailed(
             f"“{right.name}” has neither a domain of the VM nor all of its disks ({names}).", step=ctx.step_name
@@ -129,9 +128,9 @@ def settle(ctx: SettleContext) -> dict[str, Any]:
 
 
 def have_domain(ctx: SettleContext) -> dict[str, Any]:
-    """The node has the VM's domain for good, its seed and the guards of its ports; what differs in it is known."""
+    """The node has the VM's domain for good, its seed and the guards of its ports; one that runs has what it has."""
     vm = ctx.look_again()
-    if ctx.output(settle).get("left") is None:
+    if ctx.output(look_at_copies)["state"] in duplicates.ACTIVE:
         return {}
     ctx.__dict__.pop("agent", None)
     restore_seed(ctx)
@@ -140,8 +139,7 @@ def have_domain(ctx: SettleContext) -> dict[str, Any]:
     ctx.agent.call(host.HostCreate(spec=spec, before=spec))
     ctx.agent.call(host.HostAutostart(uuid=spec.uuid, enabled=spec.autostart))
     ctx.read_state(host.HostInfo(uuid=spec.uuid))
-    left = audit_vm(ctx.look_again(), lambda request: ctx.agent.call(request, deadline=AUDIT_SECONDS))
-    return {"result": {"node": vm.node.name, "differs": [each.field for each in left]}}
+    return {"result": {"node": vm.node.name}}
 
 
 def delete_copies(ctx: SettleContext) -> dict[str, Any]:
@@ -204,5 +202,6 @@ class SettleVm(Operation[SettleParams]):
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a node without a copy, and a VM that is in one place only."""
-        if ctx.right == ctx.vm.node and not ctx.vm.sightings.exists():
+        right = ctx.right
+        if ctx.params.node is None and right == ctx.vm.node and not ctx.vm.sightings.exists():
             raise WrongState(object="vm", id=ctx.vm.pk, state="known on one node only", field="id")

@@ -121,8 +121,8 @@ def test_after_the_way_out_it_is_as_ever(hands: Hands) -> None:
     hands.virsh("blockcommit", "hands", "vda", "--active", "--pivot", "--wait")
     hands.node.run(["rm", overlay])
     hands.virsh("detach-disk", "hands", "vdx", "--config", "--live")
-    hands.do("grow-disk", disk="vda", size_gib=2)
     hands.check()
+    hands.do("grow-disk", disk="vda", size_gib=2)
     assert hands.api.get(f"{hands.path}/drift").json()["differences"] == []
 
 
