@@ -149,10 +149,14 @@ class World:
         return {uuid: {port["mac"] for port in ports.values()} for uuid, ports in kept.items()}
 
     def save_memory(self, uuid: str) -> None:
-        """As by virsh managedsave; by a command of an administrator's: the driver's domains are the agent's alone."""
+        """As by virsh managedsave."""
+        self.by_hand(uuid, "managedSave")
+
+    def by_hand(self, uuid: str, act: str) -> None:
+        """What nobody but an administrator does, by a command of his: the driver's domains are the agent's alone."""
         command = self.agent.root / "etc/vmpanel/commands/host_reset.py"
         command.parent.mkdir(parents=True, exist_ok=True)
-        command.write_text(BY_HAND.format("managedSave"))
+        command.write_text(BY_HAND.format(act))
         self.agent.call(host.HostReset(uuid=uuid))
         command.unlink()
 

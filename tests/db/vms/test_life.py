@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from nodeagent.protocol import guest, host
+from nodeagent.protocol import guest, host, snapshot
 from panel.accounts.models import Level, User
 from panel.core.errors import Busy, CapacityError, OperationFailed, RequestError
 from panel.doctor.findings import CODES
@@ -46,18 +46,8 @@ ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 MOMENTS = ("before", "ran", "stored")
 POWER = ("start", "stop", "force-off", "restart", "pause", "resume", "reset")
 OTHERS = (
-    *(
-        "discard-saved",
-        "autostart",
-        "suspend",
-        "unsuspend",
-        "configure",
-        "rename",
-        "change-owner",
-        "repair",
-        "adopt",
-        "delete",
-    ),
+    *("autostart", "suspend", "unsuspend", "configure", "rename", "change-owner", "repair", "adopt", "delete"),
+    *("discard-saved", "adopt-snapshot", "forget-snapshot"),
     *("snapshot", "revert-snapshot", "delete-snapshot", "clone", "reinstall", "rescue", "end-rescue"),
     *("add-disk", "grow-disk", "change-disk", "remove-disk", "add-interface", "change-interface", "remove-interface"),
 )
@@ -65,7 +55,7 @@ PLUGGING = OTHERS[-7:]
 """libvirt's test driver plugs nothing into running domains."""
 REPAIRED = {"domain_missing", "domain_name"}
 TO_RUNNING, TO_OFF = ("start", "stop", "pause", "save"), ("undefine", "rename")
-MEDDLING = (*TO_RUNNING, *TO_OFF, "redefine")
+MEDDLING = (*TO_RUNNING, *TO_OFF, "redefine", "snapshot", "drop snapshot")
 
 
 class Died(BaseException):
@@ -218,9 +208,10 @@ class Life(RuleBasedStateMachine):
         call, runs, uuid = self.world.agent.call, there.state in ON, str(vm.uuid)
         if how in (TO_OFF if runs else TO_RUNNING):
             return
-        if how in ("rename", "undefine") and vm.snapshots.exists():
+        kept = [each.name for each in call(snapshot.SnapshotsRead(uuid=uuid)).snapshots]
+        if (how in ("rename", "undefine") and kept) or (how == "drop snapshot" and not kept):
             return
-        if how in ("rename", "redefine") and there.state == VmStatus.SAVED:
+        if how in ("rename", "redefine", "snapshot") and there.state == VmStatus.SAVED:
             # libvirt renames none of them, and what is described otherwise it would forget at the next start.
             return
         self.seen[f"meddling: {how}"] += 1
@@ -240,6 +231,14 @@ class Life(RuleBasedStateMachine):
         elif how == "rename":
             call(guest.HostRename(uuid=uuid, name=f"mine-{vm.pk}"))
             self._leave(vm.pk, {"domain_name"})
+        elif how == "snapshot":
+            name = f"by-hand-{len(kept)}-{self.number}"
+            told = f"<domainsnapshot><name>{name}</name></domainsnapshot>"
+            self.world.by_hand(uuid, f'snapshotCreateXML("{told}", 0).getName')
+            self._leave(vm.pk, {"snapshot_unmanaged"})
+        elif how == "drop snapshot":
+            call(snapshot.SnapshotDelete(uuid=uuid, name=kept[-1]))
+            self._leave(vm.pk, {"snapshot_missing", "snapshot_unmanaged"})
         else:
             self._redefine(vm)
 
@@ -310,7 +309,9 @@ class Life(RuleBasedStateMachine):
         disks = list(vm.disks.select_related("volume"))
         interfaces = list(vm.interfaces.all())
         snapshots = list(Snapshot.objects.filter(vm=vm))
-        if verb in ("revert-snapshot", "delete-snapshot"):
+        if verb == "adopt-snapshot":
+            return {"name": vm.unmanaged_snapshots[0]["name"]} if vm.unmanaged_snapshots else None
+        if verb in ("revert-snapshot", "delete-snapshot", "forget-snapshot"):
             return {"snapshot": snapshots[choice % len(snapshots)].pk} if snapshots else None
         if verb in ("grow-disk", "change-disk", "remove-disk") and not disks:
             return None
