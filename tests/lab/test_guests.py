@@ -463,3 +463,29 @@ def test_a_debian_guest_is_told_by_its_agent_and_when_off_by_its_seed(
     assert guest.inside(key, "sha256sum /etc/ssh/ssh_host_*_key") == host_keys
     done(api, api.delete(guest.path))
     assert remains(node) == NOTHING
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
+def test_a_debian_guest_is_reached_after_its_start_with_another_mac(
+    cluster: list[Node], api: httpx.Client, key: tuple[str, str]
+) -> None:
+    """cloud-init takes the network part of the seed at each start, of an instance that is not new too."""
+    node = cluster[0]
+    raw = {"name": "deb", "image": "debian-12", "memory_mib": 1024, "vcpus": 2, "disk_gib": 3, "node": node.name}
+    answer = api.post("vms", json={**raw, "ssh_keys": [key[1]]})
+    done(api, answer, 500)
+    guest = Guest(api, node, answer.json())
+    guest.reach(key)
+    guest.inside(key, "cloud-init", "status", "--wait")
+    instance = guest.inside(key, "cat", "/run/cloud-init/.instance-id")
+    guest.inside(key, "sync")
+    guest.power(False)
+    (interface,) = guest.show()["interfaces"]
+    guest.do("change-interface", interface=interface["mac"], mac="52:54:00:0a:0b:0c")
+    guest.power(True)
+    assert guest.reach(key) == "deb"
+    assert "52:54:00:0a:0b:0c" in guest.inside(key, "cat", "/sys/class/net/e*/address")
+    assert guest.inside(key, "cat", "/run/cloud-init/.instance-id") == instance
+    done(api, api.delete(guest.path))
+    assert remains(node) == NOTHING
