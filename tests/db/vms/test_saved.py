@@ -181,3 +181,13 @@ def test_it_is_a_status_of_its_own_by_which_the_api_filters(vm: Vm, api: APIClie
 def test_the_doctor_tells_of_it(vm: Vm, admin: User) -> None:
     findings = run_task(registry.get("cluster.examine").submit(admin, {}, object_id=1)).result["findings"]
     assert [each["code"] for each in findings if each["object"] == f"vm {vm.pk}"] == ["memory_saved"]
+
+
+def test_rest_says_the_state_with_every_refusal(vm: Vm, api: APIClient) -> None:
+    for name in REFUSED:
+        answer = api.post(f"/api/v1/vms/{vm.pk}/{name.partition('.')[2]}", BODIES.get(name, {}))
+        assert (answer.status_code, answer.json().get("code"), answer.json().get("state")) == (
+            409,
+            "wrong_state",
+            "saved",
+        ), (name, answer.json())
