@@ -24,8 +24,8 @@ AGAIN_SECONDS = 4.0
 TAIL_BYTES = 4096
 _ERROR = re.compile(r": error : \S+ : (.*)$")
 _PREFIX = re.compile(r"^\d{4}-\S+ \S+ \d+: ")
-_CONSEQUENCE = "Driver state initialization failed"
-"""What libvirtd says last: that it ends for the reason that it told before."""
+_CONSEQUENCES = ("Driver state initialization failed", "Initialization of ", "internal error: Failed to initialize ")
+"""How libvirtd says at last that it ends for the reason that it told before."""
 
 
 def start(job: Job) -> None:
@@ -89,7 +89,7 @@ def _failed(lines: List[str]) -> LibvirtError:
 def last_words(lines: List[str]) -> str:
     """The reason among what it printed: its last error that is no consequence of another, else its last line."""
     errors = [match.group(1) for match in map(_ERROR.search, lines) if match]
-    reasons = [each for each in errors if each != _CONSEQUENCE]
+    reasons = [each for each in errors if not each.startswith(_CONSEQUENCES)]
     plain = [_PREFIX.sub("", line).strip() for line in lines if line.strip()]
     return next(iter([*reversed(reasons), *reversed(plain)]), "")[:MOST_WORDS]
 

@@ -21,7 +21,7 @@ def read(document: Path) -> Dict[str, Any]:
         return dict(json.loads(document.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-    except ValueError:
+    except (ValueError, TypeError):
         document.replace(document.with_suffix(".broken"))
         return {}
 

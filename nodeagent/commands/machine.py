@@ -204,7 +204,8 @@ def agent_remove(request: node.AgentRemove, job: Job) -> Nothing:
         for program in ("libvirtd", "virtlogd"):
             services.stop(f"vmpanel-{program}", job)
     services.stop("vmpanel-network", job)
-    for path in (paths.MARKER, paths.VMWATCH_CONF, *paths.LIB.glob("*.part"), paths.VMWATCH, paths.AGENT):
+    left = (*paths.LIB.glob("*.part"), *paths.STATE.glob("*.broken"))
+    for path in (paths.MARKER, paths.VMWATCH_CONF, *left, paths.VMWATCH, paths.AGENT):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
     # Last of what matters: whoever is interrupted before can still come back.

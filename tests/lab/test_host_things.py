@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.lab.hosts import Lab, Node
-from tests.stack import task_of, wait_for_task, wait_until
+from tests.stack import Stack, done, task_of, wait_for_task, wait_until
 
 BRIDGE = "vmbr-nat0"
 STATUS = "/var/lib/dpkg/status"
@@ -132,3 +133,66 @@ def test_cancelling_is_heeded_while_packages_are_installed(host: Host, without_g
         host.is_clean()
     finally:
         host.has("rm", "/usr/local/sbin/apt-get")
+
+
+def test_what_makes_guests_or_the_panel_deaf_is_told_and_the_host_is_as_it_was_afterwards(
+    host: Host, api: httpx.Client, stack: Stack
+) -> None:
+    host.has("sysctl", "-q", "-w", "net.ipv4.ip_forward=0")
+    host.has(
+        "nft", "add table ip his; add chain ip his forwarded { type filter hook forward priority 0; policy drop; }"
+    )
+    rules = host.has("nft", "list", "ruleset")
+    answer = host.ask()
+    task = done(api, answer)
+    path = f"nodes/{answer.json()['node']}"
+    try:
+        log = " ".join(line["text"] for line in api.get(f"tasks/{task['id']}/log").json())
+        assert "do not get out" in log and "(ip his forwarded)" in log
+        (complaint,) = done(api, api.post(f"{path}/check", json={}))["result"]["complaints"]
+        assert "do not get out" in complaint
+        assert host.has("sysctl", "-n", "net.ipv4.ip_forward") == "1\n"
+        _vmwatch_is_cut_off(host, path, stack)
+        _libvirtd_says_why(host, path, 'user = "nobody-such"', "nobody-such")
+        _libvirtd_says_why(host, path, 'security_driver = "selinux"', "selinux")
+    finally:
+        done(api, api.delete(path))
+    assert host.has("nft", "list", "ruleset") == rules
+    assert host.has("sysctl", "-n", "net.ipv4.ip_forward") == "0\n"
+    host.is_clean()
+
+
+def _vmwatch_is_cut_off(host: Host, path: str, stack: Stack) -> None:
+    """Where nothing may be sent to vmwatch-master the check says where to, until it may again."""
+    lines = stack.layout.conf.read_text().splitlines()
+    port = next(line.partition("=")[2] for line in lines if line.startswith("VmwatchListenPort="))
+    host.has("nft", "add table inet cut; add chain inet cut outgoing { type filter hook output priority 0; }")
+    host.has("nft", f"add rule inet cut outgoing tcp dport {port} drop")
+    try:
+        told = done(host.api, host.api.post(f"{path}/check", json={}))["result"]["complaints"]
+        (said,) = [each for each in told if "vmwatch" in each]
+        assert f":{port} (no answer within 3 s)" in said and "a firewall on the node" in said
+    finally:
+        host.has("nft", "delete table inet cut")
+    told = done(host.api, host.api.post(f"{path}/check", json={}))["result"]["complaints"]
+    assert not [each for each in told if "vmwatch" in each]
+
+
+def _libvirtd_says_why(host: Host, path: str, setting: str, word: str) -> None:
+    """With this in qemu.conf libvirtd does not start, and the check says why in its words within seconds."""
+    before = host.has("cat", "/etc/libvirt/qemu.conf")
+    host.node.kill(int(host.has("cat", "/run/vmpanel/vmpanel-libvirtd.keeper").split()[0]))
+    host.node.kill_libvirtd()
+    wait_until(lambda: not host.node.pids("libvirtd"), "libvirtd is dead", 10)
+    # libvirt takes the first of two settings.
+    host.write("/etc/libvirt/qemu.conf", f"{setting}\n{before}")
+    try:
+        # The second time its keeper is just starting it once more.
+        for _ in range(2):
+            complaints: list[Any] = done(host.api, host.api.post(f"{path}/check", json={}))["result"]["complaints"]
+            said = [each for each in complaints if "libvirtd does not start" in each]
+            assert said and word in said[0], complaints
+    finally:
+        host.write("/etc/libvirt/qemu.conf", before)
+    told = done(host.api, host.api.post(f"{path}/check", json={}))["result"]["complaints"]
+    assert not [each for each in told if "libvirtd" in each]

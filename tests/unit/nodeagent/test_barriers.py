@@ -54,12 +54,19 @@ LOG = """\
 2026-11-29 20:00:00.002+0000: 12: error : virStateInitialize:672 : Initialization of QEMU state driver failed: invalid argument: Failed to parse user 'nobody-such'
 2026-11-29 20:00:00.002+0000: 12: error : daemonRunStateInit:617 : Driver state initialization failed
 """  # noqa: E501
+NO_SECURITY = """\
+2026-11-29 20:00:00.001+0000: 12: error : virSecurityDriverLookup:72 : unsupported configuration: Security driver selinux not enabled
+2026-11-29 20:00:00.001+0000: 12: error : qemuSecurityInit:321 : internal error: Failed to initialize security drivers
+2026-11-29 20:00:00.002+0000: 12: error : virStateInitialize:660 : Initialization of QEMU state driver failed: internal error: Failed to initialize security drivers
+2026-11-29 20:00:00.002+0000: 12: error : daemonRunStateInit:616 : Driver state initialization failed
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize(
     ("log", "words"),
     [
-        (LOG, "Initialization of QEMU state driver failed: invalid argument: Failed to parse user 'nobody-such'"),
+        (LOG, "invalid argument: Failed to parse user 'nobody-such'"),
+        (NO_SECURITY, "unsupported configuration: Security driver selinux not enabled"),
         (
             "libvirtd: error while loading shared libraries: x.so\n\n",
             "libvirtd: error while loading shared libraries: x.so",
