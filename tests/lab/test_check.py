@@ -106,15 +106,25 @@ def test_a_bridge_that_cannot_be_made_is_one_problem_and_the_rest_is_mended(chec
     assert checked.problems() == {}
 
 
-def test_a_storage_s_folder_that_is_gone_is_made_again(checked: Checked) -> None:
+def test_a_storage_s_folders_that_are_gone_are_made_again(checked: Checked) -> None:
+    checked.node.run(["rm", "-rf", f"{POOL}/images", f"{POOL}/seeds"])
+    assert checked.check() == {"reachable": True, "complaints": []}
+    assert checked.node.run(["ls", POOL]).stdout.split() == ["images", "seeds", "volumes"]
+
+
+def test_a_storage_that_is_gone_is_not_made_again_until_somebody_says_so(checked: Checked) -> None:
     checked.node.run(["rm", "-rf", POOL])
+    (complaint,) = checked.check()["complaints"]
+    assert "is not mounted" in complaint
+    assert not checked.there("ls", POOL)
+    done(checked.api, checked.api.post(f"nodes/{checked.id}/accept-storage", json={"pool": "local"}))
     assert checked.check() == {"reachable": True, "complaints": []}
     assert checked.node.run(["ls", POOL]).stdout.split() == ["images", "seeds", "volumes"]
 
 
 def test_a_storage_that_cannot_be_made_is_one_problem_until_it_can(checked: Checked) -> None:
     node = checked.node
-    node.run(["rm", "-rf", POOL])
+    node.run(["mv", POOL, f"{POOL}.aside"])
     node.run(["touch", POOL])
     try:
         for _ in range(2):
@@ -122,6 +132,7 @@ def test_a_storage_that_cannot_be_made_is_one_problem_until_it_can(checked: Chec
             assert (checked.state, checked.problems()) == ("ready", {"storage": "error"})
     finally:
         node.run(["rm", POOL])
+        node.run(["mv", f"{POOL}.aside", POOL])
     checked.check()
     assert checked.problems() == {}
 

@@ -324,8 +324,8 @@ def test_another_network_means_another_address_and_the_old_one_is_free(vm: Vm, a
     before = vm.interfaces.get()
     result = ask("change-interface", interface=before.mac, network="other")["result"]
     assert result["address"] == "10.78.0.10"
-    # Nobody but the guest can set it, and no seed tells it.
-    assert "its new address 10.78.0.10" in TaskLog.objects.get(level="warning").text
+    # The seed tells it to the guest at its next start alone.
+    assert "10.78.0.10 on the interface" in TaskLog.objects.get(text__contains="shut down and started").text
     assert list(Address.objects.values_list("ip", flat=True)) == ["10.78.0.10"]
     for spec in (spec_of(vm), now_of(vm)):
         assert [(each.bridge, each.addresses) for each in spec.interfaces] == [("vmbr1", ["10.78.0.10"])]

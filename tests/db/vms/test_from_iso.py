@@ -83,7 +83,9 @@ def test_a_guest_that_was_asked_to_stop_is_not_taken_for_installed(
     assert vm.installing and vm.boot_iso and vm.status == "shut off"
 
 
-@pytest.mark.parametrize(("name", "raw"), [("vm.suspend", {}), ("vm.rescue", {"image": "small"})])
+@pytest.mark.parametrize(
+    ("name", "raw"), [("vm.suspend", {}), ("vm.rescue", {"image": "small", "password": "a secret"})]
+)
 def test_an_installer_that_the_panel_shuts_down_for_another_reason_has_not_come_to_its_end(
     admin: User, iso: Iso, name: str, raw: dict[str, Any]
 ) -> None:
