@@ -1,8 +1,9 @@
 """Who brought about what vmwatch says of a VM: the task that held the VM at that time, or something outside the panel.
 
-The rule: what happened between the start of a task about the VM and its end (and a moment more, since an event is on
-its way a little while) is the task's, unless the task's operation never changes whether a VM runs (QUIET). Tasks hold
-their VM alone, so only what somebody does with virsh in that very time is taken for the task's.
+The rule: what happened between the start of a task about the VM and its end is the task's, unless the task's
+operation never changes whether a VM runs (QUIET). An event is on its way a little while, so it is a moment more, unless
+the node's own clock says that it happened after the last that the task read of the VM. Tasks hold their VM alone, so
+only what somebody does with virsh in that very time is taken for the task's.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ def tasks_since(since: datetime, vm_ids: Sequence[int]) -> Tasks:
     return found
 
 
-def task_at(at: datetime, tasks: Iterable[Task]) -> Task | None:
-    """The one of a VM's tasks that held it then, or had just let it go; None for none."""
+def task_at(at: datetime, tasks: Iterable[Task], on_its_way: timedelta = ON_ITS_WAY) -> Task | None:
+    """The one of a VM's tasks that held it then, or had let it go no longer before than `on_its_way`; None for none."""
     begun = [task for task in tasks if (task.started_at or task.created_at) <= at]
-    for moment in (timedelta(0), ON_ITS_WAY):
+    for moment in (timedelta(0), on_its_way):
         for task in begun:
             if task.finished_at is None or at <= task.finished_at + moment:
                 return task

@@ -17,7 +17,7 @@ from panel.monitoring.models import MasterWatch, NodeWatch
 from panel.monitoring.statistics import waiting
 from panel.monitoring.statistics.intake import forget_quiet
 from panel.vms.models import Cause, Vm, VmStatus
-from panel.vms.status import Observation, StatusLog, precedes_reading
+from panel.vms.status import Observation, StatusLog, follows_reading, precedes_reading
 from vmwatch import wire
 
 log = logging.getLogger(__name__)
@@ -52,9 +52,20 @@ class Told:
         return self.heard.at - timedelta(seconds=self.domain.age)
 
     @property
-    def clock(self) -> float:
-        """When it happened, by the node's clock; 0 where the message does not say."""
-        return self.heard.clock_before(self.domain.age)
+    def observation(self) -> Observation:
+        """What was seen, by whomever it was brought about."""
+        clock, boot = self.heard.clock_before(self.domain.age), self.heard.message.boot
+        return Observation(
+            self.domain.state,
+            self.at,
+            Cause.VMWATCH,
+            self.heard.node,
+            self.epoch,
+            self.sequence,
+            detail=self.domain.detail,
+            clock=clock,
+            boot=boot,
+        )
 
 
 def take_messages(messages: Sequence[wire.Message], waited: Sequence[float] = ()) -> int:
@@ -163,8 +174,7 @@ class Intake:
         if told.domain.state == VmStatus.MISSING and not vm.installed:
             # A VM that is being made has no domain yet; one that is being deleted has none any more.
             return False
-        seen = self._observation(vm, told.domain, told.at, told.heard.node, told.epoch, told.sequence)
-        self.log.record(vm, replace(seen, clock=told.clock, boot=told.heard.message.boot))
+        self.log.record(vm, self._caused(vm, told.observation))
         return True
 
     def _look_at(self, heard: Heard) -> None:
@@ -186,24 +196,18 @@ class Intake:
             if domain.state == vm.status:
                 as_before.append(vm)
             else:
-                seen = self._observation(vm, domain, at, heard.node, message.epoch, message.sequence)
-                self.log.record(vm, replace(seen, clock=clock, boot=message.boot))
+                self.log.record(vm, self._caused(vm, replace(looked, status=domain.state, detail=domain.detail)))
         self.log.confirm(as_before, looked)
 
-    def _observation(
-        self, vm: Vm, domain: wire.DomainState, at: datetime, node: Node, epoch: int, sequence: int
-    ) -> Observation:
-        task = causes.task_at(at, self.tasks.get(vm.pk, ()))
-        return Observation(
-            domain.state,
-            at,
-            causes.cause_of(vm, task),
-            node,
-            epoch,
-            sequence,
-            task.pk if task else None,
-            domain.detail,
-            task.request_id if task else "",
+    def _caused(self, vm: Vm, seen: Observation) -> Observation:
+        """What was seen of the VM, with who brought it about."""
+        on_its_way = timedelta(0) if follows_reading(vm, seen) else causes.ON_ITS_WAY
+        task = causes.task_at(seen.at, self.tasks.get(vm.pk, ()), on_its_way)
+        return replace(
+            seen,
+            cause=causes.cause_of(vm, task),
+            task_id=task.pk if task else None,
+            request_id=task.request_id if task else "",
         )
 
     def _sights(self) -> Iterator[duplicates.Sight]:

@@ -182,6 +182,12 @@ def precedes_reading(vm: Vm, seen: Observation) -> bool:
     return vm.observed_at is not None and seen.at < vm.observed_at
 
 
+def follows_reading(vm: Vm, seen: Observation) -> bool:
+    """Whether the node's own clock says that vmwatch saw this after a task's reading, the last that is known."""
+    ours = _by_clock(vm, seen)
+    return vm.observed_by_task and ours is not None and ours > 0
+
+
 def _before_reading(vm: Vm, seen: Observation) -> Observation:
     """What vmwatch saw, at a time of before the task's reading if it was; by the panel's clock it may seem later."""
     if vm.observed_at is None or not precedes_reading(vm, seen):

@@ -167,6 +167,12 @@ class TestCauses:
         services.take_messages([seen(vm, wire.SHUT_OFF, 1, NOW)])
         assert history(vm) == [(wire.SHUT_OFF, Cause.OUTSIDE)]
 
+    def test_what_follows_a_tasks_last_look_is_not_its_own_once_it_has_ended(self, vm: Vm) -> None:
+        reading(vm, VmStatus.RUNNING, NOW)
+        work(vm, "vm.start", status=Status.DONE, finished_at=timezone.now() - timedelta(seconds=0.5))
+        services.take_messages([seen(vm, wire.SHUT_OFF, 1, NOW + 0.4, "stopped:destroyed")])
+        assert history(vm)[-1] == (wire.SHUT_OFF, Cause.OUTSIDE)
+
     def test_of_two_tasks_it_is_the_one_of_that_time(self, vm: Vm) -> None:
         ago = lambda seconds: timezone.now() - timedelta(seconds=seconds)  # noqa: E731
         first = work(vm, "vm.snapshot", status=Status.DONE, started_at=ago(40), finished_at=ago(20))

@@ -81,7 +81,7 @@ def test_an_overlay_is_told_and_nothing_goes_below_it(vm: Guest) -> None:
     assert "blockcommit" in vm.ask("snapshot", name="more").json()["detail"]
     assert "blockcommit" in vm.ask("adopt-snapshot", name="overlay").json()["detail"]
     # The way out that the sentence names is one.
-    vm.virsh("blockcommit", NAME, "vda", "--active", "--pivot", "--wait")
+    vm.virsh("blockcommit", NAME, "vda", "--active", "--pivot", "--delete", "--wait")
     vm.virsh("snapshot-delete", NAME, "overlay", "--metadata")
     checked(vm)
     assert told(vm) == ""

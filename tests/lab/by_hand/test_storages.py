@@ -55,6 +55,8 @@ def storage(cluster: list[Node], api: httpx.Client) -> Iterator[Storage]:
     finally:
         node.run(["umount", "-R", POOL], check=False)
         node.run(["umount", DISK])
+        # The storage stays in the cluster: a folder of the node's own is it for the tests that follow.
+        done(api, api.post(f"nodes/{made.node_id}/accept-storage", json={"pool": "byhand"}))
 
 
 def ask(storage: Storage, name: str) -> dict[str, Any]:
