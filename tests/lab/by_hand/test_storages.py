@@ -56,6 +56,7 @@ def storage(cluster: list[Node], api: httpx.Client) -> Iterator[Storage]:
         node.run(["umount", "-R", POOL], check=False)
         node.run(["umount", DISK])
         # The storage stays in the cluster: a folder of the node's own is it for the tests that follow.
+        assert made.check()
         done(api, api.post(f"nodes/{made.node_id}/accept-storage", json={"pool": "byhand"}))
 
 
