@@ -37,10 +37,14 @@ def pools(cluster: list[Node], api: httpx.Client) -> dict[str, int]:
     return ids
 
 
+def node_id(api: httpx.Client, node: Node) -> int:
+    """The panel's number of the node."""
+    return int(api.get("nodes", params={"name": node.name}).json()["results"][0]["id"])
+
+
 def check(api: httpx.Client, node: Node) -> list[str]:
     """Have the node checked; answers what it complains of."""
-    found = api.get("nodes", params={"name": node.name}).json()["results"][0]["id"]
-    return list(done(api, api.post(f"nodes/{found}/check", json={}))["result"]["complaints"])
+    return list(done(api, api.post(f"nodes/{node_id(api, node)}/check", json={}))["result"]["complaints"])
 
 
 @pytest.fixture
@@ -159,6 +163,9 @@ def test_what_is_only_said_to_be_shared_is_refused_and_nothing_is_lost(
         # A copy of the mark deceives those who only read, not those who look.
         one.run(["sh", "-c", f"cp {OWN}/.vmpanel-pool /srv/shared/mark"])
         two.run(["sh", "-c", f"cp /srv/shared/mark {OWN}/.vmpanel-pool; rm /srv/shared/mark"])
+        assert "another one is in its place" in str(check(api, two))
+        accepted = api.post(f"nodes/{node_id(api, two)}/accept-storage", json={"pool": "own"})
+        done(api, accepted)
         assert "declared shared" not in str(check(api, two))
         task = wait_for_task(api, task_of(api.post(f"{vm['path']}/migrate", json={"node": two.name})))
         assert task["status"] == "failed"

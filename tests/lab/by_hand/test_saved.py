@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
+from panel.monitoring import causes
 from panel.vms import saved
 from tests.db.vms.test_saved import BODIES
 from tests.lab.guests import make_key
@@ -31,10 +33,18 @@ class Saved(Guest):
         return self.virsh("domstate", NAME)
 
     def save(self) -> None:
-        """By virsh; the panel knows of it."""
+        """By virsh; the panel knows of it. What is seen within a moment of a task's end may be the task's."""
+        wait_until(self._is_left_alone, "no task ended a moment ago")
         self.virsh("managedsave", NAME)
         wait_until(lambda: self.shown("status") == "saved", "the panel says saved", 20)
         assert self.domstate() == "shut off"
+
+    def _is_left_alone(self) -> bool:
+        tasks = self.api.get("tasks", params={"object_type": "vm", "object_id": self.path.split("/")[1]}).json()[
+            "results"
+        ]
+        ended = [datetime.fromisoformat(each["finished_at"]) for each in tasks if each["finished_at"]]
+        return datetime.now(UTC) - max(ended) > 2 * causes.ON_ITS_WAY
 
     def is_saved(self) -> bool:
         """Whether libvirt keeps its memory."""
