@@ -127,4 +127,4 @@ def give_way(ctx: VmContext[Any], found: Drifted) -> None:
 def _value(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(str(each) for each in value)
-    return "none" if value in (None, "") else str(value)
+    return "none" if value is None else str(value) or "empty"

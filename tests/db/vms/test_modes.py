@@ -107,7 +107,7 @@ def test_what_would_start_a_vm_that_another_node_runs_is_refused(
 ) -> None:
     Installation.objects.create(vm=vm, stage=InstallStage.FINISHING)
     Vm.objects.update(seen_elsewhere=True)
-    assert refusal(admin, name, vm, **raw) == "wrong_state active on another node"
+    assert refusal(admin, name, vm, **raw) == "wrong_state on another node"
 
 
 @pytest.mark.parametrize(("name", "raw"), STARTING)
