@@ -35,12 +35,12 @@ VM = """
         Disk.objects.create(vm=vm, volume=volume, target=target, position=number)
     print(vm.pk)
 """
-SHUT_OFF = """
+TOLD = """
+    from django.utils import timezone
     from panel.vms.models import Vm
-    from panel.core import live
-    Vm.objects.filter(pk={vm}).update(status="{status}")
-    owner = Vm.objects.get(pk={vm}).owner_id
-    live.publish("vm", {{"id": {vm}, "owner": owner, "status": "{status}"}})
+    from panel.vms.status import tell_pages
+    Vm.objects.filter(pk={vm}).update(status="{status}", observed_at=timezone.now())
+    tell_pages([Vm.objects.get(pk={vm})])
 """
 SLOW_MS = 30_000
 TABS = 7
@@ -73,13 +73,13 @@ def test_seven_tabs_load_and_each_gets_every_event(tabs: list[Page], alone: Stac
         expect(tab.locator(f'[data-vm="{vm}"] .status')).to_have_text("Running", timeout=SLOW_MS)
         # A tab that never asks again by itself shows what it was sent.
         tab.evaluate("() => document.getElementById('live').removeAttribute('data-live')")
-    python(alone, SHUT_OFF.format(vm=vm, status="paused"))
+    python(alone, TOLD.format(vm=vm, status="paused"))
     for tab in tabs:
         expect(tab.locator(f'[data-vm="{vm}"] .status')).to_have_text("Paused", timeout=SLOW_MS)
 
     # The tab that was there first goes: nothing is missed by the others.
     tabs[0].close()
-    python(alone, SHUT_OFF.format(vm=vm, status="running"))
+    python(alone, TOLD.format(vm=vm, status="running"))
     for tab in tabs[1:]:
         expect(tab.locator(f'[data-vm="{vm}"] .status')).to_have_text("Running", timeout=SLOW_MS)
 
