@@ -188,6 +188,8 @@ def test_a_snapshot_is_taken_and_a_vm_suspended_by_hand(page: Page, vm: dict[str
 
     page.locator(".more summary").click()
     shot(page, "menu")
+    # Suspending asks once more.
+    page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Suspend").click()
     page.locator("dialog [name=reason]").fill("not paid for")
     page.locator("dialog").get_by_role("button", name="Suspend").click()
