@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 
 from nodeagent.protocol import node as protocol
 from nodeagent.protocol import to_dict
@@ -26,13 +26,13 @@ from panel.cluster.operations.check import LIBVIRT_SECONDS
 from panel.cluster.operations.remove import delete_record
 from panel.cluster.porter import Porter
 from panel.cluster.selectors import default_cluster
+from panel.cluster.way_in import HostAddress, PrivateKey, WayInParams
 from panel.core.errors import AlreadyExists, CommandFailed, InvalidValue, NodeRefused, OperationFailed
 from panel.notices.models import Severity
 from panel.tasks.locks import exclusive
-from panel.tasks.operation import Operation, Params, Step
+from panel.tasks.operation import Operation, Step
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
-ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,253}[A-Za-z0-9])?\Z")
 SYSTEMS = ("debian", "centos", "almalinux", "rocky", "rhel", "ol")
 SLOW_SHELL_SECONDS = 2.0
 PACKAGES_SECONDS = 1800.0
@@ -40,11 +40,11 @@ FACTS_SECONDS = 120.0
 """How long the first word of a slow libvirt on its QEMU is waited for; the node is added without it, too."""
 
 
-class AddNodeParams(Params):
+class AddNodeParams(WayInParams):
     """How to reach the host. The password or key is used to let the panel's own key in, then forgotten."""
 
     name: str = Field(max_length=63)
-    address: str = Field(max_length=255, description="Host name or IP address.")
+    address: HostAddress = Field(max_length=255, description="Host name or IP address.")
     ssh_port: int = Field(default=22, ge=1, le=65535)
     ssh_user: str = Field(
         default="root",
@@ -52,7 +52,7 @@ class AddNodeParams(Params):
         description="Who has the password or key: root, or a user whom sudo asks for no password.",
     )
     password: SecretStr | None = Field(default=None, description="Used once, never kept.")
-    key: SecretStr | None = Field(default=None, description="A private key's text; used once, never kept.")
+    key: PrivateKey = Field(default=None, description="A private key's text; used once, never kept.")
     host_key: str = Field(
         default="", description="Fingerprint (SHA256:...) that the host must show; none: what it shows is pinned."
     )
@@ -64,26 +64,6 @@ class AddNodeParams(Params):
         if not NAME.match(value):
             raise ValueError("use a-z, 0-9, dots and hyphens")
         return value
-
-    @field_validator("address")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        if not ADDRESS.match(value):
-            raise ValueError("must be a host name or an IP address")
-        return value
-
-    @field_validator("key")
-    @classmethod
-    def _key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            ssh.parse_key(value.get_secret_value())
-        return value
-
-    @model_validator(mode="after")
-    def _one_way_in(self) -> AddNodeParams:
-        if self.password is not None and self.key is not None:
-            raise ValueError("give a password or a key, not both")
-        return self
 
 
 def reserve_node(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr
 
 from panel.accounts.models import User
 from panel.cluster import agent_package, keys, marks, session, ssh
@@ -20,46 +20,26 @@ from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.cluster.nodes import address_of
 from panel.cluster.operations import add_looks
-from panel.cluster.operations.add import ADDRESS
 from panel.cluster.operations.check import check_node
+from panel.cluster.way_in import OtherAddress, PrivateKey, WayInParams
 from panel.core.errors import AlreadyExists, HostUnsuitable, InvalidValue, NodeRefused, OperationFailed
 from panel.tasks.locks import exclusive
-from panel.tasks.operation import Operation, Params, Step
+from panel.tasks.operation import Operation, Step
 
 
-class ReconnectParams(Params):
+class ReconnectParams(WayInParams):
     """What is new. The password or key lets the panel's own key in anew, and is forgotten with that."""
 
-    address: str | None = Field(default=None, max_length=255, description="Host name or IP address; none: as before.")
+    address: OtherAddress = Field(default=None, max_length=255, description="Host name or IP address; none: as before.")
     ssh_port: int | None = Field(default=None, ge=1, le=65535, description="None: as before.")
     host_key: str = Field(
         default="", description="Fingerprint (SHA256:...) of the host's key, if it is another one by now."
     )
     password: SecretStr | None = Field(default=None, description="Of the node's user; used once, never kept.")
-    key: SecretStr | None = Field(default=None, description="A private key's text; used once, never kept.")
+    key: PrivateKey = Field(default=None, description="A private key's text; used once, never kept.")
     other_host: bool = Field(
         default=False, description="Take the host although nothing on it says that it is this node."
     )
-
-    @field_validator("address")
-    @classmethod
-    def _address(cls, value: str | None) -> str | None:
-        if value is not None and not ADDRESS.match(value):
-            raise ValueError("must be a host name or an IP address")
-        return value
-
-    @field_validator("key")
-    @classmethod
-    def _key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            ssh.parse_key(value.get_secret_value())
-        return value
-
-    @model_validator(mode="after")
-    def _one_way_in(self) -> ReconnectParams:
-        if self.password is not None and self.key is not None:
-            raise ValueError("give a password or a key, not both")
-        return self
 
 
 def look_at_host(ctx: NodeContext[ReconnectParams]) -> dict[str, Any]:

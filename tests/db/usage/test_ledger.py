@@ -27,7 +27,7 @@ from panel.vms.models import Vm
 from panel.vms.usage import differing, note_shape
 from tests.db.conftest import make_node, run_task
 from tests.db.monitoring.messages import make_vm
-from tests.db.tasks.test_every_operation import PAST, Died, Strike
+from tests.db.tasks.strikes import PAST, Died, Strike
 
 NOON = datetime(2031, 5, 10, 12, tzinfo=UTC)
 DAY_BEFORE = NOON - timedelta(days=1)

@@ -14,6 +14,7 @@ from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import AlreadyExists, OperationFailed
+from panel.doctor.services import look
 from panel.images.models import Image, Iso
 from panel.images.services import ensure_flavors
 from panel.monitoring import services
@@ -24,7 +25,9 @@ from panel.vms.models import Installation, InstallStage, Vm
 from panel.vms.selectors import get_vm
 from tests.db.conftest import run_task
 from tests.db.monitoring.messages import event
-from tests.db.tasks.test_every_operation import Died, Strike, ask_install, die_and_go_on, look, world
+from tests.db.tasks.scenarios import ask_install
+from tests.db.tasks.strikes import Died, Strike, die_and_go_on
+from tests.db.tasks.world import world
 from tests.db.vms.test_devices import make_iso
 from vmwatch import wire
 

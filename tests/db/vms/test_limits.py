@@ -26,7 +26,7 @@ from panel.vms.limits import COUNTED, Room, used_by
 from panel.vms.models import Vm
 from tests.db.at_once import ask_at_once
 from tests.db.conftest import run_task
-from tests.db.tasks.test_every_operation import Strike
+from tests.db.tasks.strikes import Strike
 
 ORDER = {"image": "small", "flavor": "tiny", "owner": "anna"}
 TINY = Room(1, 128, 1, 1, 1)

@@ -18,7 +18,7 @@ from panel.tasks.models import Status, Task, TaskStep
 from panel.vms.models import Vm, VmStatus
 from panel.vms.spec import host_spec
 from tests.db.conftest import run_task
-from tests.db.tasks.test_every_operation import ask_create
+from tests.db.tasks.scenarios import ask_create
 
 
 @pytest.fixture

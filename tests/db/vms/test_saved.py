@@ -19,7 +19,7 @@ from panel.tasks.models import Status, Task
 from panel.vms import saved
 from panel.vms.models import Snapshot, Vm, VmStatus
 from tests.db.conftest import run_task
-from tests.db.tasks.test_every_operation import ask_create
+from tests.db.tasks.scenarios import ask_create
 
 BODIES: dict[str, dict[str, Any]] = {
     "vm.configure": {"memory_mib": 256},

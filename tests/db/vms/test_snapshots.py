@@ -20,7 +20,7 @@ from panel.tasks.models import Status, Task
 from panel.tasks.services import cancel
 from panel.vms.models import Snapshot, SnapshotState, Vm, VmStatus
 from tests.db.conftest import run_task
-from tests.db.tasks.test_every_operation import ask_create
+from tests.db.tasks.scenarios import ask_create
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from panel.tasks.models import Status, Task
 from panel.vms.models import Vm, VmStatus
 from tests.db.conftest import run_task
 from tests.db.monitoring.messages import event, picture, told
-from tests.db.tasks.test_every_operation import ask_create
+from tests.db.tasks.scenarios import ask_create
 from vmwatch import wire
 
 

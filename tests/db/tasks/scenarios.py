@@ -1,0 +1,307 @@
+"""What each operation needs to be there, and how it is asked for then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.utils import timezone
+
+from nodeagent.protocol.host import DiskSpec, HostCreate, HostSpec, InterfaceSpec
+from panel.accounts.models import User
+from panel.cluster import fake
+from panel.cluster.models import Node
+from panel.images.models import Image, Iso
+from panel.network.models import IpPool, Network
+from panel.network.node_part import bridge_of
+from panel.storage.models import Pool
+from panel.tasks import registry
+from panel.tasks.models import Status, Task
+from panel.vms.models import Interface, Sighting, Snapshot, Vm, VmStatus
+from panel.vms.spec import host_spec
+from tests.db.conftest import make_node, run_task
+
+
+def ask_create(admin: User) -> Task:
+    """A new VM with all that one can have."""
+    raw = {"name": "web1", "image": "small", "flavor": "small", "password": "correct horse"}
+    return registry.get("vm.create").submit(admin, raw)
+
+
+def _vm(admin: User) -> int:
+    task = run_task(ask_create(admin))
+    assert task.status == Status.DONE, task.error
+    return int(task.object_id or 0)
+
+
+def _on_vm(name: str) -> Callable[[User, Node], Callable[[], Task]]:
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        vm_id = _vm(admin)
+        return lambda: registry.get(name).submit(admin, {}, object_id=vm_id)
+
+    return prepare
+
+
+def _start(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    run_task(registry.get("vm.force-off").submit(admin, {}, object_id=vm_id))
+    return lambda: registry.get("vm.start").submit(admin, {}, object_id=vm_id)
+
+
+def _on_node(name: str) -> Callable[[User, Node], Callable[[], Task]]:
+    return lambda admin, node: lambda: registry.get(name).submit(admin, {}, object_id=node.pk)
+
+
+def ask_install(admin: User) -> Task:
+    """A new VM with an installer in its drive."""
+    image = Image.objects.get()
+    fields = {"file_name": image.file_name, "sha256": image.sha256, "size_bytes": image.size_bytes}
+    Iso.objects.get_or_create(name="installer", defaults={"title": "Installer", **fields})
+    return registry.get("vm.create").submit(admin, {"name": "web1", "iso": "installer", "flavor": "small"})
+
+
+def _finish_install(admin: User, node: Node) -> Callable[[], Task]:
+    task = run_task(ask_install(admin))
+    assert task.status == Status.DONE, task.error
+    vm_id = int(task.object_id or 0)
+    run_task(registry.get("vm.force-off").submit(admin, {}, object_id=vm_id))
+    return lambda: registry.get("vm.finish-install").submit(admin, {}, object_id=vm_id)
+
+
+def _settle(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    other = make_node("fake2")
+    [(uuid, domain)] = fake.node(node.pk).domains.items()
+    fake.node(other.pk).domains[uuid] = fake.FakeDomain(domain.spec, VmStatus.RUNNING)
+    Sighting.objects.create(vm_id=vm_id, node=other, status=VmStatus.RUNNING, seen_at=timezone.now())
+    raw = {"node": node.name, "stop_others": True}
+    return lambda: registry.get("vm.settle").submit(admin, raw, object_id=vm_id)
+
+
+def _resume(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    run_task(registry.get("vm.pause").submit(admin, {}, object_id=vm_id))
+    return lambda: registry.get("vm.resume").submit(admin, {}, object_id=vm_id)
+
+
+def _discard_saved(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    [domain] = fake.node(node.pk).domains.values()
+    domain.state = VmStatus.SAVED
+    Vm.objects.filter(pk=vm_id).update(status=VmStatus.SAVED)
+    return lambda: registry.get("vm.discard-saved").submit(admin, {}, object_id=vm_id)
+
+
+def _suspended(name: str) -> Callable[[User, Node], Callable[[], Task]]:
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        vm_id = _vm(admin)
+        run_task(registry.get("vm.suspend").submit(admin, {"reason": "unpaid"}, object_id=vm_id))
+        return lambda: registry.get(name).submit(admin, {}, object_id=vm_id)
+
+    return prepare
+
+
+def _guest(name: str) -> Callable[[User, Node], Callable[[], Task]]:
+    """On a VM that runs, with parameters."""
+
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        vm_id = _vm(admin)
+        return lambda: registry.get(name).submit(admin, RAW[name], object_id=vm_id)
+
+    return prepare
+
+
+def _take_snapshot(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    return lambda: registry.get("vm.snapshot").submit(admin, {"name": "before"}, object_id=vm_id)
+
+
+def _on_snapshot(name: str) -> Callable[[User, Node], Callable[[], Task]]:
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        vm_id = _vm(admin)
+        for each in ("first", "second"):
+            run_task(registry.get("vm.snapshot").submit(admin, {"name": each}, object_id=vm_id))
+        first = Snapshot.objects.get(name="first")
+        return lambda: registry.get(name).submit(admin, {"snapshot": first.pk}, object_id=vm_id)
+
+    return prepare
+
+
+def _forget_snapshot(admin: User, node: Node) -> Callable[[], Task]:
+    submit = _on_snapshot("vm.forget-snapshot")(admin, node)
+    [domain] = fake.node(node.pk).domains.values()
+    del domain.snapshots[Snapshot.objects.get(name="first").on_node]
+    return submit
+
+
+def _adopt_snapshot(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    [domain] = fake.node(node.pk).domains.values()
+    domain.snapshots["by_hand"] = fake.FakeSnapshot("running", with_memory=True, parent=None)
+    return lambda: registry.get("vm.adopt-snapshot").submit(admin, {"name": "by_hand"}, object_id=vm_id)
+
+
+def _on_devices(name: str, raw: dict[str, Any]) -> Callable[[User, Node], Callable[[], Task]]:
+    """On a running VM with two disks, two interfaces and an ISO image in its drive."""
+
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        vm = Vm.objects.get(pk=_vm(admin))
+        image = vm.image
+        assert image is not None
+        for iso in ("installer", "rescue"):
+            fields = {"file_name": image.file_name, "sha256": image.sha256, "size_bytes": image.size_bytes}
+            Iso.objects.create(name=iso, title=iso, **fields)
+        other = Network.objects.create(
+            cluster=vm.cluster, name="other", bridge="vmbr1", subnet="10.78.0.0/24", gateway="10.78.0.1"
+        )
+        IpPool.objects.create(network=other, first="10.78.0.10", last="10.78.0.20")
+        fake.node(node.pk).call(bridge_of(other))
+        for verb, values in (
+            ("add-disk", {"size_gib": 2}),
+            ("add-interface", {}),
+            ("mount-iso", {"iso": "rescue", "boot": True}),
+        ):
+            task = run_task(registry.get(f"vm.{verb}").submit(admin, values, object_id=vm.pk))
+            assert task.status == Status.DONE, task.error
+        Interface.objects.filter(vm=vm, position=1).update(mac=SECOND_MAC)
+        vm.refresh_from_db()
+        fake.node(node.pk).call(HostCreate(spec=host_spec(vm)))
+        fake.node(node.pk).domains[str(vm.uuid)].running = None
+        return lambda: registry.get(name).submit(admin, raw, object_id=vm.pk)
+
+    return prepare
+
+
+def _guest_off(name: str) -> Callable[[User, Node], Callable[[], Task]]:
+    """On a VM that is off, with parameters."""
+
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        vm_id = _vm(admin)
+        run_task(registry.get("vm.force-off").submit(admin, {}, object_id=vm_id))
+        return lambda: registry.get(name).submit(admin, RAW[name], object_id=vm_id)
+
+    return prepare
+
+
+SECOND_MAC = "52:54:00:00:00:02"
+DEVICES: dict[str, dict[str, Any]] = {
+    "vm.add-disk": {"size_gib": 3, "bus": "scsi"},
+    "vm.grow-disk": {"disk": "vdb", "size_gib": 4},
+    "vm.remove-disk": {"disk": "vdb"},
+    "vm.change-disk": {"disk": "vdb", "bus": "scsi", "cache": "writeback", "read_iops_sec": 100},
+    "vm.mount-iso": {"iso": "installer"},
+    "vm.eject-iso": {},
+    "vm.add-interface": {"network": "other"},
+    "vm.remove-interface": {"interface": SECOND_MAC},
+    "vm.change-interface": {"interface": SECOND_MAC, "network": "other", "mac": "52:54:00:00:00:03"},
+}
+
+
+def _end_rescue(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    assert run_task(registry.get("vm.rescue").submit(admin, RAW["vm.rescue"], object_id=vm_id)).status == Status.DONE
+    return lambda: registry.get("vm.end-rescue").submit(admin, {}, object_id=vm_id)
+
+
+RAW: dict[str, dict[str, Any]] = {
+    "vm.rename": {"name": "web2"},
+    "vm.change-owner": {"owner": "admin"},
+    "vm.reinstall": {"password": "another horse"},
+    "vm.configure-guest": {"password": "another horse", "hostname": "inside"},
+    "vm.clone": {"name": "web2", "password": "another horse"},
+    "vm.rescue": {"image": "small", "password": "another horse"},
+    "node.accept-storage": {"pool": "local"},
+    "vm.take-over": {
+        "domain": "0a3c1de5-77aa-4d2e-9c11-2f4a5b6c7d8e",
+        "owner": "admin",
+        "name": "shop",
+        "addresses": {"52:54:00:aa:bb:01": "10.77.0.200"},
+    },
+}
+"""What is asked for where an operation has something to choose."""
+
+
+def _migrate(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    make_node("fake2")
+    return lambda: registry.get("vm.migrate").submit(admin, {}, object_id=vm_id)
+
+
+def _end_maintenance(admin: User, node: Node) -> Callable[[], Task]:
+    run_task(registry.get("node.maintain").submit(admin, {}, object_id=node.pk))
+    return lambda: registry.get("node.end-maintenance").submit(admin, {}, object_id=node.pk)
+
+
+def _accept_storage(admin: User, node: Node) -> Callable[[], Task]:
+    """Another disk is where the storage was."""
+    run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
+    fake.node(node.pk).marks[Pool.objects.get().path] = "f" * 32
+    run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
+    return lambda: registry.get("node.accept-storage").submit(admin, RAW["node.accept-storage"], object_id=node.pk)
+
+
+def _forget(admin: User, node: Node) -> Callable[[], Task]:
+    _vm(admin)
+    return lambda: registry.get("node.forget").submit(admin, {"forget_vms": True}, object_id=node.pk)
+
+
+def _take_over(admin: User, node: Node) -> Callable[[], Task]:
+    """A domain that somebody defined, with a name that no VM can have."""
+    raw, memory = RAW["vm.take-over"], fake.node(node.pk)
+    pool, network = Pool.objects.get(), Network.objects.get()
+    path = f"{pool.path}/volumes/legacy.qcow2"
+    memory.files[path] = fake.FakeVolume("qcow2", 1024**3)
+    interfaces = [InterfaceSpec(mac=mac, bridge=network.bridge) for mac in raw["addresses"]]
+    spec = HostSpec(raw["domain"], "Old_Name", 512, 1, "qemu", [DiskSpec(path, "qcow2", "vda")], interfaces, iso="")
+    memory.domains[spec.uuid] = fake.FakeDomain(spec)
+    run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
+    return lambda: registry.get("vm.take-over").submit(admin, raw, object_id=node.pk)
+
+
+SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
+    "vm.create": lambda admin, node: lambda: ask_create(admin),
+    "vm.delete": _on_vm("vm.delete"),
+    "vm.start": _start,
+    "vm.stop": _on_vm("vm.stop"),
+    "vm.force-off": _on_vm("vm.force-off"),
+    "vm.restart": _on_vm("vm.restart"),
+    "vm.pause": _on_vm("vm.pause"),
+    "vm.resume": _resume,
+    "vm.reset": _on_vm("vm.reset"),
+    "vm.discard-saved": _discard_saved,
+    "vm.autostart": _on_vm("vm.autostart"),
+    "vm.suspend": _on_vm("vm.suspend"),
+    "vm.unsuspend": _suspended("vm.unsuspend"),
+    "vm.keep-off": _suspended("vm.keep-off"),
+    "vm.snapshot": _take_snapshot,
+    "vm.revert-snapshot": _on_snapshot("vm.revert-snapshot"),
+    "vm.delete-snapshot": _on_snapshot("vm.delete-snapshot"),
+    "vm.forget-snapshot": _forget_snapshot,
+    "vm.adopt-snapshot": _adopt_snapshot,
+    "vm.finish-install": _finish_install,
+    "vm.settle": _settle,
+    "vm.rename": _guest_off("vm.rename"),
+    "vm.change-owner": _guest("vm.change-owner"),
+    "vm.reinstall": _guest("vm.reinstall"),
+    "vm.configure-guest": _guest("vm.configure-guest"),
+    "vm.clone": _guest("vm.clone"),
+    "vm.clone:off": _guest_off("vm.clone"),
+    "vm.rescue": _guest("vm.rescue"),
+    "vm.end-rescue": _end_rescue,
+    "cluster.examine": lambda admin, node: lambda: registry.get("cluster.examine").submit(admin, {}, object_id=1),
+    "vm.configure": _on_vm("vm.configure"),
+    "vm.repair": _on_vm("vm.repair"),
+    "vm.adopt": _on_vm("vm.adopt"),
+    **{name: _on_devices(name, raw) for name, raw in DEVICES.items()},
+    "vmwatch.configure": lambda admin, node: lambda: registry.get("vmwatch.configure").submit(admin, {}, object_id=1),
+    "vm.migrate": _migrate,
+    "vm.take-over": _take_over,
+    "node.check": _on_node("node.check"),
+    "node.accept-storage": _accept_storage,
+    "node.maintain": _on_node("node.maintain"),
+    "node.end-maintenance": _end_maintenance,
+    "node.evacuate": _on_node("node.evacuate"),
+    "node.remove": _on_node("node.remove"),
+    "node.forget": _forget,
+}
+"""What each operation needs; behind a colon is how another scenario of the same operation differs."""
