@@ -225,6 +225,11 @@ class Node:
             process.wait()
         self.pid = self.ticks = self.keeper = self.keeper_ticks = 0
 
+    def unplug(self) -> None:
+        """Of a node that is off, nothing is left in this machine's network."""
+        run("ip", "link", "del", self.link, check=False)
+        run("ip", "netns", "del", self.netns, check=False)
+
 
 def end_process(pid: int, ticks: int) -> None:
     """Kill this very process, if it is still there, and wait for its end."""
@@ -347,6 +352,14 @@ class Lab:
         node.start()
         return node
 
+    def remove_node(self, node: Node) -> None:
+        """A host that a test made is gone, and the next one may have its number."""
+        node.stop()
+        node.unplug()
+        shutil.rmtree(node.folder, ignore_errors=True)
+        self.nodes.remove(node)
+        self.save()
+
     def save(self) -> None:
         """Write down what exists, so that another process can list and remove it."""
         fields = ("number", "name", "address", "root_password", "host_uuid", "ssh_port", "start_libvirt")
@@ -382,8 +395,7 @@ class Lab:
         for node in self.nodes:
             node.stop()
         for node in self.nodes:
-            run("ip", "link", "del", node.link, check=False)
-            run("ip", "netns", "del", node.netns, check=False)
+            node.unplug()
         run("ip", "link", "del", self.bridge, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):

@@ -72,8 +72,7 @@ def host(lab: Lab, cluster: list[Node], api: httpx.Client) -> Iterator[Host]:
     """The host, which is no node yet."""
     node = lab.add_node()
     yield Host(node, api)
-    node.stop()
-    lab.nodes.remove(node)
+    lab.remove_node(node)
 
 
 @pytest.fixture

@@ -67,6 +67,11 @@ def check_node(ctx: NodeContext[Any]) -> dict[str, Any]:
     return {"result": {"reachable": True, "complaints": [each.text for every in found.values() for each in every]}}
 
 
+def check_part(ctx: NodeContext[Any], name: str) -> None:
+    """One part of the node was looked at as ever, so that a problem that was mended ends at once."""
+    _report(ctx.node, name, _look(parts.get(name).check, ctx))
+
+
 def bring_programs(ctx: NodeContext[Any]) -> list[Complaint]:
     """The node has the panel's own programs, and answers; vmwatch-node is started anew by its part.
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from panel.accounts.models import User
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
+from panel.cluster.operations.check import check_part
 from panel.core.errors import NodeError, WrongState
 from panel.storage.models import NodePool, Pool, PoolFault, Volume
 from panel.storage.node_part import ensure_pool
@@ -45,6 +46,8 @@ def take_storage(ctx: AcceptStorageContext) -> dict[str, Any]:
     except NodeError:
         recall_what_it_was(ctx.node, ctx.pool, before)
         raise
+    # VMs are placed on a node without problems alone.
+    check_part(ctx, "storage")
     volumes = Volume.objects.filter(node=ctx.node, pool=ctx.pool).count()
     if volumes:
         ctx.log(f"VMs have {volumes} disks in it on this node: the doctor says which are not there.", "warning")

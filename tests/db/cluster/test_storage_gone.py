@@ -134,6 +134,9 @@ def test_a_new_disk_in_its_place_is_accepted_where_somebody_says_so(
     assert task.status == Status.DONE, task.error
     pool.refresh_from_db()
     assert (pool.mark, pool.fault) == ("f" * 32, PoolFault.NONE)
+    # VMs are placed there again at once.
+    assert not Problem.objects.filter(open_key__isnull=False).exists()
+    assert task.result["pool"] == "local"
     assert complaints(node) == []
 
 

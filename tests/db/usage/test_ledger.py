@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -128,7 +129,7 @@ def carry_out(task: Task, death: str) -> None:
 
 # An example is seconds of real operations: the same ones each time, and a failing one is not made smaller.
 @settings(
-    max_examples=12,
+    max_examples=int(os.environ.get("VMPANEL_LEDGER", "5")),
     derandomize=True,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
