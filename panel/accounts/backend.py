@@ -21,27 +21,34 @@ log = logging.getLogger(__name__)
 class PasswordBackend(ModelBackend):
     """Refuses a name from an address after WRONG_ALLOWED wrong passwords in guessing.WINDOW_SECONDS, right ones too.
 
-    Counted by both, so that a stranger elsewhere cannot lock an administrator out.
+    Counted by both, so that a stranger elsewhere cannot lock an administrator out; and by address for all names
+    together.
     """
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> User | None:
-        """The user of this name and password, else None; raises PermissionDenied, which Django answers as None."""
+        """The user of this name and password, else None.
+
+        Raises PermissionDenied, which Django answers as None, and Throttled where too many from the address were wrong.
+        """
         address = str(request.META.get("REMOTE_ADDR", "")) if request is not None else ""
         known = User.objects.filter(name=username or "").first()
         # The account's own name: the database finds it by others too, in capitals or with a space behind.
         subject = ("password", counted_as(address), known.name if known is not None else username or "")
-        if guessing.is_locked(*subject):
-            log.warning("too many wrong passwords for %r from %s", username, address)
-            raise PermissionDenied
-        user = super().authenticate(request, username=username, password=password, **kwargs)
-        if not isinstance(user, User) and username and password:
-            user = _in_directory(request, username, password)
-        if isinstance(user, User):
-            return user
-        guessing.count(known, *subject)
-        return None
+        with guessing.attempt(known, *subject) as of_name:
+            if of_name.locked:
+                log.warning("too many wrong passwords for %r from %s", username, address)
+                raise PermissionDenied
+            with guessing.from_address(address) as of_address:
+                user = super().authenticate(request, username=username, password=password, **kwargs)
+                if not isinstance(user, User) and username and password:
+                    user = _in_directory(request, username, password)
+                if not isinstance(user, User):
+                    return None
+                of_name.forgive()
+                of_address.forgive()
+                return user
 
 
 def knows_password(user: User, password: str) -> bool:

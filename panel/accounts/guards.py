@@ -8,10 +8,12 @@ from panel.core.errors import AccessDenied
 
 
 def refuse_opened() -> None:
-    """Raise AccessDenied while an administrator works in the account: what proves who its user is stays the user's."""
+    """Raise AccessDenied while an administrator works in the account: what lets somebody in, or is told things, is its
+    user's alone, so that nothing of the administrator's stays there."""
     if origin.current().opened_by:
         raise AccessDenied(
-            "You work in this account as an administrator: passwords, second factors and tokens are its user's alone.",
+            "You work in this account as an administrator: its password, e-mail address, second factors, tokens, "
+            "sign-in keys, SSH keys and webhooks are changed by its user alone.",
             permission="users.open",
         )
 

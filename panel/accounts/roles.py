@@ -9,8 +9,8 @@ from django.db.models import ProtectedError
 from pydantic import Field
 
 from panel.accounts import journal
-from panel.accounts.models import Role, User
-from panel.core import permissions
+from panel.accounts.models import BrowserSession, Role, User
+from panel.core import live, permissions
 from panel.core.errors import AlreadyExists, InvalidValue, WrongState
 from panel.core.validation import Params, parse
 
@@ -44,6 +44,9 @@ def put_role(viewer: User, raw: dict[str, Any], role: Role | None = None) -> Rol
             role.save()
     except IntegrityError as error:
         raise AlreadyExists(field="name", object="role") from error
+    if before:
+        _end_opened_without_right(role)
+        live.tell_rights()
     journal.record(
         viewer,
         "role.change" if before else "role.create",
@@ -54,6 +57,12 @@ def put_role(viewer: User, raw: dict[str, Any], role: Role | None = None) -> Rol
         after=_public(role),
     )
     return role
+
+
+def _end_opened_without_right(role: Role) -> None:
+    """Nobody works on in another's account who may not open one any more."""
+    if "users.open" not in role.rights:
+        BrowserSession.objects.filter(opened_by__role=role).delete()
 
 
 @transaction.atomic

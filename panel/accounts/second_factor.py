@@ -5,6 +5,8 @@ Wrong ones are counted by account, from wherever they come: whoever gives one kn
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
@@ -32,10 +34,10 @@ def require_code(user: User, code: str | None) -> None:
         return
     if not code:
         raise SecondFactorRequired(field="code")
-    _refuse_locked(user)
-    if not _take(user, code):
-        guessing.count(user, *_subject(user))
-        raise SecondFactorRequired("This code is wrong, or was used before.", field="code")
+    with _attempt(user) as attempt:
+        if not _take(user, code):
+            raise SecondFactorRequired("This code is wrong, or was used before.", field="code")
+        attempt.forgive()
 
 
 def require_key(user: User, session: SessionBase, credential: Any) -> None:
@@ -43,12 +45,12 @@ def require_key(user: User, session: SessionBase, credential: Any) -> None:
 
     Raises SecondFactorRequired for an answer that is none, and after too many of them.
     """
-    _refuse_locked(user)
-    try:
-        security_keys.take(user, session, credential)
-    except InvalidValue as error:
-        guessing.count(user, *_subject(user))
-        raise SecondFactorRequired(error.message, field="code") from error
+    with _attempt(user) as attempt:
+        try:
+            security_keys.take(user, session, credential)
+        except InvalidValue as error:
+            raise SecondFactorRequired(error.message, field="code") from error
+        attempt.forgive()
 
 
 def turn_off_app(user: User, password: str, code: str) -> None:
@@ -106,17 +108,22 @@ def reset(viewer: User, user: User) -> None:
         _record("user.totp_reset", viewer, user, app=had_app, keys=keys)
 
 
-def _refuse_locked(user: User) -> None:
-    if guessing.is_locked(*_subject(user)):
-        raise SecondFactorRequired("Too many codes were wrong. Try again in a quarter of an hour.", field="code")
+@contextmanager
+def _attempt(user: User) -> Iterator[guessing.Attempt]:
+    """A try at the user's second factor; raises SecondFactorRequired after too many."""
+    with guessing.attempt(user, *_subject(user)) as attempt:
+        if attempt.locked:
+            raise SecondFactorRequired("Too many codes were wrong. Try again in a quarter of an hour.", field="code")
+        yield attempt
 
 
 def _require_password(user: User, password: str) -> None:
-    if guessing.is_locked(*_subject(user)):
-        raise InvalidValue("Too many were wrong. Try again in a quarter of an hour.", field="password")
-    if not knows_password(user, password):
-        guessing.count(user, *_subject(user))
-        raise InvalidValue("This is not your password.", field="password")
+    with guessing.attempt(user, *_subject(user)) as attempt:
+        if attempt.locked:
+            raise InvalidValue("Too many were wrong. Try again in a quarter of an hour.", field="password")
+        if not knows_password(user, password):
+            raise InvalidValue("This is not your password.", field="password")
+        attempt.forgive()
 
 
 def _subject(user: User) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from panel.accounts.limits import LIMITS, limits_of, set_limits
 from panel.accounts.models import Level, Role, SshKey, User
 from panel.accounts.session_store import drop_all
 from panel.accounts.tokens import end_sign_ins
-from panel.core import permissions
+from panel.core import live, permissions
 from panel.core.errors import AccessDenied, AlreadyExists, BadCredentials, InvalidValue, NotFound, WrongState
 from panel.core.validation import Params, parse
 
@@ -84,6 +84,8 @@ def change_user(viewer: User, user: User, raw: dict[str, Any], current: str | No
     role) and WrongState (the last super administrator).
     """
     values = parse(UserChange, raw)
+    if viewer.pk == user.pk:
+        refuse_opened()
     if viewer.pk != user.pk or not values.model_fields_set <= {"password", "email"} or viewer.narrowed_to is not None:
         permissions.require(viewer, "users.manage")
         require_power_over(viewer, user)
@@ -108,9 +110,10 @@ def _require_current(user: User, current: str | None) -> None:
         message = "Your own password is changed with the present one beside it: POST /api/v1/me/password."
         raise InvalidValue(message, field="password")
     subject = ("password", "of", str(user.pk))
-    if guessing.is_locked(*subject) or not user.check_password(current):
-        guessing.count(user, *subject)
-        raise InvalidValue("This is not your password.", field="current")
+    with guessing.attempt(user, *subject) as attempt:
+        if attempt.locked or not user.check_password(current):
+            raise InvalidValue("This is not your password.", field="current")
+        attempt.forgive()
 
 
 @transaction.atomic
@@ -201,6 +204,7 @@ def delete_user(viewer: User, user: User) -> None:
         kinds = sorted({str(each._meta.verbose_name_plural) for each in error.protected_objects})
         message = f"The user still owns {' and '.join(kinds)}: delete them or give them to another user first."
         raise WrongState(message, object="user", id=user_id, state="owner") from error
+    live.tell_rights(user_id)
     journal.record(viewer, "user.delete", "user", user_id, user.name, before=before)
 
 
@@ -265,6 +269,7 @@ def ensure_administrator(name: str) -> tuple[User, str | None]:
 @transaction.atomic
 def add_ssh_key(user: User, name: str, public_key: str) -> SshKey:
     """Remember a public key that the user's new VMs let in; raises AlreadyExists for a name in use and AccessDenied."""
+    refuse_opened()
     refuse_narrowed(user)
     try:
         with transaction.atomic():
@@ -278,6 +283,7 @@ def add_ssh_key(user: User, name: str, public_key: str) -> SshKey:
 @transaction.atomic
 def remove_ssh_key(user: User, key_id: int) -> bool:
     """Forget one of the user's keys; VMs that let it in still do. Answers if there was one; raises AccessDenied."""
+    refuse_opened()
     key = SshKey.objects.filter(user=user, pk=key_id).first()
     if key is None:
         return False

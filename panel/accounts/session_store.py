@@ -11,13 +11,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth import SESSION_KEY
+from django.contrib.auth import SESSION_KEY, get_user
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.http import HttpRequest
 from django.utils import timezone
 
 from panel.accounts.models import BrowserSession, User
+from panel.core import live
 from panel.core.purging import delete_in_batches
 
 SEEN_EVERY = timedelta(minutes=1)
@@ -45,8 +47,19 @@ def end_others_of(user: User) -> None:
 
 def drop_all(user: User) -> None:
     """End what the user is signed in to, others' accounts too: their password, level or leave to come in changed."""
+    opened = BrowserSession.objects.filter(opened_by=user).values_list("user_id", flat=True)
+    for user_id in {user.pk, *opened}:
+        live.tell_rights(user_id)
     BrowserSession.objects.filter(Q(user=user) | Q(opened_by=user)).delete()
     end_others_of(user)
+
+
+def user_of(session_key: str | None) -> User | None:
+    """Who is signed in by this session as it is now; None for one that ended, or whose user is not let in."""
+    request = HttpRequest()
+    request.session = SessionStore(session_key)
+    user = get_user(request)
+    return user if isinstance(user, User) and user.is_active else None
 
 
 class SessionStore(SessionBase):
@@ -106,8 +119,13 @@ class SessionStore(SessionBase):
     def delete(self, session_key: str | None = None) -> None:
         """End this session, or the one of that key."""
         key = session_key or self.session_key
-        if key is not None:
-            BrowserSession.objects.filter(pk=digest(key)).delete()
+        if key is None:
+            return
+        row = BrowserSession.objects.filter(pk=digest(key)).only("user_id").first()
+        if row is not None:
+            row.delete()
+            if row.user_id is not None:
+                live.tell_rights(row.user_id)
 
     @classmethod
     def clear_expired(cls) -> None:

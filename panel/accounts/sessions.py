@@ -17,7 +17,7 @@ from panel.accounts import journal
 from panel.accounts.guards import refuse_narrowed, refuse_opened, require_power_over
 from panel.accounts.models import BrowserSession, User
 from panel.accounts.session_store import digest, end_others_of
-from panel.core import permissions
+from panel.core import live, permissions
 from panel.core.errors import AccessDenied, NotFound
 
 LONGEST_AGENT = 120
@@ -85,6 +85,7 @@ def end_one(viewer: User, user: User, session_id: str) -> None:
     require_sight(viewer, user)
     if not BrowserSession.objects.filter(user=user, pk=session_id).delete()[0]:
         raise NotFound(object="session", id=session_id)
+    live.tell_rights(user.pk)
     _record("session.end", viewer, user, "revoked")
 
 
@@ -100,6 +101,7 @@ def end_others(viewer: User, user: User, keep: HttpRequest | None = None) -> int
         found = found.exclude(pk=digest(keep.session.session_key))
     count = found.delete()[0]
     end_others_of(user)
+    live.tell_rights(user.pk)
     if count:
         journal.record(
             viewer, "session.end", "user", user.pk, user.name, owner_id=user.pk, after={"by": "revoked", "count": count}

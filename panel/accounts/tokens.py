@@ -17,6 +17,7 @@ from django.utils import timezone
 from panel.accounts import journal
 from panel.accounts.guards import refuse_narrowed, refuse_opened
 from panel.accounts.models import Token, User
+from panel.core import live
 from panel.core.errors import BadCredentials, InvalidValue, LimitExceeded
 from panel.core.permissions import RIGHTS
 
@@ -143,6 +144,7 @@ def end_sign_ins(viewer: User, user: User) -> None:
 def _forget(viewer: User, token: Token, **after: str) -> None:
     token_id = token.pk
     token.delete()
+    live.tell_rights(token.user_id)
     journal.record(viewer, "token.revoke", "token", token_id, token.name, owner_id=token.user_id, after=after)
 
 

@@ -21,16 +21,15 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from panel.accounts.models import User
+from panel.accounts.session_store import user_of
 from panel.accounts.tokens import user_of_token
 from panel.api.authentication import KEYWORD
 from panel.api.problems import RETRY_SECONDS, plain_problem
 from panel.cluster.veil import Veil
 from panel.core.errors import BadCredentials, InvalidValue, PanelError
-from panel.core.live import RIGHTS, STREAM, may_see
+from panel.core.live import ASK_SECONDS, RIGHTS, STREAM, may_end, may_see
 
 HEARTBEAT_SECONDS = 15.0
-ASK_AGAIN_SECONDS = 60.0
-"""How often it is looked whether the caller may still listen: tokens expire and are revoked."""
 ONE_READ = 200
 BEGINNING = "0-0"
 _ID = re.compile(r"(\d{1,20})-(\d{1,20})\Z")
@@ -82,9 +81,7 @@ def _caller(request: HttpRequest) -> User:
     keyword, _, text = request.headers.get("Authorization", "").partition(" ")
     if keyword == KEYWORD:
         return user_of_token(text.strip(), str(request.META.get("REMOTE_ADDR", "")))
-    # Read anew each time: the account may have been disabled meanwhile.
-    known = request.user if isinstance(request.user, User) else None
-    user = User.objects.filter(pk=known.pk, is_active=True).first() if known is not None else None
+    user = user_of(request.session.session_key)
     if user is None:
         raise BadCredentials()
     return user
@@ -131,15 +128,16 @@ async def _events(
         yield f"retry: 2000\nid: {last}\nevent: {'reset' if lost else 'hello'}\ndata: {{}}\n\n"
         asked_at = time.monotonic()
         while True:
-            if time.monotonic() - asked_at > ASK_AGAIN_SECONDS:
+            if time.monotonic() - asked_at >= ASK_SECONDS:
                 (viewer, veil), asked_at = await sync_to_async(_viewer)(request), time.monotonic()
-            answer = await client.xread({STREAM: last}, count=ONE_READ, block=int(HEARTBEAT_SECONDS * 1000))
+            silent = min(HEARTBEAT_SECONDS, ASK_SECONDS - (time.monotonic() - asked_at))
+            answer = await client.xread({STREAM: last}, count=ONE_READ, block=max(1, int(silent * 1000)))
             entries = answer[0][1] if answer else []
             told = last
             for last, fields in entries:
                 event = json.loads(fields["event"])
-                if event["topic"] == "node" and veil.is_on:
-                    # It may be a new one.
+                if may_end(event, viewer.pk) or (event["topic"] == "node" and veil.is_on):
+                    # A node may be a new one.
                     viewer, veil = await sync_to_async(_viewer)(request)
                 if event["topic"] in topics and may_see(viewer, event):
                     told = last

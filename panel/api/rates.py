@@ -1,4 +1,4 @@
-"""Refuses with a problem whoever makes more calls of the REST API than panel/core/rates.py grants."""
+"""Refuses whoever makes more calls of the REST API, or tries to sign in more often, than panel/core/rates.py grants."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ class RateLimitMiddleware:
         self.counter = Counter()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not request.path.startswith(PREFIX):
+        if not (request.path.startswith(PREFIX) or _signs_in(request)):
             return self.get_response(request)
         last = self.counter.count(request, 1)
         if last is not None and last.exceeded:
             error = last.error
-            response = plain_problem(request, error.status, error.code, error.message, **error.data)
+            if request.path.startswith(PREFIX):
+                response = plain_problem(request, error.status, error.code, error.message, **error.data)
+            else:
+                response = HttpResponse(error.message, status=error.status, content_type="text/plain; charset=utf-8")
             response.headers["Retry-After"] = str(last.reset)
         else:
 
@@ -37,3 +40,9 @@ class RateLimitMiddleware:
         for name, value in last.headers.items() if last is not None else ():
             response.headers[name] = value
         return response
+
+
+def _signs_in(request: HttpRequest) -> bool:
+    """Whether a page is sent what signs somebody in."""
+    form = request.method == "POST" and request.path in ("/login", "/login/code")
+    return form or request.path.startswith("/sign-in/")

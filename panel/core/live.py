@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import redis
+from django.db import transaction
 
 from panel.core import permissions
 from panel.core.redis_client import client
@@ -23,6 +24,10 @@ KEPT = 50_000
 OWNED = ("vm", "task")
 """Topics whose events bear their owner; the others are the cluster's."""
 RIGHTS = {"vm": "vms.view", "task": "tasks.view", "node": "cluster.view", "problem": "cluster.view"}
+RIGHTS_CHANGE = "rights"
+"""The topic of what nobody is shown: somebody's session, rights or VM ended, or became another's."""
+ASK_SECONDS = 10.0
+"""How often a long connection asks at least whether it may go on: an event may be lost, and tokens expire."""
 log = logging.getLogger(__name__)
 
 
@@ -42,6 +47,23 @@ def may_see(viewer: Watcher, event: dict[str, Any]) -> bool:
     if topic not in RIGHTS or not permissions.allows(viewer, RIGHTS[topic]):
         return False
     return viewer.sees_all or (topic in OWNED and event.get("owner") == viewer.pk)
+
+
+def tell_rights(user_id: int | None = None, vm_id: int | None = None) -> None:
+    """Once this is committed, have long connections ask again whether they may go on.
+
+    Those of the user, whose session, token, level or rights ended or changed; those of the VM, which belongs to
+    somebody else; without either, all.
+    """
+    transaction.on_commit(lambda: publish(RIGHTS_CHANGE, {"id": 0, "user": user_id, "vm": vm_id}))
+
+
+def may_end(event: dict[str, Any], user_id: int, vm_id: int | None = None) -> bool:
+    """Whether a long connection of the user, to the VM if it is one's console, asks again because of this event."""
+    if event.get("topic") != RIGHTS_CHANGE:
+        return False
+    user, vm = event.get("user"), event.get("vm")
+    return (user is None and vm is None) or user == user_id or (vm is not None and vm == vm_id)
 
 
 def publish(topic: str, payload: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from django.utils import timezone
 from nodeagent.protocol.settings import Difference
 from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node
+from panel.core import live
 from panel.core.errors import AlreadyExists, InvalidValue, Suspended, WrongState
 from panel.core.permissions import allows
 from panel.tasks.models import Task
@@ -120,6 +121,7 @@ def change_owner(vm: Vm, owner: User) -> None:
     if before.owner_id != owner.pk:
         Vm.objects.filter(pk=vm.pk).update(known_to_former_owner=True)
         transaction.on_commit(lambda: tell_gone(before))
+        live.tell_rights(vm_id=vm.pk)
     transaction.on_commit(lambda: tell_pages([now]))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from http.cookies import SimpleCookie
 from typing import Any
@@ -18,19 +18,19 @@ from typing import Any
 import redis
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.contrib.auth import get_user
 from django.db import connections
-from django.http import HttpRequest
 
 from nodeagent.protocol import host
 from panel.accounts.models import User
-from panel.accounts.session_store import SessionStore
+from panel.accounts.session_store import user_of
 from panel.cluster.client import Channel
 from panel.cluster.nodes import client
-from panel.core import permissions, request_id
+from panel.core import request_id
 from panel.core.errors import PanelError
+from panel.vms.models import Vm
 from panel.vms.selectors import find_vm
 from panel.web import rfb
+from panel.web.leave import until_refused
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ LINK_SECONDS = 30
 CALL_SECONDS = 15.0
 PASSWORD_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 BLOCK = 65536
+REFUSED = 4403
 PREFIX = "/console/"
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -67,35 +68,51 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """One WebSocket, from its handshake to its end."""
     await receive()
     token = scope["path"].removeprefix(PREFIX)
-    channel = await sync_to_async(_open, thread_sensitive=False)(scope, token)
-    if channel is None:
-        await send({"type": "websocket.close", "code": 4403})
+    opened = await sync_to_async(_open, thread_sensitive=False)(scope, token)
+    if opened is None:
+        await send({"type": "websocket.close", "code": REFUSED})
         return
+    channel, viewer, vm = opened
     await send({"type": "websocket.accept", "subprotocol": "binary" if "binary" in scope["subprotocols"] else None})
-    bridge = Bridge(channel, receive, send)
+    key = _session_key(scope)
+    leave = until_refused(lambda: _viewer_of(key, vm.pk) is not None, viewer.pk, vm.pk)
+    bridge = Bridge(channel, receive, send, leave)
     try:
         await bridge.run()
     finally:
         channel.close()
 
 
-def _open(scope: dict[str, Any], token: str) -> Channel | None:
+def _open(scope: dict[str, Any], token: str) -> tuple[Channel, User, Vm] | None:
     """A channel to the VM's VNC, signed in; None when the link is no good or the console cannot be had."""
     try:
-        return _open_vnc(scope, token)
+        found = _let_in(scope, token)
+        channel = _open_vnc(found[1]) if found is not None else None
+        return (channel, *found) if found is not None and channel is not None else None
     finally:
         # No request ends in this thread that would give its connection back.
         connections.close_all()
 
 
-def _open_vnc(scope: dict[str, Any], token: str) -> Channel | None:
-    viewer = _session_user(scope)
+def _let_in(scope: dict[str, Any], token: str) -> tuple[User, Vm] | None:
+    """Who connects, and to which VM; None when they may not, or the link is no good."""
+    viewer = user_of(_session_key(scope))
     if viewer is None or not _same_origin(scope):
         return None
     vm_id = use_link(token, viewer.pk)
-    vm = find_vm(viewer, vm_id) if vm_id is not None else None
-    if vm is None or not permissions.allows(viewer, "vms.console"):
+    return _viewer_of(_session_key(scope), vm_id) if vm_id is not None else None
+
+
+def _viewer_of(session_key: str | None, vm_id: int) -> tuple[User, Vm] | None:
+    """Whose session it is now, and the VM, if its console is theirs to use."""
+    viewer = user_of(session_key)
+    if viewer is None or not {"vms.view", "vms.console"} <= viewer.rights:
         return None
+    vm = find_vm(viewer, vm_id)
+    return (viewer, vm) if vm is not None else None
+
+
+def _open_vnc(vm: Vm) -> Channel | None:
     request_id.bind(None)
     password = "".join(secrets.choice(PASSWORD_LETTERS) for _ in range(8))
     try:
@@ -116,15 +133,10 @@ def _open_vnc(scope: dict[str, Any], token: str) -> Channel | None:
     return channel
 
 
-def _session_user(scope: dict[str, Any]) -> User | None:
+def _session_key(scope: dict[str, Any]) -> str | None:
     cookies = SimpleCookie(_header(scope, b"cookie"))
     morsel = cookies.get(settings.SESSION_COOKIE_NAME)
-    if morsel is None:
-        return None
-    request = HttpRequest()
-    request.session = SessionStore(morsel.value)
-    user = get_user(request)
-    return user if isinstance(user, User) else None
+    return morsel.value if morsel is not None else None
 
 
 def _same_origin(scope: dict[str, Any]) -> bool:
@@ -137,10 +149,13 @@ def _header(scope: dict[str, Any], name: bytes) -> str:
 
 
 class Bridge:
-    """Bytes both ways; each side is read only when the other took what came before."""
+    """Bytes both ways; each side is read only when the other took what came before.
 
-    def __init__(self, channel: Channel, receive: Receive, send: Send) -> None:
-        self.channel, self.receive, self.send = channel, receive, send
+    `leave` ends when the browser's user may not use the console any more, and the bridge with it.
+    """
+
+    def __init__(self, channel: Channel, receive: Receive, send: Send, leave: Coroutine[Any, Any, None]) -> None:
+        self.channel, self.receive, self.send, self.leave = channel, receive, send, leave
         self.browser = rfb.BrowserHandshake()
         # Threads of its own, one a direction: in the shared pool a few open consoles, each waiting for its
         # guest, would leave no thread for anything else.
@@ -148,12 +163,15 @@ class Bridge:
 
     async def run(self) -> None:
         """Until either side ends."""
-        tasks = [asyncio.create_task(self._from_browser()), asyncio.create_task(self._from_guest())]
-        _done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        leave = asyncio.create_task(self.leave)
+        tasks = [leave, asyncio.create_task(self._from_browser()), asyncio.create_task(self._from_guest())]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         self.channel.close()
         for task in pending:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if done == {leave}:
+            await self.send({"type": "websocket.close", "code": REFUSED, "reason": "You may not use it any more."})
         self.threads.shutdown(wait=False)
 
     async def _from_browser(self) -> None:

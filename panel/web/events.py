@@ -18,62 +18,62 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from panel.accounts.models import User
+from panel.accounts.session_store import user_of
 from panel.cluster.veil import Veil
-from panel.core.live import CHANNEL
+from panel.core.live import ASK_SECONDS, CHANNEL, may_end
 from panel.core.live import may_see as may_see
 
 HEARTBEAT_SECONDS = 15.0
 LONGEST_SECONDS = 300.0
-"""Then the browser connects again and shows who it is: nobody hears on for long whose session was ended."""
+"""Then the browser connects again."""
 
 
 async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Every event that the viewer may see, until the page goes away."""
-    viewer = await sync_to_async(_viewer)(request)
-    if viewer is None:
+    found = await sync_to_async(_viewer)(request)
+    if found is None:
         return HttpResponse(status=401)
-    response = StreamingHttpResponse(
-        _events(viewer, await sync_to_async(_veil)(viewer)), content_type="text/event-stream"
-    )
+    response = StreamingHttpResponse(_events(request, *found), content_type="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-def _viewer(request: HttpRequest) -> User | None:
+def _viewer(request: HttpRequest) -> tuple[User, Veil] | None:
+    """Who is signed in by the page's session now, and what is between them and the nodes; None for nobody."""
     try:
-        return request.user if isinstance(request.user, User) and request.user.is_active else None
+        viewer = user_of(request.session.session_key)
+        if viewer is None:
+            return None
+        veil = Veil(viewer)
+        veil.read_names()
+        return viewer, veil
     finally:
         # The answer lasts as long as the page is open; without this its database connection would too.
         connections.close_all()
 
 
-def _veil(viewer: User) -> Veil:
-    """What is between the viewer and the nodes."""
-    try:
-        veil = Veil(viewer)
-        veil.read_names()
-        return veil
-    finally:
-        connections.close_all()
-
-
-async def _events(viewer: User, veil: Veil) -> AsyncIterator[str]:
+async def _events(request: HttpRequest, viewer: User, veil: Veil) -> AsyncIterator[str]:
     client = redis.asyncio.Redis.from_url(settings.CONFIG.redis_url)
     try:
         async with client.pubsub() as channel:
             await channel.subscribe(CHANNEL)
             yield f"event: hello\ndata: {json.dumps({'viewer': viewer.pk})}\n\n"
-            until = time.monotonic() + LONGEST_SECONDS
+            until, asked_at = time.monotonic() + LONGEST_SECONDS, -ASK_SECONDS
             while time.monotonic() < until:
-                message = await channel.get_message(ignore_subscribe_messages=True, timeout=HEARTBEAT_SECONDS)
+                if time.monotonic() - asked_at >= ASK_SECONDS:
+                    if (found := await sync_to_async(_viewer)(request)) is None:
+                        return
+                    (viewer, veil), asked_at = found, time.monotonic()
+                silent = min(HEARTBEAT_SECONDS, ASK_SECONDS - (time.monotonic() - asked_at))
+                message = await channel.get_message(ignore_subscribe_messages=True, timeout=max(silent, 0.0))
                 if message is None:
                     yield ": still here\n\n"
                     continue
                 event = json.loads(message["data"])
-                if event["topic"] == "node" and veil.is_on:
-                    # It may be a new one.
-                    veil = await sync_to_async(_veil)(viewer)
+                if may_end(event, viewer.pk) or (event["topic"] == "node" and veil.is_on):
+                    # A node may be a new one.
+                    asked_at = -ASK_SECONDS
                 if may_see(viewer, event):
                     yield f"event: {event['topic']}\ndata: {json.dumps(veil.event(event))}\n\n"
     except (redis.RedisError, asyncio.CancelledError):

@@ -1,6 +1,6 @@
-"""The second step of signing in, a code or a security key.
+"""The form of signing in, and its second step, a code or a security key.
 
-Between it and the first, the session knows only whose password was right.
+Between that and the first, the session knows only whose password was right.
 """
 
 from __future__ import annotations
@@ -10,18 +10,33 @@ import time
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.auth.forms import AuthenticationForm
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from panel.accounts import second_factor, security_keys, sessions, totp
 from panel.accounts.models import User
-from panel.core.errors import SecondFactorRequired
+from panel.core.errors import SecondFactorRequired, Throttled
 
 SECONDS = 300
 """How long a right password waits for its code."""
 MOST_CHARACTERS = 16_384
 """Of a security key's answer."""
 _HALF = "password_was_right"
+
+
+class NameAndPassword(AuthenticationForm):
+    """The form's first step."""
+
+    error_messages = {"invalid_login": "The name or the password is wrong.", "inactive": "This account is disabled."}
+
+    def clean(self) -> dict[str, Any]:
+        """Look at both; what is not looked at for the number of tries is told as such."""
+        try:
+            return super().clean()
+        except Throttled as error:
+            raise ValidationError(error.message, error.code) from error
 
 
 def password_was_right(request: HttpRequest, user: User, leads_to: str) -> None:

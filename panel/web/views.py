@@ -13,16 +13,17 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
+from django.core.exceptions import NON_FIELD_ERRORS
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from panel.accounts import second_factor, sessions, signin_keys
+from panel.accounts import guessing, second_factor, sessions, signin_keys
 from panel.accounts.models import User
 from panel.cluster.selectors import default_cluster, get_node, list_nodes
 from panel.core import permissions
-from panel.core.errors import BadCredentials
+from panel.core.errors import BadCredentials, Throttled
 from panel.images.selectors import isos_for, list_flavors, list_images
 from panel.monitoring.statistics.selectors import PERIODS, traffic, warnings
 from panel.network.selectors import list_networks
@@ -58,6 +59,7 @@ class SignIn(LoginView):
     """Name and password."""
 
     template_name = "login.html"
+    form_class = signing_in.NameAndPassword
     redirect_authenticated_user = True
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
@@ -70,12 +72,21 @@ class SignIn(LoginView):
         sessions.begin(self.request, user, "password")
         return redirect(self.get_success_url())
 
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        """Say what was wrong; 429 where it was not looked at."""
+        answer = super().form_invalid(form)
+        if form.has_error(NON_FIELD_ERRORS, Throttled.code):
+            answer.status_code = Throttled.status
+        return answer
+
 
 def sign_in_by_key(request: HttpRequest, key: str) -> HttpResponse:
     """Sign the browser in by a one-time key, as a billing system sends it; a key that is none leads to the form."""
     try:
-        user, leads_to = signin_keys.redeem(key)
-    except BadCredentials as error:
+        with guessing.from_address(str(request.META.get("REMOTE_ADDR", ""))) as attempt:
+            user, leads_to = signin_keys.redeem(key)
+            attempt.forgive()
+    except (BadCredentials, Throttled) as error:
         messages.error(request, error.message)
         return redirect("login")
     sessions.begin(request, user, "key")

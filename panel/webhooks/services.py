@@ -11,7 +11,7 @@ from django.utils import timezone
 from pydantic import Field, SecretStr
 
 from panel.accounts import journal
-from panel.accounts.guards import refuse_narrowed
+from panel.accounts.guards import refuse_narrowed, refuse_opened
 from panel.accounts.models import Token, User
 from panel.core import secretbox
 from panel.core.errors import InvalidValue, LimitExceeded, MissingValue
@@ -34,7 +34,12 @@ class Values(Params):
 
 @transaction.atomic
 def create_webhook(viewer: User, raw: dict[str, Any]) -> tuple[Webhook, str]:
-    """A new webhook and its secret, which is shown this once; it is made where none is given."""
+    """A new webhook and its secret, which is shown this once; it is made where none is given.
+
+    Raises AccessDenied (a narrowed way in; while an administrator works in the account), MissingValue, InvalidValue and
+    LimitExceeded.
+    """
+    refuse_opened()
     values = parse(Values, raw)
     if values.url is None:
         raise MissingValue(field="url")
@@ -59,7 +64,8 @@ def create_webhook(viewer: User, raw: dict[str, Any]) -> tuple[Webhook, str]:
 
 @transaction.atomic
 def change_webhook(viewer: User, webhook: Webhook, raw: dict[str, Any]) -> Webhook:
-    """Have the webhook as the values say."""
+    """Have the webhook as the values say; raises AccessDenied while an administrator works in the account."""
+    refuse_opened()
     values = parse(Values, raw)
     before = {"url": webhook.url, "events": webhook.events, "active": webhook.active}
     if values.url is not None:
@@ -80,7 +86,8 @@ def change_webhook(viewer: User, webhook: Webhook, raw: dict[str, Any]) -> Webho
 
 @transaction.atomic
 def delete_webhook(viewer: User, webhook: Webhook) -> None:
-    """Forget the webhook and its deliveries."""
+    """Forget the webhook and its deliveries; raises AccessDenied while an administrator works in the account."""
+    refuse_opened()
     journal.record(viewer, "webhook.delete", "webhook", webhook.pk, webhook.url, owner_id=viewer.pk)
     webhook.delete()
 

@@ -124,7 +124,12 @@ def _bridge() -> tuple[Bridge, Browser, socket.socket]:
     near, far = socket.socketpair()
     far.settimeout(5)
     browser = Browser()
-    return Bridge(near, browser.incoming.get, browser.outgoing.put), browser, far
+    return Bridge(near, browser.incoming.get, browser.outgoing.put, _ever()), browser, far
+
+
+async def _ever() -> None:
+    """Nobody takes the console away."""
+    await asyncio.Event().wait()
 
 
 def test_bytes_go_both_ways_and_the_guests_end_ends_the_page() -> None:

@@ -36,13 +36,11 @@ def _by_key(call: Call, key: str) -> Answer:
     name = call.text("username")
     known = User.objects.filter(name=name).first()
     subject = ("key", counted_as(address_of(call.request)), known.name if known is not None else name)
-    if guessing.is_locked(*subject):
-        raise BadCredentials()
-    try:
+    with guessing.attempt(known, *subject) as attempt:
+        if attempt.locked:
+            raise BadCredentials()
         user, leads_to = signin_keys.redeem(key, name or None)
-    except BadCredentials:
-        guessing.count(known, *subject)
-        raise
+        attempt.forgive()
     if call.out:
         return SignedIn(sessions.begin(user, address_of(call.request)), level_of(user))
     begin(call.request, user, "key")

@@ -28,7 +28,7 @@ GROUPS = f"ou=groups,{BASE}"
 @pytest.fixture
 def slapd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slapd]:
     """A directory that the panel is configured for, without groups."""
-    guessing._redis().flushall()
+    guessing.client().flushall()
     server = Slapd(tmp_path)
     server.start()
     server.fill()

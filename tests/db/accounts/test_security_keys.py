@@ -33,7 +33,7 @@ KEYS = "/api/v1/me/security-keys"
 def public_url(monkeypatch: pytest.MonkeyPatch) -> None:
     """The panel knows its name, and no wrong answer of an earlier test counts."""
     monkeypatch.setattr(settings.CONFIG, "public_url", ORIGIN)
-    guessing._redis().flushall()
+    guessing.client().flushall()
 
 
 def _post(client: Client, path: str, **values: Any) -> Any:

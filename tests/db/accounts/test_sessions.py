@@ -23,7 +23,7 @@ from panel.accounts.tokens import create_token
 @pytest.fixture(autouse=True)
 def nothing_counted() -> None:
     """No wrong password of an earlier test counts."""
-    guessing._redis().flushall()
+    guessing.client().flushall()
 
 
 def browser(name: str = "anna", password: str = "correct horse", agent: str = "Firefox") -> Client:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from io import StringIO
+from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from django.conf import settings
+from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from panel.accounts import guessing, hashing
 from panel.accounts.backend import WRONG_ALLOWED
-from panel.accounts.models import Token, User
+from panel.accounts.models import JournalEntry, Token, User
 from panel.accounts.tokens import create_token
 
 
@@ -117,3 +128,113 @@ def test_the_commands_answer_json_and_show_a_secret_once(user: User) -> None:
     assert APIClient().get("/api/v1/me", headers={"Authorization": f"Bearer {text}"}).json()["name"] == "anna"
     with pytest.raises(CommandError, match="no user"):
         call_command("token_create", "nobody", "script")
+
+
+def at_once(count: int, act: Callable[[int], int]) -> list[int]:
+    """What `act` answers to each number, all asked at the same moment."""
+    together = threading.Barrier(count)
+
+    def one(number: int) -> int:
+        try:
+            together.wait(20)
+            return act(number)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(one, range(count)))
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The passwords that were hashed to be compared; each takes as long as a real one."""
+    found: list[str] = []
+    verify = Argon2PasswordHasher.verify
+
+    def slow(hasher: Argon2PasswordHasher, password: str, encoded: str) -> bool:
+        found.append(password)
+        time.sleep(0.1)
+        return verify(hasher, password, encoded)
+
+    monkeypatch.setattr(Argon2PasswordHasher, "verify", slow)
+    return found
+
+
+def test_of_many_wrong_passwords_at_the_same_moment_no_more_are_looked_at(user: User, looked_at: list[str]) -> None:
+    answers = at_once(24, lambda number: _token("anna", f"guess {number}"))
+    assert set(answers) == {401} and len(looked_at) == WRONG_ALLOWED
+    assert JournalEntry.objects.filter(action="session.locked").count() == 1
+
+
+def test_ones_own_password_is_guessed_no_more_often_at_the_same_moment(user: User, looked_at: list[str]) -> None:
+    def change(number: int) -> int:
+        client = APIClient()
+        client.force_authenticate(user)
+        values = {"current": f"guess {number}", "password": "battery staple"}
+        return client.post("/api/v1/me/password", values).status_code
+
+    assert set(at_once(24, change)) == {400} and len(looked_at) == WRONG_ALLOWED
+
+
+def test_many_right_passwords_at_the_same_moment_are_all_taken(user: User, looked_at: list[str]) -> None:
+    assert set(at_once(24, lambda _: _token("anna", "correct horse"))) == {201}
+    assert _token("anna", "correct horse") == 201
+
+
+@pytest.mark.parametrize("where", ["page", "rest", "classic", "key"])
+def test_wrong_passwords_of_all_names_from_one_address_are_limited_together(
+    user: User, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guessing, "WRONG_OF_ADDRESS", 4)
+    client = Client(REMOTE_ADDR="192.0.2.1")
+
+    def ask(name: str, password: str) -> str:
+        if where == "rest":
+            return str(_token(name, password))
+        if where == "key":
+            answer = client.get(f"/sign-in/{name}{password}", secure=True, follow=True)
+            return "limited" if b"from your address" in answer.content else "wrong"
+        if where == "page":
+            answer = client.post("/login", {"username": name, "password": password}, secure=True)
+            return f"{answer.status_code} {b'from your address' in answer.content}"
+        answer = client.get("/vmmgr", {"func": "vm", "out": "xml", "authinfo": f"{name}:{password}"}, secure=True)
+        return "limited" if b"from your address" in answer.content else "wrong"
+
+    wrong, limited = {"page": ("200 False", "429 True"), "rest": ("401", "429")}.get(where, ("wrong", "limited"))
+    assert {ask(f"name{number}", "guess") for number in range(4)} == {wrong}
+    assert ask("anna", "correct horse") == limited
+    assert _token("anna", "correct horse", address="192.0.2.2") == 201
+
+
+class SmallHasher(hashing.BoundedHasher):
+    """The panel's hashing, which takes less of everything."""
+
+    memory_cost, time_cost, parallelism = 34 * 1024, 1, 1
+
+
+def test_few_passwords_are_hashed_at_once_and_memory_stays_bounded(user: User, settings: Any) -> None:
+    settings.PASSWORD_HASHERS = [f"{__name__}.SmallHasher"]
+    user.set_password("correct horse")
+    user.save()
+    _most_memory_mib()
+    before = _most_memory_mib()
+    answers = at_once(50, lambda number: _token("anna", "correct horse", address=f"192.0.2.{number}"))
+    assert set(answers) == {201}
+    assert _most_memory_mib() - before < 200
+    assert hashing.BoundedHasher.memory_cost * hashing.AT_ONCE <= 256 * 1024
+
+
+def _most_memory_mib() -> float:
+    """How much this process has had at most, counted anew from now on."""
+    most = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    Path("/proc/self/clear_refs").write_text("5")
+    assert most is not None
+    return int(most[1]) / 1024
+
+
+def test_trying_to_sign_in_by_the_page_counts_as_calls(user: User, settings: Any) -> None:
+    settings.CONFIG = copy(settings.CONFIG)
+    settings.CONFIG.rate_limit_address = 3
+    answers = [Client().post("/login", {"username": "anna", "password": "no"}, secure=True) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[-1].headers["Retry-After"] and Client().get("/login", secure=True).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import xml.etree.ElementTree as ET
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from panel.accounts.tokens import create_token
 from panel.core import origin
 from panel.core.errors import AccessDenied, InvalidValue, SecondFactorRequired, WrongState
 from panel.web import signing_in
+from tests.db.accounts.test_sign_in import at_once
 
 PASSWORD = "correct horse"
 
@@ -45,7 +47,7 @@ class Phone:
 @pytest.fixture(autouse=True)
 def nothing_counted() -> None:
     """No wrong code of an earlier test counts."""
-    guessing._redis().flushall()
+    guessing.client().flushall()
 
 
 @pytest.fixture
@@ -113,6 +115,26 @@ def test_codes_cannot_be_guessed_from_many_addresses(phone: Phone) -> None:
         assert answer.status_code == 401
     assert "Too many" in _token(code=phone.later()).json()["detail"]
     assert JournalEntry.objects.filter(action="session.locked", after__wrong="code").count() == 1
+
+
+def test_of_many_codes_at_the_same_moment_no_more_are_looked_at(
+    user: User, phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+
+    def take(user: User, code: str) -> bool:
+        looked_at.append(code)
+        time.sleep(0.1)
+        return False
+
+    def ask(number: int) -> int:
+        with pytest.raises(SecondFactorRequired):
+            second_factor.require_code(user, f"{number:06}")
+        return 0
+
+    monkeypatch.setattr(totp, "take", take)
+    at_once(24, ask)
+    assert len(looked_at) == guessing.WRONG_ALLOWED
 
 
 def test_the_page_asks_in_a_second_step_and_is_signed_in_after_it_alone(user: User, phone: Phone) -> None:

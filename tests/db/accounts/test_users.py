@@ -143,7 +143,7 @@ def test_nobody_below_a_super_administrator_makes_or_touches_administrators(mana
 
 @pytest.mark.parametrize("level", list(Level))
 def test_nobody_changes_their_own_password_without_the_present_one(level: Level) -> None:
-    guessing._redis().flushall()
+    guessing.client().flushall()
     somebody = User.objects.create_user("somebody", "correct horse", level=level)
     _token, text = create_token(somebody, "stolen")
     client = APIClient()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from typing import Any
 
@@ -15,10 +16,24 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from panel.accounts import journal, totp
-from panel.accounts.models import BrowserSession, JournalEntry, Level, Role, User
+from panel.accounts.models import (
+    BrowserSession,
+    JournalEntry,
+    Level,
+    Role,
+    SecurityKey,
+    SigninKey,
+    SshKey,
+    Token,
+    Totp,
+    User,
+)
+from panel.accounts.services import add_ssh_key
 from panel.accounts.session_store import drop_all
 from panel.accounts.tokens import create_token
 from panel.core.permissions import RIGHTS
+from panel.webhooks.models import Webhook
+from panel.webhooks.services import create_webhook
 from panel.web import events
 from tests.db.web.test_pages import _text, signed_in
 
@@ -176,10 +191,9 @@ def test_an_administrator_works_in_an_account_and_goes_back(helper: User, user: 
     assert _me(client) == "anna"
     assert "work as <b>anna</b>" in _text(client, "/")
     assert 'data-submit="/api/v1/me/password"' not in _text(client, "/profile")
-    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ2Xk0A3T0mT7ZJmYx1m0c3yJb0zQm7s9v1n2b3c4d5e me"
-    body = {"name": "laptop", "public_key": key}
-    assert client.post("/api/v1/ssh-keys", body, content_type="application/json", secure=True).status_code == 201
-    entry = JournalEntry.objects.get(action="ssh_key.add")
+    signed_in(user)
+    assert client.delete("/api/v1/me/sessions", secure=True).status_code == 204
+    entry = JournalEntry.objects.get(action="session.end")
     assert (entry.user_name, entry.opened_by) == ("anna", "helper")
     assert JournalEntry.objects.filter(action="user.open", user_name="helper", object_name="anna").count() == 1
     assert _post(client, "/back") == f"/users/{user.pk}"
@@ -200,6 +214,69 @@ def test_what_proves_who_a_user_is_stays_theirs_in_an_opened_account(helper: Use
     changed = client.patch(f"/api/v1/users/{user.pk}", body, content_type="application/json", secure=True)
     assert changed.status_code == 403
     assert User.objects.get(pk=user.pk).check_password("correct horse")
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ2Xk0A3T0mT7ZJmYx1m0c3yJb0zQm7s9v1n2b3c4d5e me"
+HOOK = {"url": "https://billing.example/hook", "events": ["*"]}
+LASTING = (
+    ("POST", "ssh-keys", {"name": "mine", "public_key": KEY}),
+    ("DELETE", "ssh-keys/{key}", {}),
+    ("POST", "webhooks", HOOK),
+    ("PATCH", "webhooks/{hook}", HOOK),
+    ("DELETE", "webhooks/{hook}", {}),
+    ("PATCH", "users/{user}", {"email": "helper@example.org"}),
+    ("PATCH", "users/{user}", {"password": "battery staple"}),
+    ("POST", "me/password", {"current": "correct horse", "password": "battery staple"}),
+    ("POST", "tokens", {"name": "backdoor"}),
+    ("DELETE", "tokens/{token}", {}),
+    ("POST", "me/totp", {}),
+    ("POST", "me/totp/confirm", {"code": "000000"}),
+    ("POST", "me/totp/off", {"code": "000000", "password": "correct horse"}),
+    ("POST", "me/security-keys/challenge", {}),
+    ("POST", "me/security-keys", {"name": "mine", "credential": {}}),
+    ("POST", "me/security-keys/{security_key}/remove", {"password": "correct horse"}),
+)
+
+
+@pytest.fixture
+def furnished(user: User) -> dict[str, int]:
+    """The ids of what the user's account has."""
+    hook, _secret = create_webhook(user, HOOK)
+    made = SecurityKey.objects.create(user=user, name="blue", credential_id=b"1", digest="1", public_key=b"1")
+    return {
+        "user": user.pk,
+        "key": add_ssh_key(user, "laptop", KEY).pk,
+        "hook": hook.pk,
+        "token": create_token(user, "billing")[0].pk,
+        "security_key": made.pk,
+    }
+
+
+def test_an_administrator_leaves_nothing_lasting_in_an_account(
+    helper: User, user: User, furnished: dict[str, int]
+) -> None:
+    def lasting() -> list[Any]:
+        kinds = (User, SshKey, Webhook, Token, Totp, SecurityKey)
+        return [list(kind.objects.order_by("pk").values()) for kind in kinds]  # type: ignore[attr-defined]
+
+    client = signed_in(helper)
+    _post(client, f"/users/{user.pk}/open")
+    before, page = lasting(), _text(client, "/profile")
+    assert "SSH keys and webhooks are changed by anna alone" in page and 'data-submit="/api/v1/ssh-keys"' not in page
+    for method, path, body in LASTING:
+        where = f"/api/v1/{path.format(**furnished)}"
+        answer = client.generic(method, where, json.dumps(body), content_type="application/json", secure=True)
+        assert (answer.status_code, answer.json()["code"]) == (403, "access_denied"), (method, path)
+        assert "by its user alone" in answer.json()["detail"], (method, path)
+    assert lasting() == before
+
+
+def test_no_sign_in_key_is_made_from_an_account_that_was_opened(admin: User, helper: User, user: User) -> None:
+    # Its browser would bear no mark of who opened the account.
+    client = signed_in(admin)
+    _post(client, f"/users/{helper.pk}/open")
+    answer = client.post(f"/api/v1/users/{user.pk}/signin-key", {}, content_type="application/json", secure=True)
+    assert answer.status_code == 403 and not SigninKey.objects.exists()
 
 
 def test_administrators_are_opened_by_a_super_administrator_alone_and_no_account_from_within_another(
