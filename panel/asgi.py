@@ -16,6 +16,7 @@ _django = get_asgi_application()
 from django.urls import get_resolver  # noqa: E402
 
 from panel.api import streaming  # noqa: E402
+from panel.core import proxies  # noqa: E402
 from panel.web.console import serve  # noqa: E402
 
 # All that requests use is loaded now, and from now on not looked through by the garbage collector, which took 100 ms
@@ -31,6 +32,8 @@ async def application(
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
     """Every request of the panel."""
+    if scope["type"] in ("http", "websocket"):
+        scope = proxies.seen_from(scope)
     if scope["type"] == "websocket":
         await serve(scope, receive, send)
     elif scope["type"] == "http":

@@ -96,7 +96,19 @@ OPTIONS: tuple[Option, ...] = (
     Option("ListenPort", "listen_port", 1500, "Port that the panel listens on (https).", _port),
     Option("Certificate", "certificate", "", "TLS certificate file; empty: VarDir/tls/panel.crt."),
     Option("CertificateKey", "certificate_key", "", "TLS key file; empty: VarDir/tls/panel.key."),
-    Option("AllowedHosts", "allowed_hosts", "*", "Host names that the panel answers to, separated by commas."),
+    Option(
+        "AllowedHosts",
+        "allowed_hosts",
+        "",
+        "Host names that the panel answers to, separated by commas; empty: that of PublicUrl, or any without one.",
+    ),
+    Option(
+        "TrustedProxies",
+        "trusted_proxies",
+        (),
+        "Addresses or ranges, separated by commas, of proxies whose X-Forwarded-For is believed; empty: of none.",
+        _ranges,
+    ),
     Option(
         "PublicUrl",
         "public_url",
@@ -261,6 +273,7 @@ class Config:
     certificate: str
     certificate_key: str
     allowed_hosts: str
+    trusted_proxies: tuple[str, ...]
     public_url: str
     database_socket: str
     database_host: str
@@ -325,6 +338,13 @@ class Config:
         everywhere = self.listen_ip in ("", "0.0.0.0", "::")
         address = "127.0.0.1" if everywhere else self.listen_ip
         return f"[{address}]" if ":" in address else address
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names that the panel answers to; "*" is any."""
+        named = [host.strip() for host in self.allowed_hosts.split(",") if host.strip()]
+        # vmwatch-master speaks to the panel by its own address, whatever names browsers use.
+        return [*(named or [urlsplit(self.public_url).hostname or "*"]), self.own_host]
 
     @property
     def certificate_path(self) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 from panel import __version__
 from panel.config import load
+from panel.core.certificates import is_self_signed
 
 CONFIG = load()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -26,8 +27,7 @@ def _secret_key(path: Path) -> str:
 
 SECRET_KEY = _secret_key(CONFIG.var_dir / "keys" / "secret.key")
 DEBUG = CONFIG.debug
-# vmwatch-master speaks to the panel by its own address, whatever names browsers use.
-ALLOWED_HOSTS = [host.strip() for host in CONFIG.allowed_hosts.split(",") if host.strip()] + [CONFIG.own_host]
+ALLOWED_HOSTS = CONFIG.hosts
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -132,6 +132,11 @@ SESSION_COOKIE_SECURE = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 12 * 3600
 CSRF_COOKIE_SECURE = True
+# Behind a proxy that changes Host, pages bear the address of PublicUrl.
+CSRF_TRUSTED_ORIGINS = [CONFIG.public_url] if CONFIG.public_url else []
+CSRF_FAILURE_VIEW = "panel.web.refusals.foreign_form"
+# A browser that was told this takes no exception for a certificate of nobody's any more.
+SECURE_HSTS_SECONDS = 0 if is_self_signed(CONFIG.certificate_path) else 365 * 24 * 3600
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 
@@ -146,7 +151,7 @@ STATIC_ROOT = CONFIG.var_dir / "static"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "panel.api.authentication.TokenAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "panel.api.authentication.PageAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

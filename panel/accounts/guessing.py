@@ -85,7 +85,7 @@ def attempt(user: User | None, *subject: str, allowed: int = WRONG_ALLOWED) -> I
 
 @contextmanager
 def from_address(address: str) -> Iterator[Attempt]:
-    """A try by whoever calls from there, whatever name they give; raises Throttled after WRONG_OF_ADDRESS wrong ones."""
+    """A try by whoever calls from there, whatever name they give; raises Throttled after too many wrong ones."""
     if not address:
         # This machine's own programs.
         yield Attempt(locked=False)

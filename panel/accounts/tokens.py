@@ -18,6 +18,7 @@ from panel.accounts import journal
 from panel.accounts.guards import refuse_narrowed, refuse_opened
 from panel.accounts.models import Token, User
 from panel.core import live
+from panel.core.addresses import in_ranges
 from panel.core.errors import BadCredentials, InvalidValue, LimitExceeded
 from panel.core.permissions import RIGHTS
 
@@ -182,13 +183,3 @@ def _within(outer: Sequence[str], ranges: list[str]) -> list[str]:
         if known and not any(each.version == one.version and each.subnet_of(one) for one in known):  # type: ignore[arg-type]
             raise InvalidValue(f"Your own token is taken from {', '.join(outer)} alone.", field="addresses")
     return ranges or list(outer)
-
-
-def in_ranges(address: str, ranges: Sequence[str]) -> bool:
-    """Whether the address is in one of the ranges; an address that is none is in no range."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None) or found
-    return any(mapped in ipaddress.ip_network(each) for each in ranges)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from rest_framework.authentication import BaseAuthentication
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from panel.accounts.models import User
 from panel.accounts.tokens import user_of_token
-from panel.core.errors import BadCredentials
+from panel.core import own_origin
+from panel.core.errors import AccessDenied, BadCredentials
 
 KEYWORD = "Bearer"
 
@@ -30,6 +33,28 @@ class TokenAuthentication(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """What a 401 asks for."""
         return KEYWORD
+
+
+class PageAuthentication(SessionAuthentication):
+    """The session of a page, for calls of the panel's own pages."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        """Raise AccessDenied for a call that another site's page makes, or one without the page's proof."""
+        try:
+            super().enforce_csrf(request)
+        except PermissionDenied as error:
+            origin, host = request.headers.get("Origin", ""), request.get_host()
+            if origin and not own_origin.is_own(origin, host):
+                raise AccessDenied(own_origin.why_foreign(origin[:255], host), permission="origin") from error
+            message = "This page is too old, or your browser keeps no cookies. Load it again."
+            raise AccessDenied(message, permission="origin") from error
+
+
+class PageScheme(SessionScheme):
+    """How the schema tells of pages' sessions."""
+
+    target_class = PageAuthentication
+    priority = 1
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

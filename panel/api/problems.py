@@ -10,7 +10,8 @@ import json
 import logging
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig
+from django.conf import settings
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views import defaults
@@ -120,9 +121,20 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler400."""
+    message = _unknown_host(request) if isinstance(exception, DisallowedHost) else "The request cannot be read."
     if request.path.startswith(PREFIX):
-        return plain_problem(request, 400, "bad_request", "The request cannot be read.")
+        return plain_problem(request, 400, "bad_request", message)
+    if isinstance(exception, DisallowedHost):
+        return HttpResponse(message, status=400, content_type="text/plain; charset=utf-8")
     return defaults.bad_request(request, exception)
+
+
+def _unknown_host(request: HttpRequest) -> str:
+    asked, known = request.META.get("HTTP_HOST", "")[:255], ", ".join(settings.CONFIG.hosts)
+    return (
+        f"The panel does not answer to the name “{asked}”, but to {known}. Its administrator names others in "
+        "AllowedHosts, or the address that browsers use in PublicUrl (vmpanel.conf)."
+    )
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

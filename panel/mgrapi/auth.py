@@ -10,8 +10,9 @@ from django.http import HttpRequest
 from panel.accounts import journal
 from panel.accounts.models import Level, User
 from panel.accounts.services import require_power_over, sign_in
-from panel.accounts.tokens import in_ranges, user_of_token
+from panel.accounts.tokens import user_of_token
 from panel.core import origin, permissions
+from panel.core.addresses import in_ranges
 from panel.core.errors import AccessDenied, BadCredentials, NotFound
 from panel.mgrapi import sessions
 from panel.mgrapi.call import Call

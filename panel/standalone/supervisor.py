@@ -54,7 +54,8 @@ def programs(layout: Layout, port: int, listen: str, concurrency: int) -> list[P
             [
                 *[str(bin_folder / "uvicorn"), "panel.asgi:application", "--host", listen, "--port", str(port)],
                 *["--ssl-certfile", str(layout.tls / "panel.crt"), "--ssl-keyfile", str(layout.tls / "panel.key")],
-                *["--no-access-log", "--log-level", "warning", "--lifespan", "off"],
+                # Whom to believe about a caller's address is the panel's own option, TrustedProxies.
+                *["--no-proxy-headers", "--no-access-log", "--log-level", "warning", "--lifespan", "off"],
                 # Open event streams would hold the end up for good.
                 *["--timeout-graceful-shutdown", "3"],
                 # Clients give an idle connection up after some seconds: one that the panel ends in the very moment

@@ -25,7 +25,7 @@ from panel.accounts.models import User
 from panel.accounts.session_store import user_of
 from panel.cluster.client import Channel
 from panel.cluster.nodes import client
-from panel.core import request_id
+from panel.core import own_origin, request_id
 from panel.core.errors import PanelError
 from panel.vms.models import Vm
 from panel.vms.selectors import find_vm
@@ -140,8 +140,12 @@ def _session_key(scope: dict[str, Any]) -> str | None:
 
 
 def _same_origin(scope: dict[str, Any]) -> bool:
-    """Whether the page that connects is ours: cookies alone go along from any page."""
-    return _header(scope, b"origin") == f"https://{_header(scope, b'host')}"
+    """Whether the page that connects is ours."""
+    origin, host = _header(scope, b"origin"), _header(scope, b"host")
+    if own := own_origin.is_own(origin, host):
+        return own
+    log.warning("a console is refused: %s", own_origin.why_foreign(origin[:255], host[:255]))
+    return False
 
 
 def _header(scope: dict[str, Any], name: bytes) -> str:

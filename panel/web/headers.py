@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
+from panel.core import own_origin
+
 # Everything comes from the panel itself. data: is the pictures of noVNC's cursor and of the API's page.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self' wss://{host}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "connect-src 'self' {consoles}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 
@@ -22,5 +24,7 @@ class ContentSecurityPolicyMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         # The host was checked against AllowedHosts before a view could answer; older browsers want it named.
-        response.headers["Content-Security-Policy"] = POLICY.format(host=request.META.get("HTTP_HOST", ""))
+        origins = own_origin.origins(request.META.get("HTTP_HOST", ""))
+        consoles = " ".join(each.replace("https://", "wss://", 1) for each in origins)
+        response.headers["Content-Security-Policy"] = POLICY.format(consoles=consoles)
         return response

@@ -26,7 +26,8 @@ PATIENCE_SECONDS = 30.0
 async def until_refused(may: Callable[[], bool], user_id: int, vm_id: int | None = None) -> None:
     """Return when `may` answers no, of a connection of the user, to the VM if it is one's console.
 
-    It is asked in a thread. Without Redis it is asked each ASK_SECONDS; without the database for PATIENCE_SECONDS no more.
+    It is asked in a thread. Without Redis it is asked each ASK_SECONDS; and no more where the database is away for
+    PATIENCE_SECONDS.
     """
     asking = _Asking(may)
     while True:

@@ -22,7 +22,7 @@ from django.views.decorators.http import require_POST
 from panel.accounts import guessing, second_factor, sessions, signin_keys
 from panel.accounts.models import User
 from panel.cluster.selectors import default_cluster, get_node, list_nodes
-from panel.core import permissions
+from panel.core import own_origin, permissions
 from panel.core.errors import BadCredentials, Throttled
 from panel.images.selectors import isos_for, list_flavors, list_images
 from panel.monitoring.statistics.selectors import PERIODS, traffic, warnings
@@ -243,7 +243,8 @@ def vm_console(request: HttpRequest, vm_id: int) -> HttpResponse:
     vm = _or_404(get_vm, viewer, vm_id)
     _need(viewer, "vms.console")
     token = console.make_link(viewer.pk, vm.pk)
-    return _page(request, "console.html", vm=vm, token=token)
+    origins = " ".join(own_origin.origins(request.get_host()))
+    return _page(request, "console.html", vm=vm, token=token, origins=origins)
 
 
 @login_required

@@ -25,8 +25,8 @@ from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
-from panel.accounts.tokens import in_ranges
 from panel.core import secretbox
+from panel.core.addresses import in_ranges
 from panel.webhooks.models import Delivery, DeliveryState
 
 log = logging.getLogger(__name__)

@@ -32,9 +32,9 @@ from panel.accounts.services import add_ssh_key
 from panel.accounts.session_store import drop_all
 from panel.accounts.tokens import create_token
 from panel.core.permissions import RIGHTS
+from panel.web import events
 from panel.webhooks.models import Webhook
 from panel.webhooks.services import create_webhook
-from panel.web import events
 from tests.db.web.test_pages import _text, signed_in
 
 
