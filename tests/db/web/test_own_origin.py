@@ -1,4 +1,4 @@
-"""Behind a proxy that changes Host: the address of PublicUrl is the panel's own; of others it is said what was expected."""
+"""Behind a proxy that changes Host: the address of PublicUrl is the own one; others are told what was expected."""
 
 from __future__ import annotations
 
