@@ -70,6 +70,7 @@ def traveller(
     yield Traveller(api, cluster, f"vms/{vm}", private, address)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_worker_killed_at_every_step_of_a_move(
     moment: str, killing_worker: Path, traveller: Traveller, api: httpx.Client

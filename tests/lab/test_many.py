@@ -1,4 +1,4 @@
-"""Many VMs at a time: three workers, two nodes, nothing given twice. VMPANEL_MANY says how many (6; 50 at night)."""
+"""Many VMs at a time: three workers, two nodes, nothing given twice. VMPANEL_MANY says how many (4; 50 at night)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.lab.guests import NOTHING, remains
 from tests.lab.hosts import Node
 from tests.stack import Stack, task_of, wait_for_task
 
-MANY = int(os.environ.get("VMPANEL_MANY", "6"))
+MANY = int(os.environ.get("VMPANEL_MANY", "4"))
 SAME = 20
 ASK_AT_A_TIME = 10
 SECONDS = 900.0
