@@ -60,6 +60,14 @@ def _ranges(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(",") if part.strip())
 
 
+def _ip_types(text: str) -> dict[str, str]:
+    pairs = [part.partition(":") for part in text.split(",") if part.strip()]
+    found = {kind.strip().lower(): network.strip() for kind, _, network in pairs}
+    if not set(found) <= {"public", "private", "nat"} or not all(found.values()) or len(found) < len(pairs):
+        raise ValueError("must be KIND:NETWORK, KIND:NETWORK, where a kind is public, private or nat")
+    return found
+
+
 def _web_address(text: str) -> str:
     """`https://name` or `https://name:port` as browsers write an origin: without the port that goes without saying."""
     parts = urlsplit(text.rstrip("/"))
@@ -232,6 +240,20 @@ OPTIONS: tuple[Option, ...] = (
         "Address ranges, as 192.0.2.0/24, separated by commas, from which the classic API takes authinfo; empty: all.",
         _ranges,
     ),
+    Option(
+        "ClassicIpTypes",
+        "classic_ip_types",
+        {},
+        "Networks that iptype of the classic API means, as public:NETWORK, private:NETWORK, nat:NETWORK; "
+        "one that is not named: the first network with such addresses, else the first.",
+        _ip_types,
+    ),
+    Option(
+        "ClassicImage",
+        "classic_image",
+        "",
+        "OS image of orders over the classic API that name none (vmi); empty: the only one there is.",
+    ),
     Option("LdapUri", "ldap_uri", "", "LDAP directory, as ldaps://host or ldap://host; empty: there is none."),
     Option("LdapStartTls", "ldap_start_tls", False, "Whether an ldap:// connection is encrypted by StartTLS.", _yes_no),
     Option(
@@ -313,6 +335,8 @@ class Config:
     statistics_hour_days: int
     statistics_day_days: int
     restrict_authinfo: tuple[str, ...]
+    classic_ip_types: dict[str, str]
+    classic_image: str
     ldap_uri: str
     ldap_start_tls: bool
     ldap_ca_certificate: str

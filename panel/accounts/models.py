@@ -29,6 +29,8 @@ class Role(models.Model):
     name = models.CharField(max_length=64, unique=True)
     level = models.CharField(max_length=16, choices=Level.choices)
     rights = models.JSONField(default=list)
+    withheld = models.JSONField(default=list, blank=True)
+    """Operations, and functions of the classic API, that it does not let in though their right is there."""
 
     def __str__(self) -> str:
         return self.name
@@ -82,6 +84,11 @@ class User(AbstractBaseUser):
         if not self.may_create_vms:
             rights -= {"vms.create"}
         return rights if self.narrowed_to is None else rights & self.narrowed_to
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """Operations and functions of the classic API that the account may not ask for, whatever its rights."""
+        return frozenset() if self.role_id is None or self.role is None else frozenset(self.role.withheld)
 
     @property
     def sees_all(self) -> bool:

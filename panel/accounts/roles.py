@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from django.db import IntegrityError, transaction
@@ -24,8 +25,12 @@ class RoleValues(Params):
 
 
 @transaction.atomic
-def put_role(viewer: User, raw: dict[str, Any], role: Role | None = None) -> Role:
+def put_role(
+    viewer: User, raw: dict[str, Any], role: Role | None = None, withheld: Collection[str] | None = None
+) -> Role:
     """A new role of RoleValues, or `role` changed to them; accounts that have it change with it.
+
+    `withheld` are operations that it does not let in though the right is there; None leaves them as they are.
 
     Raises AccessDenied, InvalidValue, MissingValue, AlreadyExists and WrongState (another level while it is in use).
     """
@@ -39,6 +44,8 @@ def put_role(viewer: User, raw: dict[str, Any], role: Role | None = None) -> Rol
         raise WrongState("Accounts of the other level have this role.", object="role", id=role.pk, state="in use")
     role = role or Role()
     role.name, role.level, role.rights = values.name, values.level, sorted(set(values.rights) | permissions.ALWAYS)
+    if withheld is not None:
+        role.withheld = sorted(withheld)
     try:
         with transaction.atomic():
             role.save()
@@ -79,4 +86,4 @@ def delete_role(viewer: User, role: Role) -> None:
 
 
 def _public(role: Role) -> dict[str, Any]:
-    return {"name": role.name, "level": str(role.level), "rights": list(role.rights)}
+    return {"name": role.name, "level": str(role.level), "rights": list(role.rights), "withheld": list(role.withheld)}

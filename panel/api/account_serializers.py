@@ -51,13 +51,15 @@ class AccountSerializer(serializers.ModelSerializer[User]):
 
 
 class RoleSerializer(serializers.ModelSerializer[Role]):
-    """A role."""
+    """A role. `withheld` are operations that the classic API suspended for it, though their right is there."""
 
     rights = serializers.ListField(child=serializers.CharField())
+    withheld = serializers.ListField(child=serializers.CharField(), read_only=True)
 
     class Meta:
         model = Role
-        fields = ["id", "name", "level", "rights"]
+        fields = ["id", "name", "level", "rights", "withheld"]
+        read_only_fields = ["withheld"]
 
 
 class TokenSerializer(serializers.ModelSerializer[Token]):

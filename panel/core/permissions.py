@@ -101,6 +101,10 @@ class Viewer(Protocol):
     def rights(self) -> frozenset[str]:
         """All rights that the viewer has now, by this way in."""
 
+    @property
+    def withheld(self) -> frozenset[str]:
+        """Operations that the viewer may not ask for though the right is there."""
+
 
 def allows(viewer: Viewer, permission: str) -> bool:
     """Whether the viewer has the permission."""
@@ -111,3 +115,15 @@ def require(viewer: Viewer, permission: str) -> None:
     """Raise AccessDenied unless the viewer has the permission."""
     if not allows(viewer, permission):
         raise AccessDenied(permission=permission)
+
+
+def allows_operation(viewer: Viewer, permission: str, operation: str) -> bool:
+    """Whether the viewer has the permission, and the operation of that name is not withheld."""
+    return allows(viewer, permission) and operation not in viewer.withheld
+
+
+def require_operation(viewer: Viewer, permission: str, operation: str) -> None:
+    """Raise AccessDenied unless the viewer may ask for the operation."""
+    require(viewer, permission)
+    if operation in viewer.withheld:
+        raise AccessDenied(permission=operation)

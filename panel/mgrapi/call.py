@@ -17,7 +17,7 @@ NEVER_ECHOED = (
 FIRST_ECHOED = ("elid", "out", "func")
 TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 """Names of parameters that answers repeat: those that can be tags."""
-JSON_FORMS = ("json", "jsondata", "sjson", "bjson")
+JSON_FORMS = ("json", "jsondata", "sjson", "bjson", "xjson")
 MOST_ELIDS = 100
 LARGEST = 2**31 - 1
 NUMBER = re.compile(r"[0-9]{1,10}\Z")
@@ -45,9 +45,17 @@ class Call:
 
     @property
     def out(self) -> str:
-        """The form of the answer: "json", "text", "" for a browser's page, or "xml" for everything else."""
+        """The form of the answer: "json", "text", "xml" also for unknown ones, "page" (the old pages' own JSON) where
+        none is asked for, or "" for a browser, which is shown a page."""
         asked = self.params.get("out", "").lower()
-        return "json" if asked in JSON_FORMS else asked if asked in ("text", "") else "xml"
+        if not asked:
+            return "" if self.from_browser else "page"
+        return "json" if asked in JSON_FORMS else asked if asked == "text" else "xml"
+
+    @property
+    def from_browser(self) -> bool:
+        """Whether a person follows a link or sends a form: a program takes anything, a script of a page says `ajax`."""
+        return "text/html" in self.request.headers.get("Accept", "") and self.params.get("sfrom") != "ajax"
 
     @property
     def sok(self) -> bool:

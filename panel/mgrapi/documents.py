@@ -163,6 +163,9 @@ class Failure:
         ]
 
 
+Document = Rows | Form | Done | SignedIn | Failure
+
+
 def failure(error: PanelError, func: str, sent: Collection[str] = ()) -> Failure:
     """An error of the panel in the classic API's words; `sent` are the names of the call's parameters."""
     kind = next((name for cls, name in TYPES if isinstance(error, cls)), "msg")

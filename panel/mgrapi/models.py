@@ -15,6 +15,8 @@ class ClassicSession(models.Model):
     proof = models.CharField(max_length=128)
     created_at = models.DateTimeField(auto_now_add=True)
     used_at = models.DateTimeField(db_index=True)
+    handed_over_at = models.DateTimeField(null=True)
+    """When a browser was signed in by it, which it does once."""
 
     def __str__(self) -> str:
         return f"session of {self.user_id} from {self.address}"

@@ -1,4 +1,4 @@
-"""Answers as XML, JSON or text.
+"""Answers as XML, JSON or text; page_json.py has the JSON of the old pages.
 
 XML has no white space between tags. In JSON a text is `{"$": "…"}`, an attribute `"$name"`, and what may be
 repeated is an array, also where there is one of it. Text has a row or a value a line.
@@ -13,15 +13,18 @@ from xml.sax.saxutils import escape
 
 from django.http import HttpResponse
 
-from panel.mgrapi.documents import Done, Element, Failure, Form, Rows, SignedIn, cells
+from panel.mgrapi.documents import Document, Done, Element, Form, Rows, SignedIn, cells
+from panel.mgrapi.page_json import page_json
 
 REPEATED = ("elem", "slist", "val")
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
-Document = Rows | Form | Done | SignedIn | Failure
 
 
 def render(answer: Document, out: str, echoed: Mapping[str, str]) -> HttpResponse:
     """The answer in the form that was asked for; 200 also for an error, since clients read the document."""
+    if out == "page":
+        content = json.dumps(page_json(answer, echoed.get("elid", "")), ensure_ascii=False)
+        return _response(content, "application/json")
     elements = _done(answer, echoed) if isinstance(answer, Done) else answer.elements()
     if out == "json":
         doc: dict[str, Any] = {"elem": []} if isinstance(answer, Rows) else {}
@@ -68,7 +71,7 @@ def _children(elements: Sequence[Element]) -> dict[str, Any]:
 def _json(element: Element) -> dict[str, Any]:
     value: dict[str, Any] = {f"${name}": text for name, text in element.attributes.items()}
     if element.words is not None:
-        return {**value, "$": element.words, "$orig": element.text}
+        return {"$orig": element.text, **value, "$": element.words}
     if element.name == "ok":
         return value
     if element.children or element.name in ("elem", "tparams", "error"):

@@ -6,14 +6,19 @@ import hmac
 import secrets
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.utils import timezone
 
+from panel.accounts import journal
 from panel.accounts.models import User
 from panel.accounts.tokens import digest
 from panel.core.errors import BadCredentials
 from panel.mgrapi.models import ClassicSession
 
 IDLE = timedelta(hours=1)
+HANDED_OVER_WITHIN = timedelta(minutes=10)
+"""As long as a one-time key is good: what a billing server begins for a browser is used at once."""
+ENDED = "The session has ended."
 USED_EVERY = timedelta(minutes=1)
 """How exactly a session's last use is known; a write with every call would be dear."""
 
@@ -33,19 +38,49 @@ def user_of(text: str, address: str) -> User:
     Raises BadCredentials for one that is unknown, idle too long, from another address, or of a user who is
     disabled or has another password since.
     """
+    found = _find(text)
+    if found.address != address:
+        raise BadCredentials(ENDED)
     now = timezone.now()
-    found = ClassicSession.objects.select_related("user__role").filter(digest=digest(text)).first()
-    if (
-        found is None
-        or now - found.used_at > IDLE
-        or found.address != address
-        or not found.user.is_active
-        or not hmac.compare_digest(found.proof, found.user.get_session_auth_hash())
-    ):
-        raise BadCredentials("The session has ended.")
     if now - found.used_at > USED_EVERY:
         ClassicSession.objects.filter(pk=found.pk).update(used_at=now)
     return found.user
+
+
+def _find(text: str) -> ClassicSession:
+    """The session, wherever it is used; raises BadCredentials for one that has ended."""
+    found = ClassicSession.objects.select_related("user__role").filter(digest=digest(text)).first()
+    if (
+        found is None
+        or timezone.now() - found.used_at > IDLE
+        or not found.user.is_active
+        or not hmac.compare_digest(found.proof, found.user.get_session_auth_hash())
+    ):
+        raise BadCredentials(ENDED)
+    return found
+
+
+@transaction.atomic
+def hand_over(text: str, already: object) -> User | None:
+    """Whom the session signs a browser in as, whose address is another than that of the billing server that began it.
+
+    It does so once, soon after its begin, for a user who is no administrator; that is recorded. None where the browser
+    is that user's `already`. The session itself goes on where it was begun.
+
+    Raises BadCredentials.
+    """
+    found = _find(text)
+    if already == found.user:
+        return None
+    if found.user.sees_all:
+        raise BadCredentials("Sessions of administrators sign no browser in.")
+    now = timezone.now()
+    fresh = ClassicSession.objects.filter(pk=found.pk, handed_over_at=None, created_at__gt=now - HANDED_OVER_WITHIN)
+    if not fresh.update(handed_over_at=now):
+        raise BadCredentials("This link has signed a browser in already, or its time is over.")
+    user, after = found.user, {"begun_from": found.address}
+    journal.record(user, "session.handed_over", "user", user.pk, user.name, owner_id=user.pk, after=after)
+    return user
 
 
 def end(text: str) -> None:

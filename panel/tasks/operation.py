@@ -177,7 +177,7 @@ class Operation(Generic[P]):
 
         Raises RequestError, CapacityError or Busy; then nothing was changed.
         """
-        permissions.require(viewer, self.permission)
+        permissions.require_operation(viewer, self.permission, self.name)
         params = self.parse(raw)
         digest = self._digest(params, object_id)
 
@@ -207,7 +207,7 @@ class Operation(Generic[P]):
 
         Raises what submit() would, but for Busy.
         """
-        permissions.require(viewer, self.permission)
+        permissions.require_operation(viewer, self.permission, self.name)
         ctx = self._new_context(viewer, self.parse(raw), object_id)
         self.check(ctx, viewer)
         took = seconds_before(self.name)

@@ -39,5 +39,7 @@ def for_object(kind: str, viewer: Viewer) -> list[Operation[Any]]:
     return [
         operation
         for operation in every()
-        if operation.object_type == kind and not operation.creates and permissions.allows(viewer, operation.permission)
+        if operation.object_type == kind
+        and not operation.creates
+        and permissions.allows_operation(viewer, operation.permission, operation.name)
     ]

@@ -46,5 +46,19 @@ FUNCTIONS: dict[str, Function] = {
     **vmwatch.FUNCTIONS,
 }
 
+ACTING = frozenset(
+    {
+        *vm_power.FUNCTIONS,
+        "user.delete",
+        "user.enable",
+        "user.disable",
+        "userrights.suspend",
+        "userrights.resume",
+        "session.newkey",
+        "vmwatch.configure",
+    }
+)
+"""Those that do something without `sok`; all others show something, or a form, unless they have it."""
+
 SIGNING_IN = signing_in.SIGNING_IN
 """Those that a caller needs no proof for, since they take it themselves."""

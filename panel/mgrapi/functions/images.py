@@ -23,7 +23,8 @@ FILTERS = {"id": "pk", "name": "name__icontains"}
 def _image_row(image: Image) -> Mapping[str, Cell]:
     return {
         "id": f"{REPOSITORY}__{image.name}",
-        "name": image.title,
+        "name": image.name,
+        "title": image.title,
         "osname": image.name,
         "ostype": image.os_family,
         "repository": REPOSITORY,
@@ -34,8 +35,8 @@ def _image_row(image: Image) -> Mapping[str, Cell]:
 
 
 def osmgr(viewer: User, call: Call) -> Answer:
-    """The OS images."""
-    return listed(call, list_images(viewer), _image_row, FILTERS)
+    """The OS images. `vmi` takes an `id`, or a `name` after any repository (`ISPsystem__NAME`) or none."""
+    return listed(call, list_images(viewer), _image_row, {"name": "name__icontains"})
 
 
 def osmgr_edit(viewer: User, call: Call) -> Answer:
@@ -51,7 +52,8 @@ def osmgr_edit(viewer: User, call: Call) -> Answer:
     return Form(
         {
             "elid": f"{REPOSITORY}__{image.name}",
-            "name": image.title,
+            "name": image.name,
+            "title": image.title,
             "osname": image.name,
             "ostype": image.os_family,
             "login": image.login,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from django.conf import settings
 
 from panel.accounts.models import User
 from panel.core.errors import InvalidValue, NotFound
@@ -23,6 +26,8 @@ DOMAIN = re.compile(
 FAMILIES = {"ipv4": 4, "ipv6": 6}
 FAMILY_WORDS = {"ipv4": "IPv4", "ipv6": "IPv6"}
 TYPES = ("public", "private", "nat")
+SPECIAL = "special"
+"""The family of an address that is named."""
 FILTERS = {"id": "pk", "ip": "address__ip", "name": "address__ip"}
 
 
@@ -32,38 +37,73 @@ def check_domain(call: Call) -> None:
         raise InvalidValue("“domain” must be a host name.", field="domain")
 
 
-def network_of(viewer: User, call: Call, ip: str = "") -> str | None:
-    """The name of the network that `family` (ipv4, ipv6, or a network) and `iptype` ask for; None for any.
+@dataclass(frozen=True)
+class Place:
+    """Where a new address shall be: a network, and an address of it, None for any."""
 
-    Of several the first, or the one that has the address `ip` in its ranges.
+    network: str | None
+    address: str | None = None
 
-    Raises InvalidValue or NotFound where no network is so.
+
+def place_of(viewer: User, call: Call) -> Place:
+    """What `family`, `iptype` and `ip` ask for.
+
+    `family` is ipv4, ipv6, a network (its name, number or range), or `special`, where `ip` alone says it. `iptype`
+    chooses among several: the one that ClassicIpTypes says, else the first that is so, else the first. What is
+    named, or has `ip`, is taken whatever `iptype` says.
+
+    Raises InvalidValue, MissingValue or NotFound where no network is so.
     """
     family, kind = call.text("family"), call.text("iptype").lower()
     if kind and kind not in TYPES:
         raise InvalidValue(f"“iptype” must be one of {', '.join(TYPES)}.", field="iptype")
+    address = "" if call.text("ip").lower() == "auto" else call.text("ip")
+    if family.lower() == SPECIAL:
+        family, address = "", address or call.need("ip")
     if not family and not kind:
-        return None
-    networks = list(list_networks(viewer).order_by("pk")[:MOST_ROWS])
-    if family and family.lower() not in FAMILIES:
-        networks = [each for each in networks if family in (each.name, str(each.pk))]
-        if not networks:
-            raise NotFound(object="network", id=family[:64], field="family")
-    elif family:
-        networks = [each for each in networks if _version(each) == FAMILIES[family.lower()]]
-        if not networks:
+        return Place(None, address or None)
+    networks = _of_family(list(list_networks(viewer).order_by("pk")[:MOST_ROWS]), family)
+    by_address = network_with(networks[0].cluster, address) if networks else None
+    network = next((each for each in networks if each == by_address), None) or _of_type(networks, family, kind)
+    return Place(network.name if network else None, address or None)
+
+
+def _of_family(networks: list[Network], family: str) -> list[Network]:
+    """Those of the family; raises InvalidValue or NotFound for none."""
+    if not family:
+        return networks
+    if version := FAMILIES.get(family.lower()):
+        if not (found := [each for each in networks if _version(each) == version]):
             raise InvalidValue(f"The cluster has no network of the family “{family}”.", field="family")
-    if kind:
-        networks = [each for each in networks if kind in types_of(each)]
-        if not networks:
-            raise InvalidValue(f"The cluster has no such network with {kind} addresses.", field="iptype")
-    by_address = network_with(networks[0].cluster, ip)
-    return next((each.name for each in networks if each == by_address), networks[0].name)
+    elif not (found := [each for each in networks if family in (each.name, str(each.pk)) or _is_range(each, family)]):
+        raise NotFound(object="network", id=family[:64], field="family")
+    return found
+
+
+def _is_range(network: Network, family: str) -> bool:
+    """Whether it is the network's range, written as a CIDR with any address of it."""
+    try:
+        return "/" in family and ipaddress.ip_network(family, strict=False) == ipaddress.ip_network(network.subnet)
+    except ValueError:
+        return False
+
+
+def _of_type(networks: list[Network], family: str, kind: str) -> Network | None:
+    """The first that has such addresses, else what ClassicIpTypes says, else the first; raises InvalidValue."""
+    meant = settings.CONFIG.classic_ip_types.get(kind)
+    if meant is None or (family and family.lower() not in FAMILIES):
+        return next((each for each in networks if kind in types_of(each)), next(iter(networks), None))
+    if (found := next((each for each in networks if each.name == meant), None)) is None:
+        raise InvalidValue(
+            f"There is no such network “{meant}”, which ClassicIpTypes names for “{kind}”.", field="iptype"
+        )
+    return found
 
 
 def family_choices(viewer: User) -> dict[str, str]:
-    """What `family` may be: a version of IP, or a network."""
-    return {**FAMILY_WORDS, **{each.name: each.name for each in list_networks(viewer)[:MOST_ROWS]}}
+    """What `family` may be: a version of IP, a network, or the one of a given address."""
+    networks = {each.name: each.name for each in list_networks(viewer)[:MOST_ROWS]}
+    return {**FAMILY_WORDS, **networks, SPECIAL: "The address of “ip”"}
 
 
 def _version(network: Network) -> int:
@@ -108,10 +148,18 @@ def iplist_edit(viewer: User, call: Call) -> Answer:
     if not call.sok:
         return Form({"plid": vm.pk, "family": "ipv4", "domain": vm.name}, {"family": family_choices(viewer)})
     check_domain(call)
-    asked = {"network": network_of(viewer, call)}
+    asked = asdict(place_of(viewer, call))
     task = registry.get("vm.add-interface").submit(viewer, asked, object_id=vm.pk)
-    made = task.steps.get(position=0).output
-    return Done({"id": made["interface"], "elid": made["interface"], "ip": made["result"]["address"]})
+    made = task.steps.get(position=0).output["interface"]
+    return Done({"id": made, "elid": made, **became(Interface.objects.get(pk=made))})
+
+
+def became(interface: Interface | None) -> Mapping[str, Cell]:
+    """Which address was given, of what kind, and of which network: clients ask for kinds that may not be here."""
+    if interface is None:
+        return {}
+    network = interface.network
+    return {"ip": interface.address.ip, "iptype": types_of(network)[0], "family": network.name}
 
 
 def _known(viewer: User, call: Call) -> Form:

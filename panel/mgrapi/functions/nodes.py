@@ -16,7 +16,7 @@ from panel.core import permissions
 from panel.core.errors import NotFound
 from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form, Rows, Translated
-from panel.mgrapi.functions.lists import listed
+from panel.mgrapi.functions.lists import chosen, listed
 from panel.tasks import registry
 
 NO_LIMIT = 10_000
@@ -59,14 +59,41 @@ def vmhostnode(viewer: User, call: Call) -> Rows:
     return listed(call, _nodes(viewer), _row, FILTERS)
 
 
-def info(viewer: User, call: Call) -> Form:
-    """What is known of one node, with memory in MiB."""
+INFO_WORDS = {
+    "name": "Name",
+    "ip": "Address",
+    "status": "Status",
+    "countvm": "VMs",
+    "maxvmcount": "VMs at most",
+    "mem": "Memory",
+    "paid_mem": "Memory promised to VMs",
+    "cpu": "CPUs",
+    "accel": "Virtualization",
+}
+
+
+def info(viewer: User, call: Call) -> Rows:
+    """What is known of one node, a row each, with `type` and `info`. `paid_mem` is the memory promised to VMs."""
     node = _node(viewer, call)
-    facts = node.facts
-    known: dict[str, Cell] = {
-        name: value for name, value in facts.items() if isinstance(value, (str, int)) and not isinstance(value, bool)
-    }
-    return Form({**known, **_row(node), "promisedmem": node.promised_mib or 0, "accel": node.accel})
+    facts, row = dict(node.facts), _row(node)
+    known: dict[str, Cell] = {name: row[name] for name in INFO_WORDS if name in row}
+    known["mem"] = _mib(facts.pop("memory_mib", None))
+    known["paid_mem"] = _mib(node.promised_mib or 0)
+    known |= {"cpu": facts.pop("cpu_count", None), "accel": node.accel}
+    known |= {name: value for name, value in facts.items() if isinstance(value, str) or type(value) is int}
+    rows = [
+        {
+            "type": Translated(name, INFO_WORDS.get(name, name)),
+            "info": value.words if isinstance(value, Translated) else value,
+        }
+        for name, value in known.items()
+        if value is not None
+    ]
+    return chosen(call, rows)
+
+
+def _mib(number: int | None) -> str | None:
+    return None if number is None else f"{number} MiB"
 
 
 def edit(viewer: User, call: Call) -> Answer:

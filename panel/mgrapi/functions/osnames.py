@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.conf import settings
+
 from panel.accounts.models import User
 from panel.core.errors import InvalidValue
 from panel.images.selectors import list_images
@@ -21,6 +23,14 @@ def image_of(call: Call) -> str:
     """The name of the image that `vmi` (with any repository or none) or `osname` asks for; empty for none."""
     asked = call.text("vmi", "osname")
     return asked.partition("__")[2] or asked
+
+
+def default_image(viewer: User) -> str:
+    """The name of the image for orders that name none: what ClassicImage says, else the only one; empty for none."""
+    if named := settings.CONFIG.classic_image:
+        return str(named)
+    images = list_images(viewer)[:2]
+    return images[0].name if len(images) == 1 else ""
 
 
 def refuse_recipe(call: Call) -> None:

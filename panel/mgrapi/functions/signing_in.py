@@ -27,6 +27,9 @@ def auth(call: Call) -> Answer:
     if not name or not password:
         raise BadCredentials("“username” and “password” are required.")
     user = sign_in(call.request, name, password, call.text("code") or None)
+    if not call.out and call.request.method == "POST":
+        begin(call.request, user, "password")
+        return GoTo("/")
     journal.record(user, "session.begin", "user", user.pk, user.name, owner_id=user.pk, after={"by": "password"})
     return SignedIn(sessions.begin(user, address_of(call.request)), level_of(user))
 

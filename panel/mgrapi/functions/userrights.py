@@ -12,9 +12,10 @@ from django.db import transaction
 from panel.accounts import roles, services
 from panel.accounts.models import Role, User
 from panel.core import permissions
-from panel.core.errors import NotFound
+from panel.core.errors import AccessDenied, NotFound
 from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Answer, Done, Rows
+from panel.mgrapi.functions.lists import Row, chosen
 from panel.mgrapi.functions.users import find_user
 
 RIGHTS = {
@@ -36,59 +37,96 @@ RIGHTS = {
     "user.edit": "users.manage",
     "session.newkey": "users.open",
 }
-"""The right that a function needs. Functions that need the same one are suspended together."""
+"""The right that a function needs; several may need one, and are suspended each for itself."""
+OPERATIONS = {
+    "vm.edit": ("vm.create",),
+    "vm.stop": ("vm.force-off",),
+    "vm.restart": ("vm.reset",),
+    "vm.chpasswd": ("vm.configure-guest",),
+    "iplist.edit": ("vm.add-interface",),
+    "iplist.delete": ("vm.remove-interface",),
+    "volume.edit": ("vm.add-disk", "vm.grow-disk"),
+    "volume.delete": ("vm.remove-disk",),
+    "snapshot.edit": ("vm.snapshot",),
+    "snapshot.revert": ("vm.revert-snapshot",),
+    "snapshot.delete": ("vm.delete-snapshot",),
+}
+"""Operations that go with a function, besides one of its own name: they are refused by REST and pages too."""
+
+
+def refuse_withheld(viewer: User, call: Call, acts: bool) -> None:
+    """Raise AccessDenied for a function that was suspended; forms that need no right are shown still."""
+    if call.func in viewer.withheld and (acts or call.func in ("novnc", "vm.novnc")):
+        raise AccessDenied(permission=call.func)
 
 
 def userrights(viewer: User, call: Call) -> Rows:
-    """Which functions the user `plid` may call."""
-    user = find_user(viewer, call.need("plid"), "plid")
+    """Which functions the user `plid`, or `elid` alone, may call. With both, only those below the function `elid`."""
+    user = find_user(viewer, call.text("plid") or call.need("elid"), "plid" if call.text("plid") else "elid")
+    below = f"{call.text('elid')}." if call.text("plid") and call.text("elid") else ""
     most = permissions.MOST_BY_LEVEL[user.level]
-    return Rows(
-        [
-            {"id": func, "name": func, "desc": permissions.RIGHTS[right], "active": right in user.rights}
-            for func, right in RIGHTS.items()
-            if right in most
-        ]
-    )
+    rows: list[Row] = [
+        {
+            "id": func,
+            "name": func,
+            "desc": permissions.RIGHTS[right],
+            "active": right in user.rights and func not in user.withheld,
+        }
+        for func, right in RIGHTS.items()
+        if right in most and func.startswith(below)
+    ]
+    return chosen(call, rows)
 
 
-def _changing(keep: Callable[[frozenset[str], frozenset[str]], frozenset[str]]) -> Callable[[User, Call], Answer]:
+def _suspended(user: User, named: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The user `plid` may not call the functions `elid` any more; others that need the same right stay."""
+    withheld = user.withheld | {each for func in named for each in (func, *OPERATIONS.get(func, ()))}
+    gone = {right for right in RIGHTS.values() if all(func in withheld for func in _needing(right))}
+    return user.rights - gone, withheld
+
+
+def _resumed(user: User, named: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The user `plid` may call the functions `elid` again."""
+    back = {RIGHTS[func] for func in named}
+    # Of a right that comes back whole, only what is named comes back.
+    others = {func for right in back - user.rights for func in _needing(right)} - named
+    withheld = (user.withheld | others) - {each for func in named for each in (func, *OPERATIONS.get(func, ()))}
+    return user.rights | back, withheld
+
+
+def _needing(right: str) -> list[str]:
+    return [func for func, needed in RIGHTS.items() if needed == right]
+
+
+def _changing(
+    change_to: Callable[[User, frozenset[str]], tuple[frozenset[str], frozenset[str]]],
+) -> Callable[[User, Call], Answer]:
     @transaction.atomic
     def change(viewer: User, call: Call) -> Answer:
         permissions.require(viewer, "users.manage")
         user = find_user(viewer, call.need("plid"), "plid")
-        named = frozenset(_right(each) for each in call.elids())
-        rights = keep(user.rights, named) & permissions.MOST_BY_LEVEL[user.level]
+        named = frozenset(func for each in call.elids() for func in _functions(each))
+        rights, withheld = change_to(user, named)
         name = f"user {user.pk}"
-        values = {"name": name, "level": user.level, "rights": sorted(rights)}
-        role = roles.put_role(viewer, values, Role.objects.filter(name=name).first())
+        values = {"name": name, "level": user.level, "rights": sorted(rights & permissions.MOST_BY_LEVEL[user.level])}
+        role = roles.put_role(viewer, values, Role.objects.filter(name=name).first(), withheld)
         change = {"role": role.name, **({"may_create_vms": True} if "vms.create" in rights else {})}
         services.change_user(viewer, User.objects.get(pk=user.pk), change)
         return Done()
 
-    change.__doc__ = keep.__doc__
+    change.__doc__ = change_to.__doc__
     return change
 
 
-def _right(asked: str) -> str:
-    right = RIGHTS.get(asked, asked)
-    if right not in permissions.RIGHTS:
+def _functions(asked: str) -> list[str]:
+    """The function, or those that need the right of this name; raises NotFound."""
+    if not (found := [asked] if asked in RIGHTS else _needing(asked)):
         raise NotFound(object="userrights", id=asked[:64])
-    return right
-
-
-def _without(rights: frozenset[str], named: frozenset[str]) -> frozenset[str]:
-    """The user `plid` may not call the functions `elid` any more."""
-    return rights - named
-
-
-def _with(rights: frozenset[str], named: frozenset[str]) -> frozenset[str]:
-    """The user `plid` may call the functions `elid` again."""
-    return rights | named
+    return found
 
 
 FUNCTIONS = {
     "userrights": userrights,
-    "userrights.suspend": _changing(_without),
-    "userrights.resume": _changing(_with),
+    "userrights.suspend": _changing(_suspended),
+    "userrights.resume": _changing(_resumed),
 }

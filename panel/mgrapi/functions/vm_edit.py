@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from django.db import transaction
@@ -16,16 +17,16 @@ from panel.images.selectors import isos_for, list_flavors, list_isos
 from panel.mgrapi.call import NUMBER, Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form
 from panel.mgrapi.functions.lists import MOST_ROWS
-from panel.mgrapi.functions.network import TYPES, check_domain, family_choices, network_of
-from panel.mgrapi.functions.osnames import image_of, os_choices, refuse_recipe
+from panel.mgrapi.functions.network import TYPES, became, check_domain, family_choices, place_of
+from panel.mgrapi.functions.osnames import default_image, image_of, os_choices, refuse_recipe
 from panel.mgrapi.functions.presets import flavor_of, gib_of
 from panel.mgrapi.functions.vm_work import keys_of, node_choices, node_name, password_of
-from panel.mgrapi.functions.vms import vm_row
+from panel.mgrapi.functions.vms import form_state, vm_row
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.wishes import still_to_ask
 from panel.vms.machine import Clock, CpuMode
-from panel.vms.models import Vm
+from panel.vms.models import Interface, Vm
 from panel.vms.selectors import get_vm
 
 SETTINGS = {"mem": "memory_mib", "vcpu": "vcpus", "cputune": "cpu_weight", "blkiotune": "io_weight"}
@@ -66,14 +67,11 @@ def _empty_form(viewer: User) -> Form:
 def _created(viewer: User, call: Call) -> Done:
     refuse_recipe(call)
     check_domain(call)
-    ip = "" if call.text("ip").lower() == "auto" else call.text("ip")
     asked: dict[str, Any] = {
         "name": call.need("name").lower(),
-        "network": network_of(viewer, call, ip),
+        **asdict(place_of(viewer, call)),
         "node": node_name(viewer, call),
     }
-    if ip:
-        asked["address"] = ip
     if owner := call.text("user"):
         asked["owner"] = _user_name(owner)
     if preset := call.text("preset"):
@@ -91,7 +89,8 @@ def _created(viewer: User, call: Call) -> Done:
         return task
 
     made = _together(submit).steps.get(position=0).output["result"]
-    return Done({"id": made["vm"], "elid": made["vm"], "ip": made["address"]})
+    interface = Interface.objects.select_related("network", "address").filter(vm_id=made["vm"]).first()
+    return Done({"id": made["vm"], "elid": made["vm"], "ip": made["address"], **became(interface)})
 
 
 def _installed(viewer: User, call: Call, owner: str | None) -> dict[str, Any]:
@@ -104,7 +103,7 @@ def _installed(viewer: User, call: Call, owner: str | None) -> dict[str, Any]:
         raise InvalidValue(f"“installtype” is {FROM_IMAGE} or {FROM_ISO}.", field="installtype")
     password = password_of(call)
     return {
-        "image": image_of(call) or call.need("vmi"),
+        "image": image_of(call) or default_image(viewer) or call.need("vmi"),
         "ssh_keys": keys_of(call),
         **({"password": password} if password else {}),
     }
@@ -141,6 +140,7 @@ def _form(viewer: User, vm: Vm) -> Form:
     values: dict[str, Cell] = {
         "elid": vm.pk,
         **row,
+        **form_state(vm),
         "vsize": row["vdsize"],
         "cputune": vm.cpu_weight,
         "blkiotune": vm.io_weight,

@@ -16,6 +16,8 @@ from panel.mgrapi.functions.osnames import image_of, os_choices, refuse_recipe
 from panel.tasks import registry
 from panel.vms.selectors import get_vm
 
+OFF = ("off", "no", "0")
+
 
 def password_of(call: Call) -> str:
     """The guest's password, empty for none; raises InvalidValue where its confirmation is another."""
@@ -63,7 +65,7 @@ def chpasswd(viewer: User, call: Call) -> Answer:
 
 
 def reinstall(viewer: User, call: Call) -> Answer:
-    """Another system, or the same anew."""
+    """Another system, or the same anew. With `new_password=off` its password stays, whatever `password` says."""
     vm = get_vm(viewer, call.id())
     if not call.sok:
         now = vm.image.name if vm.image else None
@@ -71,8 +73,10 @@ def reinstall(viewer: User, call: Call) -> Answer:
         return Form(values, {"vmi": os_choices(viewer, first=now), "recipe": {"null": "None"}})
     refuse_recipe(call)
     asked: dict[str, Any] = {"ssh_keys": keys_of(call)}
-    if password := password_of(call):
+    if call.text("new_password").lower() not in OFF and (password := password_of(call)):
         asked["password"] = password
+    elif call.flag("new_password"):
+        raise MissingValue(field="password")
     if image := image_of(call):
         asked["image"] = image
     registry.get("vm.reinstall").submit(viewer, asked, object_id=vm.pk, queue=True)

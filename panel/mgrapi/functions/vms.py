@@ -9,12 +9,19 @@ from panel.core import permissions
 from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Answer, Cell, Form, Translated
 from panel.mgrapi.functions.lists import listed
+from panel.monitoring.models import VmCounters
+from panel.tasks.models import ENDED, Task
+from panel.vms.elsewhere import ACTIVE
 from panel.vms.models import Vm, VmStatus
 from panel.vms.selectors import get_vm, list_vms
 
 MIB_PER_GIB = 1024
 STATUS_WORDS = {VmStatus.SHUT_OFF: "stopped", VmStatus.SAVED: "stopped"}
 """Where VMmanager's word is another than libvirt's."""
+STATES = {VmStatus.SHUT_OFF: "down", VmStatus.SAVED: "down"}
+"""The word of a form's `state`."""
+SYSTEM_WORK = ("vm.create", "vm.clone", "vm.reinstall")
+"""Operations that a VM's system is not ready during."""
 FILTERS = {
     "id": "pk",
     "name": "name__icontains",
@@ -79,13 +86,32 @@ def _filters(viewer: User) -> Mapping[str, str]:
     return {name: lookup for name, lookup in FILTERS.items() if name != "hostnode" or sees_nodes}
 
 
+def form_state(vm: Vm) -> Mapping[str, Cell]:
+    """What forms say besides: whether its system is ready, and whether it runs.
+
+    VNC has no address of its own here: `vm.novnc` is the way to the console, so those fields are there and empty.
+    """
+    work = Task.objects.filter(object_type="vm", object_id=vm.pk, operation__in=SYSTEM_WORK).exclude(status__in=ENDED)
+    ready = vm.installed and not vm.installing and not work.exists()
+    state = STATES.get(VmStatus(vm.status), vm.status)
+    return {"osinstalled": "on" if ready else "off", "state": state, "vnchost": "", "vncport": "", "vncpassword": ""}
+
+
+def _interface_names(vm: Vm) -> str:
+    """What its interfaces are called on its node, as vmwatch saw them last; empty for a VM that is off."""
+    counters = VmCounters.objects.filter(vm=vm).first()
+    names = counters.reading.get("interfaces") if counters is not None and vm.status in ACTIVE else None
+    return ", ".join(sorted(names or {}))
+
+
 def sysinfo(viewer: User, call: Call) -> Answer:
-    """What is known of one VM."""
+    """What is known of one VM, with what its interfaces are called on its node while it runs."""
     vm = get_vm(viewer, call.id())
     row = vm_row(vm, viewer)
     return Form(
         {
             **row,
+            "interfaces": _interface_names(vm) or None,
             "uuid": str(vm.uuid),
             "observed_at": vm.observed_at.isoformat(timespec="seconds") if vm.observed_at else None,
             "created_at": vm.created_at.isoformat(timespec="seconds"),

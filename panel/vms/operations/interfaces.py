@@ -14,7 +14,7 @@ from panel.core import permissions
 from panel.core.errors import AlreadyExists, CapacityError, MissingValue, NotFound
 from panel.network import services as network_services
 from panel.network.models import Network
-from panel.network.selectors import free_count, network_named
+from panel.network.selectors import free_count, network_named, network_with
 from panel.tasks.operation import Params, Step
 from panel.vms import drift
 from panel.vms.context import VmContext
@@ -34,6 +34,9 @@ class AddInterfaceParams(Params):
     """Where the interface shall be."""
 
     network: str | None = Field(default=None, max_length=64, description="Name of a network; none: the first.")
+    address: str | None = Field(
+        default=None, max_length=45, description="A free address of the network's ranges; none: the first free one."
+    )
 
 
 class AddInterfaceContext(VmContext[AddInterfaceParams]):
@@ -41,8 +44,10 @@ class AddInterfaceContext(VmContext[AddInterfaceParams]):
 
     @property
     def network(self) -> Network:
-        """The network that was named, or the first; raises NotFound."""
-        return network_named(self.vm.cluster, self.params.network)
+        """The network that was named, or has the address, or the first; raises NotFound."""
+        asked = self.params
+        by_address = network_with(self.vm.cluster, asked.address) if asked.address and not asked.network else None
+        return by_address or network_named(self.vm.cluster, asked.network)
 
     def find_interface(self) -> Interface | None:
         """The interface that was reserved, None when it is gone again."""
@@ -67,7 +72,7 @@ def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     interface = Interface.objects.create(
         vm=ctx.vm,
         network=ctx.network,
-        address=network_services.allocate(ctx.network),
+        address=network_services.allocate(ctx.network, ctx.params.address),
         mac=network_services.new_mac(),
         position=last.position + 1 if last else 0,
         attached=False,
@@ -130,9 +135,12 @@ class AddInterface(DeviceOperation):
     )
 
     def refuse(self, ctx: Any, viewer: User) -> None:
-        """A network without a free address, and more interfaces than the VM can, or its owner may have."""
+        """An address that is not free, and more interfaces than the VM can, or its owner may have."""
         refuse_no_room(ctx.vm.owner, Room(addresses=1))
-        _refuse_full(ctx.network)
+        if ctx.params.address is not None:
+            network_services.refuse_not_free(ctx.network, ctx.params.address)
+        else:
+            _refuse_full(ctx.network)
         _refuse_no_place(ctx.vm)
 
 

@@ -27,6 +27,8 @@ from tests.db.conftest import make_node
 from tests.db.monitoring.messages import make_vm
 
 ADDRESS = "192.0.2.1"
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+"""What a browser says when a person follows a link."""
 NUMBERED = {
     "accounts_user": 10,
     "cluster_node": 20,

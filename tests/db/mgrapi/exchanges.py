@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ anna"
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A call by somebody; `text` says what it shows."""
+    """A call by somebody; `text` says what it shows, `by` who makes it."""
 
     text: str
     who: str
     params: Mapping[str, str]
+    by: Literal["program", "script", "browser"] = "program"
 
 
 def _as(who: str, text: str, **params: str) -> Exchange:
     return Exchange(text, who, params)
+
+
+def _script(who: str, text: str, **params: str) -> Exchange:
+    """Without `out`."""
+    return Exchange(text, who, params, "script")
+
+
+def _browser(who: str, text: str, **params: str) -> Exchange:
+    """From another address than the session was begun at."""
+    return Exchange(text, who, params, "browser")
 
 
 EXCHANGES: dict[str, tuple[Exchange, ...]] = {
@@ -31,6 +43,8 @@ EXCHANGES: dict[str, tuple[Exchange, ...]] = {
     "vm": (
         _as("anna", "The VMs of a customer"),
         _as("admin", "A page of those whose name contains “sho”", filter="on", name="sho", p_cnt="10"),
+        _as("admin", "Those that run, the largest first", filter="on", vmstatus="running", p_sort="-mem"),
+        _script("anna", "As the old pages got it", sfrom="ajax"),
     ),
     "vmmini": (_as("anna", "Little of each VM"),),
     "vm.sysinfo": (_as("anna", "One VM", elid="237"), _as("bert", "Another's VM is as absent", elid="237")),
@@ -70,6 +84,37 @@ EXCHANGES: dict[str, tuple[Exchange, ...]] = {
             iso="rescue",
             ip="10.77.0.40",
         ),
+        _as(
+            "admin",
+            "No network is public: which address it became is said",
+            sok="ok",
+            name="wiki",
+            preset="small",
+            vmi="ISPsystem__small",
+            family="ipv4",
+            iptype="public",
+        ),
+        _as(
+            "admin",
+            "A network by its range, and the only system there is",
+            sok="ok",
+            name="wiki",
+            mem="256",
+            vcpu="1",
+            vsize="2000",
+            family="10.77.0.0/24",
+        ),
+        _as(
+            "admin",
+            "An address that is chosen",
+            sok="ok",
+            name="wiki",
+            preset="small",
+            vmi="small",
+            family="special",
+            iptype="nat",
+            ip="10.77.0.40",
+        ),
         _as("admin", "An address that is in use", sok="ok", name="wiki", preset="small", vmi="small", ip="10.77.0.10"),
         _as("admin", "The filled form", elid="237"),
         _as("admin", "A change", sok="ok", elid="237", mem="256", vcpu="2", cputune="512"),
@@ -77,10 +122,14 @@ EXCHANGES: dict[str, tuple[Exchange, ...]] = {
         _as("admin", "A name that is taken", sok="ok", name="shop", preset="small", vmi="small"),
         _as("admin", "A name that cannot be", sok="ok", name="a_b", preset="small", vmi="small"),
     ),
-    "vm.start": (_as("anna", "Start", elid="237"),),
+    "vm.start": (_as("anna", "Start", elid="237"), _script("anna", "As the old pages got it", elid="237")),
     "vm.stop": (_as("anna", "Shut down", elid="237"),),
     "vm.restart": (_as("anna", "Restart", elid="237"), _as("bert", "Another's VM", elid="237")),
-    "vm.delete": (_as("anna", "Delete", elid="237"),),
+    "vm.delete": (
+        _as("anna", "Delete", elid="237"),
+        _script("bert", "Another's VM, as the old pages got it", elid="237"),
+        _script("anna", "Of nothing"),
+    ),
     "vm.chpasswd": (
         _as("anna", "The form", elid="237"),
         _as("anna", "Another password", sok="ok", elid="237", passwd="a secret word", confirm="a secret word"),
@@ -89,12 +138,19 @@ EXCHANGES: dict[str, tuple[Exchange, ...]] = {
     "vm.reinstall": (
         _as("anna", "The form; its first list is that of the systems", elid="237"),
         _as("anna", "Another system", sok="ok", elid="237", vmi="vmpanel__small", password="a secret word"),
+        _as(
+            "anna", "With the password that it has", sok="ok", elid="237", new_password="off", password="a secret word"
+        ),
     ),
     "vm.migrate": (
         _as("admin", "The form", elid="237"),
         _as("admin", "No other node", sok="ok", elid="237", hostnode="auto"),
     ),
-    "vm.novnc": (_as("anna", "Where the console is", elid="237"),),
+    "vm.novnc": (
+        _as("anna", "Where the console is", elid="237"),
+        _browser("anna", "A browser that a billing server sends", newwindow="yes", elid="237"),
+        _browser("admin", "No administrator's", newwindow="yes", elid="237"),
+    ),
     "novnc": (_as("anna", "The same", elid="237"),),
     "iplist": (_as("anna", "The addresses of a VM", plid="237"),),
     "iplist.edit": (
@@ -147,7 +203,10 @@ EXCHANGES: dict[str, tuple[Exchange, ...]] = {
     ),
     "user.enable": (_as("admin", "Let in again", elid="11"),),
     "user.disable": (_as("admin", "Let out", elid="anna, bert"),),
-    "userrights": (_as("admin", "What a customer may do", plid="anna"),),
+    "userrights": (
+        _as("admin", "What a customer may do", elid="11"),
+        _as("admin", "What is below a function", plid="anna", elid="vm.novnc"),
+    ),
     "userrights.suspend": (_as("admin", "No VMs of their own making", plid="anna", elid="vm.edit, vm.delete"),),
     "userrights.resume": (_as("admin", "As before", plid="anna", elid="vm.edit"),),
     "session.newkey": (_as("admin", "A key for a browser", username="anna", key="0123456789abcdef"),),

@@ -12,14 +12,17 @@ from urllib.parse import quote
 
 import pytest
 from django.db import transaction
+from django.test import Client
 
 from panel.mgrapi.functions import FUNCTIONS, SIGNING_IN
-from tests.db.mgrapi.classic import World, number_anew
+from tests.db.mgrapi.classic import BROWSER, World, number_anew
 from tests.db.mgrapi.exchanges import EXCHANGES, Exchange
 
 FILES = Path(__file__).parents[2] / "golden" / "mgrapi"
 DOCS = Path(__file__).parents[3] / "docs" / "classic-api.md"
 MARK = "<!-- From here on written by tests/db/mgrapi/test_exchanges.py -->\n"
+FORMS = {"program": ("xml", "json"), "script": ("",), "browser": ("",)}
+"""In which forms an answer is kept."""
 SECRETS = ("correct horse", "a secret word", "not the password")
 
 
@@ -30,9 +33,11 @@ def file_of(func: str) -> Path:
 
 def told(func: str, exchange: Exchange) -> str:
     """A call as one line; who makes it stands for the proof, and secrets are left out."""
-    params = {"func": func, **exchange.params}
+    params = {"func": func, **({"auth": "SID"} if exchange.by == "browser" else {}), **exchange.params}
     told = {name: "…" if value in SECRETS else quote(value, safe=":,@ /") for name, value in params.items()}
-    return f"{exchange.who}: " + "&".join(f"{name}={value}" for name, value in told.items())
+    return f"{exchange.who}{'' if exchange.by == 'program' else f' ({exchange.by})'}: " + "&".join(
+        f"{name}={value}" for name, value in told.items()
+    )
 
 
 def answers_of(world: World, func: str) -> str:
@@ -40,16 +45,26 @@ def answers_of(world: World, func: str) -> str:
     number_anew()
     found = []
     for exchange in EXCHANGES[func]:
-        answers = []
-        for out in ("xml", "json"):
-            with transaction.atomic():
-                answer = world.call(exchange.who, func, **{**exchange.params, "out": out})
-                transaction.set_rollback(True)
-            assert not any(secret in answer for secret in SECRETS)
-            answers.append(world.steady(answer))
-        assert_same(ET.fromstring(answers[0]), json.loads(answers[1])["doc"])
-        found.append(f"# {exchange.text}\n> {told(func, exchange)}\n{answers[0]}\n{answers[1]}\n")
+        answers = [rolled_back(world, exchange, func, out) for out in FORMS[exchange.by]]
+        assert not any(secret in answer for secret in SECRETS for answer in answers)
+        if exchange.by == "program":
+            assert_same(ET.fromstring(answers[0]), json.loads(answers[1])["doc"])
+        found.append(f"# {exchange.text}\n> {told(func, exchange)}\n" + "".join(f"{each}\n" for each in answers))
     return "\n".join(found)
+
+
+def rolled_back(world: World, exchange: Exchange, func: str, out: str) -> str:
+    """The answer to a call of which nothing stays."""
+    with transaction.atomic():
+        if exchange.by == "browser":
+            browser = Client(REMOTE_ADDR="203.0.113.7", headers=BROWSER)
+            asked = {"func": func, "auth": world.sessions[exchange.who], **exchange.params}
+            answer = browser.get("/vmmgr", asked, secure=True)
+            text = f"{answer.status_code} {answer.headers['Location']}"
+        else:
+            text = world.steady(world.call(exchange.who, func, out=out, **exchange.params))
+        transaction.set_rollback(True)
+    return text
 
 
 @pytest.fixture

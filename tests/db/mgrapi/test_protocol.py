@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from panel.accounts.models import User
 from panel.core import rates
 from panel.tasks.models import Task
-from tests.db.mgrapi.classic import ADDRESS, PASSWORD, World, call, doc_of, error_of, rows_of
+from tests.db.mgrapi.classic import ADDRESS, BROWSER, PASSWORD, World, call, doc_of, error_of, rows_of
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -27,7 +27,7 @@ def test_what_was_done_repeats_the_call_without_its_proof_and_nothing_between_ta
     assert text == '<?xml version="1.0" encoding="UTF-8"?>\n' + done
 
 
-@pytest.mark.parametrize("out", ["json", "sjson", "bjson", "JSONdata"])
+@pytest.mark.parametrize("out", ["json", "sjson", "bjson", "xjson", "JSONdata"])
 def test_every_kind_of_json_is_the_same(admin: User, out: str) -> None:
     text = call(func="vmwatch.configure", out=out, plid="<1>", authinfo=f"admin:{PASSWORD}")
     assert PASSWORD not in text
@@ -70,8 +70,6 @@ def test_a_list_comes_in_pages_once_they_are_asked_for(world: World) -> None:
     names = [row["name"] for row in rows_of(world.call("anna", "preset"))]
     pages = [rows_of(world.call("anna", "preset", p_cnt="3", p_num=str(number))) for number in (1, 2, 3)]
     assert [[row["name"] for row in page] for page in pages] == [names[:3], names[3:], []]
-    for wrong in ("0", "-1", "x", "99999999999"):
-        assert error_of(world.call("anna", "preset", p_cnt=wrong)) == ("value", "p_cnt")
 
 
 def test_an_unknown_function_is_said_and_no_function_answers_who_calls(world: World) -> None:
@@ -90,16 +88,17 @@ def test_an_unknown_function_is_said_and_no_function_answers_who_calls(world: Wo
     ],
 )
 def test_without_out_a_browser_is_led_to_the_page(world: World, func: str, params: dict[str, str], page: str) -> None:
-    answer = Client(REMOTE_ADDR=ADDRESS).get("/vmmgr", {"func": func, **params}, secure=True)
+    answer = Client(REMOTE_ADDR=ADDRESS, headers=BROWSER).get("/vmmgr", {"func": func, **params}, secure=True)
     assert (answer.status_code, answer.headers.get("Location")) == (302, page)
 
 
 def test_without_out_what_is_asked_for_with_a_proof_is_done_first(world: World) -> None:
     asked = {"func": "vm.restart", "elid": "237", "auth": world.sessions["anna"]}
-    answer = Client(REMOTE_ADDR=ADDRESS).get("/vmmgr", asked, secure=True)
+    browser = Client(REMOTE_ADDR=ADDRESS, headers=BROWSER)
+    answer = browser.get("/vmmgr", asked, secure=True)
     assert (answer.status_code, answer.headers["Location"]) == (302, "/vms/237")
     assert Task.objects.get().operation == "vm.restart"
-    answer = Client(REMOTE_ADDR=ADDRESS).get("/vmmgr", {**asked, "func": "vm.delete", "elid": "1"}, secure=True)
+    answer = browser.get("/vmmgr", {**asked, "func": "vm.delete", "elid": "1"}, secure=True)
     assert error_of(answer.content.decode()) == ("missed", "vm")
 
 
