@@ -19,7 +19,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     # An enqueue must fail fast when Redis is away: the sweep finds the task (tasks/worker.py).
     broker_transport_options={"socket_timeout": 2.0, "socket_connect_timeout": 2.0, "max_retries": 1},
-    include=["panel.tasks.worker", "panel.webhooks.worker"],
+    include=["panel.tasks.worker"],
 )
 # When Redis dies kombu would give back what the worker has not begun, over the connection that it just dropped: that
 # raises AttributeError, and ends the worker. The sweep finds such tasks, as it does all others.

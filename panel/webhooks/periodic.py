@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 
 from django.conf import settings
+from django.db.models import Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from panel.core.purging import delete_in_batches
 from panel.webhooks.collecting import collect
+from panel.webhooks.delivering import Deliverer
 from panel.webhooks.models import Delivery, DeliveryState
 
-log = logging.getLogger(__name__)
-AT_ONCE = 100
+AT_ONCE = 200
+_deliverer = Deliverer()
 
 
 def collect_and_send() -> None:
-    """Take in events, and announce what is due."""
-    from panel.webhooks.worker import send_delivery
-
+    """Take in events, and send what is due: every owner's first before anybody's second."""
     collect()
     now = timezone.now()
     due = Delivery.objects.filter(state=DeliveryState.WAITING, next_try_at__lte=now, webhook__active=True)
-    for delivery_id in due.order_by("next_try_at").values_list("pk", flat=True)[:AT_ONCE]:
-        try:
-            send_delivery.apply_async((delivery_id,), retry=False)
-        except Exception as error:  # kombu raises whatever its transport does
-            log.warning("delivery %s could not be announced: %s", delivery_id, error)
-            return
+    turn = Window(RowNumber(), partition_by="webhook__owner", order_by=["next_try_at", "pk"])
+    found = due.annotate(turn=turn).order_by("turn", "next_try_at", "pk").values_list("pk", "webhook__owner")
+    _deliverer.offer(found[:AT_ONCE])
 
 
 def purge() -> None:

@@ -8,12 +8,14 @@ WebhookNetworks, which alone may be called by plain http.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import ipaddress
 import json
 import logging
 import socket
+import threading
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 BACKOFF_SECONDS = (10, 60, 300, 1800, 7200, 6 * 3600, 12 * 3600)
 """Between attempts; after the last of them the delivery is given up."""
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+DEADLINE_SECONDS = 30.0
+"""For one attempt with all its parts."""
 LONGEST_ANSWER = 500
 HELD = timedelta(seconds=90)
 """How long a delivery that is being sent is nobody else's."""
@@ -119,14 +123,53 @@ def _call(delivery: Delivery) -> tuple[int, str]:
         "X-Vmpanel-Delivery": str(delivery.uuid),
         "X-Vmpanel-Signature": signature(secret, at, body),
     }
-    # The certificate is checked against the name, although the address is called. No proxy of the environment's.
-    names = {"sni_hostname": target.url.host}
-    with (
-        httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False) as http,
-        http.stream("POST", target.pinned, content=body, headers=headers, extensions=names) as answer,
-    ):
-        text = next(answer.iter_bytes(LONGEST_ANSWER), b"")
+    with Deadline(DEADLINE_SECONDS) as deadline:
+        # The certificate is checked against the name, although the address is called. No proxy of the environment's.
+        ways = {"sni_hostname": target.url.host, "trace": deadline.trace}
+        with (
+            httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False) as http,
+            http.stream("POST", target.pinned, content=body, headers=headers, extensions=ways) as answer,
+        ):
+            text = next(answer.iter_bytes(LONGEST_ANSWER), b"")
     return answer.status_code, text[:LONGEST_ANSWER].decode(errors="replace").replace("\0", "")
+
+
+class Deadline:
+    """Ends a call that takes too long in all: whoever answers one byte at a time never runs into a read's limit.
+
+    Raises httpx.ReadTimeout in place of what the cut connection raised, or of an answer that was cut.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+        self._socket: socket.socket | None = None
+        self._over = False
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """Hear of the connection from httpx; a copy, as TLS takes the socket itself over."""
+        if event == "connection.connect_tcp.complete":
+            self._socket = info["return_value"].get_extra_info("socket").dup()
+            if self._over:
+                self._cut()
+
+    def _cut(self) -> None:
+        self._over = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Deadline:
+        self._timer.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._timer.cancel()
+        if self._socket is not None:
+            self._socket.close()
+        if self._over and (error is None or isinstance(error, httpx.HTTPError | OSError)):
+            raise httpx.ReadTimeout(f"The answer did not end within {self._seconds:g} s.") from error
 
 
 def resolve(url: str) -> Target:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +28,9 @@ from panel.core.redis_client import client
 from panel.tasks.models import Status, Task
 from panel.webhooks import periodic, sending
 from panel.webhooks.collecting import collect
+from panel.webhooks.delivering import Deliverer
 from panel.webhooks.models import Delivery, DeliveryState, Position
+from tests.stack import wait_until
 
 SECRET = "a secret of the billing system"
 
@@ -172,6 +178,82 @@ def test_what_fails_is_tried_again_later_and_given_up_in_the_end(
     assert waits == list(sending.BACKOFF_SECONDS)
     assert (delivery.state, delivery.response_status) == (DeliveryState.FAILED, 503)
     assert len(receiver.got) == len({body for _headers, body in receiver.got}) * (len(waits) + 1)
+
+
+class Dripping:
+    """A server that sends a byte of its answer now and then, for as long as it is listened to."""
+
+    def __init__(self, begin: bytes) -> None:
+        self.begin = begin
+        self.server = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server.getsockname()[1]}/hook"
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                link, _ = self.server.accept()
+                with contextlib.suppress(OSError), link:
+                    link.sendall(self.begin)
+                    for _ in range(200):
+                        link.sendall(b"x")
+                        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("begin", [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"])
+def test_an_answer_that_does_not_end_in_time_counts_as_failed(
+    api: APIClient, admin: User, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, begin: bytes
+) -> None:
+    monkeypatch.setattr(sending, "DEADLINE_SECONDS", 0.3)
+    slow = Dripping(begin)
+    make(api, slow.url, "task.done")
+    finished(admin)
+    collect()
+    began = time.monotonic()
+    Delivery.objects.update(attempts=len(sending.BACKOFF_SECONDS))
+    (delivery,) = send_due()
+    slow.server.close()
+    assert time.monotonic() - began < 8
+    assert (delivery.state, delivery.error) == (DeliveryState.FAILED, "The answer did not end within 0.3 s.")
+
+
+def test_one_owners_slow_addresses_hold_up_nobody_elses() -> None:
+    hanging, sent, under_way = threading.Event(), [], []
+
+    def send(delivery_id: int) -> None:
+        under_way.append(delivery_id)
+        if delivery_id < 100:
+            assert hanging.wait(20)
+        sent.append(delivery_id)
+
+    deliverer = Deliverer(send, threads=4, share=2)
+    deliverer.offer([(each, 1) for each in range(50)])
+    deliverer.offer([*((each, 1) for each in range(50)), *((each, 2) for each in range(100, 110))])
+    wait_until(lambda: len(sent) == 10, "the other's are sent", 20)
+    assert sorted(sent) == list(range(100, 110)) and [each for each in under_way if each < 100] == [0, 1]
+    hanging.set()
+    # Each once, although they were offered twice.
+    wait_until(lambda: len(sent) == 60, "the slow ones are sent", 20)
+    assert sorted(under_way) == [*range(50), *range(100, 110)]
+
+
+def test_every_owners_first_delivery_is_due_before_anybodys_second(
+    api: APIClient, api_as_user: APIClient, admin: User, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(api, "https://hooks.example/a", "task.done")
+    make(api_as_user, "https://hooks.example/b", "task.done")
+    for number in range(3):
+        finished(admin, task_id=number + 1)
+    finished(user, task_id=9)
+    offered: list[tuple[int, int]] = []
+    monkeypatch.setattr(periodic, "_deliverer", SimpleNamespace(offer=offered.extend))
+    monkeypatch.setattr(periodic, "AT_ONCE", 2)
+    periodic.collect_and_send()
+    assert [owner for _delivery, owner in offered] == [admin.pk, user.pk]
 
 
 def test_a_delivery_is_read_and_sent_again(api: APIClient, admin: User, receiver: Receiver) -> None:
