@@ -53,17 +53,18 @@ class Agent:
         self.node = node
         self.ctx = ctx
 
-    def call(self, request: Request[R], *, deadline: float = 60.0) -> R:
-        """Have the node carry out `request` within `deadline` seconds.
+    def call(self, request: Request[R], *, deadline: float = 60.0, quietly: bool = False) -> R:
+        """Have the node carry out `request` within `deadline` seconds; `quietly`: its progress is not the step's.
 
         Raises NodeError's kinds, and Cancelled or Fenced when the task is to stop meanwhile.
         """
         self.ctx.stop_if_asked()
         fence = self.ctx.fence if request.MUTATES else None
         pools, heed = known_pools(self.node), self.ctx.stop_if_asked
+        progress = None if quietly else self._progress
         try:
             return client(self.node).call(
-                request, deadline=deadline, fence=fence, progress=self._progress, pools=pools, heed=heed
+                request, deadline=deadline, fence=fence, progress=progress, pools=pools, heed=heed
             )
         except CommandFailed as error:
             if request.REMOVES and error.data.get("agent_code") == NOT_MOUNTED and self.ctx.undoes_refused(NOT_MOUNTED):

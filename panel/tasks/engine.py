@@ -20,10 +20,10 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from panel.core import request_id, secretbox
-from panel.core.errors import Cancelled, Fenced, NotYet, OperationFailed, PanelError, UndoFailed
+from panel.core.errors import Cancelled, Fenced, NodeUnreachable, NotYet, OperationFailed, PanelError, UndoFailed
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
-from panel.tasks import live, locks, registry
+from panel.tasks import live, locks, registry, shares
 from panel.tasks.context import Context
 from panel.tasks.lease import Lease
 from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskSecret, TaskStep
@@ -75,11 +75,14 @@ def claim(task_id: int, owner: str) -> Task | None:
     with transaction.atomic():
         ready = Q(status__in=(Status.QUEUED, Status.RETRYING), next_run_at__lte=Now())
         orphaned = Q(status__in=(Status.RUNNING, Status.UNDOING), lease_until__lt=Now())
+        shares.take_turns(owner)
         task = Task.objects.select_for_update().filter(ready | orphaned, pk=task_id).first()
         if task is None or (task.status == Status.QUEUED and not task.cancel_requested_by and locks.blocker(task)):
             return None
         if registry.get(task.operation).at_panel and not settings.CONFIG.panel_here:
             # The sweep announces it until a worker on the panel's machine is the one that hears it.
+            return None
+        if not shares.may_begin(task, owner):
             return None
         if task.status in (Status.RUNNING, Status.UNDOING):
             _note_takeover(task, owner)
@@ -117,13 +120,16 @@ def run(task_id: int, owner: str, observer: Observer | None = None) -> Task | No
     if task is None:
         return None
     token = request_id.bind(task.request_id)
+    run = None
     try:
         with Lease(task) as lease:
-            return Run(task, lease, observer or Observer()).carry_on()
+            run = Run(task, lease, observer or Observer())
+            return run.carry_on()
     except (_Lost, Fenced):
         log.warning("task %s: lost to another worker", task_id)
         return None
     finally:
+        shares.let_go(task, node_silent=run.node_silent if run is not None else None)
         request_id.reset(token)
 
 
@@ -137,6 +143,8 @@ class Run:
         self.rows = {row.name: row for row in task.steps.all()}
         self.ctx = self._context(lease)
         self.last_report = 0.0
+        self.node_silent: bool | None = None
+        """Whether the node did not answer what it was asked for last; None: it was asked for nothing."""
 
     def _context(self, lease: Lease) -> Context[Any]:
         # Of a step whose undo was begun too: whoever takes that over must know what to undo.
@@ -197,6 +205,7 @@ class Run:
                 raise OperationFailed(f"Step “{row.title}” was begun {MOST_ATTEMPTS} times in vain.", step=row.name)
             self.observer.before(self.task, row)
             output = step.run(self.ctx) or {}
+            self.node_silent = False
             self.observer.ran(self.task, row)
         except NotYet as wait:
             self._put_aside(row, wait)
@@ -263,6 +272,7 @@ class Run:
 
     def _retry(self, row: TaskStep, error: PanelError, limit: float) -> None:
         """Put the task aside until later and leave; returns when it has been tried for `limit` seconds."""
+        self.node_silent = isinstance(error, NodeUnreachable)
         now = timezone.now()
         since = row.failing_since or now
         if (now - since).total_seconds() >= limit:
@@ -276,11 +286,16 @@ class Run:
 
     def _put_aside(self, row: TaskStep, wait: NotYet) -> None:
         """Let the worker go; the step is run again when its wait is over."""
+        self.node_silent = False
         row.attempts -= 1
-        row.output = wait.so_far
-        self._save(row, "attempts", "output")
+        # What failed before has not failed now: it would count from then on.
+        row.output, row.failing_since, row.error = wait.so_far, None, None
+        self._save(row, "attempts", "output", "failing_since", "error")
         later = Now() + timedelta(seconds=wait.seconds)
         self._update_task(status=Status.RETRYING, lease_until=None, next_run_at=later)
+        from panel.tasks.worker import enqueue_later
+
+        enqueue_later(self.task.pk, wait.seconds)
         raise _Later
 
     def _stuck(self, row: TaskStep, error: PanelError) -> None:

@@ -49,7 +49,7 @@ def take(
     """
     rows = _rows(task, wanted)
     for row in rows:
-        _hold(row.kind, row.object_id)
+        hold(row.kind, row.object_id)
     superseded = {}
     for holder in _in_the_way(rows) if rows and (supersedes or not queue) else ():
         if holder.task.operation in supersedes:
@@ -87,8 +87,8 @@ def _rows(task: Task, wanted: Sequence[tuple[LockSpec, int | None]]) -> list[Tas
     ]
 
 
-def _hold(kind: str, object_id: int) -> None:
-    """Take the object's anchor until the transaction ends; it is made where there is none yet."""
+def hold(kind: str, object_id: int) -> None:
+    """Take an anchor until the transaction ends; it is made where there is none yet."""
     anchors = LockAnchor.objects.select_for_update().filter(kind=kind, object_id=object_id)
     if anchors.values_list("pk", flat=True).first() is None:
         LockAnchor.objects.bulk_create([LockAnchor(kind=kind, object_id=object_id)], ignore_conflicts=True)

@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -22,11 +22,11 @@ import redis
 from celery.signals import worker_before_create_process, worker_process_init, worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
-from django.db.models import Case, Exists, IntegerField, OuterRef, Q, When
-from django.db.models.functions import Now
+from django.db.models import Case, Exists, IntegerField, OuterRef, Q, When, Window
+from django.db.models.functions import Now, RowNumber
 
 from panel.celery import app
-from panel.tasks import engine, locks
+from panel.tasks import engine, locks, shares
 from panel.tasks.models import Status, Task
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,10 @@ _later: contextvars.ContextVar[list[int] | None] = contextvars.ContextVar("later
 """The tasks that are to be announced together, while announced_together() is in force."""
 ANNOUNCED = "vmpanel:announced:{}"
 """The mark that a task's announcement waits in the queue. It is lost with the queue, when Redis is."""
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @lru_cache(maxsize=1)
@@ -49,7 +53,7 @@ def run_task(task_id: int) -> None:
     _unmark(task_id)
     close_old_connections()
     try:
-        engine.run(task_id, f"{socket.gethostname()}:{os.getpid()}")
+        engine.run(task_id, _owner())
     except DatabaseError as error:
         log.error("task %s: the database failed (%s); the sweep will find the task again", task_id, error)
     finally:
@@ -71,12 +75,31 @@ def announced_together() -> Iterator[None]:
 
 def enqueue(task_id: int) -> None:
     """Tell the workers that a task is ready. Never raises: without Redis the sweep finds it."""
+    _announce(task_id, 0.0)
+
+
+def enqueue_later(task_id: int, seconds: float) -> None:
+    """Have the task taken up again in so many seconds, sooner than a sweep would find it."""
+    if seconds < settings.CONFIG.lease_seconds:
+        # Not before its time, by whichever clock.
+        _announce(task_id, seconds + 0.05)
+
+
+def wake(kind: str, object_ids: Collection[int]) -> None:
+    """Take up at once what was put down for one of the objects: it has changed. Call it after commit."""
+    waits = Task.objects.filter(object_type=kind, object_id__in=object_ids, status=Status.RETRYING)
+    for task_id in list(waits.filter(next_run_at__gt=Now()).values_list("pk", flat=True)):
+        if Task.objects.filter(pk=task_id, status=Status.RETRYING).update(next_run_at=Now()):
+            enqueue(task_id)
+
+
+def _announce(task_id: int, seconds: float) -> None:
     if (later := _later.get()) is not None:
         later.append(task_id)
         return
     try:
         _mark(task_id)
-        run_task.apply_async((task_id,), retry=False)
+        run_task.apply_async((task_id,), retry=False, countdown=seconds or None)
     except Exception as error:  # kombu raises whatever its transport does
         log.warning("task %s could not be announced (%s); the sweep will find it", task_id, error)
 
@@ -124,7 +147,8 @@ def _unmark(task_id: int) -> None:
 def find_ready(limit: int = 100) -> list[int]:
     """Ids of tasks that wait for a worker: announced in vain, due for a retry, or left by one that died.
 
-    Those that wait behind another task come last: however many they are, they keep nobody else from being found.
+    Those that wait behind another task come last, and each user's second behind everybody's first: however many they
+    are, they keep nobody else from being found. Whoever has no room on this worker is not among them.
     """
     # Its maker has just announced a young one itself.
     unheard = Q(status=Status.QUEUED, next_run_at__lte=Now() - timedelta(seconds=settings.CONFIG.sweep_seconds))
@@ -132,7 +156,9 @@ def find_ready(limit: int = 100) -> list[int]:
     orphaned = Q(status__in=(Status.RUNNING, Status.UNDOING), lease_until__lt=Now())
     waits = Q(status=Status.QUEUED, cancel_requested_by="") & Exists(locks.blocked_rows(OuterRef("pk")))
     behind = Case(When(waits, then=1), default=0, output_field=IntegerField())
-    found = Task.objects.filter(unheard | due | orphaned).order_by(behind, "pk")
+    turn = Window(RowNumber(), partition_by=[behind, "created_by"], order_by="pk")
+    ready = Task.objects.filter(unheard | due | orphaned).exclude(shares.held_up(_owner()))
+    found = ready.annotate(behind=behind, turn=turn).order_by("behind", "turn", "pk")
     return list(found.values_list("pk", flat=True)[:limit])
 
 

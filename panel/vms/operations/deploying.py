@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from django.conf import settings
 from passlib.hash import sha512_crypt
 from pydantic import Field, SecretStr, field_validator
 
@@ -19,10 +18,11 @@ from panel.core.errors import OperationFailed
 from panel.images.models import Customization, Image, Iso
 from panel.storage.models import Volume
 from panel.tasks.operation import Params
+from panel.vms import waiting
 from panel.vms.context import VmContext
 from panel.vms.models import Vm
 from panel.vms.services import refuse_seen_elsewhere
-from panel.vms.spec import first_interface, guest_identity
+from panel.vms.spec import guest_identity
 
 SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\r\n]*)?\Z")
 UPLOAD_SECONDS = 3600.0
@@ -227,17 +227,6 @@ def wait_for_guest(ctx: DeployContext[Any]) -> dict[str, Any]:
     if ctx.target.iso is not None:
         Vm.objects.filter(pk=ctx.vm.pk).update(installed=True)
         return {}
-    seconds = wait_until_reached(ctx, ctx.target_image.reachable_port)
+    seconds = waiting.reach(ctx, ctx.target_image.reachable_port)
     Vm.objects.filter(pk=ctx.vm.pk).update(installed=True)
     return {"seconds": seconds}
-
-
-def wait_until_reached(ctx: VmContext[Any], port: int) -> float:
-    """The guest answers on its address; answers after how many seconds it did."""
-    limit = settings.CONFIG.guest_reachable_seconds
-    interface = first_interface(ctx.vm)
-    reached = ctx.agent.call(
-        host.GuestWait(uuid=str(ctx.vm.uuid), address=interface.address.ip, port=port, timeout_seconds=float(limit)),
-        deadline=limit + 30.0,
-    )
-    return round(reached.seconds, 1)

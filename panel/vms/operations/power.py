@@ -16,7 +16,7 @@ from panel.accounts.models import User
 from panel.core.errors import WrongState
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
-from panel.vms import services
+from panel.vms import services, waiting
 from panel.vms.context import VmContext
 from panel.vms.models import Vm, VmStatus, Wanted
 
@@ -76,13 +76,7 @@ def shut_down(ctx: VmContext[ShutdownParams]) -> dict[str, Any]:
     limit = ctx.params.timeout_seconds
     if limit is None:
         limit = settings.CONFIG.shutdown_seconds
-    uuid = str(ctx.vm.uuid)
-    state = ctx.read_state(host.HostShutdown(uuid=uuid, timeout_seconds=float(limit)), deadline=limit + 30.0)
-    if state.exists and state.state not in (VmStatus.SHUT_OFF, VmStatus.SAVED):
-        ctx.log(f"The guest did not shut down within {limit:g} s: forcing it off.", "warning")
-        ctx.read_state(host.HostStop(uuid=uuid))
-        return {"result": {"forced": True}}
-    return {"result": {"forced": False}}
+    return {"result": {"forced": waiting.shut_down(ctx, float(limit))}}
 
 
 def force_off(ctx: VmContext[Any]) -> None:

@@ -16,7 +16,7 @@ from panel.images.selectors import image_named
 from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
-from panel.vms import drift, saved, services
+from panel.vms import drift, saved, services, waiting
 from panel.vms.models import Disk, Purpose, Spare, Vm
 from panel.vms.operations import deploying, spares
 from panel.vms.operations.deploying import (
@@ -28,7 +28,6 @@ from panel.vms.operations.deploying import (
     delete_upload,
     start_domain,
     stop_domain,
-    wait_until_reached,
 )
 from panel.vms.operations.removing import refuse_used
 from panel.vms.placing import hold_promises, refuse_no_storage
@@ -144,7 +143,7 @@ def _define(ctx: ReinstallContext) -> None:
 def wait_for_new(ctx: ReinstallContext) -> dict[str, Any]:
     """The new system answers on the VM's address."""
     image = ctx.vm.image
-    return {"seconds": wait_until_reached(ctx, image.reachable_port if image else 22)}
+    return {"seconds": waiting.reach(ctx, image.reachable_port if image else 22)}
 
 
 def delete_old(ctx: ReinstallContext) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from panel.images.models import Image
 from panel.images.selectors import image_named
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
-from panel.vms import drift, services
+from panel.vms import drift, services, waiting
 from panel.vms.context import VmContext
 from panel.vms.models import Purpose, Spare, Vm, Wanted
 from panel.vms.operations import spares
@@ -27,7 +27,6 @@ from panel.vms.operations.deploying import (
     grow_disk,
     start_domain,
     stop_domain,
-    wait_until_reached,
 )
 from panel.vms.spec import host_spec, own_spec, rescue_spec
 
@@ -84,7 +83,7 @@ def define_own(ctx: VmContext[Any], spare: Spare) -> None:
 
 def wait_for_rescue(ctx: RescueContext) -> dict[str, Any]:
     """The rescue system answers on the VM's address, and shall run."""
-    seconds = wait_until_reached(ctx, ctx.target_image.reachable_port)
+    seconds = waiting.reach(ctx, ctx.target_image.reachable_port)
     spares.remember_running(ctx)
     return {"seconds": seconds}
 

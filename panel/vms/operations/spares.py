@@ -12,7 +12,7 @@ from panel.accounts.models import SshKey
 from panel.core.errors import InvalidValue, MissingValue
 from panel.images.models import Customization, Image
 from panel.storage.models import Volume
-from panel.vms import drift
+from panel.vms import drift, waiting
 from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
 from panel.vms.models import Purpose, Spare, Vm, VmStatus
@@ -97,11 +97,7 @@ def delete_files(ctx: VmContext[Any], spare: Spare) -> None:
 
 def shut_down(ctx: VmContext[Any]) -> None:
     """The VM is off: its guest obeyed in time, or was forced."""
-    uuid, limit = str(ctx.vm.uuid), float(settings.CONFIG.shutdown_seconds)
-    state = ctx.read_state(host.HostShutdown(uuid=uuid, timeout_seconds=limit), deadline=limit + 30.0)
-    if state.exists and state.state not in (VmStatus.SHUT_OFF, VmStatus.SAVED):
-        ctx.log(f"The guest did not shut down within {limit:g} s: forcing it off.", "warning")
-        ctx.read_state(host.HostStop(uuid=uuid))
+    waiting.shut_down(ctx, float(settings.CONFIG.shutdown_seconds))
 
 
 def start_as_before(ctx: SpareContext[Any]) -> None:
