@@ -133,6 +133,20 @@ OPTIONS: tuple[Option, ...] = (
     Option("RedisUrl", "redis_url", "redis://127.0.0.1:6379/0", "Redis, as redis://host:port/db or unix:///path."),
     Option("WorkerConcurrency", "worker_concurrency", 4, "Tasks that one worker carries out at a time.", int),
     Option(
+        "RequestsAtOnce",
+        "requests_at_once",
+        12,
+        "Requests that one panel process carries out at a time, each with a thread and a connection to the database.",
+        _positive,
+    ),
+    Option(
+        "RequestsWaiting",
+        "requests_waiting",
+        256,
+        "Requests that wait for their turn behind those; what comes beyond is answered 503 with Retry-After.",
+        _count,
+    ),
+    Option(
         "LeaseSeconds", "lease_seconds", 15.0, "How long a worker's hold on a task lasts without a heartbeat.", float
     ),
     Option("RetrySeconds", "retry_seconds", 300.0, "How long a step is tried again before the task is undone.", float),
@@ -305,6 +319,8 @@ class Config:
     database_password: str
     redis_url: str
     worker_concurrency: int
+    requests_at_once: int
+    requests_waiting: int
     lease_seconds: float
     retry_seconds: float
     undo_retry_seconds: float

@@ -28,7 +28,7 @@ from rest_framework.views import APIView
 from panel.api import idempotency
 from panel.api.idempotency import idempotent
 from panel.api.models import Batch, BatchCall, BatchState, Undo
-from panel.api.reading import body_of, viewer_of
+from panel.api.reading import MOST_BYTES, body_of, viewer_of
 from panel.core import rates, request_id
 from panel.core.errors import InvalidValue, NotFound
 from panel.core.transactions import again_if_lost, is_whole
@@ -175,8 +175,9 @@ def _row(batch: Batch, position: int, call: dict[str, Any], result: dict[str, An
 
 def _all(request: Request, calls: list[dict[str, Any]], *, atomic: bool) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
+    referred = _Referred(results)
     for position, call in enumerate(calls):
-        answer = _one(request, position, call, results)
+        answer = _one(request, position, call, referred)
         lost = answer.status_code >= 500 and not is_whole()
         if lost or (atomic and answer.status_code >= 400):
             raise _Refused(position, answer)
@@ -184,10 +185,10 @@ def _all(request: Request, calls: list[dict[str, Any]], *, atomic: bool) -> list
     return results
 
 
-def _one(request: Request, position: int, call: dict[str, Any], results: list[dict[str, Any]]) -> Response:
+def _one(request: Request, position: int, call: dict[str, Any], referred: _Referred) -> Response:
     """A call's answer, from the view that it is for; raises InvalidValue for what cannot be called like this."""
     where = f"calls.{position}"
-    path = _PLACE.sub(lambda place: _in_path(_referred(place[1], results, f"{where}.path"), where), call["path"])
+    path = _PLACE.sub(lambda place: _in_path(referred.found(place[1], f"{where}.path"), where), call["path"])
     parts = urlsplit(path)
     try:
         if not parts.path.startswith(PREFIX) or parts.netloc or not path.isascii():
@@ -198,7 +199,7 @@ def _one(request: Request, position: int, call: dict[str, Any], results: list[di
     view = getattr(match.func, "view_class", None)
     if view is None or not issubclass(view, APIView) or view is BatchView or view.authentication_classes == []:
         raise InvalidValue(f"“{path[:64]}” cannot be called in a batch.", field=f"{where}.path")
-    body = json.dumps(_resolved(call.get("body", {}), results, f"{where}.body")).encode()
+    body = json.dumps(_resolved(call.get("body", {}), referred, f"{where}.body")).encode()
     inner = WSGIRequest(
         {
             **{name: value for name, value in request.META.items() if name in ("HTTP_HOST", "REMOTE_ADDR")},
@@ -224,32 +225,55 @@ def _one(request: Request, position: int, call: dict[str, Any], results: list[di
     return answer
 
 
-def _resolved(value: Any, results: list[dict[str, Any]], where: str) -> Any:
+def _resolved(value: Any, referred: _Referred, where: str) -> Any:
     """The value with what its references stand for."""
     if isinstance(value, dict):
         if set(value) == {"$ref"}:
-            return _referred(value["$ref"], results, where)
-        return {name: _resolved(each, results, where) for name, each in value.items()}
+            return referred.found(value["$ref"], where, counted=True)
+        return {name: _resolved(each, referred, where) for name, each in value.items()}
     if isinstance(value, list):
-        return [_resolved(each, results, where) for each in value]
+        return [_resolved(each, referred, where) for each in value]
     return value
 
 
-def _referred(reference: Any, results: list[dict[str, Any]], where: str) -> Any:
-    if not isinstance(reference, str) or not _REFERENCE.match(reference) or len(reference) > 200:
-        raise InvalidValue("A reference is written as 0.vm: the call's number, then names.", field=where)
-    number, *names = reference.split(".")
-    if len(number) > 3 or int(number) >= len(results):
-        raise InvalidValue(f"“{reference}” refers to no earlier call.", field=where)
-    found = results[int(number)]["body"]
-    for name in names:
-        if isinstance(found, list) and name.isdigit() and len(name) < 6 and int(name) < len(found):
-            found = found[int(name)]
-        elif isinstance(found, dict) and name in found:
-            found = found[name]
-        else:
-            raise InvalidValue(f"Call {number} did not answer “{reference}”.", field=where)
-    return found
+class _Referred:
+    """What calls answered, to be referred to by later ones; in all no more than a body may have."""
+
+    def __init__(self, results: list[dict[str, Any]]) -> None:
+        self._results = results
+        self._sizes: dict[str, int] = {}
+        self._left = MOST_BYTES
+
+    def found(self, reference: Any, where: str, *, counted: bool = False) -> Any:
+        """What the reference stands for; raises InvalidValue for nothing, or when all of them are too much."""
+        if not isinstance(reference, str) or not _REFERENCE.match(reference) or len(reference) > 200:
+            raise InvalidValue("A reference is written as 0.vm: the call's number, then names.", field=where)
+        number, *names = reference.split(".")
+        if len(number) > 3 or int(number) >= len(self._results):
+            raise InvalidValue(f"“{reference}” refers to no earlier call.", field=where)
+        found = self._results[int(number)]["body"]
+        for name in names:
+            found = _inside(found, name, reference, where)
+        if counted:
+            self._count(reference, found, where)
+        return found
+
+    def _count(self, reference: str, found: Any, where: str) -> None:
+        # Before it is written out: a reference of a few bytes may stand for a whole list, many times.
+        if reference not in self._sizes:
+            self._sizes[reference] = len(json.dumps(found))
+        self._left -= self._sizes[reference]
+        if self._left < 0:
+            text = f"What the batch's references stand for is more than {MOST_BYTES >> 20} MiB in all."
+            raise InvalidValue(text, field=where)
+
+
+def _inside(found: Any, name: str, reference: str, where: str) -> Any:
+    if isinstance(found, list) and name.isdigit() and len(name) < 6 and int(name) < len(found):
+        return found[int(name)]
+    if isinstance(found, dict) and name in found:
+        return found[name]
+    raise InvalidValue(f"Call {reference.partition('.')[0]} did not answer “{reference}”.", field=where)
 
 
 def _in_path(value: Any, where: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.urls import path
-from drf_spectacular.views import SpectacularAPIView
 
 from panel.api import (
     accounts,
@@ -28,7 +27,7 @@ from panel.api import (
 from panel.api.account_limits import MyLimitsView, UserLimitsView
 from panel.api.groups import group_views
 from panel.api.operations import action_views
-from panel.api.pages import docs
+from panel.api.pages import SchemaView, docs
 
 urlpatterns = [
     path("auth/token", accounts.SignInView.as_view()),
@@ -96,7 +95,7 @@ urlpatterns = [
     path("webhooks/<int:object_id>", webhooks.WebhookView.as_view()),
     path("webhooks/<int:object_id>/deliveries", webhooks.DeliveriesView.as_view()),
     path("webhooks/<int:object_id>/deliveries/<int:delivery_id>/send", webhooks.RedeliverView.as_view()),
-    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("schema", SchemaView.as_view(), name="schema"),
     path("docs", docs),
     *action_views(),
     *group_views(),

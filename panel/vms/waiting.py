@@ -65,7 +65,7 @@ def reach(ctx: VmContext[Any], port: int) -> float:
 
     Raises NotYet while it has time left, then NodeTimeout.
     """
-    limit, began = float(settings.CONFIG.guest_reachable_seconds), ctx.so_far.get("began", time.time())
+    limit, began = float(settings.CONFIG.guest_reachable_seconds), float(ctx.so_far.get("began", time.time()))
     address = first_interface(ctx.vm).address.ip
     look = host.GuestWait(uuid=str(ctx.vm.uuid), address=address, port=port, timeout_seconds=PATIENCE_SECONDS)
     try:

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from panel.accounts import guessing
 from panel.accounts.models import Token, User
 from panel.accounts.tokens import create_token
-from panel.api import batch_undo
+from panel.api import batch, batch_undo
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import LibvirtFailure
@@ -182,3 +182,24 @@ def test_a_batch_gives_no_right_that_its_caller_has_not(node: Node, user: User, 
     results = client.post(PATH, {"calls": calls}, format="json").json()["results"]
     assert [each["status"] for each in results] == [404, 403, 403, 200]
     assert results[3]["body"]["results"] == []
+
+
+def test_what_references_stand_for_is_bounded_before_it_is_written_out(
+    api: APIClient, admin: User, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        make_vm(node, admin, f"web{number}")
+    calls = [get("vms"), post("tokens", {"name": [{"$ref": "0.results"}] * 2000})]
+    written: list[int] = []
+    dumps = batch.json.dumps
+    monkeypatch.setattr(
+        batch.json, "dumps", lambda value, **more: (written.append(len(text := dumps(value, **more))), text)[1]
+    )
+    answer = api.post(PATH, {"calls": calls})
+    assert answer.status_code == 400, answer.content[:500]
+    assert (answer.json()["field"], answer.json()["code"]) == ("calls.1.body", "invalid_value")
+    assert max(written) < 1024 * 1024
+    # What is small may be referred to as often as there is room for it.
+    calls[1] = post("tokens", {"name": [{"$ref": "0.results.0.id"}] * 2000})
+    results = api.post(PATH, {"calls": calls}).json()["results"]
+    assert (results[1]["status"], results[1]["body"]["field"]) == (400, "name")

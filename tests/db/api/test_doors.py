@@ -95,3 +95,14 @@ def test_pages_ask_strangers_to_sign_in(path: str, admin: User) -> None:
 def test_files_outside_the_assets_are_not_served() -> None:
     assert Client().get("/assets/../views.py", secure=True).status_code == 404
     assert Client().get("/assets/web/panel.css", secure=True).status_code == 200
+
+
+def test_the_schema_is_made_once_and_is_the_same_for_everybody(
+    api: APIClient, api_as_user: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = {form: api.get(f"/api/v1/schema?format={form}") for form in ("json", "yaml")}
+    monkeypatch.setattr("drf_spectacular.generators.SchemaGenerator.get_schema", None)
+    for form, made in first.items():
+        again = api_as_user.get(f"/api/v1/schema?format={form}")
+        assert (again.status_code, again.content) == (200, made.content)
+        assert again.headers["Content-Type"] == made.headers["Content-Type"]
