@@ -110,9 +110,8 @@ def test_a_customer_has_half_of_a_worker_and_customers_leave_a_reserve_to_admini
     tasks = [ask(user, make_vm(user, f"web{number}"), "vm.reset") for number in range(3)]
     others = [ask(other, make_vm(other, f"db{number}"), "vm.reset") for number in range(2)]
     checks = ask(admin, make_vm(admin, "panel"), "vm.reset")
-    claimed = [engine.claim(task.pk, f"{MACHINE}:{place}") is not None for place, task in enumerate(tasks)]
-    assert claimed == [True, True, False]
-    assert [engine.claim(task.pk, f"{MACHINE}:{place}") is not None for place, task in enumerate(others)] == [True, False]
+    claimed = [engine.claim(task.pk, f"{MACHINE}:{place}") is not None for place, task in enumerate([*tasks, *others])]
+    assert claimed == [True, True, False, True, False]
     # Neither is announced again until there is room; of an administrator's there is.
     Task.objects.filter(status=Status.QUEUED).update(next_run_at=PAST)
     monkeypatch.setattr(worker, "_owner", lambda: f"{MACHINE}:0")
@@ -139,7 +138,7 @@ def test_who_leaves_a_worker_tells_whoever_waits_for_its_room(
             client().flushdb()
 
     assert engine.run(first.pk, f"{MACHINE}:1", Meanwhile()) is not None
-    assert str(second.pk) in str(client().lrange("celery", 0, -1)) or client().exists(worker.ANNOUNCED.format(second.pk))
+    assert client().exists(worker.ANNOUNCED.format(second.pk))
 
 
 def test_every_users_first_task_is_found_before_anybodys_second(

@@ -204,7 +204,7 @@ class Dripping:
                         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("begin", [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"])
+@pytest.mark.parametrize("begin", [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
 def test_an_answer_that_does_not_end_in_time_counts_as_failed(
     api: APIClient, admin: User, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, begin: bytes
 ) -> None:
