@@ -8,12 +8,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.accounts.limits import LIMITS, limits_of
 from panel.accounts.models import User
 from panel.accounts.selectors import get_user
 from panel.api.operations import viewer_of
+from panel.api.parameters import ApiView
 from panel.images import isos
 from panel.vms.limits import used_by
 
@@ -26,7 +26,7 @@ class LimitSerializer(serializers.Serializer[Any]):
     allowed = serializers.IntegerField(allow_null=True)
 
 
-class MyLimitsView(APIView):
+class MyLimitsView(ApiView):
     """The viewer's own limits."""
 
     @extend_schema(operation_id="my_limits", responses=LimitSerializer(many=True))
@@ -35,7 +35,7 @@ class MyLimitsView(APIView):
         return Response(_limits(viewer_of(request)))
 
 
-class UserLimitsView(APIView):
+class UserLimitsView(ApiView):
     """Another user's limits."""
 
     @extend_schema(operation_id="user_limits", responses=LimitSerializer(many=True))

@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from panel.accounts.limits import LIMITS
 from panel.accounts.models import JournalEntry, Level, Limits, Role, Token, User
+from panel.api.reading import Strict
 from panel.api.serializers import VeiledField
 
 
@@ -62,7 +63,7 @@ class RoleSerializer(serializers.ModelSerializer[Role]):
         read_only_fields = ["withheld"]
 
 
-class TokenSerializer(serializers.ModelSerializer[Token]):
+class TokenSerializer(Strict, serializers.ModelSerializer[Token]):
     """A token; its text is shown once, when it is made."""
 
     rights = serializers.ListField(

@@ -9,7 +9,6 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.accounts.models import SshKey, Token
 from panel.accounts.services import add_ssh_key, remove_ssh_key, sign_in
@@ -18,13 +17,14 @@ from panel.api import idempotency, serializers
 from panel.api.account_serializers import NewTokenSerializer, TokenSerializer
 from panel.api.idempotency import idempotent
 from panel.api.lists import ListView, listed
-from panel.api.operations import body_of, viewer_of
+from panel.api.operations import body_of, refuse_unset, viewer_of
+from panel.api.parameters import ApiView
 from panel.core.errors import InvalidValue, MissingValue, NotFound
 from panel.core.transactions import again_if_lost
 from panel.vms.operations.deploying import SSH_KEY
 
 
-class MeView(APIView):
+class MeView(ApiView):
     """Whoever asks."""
 
     @extend_schema(responses=serializers.UserSerializer)
@@ -61,7 +61,7 @@ class TokensView(ListView):
         return Response({**TokenSerializer(token).data, "token": text}, status=201)
 
 
-class TokenView(APIView):
+class TokenView(ApiView):
     """One of the viewer's tokens."""
 
     @extend_schema(request=None, responses={204: None})
@@ -102,7 +102,7 @@ class SshKeysView(ListView):
         return Response(serializers.SshKeySerializer(key).data, status=201)
 
 
-class SshKeyView(APIView):
+class SshKeyView(ApiView):
     """One of the viewer's ssh keys."""
 
     @extend_schema(request=None, responses={204: None})
@@ -113,7 +113,7 @@ class SshKeyView(APIView):
         return Response(status=204)
 
 
-class SignInView(APIView):
+class SignInView(ApiView):
     """A token for a name and a password."""
 
     authentication_classes = []
@@ -145,6 +145,7 @@ class SignInView(APIView):
     def post(self, request: Request) -> Response:
         """Make a token for the command line or another program; it ends by itself where `expires_at` says when."""
         body = body_of(request)
+        refuse_unset(body, ("name", "password", "code"))
         values = {}
         for field in ("name", "password"):
             value = body.get(field)

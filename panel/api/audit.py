@@ -8,9 +8,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.api.operations import viewer_of
+from panel.api.parameters import ApiView
 from panel.cluster.selectors import get_node
 from panel.core import permissions
 from panel.vms.models import ForeignDomain
@@ -40,7 +40,7 @@ class ForeignDomainSerializer(serializers.ModelSerializer[ForeignDomain]):
         fields = ["uuid", "name", "status", "memory_mib", "vcpus", "disks", "macs", "seen_at"]
 
 
-class VmDriftView(APIView):
+class VmDriftView(ApiView):
     """How a VM is described otherwise on its node."""
 
     @extend_schema(operation_id="vm_drift", responses=DriftSerializer)
@@ -50,7 +50,7 @@ class VmDriftView(APIView):
         return Response(DriftSerializer(get_vm(viewer_of(request), object_id)).data)
 
 
-class NodeForeignView(APIView):
+class NodeForeignView(ApiView):
     """Domains of a node that the panel does not know."""
 
     @extend_schema(operation_id="node_foreign", responses=ForeignDomainSerializer(many=True))

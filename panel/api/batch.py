@@ -23,12 +23,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.api import idempotency
 from panel.api.idempotency import idempotent
 from panel.api.models import Batch, BatchCall, BatchState, Undo
-from panel.api.reading import MOST_BYTES, body_of, viewer_of
+from panel.api.parameters import ApiView
+from panel.api.reading import MOST_BYTES, Strict, body_of, viewer_of
 from panel.core import rates, request_id
 from panel.core.errors import InvalidValue, NotFound
 from panel.core.transactions import again_if_lost, is_whole
@@ -40,7 +40,7 @@ _PLACE = re.compile(r"\{(\d+(?:\.\w+)+)\}")
 _REFERENCE = re.compile(r"\d+(?:\.\w+)+\Z")
 
 
-class CallSerializer(serializers.Serializer[Any]):
+class CallSerializer(Strict):
     """A call: `path` begins with /api/v1/ and may hold `{0.vm}`, `body` may hold `{"$ref": "0.vm"}` at any depth."""
 
     method = serializers.ChoiceField(choices=METHODS)
@@ -48,7 +48,7 @@ class CallSerializer(serializers.Serializer[Any]):
     body = serializers.DictField(required=False)
 
 
-class BatchSerializer(serializers.Serializer[Any]):
+class BatchSerializer(Strict):
     """Calls, and whether all or none of them count."""
 
     calls = serializers.ListField(child=CallSerializer(), min_length=1, max_length=MOST)
@@ -96,7 +96,7 @@ class _Refused(Exception):
         self.position, self.answer = position, answer
 
 
-class BatchView(APIView):
+class BatchView(ApiView):
     """Many calls as one."""
 
     @extend_schema(
@@ -125,7 +125,7 @@ class BatchView(APIView):
             return Response({"id": None, "results": _all(request, calls, atomic=False)})
 
 
-class BatchStateView(APIView):
+class BatchStateView(ApiView):
     """What became of an atomic batch."""
 
     @extend_schema(operation_id="batch_get", responses=AtomicBatchSerializer)
@@ -197,7 +197,7 @@ def _one(request: Request, position: int, call: dict[str, Any], referred: _Refer
     except Resolver404 as error:
         raise InvalidValue(f"“{path[:64]}” is no address of the API.", field=f"{where}.path") from error
     view = getattr(match.func, "view_class", None)
-    if view is None or not issubclass(view, APIView) or view is BatchView or view.authentication_classes == []:
+    if view is None or not issubclass(view, ApiView) or view is BatchView or view.authentication_classes == []:
         raise InvalidValue(f"“{path[:64]}” cannot be called in a batch.", field=f"{where}.path")
     body = json.dumps(_resolved(call.get("body", {}), referred, f"{where}.body")).encode()
     inner = WSGIRequest(

@@ -24,6 +24,7 @@ from panel.accounts.models import User
 from panel.accounts.session_store import user_of
 from panel.accounts.tokens import user_of_token
 from panel.api.authentication import KEYWORD
+from panel.api.parameters import refuse_unknown
 from panel.api.problems import RETRY_SECONDS, plain_problem
 from panel.cluster.veil import Veil
 from panel.core.errors import BadCredentials, InvalidValue, PanelError
@@ -88,9 +89,7 @@ def _caller(request: HttpRequest) -> User:
 
 
 def _topics(request: HttpRequest) -> frozenset[str]:
-    for name in request.GET:
-        if name != "topics":
-            raise InvalidValue(f"There is no parameter “{name[:64]}”.", field=name[:64])
+    refuse_unknown(request.GET, ("topics",))
     text = request.GET.get("topics")
     if text is None:
         return frozenset(RIGHTS)

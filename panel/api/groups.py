@@ -9,7 +9,6 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.api.operations import (
     KEY_HEADER,
@@ -22,6 +21,8 @@ from panel.api.operations import (
     refuse_unconfirmed,
     viewer_of,
 )
+from panel.api.parameters import ApiView
+from panel.api.reading import Strict
 from panel.cluster.veil import Veil
 from panel.core import permissions, rates
 from panel.core.errors import InvalidValue, PanelError
@@ -33,7 +34,7 @@ MOST = 100
 """Objects of one request: each is a transaction of its own."""
 
 
-class GroupSerializer(serializers.Serializer[Any]):
+class GroupSerializer(Strict):
     """Which objects, and the operation's own parameters for all of them."""
 
     ids = serializers.ListField(child=serializers.IntegerField(min_value=1), min_length=1, max_length=MOST)
@@ -64,7 +65,7 @@ def group_views() -> list[URLPattern]:
 
 
 def _view_of(operation: Operation[Any]) -> Any:
-    class GroupView(APIView):
+    class GroupView(ApiView):
         """One operation on many objects."""
 
         @extend_schema(

@@ -13,13 +13,13 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.accounts.models import User
 from panel.api.lists import ListView, listed
 from panel.api.moments import moment
 from panel.api.objects import KINDS, Kind, described, guard, one
 from panel.api.operations import policies_of, viewer_of
+from panel.api.parameters import ApiView
 from panel.api.preconditions import IF_MATCH
 from panel.api.serializers import StatusChangeSerializer
 from panel.cluster.models import Cluster, Node
@@ -108,7 +108,7 @@ class WatchedNodeSerializer(serializers.ModelSerializer[Node]):
         return watch is not None and bool(watch.keys_digest) and watch.keys_digest == self.context["digest"]
 
 
-class WatchingView(APIView):
+class WatchingView(ApiView):
     """The status subsystem."""
 
     @extend_schema(responses=WatchingSerializer)
@@ -139,7 +139,7 @@ class WatchedNodesView(ListView):
         return super().get(request)
 
 
-class VmHistoryView(APIView):
+class VmHistoryView(ApiView):
     """The history of a VM's status."""
 
     @extend_schema(
@@ -159,7 +159,7 @@ class VmHistoryView(APIView):
         return Response(StatusChangeSerializer(changes, many=True, context={"veil": Veil(viewer)}).data)
 
 
-class VmStatisticsView(APIView):
+class VmStatisticsView(ApiView):
     """What a VM used."""
 
     @extend_schema(
@@ -178,7 +178,7 @@ class VmStatisticsView(APIView):
         return Response(VmUsageSerializer(rows, many=True).data)
 
 
-class VmTrafficView(APIView):
+class VmTrafficView(ApiView):
     """A VM's traffic."""
 
     @extend_schema(responses=VmTrafficSerializer(many=True))
@@ -196,7 +196,7 @@ def _the_cluster(viewer: User, _cluster_id: int) -> Cluster:
 KINDS["cluster"] = Kind(Cluster, ClusterSerializer, _the_cluster)
 
 
-class ClusterView(APIView):
+class ClusterView(ApiView):
     """The cluster."""
 
     @described(ClusterSerializer)

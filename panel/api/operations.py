@@ -12,10 +12,10 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.accounts.models import User
 from panel.api import objects
+from panel.api.parameters import ApiView
 from panel.api.preconditions import IF_MATCH
 from panel.api.reading import KEY_HEADER as KEY_HEADER
 from panel.api.reading import LONGEST_KEY as LONGEST_KEY
@@ -23,10 +23,10 @@ from panel.api.reading import body_of as body_of
 from panel.api.reading import idempotency_key as idempotency_key
 from panel.api.reading import is_asked as is_asked
 from panel.api.reading import refuse_unconfirmed as refuse_unconfirmed
+from panel.api.reading import refuse_unset as refuse_unset
 from panel.api.reading import viewer_of as viewer_of
 from panel.api.serializers import TaskDetailSerializer
 from panel.cluster.veil import Veil
-from panel.core.errors import InvalidValue
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.operation import Operation
@@ -41,9 +41,7 @@ def policies_of(serializer: type[serializers.ModelSerializer[Any]], request: Req
     """The policies that the body sets, checked; raises InvalidValue for what cannot be set."""
     body = body_of(request)
     asked = serializer(data=body, partial=True)
-    for name in body:
-        if name not in asked.fields or asked.fields[name].read_only:
-            raise InvalidValue(f"“{name}” cannot be set.", field=name)
+    refuse_unset(body, [name for name, field in asked.fields.items() if not field.read_only])
     asked.is_valid(raise_exception=True)
     return dict(asked.validated_data)
 
@@ -158,7 +156,7 @@ def action_views() -> list[URLPattern]:
 
 
 def _view_of(operation: Operation[Any]) -> Any:
-    class OperationView(APIView):
+    class OperationView(ApiView):
         """One operation on one object."""
 
         @describe(operation)

@@ -12,11 +12,13 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from panel.api.parameters import ApiView
+
 _made: dict[str, HttpResponse] = {}
 _making = threading.Lock()
 
 
-class SchemaView(SpectacularAPIView):
+class SchemaView(ApiView, SpectacularAPIView):
     """The OpenAPI schema. It is the same for everybody, and made once a process: it takes half a second."""
 
     @extend_schema(exclude=True)

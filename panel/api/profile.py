@@ -9,12 +9,12 @@ from pydantic import SecretStr
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.accounts import sessions
 from panel.accounts.models import BrowserSession, User
 from panel.accounts.selectors import get_user
 from panel.accounts.services import change_password
+from panel.api.parameters import ApiView
 from panel.api.reading import body_of, viewer_of
 from panel.core.validation import Params, parse
 
@@ -44,7 +44,7 @@ def _listed(request: Request, user: User) -> Response:
     return Response({"results": told.data})
 
 
-class MySessionsView(APIView):
+class MySessionsView(ApiView):
     """The viewer's own sessions."""
 
     @extend_schema(operation_id="me_sessions_list", responses=_LIST)
@@ -62,7 +62,7 @@ class MySessionsView(APIView):
         return Response(status=204)
 
 
-class MySessionView(APIView):
+class MySessionView(ApiView):
     """One of the viewer's own sessions."""
 
     @extend_schema(operation_id="me_session_end", request=None, responses={204: None})
@@ -73,7 +73,7 @@ class MySessionView(APIView):
         return Response(status=204)
 
 
-class UserSessionsView(APIView):
+class UserSessionsView(ApiView):
     """A user's sessions, for those who run accounts."""
 
     @extend_schema(operation_id="user_sessions_list", responses=_LIST)
@@ -106,7 +106,7 @@ class PasswordSerializer(serializers.Serializer[Any]):
     password = serializers.CharField(write_only=True)
 
 
-class MyPasswordView(APIView):
+class MyPasswordView(ApiView):
     """The viewer's own password."""
 
     @extend_schema(request=PasswordSerializer, responses={204: None})

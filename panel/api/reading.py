@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import IO, Any, cast
 
 from django.core.exceptions import RequestDataTooBig
+from rest_framework import serializers
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import NotAcceptable, ParseError
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -84,6 +85,25 @@ def _refuse_half_characters(value: Any) -> None:
             raise ParseError("JSON parse error - a string has half a character")
 
 
+class Strict(serializers.Serializer[Any]):
+    """What is read by it has no field that it does not know: a token whose `right` was set would have all rights."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The values; raises InvalidValue before anything else is looked at."""
+        if isinstance(data, Mapping):
+            settable = [name for name, field in self.fields.items() if not field.read_only]
+            refuse_unset(data, settable)
+        return super().to_internal_value(data)
+
+
+def refuse_unset(body: Mapping[str, Any], settable: Iterable[str]) -> None:
+    """Raise InvalidValue for a field that cannot be set."""
+    allowed = sorted(settable)
+    for name in body:
+        if name not in allowed:
+            raise InvalidValue(f"“{str(name)[:64]}” cannot be set here.", field=str(name)[:64], allowed=allowed)
+
+
 LONGEST_KEY = 128
 KEY_HEADER = "Idempotency-Key"
 CONFIRMED_HEADER = "X-Confirmed"
@@ -114,8 +134,8 @@ def idempotency_key(request: Request) -> str | None:
 
 def is_asked(request: Request, name: str) -> bool:
     """Whether a switch of the address is on; raises InvalidValue for what is neither on nor off."""
-    text = request.query_params.get(name, "").lower()
-    if text not in ("", "0", "false", "no", "1", "true", "yes"):
+    text = request.query_params.get(name, "0").lower()
+    if text not in ("0", "false", "no", "1", "true", "yes"):
         raise InvalidValue(f"“{name}” is 1 or 0.", field=name)
     return text in ("1", "true", "yes")
 

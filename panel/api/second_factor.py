@@ -9,10 +9,10 @@ from pydantic import Field, SecretStr
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.accounts import recovery, second_factor, totp
 from panel.accounts.selectors import get_user
+from panel.api.parameters import ApiView
 from panel.api.reading import body_of, viewer_of
 from panel.core.validation import Params, parse
 
@@ -45,7 +45,7 @@ class OffValues(CodeValues):
     password: SecretStr
 
 
-class MyTotpView(APIView):
+class MyTotpView(ApiView):
     """The viewer's second factor."""
 
     @extend_schema(operation_id="me_totp", responses=_STATE)
@@ -61,7 +61,7 @@ class MyTotpView(APIView):
         return Response({"secret": made.secret, "uri": made.uri, "picture": made.picture}, status=201)
 
 
-class MyTotpConfirmView(APIView):
+class MyTotpConfirmView(ApiView):
     """Turning it on."""
 
     @extend_schema(operation_id="me_totp_confirm", request=_CODE, responses=_RECOVERY)
@@ -71,7 +71,7 @@ class MyTotpConfirmView(APIView):
         return Response({"recovery_codes": totp.confirm(viewer_of(request), values.code)})
 
 
-class MyTotpOffView(APIView):
+class MyTotpOffView(ApiView):
     """Turning it off."""
 
     @extend_schema(operation_id="me_totp_off", request=_OFF, responses={204: None})
@@ -82,7 +82,7 @@ class MyTotpOffView(APIView):
         return Response(status=204)
 
 
-class UserTotpResetView(APIView):
+class UserTotpResetView(ApiView):
     """A user who lost the second factor."""
 
     @extend_schema(operation_id="user_totp_reset", request=None, responses={204: None})

@@ -9,10 +9,10 @@ from pydantic import Field, SecretStr
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.accounts import second_factor, security_keys
 from panel.accounts.models import SecurityKey
+from panel.api.parameters import ApiView
 from panel.api.reading import body_of, viewer_of
 from panel.core.validation import Params, parse
 
@@ -57,7 +57,7 @@ class RemoveValues(Params):
     password: SecretStr
 
 
-class MySecurityKeysView(APIView):
+class MySecurityKeysView(ApiView):
     """The viewer's security keys."""
 
     @extend_schema(operation_id="me_security_keys_list", responses=_LIST)
@@ -76,7 +76,7 @@ class MySecurityKeysView(APIView):
         return Response({"key": SecurityKeySerializer(made).data, "recovery_codes": codes}, status=201)
 
 
-class MySecurityKeyChallengeView(APIView):
+class MySecurityKeyChallengeView(ApiView):
     """What a browser asks a key to sign."""
 
     @extend_schema(operation_id="me_security_keys_challenge", request=None, responses={201: _OPTIONS})
@@ -86,7 +86,7 @@ class MySecurityKeyChallengeView(APIView):
         return Response({"options": options}, status=201)
 
 
-class MySecurityKeyRemoveView(APIView):
+class MySecurityKeyRemoveView(ApiView):
     """One of the viewer's security keys."""
 
     @extend_schema(operation_id="me_security_key_remove", request=_REMOVE, responses={204: None})

@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from panel.accounts.models import SshKey, User
+from panel.api.reading import Strict
 from panel.cluster.models import Node
 from panel.cluster.veil import Veil
 from panel.images.models import Flavor, Image, Iso
@@ -370,7 +371,7 @@ class PoolSerializer(serializers.ModelSerializer[Pool]):
         ]
 
 
-class NewPoolSerializer(serializers.ModelSerializer[Pool]):
+class NewPoolSerializer(Strict, serializers.ModelSerializer[Pool]):
     """What a new storage pool needs."""
 
     class Meta:
@@ -408,7 +409,7 @@ class UserSerializer(serializers.ModelSerializer[User]):
         return sorted(user.rights)
 
 
-class SshKeySerializer(serializers.ModelSerializer[SshKey]):
+class SshKeySerializer(Strict, serializers.ModelSerializer[SshKey]):
     """A public ssh key."""
 
     class Meta:

@@ -8,9 +8,9 @@ from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.api.operations import viewer_of
+from panel.api.parameters import ApiView
 from panel.vms.models import Snapshot
 from panel.vms.selectors import get_vm
 from panel.vms.snapshots import Branch, tree
@@ -52,7 +52,7 @@ def as_data(branch: Branch) -> dict[str, Any]:
     return {**data, "children": [as_data(child) for child in branch.children]}
 
 
-class VmSnapshotsView(APIView):
+class VmSnapshotsView(ApiView):
     """A VM's snapshots."""
 
     @extend_schema(responses=SnapshotSerializer(many=True))

@@ -9,13 +9,13 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers as rest
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.accounts.models import User
 from panel.api import operations, serializers
 from panel.api.lists import ListView, listed
 from panel.api.objects import KINDS, Kind, ObjectView, described
 from panel.api.operations import viewer_of
+from panel.api.parameters import ApiView
 from panel.cluster.veil import Veil
 from panel.core import permissions
 from panel.tasks import registry, services
@@ -60,7 +60,7 @@ class TaskView(ObjectView):
         return super().get(request, object_id)
 
 
-class TaskLogView(APIView):
+class TaskLogView(ApiView):
     """A task's log."""
 
     @extend_schema(responses=serializers.TaskLogSerializer(many=True))
@@ -71,7 +71,7 @@ class TaskLogView(APIView):
         return Response(serializers.TaskLogSerializer(lines, many=True, context={"veil": Veil(viewer)}).data)
 
 
-class TaskCancelView(APIView):
+class TaskCancelView(ApiView):
     """Ending a task before its end."""
 
     @extend_schema(request=None, responses={202: operations.ACCEPTED})
@@ -81,7 +81,7 @@ class TaskCancelView(APIView):
         return operations.accepted(services.cancel(get_task(viewer, object_id), viewer), viewer)
 
 
-class TaskRetryUndoView(APIView):
+class TaskRetryUndoView(ApiView):
     """A second try for a task that is stuck."""
 
     @extend_schema(request=None, responses={202: operations.ACCEPTED})
@@ -100,12 +100,13 @@ class OperationSerializer(rest.Serializer[Any]):
     label = rest.CharField()  # type: ignore[assignment]
     description = rest.CharField()
     creates = rest.BooleanField()
-    dangerous = rest.BooleanField()
+    dangerous = rest.BooleanField(help_text="Whether it cannot be taken back, so that people are asked before.")
+    warning = rest.CharField(allow_blank=True, help_text="What they are told then.")
     permission = rest.CharField()
     params = rest.DictField()
 
 
-class OperationsView(APIView):
+class OperationsView(ApiView):
     """All that can be asked for."""
 
     @extend_schema(operation_id="operation_list", responses=OperationSerializer(many=True))
@@ -122,6 +123,7 @@ class OperationsView(APIView):
                     "description": (type(each).__doc__ or "").strip().splitlines()[0],
                     "creates": each.creates,
                     "dangerous": each.dangerous,
+                    "warning": each.warning,
                     "permission": each.permission,
                     "params": each.params.model_json_schema(),
                 }

@@ -11,11 +11,11 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serial
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.api import paging
 from panel.api.moments import moment
 from panel.api.operations import viewer_of
+from panel.api.parameters import ApiView
 from panel.core import permissions
 from panel.monitoring import usage
 from panel.monitoring.usage import VmUsage
@@ -92,7 +92,7 @@ class VmBillDetailSerializer(VmBillSerializer):
     intervals = IntervalSerializer(many=True)
 
 
-class VmBillView(APIView):
+class VmBillView(ApiView):
     """What is to be billed of one VM."""
 
     @extend_schema(operation_id="vm_usage", parameters=PERIOD, responses=VmBillDetailSerializer)
@@ -109,7 +109,7 @@ class VmBillView(APIView):
         return Response(VmBillDetailSerializer({**_told(found), "intervals": intervals}).data)
 
 
-class BillView(APIView):
+class BillView(ApiView):
     """What is to be billed of all VMs, or of one user's."""
 
     @extend_schema(

@@ -13,7 +13,6 @@ from pydantic import Field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.accounts import journal, roles, services, signin_keys
 from panel.accounts.models import JournalEntry, Role, User
@@ -25,6 +24,7 @@ from panel.api.lists import ListView, listed
 from panel.api.moments import moment
 from panel.api.objects import KINDS, Kind, ObjectView, described, guarded
 from panel.api.operations import body_of, viewer_of
+from panel.api.parameters import ApiView
 from panel.api.preconditions import IF_MATCH
 from panel.core import permissions
 from panel.core.validation import Params, parse
@@ -94,7 +94,7 @@ def _account(viewer: User, user: User) -> dict[str, Any]:
     return AccountSerializer(list_users(viewer).filter(pk=user.pk).first() or user).data
 
 
-class UserActiveView(APIView):
+class UserActiveView(ApiView):
     """Letting a user in or not."""
 
     active = True
@@ -122,7 +122,7 @@ class SigninKeySerializer(serializers.Serializer[Any]):
     path = serializers.CharField(read_only=True)
 
 
-class UserSigninKeyView(APIView):
+class UserSigninKeyView(ApiView):
     """One-time sign-in keys."""
 
     @extend_schema(
@@ -194,7 +194,7 @@ class RightSerializer(serializers.Serializer[Any]):
     levels = serializers.ListField(child=serializers.CharField())
 
 
-class RightsView(APIView):
+class RightsView(ApiView):
     """What roles are composed of."""
 
     @extend_schema(operation_id="right_list", responses=RightSerializer(many=True))
@@ -224,7 +224,6 @@ class JournalView(ListView):
     serializer = JournalSerializer
     newest_first = True
     filters = JOURNAL_FILTERS
-    more = ("since", "until")
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """The entries that the viewer may read, of the time that is asked for."""

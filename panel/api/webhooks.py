@@ -9,12 +9,12 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from panel.api import idempotency
 from panel.api.idempotency import idempotent
 from panel.api.lists import ListView, listed
 from panel.api.objects import KINDS, Kind, ObjectView, described, guarded
+from panel.api.parameters import ApiView
 from panel.api.preconditions import IF_MATCH
 from panel.api.reading import body_of, viewer_of
 from panel.webhooks import services
@@ -148,7 +148,7 @@ class DeliveriesView(ListView):
         return super().get(request)
 
 
-class RedeliverView(APIView):
+class RedeliverView(ApiView):
     """Sending an event once more."""
 
     @extend_schema(

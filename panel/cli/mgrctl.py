@@ -49,7 +49,7 @@ def refused(document: str, out: str) -> bool:
 def add_to(cli: click.Group, panel_of: Callable[[click.Context], Panel]) -> None:
     """Make the command one of the program's."""
 
-    @cli.command()
+    @cli.command(cls=click.Command)
     @click.option("-m", "manager", type=click.Choice(["vmmgr"]), default="vmmgr", help="There is one manager.")
     @click.option("-o", "out", type=click.Choice(["text", "xml", "json"]), default="text", help="How it is told.")
     @click.argument("func")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import Any
 
 import click
+import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from panel.cli.client import Panel
+from panel.cli.client import Panel, Refused
 
 POLL_SECONDS = 0.4
+LONGEST_LINE = 1_000_000
 ENDED = ("done", "failed", "cancelled", "stuck")
 MARKS = {"done": "●", "failed": "✕", "undone": "↺", "undoing": "↺", "running": "◐", "pending": "○"}
 
@@ -33,8 +36,11 @@ def show(value: Any, columns: tuple[str, ...], as_json: bool) -> None:
         table.show_header = False
         for name, inner in value.items():
             table.add_row(name.replace("_", " "), _cell(inner))
-    # What the panel answers is text, whatever brackets are in it.
-    Console(markup=False).print(table)
+    # What the panel answers is text, whatever brackets are in it. Programs read whole lines, however long.
+    console = Console(markup=False, width=None if sys.stdout.isatty() else LONGEST_LINE)
+    with console.capture() as drawn:
+        console.print(table)
+    click.echo(drawn.get(), nl=False)
 
 
 def show_plan(plan: dict[str, Any], as_json: bool) -> None:
@@ -64,7 +70,27 @@ def _cell(value: Any) -> str:
 
 
 def follow(panel: Panel, task_id: int, *, quiet: bool) -> dict[str, Any]:
-    """Watch a task to its end, with a bar for each step unless `quiet`; answers it as it ended."""
+    """Watch a task to its end, with a bar for each step unless `quiet`; answers it as it ended.
+
+    Whoever leaves before that, by Ctrl-C or because the panel does not answer, is told that the task does not end.
+    """
+    try:
+        task = _watched(panel, task_id, quiet)
+    except (KeyboardInterrupt, Refused, httpx.TransportError):
+        click.echo(
+            f"Task {task_id} goes on. Follow it with “vmpanel task follow {task_id}”, "
+            f"end it with “vmpanel task cancel {task_id}”.",
+            err=True,
+        )
+        raise
+    if not quiet:
+        click.echo(f"{task['title']}: {task['status']}.")
+        if task["error"]:
+            click.echo(task["error"]["message"], err=True)
+    return task
+
+
+def _watched(panel: Panel, task_id: int, quiet: bool) -> dict[str, Any]:
     columns = (
         TextColumn("{task.fields[mark]} {task.description}", markup=False),
         BarColumn(24),
@@ -77,13 +103,8 @@ def follow(panel: Panel, task_id: int, *, quiet: bool) -> dict[str, Any]:
             for step in task["steps"]:
                 _draw(progress, bars, step)
             if task["status"] in ENDED:
-                break
+                return task
             time.sleep(POLL_SECONDS)
-    if not quiet:
-        click.echo(f"{task['title']}: {task['status']}.")
-        if task["error"]:
-            click.echo(task["error"]["message"], err=True)
-    return task
 
 
 def _draw(progress: Progress, bars: dict[int, TaskID], step: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ def test_a_vm_is_created_shown_and_deleted(vmpanel: Vmpanel, cluster: list[Node]
     started = json.loads(vmpanel("--json", "vm", "start", "cli1", "--no-wait").stdout)
     followed = vmpanel("task", "follow", str(started["task"]["id"]))
     assert (followed.returncode, "Start VM cli1: done." in followed.stdout) == (0, True)
-    assert vmpanel("vm", "delete", "cli1").returncode == 0
+    assert vmpanel("vm", "delete", "cli1", "--yes").returncode == 0
     assert remains(cluster[0]) == NOTHING
 
 

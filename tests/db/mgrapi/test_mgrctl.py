@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from django.test import Client
 
 from panel.accounts.tokens import create_token
-from panel.cli import main
+from panel.cli import asking, main
 from panel.cli.client import Panel
 from tests.db.mgrapi.classic import World
 
@@ -31,7 +31,7 @@ def panel(world: World, monkeypatch: pytest.MonkeyPatch) -> Panel:
     panel = Panel("https://testserver:1500", token)
     to_the_panel = httpx.MockTransport(answered)
     panel.http = httpx.Client(base_url=panel.http.base_url, headers=panel.http.headers, transport=to_the_panel)
-    monkeypatch.setattr(main, "connect", lambda: panel)
+    monkeypatch.setattr(asking, "connect", lambda: panel)
     return panel
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from panel.cli import output
 from panel.cli.client import Panel, Refused, connect, login_file, save_login
-from panel.cli.main import operation_command
+from panel.cli.verbs import operation_command
 
 CREATE = {
     "name": "vm.create",
