@@ -8,7 +8,6 @@ by the panel or before it was asked; 3 the panel cannot be reached; 130 ended by
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 import click
@@ -172,7 +171,6 @@ def run() -> int:
     try:
         # Without click's own ending, a command's exit code is what is answered here.
         ended = cli.main(standalone_mode=False)
-        sys.stdout.flush()
         return ended if isinstance(ended, int) else 0
     except click.ClickException as error:
         error.show()
@@ -189,10 +187,6 @@ def run() -> int:
     except httpx.TransportError as error:
         click.echo(f"vmpanel: the panel cannot be reached: {error}", err=True)
         return EXIT_UNREACHABLE
-    except BrokenPipeError:
-        # Whoever read has enough, as `head`; Python would complain once more when it closes what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -24,7 +25,7 @@ MARKS = {"done": "●", "failed": "✕", "undone": "↺", "undoing": "↺", "run
 def show(value: Any, columns: tuple[str, ...], as_json: bool) -> None:
     """Print a list as a table of these columns, one object as its facts, or either as JSON."""
     if as_json:
-        click.echo(json.dumps(value, indent=1))
+        write(json.dumps(value, indent=1) + "\n")
         return
     table = Table(box=None, pad_edge=False)
     if isinstance(value, list):
@@ -40,7 +41,16 @@ def show(value: Any, columns: tuple[str, ...], as_json: bool) -> None:
     console = Console(markup=False, width=None if sys.stdout.isatty() else LONGEST_LINE)
     with console.capture() as drawn:
         console.print(table)
-    click.echo(drawn.get(), nl=False)
+    write(drawn.get())
+
+
+def write(text: str) -> None:
+    """Print what was asked for; whoever reads no further, as `head`, has enough."""
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:
+        # Python would complain once more when it closes what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show_plan(plan: dict[str, Any], as_json: bool) -> None:
