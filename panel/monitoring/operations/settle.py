@@ -10,11 +10,11 @@ from django.db.models import Q
 from django.utils import timezone
 from pydantic import Field
 
-from nodeagent.protocol import host, storage
+from nodeagent.protocol import host, network, storage
 from panel.accounts.models import User
-from panel.cluster.models import Node
+from panel.cluster.models import Node, NodeState
 from panel.cluster.nodes import Agent
-from panel.core.errors import NotFound, OperationFailed, WrongState
+from panel.core.errors import NodeError, NotFound, OperationFailed, WrongState
 from panel.monitoring import duplicates
 from panel.storage.models import Volume
 from panel.storage.sharing import see_the_same
@@ -128,39 +128,64 @@ def settle(ctx: SettleContext) -> dict[str, Any]:
 
 
 def have_domain(ctx: SettleContext) -> dict[str, Any]:
-    """The node has the VM's domain for good, its seed and the guards of its ports; one that runs has what it has."""
+    """The node has the VM's domain for good, its seed and the guards of its ports; one that is there stays as it is."""
     vm = ctx.look_again()
-    if ctx.output(look_at_copies)["state"] in duplicates.ACTIVE:
-        return {}
     ctx.__dict__.pop("agent", None)
     restore_seed(ctx)
     spec = host_spec(vm)
-    # One that is there stays as it is; one that is not, is made of the rows.
-    ctx.agent.call(host.HostCreate(spec=spec, before=spec))
+    there = ctx.agent.call(host.HostInfo(uuid=spec.uuid))
+    if there.exists and there.persistent:
+        # Also of one whose memory is saved, which is described no more until it goes on.
+        ctx.agent.call(network.GuardsEnsure(guards=[network.VmGuards(spec.uuid, spec.interfaces)]))
+    else:
+        ctx.agent.call(host.HostCreate(spec=spec, before=spec))
     ctx.agent.call(host.HostAutostart(uuid=spec.uuid, enabled=spec.autostart))
     ctx.read_state(host.HostInfo(uuid=spec.uuid))
     return {"result": {"node": vm.node.name}}
 
 
 def delete_copies(ctx: SettleContext) -> dict[str, Any]:
-    """What other nodes have of the VM is named, and deleted where that was asked for; never what both nodes see."""
-    vm, uuid = ctx.look_again(), str(ctx.vm.uuid)
-    others = {pk for pk in (*ctx.output(look_at_copies)["others"], ctx.output(settle).get("left")) if pk} - {vm.node_id}
+    """What other nodes have of the VM is named, and deleted where that was asked for; never what both nodes see.
+
+    Every node is asked: where this ended half way before, it is not known any more where the VM was.
+    """
+    vm = ctx.look_again()
+    known = {pk for pk in (*ctx.output(look_at_copies)["others"], ctx.output(settle).get("left")) if pk}
+    asked = Q(pk__in=known) | Q(cluster=vm.cluster_id, state=NodeState.READY)
     deleted = []
-    for node in Node.objects.filter(pk__in=others):
-        if not ctx.params.delete_others:
-            ctx.log(f"What “{node.name}” has of the VM stays: a domain, or disks, that are not it any more.", "warning")
-            continue
-        agent = ctx.at(node)
-        own = [volume for volume in ctx.volumes() if not see_the_same(ctx.at(vm.node), agent, volume.pool)]
-        agent.call(host.HostDelete(uuid=uuid))
-        for volume in own:
-            agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
-        if not see_the_same(ctx.at(vm.node), agent, vm.pool):
-            agent.call(storage.SeedDelete(pool=vm.pool.path, path=vm.seed_path))
-        ctx.log(f"What “{node.name}” had of the VM is deleted.")
-        deleted.append(node.name)
+    for node in Node.objects.filter(asked).exclude(pk=vm.node_id).order_by("pk"):
+        try:
+            if _leave_or_delete(ctx, node):
+                deleted.append(node.name)
+        except NodeError as error:
+            if node.pk in known:
+                raise
+            ctx.log(f"“{node.name}” does not say whether it has a copy of the VM: {error.message}", "warning")
     return {"deleted": deleted}
+
+
+def _leave_or_delete(ctx: SettleContext, node: Node) -> bool:
+    """Whether anything of the VM was deleted on the node; a domain that is not there is guarded no more."""
+    vm, agent, right, uuid = ctx.vm, ctx.at(node), ctx.at(ctx.vm.node), str(ctx.vm.uuid)
+    exists = agent.call(host.HostInfo(uuid=uuid)).exists
+    if not exists:
+        agent.call(network.GuardsEnsure(guards=[network.VmGuards(uuid, [])]))
+    spares = list(vm.spares.select_related("volume__pool", "vm__pool"))
+    volumes = [*ctx.volumes(), *[spare.volume for spare in spares]]
+    own = [each for each in volumes if _has(agent, each) and not see_the_same(right, agent, each.pool)]
+    if not (exists or own):
+        return False
+    if not ctx.params.delete_others:
+        ctx.log(f"What “{node.name}” has of the VM stays: a domain, or disks, that are not it any more.", "warning")
+        return False
+    agent.call(host.HostDelete(uuid=uuid))
+    for volume in own:
+        agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
+    if not see_the_same(right, agent, vm.pool):
+        for path in [vm.seed_path, *[spare.seed_path for spare in spares]]:
+            agent.call(storage.SeedDelete(pool=vm.pool.path, path=path))
+    ctx.log(f"What “{node.name}” had of the VM is deleted.")
+    return True
 
 
 def _has(agent: Agent, volume: Volume) -> bool:
