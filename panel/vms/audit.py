@@ -12,7 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from nodeagent.protocol import audit, to_dict
+from nodeagent.protocol import audit, host, to_dict
 from nodeagent.protocol.host import HostSpec
 from nodeagent.protocol.settings import Difference
 from panel.cluster.models import Node
@@ -55,7 +55,12 @@ def audit_vm(vm: Vm, ask: Ask) -> list[Difference]:
 
 
 def refuse_drift(vm: Vm, agent: Agent, counts: drift.Counts) -> None:
-    """Raise Drifted where the node, which is asked now, has the VM otherwise in what counts; for its task's turn."""
+    """Raise Drifted where the node, which is asked now, has the VM otherwise in what counts; for its task's turn.
+
+    Raises WrongState where it has no domain of it: another node may, with newer disks.
+    """
+    if not agent.call(host.HostInfo(uuid=str(vm.uuid))).exists:
+        raise services.gone(vm)
     seen = audit_vm(vm, lambda request: agent.call(request, deadline=AUDIT_SECONDS))
     found = [{"field": each.field, "node": each.now, "stored": each.then} for each in seen]
     if against := [each for each in found if counts(each)]:

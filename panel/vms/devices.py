@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from nodeagent.protocol import devices
 from nodeagent.protocol.host import DiskSpec, InterfaceSpec
 from panel.accounts.models import User
-from panel.core.errors import CapacityError, CommandFailed, NotFound, WrongState
+from panel.core.errors import CapacityError, CommandFailed, NotFound
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Task, TaskStep
 from panel.tasks.operation import Operation
@@ -23,7 +23,7 @@ from panel.vms.context import VmContext
 from panel.vms.limits import OVER
 from panel.vms.machine import MachineType
 from panel.vms.models import Disk, DiskBus, Interface, Vm, VmStatus
-from panel.vms.services import refuse_rescue, refuse_seen_elsewhere
+from panel.vms.services import gone, refuse_rescue, refuse_seen_elsewhere
 from panel.vms.spec import host_spec
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -58,7 +58,7 @@ class DeviceOperation(Operation[Any]):
         refuse_seen_elsewhere(ctx.vm)
         refuse_rescue(ctx.vm)
         if ctx.vm.status == VmStatus.MISSING:
-            raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
+            raise gone(ctx.vm)
         self.refuse(ctx, viewer)
 
     def refuse(self, ctx: Any, viewer: User) -> None:
@@ -92,6 +92,19 @@ def unplug(ctx: VmContext[Any], request: devices.DiskDetach | devices.InterfaceD
     except CommandFailed as error:
         if error.data.get("agent_code") != "no_such_domain":
             raise
+
+
+def make_live(
+    ctx: VmContext[Any],
+    request: devices.DiskLimit | devices.InterfaceAttach | devices.InterfaceChange | devices.CdromChange,
+) -> devices.DeviceState:
+    """The running guest has the device so; on the way back a domain that is gone has nothing to give back."""
+    try:
+        return ctx.agent.call(request)
+    except CommandFailed as error:
+        if not ctx.undoing or error.data.get("agent_code") != "no_such_domain":
+            raise
+        return devices.DeviceState(running=False, live=False)
 
 
 def told(state: devices.DeviceState, **result: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from panel.vms.context import VmContext
 from panel.vms.limits import OVER
 from panel.vms.machine import FACTS
 from panel.vms.models import Vm
+from panel.vms.services import gone
 
 LIMITS = " limits"
 ANYTHING = "/"
@@ -107,9 +108,15 @@ def refuse_known(vm: Vm, counts: Counts) -> None:
 def define(ctx: VmContext[Any], after: HostSpec, before: HostSpec) -> None:
     """The node's description has what differs between the two, and otherwise what it had.
 
-    Raises Drifted, with nothing changed, where somebody changed that by hand. On the way back nothing is forced:
-    what is otherwise stays so, and is found by the next comparison.
+    Raises Drifted, with nothing changed, where somebody changed that by hand, and WrongState where the domain is gone:
+    another node may have it. On the way back nothing is forced: what is otherwise stays so, and is found by the next
+    comparison.
     """
+    if not ctx.agent.call(host.HostInfo(uuid=after.uuid)).exists:
+        if not ctx.undoing:
+            raise gone(ctx.vm)
+        ctx.log("The domain is gone from its node, and is not described anew.", "warning")
+        return
     try:
         ctx.agent.call(host.HostCreate(spec=after, before=before))
     except Drifted as found:

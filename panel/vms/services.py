@@ -91,9 +91,15 @@ def refuse_installing(vm: Vm) -> None:
 
 def refuse_missing(vm: Vm) -> None:
     """Raise WrongState for a VM whose domain is gone, or that was never finished."""
-    if vm.status == VmStatus.MISSING or not vm.installed:
-        state = "missing on its node" if vm.installed else "not finished"
-        raise WrongState(object="vm", id=vm.pk, state=state, field="id")
+    if not vm.installed:
+        raise WrongState(object="vm", id=vm.pk, state="not finished", field="id")
+    if vm.status == VmStatus.MISSING:
+        raise gone(vm)
+
+
+def gone(vm: Vm) -> WrongState:
+    """The refusal of a VM whose domain is not on its node."""
+    return WrongState(object="vm", id=vm.pk, state="missing on its node", field="id")
 
 
 def refuse_running(vm: Vm) -> None:

@@ -23,6 +23,7 @@ from panel.vms.devices import (
     describe_disk,
     disk_of,
     free_target,
+    make_live,
     refuse_no_slot,
     told,
     unplug,
@@ -344,7 +345,7 @@ def _become(ctx: VmContext[ChangeDiskParams], which: str) -> dict[str, Any]:
     disk = Disk.objects.select_related("volume__pool").get(pk=remembered["disk"])
     other = with_values(disk, remembered["before" if which == "after" else "after"])
     describe_disk(ctx, disk_spec(disk), disk_spec(other))
-    return told(ctx.agent.call(devices.DiskLimit(uuid=str(ctx.vm.uuid), disk=disk_spec(disk))), disk=disk.target)
+    return told(make_live(ctx, devices.DiskLimit(uuid=str(ctx.vm.uuid), disk=disk_spec(disk))), disk=disk.target)
 
 
 class ChangeDisk(DeviceOperation):

@@ -18,7 +18,7 @@ from panel.network.selectors import free_count, network_named, network_with
 from panel.tasks.operation import Params, Step
 from panel.vms import drift
 from panel.vms.context import VmContext
-from panel.vms.devices import DeviceOperation, describe_interface, interface_of, refuse_no_slot, told, unplug
+from panel.vms.devices import DeviceOperation, describe_interface, interface_of, make_live, refuse_no_slot, told, unplug
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.models import Interface, Vm
 from panel.vms.operations.guest_network import by_hand, tell_network
@@ -281,8 +281,8 @@ def _become(ctx: VmContext[ChangeInterfaceParams], which: str) -> dict[str, Any]
     spec = interface_spec(interface)
     describe_interface(ctx, spec, interface_spec(other))
     if "mac" in wanted:
-        ctx.agent.call(devices.InterfaceAttach(uuid=uuid, interface=spec))
-    state = ctx.agent.call(devices.InterfaceChange(uuid=uuid, interface=spec))
+        make_live(ctx, devices.InterfaceAttach(uuid=uuid, interface=spec))
+    state = make_live(ctx, devices.InterfaceChange(uuid=uuid, interface=spec))
     return told(state, interface=interface.mac, address=interface.address.ip)
 
 

@@ -16,7 +16,7 @@ from panel.images.selectors import iso_for
 from panel.tasks.operation import Params, Step
 from panel.vms import drift
 from panel.vms.context import VmContext
-from panel.vms.devices import DeviceOperation, told
+from panel.vms.devices import DeviceOperation, make_live, told
 from panel.vms.models import Vm
 from panel.vms.spec import host_spec, with_values
 
@@ -88,7 +88,7 @@ def _become(ctx: VmContext[Any], values: dict[str, Any], before: dict[str, Any])
     Vm.objects.filter(pk=ctx.vm.pk).update(**values)
     ctx.vm.refresh_from_db(fields=list(values))
     change = devices.CdromChange(uuid=str(ctx.vm.uuid), target=ISO_TARGET, path=ctx.vm.iso_path)
-    return told(ctx.agent.call(change))
+    return told(make_live(ctx, change))
 
 
 def _iso(ctx: VmContext[MountIsoParams]) -> Iso:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,7 @@ from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.doctor import services as doctor
-from panel.images.models import Image
+from panel.images.models import Image, Iso
 from panel.monitoring import services
 from panel.notices.models import Problem
 from panel.tasks import registry
@@ -130,6 +131,33 @@ def test_the_old_copy_is_deleted_where_that_is_asked_for(admin: User, vm: Vm, ot
     assert (str(vm.uuid) in here.domains, str(vm.uuid) in there.domains) == (False, True)
 
 
+@pytest.mark.parametrize("state", [VmStatus.RUNNING, VmStatus.SAVED])
+def test_whatever_it_does_there_it_is_guarded_there_and_starts_with_that_node(
+    admin: User, vm: Vm, other: Node, state: str
+) -> None:
+    left = vm.node
+    assert run_task(registry.get("vm.autostart").submit(admin, {"enabled": True}, object_id=vm.pk)).error is None
+    move(vm, other, state=state)
+    there = fake.node(other.pk).domains[str(vm.uuid)]
+    there.spec = dataclasses.replace(there.spec, autostart=False)
+    Vm.objects.filter(pk=vm.pk).update(status=VmStatus.MISSING)
+    ended = settle(admin, vm, node=other.name)
+    assert ended.status == Status.DONE, ended.error
+    assert (Vm.objects.get(pk=vm.pk).status, there.state, there.spec.autostart) == (state, state, True)
+    assert vm.seed_path in fake.node(other.pk).seeds
+    assert (str(vm.uuid) in fake.node(left.pk).guards, str(vm.uuid) in fake.node(other.pk).guards) == (False, True)
+
+
+def test_a_copy_that_was_left_half_way_is_found_when_it_is_asked_for_again(admin: User, vm: Vm, other: Node) -> None:
+    left, path = vm.node, vm.disks.get().volume.path
+    move(vm, other)
+    Vm.objects.filter(pk=vm.pk).update(status=VmStatus.MISSING)
+    for delete in (False, True):
+        assert settle(admin, vm, node=other.name, delete_others=delete).status == Status.DONE
+    assert (path in fake.node(left.pk).files, path in fake.node(other.pk).files) == (False, True)
+    assert vm.seed_path not in fake.node(left.pk).seeds
+
+
 def test_what_both_nodes_see_is_not_deleted(admin: User, vm: Vm, other: Node) -> None:
     here, there = fake.node(vm.node_id), fake.node(other.pk)
     there.files, there.marks, there.signs = here.files, here.marks, here.signs
@@ -168,6 +196,37 @@ def test_repair_and_delete_look_on_every_node_before_they_write(admin: User, vm:
     assert (ended.status, ended.error and ended.error["code"]) == (Status.FAILED, "wrong_state")
     assert (sorted(fake.node(vm.node_id).files), fake.node(vm.node_id).domains) == (files, {})
     assert Vm.objects.get(pk=vm.pk).seen_elsewhere and "duplicate" in open_problems()
+
+
+UNSEEN: dict[str, dict[str, object]] = {
+    "add-disk": {"size_gib": 1},
+    "add-interface": {},
+    "grow-disk": {"disk": "vda", "size_gib": 30},
+    "change-disk": {"disk": "vda", "cache": "writeback"},
+    "change-interface": {"guarded": False},
+    "mount-iso": {"iso": "installer"},
+    "clone": {"name": "web2", "password": "correct horse"},
+    "reinstall": {"password": "another horse"},
+    "rescue": {"image": "small", "password": "another horse"},
+    "snapshot": {"name": "before"},
+}
+
+
+@pytest.mark.parametrize("verb", sorted(UNSEEN))
+def test_before_the_panel_knows_nothing_makes_a_second_domain_or_uses_the_older_disks(
+    admin: User, vm: Vm, other: Node, image: Image, verb: str
+) -> None:
+    files, size = sorted(fake.node(vm.node_id).files), vm.disks.get().volume.size_gib
+    Iso.objects.create(
+        name="installer", title="Installer", file_name=image.file_name, sha256=image.sha256, size_bytes=image.size_bytes
+    )
+    move(vm, other, state=VmStatus.RUNNING)
+    more = {"interface": vm.interfaces.get().mac} if verb == "change-interface" else {}
+    ended = run_task(registry.get(f"vm.{verb}").submit(admin, {**UNSEEN[verb], **more}, object_id=vm.pk))
+    assert (ended.status, ended.error and ended.error["code"]) == (Status.FAILED, "wrong_state"), ended.error
+    assert (sorted(fake.node(vm.node_id).files), fake.node(vm.node_id).domains) == (files, {})
+    assert vm.disks.get().volume.size_gib == size
+    assert fake.node(other.pk).domains[str(vm.uuid)].state == VmStatus.RUNNING
 
 
 def test_the_doctor_advises_what_loses_nothing(
