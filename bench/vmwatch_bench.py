@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -90,7 +92,12 @@ class Fleet:
     def __init__(self, stack: Stack) -> None:
         printed = stack.manage("shell", "-c", MAKE_VMS.format(nodes=NODES, vms=VMS)).partition("MADE")[2]
         self.nodes: list[tuple[int, list[str]]] = json.loads(printed.splitlines()[0])
-        conf = config.read_master(stack.layout.conf.parent / "etc/vmwatch-master.conf")
+        path = stack.layout.conf.parent / "etc/vmwatch-master.conf"
+        conf = config.read_master(path)
+        # They are no nodes for the panel, which names none of them to the master.
+        values = config.read(path)
+        config.write(path, {**values, "nodes": " ".join([values["nodes"], *(str(pk) for pk, _ in self.nodes)])})
+        os.kill(int((stack.layout.var / "run/vmwatch-master.pid").read_text(encoding="ascii")), signal.SIGHUP)
         self.secret, self.listen = conf.secret, conf.listen
         self.epoch = time.time_ns()
         self.sequence = {pk: 0 for pk, _ in self.nodes}
@@ -99,7 +106,7 @@ class Fleet:
         """The next message of a node."""
         self.sequence[node] += 1
         made = wire.Message(node, self.epoch, self.sequence[node], time.time(), kind, **content)  # type: ignore[arg-type]
-        return wire.encode(made, self.secret)
+        return wire.encode(made, wire.own_secret(self.secret, made.node_id))
 
     def changes(self) -> Iterator[list[bytes]]:
         """Every VM is shut off, in turns of the nodes."""

@@ -8,7 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict
+from typing import Dict, FrozenSet, Optional
 
 NODE_CONF = Path("/etc/vmpanel/vmwatch-node.conf")
 RESYNC_SECONDS = 15.0
@@ -27,8 +27,9 @@ class BadConfig(ValueError):
 class MasterConfig:
     """vmwatch-master.conf. `panel` is the base URL of the panel, `certificate` the file that proves it.
 
-    `previous_secret` is believed too while the secret is being changed. With the CURVE keys nodes must
-    speak encrypted.
+    `nodes` are the ids of the nodes that are believed; None in a file of an earlier version, whose secret every node has.
+    `previous_secret` is believed too while the secret is being changed, and `shared_secret` while nodes still have the
+    one of an earlier version. With the CURVE keys nodes must speak encrypted.
     """
 
     disabled: bool
@@ -37,13 +38,15 @@ class MasterConfig:
     panel: str
     certificate: str
     previous_secret: str = ""
+    shared_secret: str = ""
+    nodes: Optional[FrozenSet[int]] = None
     curve_public_key: str = ""
     curve_secret_key: str = ""
 
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """vmwatch-node.conf. `resync` are the seconds between two full pictures, `statistics` between two collections.
+    """vmwatch-node.conf. `secret` is this node's own. `resync` are the seconds between two full pictures, `statistics` between two collections.
 
     `server_key` is the master's public CURVE key, empty where messages travel in the open.
     """
@@ -64,13 +67,16 @@ def read_master(path: Path) -> MasterConfig:
     public, secret = (_key(values, f"curve_{half}_key", path) for half in ("public", "secret"))
     if bool(public) != bool(secret):
         raise BadConfig(f"{path}: “curve_public_key” and “curve_secret_key” go together")
+    main, nodes = _required(values, "secret", path), _nodes(values, path)
     return MasterConfig(
         disabled=False,
         listen=_required(values, "listen", path),
-        secret=_required(values, "secret", path),
+        secret=main,
         panel=_required(values, "panel", path),
         certificate=_required(values, "certificate", path),
         previous_secret=values.get("previous_secret", ""),
+        shared_secret=main if nodes is None else values.get("shared_secret", ""),
+        nodes=nodes,
         curve_public_key=public,
         curve_secret_key=secret,
     )
@@ -160,6 +166,15 @@ def _required(values: Dict[str, str], name: str, path: Path) -> str:
     if not values.get(name):
         raise BadConfig(f"{path}: the parameter “{name}” is missing")
     return values[name]
+
+
+def _nodes(values: Dict[str, str], path: Path) -> Optional[FrozenSet[int]]:
+    if "nodes" not in values:
+        return None
+    words = values["nodes"].split()
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise BadConfig(f"{path}: “nodes” must be numbers with blanks between them")
+    return frozenset(int(word) for word in words)
 
 
 def _seconds(values: Dict[str, str], name: str, default: float, path: Path) -> float:

@@ -143,7 +143,7 @@ def _read(path: Path) -> Iterator[Event]:
                     entry = _entry(json.loads(line))
                 except (ValueError, KeyError, TypeError):
                     continue
-                if entry.at <= time.monotonic():
+                if entry.at <= time.monotonic() and wire.begun(entry.epoch):
                     yield entry
     except OSError:
         return

@@ -24,6 +24,7 @@ from vmwatch import wire
 from vmwatch.config import BadConfig, MasterConfig, digest, mark_of, read_master
 from vmwatch.logs import log_to
 from vmwatch.memory import give_back_memory
+from vmwatch.order import Order
 from vmwatch.panel_client import PanelAway, PanelClient, PanelRefused
 from vmwatch.spool import Spool
 
@@ -54,13 +55,14 @@ class Master:
         # Before it is read: of a file that is replaced meanwhile, the older one is said.
         self._digest = digest(path)
         self.config: MasterConfig = read_usable(path)
-        self.order = wire.Order()
+        self.order = Order()
         self.spool: Spool
         self._spool_path = spool
         self.refused: Counter[str] = collections.Counter()
         self.over = False
         self.reload = False
         self.socket: Any = None
+        self._trust: wire.Trust
         self.panel: Optional[PanelClient] = None
         self._try_again_at = self._spoken_at = self._count_at = 0.0
         self._away = ""
@@ -148,9 +150,12 @@ class Master:
         return True
 
     def _know_panel(self) -> None:
+        """Speak to the panel, and believe the nodes, that the configuration names."""
         if self.panel is not None:
             self.panel.close()
         self.panel = PanelClient(self.config.panel, self.config.certificate, self.config.secret)
+        held = self.config
+        self._trust = wire.Trust(held.secret, held.previous_secret, held.shared_secret, held.nodes)
         log.info("listening on %s, for the panel at %s", self.config.listen, self.config.panel)
 
     def _read_again(self) -> int:
@@ -189,7 +194,7 @@ class Master:
             except zmq.Again:
                 return False
             try:
-                message = wire.decode(frames, self.config.secret, time.time(), self.config.previous_secret)
+                message = wire.decode(frames, self._trust, time.time())
                 self.order.accept(message)
             except wire.Refused as refused:
                 self.refused[refused.reason] += 1

@@ -43,10 +43,15 @@ log = logging.getLogger("vmwatch-node")
 
 
 def new_epoch(path: Path) -> int:
-    """A number for this run of the daemon, larger than any before, also when the clock was set back."""
+    """A number for this run of the daemon, larger than any before, also when the clock was set back.
+
+    Not than one of a clock that was more than a day ahead: nobody believed what that run said.
+    """
     try:
         last = int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
+        last = 0
+    if not wire.begun(last):
         last = 0
     epoch = max(time.time_ns(), last + 1)
     try:
@@ -126,6 +131,10 @@ class Node:
                 outbox.put(wire.ALIVE)
             if watcher.lost.is_set():
                 log.error("the connection to libvirt is lost")
+                break
+            if not wire.begun(self.epoch):
+                # The service manager starts it again, with a number that the master believes.
+                log.error("the clock was set back by more than a day; starting anew")
                 break
         outbox.close()
         self.journal.close()

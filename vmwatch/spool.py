@@ -10,7 +10,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, OrderedDict, Tuple
+from typing import Any, Callable, Counter, Iterator, List, Optional, OrderedDict, Tuple
 
 from vmwatch import wire
 
@@ -51,6 +51,8 @@ class Spool:
         self._statistics: OrderedDict[int, None] = collections.OrderedDict()
         self._number = 0
         self._bytes = 0
+        self._bytes_of: Counter[int] = collections.Counter()
+        """By node."""
         self._file: Any = None
         self._file_bytes = 0
         self._read()
@@ -101,15 +103,24 @@ class Spool:
         if message.kind == wire.STATISTICS:
             self._statistics[self._number] = None
         self._bytes += len(held.body)
+        self._bytes_of[held.node_id] += len(held.body)
         if self.away:
             self._write(held)
         while len(self._held) > WAITING or self._bytes > LARGEST_BYTES:
-            # Statistics can best be spared, then what is oldest.
-            self._drop(next(iter(self._statistics or self._held)))
+            # Statistics can best be spared, then what is oldest of the node that takes most of the room.
+            self._drop(next(iter(self._statistics), 0) or self._oldest_of_largest())
             self.dropped += 1
 
+    def _oldest_of_largest(self) -> int:
+        largest = max(self._bytes_of, key=self._bytes_of.__getitem__)
+        return next(number for number, held in self._held.items() if held.node_id == largest)
+
     def _drop(self, number: int) -> None:
-        self._bytes -= len(self._held.pop(number).body)
+        held = self._held.pop(number)
+        self._bytes -= len(held.body)
+        self._bytes_of[held.node_id] -= len(held.body)
+        if not self._bytes_of[held.node_id]:
+            del self._bytes_of[held.node_id]
         self._statistics.pop(number, None)
 
     def _instead_of_older(self, held: Held, picture: wire.Message) -> Held:

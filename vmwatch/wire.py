@@ -1,7 +1,7 @@
 """What vmwatch-node says and vmwatch-master believes: states, messages, their proof.
 
-A message is two frames: the JSON body and the hexadecimal HMAC-SHA256 of it with the shared secret.
-Field by field in docs/vmwatch.md.
+A message is two frames: the JSON body, and the proof: the node's id, a colon, and the hexadecimal HMAC-SHA256 of the
+body with the secret that this node alone has. Field by field in docs/vmwatch.md.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import hmac
 import json
 import re
+import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Type, TypeVar
+from typing import Any, Dict, FrozenSet, List, Optional, Type, TypeVar
 
 VERSION = 1
 
@@ -33,6 +34,8 @@ SEEN_STATES = (RUNNING, PAUSED, SHUT_OFF, SAVED, CRASHED, MISSING, UNKNOWN)
 
 CLOCK_WINDOW_SECONDS = 120.0
 """How far a message's time may be from the receiver's clock."""
+EPOCH_AHEAD_SECONDS = 86400.0
+"""How far a daemon's start may be ahead of the receiver's clock: beyond it no later start could ever follow."""
 PROOF_LENGTH = 64
 LARGEST_MESSAGE = 8 * 1024 * 1024
 """Bytes; a picture of 20,000 domains is about 2 MB."""
@@ -54,7 +57,7 @@ def boot_id() -> str:
 
 
 class Refused(ValueError):
-    """A message is not to be believed; `reason` is counted: malformed, forged, stale, replayed."""
+    """A message is not to be believed; `reason` is counted: malformed, forged, unknown, stale, replayed."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
@@ -156,9 +159,9 @@ OPTIONAL = ("clock", "boot", "age")
 
 
 def encode(message: Message, secret: str) -> List[bytes]:
-    """The message's two frames."""
+    """The message's two frames; `secret` is that of its node."""
     body = to_body(message)
-    return [body, sign(body, secret).encode()]
+    return [body, prove(body, message.node_id, secret)]
 
 
 def to_body(message: Message) -> bytes:
@@ -192,20 +195,69 @@ def proves(body: bytes, proof: bytes, secret: str) -> bool:
     return len(proof) == PROOF_LENGTH and hmac.compare_digest(sign(body, secret).encode(), proof)
 
 
-def decode(frames: List[bytes], secret: str, now: Optional[float] = None, previous: str = "") -> Message:
-    """The message in these frames; `now` is the receiver's clock, None leaves the time unchecked.
+def own_secret(secret: str, node_id: int) -> str:
+    """The secret of one node, made of the one that vmwatch-master alone has: it tells nothing of that, nor of another's."""
+    return hmac.digest(secret.encode(), b"vmwatch-node:%d" % node_id, "sha256").hex().upper()
 
-    A `previous` secret is believed too, for as long as not every node has the new one. Raises Refused.
+
+def prove(body: bytes, node_id: int, secret: str) -> bytes:
+    """The message's second frame: who wrote `body`, and the proof of it with this node's secret."""
+    return b"%d:%s" % (node_id, sign(body, secret).encode())
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whom vmwatch-master believes: the nodes in `nodes` (None: all), each with what was made for it of `secret`.
+
+    What was made of `previous` is believed too, for as long as not every node has the new one; and so is `shared`, the
+    one secret of all nodes that earlier versions had.
     """
+
+    secret: str
+    previous: str = ""
+    shared: str = ""
+    nodes: Optional[FrozenSet[int]] = None
+
+    def writer(self, body: bytes, proof: bytes) -> Optional[int]:
+        """The node that wrote `body`; None where only the shared secret says so. Raises Refused for anybody else."""
+        number, _, code = proof.rpartition(b":")
+        if number.isdigit() and len(number) < 20:
+            node_id = int(number)
+            self.know(node_id)
+            for secret in (self.secret, self.previous):
+                if secret and proves(body, code, own_secret(secret, node_id)):
+                    return node_id
+        if self.shared and proves(body, code, self.shared):
+            return None
+        raise Refused("forged", "the proof does not fit")
+
+    def know(self, node_id: int) -> None:
+        """Raise Refused for what is no node, or none any more."""
+        if self.nodes is not None and node_id not in self.nodes:
+            raise Refused("unknown", f"there is no node {node_id}")
+
+
+def decode(frames: List[bytes], trust: Trust, now: Optional[float] = None) -> Message:
+    """The message in these frames; `now` is the receiver's clock, None leaves the times unchecked. Raises Refused."""
     if len(frames) != 2 or len(frames[0]) > LARGEST_MESSAGE:
         raise Refused("malformed", "not two frames of an acceptable size")
     body, proof = frames
-    if not proves(body, proof, secret) and not (previous and proves(body, proof, previous)):
-        raise Refused("forged", "the proof does not fit")
+    # Before the body is read, which anybody may have written.
+    writer = trust.writer(body, proof)
     message = from_body(body)
+    if writer not in (None, message.node_id):
+        raise Refused("forged", f"node {writer} speaks as node {message.node_id}")
+    trust.know(message.node_id)
     if now is not None and not fresh(message.time, now):
         raise Refused("stale", f"its time is {now - message.time:+.0f} s off")
+    if now is not None and not all(begun(epoch, now) for epoch in (message.epoch, *(e.epoch for e in message.recent))):
+        raise Refused("stale", "it is of a start that is still to come")
     return message
+
+
+def begun(epoch: int, now: Optional[float] = None) -> bool:
+    """Whether a daemon may have started then, as far as clocks agree."""
+    return epoch <= ((time.time() if now is None else now) + EPOCH_AHEAD_SECONDS) * 1e9
 
 
 def fresh(spoken_at: float, now: float) -> bool:
@@ -322,67 +374,3 @@ def _integer(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
         raise ValueError("not a number in range")
     return value
-
-
-class Order:
-    """Which messages of each node have been seen: lets each through once, in whatever order they come.
-
-    Remembers the last WINDOW numbers of a node's last two epochs. What is older than that cannot be
-    told from a repeat, and is refused as one.
-    """
-
-    WINDOW = 4096
-    NODES = 10_000
-    """Nodes that are remembered: whoever knows the secret must not fill the memory."""
-
-    def __init__(self) -> None:
-        self._nodes: Dict[int, Dict[int, _Seen]] = {}
-
-    def accept(self, message: Message) -> None:
-        """Remember the message as seen; raises Refused as replayed when it was, or may have been, seen before."""
-        epochs = self._nodes.get(message.node_id)
-        if epochs is None:
-            if len(self._nodes) >= self.NODES:
-                del self._nodes[next(iter(self._nodes))]
-            epochs = self._nodes[message.node_id] = {}
-        seen = epochs.get(message.epoch)
-        if seen is None:
-            if epochs and message.epoch < max(epochs):
-                raise Refused("replayed", f"epoch {message.epoch} of node {message.node_id} is over")
-            seen = epochs[message.epoch] = _Seen()
-            if len(epochs) > 2:
-                del epochs[min(epochs)]
-        if not seen.add(message.sequence, self.WINDOW):
-            raise Refused("replayed", f"number {message.sequence} of node {message.node_id} was there before")
-
-    def has_seen(self, node_id: int, epoch: int, sequence: int) -> bool:
-        """Whether this very message is remembered."""
-        seen = self._nodes.get(node_id, {}).get(epoch)
-        return seen is not None and seen.has(sequence)
-
-
-class _Seen:
-    """The numbers seen of one epoch: the highest, and a bit for each of those below it."""
-
-    __slots__ = ("_bits", "_highest")
-
-    def __init__(self) -> None:
-        self._highest = -1
-        self._bits = 0
-
-    def add(self, number: int, window: int) -> bool:
-        """Remember the number; False when it was there, or is too far below the highest to know."""
-        ahead = number - self._highest
-        if ahead > 0:
-            self._bits = ((self._bits << min(ahead, window)) | 1) & ((1 << window) - 1)
-            self._highest = number
-            return True
-        if -ahead >= window or self.has(number):
-            return False
-        self._bits |= 1 << -ahead
-        return True
-
-    def has(self, number: int) -> bool:
-        """Whether the number is remembered."""
-        behind = self._highest - number
-        return behind >= 0 and bool(self._bits >> behind & 1)

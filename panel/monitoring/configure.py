@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import ipaddress
+import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -18,15 +19,18 @@ from django.db import transaction
 
 from nodeagent.protocol import node as protocol
 from panel.accounts.system import system_user
-from panel.cluster.models import Node
+from panel.cluster.models import Node, NodeState
 from panel.cluster.nodes import Agent
 from panel.cluster.periodic import check_nodes
-from panel.core.errors import ConfigError, NotConfigured
+from panel.core.errors import ConfigError, NotConfigured, PanelError
 from panel.monitoring import keys, master
 from panel.monitoring.keys import Keys
 from panel.tasks import registry
 from panel.tasks.models import ENDED, Task
 from vmwatch import config as vmwatch_config
+from vmwatch import wire
+
+log = logging.getLogger(__name__)
 
 MOST_TELLINGS = 3
 """How often a node is told at once, while what there is to tell changes; its next check goes on."""
@@ -81,14 +85,14 @@ def configure_master() -> tuple[str, Keys]:
         return _configured_there()
     path: Path = settings.CONFIG.vmwatch_master_conf
     with _alone(path):
-        held = keys.ensure()
+        held, nodes = keys.ensure(), _believed()
         where = endpoint() if Node.objects.exists() else ""
         before = _listens_on(path)
-        if vmwatch_config.write(path, _master_values(where, held)):
+        if vmwatch_config.write(path, _master_values(where, held, nodes)):
             master.reload(path, wait=bool(where))
         elif not master.has_read(path):
             master.reload(path, wait=False)
-        before = keys.note_master(where, held) or before
+        before = keys.note_master(where, held, nodes) or before
     if before and where and before != where:
         # The nodes there are speak to the old address: their checks tell them the new one.
         transaction.on_commit(check_nodes)
@@ -97,10 +101,26 @@ def configure_master() -> tuple[str, Keys]:
 
 def _configured_there() -> tuple[str, Keys]:
     where, held = keys.told()
-    if held is None or (not where and Node.objects.exists()):
+    if held is None or not keys.known().issuperset(_believed()):
         configure_again()
         raise NotConfigured(what="vmwatch-master", option="PanelHere")
     return where, held
+
+
+def _believed() -> list[int]:
+    """The nodes whose words are taken: one that is being removed or forgotten has none any more."""
+    return list(Node.objects.exclude(state=NodeState.REMOVING).order_by("pk").values_list("pk", flat=True))
+
+
+def narrow() -> None:
+    """vmwatch-master believes no node that is gone; where that cannot be done now, the next configuration does it."""
+    if not settings.CONFIG.panel_here:
+        configure_again()
+        return
+    try:
+        configure_master()
+    except (PanelError, OSError):
+        log.exception("vmwatch-master could not be told which nodes there are")
 
 
 def rotate() -> None:
@@ -129,20 +149,23 @@ def configure_again() -> None:
         registry.get("vmwatch.configure").submit(system_user(), {}, object_id=1)
 
 
-def _master_values(where: str, held: Keys) -> dict[str, str]:
+def _master_values(where: str, held: Keys, nodes: Sequence[int]) -> dict[str, str]:
+    named = {"nodes": " ".join(map(str, nodes))}
     if not where:
-        return {"disabled": "yes", "secret": held.secret}
+        return {"disabled": "yes", "secret": held.secret, **named}
     values = {
         "disabled": "no",
         "listen": where,
         "secret": held.secret,
         "previous_secret": held.previous,
+        "shared_secret": held.shared,
         "panel": f"https://{settings.CONFIG.own_host}:{settings.CONFIG.listen_port}",
         "certificate": str(settings.CONFIG.certificate_path),
         "curve_public_key": held.curve_public,
         "curve_secret_key": held.curve_secret,
     }
-    return {name: value for name, value in values.items() if value}
+    # An empty list of nodes is one too.
+    return {name: value for name, value in values.items() if value} | named
 
 
 def tell_node(agent: Agent, node: Node) -> None:
@@ -156,7 +179,7 @@ def tell_node(agent: Agent, node: Node) -> None:
         agent.call(
             protocol.VmwatchConfigure(
                 connect=where,
-                secret=held.secret,
+                secret=wire.own_secret(held.secret, node.pk),
                 node_id=node.pk,
                 resync=settings.CONFIG.vmwatch_resync_seconds,
                 server_key=held.curve_public,
@@ -167,9 +190,9 @@ def tell_node(agent: Agent, node: Node) -> None:
 
 
 def end_rotation() -> bool:
-    """Believe the previous secret no more, once the master and every node have the present one; True when so."""
+    """Believe earlier secrets no more, once the master has the present one and every node its own of it; True when so."""
     held = keys.current()
-    if held is None or not held.previous:
+    if held is None or not held.changing:
         return True
     if not keys.all_told(held.digest):
         return False

@@ -5,26 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django.db import transaction
+
 from nodeagent.protocol import node as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.parts import Complaint, Part
 from panel.monitoring import keys, reaching
-from panel.monitoring.configure import end_rotation, tell_node
+from panel.monitoring.configure import end_rotation, narrow, tell_node
 from panel.monitoring.models import NodeWatch
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 
 
 def prepare(ctx: NodeContext[Any]) -> None:
-    """The master is configured, and vmwatch-node runs on the node with the same secret."""
+    """The master is configured, and vmwatch-node runs on the node with the node's own secret."""
     tell_node(ctx.agent, ctx.node)
     end_rotation()
 
 
 def remove(ctx: NodeContext[Any]) -> None:
-    """vmwatch-node is not on the node."""
+    """vmwatch-node is not on the node, and nobody is believed who speaks as it did."""
     if ctx.find_node() is not None:
         ctx.agent.call(protocol.VmwatchRemove())
+        narrow()
+
+
+def forget(ctx: NodeContext[Any]) -> None:
+    """The secret that the host has is worth nothing."""
+    transaction.on_commit(narrow)
 
 
 def check(ctx: NodeContext[Any]) -> Sequence[str | Complaint]:
@@ -54,10 +62,8 @@ def reach() -> list[tuple[str, int]]:
 
 
 def leaves(ctx: NodeContext[Any]) -> list[str]:
-    """vmwatch-node, and the secret that all nodes share."""
-    return [
-        "the service vmwatch-node with vmwatch's secret; `vmpanel vmwatch configure --rotate true` makes another one"
-    ]
+    """vmwatch-node, with the secret of this node alone."""
+    return ["the service vmwatch-node; its secret is this node's own, and is not believed any more"]
 
 
-PART = Part(prepare=prepare, remove=remove, check=check, reach=reach, leaves=leaves)
+PART = Part(prepare=prepare, remove=remove, check=check, reach=reach, leaves=leaves, forget=forget)

@@ -7,7 +7,7 @@ import time
 
 import zmq
 
-from tests.contract.vmwatch_daemons import SECRET, WEB1, Daemons, event, forge, memory_kib, tell, wait_until
+from tests.contract.vmwatch_daemons import SECRET, WEB1, Daemons, event, forge, memory_kib, said, tell, wait_until
 from vmwatch import config, journal, wire
 
 
@@ -149,7 +149,7 @@ def test_while_a_secret_is_changed_the_previous_one_is_believed(daemons: Daemons
     wait_until(lambda: daemons.log("master").count("listening on") == 2, "the master has read its file")
     tell(node, "destroy web1")
     wait_until(lambda: daemons.log("node").count("web1") == 3, "the event was sent")
-    forge(daemons.endpoint, [wire.encode(event(1, wire.RUNNING), SECRET)])
+    forge(daemons.endpoint, [said(event(1, wire.RUNNING))])
     wait_until(lambda: daemons.panel.messages[-1]["node_id"] == 9, "a message under the new secret")
     assert daemons.panel.details()[-2:] == ["started:booted", "told"]
 

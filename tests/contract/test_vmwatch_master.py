@@ -8,7 +8,7 @@ import uuid
 
 import zmq
 
-from tests.contract.vmwatch_daemons import SECRET, WEB1, Daemons, event, forge, make_certificate, wait_until
+from tests.contract.vmwatch_daemons import SECRET, WEB1, Daemons, event, forge, make_certificate, said, wait_until
 from vmwatch import config, wire
 
 
@@ -60,8 +60,8 @@ def test_an_address_that_is_not_ours_is_said_and_ends_the_master_with_5(daemons:
 
 def test_nothing_but_proven_messages_passes_and_each_passes_once(daemons: Daemons) -> None:
     daemons.master()
-    honest = [wire.encode(event(number, wire.RUNNING), SECRET) for number in (1, 2, 3)]
-    body, proof = wire.encode(event(4, wire.CRASHED), SECRET)
+    honest = [said(event(number, wire.RUNNING)) for number in (1, 2, 3)]
+    body, proof = said(event(4, wire.CRASHED))
     forge(
         daemons.endpoint,
         [
@@ -69,19 +69,55 @@ def test_nothing_but_proven_messages_passes_and_each_passes_once(daemons: Daemon
             [b"", b"", b""],
             [body, b"0" * 64],
             [body.replace(b"crashed", b"missing"), proof],
-            wire.encode(event(5, wire.CRASHED), "OTHER"),
+            # Another node's own secret, that of all nodes of an earlier version, and a node that is gone.
+            wire.encode(event(4, wire.CRASHED), wire.own_secret(SECRET, 3)),
+            [body, wire.prove(body, 3, wire.own_secret(SECRET, 3))],
+            [body, wire.sign(body, SECRET).encode()],
+            said(event(1, wire.CRASHED, node_id=4)),
+            said(event(4, wire.CRASHED, epoch=2**62)),
+            said(event(5, wire.CRASHED), "OTHER"),
             honest[0],
             honest[0],
             honest[1],
             honest[0],
             honest[2],
-            wire.encode(event(7, wire.CRASHED, epoch=0), SECRET),
+            said(event(7, wire.CRASHED, epoch=0)),
         ],
     )
     wait_until(lambda: len(daemons.panel.messages) >= 3, "the honest messages")
-    forge(daemons.endpoint, [wire.encode(event(8, wire.SHUT_OFF), SECRET)])
+    forge(daemons.endpoint, [said(event(8, wire.SHUT_OFF))])
     wait_until(lambda: daemons.panel.state_of(WEB1) == wire.SHUT_OFF, "the last honest message")
     assert [each["sequence"] for each in daemons.panel.messages] == [1, 2, 3, 8]
+
+
+def test_the_secret_that_all_nodes_had_is_believed_until_the_file_names_it_no_more(daemons: Daemons) -> None:
+    # As an earlier version wrote it, and as it is while nodes are told their own.
+    values = config.read(daemons.master_conf)
+    earlier = {name: value for name, value in values.items() if name != "nodes"}
+    config.write(daemons.master_conf, {**earlier, "secret": "SHARED"})
+    master = daemons.master()
+    wait_until(lambda: "listening" in daemons.log("master"), "it listens")
+
+    def old(number: int) -> list[bytes]:
+        body = wire.to_body(event(number, wire.RUNNING))
+        return [body, wire.sign(body, "SHARED").encode()]
+
+    def read_again(times: int, **more: str) -> None:
+        config.write(daemons.master_conf, {**values, **more})
+        master.send_signal(signal.SIGHUP)
+        wait_until(lambda: daemons.log("master").count("listening on") == times, "it has read its file")
+
+    daemons.panel.status = 503
+    forge(daemons.endpoint, [old(1)])
+    wait_until(lambda: "does not take messages" in daemons.log("master"), "the first message is there")
+    read_again(2, shared_secret="SHARED")
+    daemons.panel.status = 200
+    forge(daemons.endpoint, [old(2), said(event(3, wire.RUNNING))])
+    wait_until(lambda: len(daemons.panel.messages) == 3, "all are believed")
+    read_again(3)
+    forge(daemons.endpoint, [old(4), said(event(5, wire.RUNNING))])
+    wait_until(lambda: daemons.panel.messages[-1]["sequence"] == 5, "the node's own secret is believed")
+    assert sorted(each["sequence"] for each in daemons.panel.messages) == [1, 2, 3, 5]
 
 
 def test_a_message_that_the_panel_refuses_does_not_hold_up_the_others(daemons: Daemons) -> None:
@@ -92,7 +128,7 @@ def test_a_message_that_the_panel_refuses_does_not_hold_up_the_others(daemons: D
     domains = [wire.DomainState(poison, "bad", wire.RUNNING)]
     bad = wire.Message(9, 1, 2, time.time(), wire.EVENT, domains)
     messages = [event(1, wire.RUNNING), bad, event(3, wire.SHUT_OFF)]
-    forge(daemons.endpoint, [wire.encode(each, SECRET) for each in messages])
+    forge(daemons.endpoint, [said(each) for each in messages])
     wait_until(lambda: "does not take messages" in daemons.log("master"), "the master noticed")
     daemons.panel.status = 200
     wait_until(lambda: [each["sequence"] for each in daemons.panel.messages] == [1, 3], "the others arrived")
@@ -102,7 +138,7 @@ def test_another_certificate_gets_nothing(daemons: Daemons) -> None:
     other, _key = make_certificate(daemons.folder, "other")
     daemons.configure(certificate=str(other))
     master = daemons.master()
-    forge(daemons.endpoint, [wire.encode(event(1, wire.RUNNING), SECRET)])
+    forge(daemons.endpoint, [said(event(1, wire.RUNNING))])
     wait_until(lambda: "is not the one in" in daemons.log("master"), "the master refuses the panel")
     assert daemons.panel.messages == []
     daemons.configure()
@@ -114,10 +150,10 @@ def test_what_waited_for_the_panel_outlives_the_killed_master(daemons: Daemons) 
     daemons.panel.status = 503
     master = daemons.master()
     messages = [event(number, wire.RUNNING) for number in (1, 2, 3)]
-    forge(daemons.endpoint, [wire.encode(messages[0], SECRET)])
+    forge(daemons.endpoint, [said(messages[0])])
     spool = daemons.folder / "vmwatch-master.waiting"
     wait_until(lambda: spool.exists() and spool.read_bytes().count(b"\n") == 1, "the first message is on the disk")
-    forge(daemons.endpoint, [wire.encode(each, SECRET) for each in messages[1:]])
+    forge(daemons.endpoint, [said(each) for each in messages[1:]])
     wait_until(lambda: spool.read_bytes().count(b"\n") == 3, "all are on the disk")
     assert spool.stat().st_mode & 0o777 == 0o600
     master.kill()
@@ -146,7 +182,7 @@ def test_a_second_master_leaves_alone_what_waits_with_the_first(daemons: Daemons
     daemons.panel.status = 503
     daemons.master()
     spool = daemons.folder / "vmwatch-master.waiting"
-    forge(daemons.endpoint, [wire.encode(event(1, wire.RUNNING), SECRET)])
+    forge(daemons.endpoint, [said(event(1, wire.RUNNING))])
     wait_until(lambda: spool.exists() and spool.read_bytes().count(b"\n") == 1, "the message is on the disk")
     place = spool.stat().st_ino
     assert daemons.master().wait(15) == 5

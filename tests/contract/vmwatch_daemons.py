@@ -29,6 +29,8 @@ TOP = Path(__file__).resolve().parents[2]
 HOST = Path(__file__).with_name("vmwatch_host.py")
 SYSTEM_PYTHON = "/usr/bin/python3"
 SECRET = "S3CRETS3CRETS3CRET"
+NODES = (3, 9, *range(1000, 1010))
+"""Those that the master believes; 3 is the process."""
 WEB1 = "6695eb01-f6a4-8304-79aa-97f2502e1930"
 
 
@@ -150,16 +152,17 @@ class Daemons:
         self.configure()
 
     def configure(self, secret: str = SECRET, node: dict[str, str] | None = None, **master: str) -> None:
-        """Write both files."""
+        """Write both files; `secret` is the master's."""
         values = {
             "disabled": "no",
             "listen": self.endpoint,
             "secret": secret,
             "panel": self.panel.url,
             "certificate": str(self.panel.certificate),
+            "nodes": " ".join(map(str, NODES)),
         }
         config.write(self.master_conf, {**values, **master})
-        values = {"connect": self.endpoint, "secret": secret, "node_id": "3", "resync": "3600"}
+        values = {"connect": self.endpoint, "secret": wire.own_secret(secret, 3), "node_id": "3", "resync": "3600"}
         config.write(self.node_conf, {**values, **(node or {})})
 
     def run(self, *argv: str, **environment: str) -> subprocess.Popen[str]:
@@ -229,6 +232,11 @@ def memory_kib(process: subprocess.Popen[str], which: str = "VmRSS") -> int:
     """A process' resident memory, or the most that it was: VmHWM."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{which}:"))
+
+
+def said(message: wire.Message, secret: str = SECRET) -> list[bytes]:
+    """The message's frames, as its node sends them; `secret` is the master's."""
+    return wire.encode(message, wire.own_secret(secret, message.node_id))
 
 
 def forge(endpoint: str, frames: list[list[bytes]]) -> None:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import pytest
 import zmq
 
-from tests.contract.vmwatch_daemons import SECRET, TOP, WEB1, Daemons, memory_kib
+from tests.contract.vmwatch_daemons import SECRET, TOP, WEB1, Daemons, memory_kib, said
 from tests.faults.vmwatch_flood import SOCKETS
 from tests.stack import wait_until
 from vmwatch import wire
@@ -55,7 +55,7 @@ class Honest(threading.Thread):
                 self.sent += 1
                 domain = wire.DomainState(WEB1, "web1", wire.RUNNING, "told")
                 message = wire.Message(NODE, EPOCH, self.sent, time.time(), wire.EVENT, [domain])
-                push.send_multipart(wire.encode(message, SECRET))
+                push.send_multipart(said(message))
             push.setsockopt(zmq.LINGER, 10_000)
 
 

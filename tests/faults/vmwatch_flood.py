@@ -22,12 +22,14 @@ import zmq
 from vmwatch import wire
 
 SOCKETS = 3
+OTHER = 3
+"""A node that is believed too, as itself."""
 UUID = "6695eb01-f6a4-8304-79aa-97f2502e1930"
 Frames = list[bytes]
 
 
 class Liar:
-    """Makes messages. It knows the secret, but says nothing that could be believed."""
+    """Makes messages. It knows the node's secret and those of others, but says nothing that could be believed."""
 
     def __init__(self, secret: str, node_id: int, epoch: int, rng: random.Random) -> None:
         self.secret, self.node_id, self.epoch, self.rng = secret, node_id, epoch, rng
@@ -42,7 +44,7 @@ class Liar:
             "domains": [domain],
         }
         self.body = json.dumps(self.raw).encode()
-        self.proof = wire.sign(self.body, secret).encode()
+        self.proof = self.prove(self.body)
         self.ways: list[tuple[str, Callable[[], Frames]]] = [
             ("malformed", lambda: [rng.randbytes(rng.randrange(300))]),
             ("forged", lambda: [rng.randbytes(rng.randrange(300)), rng.randbytes(rng.randrange(80))]),
@@ -53,6 +55,11 @@ class Liar:
             ("malformed", lambda: [self.body, self.proof] + [b""] * rng.randrange(1, 20)),
             ("malformed", self.wild),
             ("replayed", lambda: self.signed(epoch=epoch - rng.randrange(1, 10**9))),
+            ("stale", lambda: self.signed(epoch=time.time_ns() + rng.randrange(2 * 86400 * 10**9, 2**62))),
+            ("forged", lambda: [self.body, wire.prove(self.body, node_id, wire.own_secret(secret, OTHER))]),
+            ("forged", lambda: [self.body, self.prove(self.body, OTHER)]),
+            ("forged", lambda: [self.body, wire.sign(self.body, secret).encode()]),
+            ("unknown", lambda: [self.body, self.prove(self.body, rng.randrange(10**6, 10**18))]),
             ("stale", lambda: self.signed(time=time.time() + rng.choice((-1, 1)) * rng.randrange(200, 10**9))),
             ("malformed", lambda: self.signed_body(rng.randbytes(rng.randrange(200)))),
         ]
@@ -71,9 +78,13 @@ class Liar:
         body[self.rng.randrange(len(body))] ^= 1 << self.rng.randrange(8)
         return [bytes(body), self.proof]
 
+    def prove(self, body: bytes, node_id: int = 0) -> bytes:
+        """The proof of the node, or of another."""
+        return wire.prove(body, node_id or self.node_id, wire.own_secret(self.secret, node_id or self.node_id))
+
     def signed_body(self, body: bytes) -> Frames:
         """A body with a proof that fits."""
-        return [body, wire.sign(body, self.secret).encode()]
+        return [body, self.prove(body)]
 
     def signed(self, **fields: object) -> Frames:
         """The message with other fields, and a proof that fits."""
@@ -103,7 +114,7 @@ def main(endpoint: str, secret: str, node_id: int, epoch: int, seed: int, count:
             sent[reason] += 1
         for number, socket in enumerate(sockets):
             alive = wire.Message(last + number, epoch, 1, time.time(), wire.ALIVE)
-            socket.send_multipart(wire.encode(alive, secret))
+            socket.send_multipart(wire.encode(alive, wire.own_secret(secret, last + number)))
         print(json.dumps(sent), flush=True)
         sys.stdin.read()
         for socket in sockets:

@@ -17,6 +17,7 @@ class WatchKeys(models.Model):
     endpoint = models.CharField(max_length=255, blank=True, help_text="Where vmwatch-master listens; empty: blocked.")
     enabled_at = models.DateTimeField(null=True, help_text="Since when it is to listen there.")
     master_digest = models.CharField(max_length=16, blank=True, help_text="Which keys its file has.")
+    master_nodes = models.JSONField(default=list, help_text="Which nodes its file names.")
 
     def __str__(self) -> str:
         return "vmwatch"

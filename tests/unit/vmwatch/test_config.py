@@ -15,7 +15,14 @@ MASTER = {
     "secret": "S3CRET",
     "panel": "https://127.0.0.1:1500",
     "certificate": "/var/lib/vmpanel/tls/panel.crt",
+    "nodes": "1 27",
 }
+
+
+def as_read(**more: str) -> config.MasterConfig:
+    """What MASTER says, and more."""
+    first = list(MASTER.values())[1:5]
+    return config.MasterConfig(False, *first, nodes=frozenset({1, 27}), **more)
 
 
 @pytest.fixture
@@ -35,7 +42,7 @@ def test_what_was_written_is_read(path: Path) -> None:
     assert config.write(path, NODE)
     assert config.read_node(path) == config.NodeConfig("tcp://10.0.0.1:1515", "S3CRET", 7, config.RESYNC_SECONDS)
     config.write(path, MASTER)
-    assert config.read_master(path) == config.MasterConfig(False, *list(MASTER.values())[1:])
+    assert config.read_master(path) == as_read()
 
 
 def test_a_file_is_written_for_its_owner_alone_and_leaves_nothing_beside_it(path: Path) -> None:
@@ -74,9 +81,21 @@ KEY = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
 def test_what_may_be_absent_is_read_when_it_is_there(path: Path) -> None:
     config.write(path, {**NODE, "resync": "1", "statistics": "60", "server_key": KEY})
     assert config.read_node(path) == config.NodeConfig("tcp://10.0.0.1:1515", "S3CRET", 7, 1, 60, KEY)
-    more = {"previous_secret": "OLD", "curve_public_key": KEY, "curve_secret_key": KEY[::-1]}
+    more = {"previous_secret": "OLD", "shared_secret": "ALL", "curve_public_key": KEY, "curve_secret_key": KEY[::-1]}
     config.write(path, {**MASTER, **more})
-    assert config.read_master(path) == config.MasterConfig(False, *list(MASTER.values())[1:], *more.values())
+    assert config.read_master(path) == as_read(**more)
+
+
+def test_the_secret_of_a_file_that_names_no_nodes_is_that_of_all(path: Path) -> None:
+    config.write(path, {name: value for name, value in MASTER.items() if name != "nodes"})
+    read = config.read_master(path)
+    assert (read.nodes, read.shared_secret) == (None, "S3CRET")
+    config.write(path, {**MASTER, "nodes": ""})
+    read = config.read_master(path)
+    assert (read.nodes, read.shared_secret) == (frozenset(), "")
+    config.write(path, {**MASTER, "nodes": "1,x"})
+    with pytest.raises(config.BadConfig, match="nodes"):
+        config.read_master(path)
 
 
 @pytest.mark.parametrize("key", [KEY[1:], KEY + "a", KEY[:-1] + "é", KEY[:-1] + '"'])

@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from vmwatch import config, journal, master, outbox, panel_client, spool, wire
+from vmwatch import config, journal, master, order, outbox, panel_client, spool, wire
 
 TEXT = (Path(__file__).parents[3] / "docs/vmwatch.md").read_text(encoding="utf-8")
 
@@ -65,6 +65,6 @@ def test_the_example_is_a_message() -> None:
 
 def test_every_reason_stands_there() -> None:
     reasons = set(table("What is not believed"))
-    source = (Path(wire.__file__).read_text() + Path(master.__file__).read_text()).replace("\n", " ")
+    source = "".join(Path(each.__file__).read_text() for each in (wire, order, master)).replace("\n", " ")
     used = set(re.findall(r'Refused\("([a-z]+)"', source)) | set(re.findall(r'self\.refused\["([^"]+)"\]', source))
     assert used == reasons

@@ -47,7 +47,7 @@ def take(outbox: Outbox, master: Any) -> list[wire.Message]:
     for _ in range(500):
         outbox.flush()
         if master.poll(20):
-            messages.append(wire.decode(master.recv_multipart(), SECRET))
+            messages.append(wire.decode(master.recv_multipart(), wire.Trust("", shared=SECRET)))
         elif not len(outbox) and not outbox.away:
             return messages
     raise AssertionError("the outbox was never empty")
@@ -119,7 +119,7 @@ def test_what_waits_goes_the_new_way_with_the_new_secret(outbox: Outbox, tmp_pat
             outbox.flush()
             if socket.poll(20):
                 break
-        message = wire.decode(socket.recv_multipart(zmq.DONTWAIT), "N3W")
+        message = wire.decode(socket.recv_multipart(zmq.DONTWAIT), wire.Trust("", shared="N3W"))
         assert (message.node_id, message.sequence) == (5, 1)
     finally:
         socket.close(0)

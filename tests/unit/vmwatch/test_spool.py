@@ -138,6 +138,14 @@ def test_room_is_bounded_and_statistics_are_spared_first(path: Path, monkeypatch
     assert (held(spool), spool.dropped) == ([(1, 3), (1, 4), (1, 5)], 2)
 
 
+def test_a_node_that_floods_the_room_loses_its_own_messages(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_module, "WAITING", 5)
+    spool = Spool(path)
+    spool.panel_away()
+    add(spool, message(1, node_id=2), *(message(number) for number in range(1, 20)))
+    assert held(spool)[0] == (2, 1) and len(spool) == 5
+
+
 def test_bytes_are_bounded_in_memory_and_on_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_module, "LARGEST_BYTES", 5000)
     spool = Spool(path)

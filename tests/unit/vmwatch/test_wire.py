@@ -9,8 +9,11 @@ import random
 import pytest
 
 from vmwatch import wire
+from vmwatch.order import Order
 
 SECRET = "A1B2C3D4E5F6G7H8"
+OWN = wire.own_secret(SECRET, 3)
+TRUST = wire.Trust(SECRET, nodes=frozenset({3, 4}))
 NOW = 1_790_000_000.0
 UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
 MESSAGE = wire.Message(
@@ -25,13 +28,13 @@ MESSAGE = wire.Message(
 
 def signed(body: bytes) -> list[bytes]:
     """Frames with a proof that fits."""
-    return [body, wire.sign(body, SECRET).encode()]
+    return [body, wire.prove(body, 3, OWN)]
 
 
-def reason(frames: list[bytes], now: float = NOW) -> str:
+def reason(frames: list[bytes], now: float = NOW, trust: wire.Trust = TRUST) -> str:
     """Why the frames are refused; "" when they are not."""
     try:
-        wire.decode(frames, SECRET, now)
+        wire.decode(frames, trust, now)
     except wire.Refused as refused:
         return refused.reason
     return ""
@@ -43,7 +46,7 @@ def altered(**fields: object) -> list[bytes]:
 
 
 def test_what_was_encoded_is_decoded() -> None:
-    assert wire.decode(wire.encode(MESSAGE, SECRET), SECRET, NOW) == MESSAGE
+    assert wire.decode(wire.encode(MESSAGE, OWN), TRUST, NOW) == MESSAGE
 
 
 def test_another_secret_is_forged() -> None:
@@ -51,8 +54,54 @@ def test_another_secret_is_forged() -> None:
 
 
 def test_a_changed_body_is_forged() -> None:
-    body, proof = wire.encode(MESSAGE, SECRET)
+    body, proof = wire.encode(MESSAGE, OWN)
     assert reason([body.replace(b"shut off", b"running"), proof]) == "forged"
+
+
+@pytest.mark.parametrize(
+    ("node_id", "writer", "secret", "why"),
+    [
+        (4, 4, wire.own_secret(SECRET, 4), ""),
+        (3, 4, wire.own_secret(SECRET, 4), "forged"),
+        (4, 3, wire.own_secret(SECRET, 4), "forged"),
+        (4, 4, wire.own_secret(SECRET, 3), "forged"),
+        (4, 4, SECRET, "forged"),
+        (5, 5, wire.own_secret(SECRET, 5), "unknown"),
+        (5, 4, wire.own_secret(SECRET, 4), "forged"),
+    ],
+)
+def test_a_node_speaks_for_itself_alone_and_only_while_it_is_one(
+    node_id: int, writer: int, secret: str, why: str
+) -> None:
+    body = wire.to_body(dataclasses.replace(MESSAGE, node_id=node_id))
+    assert reason([body, wire.prove(body, writer, secret)]) == why
+
+
+@pytest.mark.parametrize("number", [b"", b":", b"-3:", b"x:", "٣:".encode(), b"9" * 30 + b":", b"3:3:"])
+def test_a_proof_of_nobody_is_forged(number: bytes) -> None:
+    body, proof = wire.encode(MESSAGE, OWN)
+    assert reason([body, number + proof[2:]]) == "forged"
+
+
+def test_the_secret_of_all_nodes_is_believed_only_where_it_is_named_and_not_of_a_node_that_is_gone() -> None:
+    trust = wire.Trust(SECRET, shared="SHARED", nodes=frozenset({3}))
+    for node_id, why in ((3, ""), (4, "unknown")):
+        body = wire.to_body(dataclasses.replace(MESSAGE, node_id=node_id))
+        for proof in (wire.sign(body, "SHARED").encode(), wire.prove(body, node_id, "SHARED")):
+            assert reason([body, proof], trust=trust) == why
+            assert reason([body, proof]) == "forged"
+
+
+@pytest.mark.parametrize("field", ["epoch", "recent"])
+def test_a_start_that_is_still_to_come_is_stale(field: str) -> None:
+    def of(seconds: float) -> list[bytes]:
+        epoch = int((NOW + seconds) * 1e9)
+        past = wire.PastEvent(epoch, 1, MESSAGE.domains[0])
+        message = dataclasses.replace(MESSAGE, **({"epoch": epoch} if field == "epoch" else {"recent": [past]}))
+        return wire.encode(message, OWN)
+
+    assert reason(of(wire.EPOCH_AHEAD_SECONDS - 1)) == ""
+    assert reason(of(wire.EPOCH_AHEAD_SECONDS + 1)) == "stale"
 
 
 @pytest.mark.parametrize("frames", [[], [b""], [b"", b"", b""], [b"x" * (wire.LARGEST_MESSAGE + 1), b""]])
@@ -62,12 +111,12 @@ def test_frames_of_another_shape_are_malformed(frames: list[bytes]) -> None:
 
 @pytest.mark.parametrize("off", [-wire.CLOCK_WINDOW_SECONDS - 1, wire.CLOCK_WINDOW_SECONDS + 1])
 def test_a_message_from_outside_the_clock_window_is_stale(off: float) -> None:
-    assert reason(wire.encode(MESSAGE, SECRET), NOW + off) == "stale"
+    assert reason(wire.encode(MESSAGE, OWN), NOW + off) == "stale"
 
 
 @pytest.mark.parametrize("off", [-wire.CLOCK_WINDOW_SECONDS, 0, wire.CLOCK_WINDOW_SECONDS])
 def test_a_message_inside_the_clock_window_is_taken(off: float) -> None:
-    assert reason(wire.encode(MESSAGE, SECRET), NOW + off) == ""
+    assert reason(wire.encode(MESSAGE, OWN), NOW + off) == ""
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
@@ -114,13 +163,13 @@ def test_bodies_that_are_no_message_are_malformed(body: bytes) -> None:
 
 def test_fields_of_a_later_minor_change_are_passed_over() -> None:
     frames = altered(colour="blue")
-    assert wire.decode(frames, SECRET, NOW) == MESSAGE
+    assert wire.decode(frames, TRUST, NOW) == MESSAGE
 
 
 def test_no_broken_message_is_taken_and_none_raises_anything_else() -> None:
     """20,000 seeded mutations: bits flipped, cut, doubled, spliced, random, with a fitting proof and without."""
     rng = random.Random(20261121)
-    body, proof = wire.encode(MESSAGE, SECRET)
+    body, proof = wire.encode(MESSAGE, OWN)
     taken = 0
     for _ in range(20_000):
         mutant = bytearray(body)
@@ -141,7 +190,7 @@ def test_no_broken_message_is_taken_and_none_raises_anything_else() -> None:
         assert reason([bytes(mutant), proof]) == "forged"
         try:
             # Who knows the secret may say what they like, but only in words that exist.
-            message = wire.decode(signed(bytes(mutant)), SECRET, NOW)
+            message = wire.decode(signed(bytes(mutant)), TRUST, NOW)
         except wire.Refused:
             continue
         taken += 1
@@ -153,7 +202,7 @@ def test_no_broken_message_is_taken_and_none_raises_anything_else() -> None:
 class TestOrder:
     """Each message once, also one that was overtaken."""
 
-    def accepts(self, order: wire.Order, **fields: int) -> bool:
+    def accepts(self, order: Order, **fields: int) -> bool:
         try:
             order.accept(dataclasses.replace(MESSAGE, **fields))
         except wire.Refused as refused:
@@ -162,37 +211,37 @@ class TestOrder:
         return True
 
     def test_a_message_is_taken_once(self) -> None:
-        order = wire.Order()
+        order = Order()
         assert self.accepts(order)
         assert not self.accepts(order)
 
     def test_an_overtaken_message_is_taken_once_as_long_as_one_can_tell(self) -> None:
-        order = wire.Order()
+        order = Order()
         assert self.accepts(order, sequence=order.WINDOW + 10)
         assert self.accepts(order, sequence=11)
         assert not self.accepts(order, sequence=11)
         assert not self.accepts(order, sequence=10)
 
     def test_the_run_before_may_still_have_said_something_and_earlier_ones_not(self) -> None:
-        order = wire.Order()
+        order = Order()
         for epoch in (5, 6, 7):
             assert self.accepts(order, epoch=epoch, sequence=100)
         assert self.accepts(order, epoch=6, sequence=99)
         assert not self.accepts(order, epoch=5, sequence=101)
 
     def test_an_earlier_run_that_was_never_heard_is_not_believed_afterwards(self) -> None:
-        order = wire.Order()
+        order = Order()
         assert self.accepts(order, epoch=6, sequence=1)
         assert not self.accepts(order, epoch=5, sequence=1)
 
     def test_nodes_do_not_disturb_each_other(self) -> None:
-        order = wire.Order()
+        order = Order()
         assert self.accepts(order, node_id=1, sequence=9)
         assert self.accepts(order, node_id=2, sequence=1)
 
     def test_any_order_of_arrival_lets_each_number_through_once(self) -> None:
         rng = random.Random(7)
-        order = wire.Order()
+        order = Order()
         arrivals = [rng.randrange(100) for _ in range(1000)]
         through = [number for number in arrivals if self.accepts(order, sequence=number)]
         assert sorted(through) == sorted(set(arrivals))

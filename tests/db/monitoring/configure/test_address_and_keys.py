@@ -6,21 +6,26 @@ import socket
 import string
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 
 from panel.accounts.system import system_user
-from panel.core.errors import ConfigError
+from panel.cluster import fake
+from panel.cluster.models import Node
+from panel.core import secretbox
+from panel.core.errors import ConfigError, NodeUnreachable
 from panel.monitoring import configure, keys, master
 from panel.monitoring.models import WatchKeys
 from panel.tasks import registry
 from panel.tasks.models import Task
 from tests.contract.local_agent import until
 from tests.db.conftest import run_task
-from tests.db.monitoring.configure.conftest import Daemon, add
+from tests.db.monitoring.configure.conftest import Daemon, add, told
 from vmwatch import config as vmwatch_config
+from vmwatch import wire
 
 
 class TestAddress:
@@ -62,11 +67,12 @@ class TestMaster:
     def test_it_is_disabled_until_there_is_a_node_and_keeps_its_secret_then(self, machine: Path) -> None:
         where, held = configure.configure_master()
         secret = held.secret
-        assert (where, vmwatch_config.read(machine)) == ("", {"disabled": "yes", "secret": secret})
-        add("far", "203.0.113.5")
+        assert (where, vmwatch_config.read(machine)) == ("", {"disabled": "yes", "secret": secret, "nodes": ""})
+        node = add("far", "203.0.113.5")
         assert configure.configure_master() == ("tcp://192.0.2.7:1515", held)
         read = vmwatch_config.read_master(machine)
         assert (read.disabled, read.listen, read.secret) == (False, "tcp://192.0.2.7:1515", secret)
+        assert read.nodes == {node.pk}
         assert machine.stat().st_mode & 0o777 == 0o600
 
     def test_the_secret_is_of_capital_letters_and_digits_and_never_the_same(self, machine: Path) -> None:
@@ -152,11 +158,51 @@ class TestMaster:
 class TestKeys:
     """Where the secret comes from."""
 
-    def test_the_secret_of_an_earlier_version_is_kept(self, machine: Path) -> None:
-        vmwatch_config.write(machine, {"disabled": "yes", "secret": "EARLIER"})
-        assert configure.configure_master()[1].secret == "EARLIER"
-        machine.unlink()
-        assert configure.configure_master()[1].secret == "EARLIER"
+    def test_that_of_an_earlier_version_which_every_node_has_is_believed_until_each_has_its_own(
+        self, machine: Path
+    ) -> None:
+        vmwatch_config.write(machine, {"disabled": "no", "secret": "EARLIER"})
+        self.becomes_each_ones_own(machine)
+
+    def test_that_of_an_earlier_version_in_the_database_too(self, machine: Path) -> None:
+        sealed = secretbox.seal({"secret": "EARLIER", "previous": "", "curve_public": "", "curve_secret": ""})
+        row = WatchKeys.objects.create(id=1, sealed=sealed)
+        held = keys.current()
+        # The master proves itself to the panel with it until it has read its new file.
+        assert held is not None and held.secret == "EARLIER"
+        WatchKeys.objects.filter(pk=row.pk).update(master_digest=held.digest, endpoint="tcp://192.0.2.7:1515")
+        assert keys.told() == ("", None), "nothing for nodes can be made of what every node has"
+        self.becomes_each_ones_own(machine)
+
+    def becomes_each_ones_own(self, machine: Path) -> None:
+        near, far = add("near", "192.0.2.8"), add("far", "203.0.113.5")
+        fake.node(far.pk).fail("vmwatch_configure", NodeUnreachable(node="far", reason="cut off"), times=1)
+        task = registry.get("vmwatch.configure").submit(system_user(), {}, object_id=1)
+        assert run_task(task).result["rotated"] is False
+        read = vmwatch_config.read_master(machine)
+        assert (read.shared_secret, read.nodes) == ("EARLIER", {near.pk, far.pk})
+        assert told(near).secret == wire.own_secret(read.secret, near.pk) != wire.own_secret("EARLIER", near.pk)
+        run_task(registry.get("node.check").submit(system_user(), {}, object_id=far.pk))
+        assert told(far).secret == wire.own_secret(read.secret, far.pk) != told(near).secret
+        after = vmwatch_config.read_master(machine)
+        assert (after.shared_secret, after.secret) == ("", read.secret)
+
+    def test_a_file_that_is_there_alone_keeps_its_secret(self, machine: Path) -> None:
+        secret = configure.configure_master()[1].secret
+        WatchKeys.objects.all().delete()
+        assert configure.configure_master()[1] == keys.Keys(secret)
+
+    @pytest.mark.parametrize("operation", ["node.remove", "node.forget"])
+    def test_that_of_a_node_that_is_gone_is_worth_nothing(
+        self, machine: Path, operation: str, run_tasks: Callable[[], None]
+    ) -> None:
+        near, far = add("near", "192.0.2.8"), add("far", "203.0.113.5")
+        configure.configure_master()
+        assert vmwatch_config.read_master(machine).nodes == {near.pk, far.pk}
+        registry.get(operation).submit(system_user(), {}, object_id=far.pk)
+        run_tasks()
+        assert not Node.objects.filter(pk=far.pk).exists()
+        assert vmwatch_config.read_master(machine).nodes == {near.pk}
 
     def test_it_is_sealed_in_the_database_and_not_shown(self) -> None:
         held = keys.ensure()

@@ -24,6 +24,7 @@ from panel.tasks.models import Status, Task
 from tests.db.conftest import run_task
 from tests.db.monitoring.configure.conftest import Daemon, add, told
 from vmwatch import config as vmwatch_config
+from vmwatch import wire
 
 
 class TestElsewhere:
@@ -49,7 +50,21 @@ class TestElsewhere:
         assert configure.configure_master() == (where, held)
         registry.get("node.check").submit(system_user(), {}, object_id=node.pk)
         run_tasks()
-        assert (told(node).connect, told(node).secret) == ("tcp://192.0.2.7:1515", held.secret)
+        assert (told(node).connect, told(node).secret) == ("tcp://192.0.2.7:1515", wire.own_secret(held.secret, node.pk))
+
+    def test_a_node_that_the_master_does_not_know_yet_waits_for_the_panels_machine(
+        self, elsewhere: Callable[[], None], machine: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add("first", "203.0.113.4")
+        configure.configure_master()
+        node = add("far", "203.0.113.5")
+        elsewhere()
+        with pytest.raises(NotConfigured):
+            configure.configure_master()
+        monkeypatch.undo()
+        monkeypatch.setattr(configure, "_own_addresses", lambda: ["192.0.2.7"])
+        assert run_task(Task.objects.get(operation="vmwatch.configure")).status == Status.DONE
+        assert node.pk in (vmwatch_config.read_master(machine).nodes or ())
 
     def test_before_anything_is_configured_it_makes_nothing_and_asks_for_it(
         self, elsewhere: Callable[[], None], machine: Path, monkeypatch: pytest.MonkeyPatch
@@ -69,7 +84,8 @@ class TestElsewhere:
         monkeypatch.setattr(settings.CONFIG, "vmwatch_config_dir", here)
         assert run_task(Task.objects.get(operation="vmwatch.configure")).status == Status.DONE
         elsewhere()
-        assert told(node).secret == "EARLIER"
+        held = keys.current()
+        assert held is not None and told(node).secret == wire.own_secret(held.secret, node.pk)
         again = registry.get("node.check").submit(system_user(), {}, object_id=node.pk)
         assert run_task(again).status == Status.DONE
         assert not Problem.objects.filter(open_key=problem.open_key).exists()
@@ -97,7 +113,7 @@ class TestElsewhere:
         assert keys.current() == before
         monkeypatch.setattr(settings.CONFIG, "panel_here", True)
         assert run_task(task).status == Status.DONE
-        assert before is not None and told(node).secret != before.secret
+        assert before is not None and told(node).secret != wire.own_secret(before.secret, node.pk)
 
     def test_the_secret_is_not_changed_there(self, elsewhere: Callable[[], None]) -> None:
         before = keys.ensure()
@@ -116,7 +132,7 @@ class TestElsewhere:
         registry.get("node.check").submit(system_user(), {}, object_id=node.pk)
         engine.run(Task.objects.get(operation="node.check").pk, "elsewhere")
         held = keys.current()
-        assert held is not None and held.previous and told(node).secret == held.secret
+        assert held is not None and held.previous and told(node).secret == wire.own_secret(held.secret, node.pk)
         assert Task.objects.filter(operation="vmwatch.configure").count() == 1
 
     def test_the_command_asks_for_the_task(self, elsewhere: Callable[[], None]) -> None:
@@ -156,7 +172,7 @@ class TestRaces:
         run_tasks()
         held = keys.current()
         assert held is not None and held.previous == ""
-        assert told(node).secret == held.secret
+        assert told(node).secret == wire.own_secret(held.secret, node.pk)
         assert NodeWatch.objects.get(node=node).keys_digest == held.digest
 
     def test_a_node_that_hears_an_old_address_last_is_told_the_new_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +190,7 @@ class TestRaces:
     def test_only_the_secret_that_was_compared_ends_the_previous_one(self) -> None:
         node = add("far", "203.0.113.5")
         first = keys.rotate()
-        keys.note_master("tcp://192.0.2.7:1515", first)
+        keys.note_master("tcp://192.0.2.7:1515", first, [node.pk])
         assert not keys.forget_previous(first.digest)
         assert keys.note_node(node, "tcp://192.0.2.7:1515", first)
         assert not keys.forget_previous("another")

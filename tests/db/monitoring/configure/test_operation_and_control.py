@@ -23,6 +23,7 @@ from panel.tasks import registry
 from panel.tasks.models import Status, Task, TaskLog
 from tests.db.monitoring.configure.conftest import add, told
 from vmwatch import config as vmwatch_config
+from vmwatch import wire
 
 
 class TestOperation:
@@ -39,7 +40,7 @@ class TestOperation:
         self.ask(api)
         run_tasks()
         read = vmwatch_config.read_master(machine)
-        assert (told(node).connect, told(node).secret) == (read.listen, read.secret)
+        assert (told(node).connect, told(node).secret) == (read.listen, wire.own_secret(read.secret, node.pk))
         assert (told(node).node_id, told(node).resync) == (node.pk, 15.0)
 
     def test_a_new_secret_is_believed_beside_the_previous_one_until_all_have_it(
@@ -48,18 +49,18 @@ class TestOperation:
         near, far = add("near", "192.0.2.8"), add("far", "203.0.113.5")
         self.ask(api)
         run_tasks()
-        before = told(near).secret
+        before = vmwatch_config.read_master(machine).secret
         fake.node(far.pk).fail("vmwatch_configure", NodeUnreachable(node="far", reason="cut off"), times=1)
         self.ask(api, rotate=True)
         run_tasks()
         read = vmwatch_config.read_master(machine)
-        assert (read.previous_secret, told(far).secret) == (before, before)
-        assert told(near).secret == read.secret != before
+        assert (read.previous_secret, told(far).secret) == (before, wire.own_secret(before, far.pk))
+        assert told(near).secret == wire.own_secret(read.secret, near.pk) and read.secret != before
         # Asked again meanwhile: the change that is under way goes on.
         assert keys.rotate().secret == read.secret
         registry.get("node.check").submit(system_user(), {}, object_id=far.pk)
         run_tasks()
-        assert told(far).secret == read.secret
+        assert told(far).secret == wire.own_secret(read.secret, far.pk)
         assert vmwatch_config.read_master(machine).previous_secret == ""
 
     def test_curve_keys_come_and_go_with_the_option(
@@ -110,7 +111,8 @@ class TestOperation:
         run_tasks()
         held = keys.current()
         assert held is not None
-        assert (told(node).connect, told(node).secret, held.previous) == ("tcp://192.0.2.7:1515", held.secret, "")
+        own = wire.own_secret(held.secret, node.pk)
+        assert (told(node).connect, told(node).secret, held.previous) == ("tcp://192.0.2.7:1515", own, "")
 
 
 class TestControl:
