@@ -22,7 +22,7 @@ from typing import Any, Dict, List, Optional, TextIO
 from nodeagent import __version__, commands, fences, freezing, known, overrides, paths, space
 from nodeagent.errors import AgentError, BrokenStorage, InvalidParams, NoSpace, ReadOnly, SystemRefused
 from nodeagent.job import Job
-from nodeagent.protocol import PROTOCOL_VERSION, REQUESTS, BadMessage, Fence, from_dict, to_dict
+from nodeagent.protocol import LONGEST_ANSWER, PROTOCOL_VERSION, REQUESTS, BadMessage, Fence, from_dict, to_dict
 
 SILENCE_SECONDS = 30.0
 LINE_LIMIT = 4 * 1024 * 1024
@@ -147,6 +147,13 @@ class Server:
 
     def _write(self, message: Dict[str, Any]) -> None:
         line = json.dumps(message) + "\n"
+        if len(line) > LONGEST_ANSWER:
+            error = {
+                "code": AgentError.code,
+                "message": f"The answer is longer than {LONGEST_ANSWER >> 20} MiB.",
+                "data": {},
+            }
+            line = json.dumps({"id": message.get("id"), "error": error}) + "\n"
         with self._writing:
             try:
                 self.sink.write(line)

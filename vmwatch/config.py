@@ -27,9 +27,9 @@ class BadConfig(ValueError):
 class MasterConfig:
     """vmwatch-master.conf. `panel` is the base URL of the panel, `certificate` the file that proves it.
 
-    `nodes` are the ids of the nodes that are believed; None in a file of an earlier version, whose secret every node has.
-    `previous_secret` is believed too while the secret is being changed, and `shared_secret` while nodes still have the
-    one of an earlier version. With the CURVE keys nodes must speak encrypted.
+    `nodes` are the ids of the nodes that are believed; None in a file of an earlier version, whose secret they all
+    have. `previous_secret` is believed too while the secret is being changed, and `shared_secret` while nodes still
+    have the one of an earlier version. With the CURVE keys nodes must speak encrypted.
     """
 
     disabled: bool
@@ -46,7 +46,9 @@ class MasterConfig:
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """vmwatch-node.conf. `secret` is this node's own. `resync` are the seconds between two full pictures, `statistics` between two collections.
+    """vmwatch-node.conf. `secret` is this node's own.
+
+    `resync` are the seconds between two full pictures, `statistics` between two collections.
 
     `server_key` is the master's public CURVE key, empty where messages travel in the open.
     """

@@ -196,7 +196,7 @@ def proves(body: bytes, proof: bytes, secret: str) -> bool:
 
 
 def own_secret(secret: str, node_id: int) -> str:
-    """The secret of one node, made of the one that vmwatch-master alone has: it tells nothing of that, nor of another's."""
+    """The secret of one node, made of vmwatch-master's, which it tells nothing of, nor of other nodes'."""
     return hmac.digest(secret.encode(), b"vmwatch-node:%d" % node_id, "sha256").hex().upper()
 
 

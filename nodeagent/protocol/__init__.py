@@ -6,6 +6,7 @@ describes the lines on the wire.
 
 from nodeagent.protocol import audit, devices, guest, host, migration, network, node, settings, snapshot, storage
 from nodeagent.protocol.wire import (
+    LONGEST_ANSWER,
     PROTOCOL_VERSION,
     REQUESTS,
     BadMessage,
@@ -17,6 +18,7 @@ from nodeagent.protocol.wire import (
 )
 
 __all__ = [
+    "LONGEST_ANSWER",
     "PROTOCOL_VERSION",
     "REQUESTS",
     "BadMessage",

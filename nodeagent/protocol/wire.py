@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Generic, Type, 
 PROTOCOL_VERSION = 1
 """Raised with every change that an older peer would misread; peers of different versions refuse."""
 
+LONGEST_ANSWER = 16 * 1024 * 1024
+"""Bytes of a line that the agent says."""
+
 T = TypeVar("T")
 
 

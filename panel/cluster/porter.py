@@ -8,6 +8,7 @@ came before that line is none of ours.
 
 from __future__ import annotations
 
+import collections
 import json
 import re
 import time
@@ -20,6 +21,7 @@ from typing import Any
 import paramiko
 
 import panel
+from panel.cluster import answers
 from panel.cluster.client import NodeAddress, Progress, Report
 from panel.core.errors import NodeRefused, NodeUnreachable
 
@@ -57,7 +59,8 @@ class Porter:
         self.channel = channel
         self._user = address.user
         self._translated = translated
-        self._buffer = b""
+        self._lines = answers.Lines()
+        self._came: collections.deque[bytes] = collections.deque()
         began = time.monotonic()
         self.python, self.said = self._await_marker(began + START_SECONDS)
         self.seconds = time.monotonic() - began
@@ -130,28 +133,29 @@ class Porter:
 
     def _answer(self) -> Any:
         while True:
-            line = self._read_line()
             try:
-                answer = json.loads(line)
-            except ValueError:
+                answer = self._lines.read(self._read_line())
+            except answers.Malformed as error:
+                reason = f"the panel's program there said what is no answer: {error}"
+                raise NodeUnreachable(node=self.node, reason=reason) from error
+            if answer is None:
                 # Something that a start file left running prints beside us.
                 continue
-            if isinstance(answer, dict) and "result" in answer:
+            if "result" in answer:
                 return answer["result"]
-            if isinstance(answer, dict) and "error" in answer:
+            if "error" in answer:
                 path = f"{answer['path']}: " if answer.get("path") else ""
                 reason = f"{path}{answer['error']}"
                 raise NodeRefused(f"The node “{self.node}” refused: {reason}.", node=self.node, reason=reason)
 
     def _read_line(self) -> bytes:
         with self._translated("answer"):
-            while b"\n" not in self._buffer:
+            while not self._came:
                 block = self.channel.recv(262144)
                 if not block:
                     raise EOFError("the panel's program was ended there before it could answer")
-                self._buffer += block
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
+                self._came.extend(self._lines.feed(block))
+        return self._came.popleft()
 
     def _await_marker(self, until: float) -> tuple[tuple[int, int], str]:
         """The host's Python, and what was printed before it ran."""
@@ -164,7 +168,7 @@ class Porter:
             if not block:
                 raise self._not_started(came)
             came += block
-        self._buffer = came[found.end() :]
+        self._came.extend(self._lines.feed(came[found.end() :]))
         return (int(found[1]), int(found[2])), _words(came[: found.start()])
 
     def _receive_before(self, until: float, came: bytes) -> bytes:

@@ -7,6 +7,7 @@ docs/nodeagent.md describes the lines.
 
 from __future__ import annotations
 
+import collections
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from django.conf import settings
 
 from nodeagent.protocol import PROTOCOL_VERSION, BadMessage, Fence, Request, from_dict, to_dict
 from panel import __version__
-from panel.cluster import agent_package, ssh
+from panel.cluster import agent_package, answers, ssh
 from panel.cluster.client import HEED_SECONDS, Channel, Heed, NodeAddress, Pools, Progress, Report
 from panel.cluster.porter import Porter
 from panel.core import request_id
@@ -47,6 +48,8 @@ SILENCE_SECONDS = 20.0
 GRACE_SECONDS = 5.0
 """How long past its deadline a call waits for the agent to say so itself."""
 HELLO_SECONDS = 20.0
+MOST_PROGRESS = 1000
+"""Reports of a call that wait for whoever asked; what is more is not told."""
 BAD_ANSWER = "bad_answer"
 """The code of an error for an answer that cannot be read."""
 
@@ -63,7 +66,8 @@ class Link:
         self._next = 0
         self._lock = threading.Lock()
         self._sending = threading.Lock()
-        self._buffer = b""
+        self._lines = answers.Lines()
+        self._came: collections.deque[bytes] = collections.deque()
         self._heard = self._pinged = time.monotonic()
         self._send({"hello": {"protocol": PROTOCOL_VERSION, "panel": __version__}})
         self.hello = self._read_hello()
@@ -79,11 +83,11 @@ class Link:
         with self._lock:
             self._next += 1
             number = self._next
-            answers = self.waiting[number] = queue.SimpleQueue()
+            said = self.waiting[number] = queue.SimpleQueue()
         self._send({"id": number, **body})
         if self.lost:
-            answers.put({"lost": self.lost})
-        return number, answers
+            said.put({"lost": self.lost})
+        return number, said
 
     def forget(self, number: int, *, cancel: bool) -> None:
         """Wait no longer for a request, and have the agent stop it if `cancel`."""
@@ -95,8 +99,8 @@ class Link:
         """End the agent and the connection; whoever waits is told the reason."""
         self.lost = self.lost or reason
         self.connection.close()
-        for answers in list(self.waiting.values()):
-            answers.put({"lost": self.lost})
+        for said in list(self.waiting.values()):
+            said.put({"lost": self.lost})
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
@@ -106,27 +110,28 @@ class Link:
             self.close(str(error) or "the connection was lost")
 
     def _read_hello(self) -> dict[str, Any]:
-        self.channel.settimeout(HELLO_SECONDS)
+        until = time.monotonic() + HELLO_SECONDS
         try:
-            while (answer := _greeting(self._read_line())) is None:
+            while (answer := _greeting(self._lines.read(self._read_line(until)))) is None:
                 # Something that root's start files left running prints beside the agent.
                 continue
         except TimeoutError as error:
             raise NodeTimeout(node=self.name, command="hello", seconds=HELLO_SECONDS) from error
+        except answers.Malformed as error:
+            raise NodeUnreachable(node=self.name, reason=f"its agent said {error}") from error
         hello: dict[str, Any] | None = answer.get("hello")
         if hello is None or hello.get("protocol") != PROTOCOL_VERSION:
-            agent = answer.get("error", {}).get("data", {}).get("agent", (hello or {}).get("protocol", "?"))
-            raise VersionMismatch(node=self.name, panel=PROTOCOL_VERSION, agent=agent)
+            raise VersionMismatch(node=self.name, panel=PROTOCOL_VERSION, agent=_version(answer))
         return hello
 
-    def _read_line(self) -> bytes:
-        while b"\n" not in self._buffer:
+    def _read_line(self, until: float) -> bytes:
+        while not self._came:
+            self.channel.settimeout(max(0.01, until - time.monotonic()))
             block = self._receive_hello()
             if not block:
                 raise NodeUnreachable(node=self.name, reason=f"its agent does not start{self._stderr()}")
-            self._buffer += block
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
+            self._came.extend(self._lines.feed(block))
+        return self._came.popleft()
 
     def _receive_hello(self) -> bytes:
         try:
@@ -141,28 +146,38 @@ class Link:
         return f": {lines[-1]}" if lines else ""
 
     def _read(self) -> None:
-        self.channel.settimeout(PING_SECONDS)
+        """Take what comes until the link ends; whatever happens here, it is closed then and nobody waits on."""
         reason = "the connection was lost"
+        try:
+            reason = self._take() or reason
+        except answers.Malformed as error:
+            reason = f"its agent said what is no answer: {error}"
+            log.warning("%s: %s", self.name, reason)
+        except Exception:
+            log.exception("%s: the reader broke", self.name)
+        self.close(reason)
+
+    def _take(self) -> str:
+        """Take what comes; answers why it ended, if that is known."""
+        self.channel.settimeout(PING_SECONDS)
+        while self._came:
+            self._dispatch(self._came.popleft())
         while not self.lost:
             self._ping_when_due()
             try:
                 block = self.channel.recv(262144)
             except TimeoutError:
                 if time.monotonic() - self._heard > SILENCE_SECONDS:
-                    reason = f"it has been silent for {SILENCE_SECONDS:g} s"
-                    break
+                    return f"it has been silent for {SILENCE_SECONDS:g} s"
                 continue
             except (OSError, paramiko.SSHException, EOFError) as error:
-                reason = str(error) or reason
-                break
+                return str(error)
             if not block:
-                reason = "its agent ended"
-                break
+                return "its agent ended"
             self._heard = time.monotonic()
-            *lines, self._buffer = (self._buffer + block).split(b"\n")
-            for line in lines:
+            for line in self._lines.feed(block):
                 self._dispatch(line)
-        self.close(reason)
+        return ""
 
     def _ping_when_due(self) -> None:
         # By the clock, not by silence: an agent that reports progress all the time must hear of us too.
@@ -171,25 +186,34 @@ class Link:
             self._send({"ping": 1})
 
     def _dispatch(self, line: bytes) -> None:
-        try:
-            message = json.loads(line)
-        except ValueError:
+        message = self._lines.read(line)
+        if message is None:
             log.warning("%s: a line that is no message: %.100r", self.name, line)
             return
-        number = message.get("id") if isinstance(message, dict) else None
-        answers = self.waiting.get(number) if isinstance(number, int) else None
-        if answers is not None:
-            answers.put(message)
+        message = answers.checked(message)
+        number: int | None = message.get("id")
+        waiting = self.waiting.get(number) if number is not None else None
+        if waiting is None or number is None:
+            return
+        if "progress" not in message:
+            # There is one answer: more would be held for nobody.
+            self.waiting.pop(number, None)
+        elif waiting.qsize() >= MOST_PROGRESS:
+            return
+        waiting.put(message)
 
 
-def _greeting(line: bytes) -> dict[str, Any] | None:
+def _greeting(answer: dict[str, Any] | None) -> dict[str, Any] | None:
     """The agent's hello, or its error in place of one; None for what is neither."""
-    try:
-        answer = json.loads(line)
-    except ValueError:
-        return None
-    greets = isinstance(answer, dict) and any(isinstance(answer.get(each), dict) for each in ("hello", "error"))
+    greets = answer is not None and any(isinstance(answer.get(each), dict) for each in ("hello", "error"))
     return answer if greets else None
+
+
+def _version(answer: dict[str, Any]) -> int | str:
+    """The version that an agent of another one says it has."""
+    data = answer.get("error", {}).get("data")
+    said = data.get("agent") if isinstance(data, dict) else answer.get("hello", {}).get("protocol")
+    return said if isinstance(said, int) else str(said)[:20] if isinstance(said, str) else "?"
 
 
 class Session:
@@ -269,10 +293,10 @@ class Session:
             "fence": to_dict(fence) if fence is not None else None,
             "pools": {path: to_dict(known) for path, known in (pools or {}).items()},
         }
-        number, answers = link.begin(body)
+        number, said = link.begin(body)
         finished = False
         try:
-            result = self._await(request, answers, deadline, progress, heed)
+            result = self._await(request, said, deadline, progress, heed)
             finished = True
             return result
         except NodeError as error:
@@ -285,7 +309,7 @@ class Session:
     def _await(
         self,
         request: Request[T],
-        answers: queue.SimpleQueue[dict[str, Any]],
+        said: queue.SimpleQueue[dict[str, Any]],
         deadline: float,
         progress: Report | None,
         heed: Heed | None,
@@ -293,7 +317,7 @@ class Session:
         until = time.monotonic() + deadline + GRACE_SECONDS
         while True:
             try:
-                answer = answers.get(timeout=min(HEED_SECONDS, max(0.0, until - time.monotonic())))
+                answer = said.get(timeout=min(HEED_SECONDS, max(0.0, until - time.monotonic())))
             except queue.Empty:
                 if heed is not None:
                     heed()
@@ -302,7 +326,7 @@ class Session:
                 raise NodeTimeout(node=self.address.name, command=request.COMMAND, seconds=deadline) from None
             if "progress" in answer:
                 if progress is not None:
-                    progress(from_dict(Progress, answer["progress"]))
+                    progress(answer["progress"])
             elif "result" in answer:
                 return self._understood(request, answer["result"])
             elif "lost" in answer:
@@ -348,20 +372,21 @@ class Session:
 def translate(error: dict[str, Any], node: str, command: str, deadline: float) -> NodeError | Cancelled:
     """The panel's error for one that the agent answered."""
     code, text, data = error.get("code", "internal"), error.get("message", ""), dict(error.get("data", {}))
+    number, differences = data.get("libvirt_code"), data.get("differences", [])
     if code == "libvirt":
         return LibvirtFailure(
             node=node,
             command=command,
             text=text,
-            libvirt_code=data.get("libvirt_code"),
-            connection_lost=data.get("connection_lost", False),
+            libvirt_code=number if isinstance(number, int) else None,
+            connection_lost=data.get("connection_lost") is True,
         )
     if code == "deadline":
         return NodeTimeout(text, node=node, command=command, seconds=deadline)
     if code == "fenced":
         return Fenced(node=node, task="")
     if code == "drifted":
-        return Drifted(node=node, command=command, differences=data.get("differences", []))
+        return Drifted(node=node, command=command, differences=differences if isinstance(differences, list) else [])
     if code == "cancelled":
         # Nobody here cancelled it, or we would not wait for its answer: the agent was told to end.
         return NodeUnreachable(node=node, reason="its agent was ended")

@@ -190,7 +190,7 @@ def tell_node(agent: Agent, node: Node) -> None:
 
 
 def end_rotation() -> bool:
-    """Believe earlier secrets no more, once the master has the present one and every node its own of it; True when so."""
+    """Believe earlier secrets no more, once the master and every node have the present one; True when so."""
     held = keys.current()
     if held is None or not held.changing:
         return True

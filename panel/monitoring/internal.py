@@ -1,4 +1,4 @@
-"""The internal API function that vmwatch-master calls. Not for anybody else: it proves itself by the secret that no node has."""
+"""What vmwatch-master alone may call: it proves itself by a secret that no node has."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def _new_secret() -> str:
 
 
 def _adopted() -> Keys | None:
-    """The secret of a vmwatch-master.conf; of one that an earlier version wrote, which names no nodes, it is theirs too."""
+    """The secret of a vmwatch-master.conf; where that names no nodes, as an earlier version's, it is theirs too."""
     with contextlib.suppress(vmwatch_config.BadConfig):
         values = vmwatch_config.read(settings.CONFIG.vmwatch_master_conf)
         if secret := values.get("secret", ""):

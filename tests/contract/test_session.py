@@ -17,7 +17,7 @@ import pytest
 
 from nodeagent.protocol import host, storage
 from nodeagent.protocol import node as machine
-from panel.cluster import agent_package, session, ssh
+from panel.cluster import agent_package, answers, session, ssh
 from panel.cluster.client import NodeAddress, Progress
 from panel.cluster.porter import Porter
 from panel.core import request_id
@@ -132,11 +132,22 @@ def test_a_name_that_is_none_is_unreachable() -> None:
         ssh.open_connection(NodeAddress("odd", "a..example.com", password="x"))
 
 
-@pytest.mark.parametrize("line", [b"5\n", b"[]\n", b'{"id": []}\n', b'{"id": {}}\n', b"\xff\n"])
+@pytest.mark.parametrize("line", [b"5\n", b"[]\n", b"{}\n", b"\xff\n"])
 def test_a_line_that_is_no_message_disturbs_no_call(client: session.Session, line: bytes) -> None:
     link = client.link()
     link._dispatch(line.strip())
     assert client.call(host.HostsRead()).hosts is not None
+    assert client.link() is link
+
+
+def test_after_an_answer_that_is_none_the_next_call_connects_anew(client: session.Session) -> None:
+    link = client.link()
+    link._lines = answers.Lines()
+    # As if the agent had begun to say it.
+    assert list(link._lines.feed(b'{"id": [], ')) == []
+    with pytest.raises(NodeUnreachable, match="what is no answer"):
+        client.call(host.HostsRead())
+    assert client.call(host.HostsRead()).hosts is not None and client.link() is not link
 
 
 def test_what_the_node_s_system_refuses_is_told_in_its_words_and_without_an_exception_s_name(

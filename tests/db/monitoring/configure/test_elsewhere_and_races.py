@@ -50,7 +50,10 @@ class TestElsewhere:
         assert configure.configure_master() == (where, held)
         registry.get("node.check").submit(system_user(), {}, object_id=node.pk)
         run_tasks()
-        assert (told(node).connect, told(node).secret) == ("tcp://192.0.2.7:1515", wire.own_secret(held.secret, node.pk))
+        assert (told(node).connect, told(node).secret) == (
+            "tcp://192.0.2.7:1515",
+            wire.own_secret(held.secret, node.pk),
+        )
 
     def test_a_node_that_the_master_does_not_know_yet_waits_for_the_panels_machine(
         self, elsewhere: Callable[[], None], machine: Path, monkeypatch: pytest.MonkeyPatch
