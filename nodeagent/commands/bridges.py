@@ -19,6 +19,7 @@ from nodeagent.run import run
 NAME = re.compile(r"[a-z][a-z0-9-]{0,14}\Z")
 TABLES = "vmpanel_"
 """What the names of bridges' tables begin with."""
+REFUSED = "reject with icmpx admin-prohibited"
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 log = logging.getLogger("nodeagent")
@@ -39,7 +40,7 @@ def bridge_ensure(request: network.BridgeEnsure, job: Job) -> network.BridgeStat
 
 
 def _make(request: network.BridgeEnsure, job: Job) -> None:
-    name, gateway, subnet = _checked(request)
+    name, gateway, _subnet = _checked(request)
     there = hostnet.links(job)
     if there.get(name) is False:
         raise Exists(f"The host has an interface “{name}” of its own, which the panel did not make.", name=name)
@@ -52,8 +53,8 @@ def _make(request: network.BridgeEnsure, job: Job) -> None:
         run(["ip", "address", "replace", str(gateway), "dev", name], job)
     run(["ip", "link", "set", "dev", name, "up"], job)
     _forward()
-    if request.nat:
-        run(["nft", "-f", "-"], job, stdin=_rules(name, subnet))
+    if rules := _rules(request):
+        run(["nft", "-f", "-"], job, stdin=rules)
     else:
         nft.drop("inet", _table(name), job)
 
@@ -146,6 +147,11 @@ def _checked(request: network.BridgeEnsure) -> Tuple[str, ipaddress.IPv4Interfac
         raise InvalidParams(f"This is not a network: {error}.", field="subnet") from error
     if gateway.ip not in subnet:
         raise InvalidParams("The gateway does not lie in the subnet.", field="gateway")
+    try:
+        for each in request.kept_from or ():
+            ipaddress.ip_address(each)
+    except ValueError as error:
+        raise InvalidParams(f"This is not an address: {error}.", field="kept_from") from error
     return name, gateway, subnet
 
 
@@ -155,19 +161,48 @@ def _name(name: str) -> str:
     return name
 
 
-def _rules(name: str, subnet: ipaddress.IPv4Network) -> str:
-    """The bridge's own nft table, replaced as a whole; `name` and `subnet` are checked values."""
-    table = _table(name)
-    return (
-        f"table inet {table}\n"
-        f"delete table inet {table}\n"
-        f"table inet {table} {{\n"
-        " chain postrouting {\n"
-        "  type nat hook postrouting priority srcnat; policy accept;\n"
-        f'  ip saddr {subnet} oifname != "{name}" masquerade\n'
-        " }\n"
-        "}\n"
-    )
+def _rules(request: network.BridgeEnsure) -> str:
+    """The bridge's own nft table, replaced as a whole, of checked values; empty where it needs none."""
+    name, gateway, subnet = _checked(request)
+    table, chains = _table(name), ""
+    if request.nat:
+        lines = [f'ip saddr {subnet} oifname != "{name}" masquerade']
+        chains += _chain("postrouting", "nat hook postrouting priority srcnat", lines)
+    if request.kept_from is not None:
+        chains += _chain("input", "filter hook input priority filter", _of_the_node(name, gateway))
+        chains += _chain("forward", "filter hook forward priority filter", _of_others(name, request.kept_from))
+    text = f"table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n{chains}}}\n"
+    return text if chains else ""
+
+
+def _chain(name: str, base: str, lines: Sequence[str]) -> str:
+    rules = "".join(f"  {line}\n" for line in lines)
+    return f" chain {name} {{\n  type {base}; policy accept;\n{rules} }}\n"
+
+
+def _of_the_node(name: str, gateway: ipaddress.IPv4Interface) -> List[str]:
+    """What guests may begin with the node itself. What it began with them goes on."""
+    return [
+        f'iifname != "{name}" accept',
+        "ct state { established, related } accept",
+        "udp dport 67 accept",
+        f"ip daddr {gateway.ip} udp dport 53 accept",
+        f"ip daddr {gateway.ip} tcp dport 53 accept",
+        f"ip daddr {gateway.ip} icmp type echo-request accept",
+        "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept",
+        REFUSED,
+    ]
+
+
+def _of_others(name: str, addresses: Sequence[str]) -> List[str]:
+    parsed = sorted({ipaddress.ip_address(each) for each in addresses}, key=lambda each: (each.version, int(each)))
+    found = []
+    for version, family in ((4, "ip"), (6, "ip6")):
+        if of_version := [str(each) for each in parsed if each.version == version]:
+            listed = ", ".join(of_version)
+            begun = "ct state != { established, related }"
+            found.append(f'iifname "{name}" {begun} {family} daddr {{ {listed} }} {REFUSED}')
+    return found
 
 
 def _table(name: str) -> str:
@@ -176,8 +211,9 @@ def _table(name: str) -> str:
 
 def _lacks(request: network.BridgeEnsure, job: Job) -> List[str]:
     """What of the bridge is not in the kernel as it is remembered."""
-    name, gateway, subnet = _checked(request)
-    rules = nft.meant(_rules(name, subnet), job) if request.nat else {}
+    name, gateway, _subnet = _checked(request)
+    text = _rules(request)
+    rules = nft.meant(text, job) if text else {}
     found = {
         "bridge": _exists(name, job),
         "rules": nft.listed("inet", _table(name), job) == rules,
@@ -225,4 +261,5 @@ def _state(request: network.BridgeEnsure, job: Job, lacks: Sequence[str] = ()) -
         subnet=request.subnet,
         nat=request.nat,
         lacks=list(lacks),
+        kept_from=request.kept_from,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import List
+from typing import List, Optional
 
 from nodeagent.protocol.host import InterfaceSpec
 from nodeagent.protocol.wire import Nothing, Request, command
@@ -17,6 +17,7 @@ class BridgeState:
     while the bridge or its rules are there. `lacks` are "bridge", "up", "address", "rules", "forwarding":
     what is not in the kernel as it is remembered. `overlaps` are sentences about what of the host's own has
     come to lie in its subnet. `barriers` are chains of the host's own that drop what its guests send out.
+    `kept_from` is BridgeEnsure's.
     """
 
     name: str
@@ -29,6 +30,7 @@ class BridgeState:
     lacks: List[str] = field(default_factory=list)
     overlaps: List[str] = field(default_factory=list)
     barriers: List[str] = field(default_factory=list)
+    kept_from: Optional[List[str]] = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class BridgeEnsure(Request[BridgeState]):
     `gateway` and `subnet` are in CIDR form ("10.77.0.1/24", "10.77.0.0/24"). The node remembers the
     bridge and makes it again after a restart, and what forwarding was before the first one.
 
+    With `kept_from` guests begin nothing with the node itself but DHCP, and DNS and ping at their gateway, nor with
+    any of these addresses; what is begun with them, and its answers, pass. None: they reach all.
+
     Refused with `exists`, nothing being changed, where the host has an interface of this name that the panel
     did not make, or an address or route of its own in the subnet.
     """
@@ -63,6 +68,7 @@ class BridgeEnsure(Request[BridgeState]):
     gateway: str
     subnet: str
     nat: bool = True
+    kept_from: Optional[List[str]] = None
 
 
 @command

@@ -68,6 +68,7 @@ class ClusterSerializer(serializers.ModelSerializer[Cluster]):
             "memory_overselling_percent",
             "cpu_overselling_percent",
             "disk_overselling_percent",
+            "guests_reach_nodes",
         ]
         read_only_fields = ["id", "name", "timezone"]
 

@@ -49,6 +49,10 @@ class Cluster(models.Model):
     check_vm_status = models.BooleanField(
         default=False, help_text="Whether running VMs that receive or write nothing bear a warning."
     )
+    guests_reach_nodes = models.BooleanField(
+        default=False, help_text="Whether guests reach the nodes' own services, and the addresses of nodes and panel."
+    )
+    panel_addresses = models.JSONField(default=list, help_text="The panel's machine's own, as it last saw them.")
 
     def __str__(self) -> str:
         return self.name

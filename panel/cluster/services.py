@@ -11,6 +11,7 @@ from django.utils import timezone
 from nodeagent.protocol import to_dict
 from nodeagent.protocol.node import Facts
 from panel.cluster.models import Cluster, Node, NodeState
+from panel.cluster.periodic import check_nodes
 from panel.core import live
 from panel.core.errors import AlreadyExists
 from panel.notices.models import Severity
@@ -96,4 +97,7 @@ def set_policies(cluster: Cluster, changes: Mapping[str, Any]) -> Cluster:
     for name, value in changes.items():
         setattr(cluster, name, value)
     cluster.save(update_fields=list(changes))
+    if "guests_reach_nodes" in changes:
+        # A node's rules are made by its check.
+        transaction.on_commit(check_nodes)
     return cluster

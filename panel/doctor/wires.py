@@ -8,7 +8,7 @@ from nodeagent.protocol.network import BridgeState, GuardState
 from nodeagent.xml.describe import port_name
 from panel.doctor.findings import Finding
 from panel.network.models import Network
-from panel.network.node_part import bridge_of
+from panel.network.node_part import lasting_part
 from panel.vms.models import Vm
 
 AGAIN = "node.check"
@@ -35,10 +35,13 @@ def _differences(network: Network, bridge: BridgeState) -> Iterator[str]:
     if not bridge.remembered:
         yield "not remembered"
         return
-    wanted = bridge_of(network)
+    wanted = lasting_part(network)
     for name in ("gateway", "subnet", "nat"):
         if getattr(bridge, name) != getattr(wanted, name):
             yield name
+    # Which addresses these are changes with each node, and each node's next check says so to it.
+    if (bridge.kept_from is None) != network.cluster.guests_reach_nodes:
+        yield "what guests reach of nodes and panel"
 
 
 def guards(

@@ -33,7 +33,7 @@ def watching() -> Watching:
     held = keys.of(row) if row is not None else None
     if row is None or held is None:
         return Watching("", heard_at, False, False, "")
-    return Watching(row.endpoint, heard_at, bool(held.curve_public), bool(held.previous), held.digest)
+    return Watching(row.endpoint, heard_at, bool(held.curve_public), held.changing, held.digest)
 
 
 def list_watched(viewer: User) -> QuerySet[Node]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from nodeagent.protocol import network as protocol
@@ -12,6 +13,7 @@ from panel.cluster.models import Node
 from panel.cluster.parts import Complaint, Part, complaining
 from panel.core.errors import OperationFailed
 from panel.network.models import Network, NetworkKind
+from panel.network.reach import kept_from
 from panel.network.services import choose_again, ensure_default_network, overlap
 
 
@@ -97,11 +99,16 @@ def _shut_in(network: Network, barriers: Sequence[str]) -> str:
 
 
 def _networks(node: Node) -> list[Network]:
-    return list(Network.objects.filter(cluster=node.cluster))
+    return list(Network.objects.filter(cluster=node.cluster).select_related("cluster"))
 
 
 def bridge_of(network: Network) -> protocol.BridgeEnsure:
-    """The bridge that every node has for the network."""
+    """The bridge that every node has for the network, with what its guests reach of nodes and panel just now."""
+    return replace(lasting_part(network), kept_from=kept_from(network.cluster))
+
+
+def lasting_part(network: Network) -> protocol.BridgeEnsure:
+    """What of the network's bridge is the same whatever nodes there are; reads nothing."""
     return protocol.BridgeEnsure(
         name=network.bridge,
         gateway=f"{network.gateway}/{network.prefix}",

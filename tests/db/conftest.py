@@ -88,7 +88,7 @@ def make_node(name: str = "fake1", **fields: Any) -> Node:
     network = ensure_default_network(cluster)
     from nodeagent.protocol.network import BridgeEnsure
 
-    memory.bridges[network.bridge] = BridgeEnsure(network.bridge, f"{network.gateway}/24", network.subnet)
+    memory.bridges[network.bridge] = BridgeEnsure(network.bridge, f"{network.gateway}/24", network.subnet, kept_from=[])
     memory.restore_network()
     return node
 

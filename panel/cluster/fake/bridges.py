@@ -38,6 +38,7 @@ class Bridges(Node):
             wanted.subnet,
             wanted.nat,
             lacks=_lacks(there, wanted),
+            kept_from=wanted.kept_from,
         )
 
     def _check_bridge(self, name: str) -> None:
@@ -52,6 +53,11 @@ class Bridges(Node):
             raise AgentRefusal("invalid_params", f"This is not a network: {error}.", field="subnet") from error
         if gateway.ip not in subnet:
             raise AgentRefusal("invalid_params", "The gateway does not lie in the subnet.", field="gateway")
+        try:
+            for address in request.kept_from or ():
+                ipaddress.ip_address(address)
+        except ValueError as error:
+            raise AgentRefusal("invalid_params", f"This is not an address: {error}.", field="kept_from") from error
         used = [each.how for each in self.host_networks if subnet.overlaps(ipaddress.IPv4Network(each.network))]
         if used and request.name not in self.links:
             raise AgentRefusal("exists", f"The network {subnet} overlaps {', '.join(used)}, which is the host's own.")
@@ -129,6 +135,6 @@ def _lacks(there: network.BridgeEnsure | None, wanted: network.BridgeEnsure) -> 
         return ["bridge"]
     lacks = {
         "address": there.gateway != wanted.gateway,
-        "rules": (there.subnet, there.nat) != (wanted.subnet, wanted.nat),
+        "rules": (there.subnet, there.nat, there.kept_from) != (wanted.subnet, wanted.nat, wanted.kept_from),
     }
     return [name for name, differs in lacks.items() if differs]

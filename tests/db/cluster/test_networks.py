@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.conf import settings
+from rest_framework.test import APIClient
 
-from nodeagent.protocol.network import HostNetwork
+from nodeagent.protocol.network import BridgeState, HostNetwork
 from panel.accounts.system import system_user
 from panel.cluster import fake, parts
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.core.errors import CapacityError, OperationFailed
+from panel.doctor import wires
+from panel.network import reach
 from panel.network.models import Network
+from panel.network.node_part import bridge_of
 from panel.network.services import FIRST_SUBNETS
 from panel.notices.models import Problem
 from panel.tasks import registry
-from panel.tasks.models import Task
+from panel.tasks.models import Status, Task
 from tests.db.conftest import make_node, run_task
 
 LAN = HostNetwork("10.77.0.0/24", "the address 10.77.0.1/24 of eth0")
@@ -104,3 +112,57 @@ def test_what_comes_to_overlap_later_is_a_problem_until_it_is_gone(node: Node) -
     fake.node(node.pk).host_networks = []
     run_task(check.submit(system_user(), {}, object_id=node.pk))
     assert not Problem.objects.filter(open_key=problem.open_key).exists()
+
+
+class TestReach:
+    """What guests begin nothing with."""
+
+    @pytest.fixture(autouse=True)
+    def machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The panel's machine has an address, and loopback and link-local ones that no guest could send to."""
+        found = ("127.0.0.1", "::1", "fe80::1%eth0", "203.0.113.1", "2001:db8::1")
+        family = {True: socket.AF_INET6, False: socket.AF_INET}
+        entries = [SimpleNamespace(family=family[":" in each], address=each) for each in found]
+        monkeypatch.setattr(reach.psutil, "net_if_addrs", lambda: {"eth0": entries})
+
+    def checked(self, node: Node) -> list[str] | None:
+        """What the node's guests are kept from after its next check."""
+        assert run_task(registry.get("node.check").submit(system_user(), {}, object_id=node.pk)).status == Status.DONE
+        return fake.node(node.pk).bridges[Network.objects.get().bridge].kept_from
+
+    def test_the_addresses_of_nodes_and_panel_also_on_a_node_that_was_there_before(
+        self, node: Node, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = make_node("fake2")
+        for each, address in ((node, "192.0.2.31"), (other, "192.0.2.32")):
+            Node.objects.filter(pk=each.pk).update(address=address)
+        monkeypatch.setattr(settings.CONFIG, "public_url", "https://198.51.100.9:1500")
+        memory = fake.node(node.pk)
+        name = Network.objects.get().bridge
+        memory.bridges[name] = memory.links[name] = replace(memory.bridges[name], kept_from=None)
+        found = self.checked(node)
+        assert found is not None
+        assert {"192.0.2.31", "192.0.2.32", "203.0.113.1", "2001:db8::1", "198.51.100.9"} <= set(found)
+        assert not {"127.0.0.1", "::1", "fe80::1", "0.0.0.0"} & set(found)
+        # A worker elsewhere goes by what the panel's machine last saw of itself.
+        monkeypatch.setattr(settings.CONFIG, "panel_here", False)
+        monkeypatch.setattr(reach.psutil, "net_if_addrs", dict)
+        assert self.checked(node) == found
+
+    def test_the_cluster_s_setting_opens_and_closes_it_with_a_check_of_each_node(
+        self, api: APIClient, node: Node, run_tasks: Callable[[], None]
+    ) -> None:
+        assert api.get("/api/v1/cluster").json()["guests_reach_nodes"] is False
+        for opened in (True, False):
+            assert api.patch("/api/v1/cluster", {"guests_reach_nodes": opened}, format="json").status_code == 200
+            run_tasks()
+            bridge = fake.node(node.pk).bridges[Network.objects.get().bridge]
+            assert (bridge.kept_from is None) == opened
+
+    def test_the_doctor_finds_a_node_that_is_open(self, node: Node) -> None:
+        network = Network.objects.get()
+        wanted = bridge_of(network)
+        seen = BridgeState(network.bridge, True, [], wanted.gateway, wanted.subnet, nat=True)
+        [finding] = wires.bridges("fake1", [network], [seen])
+        assert finding.code == "bridge_differs" and "what guests reach" in finding.text
+        assert list(wires.bridges("fake1", [network], [replace(seen, kept_from=["192.0.2.99"])])) == []
