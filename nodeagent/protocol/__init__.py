@@ -4,7 +4,7 @@ The only part of the agent that the panel imports. One request class a command; 
 describes the lines on the wire.
 """
 
-from nodeagent.protocol import audit, devices, guest, host, migration, network, node, settings, snapshot, storage
+from nodeagent.protocol import audit, devices, guest, host, migration, network, node, settings, snapshot, storage, words
 from nodeagent.protocol.wire import (
     LONGEST_ANSWER,
     PROTOCOL_VERSION,
@@ -37,4 +37,5 @@ __all__ = [
     "snapshot",
     "storage",
     "to_dict",
+    "words",
 ]

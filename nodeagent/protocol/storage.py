@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Dict, List, Optional
 
+from nodeagent.protocol import words
 from nodeagent.protocol.wire import BadMessage, Nothing, Request, command
 
 
@@ -342,7 +343,7 @@ def check_identity(guest: GuestIdentity) -> None:
             raise BadMessage(f"guest.{name}", "is not acceptable") from error
     if not 0 <= guest.prefix <= ipaddress.ip_address(guest.address).max_prefixlen:
         raise BadMessage("guest.prefix", "is not acceptable")
-    if not all(key.isprintable() and key.strip() for key in guest.ssh_keys):
+    if not all(words.is_one_line(key) for key in guest.ssh_keys):
         raise BadMessage("guest.ssh_keys", "must be one line each")
 
 

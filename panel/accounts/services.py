@@ -13,6 +13,7 @@ from django.db.models import ProtectedError
 from django.http import HttpRequest
 from pydantic import Field, SecretStr
 
+from nodeagent.protocol import words
 from panel.accounts import guessing, journal, second_factor
 from panel.accounts.guards import refuse_narrowed, refuse_opened
 from panel.accounts.guards import require_power_over as require_power_over
@@ -268,9 +269,15 @@ def ensure_administrator(name: str) -> tuple[User, str | None]:
 
 @transaction.atomic
 def add_ssh_key(user: User, name: str, public_key: str) -> SshKey:
-    """Remember a public key that the user's new VMs let in; raises AlreadyExists for a name in use and AccessDenied."""
+    """Remember a public key that the user's new VMs let in.
+
+    Raises InvalidValue for what is none for nodes, AlreadyExists for a name in use and AccessDenied.
+    """
     refuse_opened()
     refuse_narrowed(user)
+    if not words.is_public_key(public_key):
+        text = "This is not one public key, as in authorized_keys, of printable characters and without tabs."
+        raise InvalidValue(text, field="public_key")
     try:
         with transaction.atomic():
             key = SshKey.objects.create(user=user, name=name, public_key=public_key)

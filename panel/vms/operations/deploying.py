@@ -5,14 +5,13 @@ The context says by `target` which image goes where. What differs between those 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from passlib.hash import sha512_crypt
 from pydantic import Field, SecretStr, field_validator
 
-from nodeagent.protocol import host, storage
+from nodeagent.protocol import host, storage, words
 from panel.accounts.models import SshKey
 from panel.core.errors import OperationFailed
 from panel.images.models import Customization, Image, Iso
@@ -24,7 +23,6 @@ from panel.vms.models import Vm
 from panel.vms.services import refuse_seen_elsewhere
 from panel.vms.spec import guest_identity
 
-SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\r\n]*)?\Z")
 UPLOAD_SECONDS = 3600.0
 COPY_SECONDS = 3600.0
 SHA512_ROUNDS = 5000
@@ -49,16 +47,18 @@ class AccessParams(Params):
 
 
 def check_keys(value: list[str]) -> list[str]:
-    """Refuse what is no public key; raises ValueError."""
-    if not all(SSH_KEY.match(key) for key in value):
-        raise ValueError("each must be one public key, as in authorized_keys")
+    """Refuse what is no public key for the agent; raises ValueError."""
+    if not all(words.is_public_key(key) for key in value):
+        raise ValueError("each must be one public key, as in authorized_keys, of printable characters and no tabs")
     return value
 
 
 def check_password(value: SecretStr | None) -> SecretStr | None:
-    """Refuse a guest's password of an unfit length; raises ValueError."""
+    """Refuse a guest's password of an unfit length, and what crypt(3) does not take; raises ValueError."""
     if value is not None and not 8 <= len(value.get_secret_value()) <= 128:
         raise ValueError("must have 8 to 128 characters")
+    if value is not None and "\0" in value.get_secret_value():
+        raise ValueError("must not have the character NUL in it")
     return value
 
 
@@ -188,7 +188,8 @@ def customize_guest(ctx: DeployContext[Any]) -> None:
     if ctx.target.iso is not None:
         return
     vm, target, image = ctx.vm, ctx.target, ctx.target_image
-    keys = [*ctx.params.ssh_keys, *SshKey.objects.filter(user=vm.owner).values_list("public_key", flat=True)]
+    theirs = SshKey.objects.filter(user=vm.owner).values_list("public_key", flat=True)
+    keys = [*ctx.params.ssh_keys, *map(words.bare_key, theirs)]
     guest = guest_identity(
         vm, image.login, password_hash=hash_of(ctx.params.password), ssh_keys=list(dict.fromkeys(keys))
     )

@@ -105,7 +105,8 @@ def record_adopted(ctx: VmContext[AdoptParams]) -> dict[str, Any]:
     found, name = ctx.output(read_snapshot), ctx.params.name
     with transaction.atomic():
         vm = Vm.objects.select_for_update().get(pk=ctx.vm.pk)
-        row = vm.snapshots.filter(named_by_hand=name).first()
+        # For the database “Before” is “before” too, and libvirt has both.
+        row = next((each for each in vm.snapshots.all() if each.named_by_hand == name), None)
         if row is None:
             refuse_one_more(vm, name)
             known = {each.on_node: each for each in vm.snapshots.all()}

@@ -146,7 +146,7 @@ def test_a_mode_without_a_model_forgets_the_model(
         ({"machine": "isapc"}, 400, "invalid_value", "machine"),
         ({"firmware": "coreboot"}, 400, "invalid_value", "firmware"),
         ({"clock": "moon"}, 400, "invalid_value", "clock"),
-        ({"title": "a\nb"}, 400, "invalid_value", "title"),
+        ({"title": "a\x07b"}, 400, "invalid_value", "title"),
         ({"description": "bell\x07"}, 400, "invalid_value", "description"),
         ({"surprise": 1}, 400, "invalid_value", "surprise"),
     ],

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.core.errors import NodeUnreachable
+from panel.core.errors import AlreadyExists, NodeUnreachable
 from panel.doctor.services import look
 from panel.notices.models import Problem
 from panel.tasks import registry
@@ -195,3 +195,12 @@ def test_a_node_that_did_not_look_says_nothing_of_snapshots(vm: Vm, admin: User)
     take(admin, vm, "kept")
     snapshot_audit.record_all([vm.pk], {str(vm.uuid): vm.pk}, None)
     assert Snapshot.objects.get().state == SnapshotState.READY
+
+
+def test_one_whose_name_the_database_takes_for_another_s_is_not_taken_for_it(vm: Vm, admin: User) -> None:
+    for name in ("Before", "before"):
+        by_hand(vm, name)
+    first = do(admin, vm, "vm.adopt-snapshot", name="Before").result["snapshot"]
+    with pytest.raises(AlreadyExists):
+        registry.get("vm.adopt-snapshot").submit(admin, {"name": "before"}, object_id=vm.pk)
+    assert list(vm.snapshots.values_list("pk", "name")) == [(first, "Before")]

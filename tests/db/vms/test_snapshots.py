@@ -173,3 +173,11 @@ def test_a_deletion_that_is_cancelled_while_it_waits_leaves_the_snapshot_as_it_i
     cancel(delete, admin)
     assert run_task(delete).status == Status.CANCELLED
     assert Snapshot.objects.get(pk=made).state == SnapshotState.READY
+
+
+def test_names_that_are_one_for_the_database_are_one(vm: Vm, admin: User, api: APIClient) -> None:
+    take(admin, vm, "Tag")
+    for name in ("tag", "Tag ", "tág", "TAG"):
+        answer = api.post(f"/api/v1/vms/{vm.pk}/snapshot", {"name": name}, format="json")
+        print(repr(name), answer.status_code)
+        assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (409, "already_exists", "name")
