@@ -1,7 +1,7 @@
 """The real agent as a child process: the panel's own session speaks with it over a socket instead of ssh.
 
 It has a folder of its own for everything that it keeps, a private libvirt test driver and, if asked,
-a network namespace, so that it can do nothing to the machine.
+a network namespace, so that it can do nothing to the machine, and a pool of its own where others have theirs.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from panel.cluster.client import Channel, Heed, NodeAddress, Progress, Report
 
 PYTHON = "/usr/bin/python3"
 """The node's own Python, which has the libvirt bindings."""
+OWN = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 
 
 class Pipe:
@@ -73,8 +74,9 @@ class LocalConnection:
         return cast(Channel, socket.create_connection(("127.0.0.1", port), timeout=5))
 
     def upload(self, local: Path, remote: str, report: Report | None = None, heed: Heed | None = None) -> None:
-        """Put a file in place."""
-        shutil.copyfile(local, remote)
+        """Put a file in place, as the agent sees it."""
+        assert self._process is not None
+        shutil.copyfile(local, f"/proc/{self._process.pid}/root{remote}")
         if report is not None:
             report(Progress(1, 1))
 
@@ -89,11 +91,15 @@ class LocalConnection:
 class LocalAgent(session.Session):
     """A session with an agent on this machine."""
 
-    def __init__(self, folder: Path, *, netns: bool = False, uri: str = "") -> None:
+    def __init__(
+        self, folder: Path, *, netns: bool = False, uri: str = "", own: tuple[Path, Path] | None = None
+    ) -> None:
+        """`own` is a folder, and where the agent sees it in place of what is there."""
         super().__init__(NodeAddress(name="local", address="127.0.0.1"))
         self.uri = uri or f"test://{folder}/libvirt.xml"
         self.folder = folder
         self.netns = netns
+        self.own = own
         self.zipapp = folder / "nodeagent.pyz"
         self.zipapp.parent.mkdir(parents=True, exist_ok=True)
         self.zipapp.write_bytes(agent_package.files()[agent_package.AGENT_PATH])
@@ -129,6 +135,8 @@ class LocalAgent(session.Session):
         argv = [PYTHON, str(self.zipapp)]
         if self.netns:
             argv = ["unshare", "--net", "--", *argv]
+        if self.own is not None:
+            argv = ["unshare", "--mount", "--", "sh", "-c", OWN, "sh", *map(str, self.own), *argv]
         process = subprocess.Popen(
             argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE, env=self.environment
         )

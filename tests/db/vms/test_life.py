@@ -1,35 +1,35 @@
 """VMs live through thousands of sequences of operations, deaths and meddling; what is always so holds after each.
 
 The operations, the engine and the database are the panel's, the agent is the real one on libvirt's test driver
-(life.py). VMPANEL_LIFE=N tries N sequences (rounded up to hundreds) instead of the sample of each run, in parts that
-processes can share; VMPANEL_LIFE_SEED chooses others. script/life does a night's run of them.
+(life.py); striking.py has the deaths, meddling.py what is done by hand, always.py what is always so.
+VMPANEL_LIFE=N tries N sequences (rounded up to hundreds) instead of the sample of each run, in parts that processes
+can share; VMPANEL_LIFE_SEED chooses others. script/life does a night's run of them.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
-from nodeagent.protocol import guest, host, snapshot
 from panel.accounts.models import Level, User
-from panel.core.errors import Busy, CapacityError, OperationFailed, RequestError
+from panel.core.errors import Busy, CapacityError, Drifted, RequestError
 from panel.doctor.findings import CODES
-from panel.tasks import engine, locks, registry, services
-from panel.tasks.models import ENDED, Status, Task, TaskStep
-from panel.vms.models import Snapshot, Vm, VmStatus
-from panel.vms.spec import host_spec
+from panel.tasks import locks, registry, services
+from panel.tasks.models import ENDED, Status, Task
+from panel.vms.models import Snapshot, Vm
 from tests.db.conftest import run_task
-from tests.db.vms.life import Glance, World, assert_nothing_left, assert_right
+from tests.db.vms.always import ON, assert_nothing_left, assert_right
+from tests.db.vms.life import Glance, World
+from tests.db.vms.meddling import LOSES_OVERLAYS, Meddling
+from tests.db.vms.striking import STRIKES, Died, Drawn, Strike
 
 SEQUENCES = int(os.environ.get("VMPANEL_LIFE", "0"))
 SEED = int(os.environ.get("VMPANEL_LIFE_SEED", "1"))
@@ -40,10 +40,9 @@ RUNS = 10
 PARTS = [f"{SEED}.{number}" for number in range(-(-SEQUENCES // (RUN * RUNS)))] or ["sample"]
 """What is tried, by seed; the sample is the same each time."""
 STEPS = 10
+SETTLING = st.fixed_dictionaries({"stop_others": st.booleans(), "delete_others": st.booleans()})
 MOST_VMS = 3
 PAST = "2000-01-01T00:00:00Z"
-ON = (VmStatus.RUNNING, VmStatus.PAUSED)
-MOMENTS = ("before", "ran", "stored")
 POWER = ("start", "stop", "force-off", "restart", "pause", "resume", "reset")
 OTHERS = (
     *("autostart", "suspend", "unsuspend", "configure", "rename", "change-owner", "repair", "adopt", "delete"),
@@ -54,76 +53,19 @@ OTHERS = (
 PLUGGING = OTHERS[-7:]
 """libvirt's test driver plugs nothing into running domains."""
 REPAIRED = {"domain_missing", "domain_name"}
-TO_RUNNING, TO_OFF = ("start", "stop", "pause", "save"), ("undefine", "rename")
-MEDDLING = (*TO_RUNNING, *TO_OFF, "redefine", "snapshot", "drop snapshot")
+FAULT = "a fault of its own"
+"""What the engine says of an exception that nobody foresaw."""
 
 
-class Died(BaseException):
-    """The worker is killed: nothing of the engine may catch this."""
-
-
-class Strike(engine.Observer):
-    """What befalls a task: its step fails, its worker dies there, or the one and, on the way back, the other."""
-
-    def __init__(self, kind: str, step: str, moment: str, back: int) -> None:
-        self.kind, self.step, self.moment, self.back = kind, step, moment, back
-        self.failed = self.died = False
-
-    def _at(self, moment: str, task: Task, step: TaskStep) -> None:
-        if task.undoing:
-            self.back -= 1
-            if self.kind == "both" and not self.died and self.back < 0:
-                self.died = True
-                raise Died
-            return
-        if self.failed or self.died or (step.name, moment) != (self.step, self.moment):
-            return
-        if self.kind == "dies":
-            self.died = True
-            raise Died
-        if moment != "stored":
-            self.failed = True
-            raise OperationFailed("It was meant to fail.", step=step.name)
-
-    def before(self, task: Task, step: TaskStep) -> None:
-        """Before the step's function."""
-        self._at("before", task, step)
-
-    def ran(self, task: Task, step: TaskStep) -> None:
-        """After it, before its output is stored."""
-        self._at("ran", task, step)
-
-    def stored(self, task: Task, step: TaskStep) -> None:
-        """After its output is stored."""
-        self._at("stored", task, step)
-
-
-STRIKES = st.one_of(
-    st.none(),
-    st.none(),
-    st.tuples(
-        st.sampled_from(["fails", "dies", "both"]), st.integers(0, 9), st.sampled_from(MOMENTS), st.integers(0, 5)
-    ),
-)
-
-
-class Life(RuleBasedStateMachine):
-    """What may happen, in any order."""
-
-    world: ClassVar[World]
-    seen: ClassVar[Counter[str]] = Counter()
+class Life(Meddling):
+    """What may happen, in any order: what the panel is asked for, and what is done by hand."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.world.clear()
-        self.number = 0
         self.waiting: dict[int, Strike | None] = {}
-        self.left: dict[int, set[str]] = {}
-        self.drifted: set[int] = set()
-        self.unseen: set[int] = set()
         self.together: set[int] = set()
+        self.about: dict[int, int] = {}
         self.glances: list[Glance] = []
-        self.moved = True
         self.seen["sequences"] += 1
         self.create(None)
 
@@ -131,12 +73,12 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: Vm.objects.count() < MOST_VMS)
     @rule(strike=STRIKES)
-    def create(self, strike: tuple[str, int, str, int] | None) -> None:
+    def create(self, strike: Drawn | None) -> None:
         raw = {"name": self._name(), "image": "life", "memory_mib": 128, "vcpus": 1, "disk_gib": 1}
         self._ask("vm.create", None, {**raw, "password": "correct horse"}, strike, later=False)
 
     @rule(which=st.integers(0, 2), verb=st.sampled_from(POWER), strike=STRIKES, later=st.booleans())
-    def power(self, which: int, verb: str, strike: tuple[str, int, str, int] | None, later: bool) -> None:
+    def power(self, which: int, verb: str, strike: Drawn | None, later: bool) -> None:
         if (vm := self._vm(which)) is not None:
             raw = {"timeout_seconds": 0} if verb in ("stop", "restart") else {}
             self._ask(f"vm.{verb}", vm, raw, strike, later=later)
@@ -148,7 +90,7 @@ class Life(RuleBasedStateMachine):
         choice=st.integers(0, 7),
         off=st.booleans(),
     )
-    def operate(self, which: int, verb: str, strike: tuple[str, int, str, int] | None, choice: int, off: bool) -> None:
+    def operate(self, which: int, verb: str, strike: Drawn | None, choice: int, off: bool) -> None:
         """Anything else, with a VM as it is, or after it was forced off: much is for those alone."""
         if off:
             self._force_off(which)
@@ -167,7 +109,7 @@ class Life(RuleBasedStateMachine):
     def queue(
         self,
         which: int,
-        asked: list[tuple[str, tuple[str, int, str, int] | None, int]],
+        asked: list[tuple[str, Drawn | None, int]],
         cancelled: int | None,
         off: bool,
         later: bool,
@@ -199,56 +141,12 @@ class Life(RuleBasedStateMachine):
 
     # What happens outside.
 
-    @rule(which=st.integers(0, 2), how=st.sampled_from(MEDDLING))
-    def meddle(self, which: int, how: str) -> None:
-        """Somebody does it with virsh, or the guest itself."""
-        vm, domains = self._vm(which), self.world.domains()
-        if vm is None or not vm.installed or (there := domains.get(str(vm.uuid))) is None:
-            return
-        call, runs, uuid = self.world.agent.call, there.state in ON, str(vm.uuid)
-        if how in (TO_OFF if runs else TO_RUNNING):
-            return
-        kept = [each.name for each in call(snapshot.SnapshotsRead(uuid=uuid)).snapshots]
-        if (how in ("rename", "undefine") and kept) or (how == "drop snapshot" and not kept):
-            return
-        if how in ("rename", "redefine", "snapshot") and there.state == VmStatus.SAVED:
-            # libvirt renames none of them, and what is described otherwise it would forget at the next start.
-            return
-        self.seen[f"meddling: {how}"] += 1
-        self.moved = True
-        self.unseen.add(vm.pk)
-        if how == "start":
-            call(host.HostStart(uuid=uuid))
-        elif how == "stop":
-            call(host.HostStop(uuid=uuid))
-        elif how == "pause":
-            call(host.HostPause(uuid=uuid))
-        elif how == "save":
-            self.world.save_memory(uuid)
-        elif how == "undefine":
-            call(host.HostDelete(uuid=uuid))
-            self._leave(vm.pk, {"domain_missing"})
-        elif how == "rename":
-            call(guest.HostRename(uuid=uuid, name=f"mine-{vm.pk}"))
-            self._leave(vm.pk, {"domain_name"})
-        elif how == "snapshot":
-            name = f"by-hand-{len(kept)}-{self.number}"
-            told = f"<domainsnapshot><name>{name}</name></domainsnapshot>"
-            self.world.by_hand(uuid, f'snapshotCreateXML("{told}", 0).getName')
-            self._leave(vm.pk, {"snapshot_unmanaged"})
-        elif how == "drop snapshot":
-            call(snapshot.SnapshotDelete(uuid=uuid, name=kept[-1]))
-            self._leave(vm.pk, {"snapshot_missing", "snapshot_unmanaged"})
-        else:
-            self._redefine(vm)
-
-    def _redefine(self, vm: Vm) -> None:
-        spec = host_spec(vm)
-        # By hand it is described under the name that it has there, which may be another by now.
-        there = self.world.agent.call(host.HostInfo(uuid=spec.uuid))
-        name = there.name if there.exists else spec.name
-        self.world.agent.call(host.HostCreate(spec=replace(spec, name=name, title="By hand")))
-        self.drifted.add(vm.pk)
+    @rule(which=st.integers(0, 2), raw=SETTLING, strike=STRIKES)
+    def settle(self, which: int, raw: dict[str, bool], strike: Drawn | None) -> None:
+        """A person says that it lives where it is."""
+        vm = self._vm(which)
+        if vm is not None and vm.pk in self.away | self.strayed and (place := self.world.seat(vm)) is not None:
+            self._ask("vm.settle", vm, {"node": place.name, **raw}, strike, later=False)
 
     @rule(how=st.sampled_from(["at once", "later", "arrives", "arrives twice"]))
     def look(self, how: str) -> None:
@@ -275,7 +173,16 @@ class Life(RuleBasedStateMachine):
         if not self.moved:
             return
         self.moved = False
-        assert_right(self.world, open_tasks=set(self.waiting), left=self.left, drifted=self.drifted)
+        self._assert_kept()
+        assert_right(
+            self.world,
+            open_tasks=set(self.waiting),
+            left=self._excuses(),
+            drifted=set(self.left) | self.drifted | self.away,
+            overlaid=self.overlays,
+            lost=self.lost,
+            litter=self._litter(),
+        )
 
     def teardown(self) -> None:
         """Everything can be deleted, and then nothing is left."""
@@ -286,9 +193,15 @@ class Life(RuleBasedStateMachine):
         self.world.deliver(self.world.glance())
         self._keep_off()
         for vm in Vm.objects.all():
-            task = run_task(registry.get("vm.delete").submit(self.world.admin, {}, object_id=vm.pk))
-            assert task.status == Status.DONE, task.error
+            if vm.pk in self.away | self.strayed and (place := self.world.seat(vm)) is not None:
+                self._succeed("vm.settle", vm, {"node": place.name})
+            self._succeed("vm.delete", vm, {})
         assert_nothing_left(self.world)
+
+    def _succeed(self, name: str, vm: Vm, raw: dict[str, Any]) -> None:
+        task = run_task(registry.get(name).submit(self.world.admin, raw, object_id=vm.pk))
+        assert task.status == Status.DONE, task.error
+        self._judge(task, None)
 
     # How.
 
@@ -296,12 +209,8 @@ class Life(RuleBasedStateMachine):
         self.number += 1
         return f"vm{self.number}"
 
-    def _vm(self, which: int) -> Vm | None:
-        vms = list(Vm.objects.order_by("pk"))
-        return vms[which % len(vms)] if vms else None
-
     def _runs(self, vm: Vm) -> bool:
-        there = self.world.domains().get(str(vm.uuid))
+        there = self.world.at(vm).domains().get(str(vm.uuid))
         return there is not None and there.state in ON
 
     def _raw(self, verb: str, vm: Vm, choice: int) -> dict[str, Any] | None:
@@ -329,6 +238,7 @@ class Life(RuleBasedStateMachine):
             "change-owner": {"owner": ("admin", "anna")[choice % 2]},
             "snapshot": {"name": self._name()},
             "clone": {"name": self._name(), "password": "correct horse"},
+            "repair": {"discard_newer": choice == 0},
             "reinstall": {"password": "another horse"},
             "rescue": {"image": "life", "password": "another horse"},
             "add-disk": {"size_gib": 1, "bus": ("virtio", "scsi", "sata")[choice % 3]},
@@ -344,9 +254,7 @@ class Life(RuleBasedStateMachine):
         if (vm := self._vm(which)) is not None and self._runs(vm):
             self._ask("vm.force-off", vm, {}, None, later=False)
 
-    def _operate(
-        self, verb: str, vm: Vm, strike: tuple[str, int, str, int] | None, choice: int, *, queue: bool = False
-    ) -> Task | None:
+    def _operate(self, verb: str, vm: Vm, strike: Drawn | None, choice: int, *, queue: bool = False) -> Task | None:
         if verb == "clone" and Vm.objects.count() >= MOST_VMS:
             return None
         if (raw := self._raw(verb, vm, choice)) is None:
@@ -358,7 +266,7 @@ class Life(RuleBasedStateMachine):
         name: str,
         vm: Vm | None,
         raw: dict[str, Any],
-        strike: tuple[str, int, str, int] | None,
+        strike: Drawn | None,
         *,
         later: bool,
         queue: bool = False,
@@ -367,7 +275,7 @@ class Life(RuleBasedStateMachine):
         operation = registry.get(name)
         try:
             task = operation.submit(self.world.admin, raw, object_id=vm.pk if vm else None, queue=queue)
-        except (RequestError, CapacityError) as error:
+        except (RequestError, CapacityError, Drifted) as error:
             self.seen[f"{name} refused: {error.code}"] += 1
             return None
         except Busy:
@@ -386,6 +294,8 @@ class Life(RuleBasedStateMachine):
             kind, step, moment, back = strike
             observer = Strike(kind, steps[step % len(steps)], moment, back)
         self.waiting[task.pk] = observer
+        if vm is not None:
+            self.about[task.pk] = vm.pk
         if not later:
             # Whatever it waits for, or takes the place of, goes first.
             self.work()
@@ -408,29 +318,44 @@ class Life(RuleBasedStateMachine):
         self._judge(ended, strike)
 
     def _judge(self, ended: Task, strike: Strike | None) -> None:
-        operation, pk = registry.get(ended.operation), ended.object_id or 0
+        # A clone's task is about the new VM in the end.
+        operation, pk = registry.get(ended.operation), self.about.get(ended.pk, ended.object_id or 0)
         if ended.status == Status.DONE:
-            if ended.operation in ("vm.repair", "vm.delete"):
-                self.left[pk] = self.left.get(pk, set()) - REPAIRED if operation.name == "vm.repair" else set()
-                if not self.left[pk]:
-                    del self.left[pk]
-                self.drifted.discard(pk)
+            self._done(ended.operation, pk, ended.params)
             return
+        message = (ended.error or {}).get("message", "")
+        assert FAULT not in message, message
         struck = strike is not None and strike.failed
         # What one asks for, another that waits with it may make impossible: it ends without a trace.
         waited = ended.pk in self.together or ended.status == Status.CANCELLED
-        known = pk in self.unseen | self.drifted or pk in self.left
+        known = self._known(pk)
         assert struck or known or waited, f"{ended.title}: {ended.error}"
         if ended.operation in ("vm.suspend", "vm.unsuspend"):
             # It holds, but libvirt may not have been told whether the VM starts with its node.
             self.drifted.add(pk)
+        if ended.operation == "vm.delete" and pk in self.overlays:
+            # Whoever asks for it again has what is left of it deleted, or finds it.
+            self.litter[pk] = self.overlays.pop(pk).path
         if operation.on_failure == "stop" and (struck or known) and Vm.objects.filter(pk=pk).exists():
             # It goes forward only: whoever asks again has it done.
             self._leave(pk, set(CODES))
             self.drifted.add(pk)
 
-    def _leave(self, pk: int, codes: set[str]) -> None:
-        self.left[pk] = self.left.get(pk, set()) | codes
+    def _done(self, name: str, pk: int, raw: dict[str, Any]) -> None:
+        """What follows of it for what was done by hand."""
+        if pk in self.away:
+            self.seen[f"away: {name} done"] += 1
+        assert pk not in self.overlays or name not in LOSES_OVERLAYS, name
+        if name == "vm.settle":
+            self._settled(pk, raw)
+        if name in ("vm.repair", "vm.delete"):
+            assert name == "vm.delete" or pk not in self.overlays or raw.get("discard_newer")
+            self._give_up_overlay(pk, kept=name == "vm.repair")
+            self.left[pk] = self.left.get(pk, set()) - REPAIRED if name == "vm.repair" else set()
+            if not self.left[pk]:
+                del self.left[pk]
+            self.drifted.discard(pk)
+        self._forget_lost()
 
     def _keep_off(self) -> None:
         """The panel itself asks for suspended VMs to be forced off."""
