@@ -21,13 +21,13 @@ from panel.api.objects import KINDS, Kind, described, guard, one
 from panel.api.operations import policies_of, viewer_of
 from panel.api.parameters import ApiView
 from panel.api.preconditions import IF_MATCH
+from panel.api.reading import numbered
 from panel.api.serializers import StatusChangeSerializer
 from panel.cluster.models import Cluster, Node
 from panel.cluster.selectors import default_cluster
 from panel.cluster.services import set_policies
 from panel.cluster.veil import Veil
 from panel.core import permissions
-from panel.core.errors import InvalidValue
 from panel.monitoring.models import VmTraffic, VmUsage
 from panel.monitoring.models.statistics import COUNTERS
 from panel.monitoring.selectors import Watching, list_watched, watching
@@ -154,8 +154,8 @@ class VmHistoryView(ApiView):
         """Changes, the newest first. The `id` of the last one as `before` answers those before it."""
         viewer = viewer_of(request)
         vm = get_vm(viewer, object_id)
-        limit = _number(request, "limit", CHANGES, MOST_CHANGES)
-        before = _number(request, "before", None, 2**63 - 1)
+        limit = numbered(request, "limit", CHANGES, MOST_CHANGES)
+        before = numbered(request, "before", None, 2**63 - 1)
         changes = history(vm, limit or CHANGES, before)
         return Response(StatusChangeSerializer(changes, many=True, context={"veil": Veil(viewer)}).data)
 
@@ -216,13 +216,3 @@ class ClusterView(ApiView):
             if check is not None:
                 check()
             return Response(ClusterSerializer(set_policies(cluster, changes)).data)
-
-
-def _number(request: Request, field: str, default: int | None, most: int) -> int | None:
-    """A number from 1 to `most`; raises InvalidValue."""
-    text = request.query_params.get(field)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= most):
-        raise InvalidValue(f"“{field}” must be a number from 1 to {most}.", field=field)
-    return int(text)

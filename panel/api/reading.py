@@ -151,3 +151,13 @@ def refuse_unconfirmed(request: Request, operation: Operation[Any]) -> None:
     if request.headers.get(CONFIRMED_HEADER) != "yes":
         question = f"{operation.label}? {operation.warning}".strip()
         raise ConfirmationRequired(question=question, header=CONFIRMED_HEADER)
+
+
+def numbered(request: Request, field: str, default: int | None, most: int) -> int | None:
+    """A number from 1 to `most`; raises InvalidValue."""
+    text = request.query_params.get(field)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= most):
+        raise InvalidValue(f"“{field}” must be a number from 1 to {most}.", field=field)
+    return int(text)

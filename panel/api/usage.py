@@ -16,10 +16,12 @@ from panel.api import paging
 from panel.api.moments import moment
 from panel.api.operations import viewer_of
 from panel.api.parameters import ApiView
+from panel.api.reading import numbered
 from panel.core import permissions
 from panel.monitoring import usage
 from panel.monitoring.usage import VmUsage
 from panel.usage.intervals import Size, Sums, seconds_by_size, sums
+from panel.usage.models import OrderEnd
 
 HOUR = 3600
 BY_VM = paging.Order("vm_id", descending=False)
@@ -47,7 +49,11 @@ class SumsSerializer(serializers.Serializer[Any]):
 class SizeSerializer(serializers.Serializer[Any]):
     """A size that the VM had, whose it was meanwhile, and how long."""
 
-    owner = serializers.CharField(allow_null=True, help_text="Null: a user who is no more.")
+    owner_id = serializers.IntegerField()
+    owner = serializers.CharField(
+        allow_null=True,
+        help_text="What the owner was called then, also one who is no more; null: nobody wrote it down.",
+    )
     vcpus = serializers.IntegerField()
     memory_mib = serializers.IntegerField()
     disk_gib = serializers.IntegerField()
@@ -81,6 +87,9 @@ class VmBillSerializer(serializers.Serializer[Any]):
     end = serializers.DateTimeField()
     active = SumsSerializer()
     suspended = SumsSerializer()
+    order = serializers.ChoiceField(
+        choices=OrderEnd.choices, allow_null=True, help_text="How an order ended of which no VM came; else null."
+    )
     absent_seconds = serializers.IntegerField(help_text="In which there was no such VM, or it was another's.")
     sizes = SizeSerializer(many=True)
     traffic = BilledTrafficSerializer()
@@ -116,7 +125,14 @@ class BillView(ApiView):
         operation_id="usage_list",
         parameters=[
             *PERIOD,
-            OpenApiParameter("owner", str, description="Name of a user: the time in which VMs were theirs."),
+            OpenApiParameter(
+                "owner",
+                str,
+                description="Name of a user, also of one who is no more: the time in which VMs were theirs.",
+            ),
+            OpenApiParameter(
+                "owner_id", {"type": "integer", "minimum": 1}, description="The same by the id, which nobody else has."
+            ),
             OpenApiParameter(
                 "limit",
                 {"type": "integer", "minimum": 1, "maximum": paging.MOST},
@@ -137,8 +153,8 @@ class BillView(ApiView):
         """Usage in a period, VM by VM. What was told once does not change any more."""
         viewer = viewer_of(request)
         permissions.require(viewer, "vms.view")
-        name = request.query_params.get("owner")
-        owner = usage.owner_id(viewer, name)
+        number = numbered(request, "owner_id", None, 2**63 - 1)
+        owner = usage.owner_id(viewer, request.query_params.get("owner"), number)
         begin, end = _period(request)
         page = paging.page_of(usage.metered_vms(owner, begin, end), request, BY_VM)
         found = usage.usage_of([entry.vm_id for entry in page.rows], begin, end, owner)
@@ -161,6 +177,7 @@ def _told(found: VmUsage) -> dict[str, Any]:
         "end": found.end,
         "active": _told_sums(active),
         "suspended": _told_sums(suspended),
+        "order": found.order or None,
         "absent_seconds": sum(part.seconds for part in found.stretches if part.size is None),
         "sizes": [_told_size(size, seconds, found) for size, seconds in seconds_by_size(found.stretches).items()],
         "traffic": found.traffic,
@@ -177,4 +194,5 @@ def _told_sums(found: Sums) -> dict[str, Any]:
 
 def _told_size(size: Size, seconds: int, found: VmUsage) -> dict[str, Any]:
     told = {name: value for name, value in asdict(size).items() if name != "owner_id"}
-    return {"owner": found.owners.get(size.owner_id), **told, "seconds": seconds}
+    owner = {"owner_id": size.owner_id, "owner": found.owners.get(size.owner_id) or None}
+    return {**owner, **told, "seconds": seconds}

@@ -36,7 +36,9 @@ class VmUsage:
     stretches: list[Stretch]
     traffic: Traffic
     owners: Mapping[int, str]
-    """The names of those whose it was, by their ids; who is no more has none."""
+    """What those were called whose it was, by their ids; also of who is no more."""
+    order: str = ""
+    """How the order ended, in the period, of which no VM came."""
 
 
 def closed_period(begin: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
@@ -83,16 +85,32 @@ def metered_vms(owner: int | None, begin: datetime, end: datetime) -> QuerySet[E
     return found.filter(vm_id__in=theirs.order_by().values("vm_id").distinct())
 
 
-def owner_id(viewer: User, owner_name: str | None) -> int | None:
-    """Whose time alone is told of; None: everybody's. Raises NotFound."""
+def owner_id(viewer: User, name: str | None, number: int | None) -> int | None:
+    """Whose time alone is told of, by name or id; None: everybody's. Raises NotFound, or InvalidValue for two.
+
+    Who is no more is found by what they were called when usage was noted.
+    """
     if not viewer.sees_all:
         return viewer.pk
-    if owner_name is None:
-        return None
-    found = User.objects.filter(name=owner_name).values_list("pk", flat=True).first()
-    if found is None:
-        raise NotFound(object="user", id=owner_name, field="owner")
-    return found
+    if name is not None and number is not None:
+        raise InvalidValue("Give the owner's name or id, not both.", field="owner_id")
+    if number is not None:
+        if not (User.objects.filter(pk=number).exists() or Entry.objects.filter(owner=number).exists()):
+            raise NotFound(object="user", id=number, field="owner_id")
+        return number
+    return None if name is None else _named(name)
+
+
+def _named(name: str) -> int:
+    if found := User.objects.filter(name=name).values_list("pk", flat=True).first():
+        return found
+    former = sorted(set(Entry.objects.filter(owner_name=name).order_by().values_list("owner_id", flat=True).distinct()))
+    if not former:
+        raise NotFound(object="user", id=name, field="owner")
+    if len(former) > 1:
+        text = f"Several accounts were called “{name}”: ask by owner_id."
+        raise InvalidValue(text, field="owner", allowed=former)
+    return former[0]
 
 
 def usage_of(vm_ids: Iterable[int], begin: datetime, end: datetime, owner: int | None) -> list[VmUsage]:
@@ -106,10 +124,19 @@ def usage_of(vm_ids: Iterable[int], begin: datetime, end: datetime, owner: int |
     traffic = traffic_of({vm_id: _counted(each, owner) for vm_id, each in parts.items()}, gone)
     if owner is not None:
         parts = {vm_id: owned_by(each, owner) for vm_id, each in parts.items()}
-    seen = {part.size.owner_id for each in parts.values() for part in each if part.size is not None}
-    owners = dict(User.objects.filter(pk__in=seen).values_list("pk", "name"))
     return [
-        VmUsage(vm_id, str(rows[-1].uuid), _name(rows, owner), begin, end, parts[vm_id], traffic[vm_id], owners)
+        VmUsage(
+            vm_id,
+            str(rows[-1].uuid),
+            _name(rows, owner),
+            begin,
+            end,
+            parts[vm_id],
+            traffic[vm_id],
+            # As they were called last in the period, whatever became of them since.
+            {each.owner_id: each.owner_name for each in rows},
+            rows[-1].order,
+        )
         for vm_id, rows in entries.items()
         if rows
     ]

@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
 
+from panel.accounts.models import User
 from panel.core import request_id
 from panel.core.transactions import again_if_lost
 from panel.usage.models import Closed, Entry
@@ -47,8 +48,10 @@ def shape_of(entry: Entry) -> Shape:
     return Shape(**{name: getattr(entry, name) for name in FIELDS})
 
 
-def append(shape: Shape) -> Entry:
+def append(shape: Shape, order: str = "") -> Entry:
     """The ledger says this of the VM from now on; nothing is added where it does already.
+
+    The owner's name is kept with it, for whoever asks when there is no such owner any more.
 
     In the transaction that changes what is told of, as late in it as can be, and with the VM's row
     held, so that nobody else adds an entry of it.
@@ -60,15 +63,19 @@ def append(shape: Shape) -> Entry:
     clock = _clock_while_held()
     at = max(clock.now, clock.closed, last.at if last else clock.now)
     number = last.sequence + 1 if last else 1
-    fields = {name: getattr(shape, name) for name in FIELDS}
-    return Entry.objects.create(sequence=number, at=at, request_id=request_id.current(), **fields)
+    fields: dict[str, Any] = {name: getattr(shape, name) for name in FIELDS}
+    fields["owner_name"] = User.objects.filter(pk=shape.owner_id).values_list("name", flat=True).first() or ""
+    return Entry.objects.create(sequence=number, at=at, order=order, request_id=request_id.current(), **fields)
 
 
-def end(vm_id: int) -> None:
-    """The VM is no more from now on; a VM of which the ledger knows nothing is none."""
+def end(vm_id: int, order: str = "") -> None:
+    """The VM is no more from now on; a VM of which the ledger knows nothing is none.
+
+    `order` says that there never was one, since what was to make it failed or was cancelled.
+    """
     last = last_entry(vm_id)
     if last is not None:
-        append(Shape(**{**{name: getattr(last, name) for name in FIELDS}, "exists": False}))
+        append(Shape(**{**{name: getattr(last, name) for name in FIELDS}, "exists": False}), order)
 
 
 def last_entry(vm_id: int) -> Entry | None:

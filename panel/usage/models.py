@@ -24,6 +24,13 @@ class AppendOnly(models.QuerySet["Entry"]):
         raise TypeError("The ledger is only ever added to.")
 
 
+class OrderEnd(models.TextChoices):
+    """How an order ended of which no VM came."""
+
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
 class Entry(models.Model):
     """What a VM is from `at` on, until the VM's next entry: whose it is, how large, suspended, or no more.
 
@@ -39,12 +46,16 @@ class Entry(models.Model):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
+    owner_name = models.CharField(max_length=64, blank=True, help_text="What the owner was called then.")
     vcpus = models.PositiveIntegerField()
     memory_mib = models.PositiveIntegerField()
     disk_gib = models.PositiveIntegerField(help_text="Of all its disks together.")
     addresses = models.PositiveIntegerField()
     suspended = models.BooleanField(default=False)
     exists = models.BooleanField(default=True)
+    order = models.CharField(
+        max_length=16, blank=True, choices=OrderEnd.choices, help_text="Of a VM whose creation did not succeed: why."
+    )
     request_id = models.CharField(max_length=64, help_text="What brought it about.")
 
     objects = AppendOnly.as_manager()
@@ -54,6 +65,7 @@ class Entry(models.Model):
         constraints = [models.UniqueConstraint(fields=["vm_id", "sequence"], name="one_entry_a_number")]
         indexes = [
             models.Index(fields=["owner", "vm_id", "at"], name="entry_owner"),
+            models.Index(fields=["owner_name", "owner"], name="entry_owner_name"),
             # One row a VM: the list of all VMs that ever were.
             models.Index(fields=["sequence", "vm_id"], name="entry_first"),
         ]

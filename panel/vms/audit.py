@@ -24,6 +24,7 @@ from panel.vms import drift, missing, services
 from panel.vms.models import ForeignDomain, Vm, VmStatus
 from panel.vms.snapshot_audit import record, record_all
 from panel.vms.spec import host_spec, rows_spec
+from panel.vms.usage import note_shape
 
 AUDIT_SECONDS = 120.0
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
@@ -94,6 +95,8 @@ def _record_one(pk: int, spec: HostSpec, found: audit.Differing | None, *, held:
         pending = [{"field": each.field, "now": each.now, "then": each.then} for each in waits]
         changed = (vm.drift, vm.pending) != (differs, pending)
         Vm.objects.filter(pk=pk).update(drift=differs, pending=pending, drift_seen_at=timezone.now())
+        if vm.pending != pending:
+            note_shape(pk)
         _report(vm, differs)
         if changed:
             transaction.on_commit(lambda: services.tell_changed(pk))

@@ -45,7 +45,9 @@ def record_task_reading(
 def record_pending(vm_id: int, pending: Sequence[Difference]) -> list[dict[str, Any]]:
     """Note what of a running VM waits for its next start; answers it as it is kept."""
     found = [{"field": each.field, "now": each.now, "then": each.then} for each in pending]
-    Vm.objects.filter(pk=vm_id).update(pending=found)
+    with transaction.atomic():
+        Vm.objects.filter(pk=vm_id).update(pending=found)
+        note_shape(vm_id)
     tell_changed(vm_id)
     return found
 

@@ -20,6 +20,7 @@ from panel.core import live, request_id
 from panel.tasks import locks, worker
 from panel.vms import missing
 from panel.vms.models import Cause, StatusChange, Vm, VmStatus
+from panel.vms.usage import note_shape, waits
 
 TICK = timedelta(microseconds=1)
 ROWS_A_QUERY = 1000
@@ -126,6 +127,9 @@ class StatusLog:
         off = [vm.pk for vm in self._changed.values() if vm.pending and vm.status in OFF]
         if off:
             Vm.objects.filter(pk__in=off).update(pending=[])
+            for vm in self._changed.values():
+                if vm.pk in off and waits(vm):
+                    note_shape(vm.pk)
         StatusChange.objects.bulk_create(self._rows, batch_size=ROWS_A_QUERY)
         for vm, seen in self._late:
             _insert_late(vm, seen)

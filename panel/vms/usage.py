@@ -14,8 +14,10 @@ from panel.vms.models import Disk, Interface, Vm
 VMS_A_QUERY = 500
 
 
-def note_shape(vm_id: int) -> None:
+def note_shape(vm_id: int, order: str = "") -> None:
     """The ledger says what the VM's rows say: its owner, size, suspension, or that it is gone.
+
+    `order` is how the task ended that was to make a VM which is gone now, if there never was one.
 
     Called in every transaction that changes one of them, when it has; where nothing has changed nothing
     is added. The doctor finds what was forgotten.
@@ -26,7 +28,7 @@ def note_shape(vm_id: int) -> None:
     if found:
         ledger.append(found[0])
     else:
-        ledger.end(vm_id)
+        ledger.end(vm_id, order)
 
 
 def differing() -> Iterator[int]:
@@ -46,18 +48,30 @@ def shapes(vms: QuerySet[Vm]) -> list[Shape]:
     sized = vms.annotate(
         disk_gib=Coalesce(Subquery(disks.values("all")), 0, output_field=IntegerField()),
         addresses=Coalesce(Subquery(interfaces.values("all")), 0, output_field=IntegerField()),
-    ).only("pk", "uuid", "name", "owner_id", "vcpus", "memory_mib", "suspended_at")
+    ).only("pk", "uuid", "name", "owner_id", "vcpus", "memory_mib", "suspended_at", "pending")
     return [
         Shape(
             vm_id=vm.pk,
             uuid=vm.uuid,
             name=vm.name,
             owner_id=vm.owner_id,
-            vcpus=vm.vcpus,
-            memory_mib=vm.memory_mib,
+            vcpus=had(vm, "vcpus"),
+            memory_mib=had(vm, "memory_mib"),
             disk_gib=vm.disk_gib,
             addresses=vm.addresses,
             suspended=vm.suspended,
         )
         for vm in sized
     ]
+
+
+def had(vm: Vm, field: str) -> int:
+    """How much the VM has of a setting: what waits for its next start is not had yet."""
+    waiting = (each["now"] for each in vm.pending if each["field"] == field and isinstance(each["now"], int))
+    wanted: int = getattr(vm, field)
+    return next(waiting, wanted)
+
+
+def waits(vm: Vm) -> bool:
+    """Whether something that is paid for waits for the next start."""
+    return any(each["field"] in ("vcpus", "memory_mib") for each in vm.pending)

@@ -25,13 +25,14 @@ from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift, services
 from panel.vms.context import VmContext
 from panel.vms.description import difference
+from panel.vms.devices import ON
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.machine import FACT_OF, BootDevice, Clock, CpuMode, Firmware, MachineType, settings_of
 from panel.vms.models import Vm, VmStatus
 from panel.vms.placing import promise_of
 from panel.vms.selectors import promised_mib
 from panel.vms.spec import due, host_spec, rows_spec, with_values
-from panel.vms.usage import note_shape
+from panel.vms.usage import had, note_shape
 
 CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 OF_THE_HOST = (CpuMode.HOST_MODEL, CpuMode.HOST_PASSTHROUGH)
@@ -180,11 +181,20 @@ def write_settings(ctx: ConfigureVmContext) -> dict[str, Any]:
     require_room(ctx.vm.owner, ctx.growth)
     before = settings_of(ctx.vm)
     changes = ctx.changes
-    Vm.objects.filter(pk=ctx.vm.pk).update(**changes)
+    Vm.objects.filter(pk=ctx.vm.pk).update(**changes, pending=_not_had_yet(ctx.vm, changes))
     note_shape(ctx.vm.pk)
     transaction.on_commit(lambda: services.tell_changed(ctx.vm.pk))
     # Of all that is asked for: what equals an earlier wish is this one's too if that one is taken back (hand_on).
     return {"before": {name: before[name] for name in ctx.asked}, "result": {"changes": changes}}
+
+
+def _not_had_yet(vm: Vm, changes: dict[str, Any]) -> list[dict[str, Any]]:
+    """`pending` of a VM that runs, until the node says what it has already: nobody pays for what may still wait."""
+    if vm.status not in ON:
+        return list(vm.pending)
+    sizes = [name for name in ("vcpus", "memory_mib") if name in changes]
+    waiting = [{"field": name, "now": had(vm, name), "then": changes[name]} for name in sizes]
+    return [each for each in vm.pending if each["field"] not in sizes] + [w for w in waiting if w["now"] != w["then"]]
 
 
 def restore_settings(ctx: ConfigureVmContext) -> None:
@@ -194,7 +204,11 @@ def restore_settings(ctx: ConfigureVmContext) -> None:
         with transaction.atomic():
             hand_on(ctx, before)
             Vm.objects.filter(pk=ctx.vm.pk).update(**before)
-            note_shape(ctx.vm.pk)
+            vm = Vm.objects.get(pk=ctx.vm.pk)
+            # What waited for the next start was what is taken back.
+            pending = [each for each in vm.pending if each["now"] != getattr(vm, each["field"], None)]
+            Vm.objects.filter(pk=vm.pk).update(pending=pending)
+            note_shape(vm.pk)
         services.tell_changed(ctx.vm.pk)
 
 

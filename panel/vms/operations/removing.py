@@ -8,10 +8,11 @@ from django.db import transaction
 
 from nodeagent.protocol import host, storage
 from panel.cluster.nodes import Agent
-from panel.core.errors import WrongState
+from panel.core.errors import Cancelled, WrongState
 from panel.network.models import Address
 from panel.notices.services import close_problems_of
 from panel.storage.models import Volume
+from panel.usage.models import OrderEnd
 from panel.vms.context import VmContext
 from panel.vms.elsewhere import refuse_moved
 from panel.vms.models import Vm, VmStatus
@@ -101,10 +102,18 @@ def delete_seeds(ctx: VmContext[Any]) -> None:
 def release_records(ctx: VmContext[Any]) -> None:
     """Nothing of the VM stands in the database; its address is free again."""
     if (vm := ctx.find_vm()) is not None:
-        forget_vm(vm)
+        forget_vm(vm, _order(ctx))
 
 
-def forget_vm(vm: Vm) -> None:
+def _order(ctx: VmContext[Any]) -> str:
+    """How the order ended of which this takes back what was made; "" where a VM is deleted."""
+    if not ctx.undoing:
+        return ""
+    cancelled = (ctx.task.error or {}).get("code") == Cancelled.code
+    return OrderEnd.CANCELLED if cancelled else OrderEnd.FAILED
+
+
+def forget_vm(vm: Vm, order: str = "") -> None:
     """Nothing of the VM stands in the database; its address is free again. What a node has of it stays."""
     with transaction.atomic():
         # Held, so that no observation adds to its history while it goes.
@@ -118,5 +127,5 @@ def forget_vm(vm: Vm) -> None:
         Volume.objects.filter(pk__in=volumes).delete()
         Address.objects.filter(pk__in=addresses).delete()
         vm.pk = vm_id
-        note_shape(vm_id)
+        note_shape(vm_id, order)
         transaction.on_commit(lambda: tell_gone(vm))

@@ -28,6 +28,7 @@ def entry(vm: Vm, at: datetime, **changes: Any) -> Entry:
     """The VM's next entry in the ledger."""
     number = Entry.objects.filter(vm_id=vm.pk).count() + 1
     fields = {"vcpus": 2, "memory_mib": 1024, "disk_gib": 10, "addresses": 1, "owner_id": vm.owner_id} | changes
+    fields["owner_name"] = User.objects.get(pk=fields["owner_id"]).name
     return Entry.objects.create(
         vm_id=vm.pk, sequence=number, at=at, uuid=vm.uuid, name=vm.name, request_id="test", **fields
     )
