@@ -164,6 +164,11 @@ def mark_of(pid_file: Path) -> Path:
     return pid_file.with_suffix(".read")
 
 
+def beat_of(pid_file: Path) -> Path:
+    """The file whose time says when vmwatch-master's loop went round last: beside its process id."""
+    return pid_file.with_suffix(".beat")
+
+
 def _required(values: Dict[str, str], name: str, path: Path) -> str:
     if not values.get(name):
         raise BadConfig(f"{path}: the parameter “{name}” is missing")

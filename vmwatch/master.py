@@ -21,7 +21,8 @@ from typing import Any, Counter, List, Optional
 import zmq
 
 from vmwatch import wire
-from vmwatch.config import BadConfig, MasterConfig, digest, mark_of, read_master
+from vmwatch.alive import Alive
+from vmwatch.config import BadConfig, MasterConfig, beat_of, digest, mark_of, read_master
 from vmwatch.logs import log_to
 from vmwatch.memory import give_back_memory
 from vmwatch.order import Order
@@ -49,8 +50,9 @@ log = logging.getLogger("vmwatch-master")
 class Master:
     """The daemon: one loop that receives, checks, and delivers."""
 
-    def __init__(self, path: Path, spool: Path, mark: Optional[Path] = None) -> None:
+    def __init__(self, path: Path, spool: Path, mark: Optional[Path] = None, alive: Optional[Alive] = None) -> None:
         self.path = path
+        self._alive = alive or Alive()
         self._mark = mark
         # Before it is read: of a file that is replaced meanwhile, the older one is said.
         self._digest = digest(path)
@@ -85,6 +87,7 @@ class Master:
 
     def _serve(self) -> int:
         while not self.over:
+            self._alive()
             if self.reload and (code := self._read_again()):
                 return code
             if self.socket.poll(self._idle_ms()):
@@ -275,12 +278,13 @@ def read_usable(path: Path) -> MasterConfig:
     return config
 
 
-def wait_until_enabled(path: Path) -> None:
+def wait_until_enabled(path: Path, alive: Alive) -> None:
     """Return once the configuration is there and does not say disabled=yes.
 
     For supervisors that would start a program that ends again and again.
     """
     while True:
+        alive()
         try:
             if not read_master(path).disabled:
                 return
@@ -308,10 +312,11 @@ def main() -> int:
         # An earlier run's, which was killed.
         mark.unlink(missing_ok=True)
         arguments.pid_file.write_text(str(os.getpid()), encoding="ascii")
+    alive = Alive(beat_of(arguments.pid_file) if arguments.pid_file else None)
     if arguments.wait:
-        wait_until_enabled(arguments.config)
+        wait_until_enabled(arguments.config, alive)
     try:
-        master = Master(arguments.config, arguments.spool or arguments.config.with_name(SPOOL_NAME), mark)
+        master = Master(arguments.config, arguments.spool or arguments.config.with_name(SPOOL_NAME), mark, alive)
     except BadConfig as error:
         log.error("%s", error)
         print(error, file=sys.stderr)

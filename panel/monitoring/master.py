@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 READ_SECONDS = 5.0
 """How long a running master may take to read its configuration again."""
 LOOK_SECONDS = 0.02
+STILL_SECONDS = 30.0
+"""How long its loop may not go round: longer than it waits for the panel's answer (10 s)."""
 
 
 def pid_file() -> Path:
@@ -52,6 +54,33 @@ def has_read(path: Path) -> bool:
     """False while a running master says that it works with another configuration than the file's."""
     said = _says()
     return not said or said == vmwatch_config.digest(path) or _process() is None
+
+
+def stands_still() -> bool:
+    """Whether it is there and its loop has not gone round for long: it was stopped, or hangs."""
+    process = _process()
+    if process is None:
+        return False
+    with contextlib.suppress(OSError, psutil.Error):
+        lived_at = max(vmwatch_config.beat_of(pid_file()).stat().st_mtime, process.create_time())
+        return time.time() - lived_at > STILL_SECONDS
+    # One of an earlier version, which tells nobody.
+    return False
+
+
+def end_standing_still() -> bool:
+    """Have one that stands still ended, so that its service manager starts it again; answers whether it did.
+
+    It is killed: what is stopped heeds nothing else. Its messages on the disk are there for the next one.
+    """
+    process = _process() if stands_still() else None
+    if process is None:
+        return False
+    log.error("vmwatch-master (process %s) stands still: it is ended, to be started again", process.pid)
+    with contextlib.suppress(psutil.Error):
+        process.kill()
+        return True
+    return False
 
 
 def _says() -> str:

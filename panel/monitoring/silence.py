@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from panel.cluster.models import Node
 from panel.cluster.periodic import check_nodes
+from panel.monitoring import master
 from panel.monitoring.configure import configure_again
 from panel.monitoring.models import MasterWatch, NodeWatch, WatchKeys
 from panel.notices.models import Severity
@@ -47,7 +48,7 @@ def mark_silent(after: timedelta | None = None) -> int:
         # Of a master that never spoke it is check_master that says so, and no silence here unsays it.
         if (_is_recent(heard_at) or not Node.objects.exists()) and close_problem(MASTER_KEY):
             transaction.on_commit(configure_again)
-    return sum(_forget_node(watch.pk, before, is_problem=not of_master) for watch in silent)
+    return sum(_forget_node(watch.pk, before, of_master=of_master) for watch in silent)
 
 
 def check_master() -> None:
@@ -77,18 +78,20 @@ def _is_recent(at: datetime | None) -> bool:
 
 
 def _say_master_is_silent() -> None:
-    text = "vmwatch-master is silent: the status of VMs is not known."
+    text = "vmwatch-master is silent: the status of VMs is not known. That says nothing of the nodes."
+    if settings.CONFIG.panel_here and master.end_standing_still():
+        text = f"{text} Its process stood still, and was ended for its service manager to start it again."
     open_problem(MASTER_KEY, text, severity=Severity.ALARM, object_type="vmwatch")
 
 
-def _forget_node(watch_id: int, before: datetime, *, is_problem: bool) -> int:
+def _forget_node(watch_id: int, before: datetime, *, of_master: bool) -> int:
     with transaction.atomic():
         # Looked at again under the lock that take_messages holds, and the node's removal: a word may have come
         # just now, and of a node that is gone no problem is opened that nothing would close.
         watch = NodeWatch.objects.select_for_update().filter(pk=watch_id, heard_at__lt=before).first()
         if watch is None:
             return 0
-        if is_problem:
+        if not of_master:
             open_problem(
                 _key(watch),
                 f"Nothing is heard of node “{watch.node.name}”: the status of its VMs is not known.",
@@ -96,12 +99,12 @@ def _forget_node(watch_id: int, before: datetime, *, is_problem: bool) -> int:
                 object_type="node",
                 object_id=watch.node_id,
             )
-        marked = 0
+        marked, whose = 0, "vmwatch-master is silent" if of_master else "its node is silent"
         log = StatusLog()
         vms = Vm.objects.select_for_update().filter(node_id=watch.node_id).exclude(status=VmStatus.UNKNOWN)
         for vm in vms.order_by("pk"):
             # The time it was last seen stays: that is what a person wants to know.
-            seen = Observation(VmStatus.UNKNOWN, vm.observed_at or before, Cause.SILENCE, watch.node)
+            seen = Observation(VmStatus.UNKNOWN, vm.observed_at or before, Cause.SILENCE, watch.node, detail=whose)
             marked += log.record(vm, seen)
         log.write()
     return marked

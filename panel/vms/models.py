@@ -108,6 +108,18 @@ class Vm(Machine):
         return self.name
 
     @property
+    def told_disks(self) -> list[Disk]:
+        """Its disks with their volumes; lists read them with the row (told.py)."""
+        known: list[Disk] | None = self.__dict__.get("_told_disks")
+        return list(self.disks.select_related("volume")) if known is None else known
+
+    @property
+    def told_interfaces(self) -> list[Interface]:
+        """Its interfaces with their addresses and networks, likewise."""
+        known: list[Interface] | None = self.__dict__.get("_told_interfaces")
+        return list(self.interfaces.select_related("address", "network")) if known is None else known
+
+    @property
     def installing(self) -> bool:
         """Whether an installer is at work in it; of a row that was read with its installation."""
         found = getattr(self, "installation", None)
@@ -265,7 +277,7 @@ class Cause(models.TextChoices):
     TASK = "task", "A task of the panel"
     VMWATCH = "vmwatch", "Seen by vmwatch"
     OUTSIDE = "outside", "Done outside the panel"
-    SILENCE = "silence", "The node is silent"
+    SILENCE = "silence", "Nothing is heard"
 
 
 class StatusChange(models.Model):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +24,7 @@ from django.utils import timezone
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.core import live, secretbox
-from panel.monitoring import services, silence
+from panel.monitoring import master, services, silence
 from panel.monitoring.models import MasterWatch, NodeWatch, WatchKeys
 from panel.notices.models import Problem
 from panel.tasks.models import Status, Task
@@ -30,7 +34,8 @@ from panel.vms.services import record_task_reading
 from panel.vms.status import Observation, StatusLog
 from tests.db.conftest import make_node
 from tests.db.monitoring.messages import EPOCH, event, history, make_vm, picture, status_of, told
-from vmwatch import wire
+from tests.stack import wait_until
+from vmwatch import config, wire
 
 SECRET = "S3CRET"
 
@@ -343,6 +348,35 @@ class TestSilence:
         NodeWatch.objects.update(heard_at=timezone.now())
         silence.mark_silent()
         assert not Problem.objects.filter(open_key__isnull=False).exists()
+
+    def test_a_master_that_was_stopped_is_ended_to_be_started_again_and_the_silence_is_said_to_be_its(
+        self, vm: Vm, node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(master, "pid_file", lambda: tmp_path / "vmwatch-master.pid")
+        monkeypatch.setattr(master, "STILL_SECONDS", 2.0)
+        argv = [sys.executable, "-m", "vmwatch.master", "--wait", "--config", str(tmp_path / "none")]
+        argv += ["--log", str(tmp_path / "log"), "--pid-file", str(master.pid_file())]
+        with subprocess.Popen(argv) as process:
+            try:
+                wait_until(config.beat_of(master.pid_file()).exists, "its loop goes round", 30)
+                assert not master.stands_still() and not master.end_standing_still()
+                process.send_signal(signal.SIGSTOP)
+                wait_until(master.stands_still, "it stands still", 30)
+                services.take_messages([event(vm, wire.RUNNING, 1)])
+                self.silence(vm.node, 3600)
+                MasterWatch.objects.update(heard_at=timezone.now() - timedelta(seconds=3600))
+                silence.mark_silent()
+                assert process.wait(20) == -signal.SIGKILL
+            finally:
+                process.kill()
+        (problem,) = Problem.objects.filter(open_key__isnull=False)
+        assert problem.open_key == silence.MASTER_KEY and "stood still" in problem.text
+        assert StatusChange.objects.filter(vm=vm).latest("id").detail == "vmwatch-master is silent"
+        MasterWatch.objects.update(heard_at=timezone.now())
+        services.take_messages([picture(node, [told(vm, wire.RUNNING)], 2)])
+        self.silence(vm.node, 3600)
+        silence.mark_silent()
+        assert StatusChange.objects.filter(vm=vm).latest("id").detail == "its node is silent"
 
 
 class TestDoor:
