@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 
+from panel.api.quick import QuickSerializer
 from panel.api.reading import viewer_of
 from panel.cluster.veil import Veil
 from panel.core.errors import InvalidValue
@@ -36,8 +37,11 @@ def told(serializer: type[Serializer[Any]], objects: Any, request: Request, cont
     wanted = asked_fields(serializer, request)
     many = isinstance(objects, list)
     made: Any = serializer(objects, many=many, context={**context, "veil": Veil(viewer_of(request))})
-    if wanted is not None:
-        fields = (made.child if many else made).fields
+    one = made.child if many else made
+    if isinstance(one, QuickSerializer):
+        one.only = wanted
+    elif wanted is not None:
+        fields = one.fields
         for name in set(fields) - wanted:
             fields.pop(name)
     return made.data

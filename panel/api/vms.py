@@ -16,7 +16,7 @@ from panel.core import permissions
 from panel.tasks import registry
 from panel.tasks.selectors import open_tasks_of
 from panel.vms.models import Vm
-from panel.vms.selectors import get_vm, list_vms
+from panel.vms.told import told_vm, told_vms
 
 
 class VmsView(ListView):
@@ -30,7 +30,7 @@ class VmsView(ListView):
         """The viewer's VMs, or all for administrators."""
         if "node" in request.query_params:
             permissions.require(viewer_of(request), "cluster.view")
-        return list_vms(viewer_of(request))
+        return told_vms(viewer_of(request))
 
     def extra(self, page: list[Any]) -> dict[str, Any]:
         """The tasks that hold them."""
@@ -47,7 +47,7 @@ class VmsView(ListView):
         return submit(registry.get("vm.create"), request)
 
 
-KINDS["vm"] = Kind(Vm, serializers.VmSerializer, get_vm, lambda vm: {"tasks": open_tasks_of("vm", [vm.pk])})
+KINDS["vm"] = Kind(Vm, serializers.VmSerializer, told_vm, lambda vm: {"tasks": open_tasks_of("vm", [vm.pk])})
 
 
 class VmView(ObjectView):
