@@ -19,7 +19,7 @@ import threading
 import time
 from typing import Any, Dict, List, Optional, TextIO
 
-from nodeagent import __version__, commands, fences, freezing, known, overrides, paths, space
+from nodeagent import __version__, commands, fences, freezing, known, logs, overrides, paths, space
 from nodeagent.errors import AgentError, BrokenStorage, InvalidParams, NoSpace, ReadOnly, SystemRefused
 from nodeagent.job import Job
 from nodeagent.protocol import LONGEST_ANSWER, PROTOCOL_VERSION, REQUESTS, BadMessage, Fence, from_dict, to_dict
@@ -208,12 +208,7 @@ def _progress(done: float, total: float, text: str) -> Dict[str, Any]:
 
 def _log_to_file() -> None:
     try:
-        paths.LOG.mkdir(parents=True, exist_ok=True)
-        logging.basicConfig(
-            filename=str(paths.LOG / "nodeagent.log"),
-            level=logging.INFO,
-            format="%(asctime)s %(levelname)s %(process)d %(message)s",
-        )
+        logs.log_to(paths.LOG / "nodeagent.log", "%(asctime)s %(levelname)s %(process)d %(message)s")
     except OSError:
         # An agent that cannot log can still work; stdout belongs to the conversation.
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
