@@ -17,6 +17,7 @@ from nodeagent.errors import GuestStopped, InUse, InvalidParams, NoSuchDomain
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, host, snapshot
 from nodeagent.run import run
+from nodeagent.xml import machine
 from nodeagent.xml.domain import Domain
 from nodeagent.xml.snapshot import Snapshot
 
@@ -38,10 +39,13 @@ def snapshot_create(request: snapshot.SnapshotCreate, job: Job) -> snapshot.Snap
             raise InUse("A running VM's snapshot must have its memory.")
         if request.with_memory and not active:
             raise GuestStopped("The VM does not run: it has no memory.", state=state_word(domain))
+        described = Domain.parse(domain.XMLDesc(0))
+        if active and machine.has_uefi(described):
+            raise InUse(snapshot.RUNNING_UEFI)
         _delete_lost(domain, request.name, job)
         wanted = Snapshot()
         wanted.set(name=request.name, memory="internal" if active else "no")
-        for disk in Domain.parse(domain.XMLDesc(0)).disks:
+        for disk in described.disks:
             wanted.disks.add(name=disk.target_dev, snapshot="internal" if disk.device == "disk" else "no")
         return _told(domain.snapshotCreateXML(wanted.to_xml(), 0))
 

@@ -11,6 +11,11 @@ from typing import List, Optional
 from nodeagent.protocol.host import HostState
 from nodeagent.protocol.wire import Nothing, Request, command
 
+RUNNING_UEFI = (
+    "A VM with UEFI firmware can have a snapshot only while it is off: libvirt keeps no memory of one that runs. "
+    "Shut it down first, or give it BIOS firmware."
+)
+
 
 @dataclass(frozen=True)
 class SnapshotState:

@@ -48,6 +48,14 @@ def test_memory_is_of_what_runs_and_only_of_that(node: Subject) -> None:
     assert listed(node, spec) == {}
 
 
+def test_a_running_uefi_has_none_until_it_is_off(node: Subject) -> None:
+    spec = create(node, settings=host.MachineSettings(firmware="uefi"))
+    node.call(host.HostStart(uuid=spec.uuid))
+    assert refusal(node, snapshot.SnapshotCreate(uuid=spec.uuid, name="s", with_memory=True)) == "in_use"
+    node.call(host.HostStop(uuid=spec.uuid))
+    assert take(node, spec, "s").state == "shut off"
+
+
 @pytest.mark.covers("snapshot_revert", "snapshot_create")
 def test_a_domain_is_afterwards_in_the_state_of_its_snapshot(node: Subject) -> None:
     spec = create(node)

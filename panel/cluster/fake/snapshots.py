@@ -38,6 +38,8 @@ class Snapshots(Hosts):
                 raise AgentRefusal("in_use", "A running VM's snapshot must have its memory.")
             if request.with_memory and not active:
                 raise AgentRefusal("guest_stopped", "The VM does not run: it has no memory.", state=domain.state)
+            if active and domain.now.settings.firmware == "uefi":
+                raise AgentRefusal("in_use", snapshot.RUNNING_UEFI)
             domain.snapshots[request.name] = FakeSnapshot(domain.state, active, domain.current)
             domain.current = request.name
         return self._snapshot_state(domain, request.name)

@@ -21,6 +21,7 @@ from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift, services
 from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
+from panel.vms.machine import Firmware
 from panel.vms.models import Snapshot, SnapshotState, Vm, VmStatus, Wanted
 from panel.vms.operations.power import ON
 from panel.vms.snapshot_audit import record
@@ -191,6 +192,8 @@ def refuse_snapshot(vm: Vm, asked: TakeParams) -> None:
             text = f"The disk “{disk.target}” is {disk.volume.format}; snapshots need disks that are all qcow2."
             raise WrongState(text, object="disk", id=disk.pk, state=disk.volume.format, field="id")
     refuse_one_more(vm, asked.name)
+    if vm.status in ON and vm.firmware == Firmware.UEFI:
+        raise WrongState(snapshot.RUNNING_UEFI, object="vm", id=vm.pk, state=vm.status, field="id")
     if asked.with_memory is False and vm.status in ON:
         text = "A running VM's snapshot has its memory. Shut the VM down first for one without."
         raise InvalidValue(text, field="with_memory")

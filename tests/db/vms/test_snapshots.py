@@ -181,3 +181,17 @@ def test_names_that_are_one_for_the_database_are_one(vm: Vm, admin: User, api: A
         answer = api.post(f"/api/v1/vms/{vm.pk}/snapshot", {"name": name}, format="json")
         print(repr(name), answer.status_code)
         assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (409, "already_exists", "name")
+
+
+def test_a_running_vm_with_uefi_is_refused_with_the_way_out_and_has_one_when_it_is_off(
+    vm: Vm, admin: User, api: APIClient
+) -> None:
+    Vm.objects.filter(pk=vm.pk).update(firmware="uefi")
+    for status in (VmStatus.RUNNING, VmStatus.PAUSED):
+        Vm.objects.filter(pk=vm.pk).update(status=status)
+        answer = api.post(f"/api/v1/vms/{vm.pk}/snapshot", {"name": "first"}, format="json")
+        assert (answer.status_code, answer.json()["code"]) == (409, "wrong_state")
+        assert "Shut it down first" in answer.json()["detail"]
+    Vm.objects.filter(pk=vm.pk).update(status=VmStatus.RUNNING)
+    do(admin, vm, "vm.force-off")
+    take(admin, vm, "first")
