@@ -33,6 +33,10 @@ def _port(text: str) -> int:
     return number
 
 
+def _ports(text: str) -> tuple[int, ...]:
+    return tuple(_port(part) for part in text.split(",") if part.strip())
+
+
 def _count(text: str) -> int:
     number = int(text)
     if not 0 <= number <= 36_500:
@@ -102,6 +106,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("LogDir", "log_dir", "/var/log/vmpanel", "Folder for log files.", Path),
     Option("ListenIp", "listen_ip", "0.0.0.0", "Address that the panel listens on."),
     Option("ListenPort", "listen_port", 1500, "Port that the panel listens on (https).", _port),
+    Option(
+        "ListenAlso",
+        "listen_also",
+        (),
+        "Further ports that the panel listens on (https), as 443, separated by commas.",
+        _ports,
+    ),
     Option("Certificate", "certificate", "", "TLS certificate file; empty: VarDir/tls/panel.crt."),
     Option("CertificateKey", "certificate_key", "", "TLS key file; empty: VarDir/tls/panel.key."),
     Option(
@@ -306,6 +317,7 @@ class Config:
     log_dir: Path
     listen_ip: str
     listen_port: int
+    listen_also: tuple[int, ...]
     certificate: str
     certificate_key: str
     allowed_hosts: str

@@ -59,7 +59,7 @@ def bring_up(supervisor: Supervisor, layout: Layout, options: Options) -> int:
     if not (layout.var / "mysql").exists():
         say("Making a private database")
     private.prepare_database(layout.var / "mysql")
-    chosen = programs(layout, options.port, options.listen, CONCURRENCY)
+    chosen = programs(layout, CONCURRENCY)
     supervisor.start(chosen)
     say("Starting the private MariaDB and Redis")
     until = time.monotonic() + DATABASE_SECONDS

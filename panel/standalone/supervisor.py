@@ -40,7 +40,7 @@ class Program:
     group: bool = True
 
 
-def programs(layout: Layout, port: int, listen: str, concurrency: int) -> list[Program]:
+def programs(layout: Layout, concurrency: int) -> list[Program]:
     """Everything that runs, in the order in which it starts."""
     python = sys.executable
     database, redis = private.sockets(layout.run)
@@ -49,20 +49,7 @@ def programs(layout: Layout, port: int, listen: str, concurrency: int) -> list[P
         Program("mariadb", private.mariadb_argv(layout.var / "mysql", database), first=True, stop_seconds=40),
         Program("redis", private.redis_argv(layout.run, redis), first=True),
         Program("sshd", ["/usr/sbin/sshd", "-D", "-e", "-f", str(layout.ssh / "sshd_config")], first=True, group=False),
-        Program(
-            "panel",
-            [
-                *[str(bin_folder / "uvicorn"), "panel.asgi:application", "--host", listen, "--port", str(port)],
-                *["--ssl-certfile", str(layout.tls / "panel.crt"), "--ssl-keyfile", str(layout.tls / "panel.key")],
-                # Whom to believe about a caller's address is the panel's own option, TrustedProxies.
-                *["--no-proxy-headers", "--no-access-log", "--log-level", "warning", "--lifespan", "off"],
-                # Open event streams would hold the end up for good.
-                *["--timeout-graceful-shutdown", "3"],
-                # Clients give an idle connection up after some seconds: one that the panel ends in the very moment
-                # in which a request is sent on it loses that request. uvicorn's default is that of httpx, 5 s.
-                *["--timeout-keep-alive", "75"],
-            ],
-        ),
+        Program("panel", [python, "-m", "panel.standalone.door"]),
         Program(
             "worker",
             [

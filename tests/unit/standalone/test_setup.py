@@ -71,7 +71,7 @@ def test_long_folder_has_its_sockets_elsewhere(tmp_path: Path) -> None:
 
 def test_supervisor_gets_each_command_as_it_is_meant(tmp_path: Path) -> None:
     layout = Layout(parse(["--var", str(tmp_path / "a folder 100%")]))
-    chosen = programs(layout, 1500, "0.0.0.0", 4)
+    chosen = programs(layout, 4)
     parser = configparser.RawConfigParser()
     parser.read_string(configuration(layout, chosen))
     for program in chosen:
@@ -82,7 +82,7 @@ def test_supervisor_gets_each_command_as_it_is_meant(tmp_path: Path) -> None:
 def test_path_that_would_break_the_supervisor_s_configuration_is_refused(tmp_path: Path) -> None:
     layout = Layout(parse(["--var", str(tmp_path / 'a"b')]))
     with pytest.raises(Unfit):
-        configuration(layout, programs(layout, 1500, "0.0.0.0", 4))
+        configuration(layout, programs(layout, 4))
 
 
 def test_options_say_which_image_the_first_vm_has() -> None:
