@@ -93,7 +93,7 @@ class Stack:
         make_certificate(self.layout)
         migrated.fill(services.database, self.database)
         concurrency = int({**QUICK, **(options or {})}["WorkerConcurrency"])
-        chosen = programs(self.layout, self.port, "0.0.0.0", concurrency)
+        chosen = programs(self.layout, concurrency)
         self.programs = {program.name: program.argv for program in chosen}
         self.token = ""
 

@@ -138,6 +138,15 @@ def change_flavor(viewer: User, flavor: Flavor, raw: Mapping[str, Any]) -> Flavo
 
 
 @transaction.atomic
+def delete_flavor(viewer: User, flavor: Flavor) -> None:
+    """The flavor is no more; VMs that were made of it keep their size. Raises AccessDenied."""
+    permissions.require(viewer, "images.manage")
+    before, flavor_id = {name: getattr(flavor, name) for name in FlavorValues.model_fields}, flavor.pk
+    flavor.delete()
+    journal.record(viewer, "flavor.delete", "flavor", flavor_id, flavor.name, before=before)
+
+
+@transaction.atomic
 def _save(viewer: User, flavor: Flavor, values: FlavorValues, action: str, before: Mapping[str, Any]) -> Flavor:
     for name, value in values.model_dump().items():
         setattr(flavor, name, value)

@@ -43,6 +43,7 @@ CLASSIC_NAMES = {
     "memory_mib": "mem",
     "vcpus": "vcpu",
     "disk_gib": "vsize",
+    "size_gib": "size",
     "image": "vmi",
     "flavor": "preset",
     "node": "hostnode",

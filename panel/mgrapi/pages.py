@@ -19,6 +19,10 @@ OF_A_VM = {
     "vm.stop": "",
     "vm.restart": "",
     "vm.migrate": "",
+    "snapshot": "",
+    "volume": "/devices",
+    "iplist": "/devices",
+    "vm.clone": "",
     "vm.chpasswd": "/guest",
     "vm.reinstall": "/guest",
     "vm.novnc": "/console",
@@ -28,7 +32,7 @@ OF_A_VM = {
 
 def page_of(call: Call) -> str:
     """The page's path; the list of VMs where nothing fits better."""
-    elid = call.text("elid")
+    elid = call.text("plid", "elid")
     if call.func in OF_A_VM and NUMBER.match(elid):
         return f"/vms/{int(elid)}{OF_A_VM[call.func]}"
     if call.func == "vmhostnode.info" and NUMBER.match(elid):

@@ -21,6 +21,7 @@ from panel.mgrapi.functions import (
     userrights,
     users,
     vm_edit,
+    vm_parts,
     vm_power,
     vm_work,
     vms,
@@ -37,6 +38,7 @@ FUNCTIONS: dict[str, Function] = {
     **vm_edit.FUNCTIONS,
     **vm_power.FUNCTIONS,
     **vm_work.FUNCTIONS,
+    **vm_parts.FUNCTIONS,
     **network.FUNCTIONS,
     **nodes.FUNCTIONS,
     **images.FUNCTIONS,
@@ -56,6 +58,13 @@ ACTING = frozenset(
         "userrights.resume",
         "session.newkey",
         "vmwatch.configure",
+        "iplist.delete",
+        "iso.delete",
+        "preset.delete",
+        "snapshot.delete",
+        "snapshot.revert",
+        "vmhostnode.delete",
+        "volume.delete",
     }
 )
 """Those that do something without `sok`; all others show something, or a form, unless they have it."""

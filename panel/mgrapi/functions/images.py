@@ -1,4 +1,4 @@
-"""`osmgr`, `osmgr.edit`, `iso`, `recipemgr`: what VMs are made from.
+"""`osmgr`, `osmgr.edit`, `iso`, `iso.delete`, `recipemgr`: what VMs are made from.
 
 Images and ISO images are files beside the panel, made known there; they are read here.
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.db import transaction
+
 from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import InvalidValue, NotFound
+from panel.images.isos import delete_iso
 from panel.images.models import Image, Iso
 from panel.images.selectors import list_images, list_isos
 from panel.mgrapi.call import NUMBER, Call
-from panel.mgrapi.documents import Answer, Cell, Form, Rows
+from panel.mgrapi.documents import Answer, Cell, Done, Form, Rows
 from panel.mgrapi.functions.lists import listed
 from panel.mgrapi.functions.osnames import REPOSITORY
 
@@ -81,9 +84,26 @@ def iso(viewer: User, call: Call) -> Answer:
     return listed(call, list_isos(viewer), _iso_row, FILTERS)
 
 
+def iso_delete(viewer: User, call: Call) -> Answer:
+    """The ISO images, by number or name, are no more; one that is in a drive stays, and then all do."""
+    found = [_iso_of(viewer, each) for each in call.elids()]
+    with transaction.atomic():
+        for each in found:
+            delete_iso(viewer, each)
+    return Done()
+
+
+def _iso_of(viewer: User, asked: str) -> Iso:
+    isos = list_isos(viewer)
+    found = isos.filter(pk=int(asked)).first() if NUMBER.match(asked) else isos.filter(name=asked).first()
+    if found is None:
+        raise NotFound(object="iso", id=asked[:64])
+    return found
+
+
 def recipemgr(viewer: User, call: Call) -> Answer:
     """The recipes: the panel has none."""
     return Rows([])
 
 
-FUNCTIONS = {"osmgr": osmgr, "osmgr.edit": osmgr_edit, "iso": iso, "recipemgr": recipemgr}
+FUNCTIONS = {"osmgr": osmgr, "osmgr.edit": osmgr_edit, "iso": iso, "iso.delete": iso_delete, "recipemgr": recipemgr}

@@ -1,4 +1,4 @@
-"""`iplist`, `iplist.edit`: the addresses of VMs."""
+"""`iplist`, `iplist.edit`, `iplist.delete`: the addresses of VMs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from django.conf import settings
+from django.db import transaction
 
 from panel.accounts.models import User
+from panel.core import permissions
 from panel.core.errors import InvalidValue, NotFound
 from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form, Rows
@@ -171,4 +173,18 @@ def _known(viewer: User, call: Call) -> Form:
     return Form({"elid": interface.pk, "plid": interface.vm_id, **_row(interface)})
 
 
-FUNCTIONS = {"iplist": iplist, "iplist.edit": iplist_edit}
+def iplist_delete(viewer: User, call: Call) -> Done:
+    """The addresses are free again, and their interfaces gone."""
+    permissions.require(viewer, "vms.devices")
+    there = list_interfaces(viewer).in_bulk(call.ids())
+    for pk in call.ids():
+        if pk not in there:
+            raise NotFound(object="ip", id=pk)
+    with transaction.atomic():
+        for each in (there[pk] for pk in call.ids()):
+            asked = {"interface": each.mac}
+            registry.get("vm.remove-interface").submit(viewer, asked, object_id=each.vm_id, queue=True)
+    return Done()
+
+
+FUNCTIONS = {"iplist": iplist, "iplist.edit": iplist_edit, "iplist.delete": iplist_delete}

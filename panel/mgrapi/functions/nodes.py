@@ -1,10 +1,11 @@
-"""`vmhostnode`, `vmhostnode.edit`, `vmhostnode.info`: the nodes."""
+"""`vmhostnode`, `vmhostnode.edit`, `vmhostnode.info`, `vmhostnode.delete`: the nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Count, F, QuerySet, Sum
 from django.db.models.functions import Greatest
 
@@ -124,4 +125,22 @@ def _added(viewer: User, call: Call) -> Answer:
     return Done({"id": task.object_id, "elid": task.object_id})
 
 
-FUNCTIONS = {"vmhostnode": vmhostnode, "vmhostnode.edit": edit, "vmhostnode.info": info}
+def delete(viewer: User, call: Call) -> Done:
+    """The nodes, which have no VMs any more, are taken out of the cluster, and their hosts left clean."""
+    permissions.require(viewer, "cluster.manage")
+    there = list_nodes(viewer).prefetch_related(None).in_bulk(call.ids())
+    for pk in call.ids():
+        if pk not in there:
+            raise NotFound(object="hostnode", id=pk)
+    with transaction.atomic():
+        for pk in call.ids():
+            registry.get("node.remove").submit(viewer, {}, object_id=pk)
+    return Done()
+
+
+FUNCTIONS: dict[str, Callable[[User, Call], Answer]] = {
+    "vmhostnode": vmhostnode,
+    "vmhostnode.delete": delete,
+    "vmhostnode.edit": edit,
+    "vmhostnode.info": info,
+}

@@ -1,15 +1,18 @@
-"""`preset`, `preset.edit`: named sizes of VMs, which the panel calls flavors."""
+"""`preset`, `preset.edit`, `preset.delete`: named sizes of VMs, which the panel calls flavors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from django.db import transaction
+
 from panel.accounts.models import User
+from panel.core import permissions
 from panel.core.errors import InvalidValue, NotFound
 from panel.images.models import Flavor
 from panel.images.selectors import list_flavors
-from panel.images.services import change_flavor, create_flavor
+from panel.images.services import change_flavor, create_flavor, delete_flavor
 from panel.mgrapi.call import NUMBER, Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form, Rows
 from panel.mgrapi.functions.lists import listed
@@ -85,4 +88,14 @@ def preset_edit(viewer: User, call: Call) -> Answer:
     return Done({"id": flavor.pk, "elid": flavor.pk})
 
 
-FUNCTIONS = {"preset": preset, "preset.edit": preset_edit}
+def preset_delete(viewer: User, call: Call) -> Done:
+    """The flavors are no more; VMs that were made of them keep their size."""
+    permissions.require(viewer, "images.manage")
+    flavors = [flavor_of(viewer, each, "elid") for each in call.elids()]
+    with transaction.atomic():
+        for flavor in flavors:
+            delete_flavor(viewer, flavor)
+    return Done()
+
+
+FUNCTIONS = {"preset": preset, "preset.edit": preset_edit, "preset.delete": preset_delete}

@@ -1,4 +1,4 @@
-"""`vm.chpasswd`, `vm.reinstall`, `vm.migrate`: a form first, then the work."""
+"""`vm.chpasswd`, `vm.clone`, `vm.reinstall`, `vm.migrate`: a form first, then the work."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from panel.core.errors import InvalidValue, MissingValue, NotFound
 from panel.mgrapi.call import NUMBER, Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form
 from panel.mgrapi.functions.lists import MOST_ROWS
+from panel.mgrapi.functions.network import became
 from panel.mgrapi.functions.osnames import image_of, os_choices, refuse_recipe
 from panel.tasks import registry
+from panel.vms.models import Interface
 from panel.vms.selectors import get_vm
 
 OFF = ("off", "no", "0")
@@ -94,4 +96,19 @@ def migrate(viewer: User, call: Call) -> Answer:
     return Done()
 
 
-FUNCTIONS = {"vm.chpasswd": chpasswd, "vm.reinstall": reinstall, "vm.migrate": migrate}
+def clone(viewer: User, call: Call) -> Answer:
+    """A new VM `name` with a copy of the VM's disks."""
+    permissions.require(viewer, "vms.create")
+    vm = get_vm(viewer, call.id())
+    if not call.sok:
+        return Form({"elid": vm.pk, "name": "", "passwd": "", "confirm": ""})
+    asked: dict[str, Any] = {"name": call.need("name").lower(), "ssh_keys": keys_of(call)}
+    if password := password_of(call):
+        asked["password"] = password
+    task = registry.get("vm.clone").submit(viewer, asked, object_id=vm.pk, queue=True)
+    made = task.steps.get(position=0).output["result"]
+    interface = Interface.objects.select_related("network", "address").filter(vm_id=made["vm"]).first()
+    return Done({"id": made["vm"], "elid": made["vm"], **became(interface)})
+
+
+FUNCTIONS = {"vm.chpasswd": chpasswd, "vm.clone": clone, "vm.reinstall": reinstall, "vm.migrate": migrate}

@@ -37,6 +37,8 @@ NUMBERED = {
     "images_flavor": 50,
     "network_network": 60,
     "vms_interface": 70,
+    "vms_disk": 80,
+    "vms_snapshot": 90,
     "vms_vm": 237,
     "tasks_task": 500,
 }
@@ -134,7 +136,7 @@ def make_world(image: Image) -> World:
     }
     vm = make_vm(node, users["anna"], "shop", id=237, uuid=uuid.UUID(int=237), image=image)
     volume = Volume.objects.create(pool=vm.pool, node=node, format="qcow2", size_gib=10)
-    Disk.objects.create(vm=vm, volume=volume)
+    Disk.objects.create(pk=80, vm=vm, volume=volume)
     network = network_named(vm.cluster, None)
     address = Address.objects.create(network=network, ip="10.77.0.10")
     Interface.objects.create(pk=70, vm=vm, network=network, address=address, mac="52:54:00:00:00:ed")

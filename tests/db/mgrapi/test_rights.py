@@ -29,6 +29,7 @@ OWNER = (ABSENT, OK, DENIED, OK, DENIED)
 OVER_VMS = (ABSENT, DENIED, DENIED, OK, DENIED)
 ADMINISTRATOR = (DENIED, DENIED, DENIED, OK, DENIED)
 CLUSTER = (DENIED, DENIED, OK, OK, DENIED)
+NO_SNAPSHOT = ("missed/snapshot", "missed/snapshot", DENIED, "missed/snapshot", DENIED)
 OVER_BERT = (DENIED, NO_USER, DENIED, OK, NO_USER)
 
 MATRIX: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
@@ -64,6 +65,19 @@ MATRIX: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
     ("iplist", {}, VIEWERS),
     ("iplist.edit", {"plid": "237", **SOK}, OWNER),
     ("iplist.edit", {"elid": "70"}, ("missed/ip", OK, OK, OK, DENIED)),
+    ("iplist.delete", {"elid": "70"}, ("missed/ip", OK, DENIED, OK, DENIED)),
+    ("vm.clone", VM, (ABSENT, OK, DENIED, OK, DENIED)),
+    ("vm.clone", {**VM, **SOK, "name": "a_b"}, (ABSENT, "value/name", DENIED, "value/name", DENIED)),
+    ("snapshot", {"plid": "237"}, VIEWERS_OF_A_VM),
+    ("snapshot", {}, VIEWERS),
+    ("snapshot.edit", {"plid": "237", **SOK, "name": "one"}, OWNER),
+    ("snapshot.revert", {"elid": "9"}, NO_SNAPSHOT),
+    ("snapshot.delete", {"elid": "9"}, NO_SNAPSHOT),
+    ("volume", {"elid": "237"}, VIEWERS_OF_A_VM),
+    ("volume.edit", {"elid": "80"}, ("missed/volume", OK, OK, OK, DENIED)),
+    ("volume.edit", {"plid": "237", **SOK, "size": "1024"}, OWNER),
+    ("volume.edit", {"elid": "80", **SOK, "size": "20480"}, ("missed/volume", OK, DENIED, OK, DENIED)),
+    ("volume.delete", {"elid": "80"}, ("missed/volume", "value/disk", DENIED, "value/disk", DENIED)),
     ("reportvm", {"server": "237"}, VIEWERS_OF_A_VM),
     ("reportvm", {"server": "shop"}, VIEWERS_OF_A_VM),
     ("vmhostnode", {}, CLUSTER),
@@ -71,6 +85,9 @@ MATRIX: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
     ("vmhostnode.edit", {"elid": "20"}, ADMINISTRATOR),
     ("vmhostnode.edit", {"elid": "20", **SOK, "maxvmcount": "3"}, ADMINISTRATOR),
     ("vmhostnode.edit", {**SOK, "name": "node2", "ip": "192.0.2.9", "passwd": "a secret word"}, ADMINISTRATOR),
+    ("vmhostnode.delete", {"elid": "20"}, (DENIED, DENIED, DENIED, "state/hostnode", DENIED)),
+    ("iso.delete", {"elid": "rescue"}, ADMINISTRATOR),
+    ("preset.delete", {"elid": "small"}, ADMINISTRATOR),
     ("osmgr", {}, EVERYBODY),
     ("osmgr.edit", {"elid": "small"}, ADMINISTRATOR),
     ("recipemgr", {}, EVERYBODY),

@@ -16,9 +16,7 @@ from cryptography.x509.oid import NameOID
 from panel.config import parse
 from panel.core import own_origin, proxies
 from panel.core.certificates import is_self_signed
-from panel.standalone import options
-from panel.standalone.setup import Layout
-from panel.standalone.supervisor import programs
+from panel.standalone.door import server
 
 TRUSTED = ("127.0.0.1/32", "10.0.0.0/8", "fd00::/8")
 
@@ -62,13 +60,8 @@ def test_x_forwarded_for_is_believed_of_trusted_proxies_alone(
     assert (found["client"][0], found["scheme"]) == (seen, scheme)
 
 
-def test_the_panels_own_server_believes_no_program_of_its_machine(tmp_path: Path) -> None:
-    panel = next(
-        each
-        for each in programs(Layout(options.parse(["--var", str(tmp_path)])), 1500, "0.0.0.0", 1)
-        if each.name == "panel"
-    )
-    assert "--no-proxy-headers" in panel.argv
+def test_the_panels_own_server_believes_no_program_of_its_machine() -> None:
+    assert server(parse("")).config.proxy_headers is False
 
 
 @pytest.mark.parametrize(
