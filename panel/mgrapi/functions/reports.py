@@ -10,6 +10,7 @@ from panel.accounts.models import User
 from panel.core.errors import InvalidValue, MissingValue
 from panel.mgrapi.call import NUMBER, Call
 from panel.mgrapi.documents import Rows
+from panel.mgrapi.functions.lists import chosen
 from panel.monitoring.statistics.selectors import daily_traffic
 from panel.vms.models import Vm
 from panel.vms.selectors import get_vm, list_vms
@@ -41,11 +42,12 @@ def reportvm(viewer: User, call: Call) -> Rows:
     vm = _vm(viewer, call)
     first, end = period_of(call.text("period") or "currentmonth", timezone.now().date())
     since, until = (datetime(each.year, each.month, each.day, tzinfo=UTC) for each in (first, end))
-    return Rows(
+    return chosen(
+        call,
         [
             {"id": f"{day:%Y-%m-%d}", "day": f"{day:%Y-%m-%d}", "tx": _gib(sent), "rx": _gib(received)}
             for day, received, sent in daily_traffic(viewer, vm.pk, since, until)
-        ]
+        ],
     )
 
 

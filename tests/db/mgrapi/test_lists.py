@@ -6,11 +6,20 @@ import json
 
 import pytest
 
-from panel.vms.models import Interface, Vm, VmStatus
-from tests.db.mgrapi.classic import World, error_of, rows_of
+from panel.vms.models import Interface, Snapshot, Vm, VmStatus
+from tests.db.mgrapi.classic import World, doc_of, error_of, rows_of
 from tests.db.monitoring.messages import make_vm
 
-LISTS = ("vm", "vmmini", "iplist", "vmhostnode", "osmgr", "iso", "preset", "user")
+LISTS = ("vm", "vmmini", "iplist", "vmhostnode", "osmgr", "iso", "preset", "user", "volume", "snapshot", "task")
+REPORTS = ("reportvm", "userrights", "vmhostnode.info")
+ABOUT = {
+    "reportvm": {"server": "237"},
+    "userrights": {"plid": "anna"},
+    "vmhostnode.info": {"elid": "20"},
+    "snapshot": {"plid": "237"},
+    "volume": {"plid": "237"},
+}
+"""What lists about one object say besides."""
 
 
 @pytest.fixture
@@ -30,14 +39,18 @@ def names(world: World, func: str = "vm", **asked: str) -> list[str]:
     return [row["name"] for row in rows_of(world.call("admin", func, **asked))]
 
 
-@pytest.mark.parametrize("func", LISTS)
+@pytest.mark.parametrize("func", [*LISTS, *REPORTS])
 def test_each_column_that_a_list_shows_is_a_filter(world: World, func: str) -> None:
-    row = rows_of(world.call("admin", func))[0]
+    Snapshot.objects.create(vm=world.vm, name="one", description="first")
+    doc_of(world.call("admin", "vm.restart", elid="237"))
+    about = ABOUT.get(func, {})
+    row = rows_of(world.call("admin", func, **about))[0]
     assert row
-    for column, value in row.items():
-        found = rows_of(world.call("admin", func, filter="on", **{column: value}))
-        assert row in found, column
-        assert rows_of(world.call("admin", func, filter="on", **{column: "987654"})) == [], column
+    for column in row.keys() - about.keys():
+        found = rows_of(world.call("admin", func, filter="on", **about, **{column: row[column]}))
+        assert row in found or not row[column], column
+        assert rows_of(world.call("admin", func, filter="on", **about, **{column: "987654"})) == [], column
+        assert rows_of(world.call("admin", func, p_sort=f"-{column}", p_cnt="1", **about)), column
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ NEW = {
     "confirm": "a secret word",
     "vsize": "20000",
 }
-LISTS = ["vm", "vmmini", "iplist", "vmhostnode", "osmgr", "iso", "preset", "task", "user"]
+LISTS = ["vm", "vmmini", "iplist", "vmhostnode", "osmgr", "iso", "preset", "task", "user", "snapshot", "volume"]
 MOST_QUERIES = 10
 
 
