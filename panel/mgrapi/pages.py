@@ -9,6 +9,11 @@ LISTS = {
     "vmhostnode.edit": "/nodes",
     "vmhostnode.info": "/nodes",
     "task": "/tasks",
+    "iso": "/isos",
+    "user": "/users",
+    "user.edit": "/users",
+    "userrights": "/users",
+    "vm.edit": "/vms/new",
     "auth": "/login",
     "exit": "/login",
 }
@@ -35,6 +40,8 @@ def page_of(call: Call) -> str:
     elid = call.text("plid", "elid")
     if call.func in OF_A_VM and NUMBER.match(elid):
         return f"/vms/{int(elid)}{OF_A_VM[call.func]}"
+    if call.func in ("user.edit", "userrights") and NUMBER.match(elid):
+        return f"/users/{int(elid)}"
     if call.func == "vmhostnode.info" and NUMBER.match(elid):
         return f"/nodes/{int(elid)}"
     return LISTS.get(call.func, "/")

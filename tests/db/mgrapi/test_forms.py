@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -120,6 +121,11 @@ def test_a_right_that_is_suspended_leaves_its_neighbour_at_every_door(world: Wor
         assert api.post(f"/api/v1/vms/237/{action}", {}, format="json").status_code == 403
         assert api.post(f"/api/v1/vms/237/{action}?plan=1", {}, format="json").status_code == 403
     doc_of(world.call("anna", "vm.restart", elid="237"))
+    role = User.objects.get(name="anna").role
+    assert role is not None
+    browser = Client()
+    browser.force_login(world.users["admin"])
+    assert b"classic API: vm.force-off, vm.stop." in browser.get(f"/roles/{role.pk}", secure=True).content
     change_rights(world, "resume", "vm.stop")
     doc_of(world.call("anna", "vm.stop", elid="237"))
 

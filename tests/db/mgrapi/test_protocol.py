@@ -83,6 +83,12 @@ def test_an_unknown_function_is_said_and_no_function_answers_who_calls(world: Wo
     [
         ("vm", {}, "/"),
         ("vmhostnode", {}, "/nodes"),
+        ("vmhostnode.info", {"elid": "20"}, "/nodes/20"),
+        ("vm.edit", {}, "/vms/new"),
+        ("vm.edit", {"elid": "237"}, "/vms/237"),
+        ("iplist", {"plid": "237"}, "/vms/237/devices"),
+        ("user.edit", {"elid": "11"}, "/users/11"),
+        ("iso", {}, "/isos"),
         ("novnc", {"elid": "237"}, "/vms/237/console"),
         ("auth", {}, "/login"),
     ],
