@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from django.db import IntegrityError, transaction
+from django.urls import Resolver404, resolve
 from django.utils import timezone
 
 from panel.accounts import journal
@@ -14,7 +16,7 @@ from panel.accounts.models import SigninKey, User
 from panel.accounts.services import require_power_over
 from panel.accounts.tokens import TOKEN_BYTES, digest
 from panel.core import permissions
-from panel.core.errors import AlreadyExists, BadCredentials, InvalidValue
+from panel.core.errors import AlreadyExists, BadCredentials, InvalidValue, WrongState
 
 LIFETIME = timedelta(minutes=10)
 SHORTEST = 16
@@ -42,6 +44,10 @@ def issue(viewer: User, user: User, key: str | None = None, leads_to: str = "/")
         or not leads_to.isprintable()
     ):
         raise InvalidValue("“leads_to” is a path of the panel, as /vms/7/console.", field="leads_to")
+    if not _is_page(leads_to):
+        raise InvalidValue(f"The panel has no page “{leads_to}”.", field="leads_to")
+    if not user.is_active:
+        raise WrongState("A disabled account cannot be signed in to.", object="user", id=user.pk, state="disabled")
     text = key or secrets.token_urlsafe(TOKEN_BYTES)
     now = timezone.now()
     SigninKey.objects.filter(expires_at__lt=now).delete()
@@ -55,6 +61,15 @@ def issue(viewer: User, user: User, key: str | None = None, leads_to: str = "/")
     after = {"leads_to": leads_to}
     journal.record(viewer, "user.signin_key", "user", user.pk, user.name, owner_id=user.pk, after=after)
     return text
+
+
+def _is_page(path: str) -> bool:
+    """Whether a browser that is led there finds something."""
+    try:
+        resolve(urlsplit(path).path)
+    except Resolver404:
+        return False
+    return True
 
 
 @transaction.atomic

@@ -56,6 +56,8 @@ def create_token(
             raise InvalidValue(f"There is no right “{right}”.", field="rights")
     if user.narrowed_to is not None:
         rights = sorted(user.narrowed_to if rights is None else user.narrowed_to & set(rights))
+    if expires_at is not None and expires_at <= timezone.now():
+        raise InvalidValue("A token ends in the future.", field="expires_at")
     ranges = parse_ranges(addresses, "addresses")
     if (by := user.by_token) is not None:
         ends = None if by.by_sign_in else by.expires_at

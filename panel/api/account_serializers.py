@@ -51,6 +51,16 @@ class AccountSerializer(serializers.ModelSerializer[User]):
         return {name: getattr(limits, name) for name in LIMITS}
 
 
+class AccountValuesSerializer(AccountSerializer):
+    """What a user is made of; `limits` that are not named stay, and `role` "" takes the role away."""
+
+    role = serializers.CharField(required=False, allow_blank=True)
+    limits = LimitsSerializer(required=False)  # type: ignore[assignment]
+
+    class Meta(AccountSerializer.Meta):
+        fields = ["name", "email", "level", "role", "may_create_vms", "limits", "password"]
+
+
 class RoleSerializer(serializers.ModelSerializer[Role]):
     """A role. `withheld` are operations that the classic API suspended for it, though their right is there."""
 

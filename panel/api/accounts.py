@@ -19,6 +19,7 @@ from panel.api.idempotency import idempotent
 from panel.api.lists import ListView, listed
 from panel.api.operations import body_of, refuse_unset, viewer_of
 from panel.api.parameters import ApiView
+from panel.api.reading import created
 from panel.core.errors import InvalidValue, MissingValue, NotFound
 from panel.core.transactions import again_if_lost
 
@@ -57,7 +58,7 @@ class TokensView(ListView):
         asked = TokenSerializer(data=body_of(request))
         asked.is_valid(raise_exception=True)
         token, text = create_token(viewer_of(request), **asked.validated_data)
-        return Response({**TokenSerializer(token).data, "token": text}, status=201)
+        return created({**TokenSerializer(token).data, "token": text}, f"tokens/{token.pk}")
 
 
 class TokenView(ApiView):
@@ -96,7 +97,7 @@ class SshKeysView(ListView):
         asked = serializers.SshKeySerializer(data=body_of(request))
         asked.is_valid(raise_exception=True)
         key = add_ssh_key(viewer_of(request), **asked.validated_data)
-        return Response(serializers.SshKeySerializer(key).data, status=201)
+        return created(serializers.SshKeySerializer(key).data, f"ssh-keys/{key.pk}")
 
 
 class SshKeyView(ApiView):
@@ -154,4 +155,4 @@ class SignInView(ApiView):
             raise InvalidValue(field="code")
         user = sign_in(request._request, **values, code=code)
         token, text = again_if_lost(lambda: sign_in_token(user))
-        return Response({"token": text, "expires_at": token.expires_at}, status=201)
+        return created({"token": text, "expires_at": token.expires_at}, f"tokens/{token.pk}")

@@ -22,14 +22,13 @@ from rest_framework.response import Response
 
 from panel.accounts.models import User
 from panel.api.models import Batch, KeptAnswer
-from panel.api.reading import KEY_HEADER, LONGEST_KEY, idempotency_key, viewer_of
+from panel.api.reading import KEY_HEADER, LONGEST_KEY, REPLAYED, idempotency_key, viewer_of
 from panel.core import secretbox
 from panel.core.errors import IdempotencyMismatch
 from panel.core.purging import delete_in_batches
 from panel.core.transactions import again_if_lost
 
 KEEP_DAYS = 7
-REPLAYED = "Idempotency-Replayed"
 PARAMETER = OpenApiParameter(
     KEY_HEADER,
     {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},

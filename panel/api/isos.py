@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from panel.api.lists import ListView, listed
 from panel.api.objects import KINDS, Kind, ObjectView, described, guarded
 from panel.api.preconditions import IF_MATCH
-from panel.api.reading import body_of, viewer_of
+from panel.api.reading import body_of, created, viewer_of
 from panel.api.serializers import IsoSerializer
 from panel.api.streaming import AnyBody, length_of
 from panel.api.streaming import body_of as streamed_body_of
@@ -55,7 +55,7 @@ class IsosView(ListView):
         viewer = viewer_of(request)
         asked = {name: value for name, value in request.query_params.items() if name != "format"}
         iso = isos.bring_in(viewer, asked, streamed_body_of(request), length_of(request))
-        return Response(IsoSerializer(iso).data, status=201)
+        return created(IsoSerializer(iso).data, f"isos/{iso.pk}")
 
 
 KINDS["iso"] = Kind(Iso, IsoSerializer, get_iso)

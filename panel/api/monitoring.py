@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from panel.accounts.models import User
 from panel.api.lists import ListView, listed
 from panel.api.moments import moment
-from panel.api.objects import KINDS, Kind, described, guard, one
+from panel.api.objects import KINDS, Kind, described, guard, one, tagged
 from panel.api.operations import policies_of, viewer_of
 from panel.api.parameters import ApiView
 from panel.api.preconditions import IF_MATCH
@@ -215,4 +215,5 @@ class ClusterView(ApiView):
         with transaction.atomic():
             if check is not None:
                 check()
-            return Response(ClusterSerializer(set_policies(cluster, changes)).data)
+            answer = Response(ClusterSerializer(set_policies(cluster, changes)).data)
+            return tagged(request, "cluster", cluster.pk, answer)

@@ -80,7 +80,7 @@ class NodeView(ObjectView):
         set_node_policies(node, changes)
         return Response(serializers.NodePoliciesSerializer(get_node(viewer, object_id)).data)
 
-    @describe(registry.get("node.remove"), operation_id="node_destroy")
+    @describe(registry.get("node.remove"))
     def delete(self, request: Request, object_id: int) -> Response:
         """Ask for the node's removal."""
         return submit(registry.get("node.remove"), request, object_id)

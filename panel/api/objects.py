@@ -62,14 +62,22 @@ def guarded(kind: str) -> Callable[[Callable[..., Response]], Callable[..., Resp
         def call(self: Any, request: Request, object_id: int) -> Response:
             check = guard(request, kind, object_id)
             if check is None:
-                return view(self, request, object_id)
+                return tagged(request, kind, object_id, view(self, request, object_id))
             with transaction.atomic():
                 check()
-                return view(self, request, object_id)
+                return tagged(request, kind, object_id, view(self, request, object_id))
 
         return call
 
     return wrap
+
+
+def tagged(request: Request, kind: str, object_id: int, answer: Response) -> Response:
+    """The answer to a change with the ETag that the object has now, for the next change."""
+    if answer.status_code == 200:
+        known, viewer = KINDS[kind], viewer_of(request)
+        answer.headers["ETag"] = preconditions.etag_of(known.told(known.find(viewer, object_id), viewer))
+    return answer
 
 
 class ObjectView(ApiView):

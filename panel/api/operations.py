@@ -19,6 +19,7 @@ from panel.api.parameters import ApiView
 from panel.api.preconditions import IF_MATCH
 from panel.api.reading import KEY_HEADER as KEY_HEADER
 from panel.api.reading import LONGEST_KEY as LONGEST_KEY
+from panel.api.reading import REPLAYED
 from panel.api.reading import body_of as body_of
 from panel.api.reading import idempotency_key as idempotency_key
 from panel.api.reading import is_asked as is_asked
@@ -74,7 +75,8 @@ def accepted(task: Task, viewer: User) -> Response:
     body: dict[str, Any] = {"task": TaskDetailSerializer(task, context={"veil": veil}).data}
     for step in task.steps.all():
         body.update(veil.data(step.output.get("result", {})))
-    return Response(body, status=202, headers={"Location": f"/api/v1/tasks/{task.pk}"})
+    replayed = {REPLAYED: "true"} if task.replayed else {}
+    return Response(body, status=202, headers={"Location": f"/api/v1/tasks/{task.pk}", **replayed})
 
 
 SWITCHES = [
@@ -128,11 +130,16 @@ class AcceptedSerializer(serializers.Serializer[Any]):
 ACCEPTED = OpenApiResponse(AcceptedSerializer, "The task that carries it out.")
 
 
-def describe(operation: Operation[Any], operation_id: str = "") -> Any:
-    """The schema of an operation's action, under another id where it has two doors."""
+TWICE = ("vm.delete", "node.remove")
+"""Operations that DELETE of the object asks for too, which is what the schema tells of: one name a call."""
+
+
+def describe(operation: Operation[Any], *, hidden: bool = False) -> Any:
+    """The schema of an operation's action; `hidden` where another call asks for the same."""
     takes_body = bool(operation.params.model_fields) and operation.verb not in REMOVING_VERBS
     return extend_schema(
-        operation_id=operation_id or operation.name.replace(".", "_").replace("-", "_"),
+        operation_id=operation.name.replace(".", "_").replace("-", "_"),
+        exclude=hidden,
         summary=f"{operation.label} {operation.object_type}",
         description=(type(operation).__doc__ or "").strip(),
         tags=[PLURALS[operation.object_type]],
@@ -159,7 +166,7 @@ def _view_of(operation: Operation[Any]) -> Any:
     class OperationView(ApiView):
         """One operation on one object."""
 
-        @describe(operation)
+        @describe(operation, hidden=operation.name in TWICE)
         def post(self, request: Request, object_id: int) -> Response:
             """Ask for the operation."""
             return submit(operation, request, object_id)

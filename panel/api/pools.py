@@ -14,7 +14,7 @@ from panel.api.lists import ListView, listed
 from panel.api.objects import KINDS, Kind, ObjectView, described, guarded
 from panel.api.operations import policies_of, viewer_of
 from panel.api.preconditions import IF_MATCH
-from panel.api.reading import body_of
+from panel.api.reading import body_of, created
 from panel.cluster.selectors import default_cluster
 from panel.core import permissions
 from panel.storage.models import Pool
@@ -43,7 +43,7 @@ class PoolsView(ListView):
         asked = serializers.NewPoolSerializer(data=body_of(request))
         asked.is_valid(raise_exception=True)
         pool = add_pool(default_cluster(), asked.validated_data)
-        return Response(serializers.PoolSerializer(pool).data, status=201)
+        return created(serializers.PoolSerializer(pool).data, f"pools/{pool.pk}")
 
 
 KINDS["pool"] = Kind(Pool, serializers.PoolSerializer, get_pool)

@@ -14,6 +14,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from panel.accounts.models import User
 from panel.core.errors import ConfirmationRequired, InvalidValue
@@ -106,6 +107,8 @@ def refuse_unset(body: Mapping[str, Any], settable: Iterable[str]) -> None:
 
 LONGEST_KEY = 128
 KEY_HEADER = "Idempotency-Key"
+REPLAYED = "Idempotency-Replayed"
+"""Of an answer that was given before."""
 CONFIRMED_HEADER = "X-Confirmed"
 """What a page sends once its user was asked and said yes."""
 
@@ -161,3 +164,8 @@ def numbered(request: Request, field: str, default: int | None, most: int) -> in
     if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= most):
         raise InvalidValue(f"“{field}” must be a number from 1 to {most}.", field=field)
     return int(text)
+
+
+def created(data: Any, path: str) -> Response:
+    """201, and where what was made is found."""
+    return Response(data, status=201, headers={"Location": f"/api/v1/{path}"})

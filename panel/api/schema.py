@@ -6,6 +6,7 @@ drf-spectacular reads the views; complete() then adds what is true of every call
 from __future__ import annotations
 
 import copy
+import json
 import re
 from typing import Any
 
@@ -45,7 +46,15 @@ PROBLEM = {
 HEADERS = {
     "RequestId": {"schema": {"type": "string"}, "required": True, "description": "Stands in the panel's log too."},
     "ETag": {"schema": {"type": "string"}, "required": True, "description": "For `If-Match` and `If-None-Match`."},
-    "Location": {"schema": {"type": "string"}, "required": True, "description": "Where to follow the task."},
+    "Location": {
+        "schema": {"type": "string"},
+        "required": True,
+        "description": "Where the task, or what was made, is.",
+    },
+    "Replayed": {
+        "schema": {"const": "true"},
+        "description": "The same call was answered before: nothing was done now.",
+    },
     "RetryAfter": {"schema": {"type": "integer"}, "required": True, "description": "Seconds."},
 }
 
@@ -90,6 +99,8 @@ def complete(result: dict[str, Any], generator: Any, **_: Any) -> dict[str, Any]
     """drf-spectacular's last hook: every call's problems and headers, and what sparse answers leave out."""
     components = result["components"]
     _mend_anything(components["schemas"])
+    _join_enums(result)
+    _free_requests(components["schemas"])
     components["schemas"]["ProblemDetails"] = PROBLEM
     components["headers"] = HEADERS
     components["responses"] = {f"Problem{status}": _problem(status, words) for status, words in WORDS.items()}
@@ -106,6 +117,37 @@ def _mend_anything(schema: Any) -> None:
         _mend_anything(each)
     if isinstance(schema, dict) and {} in schema.get("oneOf", []):
         del schema["oneOf"]
+
+
+def _join_enums(result: dict[str, Any]) -> None:
+    """One name for the same words: drf-spectacular makes `ClockEnum` of a model's choices beside pydantic's `Clock`."""
+    schemas = result["components"]["schemas"]
+    words = {name: sorted(map(str, each["enum"])) for name, each in schemas.items() if "enum" in each}
+    named = {tuple(found): name for name, found in words.items() if not name.endswith("Enum")}
+    twins = {
+        name: named[tuple(found)] for name, found in words.items() if name.endswith("Enum") and tuple(found) in named
+    }
+    renamed = {f"#/components/schemas/{old}": f"#/components/schemas/{new}" for old, new in twins.items()}
+    _rename(result, renamed)
+    for old in twins:
+        del schemas[old]
+
+
+def _rename(value: Any, renamed: dict[str, str]) -> None:
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _rename(each, renamed)
+    if isinstance(value, dict) and isinstance(value.get("$ref"), str):
+        value["$ref"] = renamed.get(value["$ref"], value["$ref"])
+
+
+def _free_requests(schemas: dict[str, Any]) -> None:
+    """What may be left out of a request has no `default`, of which generators make a field that must be there."""
+    for name, schema in schemas.items():
+        for each in schema.get("properties", {}).values() if name.endswith("Request") else ():
+            usual = each.pop("default", None)
+            if usual is not None:
+                told = f"{json.dumps(usual)} where nothing is said."
+                each["description"] = f"{each['description']} {told}" if each.get("description") else told
 
 
 def _problem(status: str, words: str) -> dict[str, Any]:
@@ -126,8 +168,12 @@ def _complete_call(path: str, method: str, call: dict[str, Any], schemas: dict[s
         headers["X-Request-Id"] = {"$ref": "#/components/headers/RequestId"}
         if "If-None-Match" in names:
             headers["ETag"] = {"$ref": "#/components/headers/ETag"}
-        if status == "202":
+        if method in ("patch", "put") and "If-Match" in names and status == "200":
+            headers["ETag"] = {"$ref": "#/components/headers/ETag"}
+        if status in ("201", "202"):
             headers["Location"] = {"$ref": "#/components/headers/Location"}
+            if "Idempotency-Key" in names:
+                headers["Idempotency-Replayed"] = {"$ref": "#/components/headers/Replayed"}
         if "fields" in names and status == "200":
             _make_sparse(answer["content"]["application/json"]["schema"], schemas)
     for status in _problems_of(path, method, call, names):

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from panel.accounts import recovery, second_factor, totp
 from panel.accounts.selectors import get_user
 from panel.api.parameters import ApiView
-from panel.api.reading import body_of, viewer_of
+from panel.api.reading import body_of, created, viewer_of
 from panel.core.validation import Params, parse
 
 Code = Annotated[str, Field(min_length=6, max_length=40)]
@@ -58,7 +58,7 @@ class MyTotpView(ApiView):
     def post(self, request: Request) -> Response:
         """A new secret for an app, with its picture as SVG; in force once a code of it is confirmed."""
         made = totp.enrol(viewer_of(request))
-        return Response({"secret": made.secret, "uri": made.uri, "picture": made.picture}, status=201)
+        return created({"secret": made.secret, "uri": made.uri, "picture": made.picture}, "me/totp")
 
 
 class MyTotpConfirmView(ApiView):

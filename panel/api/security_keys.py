@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from panel.accounts import second_factor, security_keys
 from panel.accounts.models import SecurityKey
 from panel.api.parameters import ApiView
-from panel.api.reading import body_of, viewer_of
+from panel.api.reading import body_of, created, viewer_of
 from panel.core.validation import Params, parse
 
 
@@ -73,7 +73,7 @@ class MySecurityKeysView(ApiView):
         made, codes = security_keys.register(
             viewer_of(request), request._request.session, values.name, values.credential
         )
-        return Response({"key": SecurityKeySerializer(made).data, "recovery_codes": codes}, status=201)
+        return created({"key": SecurityKeySerializer(made).data, "recovery_codes": codes}, "me/security-keys")
 
 
 class MySecurityKeyChallengeView(ApiView):
@@ -83,7 +83,7 @@ class MySecurityKeyChallengeView(ApiView):
     def post(self, request: Request) -> Response:
         """Options for navigator.credentials.create(), good for one answer of this browser within five minutes."""
         options = security_keys.begin_registration(viewer_of(request), request._request.session)
-        return Response({"options": options}, status=201)
+        return created({"options": options}, "me/security-keys")
 
 
 class MySecurityKeyRemoveView(ApiView):

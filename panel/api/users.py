@@ -18,7 +18,7 @@ from panel.accounts import journal, roles, services, signin_keys
 from panel.accounts.models import JournalEntry, Role, User
 from panel.accounts.selectors import get_role, get_user, list_roles, list_users
 from panel.api import idempotency
-from panel.api.account_serializers import AccountSerializer, JournalSerializer, RoleSerializer
+from panel.api.account_serializers import AccountSerializer, AccountValuesSerializer, JournalSerializer, RoleSerializer
 from panel.api.idempotency import idempotent
 from panel.api.lists import ListView, listed
 from panel.api.moments import moment
@@ -26,6 +26,7 @@ from panel.api.objects import KINDS, Kind, ObjectView, described, guarded
 from panel.api.operations import body_of, viewer_of
 from panel.api.parameters import ApiView
 from panel.api.preconditions import IF_MATCH
+from panel.api.reading import created
 from panel.core import permissions
 from panel.core.validation import Params, parse
 
@@ -51,12 +52,14 @@ class UsersView(ListView):
         """One page of users."""
         return super().get(request)
 
-    @extend_schema(request=AccountSerializer, responses={201: AccountSerializer}, parameters=[idempotency.PARAMETER])
+    @extend_schema(
+        request=AccountValuesSerializer, responses={201: AccountSerializer}, parameters=[idempotency.PARAMETER]
+    )
     @idempotent
     def post(self, request: Request) -> Response:
         """Make a user."""
         user = services.create_user(viewer_of(request), body_of(request))
-        return Response(_account(viewer_of(request), user), status=201)
+        return created(_account(viewer_of(request), user), f"users/{user.pk}")
 
 
 KINDS["user"] = Kind(User, AccountSerializer, get_user)
@@ -73,7 +76,7 @@ class UserView(ObjectView):
         """The user."""
         return super().get(request, object_id)
 
-    @extend_schema(request=AccountSerializer, responses=AccountSerializer, parameters=[IF_MATCH])
+    @extend_schema(request=AccountValuesSerializer, responses=AccountSerializer, parameters=[IF_MATCH])
     @guarded("user")
     def patch(self, request: Request, object_id: int) -> Response:
         """Change what the body names; one's own password is changed at /me/password alone."""
@@ -134,7 +137,9 @@ class UserSigninKeyView(ApiView):
         viewer = viewer_of(request)
         values = parse(SigninKeyValues, body_of(request))
         text = signin_keys.issue(viewer, get_user(viewer, object_id), values.key, values.leads_to)
-        return Response({"key": text, "leads_to": values.leads_to, "path": f"/sign-in/{text}"}, status=201)
+        path = f"/sign-in/{text}"
+        told = {"key": text, "leads_to": values.leads_to, "path": path}
+        return Response(told, status=201, headers={"Location": path})
 
 
 class RolesView(ListView):
@@ -156,7 +161,8 @@ class RolesView(ListView):
     @idempotent
     def post(self, request: Request) -> Response:
         """Compose a role."""
-        return Response(RoleSerializer(roles.put_role(viewer_of(request), body_of(request))).data, status=201)
+        role = roles.put_role(viewer_of(request), body_of(request))
+        return created(RoleSerializer(role).data, f"roles/{role.pk}")
 
 
 class RoleView(ObjectView):

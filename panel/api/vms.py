@@ -60,7 +60,7 @@ class VmView(ObjectView):
         """The VM."""
         return super().get(request, object_id)
 
-    @describe(registry.get("vm.delete"), operation_id="vm_destroy")
+    @describe(registry.get("vm.delete"))
     def delete(self, request: Request, object_id: int) -> Response:
         """Ask for the VM's deletion."""
         return submit(registry.get("vm.delete"), request, object_id)

@@ -16,7 +16,7 @@ from panel.api.lists import ListView, listed
 from panel.api.objects import KINDS, Kind, ObjectView, described, guarded
 from panel.api.parameters import ApiView
 from panel.api.preconditions import IF_MATCH
-from panel.api.reading import body_of, viewer_of
+from panel.api.reading import body_of, created, viewer_of
 from panel.webhooks import services
 from panel.webhooks.models import Delivery, Webhook
 from panel.webhooks.selectors import get_delivery, get_webhook, list_webhooks
@@ -101,7 +101,7 @@ class WebhooksView(ListView):
     def post(self, request: Request) -> Response:
         """Make a webhook; the answer alone ever holds its secret."""
         webhook, secret = services.create_webhook(viewer_of(request), body_of(request))
-        return Response({**WebhookSerializer(webhook).data, "secret": secret}, status=201)
+        return created({**WebhookSerializer(webhook).data, "secret": secret}, f"webhooks/{webhook.pk}")
 
 
 class WebhookView(ObjectView):

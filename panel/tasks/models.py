@@ -64,6 +64,9 @@ class Task(models.Model):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
+    replayed = False
+    """Whether it was there already when it was asked for again, with its idempotency key."""
+
     class Meta:
         ordering = ["-id"]
         indexes = [

@@ -334,6 +334,8 @@ def _earlier(viewer: User, key: str, digest: str) -> Task | None:
     task = Task.objects.filter(created_by=viewer, idempotency_key=key).first()
     if task is not None and not hmac.compare_digest(task.idempotency_digest, digest):
         raise IdempotencyMismatch(task=task.pk)
+    if task is not None:
+        task.replayed = True
     return task
 
 

@@ -18,11 +18,24 @@ def list_tasks(viewer: User) -> QuerySet[Task]:
 
 
 def get_task(viewer: User, task_id: int) -> Task:
-    """One task with its steps; raises NotFound."""
-    task = list_tasks(viewer).prefetch_related("steps").filter(pk=task_id).first()
-    if task is None:
+    """One task with its steps; raises NotFound.
+
+    Whoever may ask for it may follow it: a token that may start VMs, and no more, sees the starts that it asked for.
+    """
+    task = Task.objects.select_related("owner").prefetch_related("steps").filter(pk=task_id).first()
+    theirs = task is not None and (viewer.sees_all or task.owner_id == viewer.pk)
+    if not (task and theirs and task.created_by_id == viewer.pk and _may_ask_for(viewer, task)):
+        permissions.require(viewer, "tasks.view")
+    if task is None or not theirs:
         raise NotFound(object="task", id=task_id)
     return task
+
+
+def _may_ask_for(viewer: User, task: Task) -> bool:
+    from panel.tasks import registry
+
+    known = [each for each in registry.every() if each.name == task.operation]
+    return any(permissions.allows_operation(viewer, each.permission, each.name) for each in known)
 
 
 def open_tasks_of(kind: str, object_ids: list[int]) -> dict[int, Task]:

@@ -14,6 +14,7 @@ import hmac
 import ipaddress
 import json
 import logging
+import queue
 import socket
 import threading
 import time
@@ -182,6 +183,27 @@ def resolve(url: str) -> Target:
         if not may_call(each, parts.scheme):
             raise Refused(f"{parts.hostname} is {each}, which webhooks must not call by {parts.scheme}.")
     return Target(httpx.URL(url), addresses[0])
+
+
+def resolve_in(url: str, seconds: float) -> None:
+    """resolve() for who cannot wait longer; says nothing where the host's addresses were not found in that time."""
+    found: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+    def look() -> None:
+        try:
+            resolve(url)
+        except (Refused, OSError) as error:
+            found.put(error)
+        else:
+            found.put(None)
+
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        error = found.get(timeout=seconds)
+    except queue.Empty:
+        return
+    if error is not None:
+        raise error
 
 
 def may_call(address: str, scheme: str) -> bool:

@@ -16,11 +16,14 @@ from panel.accounts.models import Token, User
 from panel.core import secretbox
 from panel.core.errors import InvalidValue, LimitExceeded, MissingValue
 from panel.core.validation import Params, parse
+from panel.webhooks import sending
 from panel.webhooks.events import NAMES, TOPICS
 from panel.webhooks.models import Delivery, DeliveryState, Webhook
 
 MOST = 20
 """Webhooks of one user."""
+LOOKED_UP_SECONDS = 2.0
+"""How long whoever makes a webhook waits for its host's addresses."""
 
 
 class Values(Params):
@@ -43,6 +46,7 @@ def create_webhook(viewer: User, raw: dict[str, Any]) -> tuple[Webhook, str]:
     values = parse(Values, raw)
     if values.url is None:
         raise MissingValue(field="url")
+    url = _checked_url(values.url)
     # Two at the same moment must not both be the last that is allowed.
     User.objects.select_for_update().get(pk=viewer.pk)
     used = Webhook.objects.filter(owner=viewer).count()
@@ -52,7 +56,7 @@ def create_webhook(viewer: User, raw: dict[str, Any]) -> tuple[Webhook, str]:
     webhook = Webhook.objects.create(
         owner=viewer,
         token=_binding(viewer),
-        url=_checked_url(values.url),
+        url=url,
         events=_checked_events(values.events if values.events is not None else ["*"]),
         sealed=secretbox.seal({"secret": secret}),
         active=values.active is not False,
@@ -118,7 +122,18 @@ def _checked_url(url: str) -> str:
         fit = False
     if not fit or " " in url:
         raise InvalidValue("A webhook's address is written as https://host/path.", field="url")
+    _refuse_forbidden(url)
     return url
+
+
+def _refuse_forbidden(url: str) -> None:
+    """Raise InvalidValue for an address that would never be called; a host that is not found now may be later."""
+    try:
+        sending.resolve_in(url, LOOKED_UP_SECONDS)
+    except sending.Refused as error:
+        raise InvalidValue(str(error), field="url") from error
+    except OSError:
+        return
 
 
 def _checked_events(names: list[str]) -> list[str]:

@@ -82,7 +82,8 @@ def test_a_missing_password_names_its_field() -> None:
 
 
 def test_an_expired_token_lets_nobody_in(user: User) -> None:
-    _token_row, text = create_token(user, "old", expires_at=timezone.now())
+    token, text = create_token(user, "old")
+    Token.objects.filter(pk=token.pk).update(expires_at=timezone.now())
     assert APIClient().get("/api/v1/me", headers={"Authorization": f"Bearer {text}"}).status_code == 401
 
 

@@ -212,10 +212,20 @@ def test_a_signin_key_is_worthless_after_its_time(api: APIClient, user: User) ->
     assert Client().get(made["path"], secure=True).headers["Location"] == "/login"
 
 
-@pytest.mark.parametrize("leads_to", ["//evil.example", "https://evil.example", "/\\evil.example", "vms", ""])
+@pytest.mark.parametrize(
+    "leads_to", ["//evil.example", "https://evil.example", "/\\evil.example", "vms", "", "/vsm/7", "/nothing"]
+)
 def test_a_signin_key_leads_nowhere_but_into_the_panel(api: APIClient, user: User, leads_to: str) -> None:
     answer = api.post(f"/api/v1/users/{user.pk}/signin-key", {"leads_to": leads_to})
     assert (answer.status_code, answer.json()["field"]) == (400, "leads_to")
+
+
+def test_a_signin_key_of_a_disabled_account_and_a_token_that_is_over_are_not_made(api: APIClient, user: User) -> None:
+    past = (timezone.now() - timedelta(seconds=1)).isoformat()
+    refused = api.post("/api/v1/tokens", {"name": "late", "expires_at": past})
+    assert (refused.status_code, refused.json()["field"]) == (400, "expires_at")
+    User.objects.filter(pk=user.pk).update(is_active=False)
+    assert api.post(f"/api/v1/users/{user.pk}/signin-key", {}).status_code == 409
 
 
 def test_nobody_gets_a_key_for_a_higher_account(admin: User, user: User) -> None:

@@ -29,7 +29,7 @@ from panel.tasks.models import Status, Task
 from panel.webhooks import periodic, sending
 from panel.webhooks.collecting import collect
 from panel.webhooks.delivering import Deliverer
-from panel.webhooks.models import Delivery, DeliveryState, Position
+from panel.webhooks.models import Delivery, DeliveryState, Position, Webhook
 from tests.stack import wait_until
 
 SECRET = "a secret of the billing system"
@@ -326,7 +326,12 @@ def test_an_address_that_only_the_panel_reaches_is_not_called(
         raise AssertionError("it was called")
 
     monkeypatch.setattr(sending.httpx, "Client", called)
-    make(api, url, "task.done")
+    refused = api.post("/api/v1/webhooks", {"url": url})
+    assert (refused.status_code, refused.json()["field"]) == (400, "url")
+    # One that was allowed when it was made, or a name that leads elsewhere by now.
+    made = make(api, "https://1.1.1.1/hook", "task.done")
+    assert api.patch(f"/api/v1/webhooks/{made}", {"url": url}).status_code == 400
+    Webhook.objects.filter(pk=made).update(url=url)
     finished(admin)
     collect()
     (delivery,) = send_due()
