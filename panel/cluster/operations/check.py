@@ -99,7 +99,11 @@ def _full_disks(ctx: NodeContext[Any]) -> str:
 
 def ensure_libvirt(ctx: NodeContext[Any]) -> list[Complaint]:
     """libvirt answers, started when it did not run; QEMU's user may open /dev/kvm, where that can be had."""
-    ctx.agent.call(protocol.LibvirtEnsure(), deadline=LIBVIRT_SECONDS)
+    try:
+        ctx.agent.call(protocol.LibvirtEnsure(), deadline=LIBVIRT_SECONDS)
+    except NodeTimeout:
+        # Whatever did not end there waited for it; that a request had a deadline tells nobody anything.
+        return [Complaint("libvirtd does not answer; no new VM is placed on the node meanwhile.", Severity.ERROR)]
     return []
 
 

@@ -28,6 +28,8 @@ from panel.tasks.operation import Operation, Step
 from panel.vms.context import VmContext
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.models import Disk, Installation, Interface, Vm, VmStatus, Wanted
+from panel.vms.operations import deploying
+from panel.vms.operations.answering import find_answering_node
 from panel.vms.operations.deploying import (
     AccessParams,
     DeployContext,
@@ -37,7 +39,6 @@ from panel.vms.operations.deploying import (
     delete_seed,
     delete_upload,
     grow_disk,
-    place_image,
     start_domain,
     stop_domain,
     wait_for_guest,
@@ -184,6 +185,12 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     transaction.on_commit(lambda: tell_pages([vm]))
     result = {"vm": vm.pk, "uuid": str(vm.uuid), "node": node.name, "address": address.ip}
     return {"result": result, "placement": choice.told}
+
+
+def place_image(ctx: CreateVmContext) -> dict[str, Any]:
+    """The node, or another one where it does not answer, has its own copy of the image or ISO image."""
+    find_answering_node(ctx)
+    return {**deploying.place_image(ctx), "result": {"node": ctx.vm.node.name}}
 
 
 def define_domain(ctx: VmContext[Any]) -> None:

@@ -141,7 +141,7 @@ def place_image(ctx: DeployContext[Any]) -> dict[str, Any]:
 def delete_upload(ctx: DeployContext[Any]) -> None:
     """What this task sent of the image and did not finish is gone; a finished copy serves every later VM."""
     target = ctx.find_target()
-    if ctx.output(place_image):
+    if "sent" in ctx.output(place_image):
         # It was put in place, or was there before.
         return
     if target is not None and target.source is not None:

@@ -162,6 +162,12 @@ class TestParts:
         check(node)
         assert Problem.objects.count() == 2
 
+    def test_a_libvirtd_that_stands_still_is_called_so(self, node: Node) -> None:
+        text = "The request did not end by its deadline."
+        fake.node(node.pk).fail("libvirt_ensure", NodeTimeout(text, node="fake1", command="libvirt_ensure", seconds=60))
+        (complaint,) = check(node)["complaints"]
+        assert complaint.startswith("libvirtd does not answer")
+
     def test_of_two_bridges_and_storages_the_second_is_made_though_the_first_cannot(self, node: Node) -> None:
         Network.objects.create(
             cluster=node.cluster, name="b", bridge="vmbr-b", subnet="10.9.0.0/24", gateway="10.9.0.1"
