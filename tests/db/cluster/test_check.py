@@ -225,7 +225,8 @@ class TestParts:
         memory.told, memory.libvirt_seconds = False, 60.0
         check(node)
         memory.libvirt = "silent"
-        assert check(node)["complaints"] == ["libvirt runs on the node, but gave no answer: libvirt is silent."]
+        told = "libvirtd does not answer; no new VM is placed on the node meanwhile."
+        assert check(node)["complaints"] == [told]
         facts = Node.objects.get(pk=node.pk).facts
         assert (facts["libvirt"], facts["libvirt_version"], facts["qemu_version"]) == ("silent", "9.0.0", "7.2.0")
         assert facts["copies_running"] is True
