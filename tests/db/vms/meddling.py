@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
@@ -26,6 +27,8 @@ from panel.vms.spec import host_spec
 from tests.db.vms.always import ON
 from tests.db.vms.life import Place, World
 
+DOMAINS = ("start", "stop", "pause", "save", "undefine", "rename", "redefine", "snapshot", "drop snapshot")
+FILES = ("lose a file", "overlay", "move", "move a copy", "commit", "find it")
 WHEN_ON, WHEN_OFF = ("stop", "pause", "save"), ("undefine", "rename", "lose a file")
 NOT_SAVED = ("rename", "redefine", "snapshot", "overlay", "commit", "move", "move a copy")
 """libvirt does none of them, and what is described otherwise it would forget at the next start."""
@@ -128,11 +131,23 @@ class Meddling(RuleBasedStateMachine):
         """What was an overlay of VMs whose deletion stopped half way."""
         self.moved = True
 
-    @rule(which=st.integers(0, 2), how=st.deferred(lambda: st.sampled_from(sorted(ACTS))))
-    def meddle(self, which: int, how: str) -> None:
+    @rule(which=st.integers(0, 2), choice=st.integers(0, 11))
+    def meddle(self, which: int, choice: int) -> None:
         """Somebody does it with virsh, or the guest itself."""
-        if (scene := self._scene(which)) is None or not self._may(how, scene):
+        self._act(which, choice, DOMAINS)
+
+    @rule(which=st.integers(0, 2), choice=st.integers(0, 11))
+    def rearrange(self, which: int, choice: int) -> None:
+        """Somebody does it to the VM's files, or brings them and it to the other node."""
+        self._act(which, choice, FILES)
+
+    def _act(self, which: int, choice: int, acts: tuple[str, ...]) -> None:
+        if (scene := self._scene(which)) is None:
             return
+        if not (possible := [how for how in acts if self._may(how, scene)]):
+            return
+        how = possible[choice % len(possible)]
+        note(f"{how}: {scene.vm}")
         self.seen[f"meddling: {how}"] += 1
         self.number += 1
         self.moved = True
