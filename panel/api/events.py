@@ -28,7 +28,7 @@ from panel.api.parameters import refuse_unknown
 from panel.api.problems import RETRY_SECONDS, plain_problem
 from panel.cluster.veil import Veil
 from panel.core.errors import BadCredentials, InvalidValue, PanelError
-from panel.core.live import ASK_SECONDS, RIGHTS, STREAM, may_end, may_see
+from panel.core.live import ASK_SECONDS, RIGHTS, STREAM, may_end, may_see, outward
 
 HEARTBEAT_SECONDS = 15.0
 ONE_READ = 200
@@ -120,12 +120,19 @@ async def _position(client: Redis, asked: str | None) -> tuple[str, bool]:
     return (asked, False) if kept or asked == end else (end, True)
 
 
+def _name_of(user_id: int) -> dict[int, str]:
+    try:
+        return dict(User.objects.filter(pk=user_id).values_list("pk", "name"))
+    finally:
+        connections.close_all()
+
+
 async def _events(
     request: HttpRequest, client: Redis, viewer: User, veil: Veil, topics: frozenset[str], last: str, lost: bool
 ) -> AsyncIterator[str]:
     try:
         yield f"retry: 2000\nid: {last}\nevent: {'reset' if lost else 'hello'}\ndata: {{}}\n\n"
-        asked_at = time.monotonic()
+        asked_at, names = time.monotonic(), {viewer.pk: viewer.name}
         while True:
             if time.monotonic() - asked_at >= ASK_SECONDS:
                 (viewer, veil), asked_at = await sync_to_async(_viewer)(request), time.monotonic()
@@ -140,7 +147,11 @@ async def _events(
                     viewer, veil = await sync_to_async(_viewer)(request)
                 if event["topic"] in topics and may_see(viewer, event):
                     told = last
-                    yield f"id: {last}\nevent: {event['topic']}\ndata: {json.dumps(veil.event(event))}\n\n"
+                    owner = event.get("owner")
+                    if owner is not None and owner not in names:
+                        names |= await sync_to_async(_name_of)(owner)
+                    data = json.dumps(outward(veil.event(event), names))
+                    yield f"id: {last}\nevent: {event['topic']}\ndata: {data}\n\n"
             if not entries or told != last:
                 # What is not the caller's moves their position on nevertheless.
                 yield f": still here\nid: {last}\n\n"

@@ -95,6 +95,7 @@ class Veil:
         if not self.is_on or event.get("topic") != "task":
             return event
         told = {**event, "title": self.text(str(event.get("title", "")))}
+        told |= {name: self.data(event[name]) for name in ("result", "error") if name in event}
         if isinstance(event.get("step"), dict):
             told["step"] = {**event["step"], "text": self.text(str(event["step"].get("text", "")))}
         return told

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import redis
@@ -28,6 +29,7 @@ RIGHTS_CHANGE = "rights"
 """The topic of what nobody is shown: somebody's session, rights or VM ended, or became another's."""
 ASK_SECONDS = 10.0
 """How often a long connection asks at least whether it may go on: an event may be lost, and tokens expire."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 log = logging.getLogger(__name__)
 
 
@@ -74,12 +76,36 @@ def publish(topic: str, payload: dict[str, Any]) -> None:
     publish_many(topic, [payload])
 
 
+def as_text(topic: str, payload: dict[str, Any]) -> str:
+    """The event as it is kept and told."""
+    return json.dumps(stamped(topic, payload), default=_plain)
+
+
+def outward(event: dict[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
+    """The event in REST's form: its owner by name."""
+    return {**event, "owner": names.get(event["owner"])} if "owner" in event else event
+
+
+def stamped(topic: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """The event with its own time (`at`; now, unless it knows better) and the `sequence` that it has of its object.
+
+    Of two events of an object the one with the larger sequence is the later, in whatever order they come.
+    """
+    at = payload.get("at") or datetime.now(UTC)
+    return {"topic": topic, **payload, "at": at, "sequence": (at - EPOCH) // timedelta(microseconds=1)}
+
+
+def _plain(value: Any) -> str:
+    """Times as REST tells them."""
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
+
+
 def publish_many(topic: str, payloads: Sequence[dict[str, Any]]) -> None:
     """publish() for many at once, in one exchange with Redis."""
     try:
         with client().pipeline(transaction=False) as pipeline:
             for payload in payloads:
-                event = json.dumps({"topic": topic, **payload}, default=str)
+                event = as_text(topic, payload)
                 pipeline.publish(CHANNEL, event)
                 pipeline.xadd(STREAM, {"event": event}, maxlen=KEPT, approximate=True)
             pipeline.execute()

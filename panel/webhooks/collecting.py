@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,8 +19,10 @@ from django.utils import timezone
 
 from panel.accounts.models import User
 from panel.cluster.veil import Veil, known_names
+from panel.core import live
 from panel.core.live import STREAM, may_see
 from panel.core.redis_client import client
+from panel.tasks.live import told
 from panel.tasks.models import ENDED, Task
 from panel.webhooks import events
 from panel.webhooks.models import Delivery, Position, Webhook
@@ -27,6 +30,7 @@ from panel.webhooks.models import Delivery, Position, Webhook
 log = logging.getLogger(__name__)
 ONE_READ = 500
 LONGEST_GAP = timedelta(days=1)
+BEGINNING = "0-0"
 
 
 def collect() -> int:
@@ -64,12 +68,15 @@ def _read(last: str, webhooks: list[Webhook]) -> tuple[list[tuple[str, dict[str,
     try:
         info: Any = client().xinfo_stream(STREAM)
     except redis.ResponseError:
-        return [], last
+        # Nothing was ever told, and the first event will be; or Redis lost it all, and the position says so.
+        return [], last or BEGINNING
     end = info["last-generated-id"].decode()
     if not webhooks or not last:
         return [], end
     first = info["first-entry"]
-    lost = _number(last) > _number(end) or (first is not None and _number(last) < _number(first[0].decode()))
+    lost = _number(last) > _number(end) or (
+        last != BEGINNING and first is not None and _number(last) < _number(first[0].decode())
+    )
     found = _ends_since(last) if lost else []
     if lost:
         log.warning("events before %s were lost; the ends of tasks are read from the database", end)
@@ -87,26 +94,19 @@ def _number(position: str) -> tuple[int, int]:
 def _ends_since(position: str) -> list[tuple[str, dict[str, Any]]]:
     since = max(datetime.fromtimestamp(_number(position)[0] / 1000, UTC), timezone.now() - LONGEST_GAP)
     ended = Task.objects.filter(status__in=ENDED, finished_at__gte=since).order_by("pk")[:ONE_READ]
-    return [(position, _told(task)) for task in ended]
+    # As they would have come from the stream.
+    return [(position, json.loads(live.as_text("task", told(task)))) for task in ended]
 
 
-def _told(task: Task) -> dict[str, Any]:
-    return {
-        "topic": "task",
-        "id": task.pk,
-        "status": task.status,
-        "undoing": task.undoing,
-        "progress": round(task.progress, 3),
-        "title": task.title,
-        "object_type": task.object_type,
-        "object_id": task.object_id,
-        "owner": task.owner_id,
-    }
+def _owners(found: Iterable[dict[str, Any]]) -> dict[int, str]:
+    ids = {event["owner"] for event in found if event.get("owner") is not None}
+    return dict(User.objects.filter(pk__in=ids).values_list("pk", "name"))
 
 
 def _deliveries(webhooks: list[Webhook], found: list[tuple[str, dict[str, Any]]]) -> list[Delivery]:
     now = timezone.now()
     names = known_names() if webhooks and found else None
+    owners = _owners(event for _position, event in found) if webhooks else {}
     veils = {webhook.pk: Veil(webhook.owner, names) for webhook in webhooks}
     made = []
     for position, event in found:
@@ -114,8 +114,8 @@ def _deliveries(webhooks: list[Webhook], found: list[tuple[str, dict[str, Any]]]
         for webhook in webhooks if name else ():
             owner: User = webhook.owner
             if name and events.wanted(name, webhook.events) and may_see(owner, event):
-                told = veils[webhook.pk].event(event)
-                data = {key: value for key, value in told.items() if key not in ("topic", "owner")}
+                outward = live.outward(veils[webhook.pk].event(event), owners)
+                data = {key: value for key, value in outward.items() if key != "topic"}
                 key = events.key_of(event, name, position)
                 made.append(Delivery(webhook=webhook, key=key, event=name, data=data, next_try_at=now))
     return made

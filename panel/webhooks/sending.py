@@ -39,6 +39,7 @@ TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 DEADLINE_SECONDS = 30.0
 """For one attempt with all its parts."""
 LONGEST_ANSWER = 500
+MOST_LOOKED_AT = 500
 HELD = timedelta(seconds=90)
 """How long a delivery that is being sent is nobody else's."""
 
@@ -69,6 +70,8 @@ def send(delivery_id: int) -> Delivery | None:
     """Make one attempt if it is due; answers the delivery as left, None when it was not due."""
     now = timezone.now()
     due = Delivery.objects.filter(pk=delivery_id, state=DeliveryState.WAITING, next_try_at__lte=now)
+    if _is_preceded(delivery_id):
+        return None
     # Whoever moves the time on is the one who sends.
     if not due.update(next_try_at=now + HELD, attempts=F("attempts") + 1):
         return None
@@ -82,6 +85,21 @@ def send(delivery_id: int) -> Delivery | None:
         delivery.error = (str(error) or type(error).__name__)[:200]
     _settle(delivery)
     return delivery
+
+
+def _is_preceded(delivery_id: int) -> bool:
+    """Whether an earlier event of the same object waits for its first answer: they arrive in their order.
+
+    One that was refused or not answered holds up no other: by `sequence` a receiver knows their order nevertheless.
+    """
+    own = Delivery.objects.filter(pk=delivery_id).values_list("webhook_id", "event", "data").first()
+    if own is None:
+        return False
+    webhook_id, event, data = own
+    untried = Delivery.objects.filter(webhook_id=webhook_id, pk__lt=delivery_id, state=DeliveryState.WAITING)
+    earlier = untried.filter(response_status=None, error="").values_list("event", "data")
+    mine = (event.partition(".")[0], data.get("id"))
+    return any((name.partition(".")[0], each.get("id")) == mine for name, each in earlier[:MOST_LOOKED_AT])
 
 
 def _settle(delivery: Delivery) -> None:
@@ -100,7 +118,9 @@ def body_of(delivery: Delivery) -> bytes:
     told: dict[str, Any] = {
         "id": str(delivery.uuid),
         "event": delivery.event,
-        "at": delivery.created_at.isoformat(),
+        # The event's own time; that of when it was taken in where it bears none.
+        "at": delivery.data.get("at") or delivery.created_at.isoformat().replace("+00:00", "Z"),
+        "sequence": delivery.data.get("sequence"),
         "data": delivery.data,
     }
     return json.dumps(told, sort_keys=True).encode()

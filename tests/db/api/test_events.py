@@ -125,7 +125,11 @@ def test_only_what_one_may_see_is_told_and_the_rest_moves_the_id_on(user: User, 
     end = client().xrange(live.STREAM)[-1][0].decode()
 
     _hello, told, beat = listen(user, 3, last=start, with_beats=True)
-    assert json.loads(told["data"])["id"] == 3
+    event = json.loads(told["data"])
+    assert (event["id"], event["owner"], event["at"][-1]) == (3, user.name, "Z")
+    (_hello, of_another) = listen(admin, 2, last=start)
+    assert json.loads(of_another["data"])["owner"] == admin.name
+    assert json.loads(of_another["data"])["sequence"] < event["sequence"]
     assert (beat[""], beat["id"]) == ("still here", end)
 
 

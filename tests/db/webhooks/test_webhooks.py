@@ -23,6 +23,7 @@ from rest_framework.test import APIClient
 
 from panel.accounts.models import Token, User
 from panel.accounts.tokens import create_token
+from panel.cluster.models import Node
 from panel.core import live
 from panel.core.redis_client import client
 from panel.tasks.models import Status, Task
@@ -117,9 +118,54 @@ def test_an_event_arrives_with_a_signature_that_its_secret_makes(
     assert digest == hmac.new(SECRET.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
     told = json.loads(body)
     assert (told["event"], told["data"]["id"], told["id"]) == ("task.done", 7, headers["X-Vmpanel-Delivery"])
-    assert "owner" not in told["data"]
+    assert told["data"]["owner"] == "admin"
+    assert (told["at"], told["sequence"]) == (told["data"]["at"], told["data"]["sequence"])
+    assert told["at"].endswith("Z")
     assert (delivery.state, delivery.response_status, delivery.attempts) == (DeliveryState.DELIVERED, 200, 1)
     assert len(delivery.response_text) <= sending.LONGEST_ANSWER
+
+
+def test_a_tasks_events_say_what_it_was_and_what_came_of_it_as_rest_does(
+    api: APIClient, node: Node, receiver: Receiver, run_tasks: Callable[[], None]
+) -> None:
+    make(api, receiver.url, "task.*")
+    asked = api.post("/api/v1/cluster/examine", {}).json()["task"]["id"]
+    run_tasks()
+    collect()
+    queued, done = Delivery.objects.order_by("pk")
+    assert (queued.event, done.event) == ("task.queued", "task.done")
+    rest = api.get(f"/api/v1/tasks/{asked}").json()
+    shared = ("id", "operation", "object_type", "object_id", "object_name", "owner", "title", "request_id")
+    for each in (queued, done):
+        assert {name: each.data[name] for name in shared} == {name: rest[name] for name in shared}
+    assert (done.data["result"], done.data["error"]) == (rest["result"], rest["error"])
+    assert (queued.data["at"], done.data["at"]) == (rest["created_at"], rest["finished_at"])
+    assert queued.data["sequence"] < done.data["sequence"]
+    # The second waits for the first to have been tried, whoever comes to it first.
+    assert sending.send(done.pk) is None and receiver.got == []
+    assert sending.send(queued.pk) is not None and sending.send(done.pk) is not None
+    assert [headers["X-Vmpanel-Event"] for headers, _body in receiver.got] == ["task.queued", "task.done"]
+
+
+def test_one_that_is_refused_holds_up_no_later_one(api: APIClient, admin: User, receiver: Receiver) -> None:
+    make(api, receiver.url, "task.*")
+    finished(admin, "queued")
+    finished(admin, "done")
+    collect()
+    first, second = Delivery.objects.order_by("pk")
+    receiver.status = 503
+    sending.send(first.pk)
+    assert sending.send(second.pk) is not None
+
+
+def test_the_first_event_of_an_installation_is_told(api: APIClient, admin: User, receiver: Receiver) -> None:
+    client().delete(live.STREAM)
+    Position.objects.all().delete()
+    api.post("/api/v1/webhooks", {"url": receiver.url})
+    collect()
+    finished(admin)
+    collect()
+    assert [each.event for each in Delivery.objects.all()] == ["task.done"]
 
 
 def test_only_chosen_events_of_one_s_own_are_told(
