@@ -157,6 +157,7 @@ def server(config: Config, application: Any = "panel.asgi:application") -> Door:
     return Door(
         uvicorn.Config(
             application,
+            http="panel.listening:Http",
             ssl_certfile=str(config.certificate_path),
             ssl_keyfile=str(config.certificate_key_path),
             # Whom to believe about a caller's address is the panel's own option, TrustedProxies.

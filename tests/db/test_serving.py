@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import uvicorn
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
 
-from panel import serving
+from panel import listening, serving
 from panel.core.gate import Crowded, Gate
 from panel.serving import Handler
 
@@ -174,3 +177,46 @@ def test_threads_keep_their_connections_and_are_few(handler: Handler) -> None:
 
     run(storm())
     assert len(seen) == len({thread for thread, _number in seen}) <= 2
+
+
+def test_a_head_that_does_not_end_ends_its_connection_and_an_idle_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "HEAD_SECONDS", 0.5)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def closed_after(writer: asyncio.StreamWriter, reader: asyncio.StreamReader) -> bytes:
+        async with asyncio.timeout(10):
+            while not reader.at_eof():
+                writer.write(b"x")
+                await asyncio.sleep(0.05)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.01):
+                        return await reader.read()
+        return b""
+
+    async def storm() -> None:
+        config = uvicorn.Config(
+            application, http="panel.listening:Http", port=0, lifespan="off", log_level="error", timeout_keep_alive=75
+        )
+        server = uvicorn.Server(config)
+        listener = socket.create_server(("127.0.0.1", 0))
+        serving_on = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            idle_reader, idle_writer = await asyncio.open_connection(*listener.getsockname())
+            idle_writer.write(b"GET / HTTP/1.1\r\nHost: panel\r\n\r\n")
+            assert b"200 OK" in await idle_reader.readuntil(b"ok")
+            writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
+            await closed_after(writer, reader)
+            # The other one has been idle for longer than a head may take, and is used again.
+            idle_writer.write(b"GET / HTTP/1.1\r\nHost: panel\r\n\r\n")
+            assert b"200 OK" in await idle_reader.readuntil(b"ok")
+            idle_writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
+            await closed_after(idle_writer, idle_reader)
+        finally:
+            server.should_exit = True
+            await serving_on
+
+    run(storm())
