@@ -99,6 +99,8 @@ class Option:
     help: str
     parse: Callable[[str], Any] = str
     restart: bool = True
+    secret: bool = False
+    """Its blanks count: all that follows the `=` is the value, of `NAME = VALUE` all behind one blank."""
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -140,7 +142,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("DatabasePort", "database_port", 3306, "Port of MariaDB.", _port),
     Option("DatabaseName", "database_name", "vmpanel", "Name of the database."),
     Option("DatabaseUser", "database_user", "vmpanel", "User of the database."),
-    Option("DatabasePassword", "database_password", "", "Password of the database user."),
+    Option("DatabasePassword", "database_password", "", "Password of the database user.", secret=True),
     Option("RedisUrl", "redis_url", "redis://127.0.0.1:6379/0", "Redis, as redis://host:port/db or unix:///path."),
     Option("WorkerConcurrency", "worker_concurrency", 4, "Tasks that one worker carries out at a time.", int),
     Option(
@@ -295,7 +297,7 @@ OPTIONS: tuple[Option, ...] = (
         _yes_no,
     ),
     Option("LdapBindDn", "ldap_bind_dn", "", "As whom the panel searches the directory; empty: as nobody."),
-    Option("LdapBindPassword", "ldap_bind_password", "", "The password of LdapBindDn."),
+    Option("LdapBindPassword", "ldap_bind_password", "", "The password of LdapBindDn.", secret=True),
     Option("LdapUserSearchBase", "ldap_user_search_base", "", "Where in the directory users are."),
     Option("LdapUserFilter", "ldap_user_filter", "(uid=%(user)s)", "How a user is found by name.", _user_filter),
     Option(
@@ -427,8 +429,9 @@ def parse(text: str, origin: str = "configuration") -> Config:
     for number, name, value in _lines(text, origin):
         if name not in by_name:
             raise ConfigError(f"{origin}:{number}: there is no option “{name}”.", option=name)
+        option = by_name[name]
         try:
-            values[name] = by_name[name].parse(value)
+            values[name] = option.parse(value if option.secret else value.strip())
         except ValueError as error:
             raise ConfigError(f"{origin}:{number}: {name}: {error}.", option=name) from error
     config = Config(values)
@@ -449,14 +452,14 @@ def _refuse_open_passwords(config: Config, origin: str) -> None:
 
 
 def _lines(text: str, origin: str) -> Iterator[tuple[int, str, str]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        line = line.strip()
-        if not line or line.startswith("#"):
+    # Lines of a file, not splitlines(), which ends one at signs that a password may have.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
-        name, separator, value = line.partition("=")
+        name, separator, value = line.removesuffix("\r").partition("=")
         if not separator:
-            raise ConfigError(f"{origin}:{number}: expected NAME=VALUE.", option=name)
-        yield number, name.strip(), value.strip()
+            raise ConfigError(f"{origin}:{number}: expected NAME=VALUE.", option=name.strip())
+        yield number, name.strip(), value.removeprefix(" ") if name != name.rstrip() else value
 
 
 def load(path: str | None = None) -> Config:

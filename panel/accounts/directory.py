@@ -26,6 +26,7 @@ from panel.accounts.services import Name, public, set_active
 from panel.accounts.session_store import drop_all
 from panel.accounts.system import system_user
 from panel.core.errors import ConfigError, InvalidValue, WrongState
+from panel.core.texts import is_plain
 from panel.core.validation import Params, parse
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,8 @@ def _name(username: str, ldap_user: Any) -> str:
 
 
 def _email(attributes: Any) -> str:
-    return str((attributes.get("mail") or [""])[0])[:254]
+    found = str((attributes.get("mail") or [""])[0])[:254]
+    return found if is_plain(found) else ""
 
 
 def level_of(groups: set[str]) -> tuple[str, Role | None]:

@@ -61,10 +61,14 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[s
 
 
 def list_entries(viewer: User) -> QuerySet[JournalEntry]:
-    """The entries that the viewer may read, the newest first: all, or those about the viewer and what they own."""
+    """The entries that the viewer may read, the newest first: all, or those about the viewer and what they own.
+
+    Raises AccessDenied for a way in that has neither right.
+    """
     entries = JournalEntry.objects.order_by("-pk")
     if permissions.allows(viewer, "journal.view"):
         return entries
+    permissions.require(viewer, "journal.own")
     # Two indexed reads together; an OR over both columns would read the whole journal.
     return entries.filter(owner_id=viewer.pk) if not viewer.sees_all else entries.filter(user_id=viewer.pk)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import QuerySet
 
-from panel.accounts.models import Level, Role, User
+from panel.accounts.models import Level, Role, SshKey, Token, User
 from panel.accounts.system import NAME as SYSTEM
 from panel.core import permissions
 from panel.core.errors import NotFound
@@ -46,3 +46,20 @@ def get_role(viewer: User, role_id: int) -> Role:
     if role is None:
         raise NotFound(object="role", id=role_id)
     return role
+
+
+def require_own(viewer: User) -> None:
+    """Raise AccessDenied for a way in that shows nothing of what the account itself has, as some tokens."""
+    permissions.require(viewer, "account.view")
+
+
+def list_tokens(viewer: User) -> QuerySet[Token]:
+    """The viewer's own tokens; raises AccessDenied."""
+    require_own(viewer)
+    return Token.objects.filter(user=viewer)
+
+
+def list_ssh_keys(viewer: User) -> QuerySet[SshKey]:
+    """The viewer's own SSH keys; raises AccessDenied."""
+    require_own(viewer)
+    return SshKey.objects.filter(user=viewer)

@@ -23,7 +23,7 @@ from panel.accounts.session_store import drop_all
 from panel.accounts.tokens import end_sign_ins
 from panel.core import live, permissions
 from panel.core.errors import AccessDenied, AlreadyExists, BadCredentials, InvalidValue, NotFound, WrongState
-from panel.core.validation import Params, parse
+from panel.core.validation import Params, parse, plain_name
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@+-]*$")]
 Limit = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -278,6 +278,7 @@ def add_ssh_key(user: User, name: str, public_key: str) -> SshKey:
     if not words.is_public_key(public_key):
         text = "This is not one public key, as in authorized_keys, of printable characters and without tabs."
         raise InvalidValue(text, field="public_key")
+    name = plain_name(name)
     try:
         with transaction.atomic():
             key = SshKey.objects.create(user=user, name=name, public_key=public_key)

@@ -21,6 +21,7 @@ from panel.core import live
 from panel.core.addresses import in_ranges
 from panel.core.errors import BadCredentials, InvalidValue, LimitExceeded
 from panel.core.permissions import RIGHTS
+from panel.core.validation import plain_name
 
 TOKEN_BYTES = 32
 SIGN_IN = "sign-in"
@@ -67,7 +68,7 @@ def create_token(
         allowed = settings.CONFIG.tokens_per_user
         raise LimitExceeded(limit="tokens", used=allowed - 1 + len(in_the_way), allowed=allowed)
     narrowed = None if rights is None else sorted(set(rights))
-    return _make(Token(user=user, name=name, expires_at=expires_at, rights=narrowed, addresses=ranges))
+    return _make(Token(user=user, name=plain_name(name), expires_at=expires_at, rights=narrowed, addresses=ranges))
 
 
 @transaction.atomic

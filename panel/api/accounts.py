@@ -10,7 +10,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from panel.accounts.models import SshKey, Token
+from panel.accounts.selectors import list_ssh_keys, list_tokens
 from panel.accounts.services import add_ssh_key, remove_ssh_key, sign_in
 from panel.accounts.tokens import create_token, revoke_token, sign_in_token
 from panel.api import idempotency, serializers
@@ -40,7 +40,7 @@ class TokensView(ListView):
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """The viewer's tokens."""
-        return Token.objects.filter(user=viewer_of(request))
+        return list_tokens(viewer_of(request))
 
     @listed(TokenSerializer)
     def get(self, request: Request) -> Response:
@@ -79,7 +79,7 @@ class SshKeysView(ListView):
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """The viewer's keys."""
-        return SshKey.objects.filter(user=viewer_of(request))
+        return list_ssh_keys(viewer_of(request))
 
     @listed(serializers.SshKeySerializer)
     def get(self, request: Request) -> Response:

@@ -5,17 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpRequest
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from panel.accounts.models import User
+from panel.accounts.session_store import user_of
 from panel.accounts.tokens import user_of_token
 from panel.core import own_origin
 from panel.core.errors import AccessDenied, BadCredentials
 
 KEYWORD = "Bearer"
+
+
+def caller_now(request: HttpRequest) -> User:
+    """Whose token or session it is at this moment, whatever was found before; raises BadCredentials for nobody's."""
+    keyword, _, text = request.headers.get("Authorization", "").partition(" ")
+    if keyword == KEYWORD:
+        return user_of_token(text.strip(), str(request.META.get("REMOTE_ADDR", "")))
+    user = user_of(request.session.session_key)
+    if user is None:
+        raise BadCredentials()
+    return user
 
 
 class TokenAuthentication(BaseAuthentication):

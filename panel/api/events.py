@@ -21,9 +21,7 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from panel.accounts.models import User
-from panel.accounts.session_store import user_of
-from panel.accounts.tokens import user_of_token
-from panel.api.authentication import KEYWORD
+from panel.api.authentication import KEYWORD, caller_now
 from panel.api.parameters import refuse_unknown
 from panel.api.problems import RETRY_SECONDS, plain_problem
 from panel.cluster.veil import Veil
@@ -69,23 +67,13 @@ async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
 def _viewer(request: HttpRequest) -> tuple[User, Veil]:
     """Who asks, and what is between them and the nodes; raises BadCredentials."""
     try:
-        viewer = _caller(request)
+        viewer = caller_now(request)
         veil = Veil(viewer)
         veil.read_names()
         return viewer, veil
     finally:
         # The answer lasts as long as the caller listens; without this its database connection would too.
         connections.close_all()
-
-
-def _caller(request: HttpRequest) -> User:
-    keyword, _, text = request.headers.get("Authorization", "").partition(" ")
-    if keyword == KEYWORD:
-        return user_of_token(text.strip(), str(request.META.get("REMOTE_ADDR", "")))
-    user = user_of(request.session.session_key)
-    if user is None:
-        raise BadCredentials()
-    return user
 
 
 def _topics(request: HttpRequest) -> frozenset[str]:

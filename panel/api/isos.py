@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from panel.api.authentication import caller_now
 from panel.api.lists import ListView, listed
 from panel.api.objects import KINDS, Kind, ObjectView, described, guarded
 from panel.api.preconditions import IF_MATCH
@@ -17,7 +20,9 @@ from panel.api.reading import body_of, created, viewer_of
 from panel.api.serializers import IsoSerializer
 from panel.api.streaming import AnyBody, length_of
 from panel.api.streaming import body_of as streamed_body_of
+from panel.core.live import ASK_SECONDS
 from panel.images import isos
+from panel.images.incoming import Stream
 from panel.images.models import Iso
 from panel.images.selectors import get_iso, list_isos
 
@@ -27,6 +32,22 @@ NAME = OpenApiParameter(
     "name", {"type": "string", "pattern": r"^[a-z0-9][a-z0-9.-]{0,63}$"}, required=True, description="Its name."
 )
 TITLE = OpenApiParameter("title", {"type": "string", "maxLength": 128}, description="What people read; else its name.")
+
+
+class StillAllowed:
+    """A body that ends with its sender's token, session or account: it may take hours."""
+
+    def __init__(self, body: Stream, request: HttpRequest) -> None:
+        self.body, self.request = body, request
+        self.asked_at = time.monotonic()
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, none at the end; raises BadCredentials."""
+        data = self.body.read(size)
+        if time.monotonic() - self.asked_at >= ASK_SECONDS:
+            caller_now(self.request)
+            self.asked_at = time.monotonic()
+        return data
 
 
 class IsosView(ListView):
@@ -54,7 +75,8 @@ class IsosView(ListView):
         """Bring in an ISO image: the body is the file. An administrator's is there for all, a user's is their own."""
         viewer = viewer_of(request)
         asked = {name: value for name, value in request.query_params.items() if name != "format"}
-        iso = isos.bring_in(viewer, asked, streamed_body_of(request), length_of(request))
+        body = StillAllowed(streamed_body_of(request), request._request)
+        iso = isos.bring_in(viewer, asked, body, length_of(request))
         return created(IsoSerializer(iso).data, f"isos/{iso.pk}")
 
 

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from panel.accounts import recovery, second_factor, totp
-from panel.accounts.selectors import get_user
+from panel.accounts.selectors import get_user, require_own
 from panel.api.parameters import ApiView
 from panel.api.reading import body_of, created, viewer_of
 from panel.core.validation import Params, parse
@@ -52,6 +52,7 @@ class MyTotpView(ApiView):
     def get(self, request: Request) -> Response:
         """Whether it is on."""
         viewer = viewer_of(request)
+        require_own(viewer)
         return Response({"on": totp.is_on(viewer), "recovery_codes_left": recovery.left(viewer)})
 
     @extend_schema(operation_id="me_totp_enrol", request=None, responses={201: _ENROLMENT})

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from panel.accounts import second_factor, security_keys
 from panel.accounts.models import SecurityKey
+from panel.accounts.selectors import require_own
 from panel.api.parameters import ApiView
 from panel.api.reading import body_of, created, viewer_of
 from panel.core.validation import Params, parse
@@ -63,7 +64,9 @@ class MySecurityKeysView(ApiView):
     @extend_schema(operation_id="me_security_keys_list", responses=_LIST)
     def get(self, request: Request) -> Response:
         """All of them, by name."""
-        keys = security_keys.keys_of(viewer_of(request))
+        viewer = viewer_of(request)
+        require_own(viewer)
+        keys = security_keys.keys_of(viewer)
         return Response({"results": SecurityKeySerializer(keys, many=True).data})
 
     @extend_schema(operation_id="me_security_keys_create", request=_NEW, responses={201: _MADE})

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from pydantic import Field
+from pydantic import Field, SecretStr
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -114,7 +115,7 @@ class SigninKeyValues(Params):
     """Where the browser is led to, and a key that the caller chose."""
 
     leads_to: str = "/"
-    key: str | None = Field(None)
+    key: SecretStr | None = Field(None)
 
 
 class SigninKeySerializer(serializers.Serializer[Any]):
@@ -136,8 +137,9 @@ class UserSigninKeyView(ApiView):
         """Make a key that signs a browser in as the user once; `path` is the page to send it to."""
         viewer = viewer_of(request)
         values = parse(SigninKeyValues, body_of(request))
-        text = signin_keys.issue(viewer, get_user(viewer, object_id), values.key, values.leads_to)
-        path = f"/sign-in/{text}"
+        key = values.key.get_secret_value() if values.key is not None else None
+        text = signin_keys.issue(viewer, get_user(viewer, object_id), key, values.leads_to)
+        path = f"/sign-in/{quote(text, safe='')}"
         told = {"key": text, "leads_to": values.leads_to, "path": path}
         return Response(told, status=201, headers={"Location": path})
 

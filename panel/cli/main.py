@@ -17,6 +17,7 @@ from panel.cli import mgrctl, output
 from panel.cli.asking import Group, as_json, panel_of
 from panel.cli.client import Panel, Refused, save_login
 from panel.cli.verbs import EXIT_FAILED, PLURALS, ObjectGroup
+from panel.core.texts import escaped
 
 EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 2, 3, 130
 
@@ -182,7 +183,8 @@ def run() -> int:
         return EXIT_REFUSED
     except Refused as error:
         wanted = "--json" in sys.argv
-        click.echo(json.dumps(error.body) if wanted else f"vmpanel: {error}", err=not wanted)
+        said = json.dumps(error.body) if wanted else escaped(f"vmpanel: {error}", lines=True)
+        click.echo(said, err=not wanted)
         return EXIT_REFUSED
     except httpx.TransportError as error:
         click.echo(f"vmpanel: the panel cannot be reached: {error}", err=True)

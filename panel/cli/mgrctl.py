@@ -18,6 +18,7 @@ import click
 from panel.cli.client import Panel
 from panel.config import DEFAULT_PATH, load
 from panel.core.errors import ConfigError
+from panel.core.texts import escaped
 
 SECRETS = ("password", "passwd", "confirm", "key")
 PROOFS = ("authinfo", "auth")
@@ -95,7 +96,9 @@ def add_to(cli: click.Group, panel_of: Callable[[click.Context], Panel]) -> None
         """Call a function of the classic API; passwords are given as NAME=- and asked for, or read from a pipe."""
         asked = parameters(func, params, out)
         document = call_here(asked) if is_panel_here() else panel_of(context).classic(asked)
-        click.echo(document, nl=not document.endswith("\n"))
+        # Programs that read XML or JSON have it as it is.
+        shown = escaped(document, lines=True) if out == "text" or sys.stdout.isatty() else document
+        click.echo(shown, nl=not document.endswith("\n"))
         if refused(document, out):
             context.exit(EXIT_REFUSED)
 

@@ -15,10 +15,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from panel.cli.client import Panel, Refused
+from panel.core.texts import escaped
 
 POLL_SECONDS = 0.4
 LONGEST_LINE = 1_000_000
 ENDED = ("done", "failed", "cancelled", "stuck")
+LONG = ("text", "description")
+"""What may have lines of its own."""
 MARKS = {"done": "●", "failed": "✕", "undone": "↺", "undoing": "↺", "running": "◐", "pending": "○"}
 
 
@@ -32,11 +35,11 @@ def show(value: Any, columns: tuple[str, ...], as_json: bool) -> None:
         for column in columns:
             table.add_column(column.replace("_", " ").upper())
         for row in value:
-            table.add_row(*[_cell(row.get(column)) for column in columns])
+            table.add_row(*[escaped(_cell(row.get(column)), lines=column in LONG) for column in columns])
     else:
         table.show_header = False
         for name, inner in value.items():
-            table.add_row(name.replace("_", " "), _cell(inner))
+            table.add_row(escaped(name.replace("_", " ")), escaped(_cell(inner), lines=name in LONG))
     # What the panel answers is text, whatever brackets are in it. Programs read whole lines, however long.
     console = Console(markup=False, width=None if sys.stdout.isatty() else LONGEST_LINE)
     with console.capture() as drawn:
@@ -64,7 +67,7 @@ def show_plan(plan: dict[str, Any], as_json: bool) -> None:
     steps = [{**step, "took_before": _seconds(step["seconds_before"])} for step in plan["steps"]]
     show(steps, ("name", "title", "changes", "took_before"), False)
     for step in steps:
-        click.echo(step["difference"], nl=False)
+        click.echo(escaped(step["difference"], lines=True), nl=False)
 
 
 def _seconds(seconds: float | None) -> str | None:
@@ -94,9 +97,9 @@ def follow(panel: Panel, task_id: int, *, quiet: bool) -> dict[str, Any]:
         )
         raise
     if not quiet:
-        click.echo(f"{task['title']}: {task['status']}.")
+        click.echo(escaped(f"{task['title']}: {task['status']}."))
         if task["error"]:
-            click.echo(task["error"]["message"], err=True)
+            click.echo(escaped(task["error"]["message"], lines=True), err=True)
     return task
 
 
@@ -120,10 +123,12 @@ def _watched(panel: Panel, task_id: int, quiet: bool) -> dict[str, Any]:
 def _draw(progress: Progress, bars: dict[int, TaskID], step: dict[str, Any]) -> None:
     position = step["position"]
     if position not in bars:
-        bars[position] = progress.add_task(step["title"], total=1.0, start=False, mark="○", note="")
+        bars[position] = progress.add_task(escaped(step["title"]), total=1.0, start=False, mark="○", note="")
     bar = bars[position]
     if step["started_at"] and not progress.tasks[bar].started:
         progress.start_task(bar)
-    progress.update(bar, completed=step["progress"], mark=MARKS.get(step["status"], "?"), note=step["progress_text"])
+    progress.update(
+        bar, completed=step["progress"], mark=MARKS.get(step["status"], "?"), note=escaped(step["progress_text"])
+    )
     if step["finished_at"]:
         progress.stop_task(bar)

@@ -35,13 +35,15 @@ RIGHTS: dict[str, str] = {
     "users.view": "See users",
     "users.manage": "Make, change and delete users",
     "users.open": "Open the panel as a user",
-    "journal.view": "Read the journal",
+    "account.view": "See the account's own tokens, SSH keys and second factor",
+    "journal.own": "Read the journal of what is the account's own",
+    "journal.view": "Read the journal of all",
     "settings.manage": "Settings and roles",
 }
 """Every single right, with its words on a page."""
 
-ALWAYS = frozenset({"vms.view", "tasks.view"})
-"""What no role leaves out, since every page needs it; a token may be without."""
+ALWAYS = frozenset({"vms.view", "tasks.view", "account.view", "journal.own"})
+"""What no role leaves out, since every page needs it, or it is the account's own; a token may be without."""
 
 _USER = frozenset(
     {

@@ -13,6 +13,7 @@ from django.utils import timezone
 from nodeagent.protocol.storage import PoolState
 from panel.cluster.models import Cluster, Node
 from panel.core.errors import AlreadyExists, InvalidValue
+from panel.core.validation import plain_name
 from panel.storage.models import NodePool, Pool, PoolFault
 
 DEFAULT_PATH = "/var/lib/vmpanel/pool"
@@ -35,18 +36,18 @@ def add_pool(cluster: Cluster, values: Mapping[str, Any]) -> Pool:
 
     Raises InvalidValue for a path that cannot be a pool's, AlreadyExists for one that touches another pool's.
     """
-    path = values["path"].rstrip("/")
+    path, name = values["path"].rstrip("/"), plain_name(values["name"])
     if not _PATH.match(path):
         raise InvalidValue("A storage is an absolute path of at least two folders.", field="path")
     with transaction.atomic():
         Cluster.objects.select_for_update().get(pk=cluster.pk)
         for other in Pool.objects.filter(cluster=cluster):
-            if other.name == values["name"]:
+            if other.name == name:
                 raise AlreadyExists(f"There is a storage “{other.name}” already.", field="name", object="pool")
             places = PurePosixPath(path), PurePosixPath(other.path)
             if places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0]):
                 raise AlreadyExists(f"The storage “{other.name}” is at {other.path}.", field="path", object="pool")
-        return Pool.objects.create(cluster=cluster, **{**values, "path": path})
+        return Pool.objects.create(cluster=cluster, **{**values, "name": name, "path": path})
 
 
 def change_pool(pool: Pool, changes: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from panel.mgrapi.documents import Answer, Done, Form, GoTo, SignedIn
 
 def auth(call: Call) -> Answer:
     """A session for whoever knows the password; a browser that has a one-time key is signed in."""
-    if key := call.text("key"):
+    if key := call.params.get("key", ""):
         return _by_key(call, key)
     name, password = call.text("username"), call.params.get("password", "")
     if not name and not call.out:

@@ -129,7 +129,7 @@ def newkey(viewer: User, call: Call) -> Answer:
     """A key by which a browser signs in once as the user `username`: `func=auth&username=…&key=…`."""
     permissions.require(viewer, "users.open")
     user = find_user(viewer, call.need("username"), "username")
-    key = call.text("key")
+    key = call.params.get("key", "")
     made = signin_keys.issue(viewer, user, key or None)
     return Done({} if key else {"key": made})
 

@@ -13,7 +13,7 @@ from typing import Any
 from django.db import transaction
 from pydantic import Field, field_validator
 
-from nodeagent.protocol import audit, words
+from nodeagent.protocol import audit
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.cluster.placement import Candidate, Need, StorageRoom, lacks
@@ -104,17 +104,6 @@ class ConfigureVmParams(Params):
     def _boot_order(cls, value: list[BootDevice] | None) -> list[BootDevice] | None:
         if value is not None and len(set(value)) != len(value):
             raise ValueError("must name each kind of device once")
-        return value
-
-    @field_validator("title", "description")
-    @classmethod
-    def _text(cls, value: str | None, info: Any) -> str | None:
-        # A description may have lines, a title may not; XML holds no other control characters.
-        lines = info.field_name == "description"
-        allowed = "\n\t" if lines else ""
-        value = None if value is None else words.plain(value, lines=lines)
-        if value is not None and any(not each.isprintable() and each not in allowed for each in value):
-            raise ValueError("must be plain text")
         return value
 
 

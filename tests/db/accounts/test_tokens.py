@@ -35,6 +35,25 @@ def test_a_token_gives_only_the_rights_that_it_names(user: User) -> None:
     assert (refused.status_code, refused.json()["permission"]) == (403, "vms.create")
 
 
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("journal", "journal.own"),
+        ("journal/export", "journal.own"),
+        ("tokens", "account.view"),
+        ("ssh-keys", "account.view"),
+        ("me/security-keys", "account.view"),
+        ("me/totp", "account.view"),
+    ],
+)
+def test_what_the_account_itself_has_is_a_right_of_its_own(user: User, path: str, right: str) -> None:
+    _token, narrow = create_token(user, "look", rights=["vms.view"])
+    refused = _with(narrow).get(f"/api/v1/{path}")
+    assert (refused.status_code, refused.json()["permission"]) == (403, right)
+    _token, own = create_token(user, "own", rights=[right])
+    assert _with(own).get(f"/api/v1/{path}").status_code == 200
+
+
 def test_a_token_never_gives_more_than_its_user_has(user: User) -> None:
     _token, text = create_token(user, "all", rights=["cluster.manage", "vms.view"])
     assert _with(text).get("/api/v1/me").json()["rights"] == ["vms.view"]

@@ -13,7 +13,7 @@ from panel.accounts.models import Level, Role, User
 from panel.accounts.services import set_active
 from panel.accounts.tokens import create_token
 from panel.core.errors import WrongState
-from panel.core.permissions import BY_LEVEL, MOST_BY_LEVEL, RIGHTS
+from panel.core.permissions import ALWAYS, BY_LEVEL, MOST_BY_LEVEL, RIGHTS
 from panel.tasks import registry
 
 
@@ -103,10 +103,10 @@ def test_a_password_is_in_no_answer_and_no_entry_of_the_journal(api: APIClient) 
 
 def test_a_role_narrows_an_account_and_changes_with_it(api: APIClient, user: User) -> None:
     role = api.post("/api/v1/roles", {"name": "viewer", "level": "user", "rights": ["vms.console"]}).json()
-    assert role["rights"] == ["tasks.view", "vms.console", "vms.view"]
+    assert role["rights"] == ["account.view", "journal.own", "tasks.view", "vms.console", "vms.view"]
     assert api.patch(f"/api/v1/users/{user.pk}", {"role": "viewer"}).json()["role"] == "viewer"
     user = User.objects.get(pk=user.pk)
-    assert user.rights == {"vms.view", "tasks.view", "vms.console"}
+    assert user.rights == ALWAYS | {"vms.console"}
     assert _as(user).post("/api/v1/vms", {}).json()["permission"] == "vms.create"
     api.put(f"/api/v1/roles/{role['id']}", {"name": "viewer", "level": "user", "rights": ["vms.power"]})
     assert "vms.power" in User.objects.get(pk=user.pk).rights

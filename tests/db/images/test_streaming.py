@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings
+from django.db import connection
 
-from panel.accounts.models import Level, User
+from panel.accounts.models import Level, Token, User
 from panel.accounts.tokens import create_token
-from panel.api import streaming
+from panel.api import isos, streaming
 from panel.asgi import application
 from panel.images import incoming
 from panel.images.models import Iso
@@ -102,6 +103,24 @@ def test_nothing_is_read_of_what_nobody_may_send(user: User) -> None:
     client = Client(user, iso_file())
     assert client.call("name=Not+a+name")[0] == 400 and client.answered_after == [0]
     assert files() == []
+
+
+def test_a_body_ends_with_its_senders_token(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isos, "ASK_SECONDS", 0.0)
+
+    def revoke() -> None:
+        Token.objects.filter(user=user).delete()
+        connection.close()
+
+    def meanwhile(taken: int) -> None:
+        if taken == 40:
+            thread = threading.Thread(target=revoke)
+            thread.start()
+            thread.join()
+
+    status, told = Client(user, iso_file(5 * MIB), meanwhile).call()
+    assert (status, told["code"]) == (401, "bad_credentials")
+    assert files() == [] and not Iso.objects.exists()
 
 
 def test_a_refused_body_is_taken_in_and_thrown_away_so_that_its_client_reads_why(

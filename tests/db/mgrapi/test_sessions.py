@@ -149,6 +149,21 @@ def test_keys_are_long_and_for_the_user_whom_they_were_made_for(world: World) ->
     assert doc_of(call(func="auth", out="xml", username="anna", key=made)).find("auth") is not None
 
 
+def test_blanks_of_a_key_that_was_chosen_count(world: World) -> None:
+    world.call("admin", "session.newkey", username="anna", key=" sixteen letters ")
+    assert error_of(call(func="auth", out="xml", username="anna", key="sixteen letters")) == REFUSED
+    assert doc_of(call(func="auth", out="xml", username="anna", key=" sixteen letters ")).find("auth") is not None
+
+
+def test_an_administrator_who_acts_as_a_user_changes_nothing_of_who_may_come_in(world: World) -> None:
+    before = User.objects.values_list("password", flat=True).get(name="anna")
+    anna = str(world.users["anna"].pk)
+    asked = {"elid": anna, "sok": "ok", "passwd": "a secret word", "old_passwd": PASSWORD}
+    assert error_of(world.call("admin", "user.edit", su="anna", **asked)) == ("access", "user.edit")
+    assert error_of(world.call("admin", "session.newkey", su="operator", username="anna"))[0] == "access"
+    assert User.objects.values_list("password", flat=True).get(name="anna") == before
+
+
 def test_guessing_keys_locks_the_name_as_guessing_passwords_does(world: World) -> None:
     key = values_of(world.call("admin", "session.newkey", username="anna"))["key"]
     for number in range(WRONG_ALLOWED):

@@ -13,6 +13,7 @@ import pytest
 from panel.cli import output
 from panel.cli.client import Panel, Refused, connect, login_file, save_login
 from panel.cli.verbs import operation_command
+from panel.core.texts import escaped
 
 CREATE = {
     "name": "vm.create",
@@ -116,3 +117,22 @@ def test_a_plan_is_a_table_with_what_it_waits_for_and_the_differences_behind_it(
     assert "[a]" in rows[0] and "0.5 s" in rows[1]
     output.show_plan(plan, True)
     assert json.loads(capsys.readouterr().out) == plan
+
+
+EVIL = "a\x1b]0;you\x07\x9b2J\u202eb\r\nroot"
+
+
+def test_what_others_wrote_moves_no_cursor_of_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show([{"name": EVIL}], ("name",), as_json=False)
+    output.show({"name": EVIL, EVIL: 1, "list": [EVIL]}, (), as_json=False)
+    output.show([{"name": EVIL}], ("name",), as_json=True)
+    plan = {"title": EVIL, "changes": EVIL, "difference": f"-{EVIL}\n", "seconds_before": None, "name": "define"}
+    output.show_plan({"locks": [], "steps": [plan]}, False)
+    printed = capsys.readouterr().out
+    assert not set(printed) & set("\x1b\x07\x9b\u202e\r") and r"a\x1b]0;you\x07" in printed
+
+
+def test_a_task_and_a_refusal_are_escaped_and_may_have_lines() -> None:
+    assert escaped(EVIL) == r"a\x1b]0;you\x07\x9b2J\u202eb\r\nroot"
+    assert escaped("one\ntwo\tthree\x1b", lines=True) == "one\ntwo\tthree\\x1b"
+    assert escaped("Größe 👩\u200d💻 \u0928\u200d") == "Größe 👩\u200d💻 \u0928\u200d"

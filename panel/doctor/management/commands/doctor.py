@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from panel.core.texts import escaped
 from panel.doctor.services import examine
 
 
@@ -28,7 +29,8 @@ class Command(BaseCommand):
         else:
             for each in found:
                 mend = f" → {each.mend}" if each.mend else ""
-                self.stdout.write(f"{each.code:16} {each.node:12} {each.object:24} {each.text}{mend}")
+                line = f"{each.code:16} {each.node:12} {each.object:24} {each.text}{mend}"
+                self.stdout.write(escaped(line))
             self.stdout.write(f"{len(found)} findings" if found else "Database and nodes agree.")
         if found:
             sys.exit(1)
