@@ -135,10 +135,10 @@ def _row(interface: Interface) -> Mapping[str, Cell]:
 
 
 def iplist(viewer: User, call: Call) -> Rows:
-    """The addresses of the VM `plid`, or of all that the viewer sees."""
+    """The addresses of the VM `plid` (or `elid`), or of all that the viewer sees."""
     found = list_interfaces(viewer)
-    if call.text("plid"):
-        found = found.filter(vm_id=get_vm(viewer, call.id("plid")).pk)
+    if name := next((each for each in ("plid", "elid") if call.text(each)), ""):
+        found = found.filter(vm_id=get_vm(viewer, call.id(name)).pk)
     return listed(call, found, _row, FILTERS)
 
 

@@ -63,6 +63,14 @@ def test_disks_are_added_grown_and_deleted(world: World, vm: Vm, run_tasks: Call
     assert Disk.objects.filter(vm=vm).count() == 1
 
 
+def test_the_addresses_of_a_vm_are_listed_by_either_name_of_it(world: World, vm: Vm) -> None:
+    for name in ("plid", "elid"):
+        (row,) = rows_of(world.call("admin", "iplist", **{name: str(vm.pk)}))
+        assert row["vm"] == str(vm.pk)
+    assert error_of(world.call("bert", "iplist", elid=str(vm.pk))) == ("missed", "vm")
+    assert len(rows_of(world.call("admin", "iplist"))) == 2
+
+
 def test_an_address_is_given_back(world: World, vm: Vm, run_tasks: Callable[[], None]) -> None:
     made = values_of(world.call("anna", "iplist.edit", sok="ok", plid=str(vm.pk), family="ipv4"))["id"]
     run_tasks()
