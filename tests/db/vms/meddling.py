@@ -136,9 +136,13 @@ class Meddling(RuleBasedStateMachine):
         """Somebody does it with virsh, or the guest itself."""
         self._act(which, choice, DOMAINS)
 
-    @rule(which=st.integers(0, 2), choice=st.integers(0, 11))
-    def rearrange(self, which: int, choice: int) -> None:
-        """Somebody does it to the VM's files, or brings them and it to the other node."""
+    @rule(which=st.integers(0, 2), choice=st.integers(0, 11), off=st.booleans())
+    def rearrange(self, which: int, choice: int, off: bool) -> None:
+        """Somebody does it to the VM's files, or brings them and it to the other node; some is done to those off."""
+        if off and (scene := self._scene(which)) is not None and scene.there.state in ON:
+            self.moved = True
+            self.unseen.add(scene.vm.pk)
+            self._stop(scene)
         self._act(which, choice, FILES)
 
     def _act(self, which: int, choice: int, acts: tuple[str, ...]) -> None:
