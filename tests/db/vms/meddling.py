@@ -324,7 +324,10 @@ class Meddling(RuleBasedStateMachine):
         target.by_hand(
             scene.uuid, ARRIVE.format(state=scene.there.state), find=f"conn.defineXML(Path({str(text)!r}).read_text())"
         )
-        self.copies.pop(pk, None)
+        left, old = self.copies.pop(pk, (target, []))
+        for path in set(old) - set(files):
+            # What was committed meanwhile does not come back.
+            left.outside(path).unlink(missing_ok=True)
         if leave:
             self.copies[pk] = (place, files)
         if scene.home:
