@@ -7,9 +7,9 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
-from nodeagent import freezing, libvirt_facts, libvirtd, paths
+from nodeagent import backups, freezing, libvirt_facts, libvirtd, paths
 from nodeagent.commands import handles
 from nodeagent.commands.hosts import find, state_word
 from nodeagent.commands.migration import abort
@@ -36,7 +36,7 @@ class _Copy:
 
     @property
     def partial(self) -> Path:
-        return Path(f"{self.path}.part")
+        return Path(f"{self.path}{backups.PARTIAL}")
 
 
 @handles(guest.DisksCopy)
@@ -50,8 +50,11 @@ def disks_copy(request: guest.DisksCopy, job: Job) -> guest.DisksCopied:
         _refuse(domain, copies, job)
         freezing.thaw_left(domain)
         _end(domain, copies)
-        if _targets(domain) is not None:
-            raise InUse("Somebody else makes a backup of the VM.")
+        if backups.targets(domain) is not None:
+            raise InUse(
+                "Somebody else makes a backup of the VM. Wait for its end (virsh domjobinfo), or end it on the node "
+                "(virsh domjobabort), and ask again."
+            )
         _remove(copies)
         copying = _Copying(domain, copies)
         try:
@@ -137,7 +140,7 @@ class _Copying:
             return False
         with freezing.held_still(self.domain) as frozen:
             self.domain.backupBegin(self._wanted().to_xml(), None, 0)
-        while _targets(self.domain) is not None:
+        while backups.targets(self.domain) is not None:
             self._report(job)
             job.wait(POLL_SECONDS)
         self._refuse_broken()
@@ -188,27 +191,12 @@ class _Copying:
         raise LibvirtError(f"The disks could not be copied: {text}", libvirt_code=0, connection_lost=False)
 
 
-def _targets(domain: Any) -> Optional[List[Optional[str]]]:
-    """Where the backup goes that is being made of the domain; None when none is."""
-    libvirt = libvirtd.bindings()
-    try:
-        told = domain.backupGetXMLDesc()
-    except libvirt.libvirtError as error:
-        none = (libvirt.VIR_ERR_NO_DOMAIN_BACKUP, libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_SUPPORT)
-        if error.get_error_code() not in none:
-            raise
-        return None
-    return [disk.target_file for disk in Backup.parse(told).disks]
-
-
 def _end(domain: Any, copies: Sequence[_Copy]) -> None:
     """No copying to these is under way, and libvirt has let go of them; raises InUse when it does not."""
-    if not hasattr(domain, "backupGetXMLDesc"):
-        return
     until = time.monotonic() + END_SECONDS
     ours = {str(copy.partial) for copy in copies}
     ended = False
-    while ours.intersection(_targets(domain) or []):
+    while ours.intersection(backups.targets(domain) or []):
         if time.monotonic() > until:
             raise InUse("libvirt does not end the copying of the VM's disks.")
         abort(domain)

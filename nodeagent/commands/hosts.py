@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
-from nodeagent import guards, libvirtd, paths
+from nodeagent import backups, guards, libvirtd, paths
 from nodeagent.commands import handles
 from nodeagent.errors import (
     DeadlinePassed,
@@ -362,7 +362,8 @@ def host_info(request: host.HostInfo, job: Job) -> host.HostState:
     """Read one domain."""
     try:
         with libvirtd.translated() as conn:
-            return state_of(find(conn, request.uuid))
+            domain = find(conn, request.uuid)
+            return replace(state_of(domain), backup=backups.by_hand(domain))
     except NoSuchDomain:
         return absent(request.uuid)
 

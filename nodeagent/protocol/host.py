@@ -84,6 +84,7 @@ class HostState:
     `from_iso` is told by host_start alone: the domain runs since a start from its ISO drive this once.
     `clock` is when it was looked at, by a clock that nobody sets and that begins with the host's start `boot`; what
     vmwatch-node says bears the same, so that it is known which of both was first.
+    `backup` is told by host_info alone: somebody other than the panel makes a backup of it just now.
     """
 
     uuid: str
@@ -97,6 +98,7 @@ class HostState:
     from_iso: bool = False
     clock: float = 0.0
     boot: str = ""
+    backup: bool = False
 
 
 @command

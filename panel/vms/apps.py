@@ -12,7 +12,7 @@ class VmsConfig(AppConfig):
         """Register the room's subject and operations."""
         from panel.cluster import parts
         from panel.tasks import registry, subjects
-        from panel.vms import operations, saved, selectors
+        from panel.vms import operations, saved, selectors, under_way
         from panel.vms.node_part import PART
 
         subjects.register(
@@ -22,7 +22,7 @@ class VmsConfig(AppConfig):
                 owner=lambda vm: vm.owner,
                 node_id=lambda vm: vm.node_id,
                 refuse=saved.refuse_saved,
-                refuse_at_turn=saved.refuse_at_turn,
+                refuse_at_turn=under_way.refuse_at_turn,
                 warning=saved.warning_of,
             )
         )

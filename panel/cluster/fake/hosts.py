@@ -188,7 +188,8 @@ class Hosts(Bridges):
         return self._state(request.uuid)
 
     def _host_info(self, request: host.HostInfo, _report: Report | None) -> host.HostState:
-        return self._state(request.uuid)
+        domain = self.domains.get(request.uuid)
+        return replace(self._state(request.uuid), backup=domain is not None and domain.backup)
 
     def _hosts_read(self, request: host.HostsRead, _report: Report | None) -> host.HostList:
         hosts = [self._state(uuid) for uuid in self.domains]

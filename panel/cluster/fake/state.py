@@ -50,6 +50,8 @@ class FakeDomain:
     """Whether libvirt keeps it when it stops."""
     has_agent: bool = False
     """Whether a guest agent answers while it runs."""
+    backup: bool = False
+    """Whether somebody makes a backup of it by hand."""
 
     @property
     def now(self) -> host.HostSpec:

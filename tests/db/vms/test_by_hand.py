@@ -158,3 +158,23 @@ def test_a_new_disk_takes_no_place_that_somebody_took(admin: User, vm: Vm) -> No
     held.spec = dataclasses.replace(held.spec, disks=[*held.spec.disks, mine])
     check(admin, vm)
     assert ask(admin, vm, "add-disk", {"size_gib": 1}).result["disk"] == "vdc"
+
+
+def test_a_backup_that_is_being_made_by_hand_refuses_in_words_what_libvirt_would_and_nothing_else(
+    admin: User, vm: Vm
+) -> None:
+    fake.node(vm.node_id).domains[str(vm.uuid)].backup = True
+    asked = {
+        "vm.snapshot": {"name": "before"},
+        "vm.grow-disk": {"disk": "vda", "size_gib": 30},
+        "vm.rescue": {"image": "small", "password": "another horse"},
+    }
+    for operation, raw in asked.items():
+        task = run_task(registry.get(operation).submit(admin, raw, object_id=vm.pk))
+        assert (task.status, (task.error or {}).get("code")) == (Status.FAILED, "wrong_state"), operation
+        assert f"virsh domjobabort {vm.name}" in str(task.error)
+    assert not vm.snapshots.exists()
+    task = run_task(registry.get("vm.configure").submit(admin, {"title": "Shop"}, object_id=vm.pk))
+    assert task.status == Status.DONE
+    fake.node(vm.node_id).domains[str(vm.uuid)].backup = False
+    assert run_task(registry.get("vm.snapshot").submit(admin, {"name": "a"}, object_id=vm.pk)).status == Status.DONE

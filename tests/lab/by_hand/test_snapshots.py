@@ -11,7 +11,7 @@ from tests.db.images.test_isos import MIB, iso_file
 from tests.lab.guests import make_key
 from tests.lab.hosts import Node
 from tests.lab.test_power import Guest, flat
-from tests.stack import Stack, done
+from tests.stack import Stack, done, task_of, wait_for_task
 
 NAME = "byhand"
 
@@ -85,3 +85,17 @@ def test_an_overlay_is_told_and_nothing_goes_below_it(vm: Guest) -> None:
     vm.virsh("snapshot-delete", NAME, "overlay", "--metadata")
     checked(vm)
     assert told(vm) == ""
+
+
+PULL = "<domainbackup mode='pull'><server transport='unix' socket='/run/byhand.sock'/></domainbackup>"
+
+
+def test_while_somebody_makes_a_backup_a_snapshot_is_refused_in_words_and_the_way_out_is_one(vm: Guest) -> None:
+    vm.node.run(["tee", "/run/byhand.xml"], input=PULL)
+    vm.virsh("backup-begin", NAME, "/run/byhand.xml")
+    task = wait_for_task(vm.api, task_of(vm.ask("snapshot", name="meanwhile")))
+    assert (task["status"], task["error"]["code"]) == ("failed", "wrong_state")
+    assert f"virsh domjobabort {NAME}" in task["error"]["message"]
+    vm.virsh("domjobabort", NAME)
+    made = vm.do("snapshot", name="afterwards")["result"]["snapshot"]
+    vm.do("delete-snapshot", snapshot=made)
