@@ -11,6 +11,8 @@ import unicodedata
 
 HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Categories of signs that are no letters: controls, signs that format, halves of characters, ends of lines."""
+NO_SIGNS = frozenset("\ufffe\uffff")
+"""What XML, in which nodes are told of a VM's title, cannot hold besides."""
 JOINERS = frozenset("\u200c\u200d")
 """Some languages' words and many pictures need these."""
 SPACES = re.compile("[\t\n\v\f\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
@@ -31,7 +33,7 @@ def one_line(text: str) -> str:
 
 def _is_harmful(sign: str, lines: bool) -> bool:
     category = unicodedata.category(sign)
-    return category in HARMFUL or (category == "Zs" and sign != " " and not lines)
+    return category in HARMFUL or sign in NO_SIGNS or (category == "Zs" and sign != " " and not lines)
 
 
 def escaped(text: str, *, lines: bool = False) -> str:

@@ -64,6 +64,13 @@ def test_a_password_that_no_guest_can_have_is_refused_at_the_call(api: APIClient
     assert refusals(api, vm, "password", "correct\x00horse") == [(400, "password")] * 5
 
 
+@pytest.mark.parametrize("field", ["title", "description"])
+@pytest.mark.parametrize("sign", ["\ufffe", "\uffff", "\x1b", "\u202e"])
+def test_what_a_node_s_description_cannot_hold_is_refused(api: APIClient, vm: Vm, field: str, sign: str) -> None:
+    answer = api.post(f"/api/v1/vms/{vm.pk}/configure", {field: f"a{sign}b"}, format="json")
+    assert (answer.status_code, answer.json()["field"]) == (400, field)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "kept"),
     [
