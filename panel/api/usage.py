@@ -69,12 +69,23 @@ class IntervalSerializer(SizeSerializer):
     end = serializers.DateTimeField()
 
 
+class NotKnownSerializer(serializers.Serializer[Any]):
+    """From `begin` until `end` the VM ran and its counters were not read."""
+
+    begin = serializers.DateTimeField()
+    end = serializers.DateTimeField()
+
+
 class BilledTrafficSerializer(serializers.Serializer[Any]):
-    """Bytes; `complete` unless statistics of a part of the period are not kept any more."""
+    """Bytes; `complete` when they are all that there was, and will be told for ever.
+
+    What is in `not_known` until the period's end will be known after the next collection, everything else never.
+    """
 
     rx_bytes = serializers.IntegerField()
     tx_bytes = serializers.IntegerField()
     complete = serializers.BooleanField()
+    not_known = NotKnownSerializer(many=True)
 
 
 class VmBillSerializer(serializers.Serializer[Any]):

@@ -16,13 +16,16 @@ class MonitoringConfig(AppConfig):
         from panel.monitoring.node_part import PART
         from panel.monitoring.operations.configure import SUBJECT
         from panel.monitoring.silence import SilenceWatch
+        from panel.monitoring.statistics.unread import keep_at_the_end
         from panel.monitoring.statistics.waiting import take_waiting
         from panel.monitoring.suspending import keep_off
         from panel.tasks import registry, subjects, worker
+        from panel.vms.usage import on_ending
 
         parts.register("vmwatch", PART)
         subjects.register(SUBJECT)
         registry.register(*operations.ALL)
+        on_ending(keep_at_the_end)
         worker.on_sweep(SilenceWatch())
         worker.on_sweep(finish_installations)
         worker.on_sweep(keep_off)

@@ -14,7 +14,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from panel.accounts.models import User
 from panel.core.errors import InvalidValue, NotFound
-from panel.monitoring.statistics.periods import Period, Traffic, month_of, next_month, traffic_of
+from panel.monitoring.statistics.periods import Traffic, month_of, next_month, traffic_of
+from panel.monitoring.statistics.unread import Period
 from panel.usage import ledger
 from panel.usage.intervals import Stretch, owned_by, stretches, there
 from panel.usage.models import Entry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
@@ -75,3 +75,17 @@ def had(vm: Vm, field: str) -> int:
 def waits(vm: Vm) -> bool:
     """Whether something that is paid for waits for the next start."""
     return any(each["field"] in ("vcpus", "memory_mib") for each in vm.pending)
+
+
+_ENDING: list[Callable[[int], None]] = []
+
+
+def on_ending(callback: Callable[[int], None]) -> None:
+    """Have this called in each transaction that forgets a VM, with its id, while its rows are there still."""
+    _ENDING.append(callback)
+
+
+def tell_ending(vm_id: int) -> None:
+    """A VM is about to be forgotten."""
+    for each in _ENDING:
+        each(vm_id)

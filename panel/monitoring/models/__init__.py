@@ -1,7 +1,7 @@
 """The tables of the monitoring room, by what they are about."""
 
 from panel.monitoring.models.keys import WatchKeys
-from panel.monitoring.models.statistics import RolledUp, Step, VmCounters, VmTraffic, VmUsage, WaitingStatistics
+from panel.monitoring.models.statistics import RolledUp, Step, Unread, VmCounters, VmTraffic, VmUsage, WaitingStatistics
 from panel.monitoring.models.watch import MasterWatch, NodeWatch
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "NodeWatch",
     "RolledUp",
     "Step",
+    "Unread",
     "VmCounters",
     "VmTraffic",
     "VmUsage",

@@ -75,6 +75,7 @@ class VmCounters(models.Model):
     reading = models.JSONField(default=dict, help_text="The counters of each device; see statistics/counters.py.")
     quiet_packets = models.BooleanField(default=False)
     quiet_writes = models.BooleanField(default=False)
+    closed = models.BooleanField(default=False, help_text="Whether these are the run's last, read as it ended.")
 
     def __str__(self) -> str:
         return f"counters of {self.vm_id}"
@@ -120,6 +121,23 @@ class VmTraffic(models.Model):
 
     def __str__(self) -> str:
         return f"traffic of {self.vm_id} in {self.month:%Y-%m}"
+
+
+class Unread(models.Model):
+    """A stretch of time in which a VM ran and of which its last counters were not read: its traffic is not known.
+
+    Never taken back, so that a period which was told as incomplete stays so. Outlives the VM.
+    """
+
+    vm = models.ForeignKey(Vm, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    begin = models.DateTimeField()
+    end = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["vm", "end"], name="unread_vm")]
+
+    def __str__(self) -> str:
+        return f"{self.vm_id} unread from {self.begin} until {self.end}"
 
 
 class RolledUp(models.Model):

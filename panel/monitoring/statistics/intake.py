@@ -17,6 +17,7 @@ from django.utils import timezone
 from panel.cluster.models import Node
 from panel.monitoring.models import RolledUp, Step, VmCounters, VmTraffic, VmUsage
 from panel.monitoring.models.statistics import COUNTERS, kept_since, slot
+from panel.monitoring.statistics import unread
 from panel.monitoring.statistics.counters import AT_START, DISK, INTERFACE, Reading, advance, is_known
 from panel.vms.models import StatusChange, Vm, VmStatus
 from vmwatch import wire
@@ -32,6 +33,7 @@ LONGEST_OF_A_START = timedelta(seconds=Step.TEN_MINUTES)
 class Advance:
     """What a collection says of one VM: its row before and now, what was added, and in what time."""
 
+    vm: Vm
     before: VmCounters | None
     now: VmCounters
     read: Reading
@@ -79,6 +81,7 @@ def _take(message: wire.Message, node: Node, at: datetime, now: datetime) -> Non
     found = _advances(message, node, at)
     if not found:
         return
+    unread.keep([(each.vm, each.before, each.now.at) for each in found if not each.same_run])
     fields = [field.attname for field in VmCounters._meta.concrete_fields if not field.primary_key]
     VmCounters.objects.bulk_create([each.now for each in found], update_conflicts=True, update_fields=fields)
     _add_usage(found)
@@ -121,7 +124,7 @@ def _advances(message: wire.Message, node: Node, at: datetime) -> list[Advance]:
             reading=reading.as_json(),
         )
         steady = same_run and pk not in unsteady and vm.status == VmStatus.RUNNING
-        each = Advance(before, now, read, added, same_run, steady)
+        each = Advance(vm, before, now, read, added, same_run, steady)
         _judge(each)
         found.append(each)
     return found

@@ -17,17 +17,26 @@ from django.utils import timezone
 
 from panel.monitoring.models import RolledUp, Step, VmTraffic, VmUsage
 from panel.monitoring.models.statistics import kept_since, slot
-
-Period = tuple[datetime, datetime]
+from panel.monitoring.statistics.unread import Period, unread
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes; `complete` unless rows of a part of it are not kept any more, as of deleted VMs."""
+    """Bytes; `complete` when they are all that there was and will be told for ever.
+
+    They are not where rows of a part are not kept any more, as of deleted VMs, nor where the VM ran and was not read:
+    `unread`, which ends with the period where it will be.
+    """
 
     rx_bytes: int = 0
     tx_bytes: int = 0
     complete: bool = True
+    unread: tuple[Period, ...] = ()
+
+    @property
+    def not_known(self) -> list[dict[str, datetime]]:
+        """The unread stretches by the names of their ends."""
+        return [{"begin": begin, "end": end} for begin, end in self.unread]
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Parts:
 def traffic_of(
     periods: Mapping[int, Sequence[Period]], gone: Collection[int], now: datetime | None = None
 ) -> dict[int, Traffic]:
-    """What each VM received and sent in its periods, by its id; at most three queries, however many VMs.
+    """What each VM received and sent in its periods, by its id; at most seven queries, however many VMs.
 
     Those that are `gone` have no rows any more, just months.
     """
@@ -69,9 +78,37 @@ def traffic_of(
         vm_id
         for (_, rows), ids in same.items()
         for vm_id in ids
-        if any(vm_id in gone or begin < kept_since(step, now) for step, begin, _ in rows)
+        if any(vm_id in gone or begin < _kept_since(step, rolled, now) for step, begin, _ in rows)
     }
-    return {vm_id: Traffic(rx, tx, vm_id not in lost) for vm_id, (rx, tx) in found.items()}
+    gaps = _gaps(periods, now)
+    return {
+        vm_id: Traffic(rx, tx, vm_id not in lost and not gaps[vm_id], gaps[vm_id]) for vm_id, (rx, tx) in found.items()
+    }
+
+
+def _kept_since(step: int, rolled: Mapping[int, datetime], now: datetime) -> datetime:
+    """From when on rows of a step are there: those that no coarser ones were made of yet wait for that."""
+    coarser = {Step.TEN_MINUTES: Step.HOUR, Step.HOUR: Step.DAY}.get(Step(step))
+    kept = kept_since(step, now)
+    return kept if coarser is None or coarser not in rolled else min(kept, rolled[coarser])
+
+
+def _gaps(periods: Mapping[int, Sequence[Period]], now: datetime) -> dict[int, tuple[Period, ...]]:
+    """When each VM ran in its periods and was not read."""
+    spans = [span for each in periods.values() for span in each]
+    if not spans:
+        return dict.fromkeys(periods, ())
+    asked = {vm_id: each for vm_id, each in periods.items() if each}
+    known = unread(list(asked), min(begin for begin, _ in spans), max(end for _, end in spans), now)
+    return {
+        vm_id: tuple(
+            (max(begin, first), min(end, last))
+            for first, last in known.get(vm_id, ())
+            for begin, end in each
+            if max(begin, first) < min(end, last)
+        )
+        for vm_id, each in periods.items()
+    }
 
 
 def divide(begin: datetime, end: datetime, rolled: Mapping[int, datetime]) -> Parts:

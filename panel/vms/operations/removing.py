@@ -17,7 +17,7 @@ from panel.vms.context import VmContext
 from panel.vms.elsewhere import refuse_moved
 from panel.vms.models import Vm, VmStatus
 from panel.vms.status import tell_gone
-from panel.vms.usage import note_shape
+from panel.vms.usage import note_shape, tell_ending
 
 
 def see_disks(ctx: VmContext[Any]) -> dict[str, Any]:
@@ -122,6 +122,7 @@ def forget_vm(vm: Vm, order: str = "") -> None:
         vm_id = vm.pk
         volumes = [*vm.disks.values_list("volume_id", flat=True), *vm.spares.values_list("volume_id", flat=True)]
         addresses = list(vm.interfaces.values_list("address_id", flat=True))
+        tell_ending(vm_id)
         vm.delete()
         close_problems_of("vm", vm_id)
         Volume.objects.filter(pk__in=volumes).delete()

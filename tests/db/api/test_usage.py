@@ -15,7 +15,9 @@ from panel.cluster.models import Node
 from panel.monitoring.models import RolledUp, Step, VmTraffic, VmUsage
 from panel.usage import ledger
 from panel.usage.models import Entry
-from panel.vms.models import Vm
+from panel.vms.models import Cause, StatusChange, Vm, VmStatus
+from panel.vms.operations.removing import forget_vm
+from tests.db.monitoring.counting import counted, take
 from tests.db.monitoring.messages import make_vm
 
 MAY = datetime(2026, 5, 1, tzinfo=UTC)
@@ -32,6 +34,11 @@ def entry(vm: Vm, at: datetime, **changes: Any) -> Entry:
     return Entry.objects.create(
         vm_id=vm.pk, sequence=number, at=at, uuid=vm.uuid, name=vm.name, request_id="test", **fields
     )
+
+
+def take_counters(vm: Vm, at: datetime, run: int) -> None:
+    """vmwatch-node collected the VM's counters."""
+    take(at, counted(vm, 0, run), node=vm.node)
 
 
 @pytest.fixture
@@ -70,9 +77,14 @@ def test_the_traffic_of_a_whole_month_is_its_count_and_of_less_that_of_its_rows(
     for step, day, rx_bytes in ((Step.DAY, 10, 70), (Step.HOUR, 10, 60), (Step.DAY, 11, 30), (Step.DAY, 12, 9)):
         VmUsage.objects.create(vm_id=vm.pk, step=step, at=MAY + timedelta(days=day), rx_bytes=rx_bytes, tx_bytes=1)
     path = f"/api/v1/vms/{vm.pk}/usage"
-    assert api.get(path, PERIOD).json()["traffic"] == {"rx_bytes": 1000, "tx_bytes": 500, "complete": True}
+    assert api.get(path, PERIOD).json()["traffic"] == {
+        "rx_bytes": 1000,
+        "tx_bytes": 500,
+        "complete": True,
+        "not_known": [],
+    }
     days = {"from": "2026-05-11T00:00:00Z", "to": "2026-05-13T00:00:00Z"}
-    assert api.get(path, days).json()["traffic"] == {"rx_bytes": 100, "tx_bytes": 2, "complete": True}
+    assert api.get(path, days).json()["traffic"] == {"rx_bytes": 100, "tx_bytes": 2, "complete": True, "not_known": []}
 
 
 def test_what_is_not_kept_of_a_deleted_vm_is_told_and_its_months_are_kept(vm: Vm, api: APIClient) -> None:
@@ -82,9 +94,52 @@ def test_what_is_not_kept_of_a_deleted_vm_is_told_and_its_months_are_kept(vm: Vm
     vm.delete()
     # It had none after its end: the month is whole.
     until = {**PERIOD, "to": "2026-05-25T00:00:00Z"}
-    assert api.get(path, until).json()["traffic"] == {"rx_bytes": 1000, "tx_bytes": 500, "complete": True}
+    whole = {"rx_bytes": 1000, "tx_bytes": 500, "complete": True, "not_known": []}
+    assert api.get(path, until).json()["traffic"] == whole
     part = {**PERIOD, "to": "2026-05-15T00:00:00Z"}
     assert api.get(path, part).json()["traffic"]["complete"] is False
+
+
+def test_what_nobody_read_before_a_stop_is_not_known_for_ever(vm: Vm, api: APIClient) -> None:
+    on, off = MAY + timedelta(days=7), MAY + timedelta(days=7, minutes=5)
+    for status, at in ((VmStatus.RUNNING, on), (VmStatus.SHUT_OFF, off)):
+        StatusChange.objects.create(vm=vm, status=status, at=at, cause=Cause.OUTSIDE)
+    Vm.objects.update(created_at=MAY - timedelta(days=9), status=VmStatus.SHUT_OFF)
+    path = f"/api/v1/vms/{vm.pk}/usage"
+    not_known = [{"begin": "2026-05-08T00:00:00Z", "end": "2026-05-08T00:05:00Z"}]
+    expected = {"rx_bytes": 0, "tx_bytes": 0, "complete": False, "not_known": not_known}
+    assert api.get(path, PERIOD).json()["traffic"] == expected
+    # Started and collected again: that is no more known than before.
+    take_counters(vm, MAY + timedelta(days=8), run=2)
+    assert api.get(path, PERIOD).json()["traffic"]["not_known"][:1] == not_known
+    for step in (Step.HOUR, Step.DAY):
+        RolledUp.objects.update_or_create(step=step, defaults={"until": JUNE})
+    before = api.get(path, {**PERIOD, "to": (MAY + timedelta(days=6)).isoformat()}).json()["traffic"]
+    assert (before["complete"], before["not_known"]) == (True, [])
+    entry(vm, MAY + timedelta(days=20), exists=False)
+    forget_vm(vm)
+    assert not_known[0] in api.get(path, PERIOD).json()["traffic"]["not_known"]
+
+
+def test_what_is_not_collected_yet_is_not_complete(vm: Vm, api: APIClient) -> None:
+    Vm.objects.update(created_at=MAY - timedelta(days=9), status=VmStatus.RUNNING)
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
+    take_counters(vm, hour, run=1)
+    end = (hour + timedelta(minutes=5)).isoformat().replace("+00:00", "Z")
+    until = {"from": (hour - timedelta(hours=1)).isoformat(), "to": end}
+    told = api.get(f"/api/v1/vms/{vm.pk}/usage", until).json()["traffic"]
+    assert (told["complete"], told["not_known"][-1]["end"]) == (False, end)
+    take_counters(vm, hour + timedelta(minutes=10), run=1)
+    assert api.get(f"/api/v1/vms/{vm.pk}/usage", until).json()["traffic"]["complete"] is True
+
+
+def test_a_run_that_another_followed_unseen_was_not_read_to_its_end(vm: Vm, api: APIClient) -> None:
+    Vm.objects.update(created_at=MAY - timedelta(days=9), status=VmStatus.RUNNING)
+    take_counters(vm, MAY + timedelta(days=2), run=1)
+    take_counters(vm, MAY + timedelta(days=2, minutes=10), run=2)
+    take_counters(vm, MAY + timedelta(days=40), run=2)
+    told = api.get(f"/api/v1/vms/{vm.pk}/usage", PERIOD).json()["traffic"]
+    assert told["not_known"] == [{"begin": "2026-05-03T00:00:00Z", "end": "2026-05-03T00:10:00Z"}]
 
 
 def test_a_user_is_told_of_the_time_in_which_the_vm_was_theirs(
@@ -149,7 +204,7 @@ def test_pages_make_the_same_number_of_queries_for_few_and_many(node: Node, user
             with CaptureQueriesContext(connection) as queries:
                 told = api.get("/api/v1/usage", {**PERIOD, "owner": "anna"}).json()
             counts.append(len(queries))
-    assert counts[0] == counts[1] <= 9, counts
+    assert counts[0] == counts[1] <= 13, counts
     assert len(told["results"]) == 50
     rest = api.get(told["next"]).json()
     assert len(rest["results"]) == 10 and rest["next"] is None
