@@ -71,7 +71,8 @@ def test_an_iso_image_that_is_such_a_disk_too_is_neither_registered_nor_taken(
     (folder / "bad.iso").write_bytes(content)
     with pytest.raises(InvalidValue, match=said):
         register_iso(folder / "bad.iso")
+    before = set((folder / "isos").glob("*"))
     answer = api.post("/api/v1/isos?name=bad", data=content, content_type="application/octet-stream")
     assert answer.status_code == 400 and said in answer.content.decode()
     assert not Iso.objects.exists()
-    assert not list((folder / "isos").glob("*"))
+    assert set((folder / "isos").glob("*")) == before
