@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from panel.cluster import fake
 from panel.cluster.models import Node, NodeState
 from panel.images.models import Flavor, Iso
 from panel.tasks.models import Status, Task
@@ -13,6 +14,14 @@ from panel.vms.models import Disk, Interface, Snapshot, Vm
 from tests.db.conftest import make_node
 from tests.db.mgrapi.classic import World, doc_of, error_of, rows_of, values_of
 from tests.db.mgrapi.test_orders import ORDER
+
+
+@pytest.fixture(autouse=True)
+def database(transactional_db: None) -> Iterator[None]:
+    """No transaction around a test: the engine's heartbeat has a connection of its own, and would wait for its rows."""
+    fake.reset()
+    yield
+    fake.reset()
 
 
 @pytest.fixture
