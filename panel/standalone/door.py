@@ -69,8 +69,10 @@ class Door(uvicorn.Server):
                 self._begin(self._welcome(connection))
 
     async def _welcome(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
         try:
+            connection.setblocking(False)
+            # asyncio does so for sockets that say their protocol: an answer's end waited 40 ms for an acknowledgement.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             async with asyncio.timeout(HELLO_SECONDS):
                 first = await _first_byte(connection)
                 if first != TLS:

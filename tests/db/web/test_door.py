@@ -76,6 +76,26 @@ def test_each_port_answers_https(door: Door, config: Config, trusting: ssl.SSLCo
         assert (answer.status_code, answer.text) == (200, "https /vms")
 
 
+def test_no_answer_waits_for_an_acknowledgement(
+    door: Door, config: Config, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+
+    class Told(door.config.http_protocol_class):  # type: ignore[misc,name-defined]
+        """Says how its socket is set."""
+
+        def connection_made(self, transport: Any) -> None:
+            """The moment."""
+            plain = transport.get_extra_info("socket")
+            kept.append(plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            super().connection_made(transport)
+
+    monkeypatch.setattr(door.config, "http_protocol_class", Told)
+    with httpx.Client(verify=trusting) as http:
+        assert http.get(f"https://127.0.0.1:{config.listen_port}/").status_code == 200
+    assert kept == [1]
+
+
 @pytest.mark.parametrize(("method", "status"), [("GET", 301), ("HEAD", 301), ("POST", 308)])
 def test_plain_http_is_led_to_the_same_address_by_https(
     door: Door, config: Config, trusting: ssl.SSLContext, method: str, status: int
