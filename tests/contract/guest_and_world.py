@@ -98,6 +98,9 @@ def main(bridge: str, gateway: str, guest_address: str) -> dict[str, Any]:
                 "world": reaches("tcp", "192.0.2.6", 2222),
             }
     finally:
+        # The kernel takes the ends of a namespace that is gone away some time later.
+        for end in ("guest0", "world0"):
+            subprocess.run(["ip", "link", "delete", end], capture_output=True, check=False)
         for program in programs:
             program.kill()
             program.communicate()

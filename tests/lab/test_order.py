@@ -67,6 +67,7 @@ def test_an_orders_whole_life_through_the_classic_api(cluster: list[Node], stack
     billing.call("session.newkey", username="admin", key=key)
     with stack.api() as browser:
         del browser.headers["Authorization"]
+        browser.headers["Accept"] = "text/html"
         asked = {"func": "auth", "username": "admin", "key": key, "checkcookie": "no"}
         assert browser.get(billing.url, params=asked).status_code == 302
         console = billing.call("vm.novnc", elid=vm).findtext("url", "")

@@ -256,10 +256,10 @@ def world(node: Node, image: Image) -> World:
     levels = {"another": Level.USER, "customer": Level.USER, "reader": Level.READONLY, "administrator": Level.ADMIN}
     users = {name: User.objects.create_user(name, "correct horse", level=level) for name, level in levels.items()}
     root = User.objects.create_user("root", "correct horse", level=Level.SUPER)
-    past = timezone.now() - timedelta(seconds=1)
     texts = {name: create_token(user, "test")[1] for name, user in users.items()}
     texts["narrowed"] = create_token(root, "narrow", rights=[])[1]
-    texts["expired"] = create_token(root, "old", expires_at=past)[1]
+    expired, texts["expired"] = create_token(root, "old")
+    Token.objects.filter(pk=expired.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     customer = users["customer"]
     vm = make_vm(node, customer, "theirs")
     task = Task.objects.create(operation="vm.start", title="t", owner=customer, object_type="vm", object_id=vm.pk)

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 
 from panel.accounts.models import User
 from panel.accounts.tokens import create_token
-from panel.cli import main
+from panel.cli import asking, main
 from panel.cli.client import Panel
 from panel.cluster.models import Node
 from panel.monitoring import configure, keys
@@ -36,7 +36,7 @@ def vmpanel(admin: User, monkeypatch: pytest.MonkeyPatch) -> Vmpanel:
     headers = {"Authorization": f"Bearer {text}"}
     transport = httpx.WSGITransport(app=get_wsgi_application())
     panel.http = httpx.Client(base_url="https://testserver/api/v1/", headers=headers, transport=transport)
-    monkeypatch.setattr(main, "connect", lambda: panel)
+    monkeypatch.setattr(asking, "connect", lambda: panel)
     return lambda *words: CliRunner().invoke(main.cli, words)
 
 

@@ -64,8 +64,13 @@ class Program:
 
     def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
         """It runs, and is talked to by pipes."""
+        # A run in the background of a shell has SIGINT ignored, which programs inherit.
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
-        return subprocess.Popen([PROGRAM, *words], text=True, env=self.environment, **pipes)
+        try:
+            return subprocess.Popen([PROGRAM, *words], text=True, env=self.environment, **pipes)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def __call__(self, *words: str, meanwhile: Callable[[], Any] | None = None, **environment: str) -> Done:
         """It has ended; `meanwhile` is done while it waits."""
