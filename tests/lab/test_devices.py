@@ -269,7 +269,8 @@ def power_cycle(guest: Guest) -> None:
 
 
 def test_an_iso_is_mounted_started_from_and_ejected(guest: Guest, iso: str) -> None:
-    assert [each["name"] for each in guest.api.get("isos").json()["results"]] == [iso]
+    # Other tests of the same panel may have registered some.
+    assert iso in [each["name"] for each in guest.api.get("isos").json()["results"]]
     assert guest.do("mount-iso", iso=iso, boot=True) == {"at_next_start": False}
     assert (guest.shown()["iso"], guest.shown()["boot_iso"]) == (iso, True)
     for where in ((), ("--inactive",)):
