@@ -14,10 +14,12 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import connection
 
+from panel import asgi, serving
 from panel.accounts.models import Level, Token, User
 from panel.accounts.tokens import create_token
 from panel.api import isos, streaming
 from panel.asgi import application
+from panel.core.gate import Gate
 from panel.images import incoming
 from panel.images.models import Iso
 from tests.db.images.test_isos import MIB, files, iso_file
@@ -30,6 +32,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of images for each test."""
     monkeypatch.setattr(type(settings.CONFIG), "images_dir", tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has its own: a call has an event loop of its own here, and what it gives back as that ends is lost."""
+    gate = Gate(serving.UPLOADS, serving.UPLOADS, serving.WAIT_SECONDS, "upload", serving.keep_connection)
+    monkeypatch.setattr(asgi._handler, "uploads", gate)
 
 
 class Client:
