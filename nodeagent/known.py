@@ -2,7 +2,7 @@
 
 A pool whose file system is not mounted looks like an empty folder, or like an old copy of itself: whatever were
 written there would be hidden by the next mount. The panel sends with each request what its pools were last seen to be
-(protocol.storage.KnownPool); paths.pool_root() asks here before any command touches one.
+(protocol.storage.KnownPool); the directory driver asks here before any command touches one.
 """
 
 from __future__ import annotations

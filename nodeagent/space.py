@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import List
 
@@ -18,6 +17,9 @@ def sentence() -> str:
 
 
 def _full() -> List[str]:
+    # The driver runs programs, and their failure is told by us.
+    from nodeagent.storage.directory import space_of
+
     found = {}
     for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
         device, path, kind, options = line.split()[:4]
@@ -25,11 +27,11 @@ def _full() -> List[str]:
         if kind not in _KINDS or "ro" in options.split(",") or (kind != "tmpfs" and device in found):
             continue
         try:
-            room = os.statvfs(path)
+            space = space_of(Path(path))
         except OSError:
             continue
-        free = room.f_bavail * room.f_frsize
-        if free < LEAST_BYTES <= room.f_blocks * room.f_frsize or (room.f_files and not room.f_favail):
+        free = space.free_bytes
+        if free < LEAST_BYTES <= space.capacity_bytes or space.files == 0:
             kept = "has no inode free" if free >= LEAST_BYTES else f"has {free // MIB} MiB free"
             found[path if kind == "tmpfs" else device] = f"{path} {kept}"
     return sorted(found.values())

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
 from nodeagent import backups, freezing, libvirt_facts, libvirtd, paths
+from nodeagent import storage as storages
 from nodeagent.commands import handles
 from nodeagent.commands.hosts import find, state_word
 from nodeagent.commands.migration import abort
-from nodeagent.commands.volumes import volume_clone, volume_file
+from nodeagent.commands.volumes import volume_clone
 from nodeagent.errors import GuestStopped, InUse, InvalidParams, LibvirtError, NoSpace, NoSuchDomain, Unsupported
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, guest
@@ -90,10 +91,14 @@ def disks_copy_stop(request: guest.DisksCopyStop, job: Job) -> Nothing:
 def _checked(copies: Sequence[guest.DiskCopy]) -> List[_Copy]:
     if not copies:
         raise InvalidParams("There is nothing to copy.", field="copies")
-    return [
-        _Copy(each, paths.inside(each.source_pool, each.source), volume_file(each.pool, each.path, each.format))
-        for each in copies
-    ]
+    return [_checked_one(each) for each in copies]
+
+
+def _checked_one(asked: guest.DiskCopy) -> _Copy:
+    pool, name = storages.volume(asked.pool, asked.path)
+    source_pool, source = storages.volume(asked.source_pool, asked.source)
+    pool.check_format(asked.format)
+    return _Copy(asked, Path(source_pool.image(source)), Path(pool.image(name)))
 
 
 def _refuse(domain: Any, copies: Sequence[_Copy], job: Job) -> None:

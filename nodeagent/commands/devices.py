@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, List, Optional, Type, TypeVar
 
-from nodeagent import libvirtd, paths
+from nodeagent import libvirtd
+from nodeagent import storage as storages
 from nodeagent.commands import builtin, handles
 from nodeagent.commands.hosts import find, refuse_saved
 from nodeagent.errors import InUse, InvalidParams
@@ -60,12 +61,12 @@ def disk_detach(request: devices.DiskDetach, job: Job) -> devices.DeviceState:
 @handles(devices.DiskGrow)
 def disk_grow(request: devices.DiskGrow, job: Job) -> storage.VolumeState:
     """Grow the volume, by its guest's QEMU where there is one."""
-    path = paths.inside(request.pool, request.path)
+    pool, name = storages.volume(request.pool, request.path)
     libvirt = libvirtd.bindings()
     with libvirtd.translated() as conn:
         domain = find(conn, request.uuid)
         refuse_saved(domain)
-        disk = _disk_with(domain, str(path)) if domain.isActive() else None
+        disk = _disk_with(domain, pool.image(name)) if domain.isActive() else None
         if disk is not None:
             # Capacity, allocation, physical: QEMU's own view.
             if domain.blockInfo(disk.target_dev)[0] < request.size_bytes:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Set
 
 from nodeagent import libvirtd, paths
-from nodeagent.commands import handles, pools
+from nodeagent import storage as storages
+from nodeagent.commands import handles
 from nodeagent.errors import Corrupt, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, image, storage
@@ -23,15 +24,15 @@ def image_status(request: storage.ImageStatus, job: Job) -> storage.ImageState:
     """Look whether the copy is there; where it is not, it must be possible to bring it."""
     state = _state(request.pool, request.sha256, request.task)
     if not state.present:
-        pools.refuse_read_only(paths.pool_root(request.pool))
+        storages.driver(request.pool).refuse_read_only()
     return state
 
 
 @handles(storage.ImageCommit)
 def image_commit(request: storage.ImageCommit, job: Job) -> storage.ImageState:
     """Check the upload and put it in place; an upload that is not what it should be is removed."""
-    final = paths.image_file(request.pool, request.sha256)
-    upload = paths.upload_file(request.pool, request.sha256, request.task)
+    store = storages.files(request.pool)
+    final, upload = store.image(request.sha256), store.upload(request.sha256, request.task)
     if final.exists():
         paths.remove_file(upload)
         return _state(request.pool, request.sha256, request.task)
@@ -60,10 +61,10 @@ def image_commit(request: storage.ImageCommit, job: Job) -> storage.ImageState:
 @handles(storage.ImagesTidy)
 def images_tidy(request: storage.ImagesTidy, job: Job) -> storage.Tidied:
     """Remove the copies that nothing needs any more."""
-    kept = {paths.image_file(request.pool, sha256) for sha256 in request.keep}
+    store = storages.files(request.pool)
+    kept = {store.image(sha256) for sha256 in request.keep}
     old = time.time() - request.age_seconds
-    folder = paths.pool_root(request.pool) / "images"
-    unneeded = [file for file in folder.glob("*.img") if file not in kept and file.stat().st_mtime <= old]
+    unneeded = [file for file in store.images() if file not in kept and file.stat().st_mtime <= old]
     if unneeded:
         named = _named_by_domains()
         unneeded = [file for file in unneeded if str(file) not in named and os.path.realpath(file) not in named]
@@ -94,14 +95,13 @@ def refuse_references(path: Path, kind: str) -> None:
 
 
 def _state(pool: str, sha256: str, task: int) -> storage.ImageState:
-    final = paths.image_file(pool, sha256)
-    return storage.ImageState(
-        present=final.exists(), path=str(final), upload_path=str(paths.upload_file(pool, sha256, task))
-    )
+    store = storages.files(pool)
+    final = store.image(sha256)
+    return storage.ImageState(present=final.exists(), path=str(final), upload_path=str(store.upload(sha256, task)))
 
 
 @handles(storage.UploadDelete)
 def upload_delete(request: storage.UploadDelete, job: Job) -> Nothing:
     """Remove what one task uploaded and did not commit."""
-    paths.remove_file(paths.upload_file(request.pool, request.sha256, request.task))
+    paths.remove_file(storages.files(request.pool).upload(request.sha256, request.task))
     return Nothing()

@@ -21,6 +21,7 @@ from nodeagent.libvirt_facts import LibvirtFacts, Look
 from nodeagent.probe import kvm_works
 from nodeagent.protocol import Nothing, node
 from nodeagent.protocol.node import ANSWERS, OFF, SILENT
+from nodeagent.storage.directory import space_of
 
 LIBVIRTD_SECONDS = 30.0
 LIBVIRT_FACTS_SECONDS = 15.0
@@ -99,8 +100,8 @@ def _file_systems() -> List[node.FileSystem]:
         if kind not in ("ext4", "ext3", "xfs", "btrfs", "overlay", "zfs", "nfs", "nfs4") or device in found:
             continue
         with contextlib.suppress(OSError):
-            room = os.statvfs(path)
-            found[device] = node.FileSystem(path, device, room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize)
+            space = space_of(Path(path))
+            found[device] = node.FileSystem(path, device, space.capacity_bytes, space.free_bytes)
     return list(found.values())
 
 

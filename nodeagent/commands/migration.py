@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from nodeagent import libvirt_facts, libvirtd, paths, way
+from nodeagent import storage as storages
 from nodeagent.commands import handles
 from nodeagent.commands.bridges import bridge_names
 from nodeagent.commands.hosts import absent, find, state_of
@@ -89,16 +89,14 @@ def migration_check(request: migration.MigrationCheck, job: Job) -> migration.Re
     reasons += [f"the file {path} is not there" for path in request.files if not Path(path).exists()]
     if request.memory_mib > (free := available_mib()):
         reasons.append(f"{free} MiB of memory free, {request.memory_mib} MiB needed")
-    reasons += _room(request.pool, request.room_bytes)
+    reasons += _space(request.pool, request.room_bytes)
     return migration.Reasons(reasons)
 
 
-def _room(pool: str, needed: int) -> List[str]:
-    try:
-        room = os.statvfs(pool)
-    except FileNotFoundError:
+def _space(pool: str, needed: int) -> List[str]:
+    free = storages.driver(pool).free_bytes()
+    if free is None:
         return ["the storage is not on this node"]
-    free = room.f_bavail * room.f_frsize
     return [f"{free // MIB} MiB of storage free, {needed // MIB} MiB needed"] if free < needed else []
 
 

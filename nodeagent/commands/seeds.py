@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from nodeagent import holders, iso, paths
+from nodeagent import storage as storages
 from nodeagent.commands import handles
 from nodeagent.commands.guests import check as check_change
 from nodeagent.errors import CommandFailed, InvalidParams
@@ -26,7 +27,7 @@ USER_DATA = "#cloud-config\n"
 @handles(storage.SeedCreate)
 def seed_create(request: storage.SeedCreate, job: Job) -> storage.VolumeState:
     """Make the seed anew."""
-    path = paths.inside(request.pool, request.path)
+    path = storages.files(request.pool).seed(request.path)
     check_guest(request.guest)
     guest = _with_kept(request) if request.keep_from else request.guest
     return _make(path, seed_files(request.instance_id, guest), job)
@@ -35,7 +36,7 @@ def seed_create(request: storage.SeedCreate, job: Job) -> storage.VolumeState:
 def _with_kept(request: storage.SeedCreate) -> storage.GuestIdentity:
     """The identity with the password and keys of the seed that it keeps them from; raises InvalidParams for neither."""
     try:
-        _, old = read_seed(iso.read_texts(paths.inside(request.pool, request.keep_from)))
+        _, old = read_seed(iso.read_texts(storages.files(request.pool).seed(request.keep_from)))
     except (FileNotFoundError, KeyError, ValueError):
         kept = request.guest
     else:
@@ -49,7 +50,7 @@ def _with_kept(request: storage.SeedCreate) -> storage.GuestIdentity:
 @handles(guest.SeedChange)
 def seed_change(request: guest.SeedChange, job: Job) -> storage.VolumeState:
     """Read the seed and make it anew with the change."""
-    path = paths.inside(request.pool, request.path)
+    path = storages.files(request.pool).seed(request.path)
     check_change(request.change, "root")
     try:
         files = iso.read_texts(path)
@@ -68,7 +69,7 @@ def seed_change(request: guest.SeedChange, job: Job) -> storage.VolumeState:
 @handles(guest.SeedRestore)
 def seed_restore(request: guest.SeedRestore, job: Job) -> storage.VolumeState:
     """Make the seed if there is none."""
-    path = paths.inside(request.pool, request.path)
+    path = storages.files(request.pool).seed(request.path)
     check_guest(request.guest)
     if path.exists():
         return _state(path)
@@ -102,7 +103,7 @@ def _state(path: Path) -> storage.VolumeState:
 @handles(storage.SeedDelete)
 def seed_delete(request: storage.SeedDelete, job: Job) -> Nothing:
     """Remove the seed."""
-    path = paths.inside(request.pool, request.path)
+    path = storages.files(request.pool).seed(request.path)
     holders.refuse_used(path, job)
     for file in (path, Path(f"{path}.part")):
         paths.remove_file(file)

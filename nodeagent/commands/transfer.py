@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from nodeagent import paths, way
+from nodeagent import storage as storages
 from nodeagent.commands import handles
-from nodeagent.commands.volumes import volume_info
 from nodeagent.errors import InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, migration, storage
@@ -21,29 +21,28 @@ SEND = ("qemu-img", "convert", "-p", "-n", "--target-is-zero", "-t", "writeback"
 @handles(migration.VolumeOpen)
 def volume_open(request: migration.VolumeOpen, job: Job) -> Nothing:
     """Receive a volume's content."""
-    path = paths.inside(request.pool, request.path)
-    if not path.exists():
+    pool, name = storages.volume(request.pool, request.path)
+    if not pool.exists(name):
         raise InvalidParams("There is no such volume.", field="path")
-    _receive(request.ticket, path, request.format, job)
+    pool.keep_private(name)
+    _receive(request.ticket, pool.image(name), request.format, job)
     return Nothing()
 
 
-def _receive(ticket: int, path: Path, kind: str, job: Job) -> None:
-    """Have the file written by whoever sends for the ticket."""
+def _receive(ticket: int, image: str, kind: str, job: Job) -> None:
+    """Have it written by whoever sends for the ticket."""
     way.make_folders(ticket, job)
     way.end_receiver(ticket)
-    # What arrives may be a secret (a seed); libvirt gives a file to QEMU when its domain starts.
-    path.chmod(0o600)
     argv = ["qemu-nbd", "--fork", "--persistent", "--pid-file", str(way.receiver_pid(ticket))]
     # It outlives this request: its close, migration_close or the next one that is received ends it.
-    run([*argv, "-k", str(way.receiver_socket(ticket)), "-f", kind, "--", str(path)], job)
+    run([*argv, "-k", str(way.receiver_socket(ticket)), "-f", kind, "--", image], job)
 
 
 @handles(migration.VolumeSend)
 def volume_send(request: migration.VolumeSend, job: Job) -> Nothing:
     """Send a volume's content; its image lock is taken, so a guest that runs is noticed."""
-    path = paths.inside(request.pool, request.path)
-    state = volume_info(storage.VolumeInfo(request.pool, request.path, request.format), job)
+    pool, name = storages.volume(request.pool, request.path)
+    state = pool.info(name, request.format, job)
     if not state.exists:
         raise InvalidParams("There is no such volume.", field="path")
     size = state.allocated_bytes
@@ -55,9 +54,10 @@ def volume_send(request: migration.VolumeSend, job: Job) -> Nothing:
             job.progress(sent, size, f"{int(sent) // MIB} of {size // MIB} MiB sent")
 
     limit = ["-r", str(int(request.bandwidth_mib) * MIB)] if request.bandwidth_mib else []
+    argv = [*SEND, *limit, "-f", request.format, "-O", "raw", pool.image(name)]
     socket = way.receiver_socket(request.ticket)
     with way.tunnel(request.ticket, request.target, {socket: str(socket)}, job):
-        run([*SEND, *limit, "-f", request.format, "-O", "raw", str(path), f"nbd:unix:{socket}"], job, watch=watch)
+        run([*argv, f"nbd:unix:{socket}"], job, watch=watch)
     return Nothing()
 
 
@@ -65,7 +65,8 @@ def volume_send(request: migration.VolumeSend, job: Job) -> Nothing:
 def volume_close(request: migration.VolumeClose, job: Job) -> storage.VolumeState:
     """Receive no more."""
     way.end_receiver(request.ticket)
-    return volume_info(storage.VolumeInfo(request.pool, request.path, request.format), job)
+    pool, name = storages.volume(request.pool, request.path)
+    return pool.info(name, request.format, job)
 
 
 @handles(migration.NvramOpen)
@@ -78,7 +79,8 @@ def nvram_open(request: migration.NvramOpen, job: Job) -> Nothing:
     way.end_receiver(request.ticket)
     with open(partial, "wb") as file:
         file.truncate(request.size_bytes)
-    _receive(request.ticket, partial, "raw", job)
+    partial.chmod(0o600)
+    _receive(request.ticket, str(partial), "raw", job)
     return Nothing()
 
 

@@ -2,53 +2,40 @@
 
 from __future__ import annotations
 
-import errno
 import functools
-import json
 import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple, Union
 
-from nodeagent import holders, libvirtd, paths
+from nodeagent import holders, libvirtd
+from nodeagent import storage as storages
 from nodeagent.commands import handles
 from nodeagent.commands.guests import check as check_change
 from nodeagent.commands.images import refuse_references
-from nodeagent.commands.pools import clone
 from nodeagent.commands.seeds import check_guest
-from nodeagent.errors import CommandFailed, Exists, InUse, InvalidParams
+from nodeagent.errors import InvalidParams
 from nodeagent.job import Job
 from nodeagent.probe import kvm_works
 from nodeagent.protocol import Nothing, guest, storage
 from nodeagent.run import run
-
-FORMATS = ("qcow2", "raw")
-BLOCK = 8 * 1024 * 1024
+from nodeagent.storage.driver import image_info
 
 
 @handles(storage.VolumeCopy)
 def volume_copy(request: storage.VolumeCopy, job: Job) -> storage.VolumeState:
-    """Make the volume from the pool's copy of the image."""
-    path = volume_file(request.pool, request.path, request.format)
-    if path.exists():
-        return _state(path, request.format, job)
-    image = paths.image_file(request.pool, request.image_sha256)
-    if not image.exists():
-        raise InvalidParams("The pool has no copy of this image.", field="image_sha256")
-    refuse_references(image, request.image_format)
-    _refuse_other_files(_info(image, request.image_format, job))
-    partial = Path(f"{path}.part")
-    try:
-        if request.image_format == request.format:
-            _copy(image, partial, job)
-        else:
-            kinds = ["-f", request.image_format, "-O", request.format]
-            run(["qemu-img", "convert", *kinds, str(image), str(partial)], job)
-        partial.rename(path)
-    finally:
-        paths.remove_file(partial)
-    return _state(path, request.format, job)
+    """Make the volume from the node's copy of the image."""
+    pool, name = storages.volume(request.pool, request.path)
+    pool.check_format(request.format)
+    if not pool.exists(name):
+        image = storages.files(request.pool).image(request.image_sha256)
+        if not image.exists():
+            raise InvalidParams("The pool has no copy of this image.", field="image_sha256")
+        refuse_references(image, request.image_format)
+        _refuse_other_files(image_info(str(image), request.image_format, job))
+        return pool.fill(name, request.format, image, request.image_format, job)
+    return pool.info(name, request.format, job)
 
 
 def _refuse_other_files(info: Dict[str, Any]) -> None:
@@ -61,108 +48,29 @@ def _refuse_other_files(info: Dict[str, Any]) -> None:
 @handles(guest.VolumeClone)
 def volume_clone(request: guest.VolumeClone, job: Job) -> storage.VolumeState:
     """Make the volume from another."""
-    path, kind = volume_file(request.pool, request.path, request.format), request.format
-    if path.exists():
-        return _state(path, kind, job)
-    source = paths.inside(request.source_pool, request.source)
-    if not source.exists():
-        raise InvalidParams("There is no such volume.", field="source")
-    partial = Path(f"{path}.part")
-    try:
-        info = _unused_info(source, kind, job)
-        if info.get("snapshots") or info.get("backing-filename"):
-            run(["qemu-img", "convert", "-f", kind, "-O", kind, str(source), str(partial)], job)
-        else:
-            _copy(source, partial, job)
-        partial.rename(path)
-    finally:
-        paths.remove_file(partial)
-    return _state(path, request.format, job)
-
-
-def _unused_info(path: Path, kind: str, job: Job) -> Dict[str, Any]:
-    """Read a volume, as _info, and refuse one that a QEMU holds."""
-    done = run(["qemu-img", "info", "-f", kind, "--output=json", str(path)], job, check=False)
-    if done.exit_code and "lock" in done.stderr:
-        raise InUse("A running guest holds the volume.")
-    return dict(json.loads(done.stdout)) if not done.exit_code else _info(path, kind, job)
-
-
-def _copy(source: Path, target: Path, job: Job) -> None:
-    """Clone by reference, or copy the parts that hold data; the kernel does both without our reading it."""
-    size = source.stat().st_size
-    with open(source, "rb") as reader, open(target, "wb") as writer:
-        if clone(reader.fileno(), writer.fileno()):
-            return
-        for begin, end in _data(reader.fileno(), size):
-            while begin < end:
-                begin += _copy_range(reader.fileno(), writer.fileno(), min(BLOCK, end - begin), begin)
-                job.progress(begin, size, "copying the image")
-        os.ftruncate(writer.fileno(), size)
-
-
-def _copy_range(source: int, target: int, length: int, offset: int) -> int:
-    try:
-        return os.copy_file_range(source, target, length, offset, offset)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
-    os.lseek(target, offset, os.SEEK_SET)
-    return os.sendfile(target, source, offset, length)
-
-
-def _data(file: int, size: int) -> Iterator[Tuple[int, int]]:
-    """The ranges of a sparse file that hold data."""
-    offset = 0
-    while offset < size:
-        try:
-            begin = os.lseek(file, offset, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return
-            raise
-        offset = os.lseek(file, begin, os.SEEK_HOLE)
-        yield begin, offset
+    pool, name = storages.volume(request.pool, request.path)
+    return pool.clone(name, request.format, *storages.volume(request.source_pool, request.source), job)
 
 
 @handles(storage.VolumeCreate)
 def volume_create(request: storage.VolumeCreate, job: Job) -> storage.VolumeState:
     """Make an empty volume."""
-    path = volume_file(request.pool, request.path, request.format)
-    if path.exists():
-        state = _state(path, request.format, job)
-        if state.virtual_bytes != request.size_bytes:
-            raise Exists("A volume of another size is there already.", virtual_bytes=state.virtual_bytes)
-        return state
-    partial = Path(f"{path}.part")
-    try:
-        run(["qemu-img", "create", "-q", "-f", request.format, str(partial), str(int(request.size_bytes))], job)
-        partial.rename(path)
-    finally:
-        paths.remove_file(partial)
-    return _state(path, request.format, job)
+    pool, name = storages.volume(request.pool, request.path)
+    return pool.create(name, request.size_bytes, request.format, job)
 
 
 @handles(storage.VolumeGrow)
 def volume_grow(request: storage.VolumeGrow, job: Job) -> storage.VolumeState:
     """Grow the volume, never shrink it."""
-    path = volume_file(request.pool, request.path, request.format)
-    state = _state(path, request.format, job)
-    if not state.exists:
-        raise InvalidParams("There is no such volume.", field="path")
-    if state.virtual_bytes < request.size_bytes:
-        holders.refuse_built_upon(path)
-        run(["qemu-img", "resize", "-q", "-f", request.format, str(path), str(int(request.size_bytes))], job)
-        state = _state(path, request.format, job)
-    return state
+    pool, name = storages.volume(request.pool, request.path)
+    return pool.grow(name, request.size_bytes, request.format, job)
 
 
 @handles(storage.VolumeInfo)
 def volume_info(request: storage.VolumeInfo, job: Job) -> storage.VolumeState:
     """Read a volume."""
-    kind = request.format
-    path = volume_file(request.pool, request.path, kind) if kind else paths.inside(request.pool, request.path)
-    return _state(path, kind, job)
+    pool, name = storages.volume(request.pool, request.path)
+    return pool.info(name, request.format, job)
 
 
 @handles(storage.UsesRead)
@@ -179,24 +87,19 @@ def uses_read(request: storage.UsesRead, job: Job) -> storage.VolumeUses:
 @handles(storage.VolumeDelete)
 def volume_delete(request: storage.VolumeDelete, job: Job) -> Nothing:
     """Remove a volume and what an interrupted copy left."""
-    path = paths.inside(request.pool, request.path)
-    holders.refuse_used(path, job)
-    for file in (path, Path(f"{path}.part")):
-        paths.remove_file(file)
+    pool, name = storages.volume(request.pool, request.path)
+    pool.delete(name, job)
     return Nothing()
 
 
 @handles(storage.VolumeCustomize)
 def volume_customize(request: storage.VolumeCustomize, job: Job) -> Nothing:
     """Write the guest's identity into its file system; secrets go by files that only root reads."""
-    path = volume_file(request.pool, request.path, request.format)
+    image = _to_change(request.pool, request.path, request.format)
     guest = request.guest
     check_guest(guest)
-    if not path.exists():
-        raise InvalidParams("There is no such volume.", field="path")
-    holders.refuse_built_upon(path)
     with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
-        argv = [*_customize(path, request.format), "--hostname", guest.hostname, "--timezone", guest.timezone]
+        argv = [*_customize(image, request.format), "--hostname", guest.hostname, "--timezone", guest.timezone]
         for name, target, text in _guest_files(guest):
             argv += ["--upload", f"{_write(folder, name, text)}:{target}"]
         argv += ["--run-command", SETUP]
@@ -229,14 +132,11 @@ systemctl enable systemd-networkd 2>/dev/null || true
 @handles(guest.VolumeReconfigure)
 def volume_reconfigure(request: guest.VolumeReconfigure, job: Job) -> Nothing:
     """Write what changes of the guest's identity into its file system."""
-    path = volume_file(request.pool, request.path, request.format)
+    image = _to_change(request.pool, request.path, request.format)
     change = request.change
     check_change(change, request.login)
-    if not path.exists():
-        raise InvalidParams("There is no such volume.", field="path")
-    holders.refuse_built_upon(path)
     with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
-        argv = _customize(path, request.format)
+        argv = _customize(image, request.format)
         if change.hostname is not None:
             argv += ["--hostname", change.hostname]
         for name, text in _changed_files(request.login, change):
@@ -246,9 +146,19 @@ def volume_reconfigure(request: guest.VolumeReconfigure, job: Job) -> Nothing:
     return Nothing()
 
 
-def _customize(path: Path, kind: str) -> List[str]:
+def _to_change(pool_path: str, path: str, kind: str) -> str:
+    """What QEMU opens of a volume that is written to; raises InvalidParams for none, InUse where one builds upon it."""
+    pool, name = storages.volume(pool_path, path)
+    pool.check_format(kind)
+    if not pool.exists(name):
+        raise InvalidParams("There is no such volume.", field="path")
+    pool.refuse_built_upon(name)
+    return pool.image(name)
+
+
+def _customize(image: str, kind: str) -> List[str]:
     """What changes the volume begins with."""
-    return ["virt-customize", "-q", "--no-network", "--format", kind, "-a", str(path)]
+    return ["virt-customize", "-q", "--no-network", "--format", kind, "-a", image]
 
 
 def _changed_files(login: str, change: guest.GuestChange) -> Iterator[Tuple[str, str]]:
@@ -305,35 +215,3 @@ def _write(folder: str, name: str, text: str) -> str:
     path.touch(mode=0o600)
     path.write_text(text + "\n", encoding="utf-8")
     return str(path)
-
-
-def volume_file(pool: str, path: str, kind: str) -> Path:
-    """The file of a volume of this format; raises InvalidParams."""
-    if kind not in FORMATS:
-        raise InvalidParams("A volume's format is qcow2 or raw.", field="format")
-    return paths.inside(pool, path)
-
-
-def _info(path: Path, kind: str, job: Job) -> Dict[str, Any]:
-    """Read a file of this format; "" for the one that it looks like, of which only an image's may be believed."""
-    # -U: a running guest holds its volume's lock, and reading its size does no harm.
-    out = run(["qemu-img", "info", "-U", *(["-f", kind] if kind else []), "--output=json", str(path)], job).stdout
-    return dict(json.loads(out))
-
-
-def _state(path: Path, kind: str, job: Job) -> storage.VolumeState:
-    if not path.exists():
-        return storage.VolumeState(exists=False, path=str(path))
-    try:
-        info = _info(path, kind, job)
-    except CommandFailed:
-        if not path.exists():
-            return storage.VolumeState(exists=False, path=str(path))
-        raise
-    return storage.VolumeState(
-        exists=True,
-        path=str(path),
-        format=str(info["format"]),
-        virtual_bytes=int(info["virtual-size"]),
-        allocated_bytes=int(info["actual-size"]),
-    )
