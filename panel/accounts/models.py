@@ -12,6 +12,7 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models
 
 from panel.core import permissions
+from panel.core.rows import QuickModel
 
 
 class Level(models.TextChoices):
@@ -47,7 +48,7 @@ class UserManager(BaseUserManager["User"]):
         return user
 
 
-class User(AbstractBaseUser):
+class User(QuickModel, AbstractBaseUser):
     """Somebody who signs in, owns VMs or runs the cluster."""
 
     narrowed_to: frozenset[str] | None = None

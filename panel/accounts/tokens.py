@@ -21,6 +21,7 @@ from panel.core import live
 from panel.core.addresses import in_ranges
 from panel.core.errors import BadCredentials, InvalidValue, LimitExceeded
 from panel.core.permissions import RIGHTS
+from panel.core.rows import Prepared
 from panel.core.validation import plain_name
 
 TOKEN_BYTES = 32
@@ -152,12 +153,15 @@ def _forget(viewer: User, token: Token, **after: str) -> None:
     journal.record(viewer, "token.revoke", "token", token_id, token.name, owner_id=token.user_id, after=after)
 
 
+BY_DIGEST = Prepared(lambda known: Token.objects.select_related("user__role").filter(digest=known), "a digest")
+
+
 def user_of_token(text: str, address: str = "") -> User:
     """Whose token this is, narrowed to the token's rights, for a caller from `address`.
 
     Raises BadCredentials for an unknown, expired or disabled one, and for one that is not taken from there.
     """
-    token = Token.objects.select_related("user__role").filter(digest=digest(text)).first()
+    token = BY_DIGEST.first(digest(text))
     now = timezone.now()
     if token is None or not token.user.is_active or (token.expires_at is not None and token.expires_at <= now):
         raise BadCredentials()

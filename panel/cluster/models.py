@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
+from panel.core.rows import QuickModel
+
 
 class NodeState(models.TextChoices):
     """Where a node is in its life with us."""
@@ -58,7 +60,7 @@ class Cluster(models.Model):
         return self.name
 
 
-class Node(models.Model):
+class Node(QuickModel):
     """A server that runs VMs. `host_key` is the pinned ssh key, `facts` what the agent last said it is."""
 
     cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="nodes")

@@ -7,6 +7,7 @@ import ipaddress
 from django.db import models
 
 from panel.cluster.models import Cluster
+from panel.core.rows import QuickModel
 
 
 class NetworkKind(models.TextChoices):
@@ -53,7 +54,7 @@ class IpPool(models.Model):
         return f"{self.first}-{self.last}"
 
 
-class Address(models.Model):
+class Address(QuickModel):
     """An address that is in use. The row's existence is the allocation; releasing deletes it."""
 
     network = models.ForeignKey(Network, on_delete=models.PROTECT, related_name="addresses")

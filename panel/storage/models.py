@@ -7,6 +7,7 @@ import uuid
 from django.db import models
 
 from panel.cluster.models import Cluster, Node
+from panel.core.rows import QuickModel
 
 
 class PoolKind(models.TextChoices):
@@ -64,7 +65,7 @@ class NodePool(models.Model):
         return f"{self.pool} on {self.node}"
 
 
-class Volume(models.Model):
+class Volume(QuickModel):
     """A disk image in a pool on a node."""
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True)

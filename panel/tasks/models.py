@@ -8,6 +8,8 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+from panel.core.rows import QuickModel
+
 
 class Status(models.TextChoices):
     """Where a task is. The last five are ends; `stuck` is the one that keeps its locks."""
@@ -26,7 +28,7 @@ OPEN = (Status.QUEUED, Status.RUNNING, Status.RETRYING, Status.UNDOING)
 ENDED = (Status.DONE, Status.FAILED, Status.CANCELLED, Status.STUCK)
 
 
-class Task(models.Model):
+class Task(QuickModel):
     """One run of an operation. `owner` owns the object (and may see the task), `created_by` asked for it.
 
     `fence` grows with each worker that takes the task; `lease_until` is the database's time up to

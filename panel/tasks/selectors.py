@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from django.db.models import QuerySet
 
 from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import NotFound
+from panel.core.rows import Prepared
 from panel.tasks.models import ENDED, Task
 
 
@@ -40,5 +43,10 @@ def _may_ask_for(viewer: User, task: Task) -> bool:
 
 def open_tasks_of(kind: str, object_ids: list[int]) -> dict[int, Task]:
     """The oldest task that is not ended of each object, by object id."""
-    tasks = Task.objects.filter(object_type=kind, object_id__in=object_ids).exclude(status__in=ENDED).order_by("-pk")
-    return {task.object_id: task for task in tasks if task.object_id is not None}
+    return {task.object_id: task for task in _open_tasks(kind).rows(object_ids) if task.object_id is not None}
+
+
+@cache
+def _open_tasks(kind: str) -> Prepared[Task]:
+    tasks = Task.objects.filter(object_type=kind).exclude(status__in=ENDED).order_by("-pk")
+    return Prepared(lambda ids: tasks.filter(object_id__in=ids), [-1])

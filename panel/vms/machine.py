@@ -6,6 +6,8 @@ from typing import Any
 
 from django.db import models
 
+from panel.core.rows import QuickModel
+
 
 class CpuMode(models.TextChoices):
     """Which CPU the guest sees."""
@@ -51,7 +53,7 @@ def boot_from_disk() -> list[str]:
     return [BootDevice.DISK.value]
 
 
-class Machine(models.Model):
+class Machine(QuickModel):
     """The part of a VM that vm.configure changes, besides its memory and CPUs. 0 is no limit, or no more than now.
 
     `pending` are the differences of the running domain that its next start takes away ({field, now, then});

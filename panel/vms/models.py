@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import models
 
 from panel.cluster.models import Cluster, Node
+from panel.core.rows import QuickModel
 from panel.images.models import Image, Iso
 from panel.network.models import Address, Network
 from panel.storage.models import Pool, Volume
@@ -174,7 +175,7 @@ class DiskCache(models.TextChoices):
     DIRECTSYNC = "directsync", "Direct and synchronous"
 
 
-class Disk(models.Model):
+class Disk(QuickModel):
     """A volume attached to a VM under the guest's name for it (vda). The one of the lowest position is started from.
 
     Limits are a second, 0 for none. `attached` is false before a new disk is plugged in and while an old
@@ -201,7 +202,7 @@ class Disk(models.Model):
         return f"{self.vm_id}/{self.target}"
 
 
-class Interface(models.Model):
+class Interface(QuickModel):
     """A network interface of a VM with its address. Limits are KiB a second, 0 for none; `attached` as of a disk."""
 
     vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="interfaces")
@@ -354,7 +355,7 @@ class InstallStage(models.TextChoices):
     DONE = "done", "Installed"
 
 
-class Installation(models.Model):
+class Installation(QuickModel):
     """An installer that runs inside a VM. The guest ends it itself: by powering off or rebooting."""
 
     vm = models.OneToOneField(Vm, on_delete=models.CASCADE, related_name="installation")

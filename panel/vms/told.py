@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from django.db import connection
@@ -18,6 +19,7 @@ from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node
 from panel.core import permissions
 from panel.core.errors import NotFound
+from panel.core.rows import Prepared
 from panel.images.models import Image, Iso
 from panel.network.models import Network
 from panel.storage.models import Pool
@@ -49,27 +51,40 @@ class ToldVms(QuerySet[Vm]):
 def told_vms(viewer: User) -> QuerySet[Vm]:
     """The VMs that the viewer may see, as REST tells them; raises AccessDenied (a narrow token)."""
     permissions.require(viewer, "vms.view")
-    vms = (
-        ToldVms(Vm)
-        .select_related("installation", "counters")
-        .defer(*NOT_TOLD)
-        .annotate(rescued=Exists(Spare.objects.filter(vm=OuterRef("pk"), purpose=Purpose.RESCUE)))
-    )
+    vms = _every_vm().all()
     return vms if viewer.sees_all else vms.filter(owner=viewer)
 
 
 def told_vm(viewer: User, vm_id: int) -> Vm:
     """One VM, as REST tells it; raises NotFound, also for another's."""
-    vm = told_vms(viewer).filter(pk=vm_id).first()
-    if vm is None:
+    permissions.require(viewer, "vms.view")
+    vm = BY_ID.first(vm_id)
+    if vm is None or not (viewer.sees_all or vm.owner_id == viewer.pk):
         raise NotFound(object="vm", id=vm_id)
+    _complete([vm])
     return vm
+
+
+@cache
+def _every_vm() -> QuerySet[Vm]:
+    return (
+        ToldVms(Vm)
+        .select_related("installation", "counters")
+        .defer(*NOT_TOLD)
+        .annotate(rescued=Exists(Spare.objects.filter(vm=OuterRef("pk"), purpose=Purpose.RESCUE)))
+    )
+
+
+BY_ID = Prepared(lambda vm_id: _every_vm().filter(pk=vm_id), -1)
+
+
+DISKS = Prepared(lambda vms: Disk.objects.filter(vm__in=vms).select_related("volume"), [-1])
+INTERFACES = Prepared(lambda vms: Interface.objects.filter(vm__in=vms).select_related("address"), [-1])
 
 
 def _complete(vms: Sequence[Vm]) -> None:
     ids = [vm.pk for vm in vms]
-    disks = Disk.objects.filter(vm__in=ids).select_related("volume")
-    interfaces = list(Interface.objects.filter(vm__in=ids).select_related("address"))
+    disks, interfaces = DISKS.rows(ids), INTERFACES.rows(ids)
     _refer(vms, interfaces)
     _hang(vms, "_told_disks", disks)
     _hang(vms, "_told_interfaces", interfaces)
@@ -78,7 +93,8 @@ def _complete(vms: Sequence[Vm]) -> None:
 def _refer(vms: Sequence[Vm], interfaces: Sequence[Interface]) -> None:
     """Have the VMs and interfaces what they refer to, with nothing but what is told of it; all of it by one query."""
     whose: dict[str, Sequence[Any]] = {name: interfaces if name == "network" else vms for name in SHARED}
-    wanted = {name: sorted({getattr(each, f"{name}_id") for each in whose[name]} - {None}) for name in SHARED}
+    asked = {name: list(map(attrgetter(f"{name}_id"), whose[name])) for name in SHARED}
+    wanted = {name: sorted(set(ids) - {None}) for name, ids in asked.items()}
     wanted = {name: ids for name, ids in wanted.items() if ids}
     found: dict[str, dict[int, Model]] = {name: {} for name in SHARED}
     with connection.cursor() as cursor:
@@ -88,8 +104,8 @@ def _refer(vms: Sequence[Vm], interfaces: Sequence[Interface]) -> None:
             value = told == "1" if column == "check_vm_status" else told
             found[name][pk] = model.from_db(connection.alias, ["id", column], [pk, value])
     for name in SHARED:
-        for each in whose[name]:
-            each._state.fields_cache[name] = found[name].get(getattr(each, f"{name}_id"))
+        for each, other in zip(whose[name], map(found[name].get, asked[name]), strict=True):
+            each._state.fields_cache[name] = other
 
 
 @cache

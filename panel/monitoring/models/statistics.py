@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from django.conf import settings
 from django.db import models
 
+from panel.core.rows import QuickModel
 from panel.vms.models import Vm
 
 COUNTERS = (
@@ -58,7 +59,7 @@ class WaitingStatistics(models.Model):
         return f"statistics of node {self.node_id} at {self.at}"
 
 
-class VmCounters(models.Model):
+class VmCounters(QuickModel):
     """A VM's counters as last collected, from which the next collection's differences are made.
 
     `quiet_packets` and `quiet_writes` say that in the whole period before nothing was received, or written.
