@@ -1,8 +1,12 @@
-"""What each operation needs to be there, and how it is asked for then."""
+"""What each operation needs to be there, and how it is asked for then.
+
+Several may be prepared in one database, each on a node of its own: names that are taken get a number.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain, count
 from typing import Any
 
 from django.utils import timezone
@@ -17,14 +21,27 @@ from panel.network.node_part import bridge_of
 from panel.storage.models import Pool
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
-from panel.vms.models import Interface, Sighting, Snapshot, Vm, VmStatus
+from panel.vms.models import ForeignDomain, Interface, Sighting, Snapshot, Vm, VmStatus
 from panel.vms.spec import host_spec
 from tests.db.conftest import make_node, run_task
 
 
+def free(name: str) -> str:
+    """The name, or one with a number behind it where a VM or node has that name, or will have it."""
+    taken = {*Vm.objects.values_list("name", flat=True), *Node.objects.values_list("name", flat=True)}
+    taken.update(Task.objects.values_list("params__name", flat=True))
+    return next(each for each in chain([name], (f"{name}-{number}" for number in count(2))) if each not in taken)
+
+
+def raw_of(name: str) -> dict[str, Any]:
+    """What is asked for where an operation has something to choose, with a name that is free."""
+    raw = RAW[name]
+    return raw | {"name": free(raw["name"])} if "name" in raw else raw
+
+
 def ask_create(admin: User) -> Task:
     """A new VM with all that one can have."""
-    raw = {"name": "web1", "image": "small", "flavor": "small", "password": "correct horse"}
+    raw = {"name": free("web1"), "image": "small", "flavor": "small", "password": "correct horse"}
     return registry.get("vm.create").submit(admin, raw)
 
 
@@ -32,6 +49,11 @@ def _vm(admin: User) -> int:
     task = run_task(ask_create(admin))
     assert task.status == Status.DONE, task.error
     return int(task.object_id or 0)
+
+
+def _domain(vm_id: int) -> fake.FakeDomain:
+    vm = Vm.objects.get(pk=vm_id)
+    return fake.node(vm.node_id).domains[str(vm.uuid)]
 
 
 def _on_vm(name: str) -> Callable[[User, Node], Callable[[], Task]]:
@@ -57,7 +79,7 @@ def ask_install(admin: User) -> Task:
     image = Image.objects.get()
     fields = {"file_name": image.file_name, "sha256": image.sha256, "size_bytes": image.size_bytes}
     Iso.objects.get_or_create(name="installer", defaults={"title": "Installer", **fields})
-    return registry.get("vm.create").submit(admin, {"name": "web1", "iso": "installer", "flavor": "small"})
+    return registry.get("vm.create").submit(admin, {"name": free("web1"), "iso": "installer", "flavor": "small"})
 
 
 def _finish_install(admin: User, node: Node) -> Callable[[], Task]:
@@ -70,9 +92,9 @@ def _finish_install(admin: User, node: Node) -> Callable[[], Task]:
 
 def _settle(admin: User, node: Node) -> Callable[[], Task]:
     vm_id = _vm(admin)
-    other = make_node("fake2")
-    [(uuid, domain)] = fake.node(node.pk).domains.items()
-    fake.node(other.pk).domains[uuid] = fake.FakeDomain(domain.spec, VmStatus.RUNNING)
+    other = make_node(free("fake2"))
+    spec = _domain(vm_id).spec
+    fake.node(other.pk).domains[spec.uuid] = fake.FakeDomain(spec, VmStatus.RUNNING)
     Sighting.objects.create(vm_id=vm_id, node=other, status=VmStatus.RUNNING, seen_at=timezone.now())
     raw = {"node": node.name, "stop_others": True}
     return lambda: registry.get("vm.settle").submit(admin, raw, object_id=vm_id)
@@ -86,7 +108,7 @@ def _resume(admin: User, node: Node) -> Callable[[], Task]:
 
 def _discard_saved(admin: User, node: Node) -> Callable[[], Task]:
     vm_id = _vm(admin)
-    [domain] = fake.node(node.pk).domains.values()
+    domain = _domain(vm_id)
     domain.state = VmStatus.SAVED
     Vm.objects.filter(pk=vm_id).update(status=VmStatus.SAVED)
     return lambda: registry.get("vm.discard-saved").submit(admin, {}, object_id=vm_id)
@@ -106,7 +128,7 @@ def _guest(name: str) -> Callable[[User, Node], Callable[[], Task]]:
 
     def prepare(admin: User, node: Node) -> Callable[[], Task]:
         vm_id = _vm(admin)
-        return lambda: registry.get(name).submit(admin, RAW[name], object_id=vm_id)
+        return lambda: registry.get(name).submit(admin, raw_of(name), object_id=vm_id)
 
     return prepare
 
@@ -121,7 +143,7 @@ def _on_snapshot(name: str) -> Callable[[User, Node], Callable[[], Task]]:
         vm_id = _vm(admin)
         for each in ("first", "second"):
             run_task(registry.get("vm.snapshot").submit(admin, {"name": each}, object_id=vm_id))
-        first = Snapshot.objects.get(name="first")
+        first = Snapshot.objects.get(vm_id=vm_id, name="first")
         return lambda: registry.get(name).submit(admin, {"snapshot": first.pk}, object_id=vm_id)
 
     return prepare
@@ -129,14 +151,14 @@ def _on_snapshot(name: str) -> Callable[[User, Node], Callable[[], Task]]:
 
 def _forget_snapshot(admin: User, node: Node) -> Callable[[], Task]:
     submit = _on_snapshot("vm.forget-snapshot")(admin, node)
-    [domain] = fake.node(node.pk).domains.values()
-    del domain.snapshots[Snapshot.objects.get(name="first").on_node]
+    first = Snapshot.objects.filter(name="first").latest("pk")
+    del _domain(first.vm_id).snapshots[first.on_node]
     return submit
 
 
 def _adopt_snapshot(admin: User, node: Node) -> Callable[[], Task]:
     vm_id = _vm(admin)
-    [domain] = fake.node(node.pk).domains.values()
+    domain = _domain(vm_id)
     domain.snapshots["by_hand"] = fake.FakeSnapshot("running", with_memory=True, parent=None)
     return lambda: registry.get("vm.adopt-snapshot").submit(admin, {"name": "by_hand"}, object_id=vm_id)
 
@@ -150,11 +172,10 @@ def _on_devices(name: str, raw: dict[str, Any]) -> Callable[[User, Node], Callab
         assert image is not None
         for iso in ("installer", "rescue"):
             fields = {"file_name": image.file_name, "sha256": image.sha256, "size_bytes": image.size_bytes}
-            Iso.objects.create(name=iso, title=iso, **fields)
-        other = Network.objects.create(
-            cluster=vm.cluster, name="other", bridge="vmbr1", subnet="10.78.0.0/24", gateway="10.78.0.1"
-        )
-        IpPool.objects.create(network=other, first="10.78.0.10", last="10.78.0.20")
+            Iso.objects.get_or_create(name=iso, defaults={"title": iso, **fields})
+        place = {"bridge": "vmbr1", "subnet": "10.78.0.0/24", "gateway": "10.78.0.1"}
+        other, _ = Network.objects.get_or_create(cluster=vm.cluster, name="other", defaults=place)
+        IpPool.objects.get_or_create(network=other, first="10.78.0.10", last="10.78.0.20")
         fake.node(node.pk).call(bridge_of(other))
         for verb, values in (
             ("add-disk", {"size_gib": 2}),
@@ -163,13 +184,22 @@ def _on_devices(name: str, raw: dict[str, Any]) -> Callable[[User, Node], Callab
         ):
             task = run_task(registry.get(f"vm.{verb}").submit(admin, values, object_id=vm.pk))
             assert task.status == Status.DONE, task.error
-        Interface.objects.filter(vm=vm, position=1).update(mac=SECOND_MAC)
+        if not Interface.objects.filter(mac=SECOND_MAC).exists():
+            Interface.objects.filter(vm=vm, position=1).update(mac=SECOND_MAC)
         vm.refresh_from_db()
         fake.node(node.pk).call(HostCreate(spec=host_spec(vm)))
         fake.node(node.pk).domains[str(vm.uuid)].running = None
-        return lambda: registry.get(name).submit(admin, raw, object_id=vm.pk)
+        return lambda: registry.get(name).submit(admin, _with_mac_of(vm, raw), object_id=vm.pk)
 
     return prepare
+
+
+def _with_mac_of(vm: Vm, raw: dict[str, Any]) -> dict[str, Any]:
+    """The request with the MAC of the VM's own second interface, and another one that is free."""
+    if "interface" not in raw:
+        return raw
+    mac = Interface.objects.get(vm=vm, position=1).mac
+    return {**raw, "interface": mac} | ({"mac": f"52:54:01{mac[8:]}"} if mac != SECOND_MAC and "mac" in raw else {})
 
 
 def _guest_off(name: str) -> Callable[[User, Node], Callable[[], Task]]:
@@ -178,7 +208,7 @@ def _guest_off(name: str) -> Callable[[User, Node], Callable[[], Task]]:
     def prepare(admin: User, node: Node) -> Callable[[], Task]:
         vm_id = _vm(admin)
         run_task(registry.get("vm.force-off").submit(admin, {}, object_id=vm_id))
-        return lambda: registry.get(name).submit(admin, RAW[name], object_id=vm_id)
+        return lambda: registry.get(name).submit(admin, raw_of(name), object_id=vm_id)
 
     return prepare
 
@@ -223,7 +253,7 @@ RAW: dict[str, dict[str, Any]] = {
 
 def _migrate(admin: User, node: Node) -> Callable[[], Task]:
     vm_id = _vm(admin)
-    make_node("fake2")
+    make_node(free("fake2"))
     return lambda: registry.get("vm.migrate").submit(admin, {}, object_id=vm_id)
 
 
@@ -235,9 +265,10 @@ def _end_maintenance(admin: User, node: Node) -> Callable[[], Task]:
 def _accept_storage(admin: User, node: Node) -> Callable[[], Task]:
     """Another disk is where the storage was."""
     run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
-    fake.node(node.pk).marks[Pool.objects.get().path] = "f" * 32
+    pool = Pool.objects.latest("pk")
+    fake.node(node.pk).marks[pool.path] = "f" * 32
     run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
-    return lambda: registry.get("node.accept-storage").submit(admin, RAW["node.accept-storage"], object_id=node.pk)
+    return lambda: registry.get("node.accept-storage").submit(admin, {"pool": pool.name}, object_id=node.pk)
 
 
 def _forget(admin: User, node: Node) -> Callable[[], Task]:
@@ -247,8 +278,8 @@ def _forget(admin: User, node: Node) -> Callable[[], Task]:
 
 def _take_over(admin: User, node: Node) -> Callable[[], Task]:
     """A domain that somebody defined, with a name that no VM can have."""
-    raw, memory = RAW["vm.take-over"], fake.node(node.pk)
-    pool, network = Pool.objects.get(), Network.objects.get()
+    raw, memory = _raw_of_stranger(), fake.node(node.pk)
+    pool, network = Pool.objects.earliest("pk"), Network.objects.earliest("pk")
     path = f"{pool.path}/volumes/legacy.qcow2"
     memory.files[path] = fake.FakeVolume("qcow2", 1024**3)
     interfaces = [InterfaceSpec(mac=mac, bridge=network.bridge) for mac in raw["addresses"]]
@@ -256,6 +287,18 @@ def _take_over(admin: User, node: Node) -> Callable[[], Task]:
     memory.domains[spec.uuid] = fake.FakeDomain(spec)
     run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
     return lambda: registry.get("vm.take-over").submit(admin, raw, object_id=node.pk)
+
+
+def _raw_of_stranger() -> dict[str, Any]:
+    """As RAW has it, or with other numbers where that domain is there already."""
+    raw, more = (
+        raw_of("vm.take-over"),
+        ForeignDomain.objects.count() + Vm.objects.filter(name__startswith="shop").count(),
+    )
+    if not more:
+        return raw
+    addresses = {f"52:54:00:aa:bb:{more + 1:02x}": f"10.77.0.{200 + more}"}
+    return {**raw, "domain": f"{raw['domain'][:-2]}{more:02x}", "addresses": addresses}
 
 
 SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {

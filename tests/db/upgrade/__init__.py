@@ -1,0 +1,1 @@
+"""The database of each release before, and what becomes of its tasks under this one."""
