@@ -71,7 +71,8 @@ def _undo(batch: Batch, call: BatchCall, task: Task) -> None:
 
 def _remove(batch: Batch, call: BatchCall, task: Task) -> None:
     call.undo = Undo.STAYS
-    if not registry.get(task.operation).creates or task.object_type not in REMOVERS or task.object_id is None:
+    operation = registry.find(task.operation)
+    if operation is None or not operation.creates or task.object_type not in REMOVERS or task.object_id is None:
         return
     try:
         with transaction.atomic():

@@ -91,6 +91,16 @@ class TaskRetryUndoView(ApiView):
         return operations.accepted(services.retry_undo(get_task(viewer, object_id), viewer), viewer)
 
 
+class TaskGiveUpView(ApiView):
+    """The end of a task that is stuck, as it is."""
+
+    @extend_schema(request=None, responses={202: operations.ACCEPTED})
+    def post(self, request: Request, object_id: int) -> Response:
+        """End the task without undoing anything: what it did is left, and what it held can be used again."""
+        viewer = viewer_of(request)
+        return operations.accepted(services.give_up_stuck(get_task(viewer, object_id), viewer), viewer)
+
+
 class OperationSerializer(rest.Serializer[Any]):
     """An operation; `params` is the JSON Schema of its body."""
 

@@ -79,6 +79,7 @@ urlpatterns = [
     path("tasks/<int:object_id>/log", tasks.TaskLogView.as_view()),
     path("tasks/<int:object_id>/cancel", tasks.TaskCancelView.as_view()),
     path("tasks/<int:object_id>/retry-undo", tasks.TaskRetryUndoView.as_view()),
+    path("tasks/<int:object_id>/give-up", tasks.TaskGiveUpView.as_view()),
     path("images", catalogue.ImagesView.as_view()),
     path("isos", isos.IsosView.as_view()),
     path("isos/<int:object_id>", isos.IsoView.as_view()),

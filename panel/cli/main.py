@@ -162,6 +162,14 @@ def retry_undo(context: click.Context, task_id: int) -> None:
     output.show(panel_of(context).post(f"tasks/{task_id}/retry-undo", {})["task"], (), as_json(context))
 
 
+@_tasks.command("give-up")
+@click.argument("task_id", type=int)
+@click.pass_context
+def give_up(context: click.Context, task_id: int) -> None:
+    """End a task that is stuck as it is, without undoing anything."""
+    output.show(panel_of(context).post(f"tasks/{task_id}/give-up", {})["task"], (), as_json(context))
+
+
 def main() -> None:
     """The program."""
     sys.exit(run())

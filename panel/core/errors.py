@@ -292,6 +292,16 @@ class UndoFailed(PanelError):
     sentence = "Step “{step}” of task {task} could not be undone."
 
 
+class NotUnderstood(PanelError):
+    """A task was made by another release, in a form that this one cannot carry on with. Data: task, release, reason."""
+
+    code = "task_not_understood"
+    sentence = (
+        "Task {task} was made by {release} of the panel, and this one cannot carry on with it: {reason} Its locks "
+        "are kept. Have it tried again by a release that understands it, or give it up, which leaves all as it is."
+    )
+
+
 class Cancelled(PanelError):
     """The task was cancelled by a person. Data: by."""
 

@@ -6,7 +6,7 @@ Rooms above widen it (vms/context.py adds the VM and its node). Nothing here rea
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -29,6 +29,8 @@ class Context(Generic[P]):
         self.params = params
         self.outputs = outputs if outputs is not None else {}
         self.step_name = ""
+        self.step_names: Mapping[Callable[..., Any], str] = {}
+        """The ids of the operation's steps by their functions."""
         self.earlier: dict[str, Any] = {}
         """While the operation is asked for: the object's values of those parameters that have one."""
         self.so_far: dict[str, Any] = {}
@@ -58,7 +60,7 @@ class Context(Generic[P]):
 
     def output(self, step: Callable[..., Any]) -> dict[str, Any]:
         """What an earlier step function answered; empty while it has not run to its end."""
-        return self.outputs.get(step.__name__, {})
+        return self.outputs.get(self.step_names.get(step, step.__name__), {})
 
     def set_object(self, kind: str, object_id: int, name: str) -> None:
         """Say which object the task is about; a reserve step that makes the object calls this."""

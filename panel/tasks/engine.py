@@ -19,11 +19,20 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from panel.core import request_id, secretbox
-from panel.core.errors import Cancelled, Fenced, NodeUnreachable, NotYet, OperationFailed, PanelError, UndoFailed
+from panel.core import request_id
+from panel.core.errors import (
+    Cancelled,
+    Fenced,
+    NodeUnreachable,
+    NotUnderstood,
+    NotYet,
+    OperationFailed,
+    PanelError,
+    UndoFailed,
+)
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
-from panel.tasks import live, locks, registry, shares
+from panel.tasks import live, locks, registry, shares, understanding
 from panel.tasks.context import Context
 from panel.tasks.lease import Lease
 from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskSecret, TaskStep
@@ -79,7 +88,8 @@ def claim(task_id: int, owner: str) -> Task | None:
         task = Task.objects.select_for_update().filter(ready | orphaned, pk=task_id).first()
         if task is None or (task.status == Status.QUEUED and not task.cancel_requested_by and locks.blocker(task)):
             return None
-        if registry.get(task.operation).at_panel and not settings.CONFIG.panel_here:
+        operation = registry.find(task.operation)
+        if operation is not None and operation.at_panel and not settings.CONFIG.panel_here:
             # The sweep announces it until a worker on the panel's machine is the one that hears it.
             return None
         if not shares.may_begin(task, owner):
@@ -123,7 +133,10 @@ def run(task_id: int, owner: str, observer: Observer | None = None) -> Task | No
     run = None
     try:
         with Lease(task) as lease:
-            run = Run(task, lease, observer or Observer())
+            try:
+                run = Run(task, lease, observer or Observer())
+            except NotUnderstood as error:
+                return _leave_to_person(task, error)
             return run.carry_on()
     except (_Lost, Fenced):
         log.warning("task %s: lost to another worker", task_id)
@@ -133,14 +146,30 @@ def run(task_id: int, owner: str, observer: Observer | None = None) -> Task | No
         request_id.reset(token)
 
 
+def _leave_to_person(task: Task, error: NotUnderstood) -> Task:
+    """The task that another release made is stuck as it is, with its locks and secrets, and a problem says why."""
+    log.error("task %s (%s): %s", task.pk, task.title, error)
+    with transaction.atomic():
+        if not Task.objects.select_for_update().filter(pk=task.pk, fence=task.fence).exists():
+            raise _Lost
+        TaskLog.objects.create(task=task, level="error", text=error.message)
+        ended = {"status": Status.STUCK, "lease_until": None, "finished_at": timezone.now(), "error": error.as_dict()}
+        Task.objects.filter(pk=task.pk).update(**ended)
+        key, text = f"task:{task.pk}:stuck", f"{task.title}: {error.message}"
+        open_problem(key, text, severity=Severity.ALARM, object_type="task", object_id=task.pk)
+    task.refresh_from_db()
+    live.task_changed(task)
+    return task
+
+
 class Run:
     """One worker's hold on one task, from claim to letting go."""
 
     def __init__(self, task: Task, lease: Lease, observer: Observer) -> None:
         self.task = task
         self.observer = observer
-        self.operation: Operation[Any] = registry.get(task.operation)
-        self.rows = {row.name: row for row in task.steps.all()}
+        self.operation: Operation[Any] = understanding.operation_of(task)
+        self.rows = understanding.rows_of(self.operation, task)
         self.ctx = self._context(lease)
         self.last_report = 0.0
         self.node_silent: bool | None = None
@@ -148,19 +177,15 @@ class Run:
 
     def _context(self, lease: Lease) -> Context[Any]:
         # Of a step whose undo was begun too: whoever takes that over must know what to undo.
-        outputs = {row.name: row.output for row in self.rows.values() if row.output}
+        outputs = {name: row.output for name, row in self.rows.items() if row.output}
         ctx = self.operation.context(self.task, self.operation.params.model_construct(), outputs)
-        ctx.params = self._params()
+        ctx.params, ctx.step_names = self._params(), self.operation.step_names
         ctx.lost, ctx.cancelled = lease.lost, lease.cancelled
         return ctx
 
     def _params(self) -> Any:
         """The parameters, with their secrets while it has any."""
-        raw = dict(self.task.params)
-        if secret := TaskSecret.objects.filter(task=self.task).first():
-            raw.update(secretbox.unseal(bytes(secret.sealed)))
-        # A task that was asked for under an older form of the parameters must still be undone.
-        return self.operation.params.model_validate(raw)
+        return understanding.params_of(self.operation, self.task)
 
     def carry_on(self) -> Task:
         """Go through the steps, forwards or back, from where the task is."""
@@ -192,10 +217,12 @@ class Run:
         else:
             self._end(Status.DONE)
 
+    def _status_of(self, step: Step) -> str:
+        return self.rows[step.name].status if step.name in self.rows else StepStatus.PENDING
+
     def _is_first_turn(self) -> bool:
         """Whether nothing was begun but what was done when the task was asked for."""
-        begun = [row.status for step in self.operation.steps if not step.inline for row in (self.rows[step.name],)]
-        return all(status == StepStatus.PENDING for status in begun)
+        return all(self._status_of(step) == StepStatus.PENDING for step in self.operation.steps if not step.inline)
 
     def _do(self, step: Step) -> None:
         row = self._begin(step, StepStatus.RUNNING)
@@ -234,13 +261,12 @@ class Run:
         self.ctx.params = self._params()
 
     def _backwards(self) -> None:
-        begun = [step.name for step in self.operation.steps if self.rows[step.name].status != StepStatus.PENDING]
-        self.ctx.failed_step = begun[-1] if begun else ""
-        for step in reversed(self.operation.steps):
-            row = self.rows[step.name]
-            if row.status in (StepStatus.PENDING, StepStatus.UNDONE):
-                continue
-            self._undo(step)
+        # A task of an earlier release lacks the steps that it had not.
+        begun = [step for step in self.operation.steps if self._status_of(step) != StepStatus.PENDING]
+        self.ctx.failed_step = begun[-1].name if begun else ""
+        for step in reversed(begun):
+            if self._status_of(step) != StepStatus.UNDONE:
+                self._undo(step)
         cancelled = (self.task.error or {}).get("code") == Cancelled.code
         self._end(Status.CANCELLED if cancelled else Status.FAILED)
 

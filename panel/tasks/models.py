@@ -40,6 +40,10 @@ class Task(QuickModel):
     title = models.CharField(max_length=200)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
     params = models.JSONField(default=dict)
+    params_version = models.PositiveSmallIntegerField(
+        default=1, help_text="Of its operation's parameters, when it was asked for."
+    )
+    release = models.CharField(max_length=32, blank=True, help_text="Which made it; empty: one before 0.2.")
     result = models.JSONField(default=dict)
     error = models.JSONField(null=True)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -102,7 +106,7 @@ class StepStatus(models.TextChoices):
 
 
 class TaskStep(models.Model):
-    """One step of a task; `output` is what later steps and its undo may read."""
+    """One step of a task by the id that its operation knows it by (`name`); `output` is what later steps may read."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="steps")
     position = models.PositiveSmallIntegerField()

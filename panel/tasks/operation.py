@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal
 
@@ -20,6 +20,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from pydantic import BaseModel, SecretStr
 
+from panel import __version__
 from panel.accounts import journal
 from panel.accounts.models import User
 from panel.core import permissions, request_id, secretbox
@@ -35,6 +36,7 @@ from panel.tasks.planning import Plan, seconds_before
 
 log = logging.getLogger(__name__)
 
+Convert = Callable[[dict[str, Any]], dict[str, Any]]
 StepFunction = Callable[[Any], "dict[str, Any] | None"]
 
 ATTEMPTS = 5
@@ -52,6 +54,9 @@ class Step:
     `commits` is done the operation goes forward only: it cannot be cancelled any more, and what fails then
     waits as `stuck` for a person to have it tried again. After a step that `ends_secrets` no step needs one: the task's
     are deleted with its end. No undo ever has them: they are deleted when a task turns back.
+
+    Rows know a step by its `name` for as long as any task has it, through upgrades too: its function's unless `id` says
+    another, so a function that is called anew keeps the old one as `id`, or has it among `formerly`.
     """
 
     run: StepFunction
@@ -63,11 +68,14 @@ class Step:
     ends_secrets: bool = False
     describe: Callable[[Any], str] | None = None
     difference: Callable[[Any], str] | None = None
+    id: str = ""
+    formerly: tuple[str, ...] = ()
+    """What the step was called in releases whose tasks may still be there."""
 
     @property
     def name(self) -> str:
-        """The step's name: that of its function."""
-        return self.run.__name__
+        """The step's id."""
+        return self.id or self.run.__name__
 
 
 class Operation(Generic[P]):
@@ -78,6 +86,10 @@ class Operation(Generic[P]):
     """The button: one or two words."""
     permission: ClassVar[str]
     params: type[P]
+    params_version: ClassVar[int] = 1
+    """Grows with every change of `params` that would misread what a task before it was asked for."""
+    older_params: ClassVar[Mapping[int, Convert]] = {}
+    """By version: how a task's parameters of it become those of the next one. Without it such a task ends as stuck."""
     context: ClassVar[type[Context[Any]]] = Context
     locks: ClassVar[Sequence[LockSpec]] = ()
     steps: ClassVar[Sequence[Step]] = ()
@@ -113,6 +125,11 @@ class Operation(Generic[P]):
     def verb(self) -> str:
         """What it does with it: the part of its name after the dot."""
         return self.name.partition(".")[2]
+
+    @property
+    def step_names(self) -> dict[Callable[..., Any], str]:
+        """The ids of its steps by their functions."""
+        return {step.run: step.name for step in self.steps}
 
     def title(self, ctx: Context[P]) -> str:
         """The task's title, for people."""
@@ -234,9 +251,12 @@ class Operation(Generic[P]):
             created_by=viewer,
             request_id=request_id.current(),
             params=_public(params),
+            params_version=self.params_version,
+            release=__version__,
             next_run_at=timezone.now(),
         )
         ctx = self.context(task, params)
+        ctx.step_names = self.step_names
         if self.creates:
             task.object_type = self.object_type
         else:

@@ -29,6 +29,11 @@ def get(name: str) -> Operation[Any]:
         raise NotFound(object="operation", id=name) from None
 
 
+def find(name: str) -> Operation[Any] | None:
+    """The operation of this name; None where no app of this release has it."""
+    return _operations.get(name)
+
+
 def every() -> Iterable[Operation[Any]]:
     """All operations, ordered by name."""
     return [_operations[name] for name in sorted(_operations)]

@@ -34,9 +34,11 @@ def _why_not(task: Task) -> WrongState | None:
     if not task.is_open or task.undoing:
         return WrongState(object="task", id=task.pk, state="undoing" if task.undoing else task.status)
     text = None
-    operation = registry.get(task.operation)
-    committing = [step.name for step in operation.steps if step.commits]
-    if operation.cancellable == "never":
+    operation = registry.find(task.operation)
+    committing = [step.name for step in operation.steps if step.commits] if operation else []
+    if operation is None:
+        text = "This release of the panel does not know the operation; its turn will say what can be done."
+    elif operation.cancellable == "never":
         text = "This operation holds from when it was asked for, and cannot be cancelled."
     elif operation.cancellable == "queued" and task.status != Status.QUEUED:
         text = "This operation cannot be cancelled once it has begun."
@@ -86,6 +88,21 @@ def retry_undo(task: Task, by: User) -> Task:
         task.save(update_fields=["status", "next_run_at", "finished_at"])
         transaction.on_commit(lambda: live.task_changed(task))
         transaction.on_commit(lambda: enqueue(task.pk))
+    return task
+
+
+def give_up_stuck(task: Task, by: User) -> Task:
+    """End a stuck task as it is: nothing is undone, and its locks are let go of.
+
+    Raises WrongState for any other task.
+    """
+    permissions.require(by, "tasks.manage")
+    with transaction.atomic():
+        task = Task.objects.select_for_update().get(pk=task.pk)
+        if task.status != Status.STUCK:
+            raise WrongState(object="task", id=task.pk, state=task.status)
+        give_up(task.pk, f"Given up by {by.name}. What it had done is left as it is.")
+    task.refresh_from_db()
     return task
 
 

@@ -109,6 +109,7 @@ ROUTES = {
     "GET tasks/{task}/log":               "NASSSDN",
     "POST tasks/{task}/cancel":           "NASDSDN",
     "POST tasks/{task}/retry-undo":       "NADDSDN",
+    "POST tasks/{task}/give-up":          "NADDSDN",
     "GET images":                         "NSSSSSN",
     "GET isos":                           "NESSSSN",
     "POST isos":                          "NSSDSDN",

@@ -1,6 +1,6 @@
 """How the dump of a release is written and read: SQL with a line a row, and beside it what waits outside of it.
 
-Two made from the same commit are equal: chance is seeded, and times are put in their order on one day.
+Two of one commit differ in times that are sealed alone: chance is seeded, and times are put in their order on one day.
 """
 
 from __future__ import annotations
