@@ -17,6 +17,7 @@ from nodeagent.errors import InUse
 from nodeagent.job import Job
 from nodeagent.protocol.storage import VolumeUse
 from nodeagent.run import run
+from nodeagent.xml import source
 from nodeagent.xml.domain import Disk, Domain
 
 QCOW2_MAGIC = b"QFI\xfb"
@@ -41,23 +42,19 @@ def uses(conn: Any) -> List[VolumeUse]:
             # It went while we looked.
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
-    return sorted(found, key=lambda each: (each.path, each.uuid, each.target, each.backing))
+    return sorted(found, key=lambda each: (each.place, each.uuid, each.target, each.backing))
 
 
 def _of_disk(disk: Disk, uuid: str, name: str) -> Iterator[VolumeUse]:
-    own = _source(disk.node)
+    own = disk.source
     if own is None:
         return
-    below = {each for node in disk.node.iter("source") if (each := node.get("file") or node.get("dev"))} - {own}
-    if disk.device != "cdrom":
-        below |= set(chain(own, disk.driver_type or "raw"))
-    for path, backing in [(own, False), *((each, True) for each in below)]:
-        yield VolumeUse(path, uuid, name, disk.target_dev or "", backing)
-
-
-def _source(disk: Any) -> Optional[str]:
-    source = disk.find("source")
-    return None if source is None else source.get("file") or source.get("dev")
+    found = (source.read("file", node) for node in disk.node.iter("source"))
+    below = {each.place for each in found if each is not None} - {own.place}
+    if disk.device != "cdrom" and own.file:
+        below |= set(chain(own.file, disk.driver_type or "raw"))
+    for place, backing in [(own.place, False), *((each, True) for each in below)]:
+        yield VolumeUse(place, uuid, name, disk.target_dev or "", backing)
 
 
 def chain(path: str, kind: str) -> List[str]:
@@ -120,7 +117,7 @@ def refuse_used(file: Path, job: Job) -> None:
     if not file.exists():
         return
     with libvirtd.translated() as conn:
-        of_file = [each for each in uses(conn) if os.path.realpath(each.path) == str(file)]
+        of_file = [each for each in uses(conn) if os.path.realpath(each.place) == str(file)]
     if of_file:
         raise InUse(f"{_told(file, of_file[0])} It is not deleted.", domain=of_file[0].domain)
     until = time.monotonic() + LET_GO_SECONDS
@@ -133,7 +130,7 @@ def refuse_used(file: Path, job: Job) -> None:
 def refuse_built_upon(file: Path) -> None:
     """Raise InUse for a file that a domain's disk builds upon: what writes to it would break that disk."""
     with libvirtd.translated() as conn:
-        upon = [each for each in uses(conn) if each.backing and os.path.realpath(each.path) == str(file)]
+        upon = [each for each in uses(conn) if each.backing and os.path.realpath(each.place) == str(file)]
     if upon:
         raise InUse(f"{_told(file, upon[0])} It is not changed.", domain=upon[0].domain)
 

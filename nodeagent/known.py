@@ -33,9 +33,9 @@ def told(pools: Mapping[str, KnownPool]) -> Iterator[None]:
         _pools.reset(token)
 
 
-def check(root: Path, by_uuid: Path) -> None:
-    """Raise NotMounted where the pool at `root` is not the one that the panel knows there."""
-    known = _pools.get({}).get(str(root))
+def check(name: str, root: Path, by_uuid: Path) -> None:
+    """Raise NotMounted where what is at `root` is not what the panel knows as the pool of this name."""
+    known = _pools.get({}).get(name)
     if known is None or not known.mark:
         return
     mark = sharing.read_mark(root)
@@ -97,4 +97,4 @@ def from_message(data: Optional[Mapping[str, object]]) -> Dict[str, KnownPool]:
         return {}
     if not isinstance(data, dict):
         raise BadMessage("pools", "must be an object")
-    return {path: from_dict(KnownPool, known, f"pools.{path}") for path, known in data.items()}
+    return {name: from_dict(KnownPool, known, f"pools.{name}") for name, known in data.items()}

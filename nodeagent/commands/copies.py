@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,6 @@ class _Copy:
     """A volume, where its copy shall be, and where that is while it is made."""
 
     asked: guest.DiskCopy
-    source: Path
     path: Path
 
     @property
@@ -61,9 +59,7 @@ def disks_copy(request: guest.DisksCopy, job: Job) -> guest.DisksCopied:
         try:
             frozen = copying.carry_out(job)
             for copy in copying.unheld:
-                asked = copy.asked
-                clone = guest.VolumeClone(asked.pool, asked.path, asked.source_pool, asked.source, asked.format)
-                volume_clone(clone, job)
+                volume_clone(guest.VolumeClone(copy.asked.volume, copy.asked.source, copy.asked.format), job)
             for _, copy in copying.held:
                 copy.partial.rename(copy.path)
         except BaseException:
@@ -95,16 +91,19 @@ def _checked(copies: Sequence[guest.DiskCopy]) -> List[_Copy]:
 
 
 def _checked_one(asked: guest.DiskCopy) -> _Copy:
-    pool, name = storages.volume(asked.pool, asked.path)
-    source_pool, source = storages.volume(asked.source_pool, asked.source)
+    storages.volume(asked.source)
+    pool, name = storages.volume(asked.volume)
     pool.check_format(asked.format)
-    return _Copy(asked, Path(source_pool.image(source)), Path(pool.image(name)))
+    path = pool.file_of(name)
+    if path is None:
+        raise Unsupported("The disks of a VM that runs cannot be copied to a storage of this kind. Shut it down first.")
+    return _Copy(asked, path)
 
 
 def _refuse(domain: Any, copies: Sequence[_Copy], job: Job) -> None:
     """Raise what is against it, before anything is touched."""
     for copy in copies:
-        if not copy.source.exists():
+        if not storages.exists(copy.asked.source):
             raise InvalidParams("There is no such volume.", field="copies")
     if not domain.isActive():
         raise GuestStopped("The VM does not run.", state=state_word(domain))
@@ -128,12 +127,11 @@ class _Copying:
     def __init__(self, domain: Any, copies: Sequence[_Copy]) -> None:
         self.domain = domain
         self.disks = list(Domain.parse(domain.XMLDesc(0)).disks)
-        by_file = {os.path.realpath(disk.source_file): disk for disk in self.disks if disk.source_file}
         self.held: List[Tuple[Disk, _Copy]] = []
         self.unheld: List[_Copy] = []
         """The panel's, but not the running domain's: such as a disk that it gets at its next start."""
         for copy in copies:
-            disk = by_file.get(str(copy.source))
+            disk = next((each for each in self.disks if storages.is_at(each.source, copy.asked.source)), None)
             if disk is None:
                 self.unheld.append(copy)
             else:

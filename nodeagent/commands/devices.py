@@ -17,6 +17,7 @@ from nodeagent.xml import edit
 from nodeagent.xml.builder import Element
 from nodeagent.xml.describe import disk_values, interface_values
 from nodeagent.xml.domain import DISK_LIMITS, Disk, Domain, Interface
+from nodeagent.xml.facts import place_of
 
 HOTPLUG_BUSES = ("virtio", "scsi")
 ASK_AGAIN_SECONDS = 5.0
@@ -35,7 +36,7 @@ def disk_attach(request: devices.DiskAttach, job: Job) -> devices.DeviceState:
         domain = find(conn, request.uuid)
         if not domain.isActive():
             return OFF
-        if _disk_with(domain, request.disk.path) is not None:
+        if _disk_with(domain, request.disk.volume) is not None:
             return LIVE
         if request.disk.bus not in HOTPLUG_BUSES:
             return LATER
@@ -48,7 +49,7 @@ def disk_detach(request: devices.DiskDetach, job: Job) -> devices.DeviceState:
     """Unplug the disk."""
 
     def look(domain: Any) -> Optional[Disk]:
-        found = _disk_with(domain, request.path)
+        found = _disk_with(domain, request.volume)
         if found is None and request.target:
             _refuse_other_file(domain, request)
         if found is not None and found.target_bus not in HOTPLUG_BUSES:
@@ -61,21 +62,19 @@ def disk_detach(request: devices.DiskDetach, job: Job) -> devices.DeviceState:
 @handles(devices.DiskGrow)
 def disk_grow(request: devices.DiskGrow, job: Job) -> storage.VolumeState:
     """Grow the volume, by its guest's QEMU where there is one."""
-    pool, name = storages.volume(request.pool, request.path)
+    storages.driver(request.volume.pool)
     libvirt = libvirtd.bindings()
     with libvirtd.translated() as conn:
         domain = find(conn, request.uuid)
         refuse_saved(domain)
-        disk = _disk_with(domain, pool.image(name)) if domain.isActive() else None
+        disk = _disk_with(domain, request.volume) if domain.isActive() else None
         if disk is not None:
             # Capacity, allocation, physical: QEMU's own view.
             if domain.blockInfo(disk.target_dev)[0] < request.size_bytes:
                 domain.blockResize(disk.target_dev, request.size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
-            state: storage.VolumeState = builtin("volume_info")(
-                storage.VolumeInfo(pool=request.pool, path=request.path, format=request.format), job
-            )
+            state: storage.VolumeState = builtin("volume_info")(storage.VolumeInfo(request.volume, request.format), job)
             return state
-    grow = storage.VolumeGrow(request.pool, request.path, request.size_bytes, request.format)
+    grow = storage.VolumeGrow(request.volume, request.size_bytes, request.format)
     grown: storage.VolumeState = builtin("volume_grow")(grow, job)
     return grown
 
@@ -89,7 +88,7 @@ def disk_limit(request: devices.DiskLimit, job: Job) -> devices.DeviceState:
         if not domain.isActive():
             return OFF
         # One that goes on in a file of somebody else's is the same disk to its guest.
-        disk = _disk_with(domain, request.disk.path) or _disk_called(domain, request.disk.target)
+        disk = _disk_with(domain, request.disk.volume) or _disk_called(domain, request.disk.target)
         if disk is None:
             return LATER
         limits = {name: getattr(request.disk, name) for name in DISK_LIMITS}
@@ -109,8 +108,8 @@ def cdrom_change(request: devices.CdromChange, job: Job) -> devices.DeviceState:
         drives = [each for each in _live(domain).disks if each.device == "cdrom" and each.target_dev == request.target]
         if not drives:
             return LATER
-        if (drives[0].source_file or "") != request.path:
-            drives[0].source_file = request.path or None
+        if place_of(drives[0]) != storages.place(request.iso):
+            drives[0].source = storages.source(request.iso) if request.iso else None
             flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
             domain.updateDeviceFlags(drives[0].to_xml(), flags)
         return LIVE
@@ -158,8 +157,8 @@ def _live(domain: Any) -> Domain:
     return Domain.parse(domain.XMLDesc(0))
 
 
-def _disk_with(domain: Any, path: str) -> Optional[Disk]:
-    return next((each for each in _live(domain).disks if each.source_file == path), None)
+def _disk_with(domain: Any, volume: storage.VolumeRef) -> Optional[Disk]:
+    return next((each for each in _live(domain).disks if storages.is_at(each.source, volume)), None)
 
 
 def _disk_called(domain: Any, target: str) -> Optional[Disk]:
@@ -170,7 +169,7 @@ def _refuse_other_file(domain: Any, request: devices.DiskDetach) -> None:
     """Raise Drifted where the guest has another file under the disk's name, as after a snapshot made by hand."""
     other = _disk_called(domain, request.target)
     if other is not None and other.device != "cdrom":
-        raise edit.drifted([Difference(f"disk {request.target}", other.source_file, request.path)])
+        raise edit.drifted([Difference(f"disk {request.target}", place_of(other), storages.place(request.volume))])
 
 
 def _interface_with(domain: Any, mac: str) -> Optional[Interface]:

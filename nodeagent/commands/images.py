@@ -15,6 +15,7 @@ from nodeagent.commands import handles
 from nodeagent.errors import Corrupt, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, image, storage
+from nodeagent.protocol.storage import PoolRef
 
 BLOCK = 4 * 1024 * 1024
 
@@ -22,20 +23,20 @@ BLOCK = 4 * 1024 * 1024
 @handles(storage.ImageStatus)
 def image_status(request: storage.ImageStatus, job: Job) -> storage.ImageState:
     """Look whether the copy is there; where it is not, it must be possible to bring it."""
-    state = _state(request.pool, request.sha256, request.task)
+    state = _state(request.store, request.sha256, request.task)
     if not state.present:
-        storages.driver(request.pool).refuse_read_only()
+        storages.driver(request.store).refuse_read_only()
     return state
 
 
 @handles(storage.ImageCommit)
 def image_commit(request: storage.ImageCommit, job: Job) -> storage.ImageState:
     """Check the upload and put it in place; an upload that is not what it should be is removed."""
-    store = storages.files(request.pool)
+    store = storages.files(request.store)
     final, upload = store.image(request.sha256), store.upload(request.sha256, request.task)
     if final.exists():
         paths.remove_file(upload)
-        return _state(request.pool, request.sha256, request.task)
+        return _state(request.store, request.sha256, request.task)
     if not upload.exists():
         raise InvalidParams("The image was not uploaded.", field="sha256")
     digest, done, size = hashlib.sha256(), 0, upload.stat().st_size
@@ -55,13 +56,13 @@ def image_commit(request: storage.ImageCommit, job: Job) -> storage.ImageState:
         raise
     os.chmod(upload, 0o644)
     upload.rename(final)
-    return _state(request.pool, request.sha256, request.task)
+    return _state(request.store, request.sha256, request.task)
 
 
 @handles(storage.ImagesTidy)
 def images_tidy(request: storage.ImagesTidy, job: Job) -> storage.Tidied:
     """Remove the copies that nothing needs any more."""
-    store = storages.files(request.pool)
+    store = storages.files(request.store)
     kept = {store.image(sha256) for sha256 in request.keep}
     old = time.time() - request.age_seconds
     unneeded = [file for file in store.images() if file not in kept and file.stat().st_mtime <= old]
@@ -94,14 +95,14 @@ def refuse_references(path: Path, kind: str) -> None:
         raise InvalidParams(reason, field="sha256")
 
 
-def _state(pool: str, sha256: str, task: int) -> storage.ImageState:
-    store = storages.files(pool)
-    final = store.image(sha256)
-    return storage.ImageState(present=final.exists(), path=str(final), upload_path=str(store.upload(sha256, task)))
+def _state(store: PoolRef, sha256: str, task: int) -> storage.ImageState:
+    found = storages.files(store)
+    final = found.image(sha256)
+    return storage.ImageState(present=final.exists(), upload_path=str(found.upload(sha256, task)))
 
 
 @handles(storage.UploadDelete)
 def upload_delete(request: storage.UploadDelete, job: Job) -> Nothing:
     """Remove what one task uploaded and did not commit."""
-    paths.remove_file(storages.files(request.pool).upload(request.sha256, request.task))
+    paths.remove_file(storages.files(request.store).upload(request.sha256, request.task))
     return Nothing()

@@ -17,7 +17,9 @@ from nodeagent.commands.machine import available_mib
 from nodeagent.errors import InvalidParams, NoSuchDomain
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, host, migration
+from nodeagent.protocol.storage import PoolRef
 from nodeagent.xml.domain import Disk, Domain
+from nodeagent.xml.facts import place_of
 
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 30.0
@@ -44,7 +46,7 @@ def migration_describe(request: migration.MigrationDescribe, job: Job) -> migrat
             cpu=facts.cpu,
             qemu_version=facts.qemu_version,
             snapshots=domain.snapshotNum(),
-            files=[disk.source_file for disk in described.disks if disk.device == "cdrom" and disk.source_file],
+            files=[place_of(disk) for disk in described.disks if disk.device == "cdrom" and disk.source],
             cached=_cached(described),
             nvram_bytes=_size(paths.nvram_file(state.uuid)),
             snapshot_names=domain.snapshotListNames(),
@@ -93,7 +95,7 @@ def migration_check(request: migration.MigrationCheck, job: Job) -> migration.Re
     return migration.Reasons(reasons)
 
 
-def _space(pool: str, needed: int) -> List[str]:
+def _space(pool: PoolRef, needed: int) -> List[str]:
     free = storages.driver(pool).free_bytes()
     if free is None:
         return ["the storage is not on this node"]

@@ -11,27 +11,28 @@ from nodeagent.protocol import Nothing, storage
 @handles(storage.PoolEnsure)
 def pool_ensure(request: storage.PoolEnsure, job: Job) -> storage.PoolState:
     """Have the pool."""
-    return storages.driver(request.path).ensure(request.begin)
+    return storages.driver(request.pool).ensure(request.begin)
 
 
 @handles(storage.PoolInfo)
 def pool_info(request: storage.PoolInfo, job: Job) -> storage.PoolState:
     """Read a pool's space."""
-    return storages.driver(request.path).state()
+    return storages.driver(request.pool).state()
 
 
 @handles(storage.PoolRemove)
 def pool_remove(request: storage.PoolRemove, job: Job) -> Nothing:
     """Remove the pool unless it holds a volume or seed."""
-    storages.driver(request.path).remove()
+    storages.driver(request.pool).remove()
     return Nothing()
 
 
 @handles(storage.PoolList)
 def pool_list(request: storage.PoolList, job: Job) -> storage.PoolFiles:
     """List the pool's volumes and the files beside them."""
-    volumes = storages.driver(request.path).volumes()
+    pool = storages.driver(request.pool)
+    volumes = pool.volumes()
     return storage.PoolFiles(
-        files={**storages.files(request.path).names(), "volumes": sorted(volumes)},
+        files={**(pool.files.names() if pool.files else {}), "volumes": sorted(volumes)},
         sizes={name: size for name, size in volumes.items() if size is not None},
     )

@@ -20,6 +20,7 @@ from nodeagent.errors import CommandFailed, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import BadMessage, Nothing, guest, storage
 from nodeagent.run import run
+from nodeagent.storage.files import SEEDS
 
 USER_DATA = "#cloud-config\n"
 
@@ -27,16 +28,16 @@ USER_DATA = "#cloud-config\n"
 @handles(storage.SeedCreate)
 def seed_create(request: storage.SeedCreate, job: Job) -> storage.VolumeState:
     """Make the seed anew."""
-    path = storages.files(request.pool).seed(request.path)
+    path = _file(request.seed)
     check_guest(request.guest)
-    guest = _with_kept(request) if request.keep_from else request.guest
+    guest = _with_kept(request, request.keep_from) if request.keep_from else request.guest
     return _make(path, seed_files(request.instance_id, guest), job)
 
 
-def _with_kept(request: storage.SeedCreate) -> storage.GuestIdentity:
+def _with_kept(request: storage.SeedCreate, seed: storage.VolumeRef) -> storage.GuestIdentity:
     """The identity with the password and keys of the seed that it keeps them from; raises InvalidParams for neither."""
     try:
-        _, old = read_seed(iso.read_texts(storages.files(request.pool).seed(request.keep_from)))
+        _, old = read_seed(iso.read_texts(_file(seed)))
     except (FileNotFoundError, KeyError, ValueError):
         kept = request.guest
     else:
@@ -50,15 +51,15 @@ def _with_kept(request: storage.SeedCreate) -> storage.GuestIdentity:
 @handles(guest.SeedChange)
 def seed_change(request: guest.SeedChange, job: Job) -> storage.VolumeState:
     """Read the seed and make it anew with the change."""
-    path = storages.files(request.pool).seed(request.path)
+    path = _file(request.seed)
     check_change(request.change, "root")
     try:
         files = iso.read_texts(path)
         instance_id, identity = read_seed(files)
     except FileNotFoundError as error:
-        raise InvalidParams("There is no such seed.", field="path") from error
+        raise InvalidParams("There is no such seed.", field="seed") from error
     except (iso.NotAnIso, KeyError, ValueError) as error:
-        raise InvalidParams("This is not a seed of ours.", field="path") from error
+        raise InvalidParams("This is not a seed of ours.", field="seed") from error
     changed = request.change.of(identity)
     check_guest(changed)
     # A guest that has not been started since must still hear that other keys go.
@@ -69,11 +70,20 @@ def seed_change(request: guest.SeedChange, job: Job) -> storage.VolumeState:
 @handles(guest.SeedRestore)
 def seed_restore(request: guest.SeedRestore, job: Job) -> storage.VolumeState:
     """Make the seed if there is none."""
-    path = storages.files(request.pool).seed(request.path)
+    path = _file(request.seed)
     check_guest(request.guest)
     if path.exists():
         return _state(path)
     return _make(path, seed_files(request.instance_id, request.guest, again=True), job)
+
+
+def _file(seed: storage.VolumeRef) -> Path:
+    """Where the seed is; raises InvalidParams for what is none."""
+    pool, name = storages.volume(seed)
+    file = pool.file_of(name)
+    if file is None or file.parent.name != SEEDS:
+        raise InvalidParams("This is not a seed.", field="seed")
+    return file
 
 
 def _make(path: Path, files: Dict[str, str], job: Job) -> storage.VolumeState:
@@ -93,7 +103,6 @@ def _make(path: Path, files: Dict[str, str], job: Job) -> storage.VolumeState:
 def _state(path: Path) -> storage.VolumeState:
     return storage.VolumeState(
         exists=True,
-        path=str(path),
         format="raw",
         virtual_bytes=path.stat().st_size,
         allocated_bytes=path.stat().st_size,
@@ -103,7 +112,7 @@ def _state(path: Path) -> storage.VolumeState:
 @handles(storage.SeedDelete)
 def seed_delete(request: storage.SeedDelete, job: Job) -> Nothing:
     """Remove the seed."""
-    path = storages.files(request.pool).seed(request.path)
+    path = _file(request.seed)
     holders.refuse_used(path, job)
     for file in (path, Path(f"{path}.part")):
         paths.remove_file(file)

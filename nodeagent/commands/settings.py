@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, List, Optional, Set, Tuple
 
 from nodeagent import guards, holders, libvirtd
+from nodeagent import storage as storages
 from nodeagent.commands import handles
 from nodeagent.commands.hosts import find, persistent, refuse_saved, state_word, text_of
 from nodeagent.commands.snapshots import snapshots_of
@@ -74,7 +75,7 @@ def host_repair(request: audit.HostRepair, job: Job) -> audit.Configured:
 
 def _refuse_no_disks(spec: HostSpec) -> None:
     """Raise InvalidParams where the domain would have nothing to start from: its deletion stopped half way."""
-    gone = [Path(disk.path).name for disk in spec.disks if not Path(disk.path).exists()]
+    gone = [Path(disk.volume.name).name for disk in spec.disks if not storages.exists(disk.volume)]
     if gone:
         raise InvalidParams(audit.DISKS_GONE.format(", ".join(gone)), field="spec")
 
@@ -86,16 +87,19 @@ def _refuse_newer(domain: Any, spec: HostSpec) -> None:
         there = {disk.target_dev: disk for disk in described.disks if disk.device != "cdrom"}
         for own in spec.disks:
             disk = there.get(own.target)
-            if disk is not None and disk.source_file not in (None, own.path) and _goes_on(disk, own.path):
-                found[own.target] = Difference(f"disk {own.target}", disk.source_file, own.path)
+            if disk is None or disk.source is None:
+                continue
+            now, ours = disk.source.place, storages.place(own.volume)
+            if now != ours and _goes_on(disk, ours):
+                found[own.target] = Difference(f"disk {own.target}", now, ours)
     if found:
         raise edit.drifted(list(found.values()))
 
 
 def _goes_on(disk: Disk, path: str) -> bool:
     """Whether the disk's file builds upon the one at `path`, or was written later; not when it is gone."""
-    other = Path(disk.source_file or "")
-    if not other.exists():
+    other = Path(disk.source.file or "") if disk.source else Path()
+    if not other.is_absolute() or not other.exists():
         return False
     if path in holders.chain(str(other), disk.driver_type or "raw") or not Path(path).exists():
         return True
@@ -159,7 +163,7 @@ def _foreign(domain: Any) -> audit.ForeignHost:
         state=state_word(domain),
         memory_mib=found["memory_mib"],
         vcpus=found["vcpus"],
-        disks=[disk.source_file or "" for disk in described.disks if disk.device != "cdrom"],
+        disks=[facts.place_of(disk) for disk in described.disks if disk.device != "cdrom"],
         macs=[each.mac or "" for each in described.interfaces],
         details=audit.ForeignDetails(
             disks=[_disk_spec(disk) for disk in described.disks if disk.device != "cdrom"],
@@ -183,7 +187,7 @@ def _foreign(domain: Any) -> audit.ForeignHost:
 
 def _disk_spec(disk: Disk) -> DiskSpec:
     return DiskSpec(
-        path=disk.source_file or "",
+        volume=storages.at(facts.place_of(disk)),
         format=disk.driver_type or "raw",
         target=disk.target_dev or "",
         bus=disk.target_bus or "",

@@ -11,7 +11,7 @@ from nodeagent.protocol import Nothing, storage
 @handles(storage.PoolSign)
 def pool_sign(request: storage.PoolSign, job: Job) -> Nothing:
     """Have the sign there, or no longer."""
-    pool = storages.driver(request.path)
+    pool = storages.driver(request.pool)
     if request.present:
         pool.put_sign(request.sign)
     else:
@@ -22,4 +22,4 @@ def pool_sign(request: storage.PoolSign, job: Job) -> Nothing:
 @handles(storage.PoolSignStatus)
 def pool_sign_status(request: storage.PoolSignStatus, job: Job) -> storage.Sight:
     """Look for the sign."""
-    return storage.Sight(seen=storages.driver(request.path).has_sign(request.sign))
+    return storage.Sight(seen=storages.driver(request.pool).has_sign(request.sign))

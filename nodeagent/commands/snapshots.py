@@ -19,6 +19,7 @@ from nodeagent.protocol import Nothing, host, snapshot
 from nodeagent.run import run
 from nodeagent.xml import machine
 from nodeagent.xml.domain import Domain
+from nodeagent.xml.facts import place_of
 from nodeagent.xml.snapshot import Snapshot
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
@@ -164,7 +165,7 @@ def _of_same_disks(domain: Any, there: Any) -> bool:
 
 def _files(xml: str) -> Dict[str, str]:
     disks = [disk for disk in Domain.parse(xml).disks if disk.device == "disk"]
-    return {disk.target_dev or "": disk.source_file or "" for disk in disks}
+    return {disk.target_dev or "": place_of(disk) for disk in disks}
 
 
 def _delete_lost(domain: Any, name: str, job: Job) -> None:
@@ -189,7 +190,7 @@ def _disk_paths(domain: Any) -> List[str]:
         return []
     disks = Domain.parse(domain.XMLDesc(0)).disks
     # In a raw one only its guest could have written that there are snapshots.
-    return [disk.source_file for disk in disks if disk.driver_type == "qcow2" and disk.source_file]
+    return [disk.source.file for disk in disks if disk.driver_type == "qcow2" and disk.source and disk.source.file]
 
 
 def _kept_in(path: str, job: Job) -> List[str]:

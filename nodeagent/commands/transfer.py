@@ -21,9 +21,9 @@ SEND = ("qemu-img", "convert", "-p", "-n", "--target-is-zero", "-t", "writeback"
 @handles(migration.VolumeOpen)
 def volume_open(request: migration.VolumeOpen, job: Job) -> Nothing:
     """Receive a volume's content."""
-    pool, name = storages.volume(request.pool, request.path)
+    pool, name = storages.volume(request.volume)
     if not pool.exists(name):
-        raise InvalidParams("There is no such volume.", field="path")
+        raise InvalidParams("There is no such volume.", field="volume")
     pool.keep_private(name)
     _receive(request.ticket, pool.image(name), request.format, job)
     return Nothing()
@@ -41,10 +41,10 @@ def _receive(ticket: int, image: str, kind: str, job: Job) -> None:
 @handles(migration.VolumeSend)
 def volume_send(request: migration.VolumeSend, job: Job) -> Nothing:
     """Send a volume's content; its image lock is taken, so a guest that runs is noticed."""
-    pool, name = storages.volume(request.pool, request.path)
+    pool, name = storages.volume(request.volume)
     state = pool.info(name, request.format, job)
     if not state.exists:
-        raise InvalidParams("There is no such volume.", field="path")
+        raise InvalidParams("There is no such volume.", field="volume")
     size = state.allocated_bytes
 
     def watch(printed: str) -> None:
@@ -65,7 +65,7 @@ def volume_send(request: migration.VolumeSend, job: Job) -> Nothing:
 def volume_close(request: migration.VolumeClose, job: Job) -> storage.VolumeState:
     """Receive no more."""
     way.end_receiver(request.ticket)
-    pool, name = storages.volume(request.pool, request.path)
+    pool, name = storages.volume(request.volume)
     return pool.info(name, request.format, job)
 
 

@@ -26,10 +26,10 @@ from nodeagent.storage.driver import image_info
 @handles(storage.VolumeCopy)
 def volume_copy(request: storage.VolumeCopy, job: Job) -> storage.VolumeState:
     """Make the volume from the node's copy of the image."""
-    pool, name = storages.volume(request.pool, request.path)
+    pool, name = storages.volume(request.volume)
     pool.check_format(request.format)
     if not pool.exists(name):
-        image = storages.files(request.pool).image(request.image_sha256)
+        image = storages.files(request.store).image(request.image_sha256)
         if not image.exists():
             raise InvalidParams("The pool has no copy of this image.", field="image_sha256")
         refuse_references(image, request.image_format)
@@ -48,46 +48,49 @@ def _refuse_other_files(info: Dict[str, Any]) -> None:
 @handles(guest.VolumeClone)
 def volume_clone(request: guest.VolumeClone, job: Job) -> storage.VolumeState:
     """Make the volume from another."""
-    pool, name = storages.volume(request.pool, request.path)
-    return pool.clone(name, request.format, *storages.volume(request.source_pool, request.source), job)
+    pool, name = storages.volume(request.volume)
+    return pool.clone(name, request.format, *storages.volume(request.source), job)
 
 
 @handles(storage.VolumeCreate)
 def volume_create(request: storage.VolumeCreate, job: Job) -> storage.VolumeState:
     """Make an empty volume."""
-    pool, name = storages.volume(request.pool, request.path)
+    pool, name = storages.volume(request.volume)
     return pool.create(name, request.size_bytes, request.format, job)
 
 
 @handles(storage.VolumeGrow)
 def volume_grow(request: storage.VolumeGrow, job: Job) -> storage.VolumeState:
     """Grow the volume, never shrink it."""
-    pool, name = storages.volume(request.pool, request.path)
+    pool, name = storages.volume(request.volume)
     return pool.grow(name, request.size_bytes, request.format, job)
 
 
 @handles(storage.VolumeInfo)
 def volume_info(request: storage.VolumeInfo, job: Job) -> storage.VolumeState:
     """Read a volume."""
-    pool, name = storages.volume(request.pool, request.path)
+    pool, name = storages.volume(request.volume)
     return pool.info(name, request.format, job)
 
 
 @handles(storage.UsesRead)
 def uses_read(request: storage.UsesRead, job: Job) -> storage.VolumeUses:
-    """Tell who has which files."""
-    wanted = {os.path.realpath(path): path for path in request.paths}
+    """Tell who has what."""
+    places = [storages.place(each) for each in request.volumes]
+    wanted = {os.path.realpath(place): place for place in places}
     with libvirtd.translated() as conn:
-        found = [replace(each, path=wanted.get(os.path.realpath(each.path), each.path)) for each in holders.uses(conn)]
+        found = [
+            replace(each, place=wanted.get(os.path.realpath(each.place), each.place)) for each in holders.uses(conn)
+        ]
     if wanted or request.uuid:
-        found = [each for each in found if each.path in request.paths or each.uuid == request.uuid]
+        found = [each for each in found if each.place in places or each.uuid == request.uuid]
     return storage.VolumeUses(uses=found)
 
 
 @handles(storage.VolumeDelete)
 def volume_delete(request: storage.VolumeDelete, job: Job) -> Nothing:
     """Remove a volume and what an interrupted copy left."""
-    pool, name = storages.volume(request.pool, request.path)
+    pool, name = storages.volume(request.volume)
     pool.delete(name, job)
     return Nothing()
 
@@ -95,7 +98,7 @@ def volume_delete(request: storage.VolumeDelete, job: Job) -> Nothing:
 @handles(storage.VolumeCustomize)
 def volume_customize(request: storage.VolumeCustomize, job: Job) -> Nothing:
     """Write the guest's identity into its file system; secrets go by files that only root reads."""
-    image = _to_change(request.pool, request.path, request.format)
+    image = _to_change(request.volume, request.format)
     guest = request.guest
     check_guest(guest)
     with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
@@ -132,7 +135,7 @@ systemctl enable systemd-networkd 2>/dev/null || true
 @handles(guest.VolumeReconfigure)
 def volume_reconfigure(request: guest.VolumeReconfigure, job: Job) -> Nothing:
     """Write what changes of the guest's identity into its file system."""
-    image = _to_change(request.pool, request.path, request.format)
+    image = _to_change(request.volume, request.format)
     change = request.change
     check_change(change, request.login)
     with tempfile.TemporaryDirectory(prefix="vmpanel-") as folder:
@@ -146,12 +149,12 @@ def volume_reconfigure(request: guest.VolumeReconfigure, job: Job) -> Nothing:
     return Nothing()
 
 
-def _to_change(pool_path: str, path: str, kind: str) -> str:
+def _to_change(volume: storage.VolumeRef, kind: str) -> str:
     """What QEMU opens of a volume that is written to; raises InvalidParams for none, InUse where one builds upon it."""
-    pool, name = storages.volume(pool_path, path)
+    pool, name = storages.volume(volume)
     pool.check_format(kind)
     if not pool.exists(name):
-        raise InvalidParams("There is no such volume.", field="path")
+        raise InvalidParams("There is no such volume.", field="volume")
     pool.refuse_built_upon(name)
     return pool.image(name)
 

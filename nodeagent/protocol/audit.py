@@ -76,7 +76,8 @@ class Differing:
 class ForeignDetails:
     """What must be known of a domain to take it over: its devices as far as a spec can say them, and its facts.
 
-    A disk that is no file has an empty path, an interface that is joined to no bridge an empty bridge.
+    Disks are named by their places, in no pool: in which one they lie is for whoever knows the pools to say. An
+    interface that is joined to no bridge has an empty bridge.
     `facts` are those that comparisons know (xml/facts.py), by their names.
     """
 
@@ -90,7 +91,7 @@ class ForeignDetails:
 
 @dataclass(frozen=True)
 class ForeignHost:
-    """A domain that no spec is about. `disks` are paths or other sources."""
+    """A domain that no spec is about. `disks` are their places."""
 
     uuid: str
     name: str

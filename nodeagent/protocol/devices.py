@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nodeagent.protocol.host import DiskSpec, InterfaceSpec
-from nodeagent.protocol.storage import VolumeState
+from nodeagent.protocol.storage import VolumeRef, VolumeState
 from nodeagent.protocol.wire import Request, command
 
 
@@ -33,16 +33,16 @@ class DiskAttach(Request[DeviceState]):
 
 @command
 class DiskDetach(Request[DeviceState]):
-    """Unplug the disk with this file from the running domain and wait until the guest has let go.
+    """Unplug the disk with this volume from the running domain and wait until the guest has let go.
 
-    Absent is success. A guest that does not let go, and a bus that cannot be unplugged, are `in_use`. Another file
+    Absent is success. A guest that does not let go, and a bus that cannot be unplugged, are `in_use`. Another one
     under the name `target` is `drifted`: somebody put it there, and the guest goes on writing to it.
     """
 
     COMMAND = "disk_detach"
     RESULT = DeviceState
     uuid: str
-    path: str
+    volume: VolumeRef
     timeout_seconds: float = 60.0
     target: str = ""
 
@@ -54,8 +54,7 @@ class DiskGrow(Request[VolumeState]):
     COMMAND = "disk_grow"
     RESULT = VolumeState
     uuid: str
-    pool: str
-    path: str
+    volume: VolumeRef
     size_bytes: int
     format: str = "qcow2"
 
@@ -72,13 +71,13 @@ class DiskLimit(Request[DeviceState]):
 
 @command
 class CdromChange(Request[DeviceState]):
-    """Put the ISO at `path` into the running domain's drive `target`, or nothing when `path` is empty."""
+    """Put the ISO image into the running domain's drive `target`, or EMPTY (host.py)."""
 
     COMMAND = "cdrom_change"
     RESULT = DeviceState
     uuid: str
     target: str
-    path: str
+    iso: VolumeRef
 
 
 @command

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import List, Optional
 
 from nodeagent.protocol.host import HostState
-from nodeagent.protocol.storage import GuestIdentity, VolumeState, check_identity
+from nodeagent.protocol.storage import GuestIdentity, VolumeRef, VolumeState, check_identity
 from nodeagent.protocol.wire import Nothing, Request, command
 
 
@@ -70,8 +70,7 @@ class SeedChange(Request[VolumeState]):
 
     COMMAND = "seed_change"
     RESULT = VolumeState
-    pool: str
-    path: str
+    seed: VolumeRef
     change: GuestChange
     instance_id: Optional[str] = None
 
@@ -85,8 +84,7 @@ class SeedRestore(Request[VolumeState]):
 
     COMMAND = "seed_restore"
     RESULT = VolumeState
-    pool: str
-    path: str
+    seed: VolumeRef
     instance_id: str
     guest: GuestIdentity
 
@@ -97,8 +95,7 @@ class VolumeReconfigure(Request[Nothing]):
 
     COMMAND = "volume_reconfigure"
     RESULT = Nothing
-    pool: str
-    path: str
+    volume: VolumeRef
     login: str
     change: GuestChange
     format: str = "qcow2"
@@ -126,16 +123,14 @@ class GuestConfigure(Request[Configured]):
 class VolumeClone(Request[VolumeState]):
     """Make a volume from another one that nothing writes to, of the same format; its snapshots are left out.
 
-    Works in `<path>.part` and renames at the end, so an existing `path` is finished and left as it is.
+    It has its name only when it is whole, so an existing volume is finished and left as it is.
     Refused with `in_use` while QEMU holds the source. Reports progress in bytes.
     """
 
     COMMAND = "volume_clone"
     RESULT = VolumeState
-    pool: str
-    path: str
-    source_pool: str
-    source: str
+    volume: VolumeRef
+    source: VolumeRef
     format: str = "qcow2"
 
 
@@ -143,10 +138,8 @@ class VolumeClone(Request[VolumeState]):
 class DiskCopy:
     """A volume, and where a copy of it shall be, which has its format."""
 
-    pool: str
-    path: str
-    source_pool: str
-    source: str
+    volume: VolumeRef
+    source: VolumeRef
     format: str = "qcow2"
 
 
@@ -161,8 +154,8 @@ class DisksCopied:
 class DisksCopy(Request[DisksCopied]):
     """Copy the volumes of a domain that runs or is paused, all as of one moment; its guest goes on meanwhile.
 
-    Of the same formats, without snapshots. A volume that QEMU does not hold is copied as by volume_clone. Works in
-    `<path>.part` and renames at the end; when all are there already they are left as they are, and when it fails or is
+    Of the same formats, without snapshots. A volume that QEMU does not hold is copied as by volume_clone. They have
+    their names only when all are whole; when all are there already they are left as they are, and when it fails or is
     cancelled none is there. Refused with `unsupported` where libvirt or QEMU cannot, `guest_stopped` when the domain is
     off, `in_use` while somebody else makes a backup of it. Reports progress in bytes.
     """

@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Optional
 
 from nodeagent.protocol.settings import MachineSettings
+from nodeagent.protocol.storage import NO_POOL, VolumeRef
 from nodeagent.protocol.wire import Nothing, Request, command
 
+EMPTY = VolumeRef(NO_POOL, "")
+"""Nothing, in a drive."""
 ISO_TARGET = "sdf"
 """The drive for ISO images. Seeds begin at sda, and a later name would be on another controller."""
 
@@ -20,10 +23,10 @@ ISO_TARGET = "sdf"
 class DiskSpec:
     """A disk of a domain: `target` is the guest's name for it (vda, sda), `bus` virtio, sata, scsi.
 
-    Limits are bytes and requests a second, 0 for none.
+    Limits are bytes and requests a second, 0 for none. What lies in no pool is named by its place (NO_POOL).
     """
 
-    path: str
+    volume: VolumeRef
     format: str
     target: str
     bus: str = "virtio"
@@ -53,10 +56,10 @@ class InterfaceSpec:
 
 @dataclass(frozen=True)
 class HostSpec:
-    """A domain as the panel wants it. `virt` is "kvm" or "qemu"; `cdroms` are ISO paths.
+    """A domain as the panel wants it. `virt` is "kvm" or "qemu"; `cdroms` are seeds.
 
     `autostart`: whether libvirt starts it when the node does.
-    `iso` is what lies in the drive for installers and rescue systems, empty for nothing, None for no such
+    `iso` is what lies in the drive for installers and rescue systems, EMPTY for nothing, None for no such
     drive; `boot_iso`: the domain starts from it before its disks. `ends_at_reboot`: a guest that reboots is off.
     """
 
@@ -67,12 +70,12 @@ class HostSpec:
     virt: str
     disks: List[DiskSpec]
     interfaces: List[InterfaceSpec]
-    cdroms: List[str] = field(default_factory=list)
+    cdroms: List[VolumeRef] = field(default_factory=list)
     machine: str = "q35"
     title: str = ""
     settings: MachineSettings = field(default_factory=MachineSettings)
     autostart: bool = False
-    iso: Optional[str] = None
+    iso: Optional[VolumeRef] = None
     boot_iso: bool = False
     ends_at_reboot: bool = False
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import List
 
 from nodeagent.protocol.host import HostState
-from nodeagent.protocol.storage import VolumeState
+from nodeagent.protocol.storage import PoolRef, VolumeRef, VolumeState
 from nodeagent.protocol.wire import Nothing, Request, command
 
 
@@ -18,9 +18,9 @@ from nodeagent.protocol.wire import Nothing, Request, command
 class Subject:
     """A domain that is to be moved, as far as a target must know it.
 
-    `cpu` is its host's CPU in libvirt's XML, `qemu_version` libvirt's number; `files` are the paths of its CD-ROMs.
-    `cached` are the targets of the disks of which its host keeps what another node would not see (any cache mode but
-    none and directsync); `nvram_bytes` is the size of what its UEFI remembers, 0 for nothing.
+    `cpu` is its host's CPU in libvirt's XML, `qemu_version` libvirt's number; `files` are the places of what lies in
+    its drives. `cached` are the targets of the disks of which its host keeps what another node would not see (any cache
+    mode but none and directsync); `nvram_bytes` is the size of what its UEFI remembers, 0 for nothing.
     """
 
     uuid: str
@@ -65,7 +65,7 @@ class MigrationCheck(Request[Reasons]):
     RESULT = Reasons
     MUTATES = False
     subject: Subject
-    pool: str
+    pool: PoolRef
     room_bytes: int
     memory_mib: int
     bridges: List[str]
@@ -172,8 +172,7 @@ class VolumeOpen(Request[Nothing]):
     COMMAND = "volume_open"
     RESULT = Nothing
     ticket: int
-    pool: str
-    path: str
+    volume: VolumeRef
     format: str
 
 
@@ -184,8 +183,7 @@ class VolumeSend(Request[Nothing]):
     COMMAND = "volume_send"
     RESULT = Nothing
     ticket: int
-    pool: str
-    path: str
+    volume: VolumeRef
     format: str
     target: Target
     bandwidth_mib: int = 0
@@ -198,8 +196,7 @@ class VolumeClose(Request[VolumeState]):
     COMMAND = "volume_close"
     RESULT = VolumeState
     ticket: int
-    pool: str
-    path: str
+    volume: VolumeRef
     format: str = "qcow2"
 
 

@@ -1,7 +1,8 @@
-"""Requests about pools, images, volumes, seeds. Paths are absolute; sizes are bytes.
+"""Requests about pools, images, volumes, seeds. Sizes are bytes.
 
-A directory pool holds `images/` (the node's copies of OS images, `<sha256>.img`), `volumes/`
-and `seeds/`. Every path in a request must lie inside the pool that the request names.
+A pool has a kind and that kind's options, a volume is a pool and a name; where it is, the kind's driver alone knows
+(nodeagent/storage). Images and seeds are no volumes: they lie in a file store, which is a pool of the kind “directory”
+whatever the VM's own pool is, in its folders `images/` (the node's copies, `<sha256>.img`) and `seeds/`.
 
 Requests say what format a volume has, which is never found out: a guest can write anything into its raw disk, such as
 the header of a format that names files of the node.
@@ -17,6 +18,38 @@ from typing import Dict, List, Optional
 from nodeagent.protocol import words
 from nodeagent.protocol.wire import BadMessage, Nothing, Request, command
 
+DIRECTORY = "dir"
+"""The kind of storage that is a folder."""
+
+
+@dataclass(frozen=True)
+class PoolRef:
+    """A pool: its kind, its name in the panel, and what its kind's driver must know to find it."""
+
+    kind: str
+    name: str
+    options: Dict[str, str] = field(default_factory=dict, hash=False)
+
+
+NO_POOL = PoolRef("", "")
+"""In place of the pool of what lies in none, and is named by its place on the node."""
+
+
+@dataclass(frozen=True)
+class VolumeRef:
+    """A volume of a pool; also a seed or an image of a file store, see file_ref()."""
+
+    pool: PoolRef
+    name: str
+
+    def __bool__(self) -> bool:
+        return bool(self.name)
+
+
+def file_ref(store: PoolRef, folder: str, name: str) -> VolumeRef:
+    """A seed ("seeds") or a copy of an image ("images") in a file store."""
+    return VolumeRef(replace(store, options={**store.options, "folder": folder}), name)
+
 
 @dataclass(frozen=True)
 class PoolState:
@@ -27,7 +60,6 @@ class PoolState:
     `devices` are the pool's file systems as a KnownPool has them.
     """
 
-    path: str
     capacity_bytes: int
     free_bytes: int
     reflink: bool
@@ -38,7 +70,7 @@ class PoolState:
 
 @dataclass(frozen=True)
 class KnownPool:
-    """What a node's pool was last seen to be. The panel sends it with every request, by the pool's path.
+    """What a node's pool was last seen to be. The panel sends it with every request, by the pool's name.
 
     A pool that is not this is not mounted, or another disk: no command touches it (`not_mounted`). An empty `mark`
     is not compared. `devices`, None where they are not known: under "" the UUID of the pool's file system, where
@@ -51,15 +83,15 @@ class KnownPool:
 
 @command
 class PoolEnsure(Request[PoolState]):
-    """Have the directory pool at `path` with its three folders; an existing one is left as it is.
+    """Have the pool; an existing one is left as it is.
 
-    Without `begin` it must be there already, at least its folder of volumes: else `not_mounted`, and nothing is made.
-    Refused with `read_only` where nothing can be written.
+    Without `begin` it must be there already, of a directory at least the folder of volumes: else `not_mounted`, and
+    nothing is made. Refused with `read_only` where nothing can be written.
     """
 
     COMMAND = "pool_ensure"
     RESULT = PoolState
-    path: str
+    pool: PoolRef
     begin: bool = True
 
 
@@ -70,7 +102,7 @@ class PoolInfo(Request[PoolState]):
     COMMAND = "pool_info"
     RESULT = PoolState
     MUTATES = False
-    path: str
+    pool: PoolRef
 
 
 @command
@@ -79,7 +111,7 @@ class PoolRemove(Request[Nothing]):
 
     COMMAND = "pool_remove"
     RESULT = Nothing
-    path: str
+    pool: PoolRef
 
 
 @command
@@ -88,7 +120,7 @@ class PoolSign(Request[Nothing]):
 
     COMMAND = "pool_sign"
     RESULT = Nothing
-    path: str
+    pool: PoolRef
     sign: str
     present: bool = True
 
@@ -107,27 +139,26 @@ class PoolSignStatus(Request[Sight]):
     COMMAND = "pool_sign_status"
     RESULT = Sight
     MUTATES = False
-    path: str
+    pool: PoolRef
     sign: str
 
 
 @dataclass(frozen=True)
 class ImageState:
-    """Whether the node has the image's bytes, and where they are, or the asking task must upload them to."""
+    """Whether the node has the image's bytes, and where the asking task must upload them to."""
 
     present: bool
-    path: str
     upload_path: str
 
 
 @command
 class ImageStatus(Request[ImageState]):
-    """Look whether the pool has a copy of the image with this SHA-256."""
+    """Look whether the store has a copy of the image with this SHA-256."""
 
     COMMAND = "image_status"
     RESULT = ImageState
     MUTATES = False
-    pool: str
+    store: PoolRef
     sha256: str
     task: int = 0
 
@@ -141,7 +172,7 @@ class ImageCommit(Request[ImageState]):
 
     COMMAND = "image_commit"
     RESULT = ImageState
-    pool: str
+    store: PoolRef
     sha256: str
     task: int = 0
 
@@ -155,7 +186,7 @@ class Tidied:
 
 @command
 class ImagesTidy(Request[Tidied]):
-    """Remove the pool's copies of images that are not among `keep` (SHA-256).
+    """Remove the store's copies of images that are not among `keep` (SHA-256).
 
     Those that came less than `age_seconds` ago stay, for whoever is about to use them, and those that a domain
     or a snapshot names.
@@ -163,7 +194,7 @@ class ImagesTidy(Request[Tidied]):
 
     COMMAND = "images_tidy"
     RESULT = Tidied
-    pool: str
+    store: PoolRef
     keep: List[str]
     age_seconds: float = 3600.0
 
@@ -175,7 +206,7 @@ class UploadDelete(Request[Nothing]):
     COMMAND = "upload_delete"
     RESULT = Nothing
     REMOVES = True
-    pool: str
+    store: PoolRef
     sha256: str
     task: int
 
@@ -185,7 +216,6 @@ class VolumeState:
     """A volume as qemu-img sees it; sizes in bytes, `allocated_bytes` what it takes on disk."""
 
     exists: bool
-    path: str
     format: str = ""
     virtual_bytes: int = 0
     allocated_bytes: int = 0
@@ -195,15 +225,15 @@ class VolumeState:
 class VolumeCopy(Request[VolumeState]):
     """Make a volume from an image: a clone by reference where the file system can, else a copy.
 
-    Works in `<path>.part` and renames at the end, so an existing `path` is a finished volume and is left as it is.
+    It has its name only when it is whole, so an existing volume is finished and is left as it is.
     Converts when `format` differs from `image_format`, which is never found out. An image that refers to other files
     is refused. Reports progress in bytes.
     """
 
     COMMAND = "volume_copy"
     RESULT = VolumeState
-    pool: str
-    path: str
+    volume: VolumeRef
+    store: PoolRef
     image_sha256: str
     format: str = "qcow2"
     image_format: str = "qcow2"
@@ -215,8 +245,7 @@ class VolumeCreate(Request[VolumeState]):
 
     COMMAND = "volume_create"
     RESULT = VolumeState
-    pool: str
-    path: str
+    volume: VolumeRef
     size_bytes: int
     format: str = "qcow2"
 
@@ -227,8 +256,7 @@ class VolumeGrow(Request[VolumeState]):
 
     COMMAND = "volume_grow"
     RESULT = VolumeState
-    pool: str
-    path: str
+    volume: VolumeRef
     size_bytes: int
     format: str = "qcow2"
 
@@ -240,16 +268,18 @@ class VolumeInfo(Request[VolumeState]):
     COMMAND = "volume_info"
     RESULT = VolumeState
     MUTATES = False
-    pool: str
-    path: str
+    volume: VolumeRef
     format: str = "qcow2"
 
 
 @dataclass(frozen=True)
 class VolumeUse:
-    """A file that a domain has as its disk `target`, or that this disk builds upon (`backing`)."""
+    """What a domain has as its disk `target`, or that this disk builds upon (`backing`).
 
-    path: str
+    `place` is where it is, as libvirt names it: a file's path, for one; see nodeagent.storage.place().
+    """
+
+    place: str
     uuid: str
     domain: str
     target: str
@@ -258,28 +288,28 @@ class VolumeUse:
 
 @dataclass(frozen=True)
 class VolumeUses:
-    """Who has which files."""
+    """Who has what."""
 
     uses: List[VolumeUse]
 
 
 @command
 class UsesRead(Request[VolumeUses]):
-    """Tell which domains of the node, running or off, have the files at `paths`, and all files of the domain `uuid`.
+    """Tell which domains of the node, running or off, have the `volumes`, and all that the domain `uuid` has.
 
-    Of every domain all files where neither is given.
+    Of every domain all where neither is given.
     """
 
     COMMAND = "uses_read"
     RESULT = VolumeUses
     MUTATES = False
-    paths: List[str] = field(default_factory=list)
+    volumes: List[VolumeRef] = field(default_factory=list)
     uuid: str = ""
 
 
 @command
 class VolumeDelete(Request[Nothing]):
-    """Remove a volume and its `.part`; absent is success.
+    """Remove a volume and what is unfinished of it; absent is success.
 
     Refused with `in_use` while any domain has it or builds upon it, or somebody has it open.
     """
@@ -287,8 +317,7 @@ class VolumeDelete(Request[Nothing]):
     COMMAND = "volume_delete"
     RESULT = Nothing
     REMOVES = True
-    pool: str
-    path: str
+    volume: VolumeRef
 
 
 @dataclass(frozen=True)
@@ -357,11 +386,10 @@ class SeedCreate(Request[VolumeState]):
 
     COMMAND = "seed_create"
     RESULT = VolumeState
-    pool: str
-    path: str
+    seed: VolumeRef
     instance_id: str
     guest: GuestIdentity
-    keep_from: str = ""
+    keep_from: Optional[VolumeRef] = None
     keep_keys: bool = False
 
 
@@ -372,8 +400,7 @@ class SeedDelete(Request[Nothing]):
     COMMAND = "seed_delete"
     RESULT = Nothing
     REMOVES = True
-    pool: str
-    path: str
+    seed: VolumeRef
 
 
 @command
@@ -382,8 +409,7 @@ class VolumeCustomize(Request[Nothing]):
 
     COMMAND = "volume_customize"
     RESULT = Nothing
-    pool: str
-    path: str
+    volume: VolumeRef
     guest: GuestIdentity
     format: str = "qcow2"
 
@@ -417,4 +443,4 @@ class PoolList(Request[PoolFiles]):
     COMMAND = "pool_list"
     RESULT = PoolFiles
     MUTATES = False
-    path: str
+    pool: PoolRef

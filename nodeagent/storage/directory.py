@@ -19,9 +19,10 @@ from typing import Dict, Iterator, Optional, Tuple
 from nodeagent import holders, known, paths, sharing
 from nodeagent.errors import InUse, InvalidParams, ReadOnly
 from nodeagent.job import Job
-from nodeagent.protocol.storage import PoolState, VolumeSize
+from nodeagent.protocol.storage import DIRECTORY, PoolRef, PoolState, VolumeSize
 from nodeagent.storage.driver import Driver
 from nodeagent.storage.files import FileStore, inside, list_names
+from nodeagent.xml.source import DiskSource
 
 VOLUMES = "volumes"
 PARTIAL = ".part"
@@ -52,16 +53,38 @@ def space_of(path: Path) -> Space:
 class Directory(Driver):
     """A pool that is a folder of the node."""
 
-    KIND = "dir"
+    KIND = DIRECTORY
 
-    def __init__(self, path: str, folder: str = VOLUMES) -> None:
-        root = Path(path)
-        if not root.is_absolute() or ".." in root.parts or len(root.parts) < 3:
+    def __init__(self, pool: PoolRef) -> None:
+        super().__init__(pool)
+        self.root = Path(pool.options.get("path", ""))
+        self.folder = self.root / pool.options.get("folder", VOLUMES)
+        self.files: FileStore = FileStore(self.root)
+
+    @property
+    def where(self) -> str:
+        """Its path."""
+        return str(self.root)
+
+    def refuse_options(self) -> None:
+        """An absolute path."""
+        root = self.root
+        if not root.is_absolute() or ".." in root.parts or len(root.parts) < 3 or self.folder.name not in known.FOLDERS:
             raise InvalidParams("A pool must be an absolute path of at least two folders.", field="path")
-        known.check(root, paths.DISKS_BY_UUID)
-        self.root = root
-        self.folder = root / folder
-        self.files = FileStore(root)
+
+    def check(self) -> None:
+        """By its mark and its file systems."""
+        super().check()
+        known.check(self.pool.name, self.root, paths.DISKS_BY_UUID)
+
+    def source(self, name: str) -> DiskSource:
+        """The file's path, as it was given."""
+        return DiskSource("file", {"file": f"{self.folder}/{name}"})
+
+    def name_at(self, place: str) -> Optional[str]:
+        """What lies right in the folder."""
+        folder, _, name = place.rpartition("/")
+        return name if folder == str(self.folder) and name else None
 
     def ensure(self, begin: bool) -> PoolState:
         """Have the pool's folders; QEMU must be able to pass through them."""
@@ -82,7 +105,6 @@ class Directory(Driver):
             raise InvalidParams("There is no pool at this path.", field="path")
         space = space_of(self.root)
         return PoolState(
-            path=str(self.root),
             capacity_bytes=space.capacity_bytes,
             free_bytes=space.free_bytes,
             reflink=not space.read_only and _can_clone(self.root),
@@ -100,7 +122,7 @@ class Directory(Driver):
 
     def remove(self) -> None:
         """Remove the folder with the files beside; what is not ours is left, and then the folder too."""
-        if list_names(self.root / VOLUMES):
+        if list_names(self.folder):
             raise InUse("The pool still has volumes.")
         self.files.remove()
         sharing.remove_marks(self.root)
@@ -110,7 +132,7 @@ class Directory(Driver):
 
     def volumes(self) -> Dict[str, Optional[VolumeSize]]:
         """The files, their sizes read without a program: a pool may hold hundreds."""
-        return {name: _size(self.root / VOLUMES / name) for name in list_names(self.root / VOLUMES)}
+        return {name: _size(self.folder / name) for name in list_names(self.folder)}
 
     def put_sign(self, sign: str) -> None:
         """A file in the folder."""
@@ -137,13 +159,7 @@ class Directory(Driver):
 
     def file_of(self, name: str) -> Path:
         """The file, symbolic links followed."""
-        if "/" in name or name in ("", ".", ".."):
-            raise InvalidParams("This is not a volume's name.", field="path")
         return inside(self.folder, str(self.folder / name))
-
-    def name_of_path(self, path: str) -> str:
-        """The name of the volume at the path; raises InvalidParams where no volume can be."""
-        return inside(self.folder, path).name
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""

@@ -9,21 +9,52 @@ from __future__ import annotations
 import abc
 import json
 from pathlib import Path
-from typing import Any, ClassVar, ContextManager, Dict, Optional
+from typing import Any, ClassVar, ContextManager, Dict, Optional, Tuple
 
 from nodeagent.errors import CommandFailed, Exists, InUse, InvalidParams
 from nodeagent.job import Job
-from nodeagent.protocol.storage import PoolState, VolumeSize, VolumeState
+from nodeagent.protocol.storage import PoolRef, PoolState, VolumeSize, VolumeState
 from nodeagent.run import run
+from nodeagent.storage.files import FileStore
+from nodeagent.xml.source import DiskSource
 
 
 class Driver(abc.ABC):
     """A pool of one kind."""
 
     KIND: ClassVar[str]
-    FORMATS: ClassVar[tuple[str, ...]] = ("qcow2", "raw")
+    FORMATS: ClassVar[Tuple[str, ...]] = ("qcow2", "raw")
+
+    files: Optional[FileStore] = None
+    """Where files lie beside the volumes, of a storage that can be a file store."""
+
+    def __init__(self, pool: PoolRef) -> None:
+        self.pool = pool
+
+    # Where it is: these ask nobody, and raise nothing.
+
+    @property
+    @abc.abstractmethod
+    def where(self) -> str:
+        """Where the pool is, in one line, for people."""
+
+    @abc.abstractmethod
+    def source(self, name: str) -> DiskSource:
+        """The volume in libvirt's terms."""
+
+    @abc.abstractmethod
+    def name_at(self, place: str) -> Optional[str]:
+        """The name of the volume whose source's place is this; None for a place that is none of this pool's."""
 
     # The pool.
+
+    @abc.abstractmethod
+    def refuse_options(self) -> None:
+        """Raise InvalidParams for options that name no pool; looks at nothing else."""
+
+    def check(self) -> None:
+        """Raise what refuse_options() does, and NotMounted for a pool that is not what the panel knows."""
+        self.refuse_options()
 
     @abc.abstractmethod
     def ensure(self, begin: bool) -> PoolState:
@@ -104,14 +135,14 @@ class Driver(abc.ABC):
             self.check_format(kind)
         image = self.image(name)
         if not self.exists(name):
-            return VolumeState(exists=False, path=image)
+            return VolumeState(exists=False)
         try:
             info = image_info(image, kind, job)
         except CommandFailed:
             if not self.exists(name):
-                return VolumeState(exists=False, path=image)
+                return VolumeState(exists=False)
             raise
-        return VolumeState(True, image, str(info["format"]), int(info["virtual-size"]), int(info["actual-size"]))
+        return VolumeState(True, str(info["format"]), int(info["virtual-size"]), int(info["actual-size"]))
 
     def create(self, name: str, size_bytes: int, kind: str, job: Job) -> VolumeState:
         """Make an empty volume; one of this size is success, of another size Exists."""
@@ -152,7 +183,7 @@ class Driver(abc.ABC):
         self.check_format(kind)
         state = self.info(name, kind, job)
         if not state.exists:
-            raise InvalidParams("There is no such volume.", field="path")
+            raise InvalidParams("There is no such volume.", field="volume")
         if state.virtual_bytes < size_bytes:
             self.refuse_built_upon(name)
             run(["qemu-img", "resize", "-q", "-f", kind, self.image(name), str(int(size_bytes))], job)

@@ -37,10 +37,6 @@ class FileStore:
         """All copies of images that are whole."""
         return list((self.root / IMAGES).glob("*.img"))
 
-    def seed(self, path: str) -> Path:
-        """The seed at this path, symbolic links followed; raises InvalidParams for what is no seed's."""
-        return inside(self.root / SEEDS, path)
-
     def names(self) -> Dict[str, List[str]]:
         """The names of all files by folder, unfinished ones included."""
         return {name: list_names(self.root / name) for name in FOLDERS}
@@ -63,5 +59,5 @@ def inside(folder: Path, path: str) -> Path:
     """`path`, which must lie right in the folder, symbolic links followed; else InvalidParams."""
     real = Path(os.path.realpath(path))
     if real.parent != Path(os.path.realpath(folder)):
-        raise InvalidParams("The path does not lie in a folder of the pool.", field="path")
+        raise InvalidParams("The path does not lie in a folder of the pool.", field="volume")
     return real

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
+from nodeagent import storage as storages
 from nodeagent.protocol.host import ISO_TARGET, DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.xml import machine
 from nodeagent.xml.domain import DISK_LIMITS, Domain
@@ -43,14 +44,15 @@ def domain_of(spec: HostSpec, *, test_driver: bool = False) -> Domain:
 
 def disk_values(disk: DiskSpec) -> Dict[str, Any]:
     """A disk's properties, but for its place in the boot order."""
+    source = storages.source(disk.volume)
     return {
-        "type": "file",
+        "type": source.type,
         "device": "disk",
         "driver_name": "qemu",
         "driver_type": disk.format,
         "cache": disk.cache,
         "discard": "unmap",
-        "source_file": disk.path,
+        "source": source,
         "target_dev": disk.target,
         "target_bus": disk.bus,
         **{name: getattr(disk, name) or None for name in DISK_LIMITS},
@@ -87,13 +89,13 @@ def _add_storage(domain: Domain, spec: HostSpec) -> None:
         domain.disks.add(**disk_values(disk))
     # Not SATA: the kernels of cloud images have no driver for AHCI. There for disks that come later, too.
     domain.controllers.add(type="scsi", model="virtio-scsi")
-    for number, path in enumerate(spec.cdroms):
+    for number, seed in enumerate(spec.cdroms):
         domain.disks.add(
             type="file",
             device="cdrom",
             driver_name="qemu",
             driver_type="raw",
-            source_file=path,
+            source=storages.source(seed),
             target_dev=f"sd{chr(ord('a') + number)}",
             target_bus="scsi",
             read_only=True,
@@ -105,7 +107,7 @@ def _add_storage(domain: Domain, spec: HostSpec) -> None:
             device="cdrom",
             driver_name="qemu",
             driver_type="raw",
-            source_file=spec.iso or None,
+            source=storages.source(spec.iso) if spec.iso else None,
             target_dev=ISO_TARGET,
             target_bus="sata",
             read_only=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nodeagent.xml.builder import Children, Element, Flag, Property, yes_no
+from nodeagent.xml.source import SourceProperty
 
 DISK_LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
 INTERFACE_LIMITS = ("inbound_average", "outbound_average")
@@ -18,7 +19,7 @@ class Disk(Element):
     driver_type = Property("./driver/@type")
     cache = Property("./driver/@cache")
     discard = Property("./driver/@discard")
-    source_file = Property("./source/@file")
+    source = SourceProperty()
     target_dev = Property("./target/@dev")
     target_bus = Property("./target/@bus")
     read_only = Flag("./readonly")

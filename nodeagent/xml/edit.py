@@ -17,7 +17,7 @@ from nodeagent.xml import machine
 from nodeagent.xml.builder import Element
 from nodeagent.xml.describe import domain_of, port_name
 from nodeagent.xml.domain import DISK_LIMITS, INTERFACE_LIMITS, Disk, Domain, Interface
-from nodeagent.xml.facts import Facts, facts_of
+from nodeagent.xml.facts import Facts, facts_of, place_of
 
 SIZES = ("title", "description", "memory_mib", "max_memory_mib", "vcpus", "max_vcpus")
 SHARES = ("cpu_weight", "cpu_limit_percent", "io_weight")
@@ -148,9 +148,10 @@ def _become(there: Element, new: Element) -> bool:
     if isinstance(there, Disk) and isinstance(new, Disk):
         if (there.type, there.target_bus, there.device or "disk") != (new.type, new.target_bus, new.device):
             return False
-        if there.source_file != new.source_file:
+        there.driver_type = new.driver_type
+        if place_of(there) != place_of(new):
             _forget_source(there)
-        there.set(driver_type=new.driver_type, source_file=new.source_file)
+            there.source = new.source
         if there.device != "cdrom":
             there.cache = new.cache
         return True

@@ -89,7 +89,7 @@ def _percent(quota: Optional[int], period: Optional[int]) -> int:
 
 
 def _disk(disk: Disk) -> str:
-    source = disk.source_file or _other_source(disk)
+    source = place_of(disk)
     if disk.device == "cdrom":
         return source
     return ", ".join([source, disk.target_bus or "", disk.driver_type or "raw", f"cache {disk.cache or 'default'}"])
@@ -100,11 +100,9 @@ def _limits(name: str, device: Element, limits: Sequence[str]) -> Facts:
     return {f"{name} limits": ", ".join(found)} if found else {}
 
 
-def _other_source(disk: Disk) -> str:
-    source = disk.node.find("source")
-    # libvirt numbers the sources of a running domain.
-    told = {} if source is None else {key: value for key, value in source.attrib.items() if value and key != "index"}
-    return " ".join(f"{key}={value}" for key, value in sorted(told.items()))
+def place_of(disk: Disk) -> str:
+    """Where its content is; "" for nothing."""
+    return disk.source.place if disk.source else ""
 
 
 def _boot(domain: Domain) -> List[str]:

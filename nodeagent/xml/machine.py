@@ -100,7 +100,7 @@ def set_boot(domain: Domain, spec: HostSpec) -> None:
 def drive_with_iso(domain: Domain) -> Optional[Disk]:
     """The drive for ISO images, if something lies in it."""
     found = (disk for disk in domain.disks if disk.target_dev == ISO_TARGET and disk.device == "cdrom")
-    return next((disk for disk in found if disk.source_file), None)
+    return next((disk for disk in found if disk.source), None)
 
 
 def boot_before_all(domain: Domain, first: Disk) -> None:

@@ -11,7 +11,7 @@ from nodeagent.protocol import Fence, Request
 from nodeagent.protocol.storage import KnownPool
 
 Pools = Mapping[str, KnownPool]
-"""What the panel knows of a node's pools, by their paths."""
+"""What the panel knows of a node's pools, by their names."""
 T = TypeVar("T")
 
 

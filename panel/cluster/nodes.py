@@ -25,8 +25,8 @@ def tell_pools_by(known: Callable[[Node], Pools]) -> None:
 
 
 def known_pools(node: Node) -> Pools:
-    """What is known of the node's pools, by their paths."""
-    return {path: known for tell in _tell_pools for path, known in tell(node).items()}
+    """What is known of the node's pools, by their names."""
+    return {name: known for tell in _tell_pools for name, known in tell(node).items()}
 
 
 def address_of(node: Node) -> NodeAddress:

@@ -291,7 +291,7 @@ class Session:
             "deadline": deadline,
             "request_id": request_id.current(),
             "fence": to_dict(fence) if fence is not None else None,
-            "pools": {path: to_dict(known) for path, known in (pools or {}).items()},
+            "pools": {name: to_dict(known) for name, known in (pools or {}).items()},
         }
         number, said = link.begin(body)
         finished = False

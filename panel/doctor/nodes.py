@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from django.db.models import Prefetch
 
+from nodeagent import storage as storages
 from nodeagent.protocol import host, network, storage
 from panel.cluster.client import Heed, NodeClient
 from panel.cluster.models import Node
@@ -31,18 +32,20 @@ PARTIAL = ".part"
 
 @dataclass(frozen=True)
 class Reading:
-    """What a node has: its domains by UUID, each pool's files by the pool's path, bridges and guards of ports."""
+    """What a node has: its domains by UUID, each pool's files by the pool's name, bridges and guards of ports."""
 
     domains: Mapping[str, host.HostState]
     nvram: Sequence[str]
     pools: Mapping[str, storage.PoolFiles]
     network: network.BridgeList
     unread: Mapping[str, str] = field(default_factory=dict)
-    """Why a pool's files could not be looked at, by its path: nothing is said of them."""
+    """Why a pool's files could not be looked at, by its name: nothing is said of them."""
     snapshots: Mapping[str, Sequence[str]] | None = None
     """libvirt's names of each domain's, by its UUID; None: nobody looked."""
     used: frozenset[str] = frozenset()
-    """Files that a domain has, running or described, and what they build upon."""
+    """Places of what a domain has, running or described, and of what that builds upon."""
+    refs: Mapping[str, storage.PoolRef] = field(default_factory=dict)
+    """The pools, by their names."""
 
 
 @dataclass
@@ -51,15 +54,15 @@ class Wanted:
 
     vms: dict[str, Vm] = field(default_factory=dict)
     files: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By the pool's path, each file ("volumes/NAME") with what it belongs to."""
+    """By the pool's name, each file ("volumes/NAME") with what it belongs to."""
     sizes: dict[str, dict[str, Volume]] = field(default_factory=dict)
-    """By the pool's path, each volume by its file's name."""
+    """By the pool's name, each volume by its own."""
     networks: list[Network] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
     open_tasks: set[int] = field(default_factory=set)
     elsewhere: dict[str, Vm] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
-    """Paths that belong to VMs of nodes that see the same files, or that ran here last."""
+    """Places that belong to VMs of nodes that see the same files, or that ran here last."""
     last_here: set[str] = field(default_factory=set)
     """UUIDs of VMs of other nodes that ran here last."""
 
@@ -67,19 +70,19 @@ class Wanted:
 def read(node: Node, client: NodeClient, heed: Heed) -> Reading:
     """What the node has now; raises NodeError, and what `heed` does."""
     hosts = client.call(host.HostsRead(), deadline=CALL_SECONDS, heed=heed)
-    paths = NodePool.objects.filter(node=node).order_by("pool").values_list("pool__path", flat=True)
+    refs = [row.pool.ref for row in NodePool.objects.filter(node=node).order_by("pool").select_related("pool")]
     known = known_pools(node)
     pools, unread = {}, {}
-    for path in paths:
+    for ref in refs:
         try:
-            pools[path] = client.call(storage.PoolList(path=path), deadline=CALL_SECONDS, pools=known, heed=heed)
+            pools[ref.name] = client.call(storage.PoolList(ref), deadline=CALL_SECONDS, pools=known, heed=heed)
         except CommandFailed as error:
-            unread[path] = str(error.data["text"])
+            unread[ref.name] = str(error.data["text"])
     bridges = client.call(network.BridgesRead(), deadline=CALL_SECONDS, heed=heed)
     uses = client.call(storage.UsesRead(), deadline=CALL_SECONDS, heed=heed).uses
-    used = frozenset(use.path for use in uses)
+    used = frozenset(use.place for use in uses)
     domains = {each.uuid: each for each in hosts.hosts}
-    return Reading(domains, hosts.nvram, pools, bridges, unread, hosts.snapshots, used)
+    return Reading(domains, hosts.nvram, pools, bridges, unread, hosts.snapshots, used, {ref.name: ref for ref in refs})
 
 
 def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
@@ -88,32 +91,32 @@ def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
     found.others = files_of_others(node)
     for sighting in Sighting.objects.filter(node=node, accepted=False).select_related("vm__pool"):
         found.last_here.add(str(sighting.vm.uuid))
-        found.others.add(sighting.vm.seed_path)
+        found.others.add(storages.place(sighting.vm.seed_ref))
     for volume in Volume.objects.filter(disk__vm__uuid__in=found.last_here).select_related("pool"):
-        found.others.add(volume.path)
+        found.others.add(volume.place)
     found.networks = list(Network.objects.filter(cluster=node.cluster_id))
     spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool", "volume__pool"))
     ports = Prefetch("interfaces", Interface.objects.select_related("address"))
     for vm in Vm.objects.filter(node=node).select_related("pool", "image").prefetch_related(spares, ports, "snapshots"):
         found.vms[str(vm.uuid)] = vm
         if vm.pk in busy_vms:
-            found.busy |= {str(vm.uuid), PurePosixPath(vm.seed_path).name}
+            found.busy |= {str(vm.uuid), vm.seed_ref.name}
         for spare in vm.spares.all():
             if vm.pk in busy_vms or spare.purpose != Purpose.RESCUE:
                 # What is to be deleted may be gone in part; records.py tells of it.
-                found.busy |= {PurePosixPath(spare.seed_path).name, PurePosixPath(spare.volume.path).name}
+                found.busy |= {spare.seed_ref.name, spare.volume.name}
             if takes_seed(spare.image):
-                found.files.setdefault(vm.pool.path, {})[_place(vm.pool.path, spare.seed_path)] = f"vm {vm.pk}"
+                found.files.setdefault(vm.pool.name, {})[f"seeds/{spare.seed_ref.name}"] = f"vm {vm.pk}"
         if uses_seed(vm):
-            found.files.setdefault(vm.pool.path, {})[_place(vm.pool.path, vm.seed_path)] = f"vm {vm.pk}"
+            found.files.setdefault(vm.pool.name, {})[f"seeds/{vm.seed_ref.name}"] = f"vm {vm.pk}"
     for volume in Volume.objects.filter(node=node).select_related("pool", "disk", "spare"):
         disk = getattr(volume, "disk", None) or getattr(volume, "spare", None)
-        found.files.setdefault(volume.pool.path, {})[_place(volume.pool.path, volume.path)] = (
+        found.files.setdefault(volume.pool.name, {})[f"volumes/{volume.name}"] = (
             f"vm {disk.vm_id}" if disk is not None else f"volume {volume.uuid}"
         )
-        found.sizes.setdefault(volume.pool.path, {})[PurePosixPath(volume.path).name] = volume
+        found.sizes.setdefault(volume.pool.name, {})[volume.name] = volume
         if disk is None or disk.vm_id in busy_vms:
-            found.busy.add(PurePosixPath(volume.path).name)
+            found.busy.add(volume.name)
     others = [uuid for uuid in uuids if uuid not in found.vms]
     for vm in Vm.objects.filter(uuid__in=others).select_related("node"):
         found.elsewhere[str(vm.uuid)] = vm
@@ -129,12 +132,12 @@ def compare(node: str, said: Wanted, seen: Reading, readings: Mapping[str, Readi
     yield from _domains(node, said, seen, readings)
     yield from _nvram(node, said, seen)
     yield from kept.snapshots(node, said.vms, said.busy, seen.snapshots)
-    for path, pool in seen.pools.items():
-        there = {f"{folder}/{name}" for folder, names in pool.files.items() for name in names}
-        yield from _files(node, path, said, there, used)
-        yield from _sizes(node, path, said, pool)
-    for path, text in seen.unread.items():
-        yield Finding("storage_unread", f"storage {path}", text, node, "node.check")
+    for pool, listed in seen.pools.items():
+        there = {f"{folder}/{name}" for folder, names in listed.files.items() for name in names}
+        yield from _files(node, seen.refs[pool], said, there, used)
+        yield from _sizes(node, said, seen.refs[pool], listed)
+    for pool, text in seen.unread.items():
+        yield Finding("storage_unread", f"storage {storages.of(seen.refs[pool]).where}", text, node, "node.check")
     yield from wires.bridges(node, said.networks, seen.network.bridges)
     yield from wires.guards(node, said.vms, seen.domains.keys(), said.busy, seen.network.guards)
 
@@ -201,11 +204,11 @@ def _nvram(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
             yield Finding("nvram_foreign", f"nvram {uuid}", "No VM here has this UUID.", node)
 
 
-def _files(node: str, pool: str, said: Wanted, there: set[str], used: frozenset[str]) -> Iterator[Finding]:
-    expected = said.files.get(pool, {})
+def _files(node: str, pool: storage.PoolRef, said: Wanted, there: set[str], used: frozenset[str]) -> Iterator[Finding]:
+    expected = said.files.get(pool.name, {})
     for file, owner in sorted(expected.items()):
         if file not in there and PurePosixPath(file).name not in said.busy:
-            yield Finding("file_missing", owner, f"{pool}/{file} is not there.", node)
+            yield Finding("file_missing", owner, f"{_place(pool, file)} is not there.", node)
     for file in sorted(there - expected.keys()):
         folder, _, name = file.partition("/")
         if folder == "images" and not _is_unfinished(name):
@@ -214,26 +217,31 @@ def _files(node: str, pool: str, said: Wanted, there: set[str], used: frozenset[
         upload = UPLOAD.match(name)
         if upload and int(upload["task"]) in said.open_tasks:
             continue
-        if f"{pool}/{file.removesuffix(PARTIAL)}" in said.others or f"{pool}/{file}" in used:
+        place = _place(pool, file)
+        if place.removesuffix(PARTIAL) in said.others or place in used:
             continue
         if name.removesuffix(PARTIAL) not in said.busy:
-            yield Finding("file_foreign", f"file {pool}/{file}", "It belongs to nothing.", node)
+            yield Finding("file_foreign", f"file {place}", "It belongs to nothing.", node)
 
 
-def _sizes(node: str, pool: str, said: Wanted, seen: storage.PoolFiles) -> Iterator[Finding]:
-    for name, volume in sorted(said.sizes.get(pool, {}).items()):
+def _sizes(node: str, said: Wanted, pool: storage.PoolRef, seen: storage.PoolFiles) -> Iterator[Finding]:
+    for name, volume in sorted(said.sizes.get(pool.name, {}).items()):
         size = seen.sizes.get(name)
         if size is None or name in said.busy:
             continue
         found = size.qcow2_bytes if volume.format == "qcow2" else size.file_bytes
         if found != volume.size_bytes:
-            text = f"{pool}/volumes/{name} has {found} bytes, not {volume.size_bytes}."
-            yield Finding("volume_size", said.files[pool][f"volumes/{name}"], text, node, "vm.grow-disk")
+            text = f"{volume.place} has {found} bytes, not {volume.size_bytes}."
+            yield Finding("volume_size", said.files[pool.name][f"volumes/{name}"], text, node, "vm.grow-disk")
 
 
 def _is_unfinished(name: str) -> bool:
     return name.endswith(PARTIAL) or UPLOAD.match(name) is not None
 
 
-def _place(pool: str, path: str) -> str:
-    return str(PurePosixPath(path).relative_to(pool))
+def _place(pool: storage.PoolRef, file: str) -> str:
+    """Where a file of a pool's listing is."""
+    folder, _, name = file.partition("/")
+    return storages.place(
+        storage.VolumeRef(pool, name) if folder == "volumes" else storage.file_ref(pool, folder, name)
+    )

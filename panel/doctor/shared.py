@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db.models import Prefetch
 
+from nodeagent import storage as storages
 from panel.cluster.models import Node
 from panel.storage.models import NodePool, Volume
 from panel.vms.models import Spare, Vm
@@ -11,7 +12,7 @@ from panel.vms.spec import takes_seed, uses_seed
 
 
 def files_of_others(node: Node) -> set[str]:
-    """Paths that belong to VMs of nodes which see the same files in a shared storage; a few queries."""
+    """Places that belong to VMs of nodes which see the same files in a shared storage; a few queries."""
     own = NodePool.objects.filter(node=node, pool__shared=True).exclude(mark="")
     marks = dict(own.values_list("pool_id", "mark"))
     if not marks:
@@ -19,7 +20,7 @@ def files_of_others(node: Node) -> set[str]:
     rows = NodePool.objects.filter(pool__in=marks).exclude(node=node).values_list("node_id", "pool_id", "mark")
     same = {(node_id, pool_id) for node_id, pool_id, mark in rows if mark == marks[pool_id]}
     found = {
-        volume.path
+        volume.place
         for volume in Volume.objects.filter(pool__in=marks).exclude(node=node).select_related("pool")
         if (volume.node_id, volume.pool_id) in same
     }
@@ -27,6 +28,6 @@ def files_of_others(node: Node) -> set[str]:
     vms = Vm.objects.filter(pool__in=marks).exclude(node=node).select_related("pool", "image")
     for vm in vms.prefetch_related(spares):
         if (vm.node_id, vm.pool_id) in same:
-            found |= {vm.seed_path} if uses_seed(vm) else set()
-            found |= {spare.seed_path for spare in vm.spares.all() if takes_seed(spare.image)}
+            found |= {storages.place(vm.seed_ref)} if uses_seed(vm) else set()
+            found |= {storages.place(spare.seed_ref) for spare in vm.spares.all() if takes_seed(spare.image)}
     return found

@@ -6,6 +6,8 @@ import uuid
 
 from django.db import models
 
+from nodeagent import storage as storages
+from nodeagent.protocol.storage import PoolRef, VolumeRef
 from panel.cluster.models import Cluster, Node
 from panel.core.rows import QuickModel
 
@@ -32,6 +34,21 @@ class Pool(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def ref(self) -> PoolRef:
+        """The pool as nodes are told of it."""
+        return PoolRef(self.kind, self.name, {"path": self.path})
+
+    @property
+    def store(self) -> PoolRef:
+        """Where the files of its VMs are that are no volumes: seeds, and copies of images and ISO images."""
+        return self.ref
+
+    @property
+    def where(self) -> str:
+        """Where it is on its nodes, in one line, for people."""
+        return storages.of(self.ref).where
 
 
 class PoolFault(models.TextChoices):
@@ -81,9 +98,19 @@ class Volume(QuickModel):
         return str(self.uuid)
 
     @property
-    def path(self) -> str:
-        """Where the volume is on its node."""
-        return f"{self.pool.path}/volumes/{self.file_name or f'{self.uuid}.{self.format}'}"
+    def name(self) -> str:
+        """What it is called in its pool."""
+        return self.file_name or f"{self.uuid}.{self.format}"
+
+    @property
+    def ref(self) -> VolumeRef:
+        """The volume as nodes are told of it."""
+        return VolumeRef(self.pool.ref, self.name)
+
+    @property
+    def place(self) -> str:
+        """Where it is on its node, in one line, for people and comparisons."""
+        return storages.place(self.ref)
 
     @property
     def size_bytes(self) -> int:

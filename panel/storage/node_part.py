@@ -35,7 +35,7 @@ def ensure_pool(ctx: NodeContext[Any], pool: Pool) -> PoolState:
     """The pool is on the node, its room recorded. One that was there before is not made anew: it is not mounted."""
     known = NodePool.objects.filter(node=ctx.node, pool=pool).exclude(mark="", seen_at=None).exists()
     try:
-        state = ctx.agent.call(protocol.PoolEnsure(path=pool.path, begin=not known))
+        state = ctx.agent.call(protocol.PoolEnsure(pool=pool.ref, begin=not known))
     except CommandFailed as error:
         record_fault(ctx.node, pool, str(error.data.get("agent_code")))
         raise
@@ -59,7 +59,7 @@ def remove(ctx: NodeContext[Any]) -> None:
 
 def _remove(ctx: NodeContext[Any], pool: Pool) -> None:
     try:
-        ctx.agent.call(protocol.PoolRemove(path=pool.path))
+        ctx.agent.call(protocol.PoolRemove(pool=pool.ref))
     except CommandFailed as error:
         if error.data.get("agent_code") != PoolFault.NOT_MOUNTED:
             raise
@@ -107,7 +107,7 @@ def _pools(node: Node) -> list[Pool]:
 
 def leaves(ctx: NodeContext[Any]) -> list[str]:
     """Its storages, whose files stay."""
-    return [f"the {'shared ' if pool.shared else ''}storage “{pool.name}” in {pool.path}" for pool in _pools(ctx.node)]
+    return [f"the {'shared ' if pool.shared else ''}storage “{pool.name}” in {pool.where}" for pool in _pools(ctx.node)]
 
 
 def forget(ctx: NodeContext[Any]) -> None:

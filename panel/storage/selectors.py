@@ -41,9 +41,9 @@ def pool_named(cluster: Cluster, name: str | None) -> Pool:
 
 
 def known_pools(node: Node) -> dict[str, KnownPool]:
-    """What the node's pools were last seen to be, by their paths; one query."""
-    rows = NodePool.objects.filter(node=node).exclude(mark="").values_list("pool__path", "mark", "devices")
-    return {path: KnownPool(mark, devices) for path, mark, devices in rows}
+    """What the node's pools were last seen to be, by their names; one query."""
+    rows = NodePool.objects.filter(node=node).exclude(mark="").values_list("pool__name", "mark", "devices")
+    return {name: KnownPool(mark, devices) for name, mark, devices in rows}
 
 
 @dataclass(frozen=True)

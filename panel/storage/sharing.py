@@ -41,8 +41,8 @@ def untrue(pool: Pool, one: Node, other: Node) -> str:
 def see_the_same(one: Agent, other: Agent, pool: Pool) -> bool:
     """Whether the other node sees at this moment what the one puts into the pool; nothing of it stays there."""
     sign = uuid.uuid4().hex
-    one.call(protocol.PoolSign(path=pool.path, sign=sign))
+    one.call(protocol.PoolSign(pool=pool.ref, sign=sign))
     try:
-        return other.call(protocol.PoolSignStatus(path=pool.path, sign=sign)).seen
+        return other.call(protocol.PoolSignStatus(pool=pool.ref, sign=sign)).seen
     finally:
-        one.call(protocol.PoolSign(path=pool.path, sign=sign, present=False))
+        one.call(protocol.PoolSign(pool=pool.ref, sign=sign, present=False))

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db.models import Q
 
+from nodeagent import storage as storages
 from nodeagent.protocol import host
 from nodeagent.protocol.host import HostSpec
 from panel.core.errors import Drifted
@@ -22,7 +23,7 @@ from panel.vms.models import Vm
 from panel.vms.services import gone
 
 LIMITS = " limits"
-ANYTHING = "/"
+ANYTHING = storages.at("/")
 """In place of a drive's file before: whatever lies there makes room."""
 ENDING = Q(operation__in=("vm.adopt", "vm.repair"))
 Difference = Mapping[str, Any]

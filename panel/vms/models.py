@@ -13,6 +13,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import models
 
+from nodeagent.protocol.host import EMPTY
+from nodeagent.protocol.storage import VolumeRef, file_ref
 from panel.cluster.models import Cluster, Node
 from panel.core.rows import QuickModel
 from panel.images.models import Image, Iso
@@ -144,18 +146,18 @@ class Vm(Machine):
         return self.spares.filter(purpose=Purpose.RESCUE).exists() if known is None else bool(known)
 
     @property
-    def seed_path(self) -> str:
-        """Where the VM's NoCloud seed is on its node."""
+    def seed_ref(self) -> VolumeRef:
+        """The VM's NoCloud seed, as its node is told of it."""
         return self.seed_called(self.seed)
 
-    def seed_called(self, name: UUID | None) -> str:
-        """Where a seed of the VM is; the first one bears the VM's UUID."""
-        return f"{self.pool.path}/seeds/{name or self.uuid}.iso"
+    def seed_called(self, name: UUID | None) -> VolumeRef:
+        """A seed of the VM; the first one bears the VM's UUID."""
+        return file_ref(self.pool.store, "seeds", f"{name or self.uuid}.iso")
 
     @property
-    def iso_path(self) -> str:
-        """Where the ISO image in the VM's drive is on its node; empty for none."""
-        return f"{self.pool.path}/images/{self.iso.sha256}.img" if self.iso else ""
+    def iso_ref(self) -> VolumeRef:
+        """The ISO image in the VM's drive, as its node is told of it; EMPTY for none."""
+        return file_ref(self.pool.store, "images", f"{self.iso.sha256}.img") if self.iso else EMPTY
 
 
 class DiskBus(models.TextChoices):
@@ -397,6 +399,6 @@ class Spare(models.Model):
         return f"{self.vm_id} {self.purpose}"
 
     @property
-    def seed_path(self) -> str:
-        """Where its seed is on the VM's node."""
+    def seed_ref(self) -> VolumeRef:
+        """Its seed, as the VM's node is told of it."""
         return self.vm.seed_called(self.seed)

@@ -37,7 +37,7 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
     usable = NodePool.objects.filter(node=ctx.node, fault=PoolFault.NONE)
     for pool in Pool.objects.filter(cluster=ctx.node.cluster_id, shared=False, on_nodes__in=usable):
         with complaining(complaints, f"Images that were deleted stay in the storage “{pool.name}”"):
-            tidied = ctx.agent.call(storage.ImagesTidy(pool=pool.path, keep=known_sums()))
+            tidied = ctx.agent.call(storage.ImagesTidy(store=pool.store, keep=known_sums()))
             if tidied.removed:
                 ctx.log(f"Removed {len(tidied.removed)} copies of images that were deleted.")
     return complaints

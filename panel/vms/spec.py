@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from nodeagent.protocol.guest import GuestNetwork
 from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
-from nodeagent.protocol.storage import GuestIdentity
+from nodeagent.protocol.storage import GuestIdentity, VolumeRef
 from panel.core.errors import WrongState
 from panel.images.models import Customization, Image
 from panel.tasks.models import StepStatus, TaskStep
@@ -83,7 +83,7 @@ def _spec(vm: Vm, rescue: Spare | None) -> HostSpec:
 
 
 def spec_with(
-    vm: Vm, *, disks: list[DiskSpec], interfaces: list[InterfaceSpec], cdroms: list[str], boot_iso: bool = False
+    vm: Vm, *, disks: list[DiskSpec], interfaces: list[InterfaceSpec], cdroms: list[VolumeRef], boot_iso: bool = False
 ) -> HostSpec:
     """The domain of a VM with these devices; the VM need not be saved."""
     return HostSpec(
@@ -111,7 +111,7 @@ def spec_with(
             description=vm.description,
         ),
         autostart=vm.autostart and not vm.suspended,
-        iso=vm.iso_path,
+        iso=vm.iso_ref,
         boot_iso=boot_iso,
         # An installer that reboots has come to its end as much as one that powers off (monitoring/installing.py).
         ends_at_reboot=boot_iso and vm.installing,
@@ -121,7 +121,7 @@ def spec_with(
 def disk_spec(disk: Disk) -> DiskSpec:
     """A disk of the domain."""
     return DiskSpec(
-        path=disk.volume.path,
+        volume=disk.volume.ref,
         format=disk.volume.format,
         target=disk.target,
         bus=disk.bus,
@@ -151,7 +151,7 @@ RESCUE_TARGET = "vda"
 def rescue_disks(rescue: Spare, own: list[DiskSpec]) -> list[DiskSpec]:
     """The rescue system's disk, which the VM boots, and the VM's own behind it, each a letter further."""
     volume = rescue.volume
-    first = DiskSpec(path=volume.path, format=volume.format, target=RESCUE_TARGET)
+    first = DiskSpec(volume=volume.ref, format=volume.format, target=RESCUE_TARGET)
     return [first, *[replace(disk, target=_further(disk.target)) for disk in own]]
 
 
@@ -160,10 +160,10 @@ def _further(target: str) -> str:
     return f"vd{chr(ord(target[2]) + 1)}" if target.startswith("vd") else target
 
 
-def _seeds(vm: Vm, rescue: Spare | None) -> list[str]:
+def _seeds(vm: Vm, rescue: Spare | None) -> list[VolumeRef]:
     if rescue is not None:
-        return [rescue.seed_path] if takes_seed(rescue.image) else []
-    return [vm.seed_path] if uses_seed(vm) else []
+        return [rescue.seed_ref] if takes_seed(rescue.image) else []
+    return [vm.seed_ref] if uses_seed(vm) else []
 
 
 def uses_seed(vm: Vm) -> bool:

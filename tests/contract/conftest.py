@@ -11,6 +11,7 @@ import pytest
 from nodeagent.protocol import storage
 from tests.contract.subjects import AgentSubject, FakeSubject, Subject, make_image
 from tests.contract.vmwatch_daemons import Daemons
+from tests.refs import directory
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,7 +30,7 @@ def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
         if netns and os.geteuid() != 0:
             pytest.skip("a network namespace needs root")
         subject = AgentSubject(tmp_path / "agent", netns=netns)
-    subject.call(storage.PoolEnsure(path=subject.pool))
+    subject.call(storage.PoolEnsure(pool=directory(subject.pool)))
     try:
         yield subject
     finally:

@@ -18,6 +18,7 @@ from panel.cluster.client import NodeClient, Pools, Report
 from panel.cluster.fake import FakeNode, FakeSnapshot
 from panel.core.errors import CommandFailed, Fenced, LibvirtFailure, NodeError, NodeTimeout
 from tests.contract.local_agent import LocalAgent
+from tests.refs import directory, ref
 from vmwatch import config
 
 T = TypeVar("T")
@@ -124,11 +125,11 @@ class FakeSubject(Base):
 
     def unmount(self) -> None:
         """The node's own switch."""
-        self.node.unmounted.add(self.pool)
+        self.node.unmounted.add("local")
 
     def mount(self) -> None:
         """The node's own switch."""
-        self.node.unmounted.discard(self.pool)
+        self.node.unmounted.discard("local")
 
     def join_guest(self, bridge: str) -> None:
         """A running domain with an interface in the bridge."""
@@ -293,9 +294,9 @@ def make_image(folder: Path, *, size_mib: int = 8, fmt: str = "qcow2") -> Path:
 def put_image(subject: Subject, image: Path) -> str:
     """Bring the image to the node's pool; answers its SHA-256."""
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-    state = subject.call(storage.ImageStatus(pool=subject.pool, sha256=sha256))
+    state = subject.call(storage.ImageStatus(store=directory(subject.pool), sha256=sha256))
     subject.client.upload(image, state.upload_path, deadline=10.0)
-    assert subject.call(storage.ImageCommit(pool=subject.pool, sha256=sha256)).present
+    assert subject.call(storage.ImageCommit(store=directory(subject.pool), sha256=sha256)).present
     return sha256
 
 
@@ -308,9 +309,9 @@ def make_spec(pool: str, *, name: str = "", bridge: str = "vmbr-nat0", **changes
         "memory_mib": 512,
         "vcpus": 1,
         "virt": "qemu",
-        "disks": [host.DiskSpec(path=f"{pool}/volumes/{vm}.qcow2", format="qcow2", target="vda")],
+        "disks": [host.DiskSpec(volume=ref(f"{pool}/volumes/{vm}.qcow2"), format="qcow2", target="vda")],
         "interfaces": [host.InterfaceSpec(mac="52:54:00:12:34:56", bridge=bridge)],
-        "cdroms": [f"{pool}/seeds/{vm}.iso"],
+        "cdroms": [ref(f"{pool}/seeds/{vm}.iso")],
     }
     return host.HostSpec(**{**values, **changes})
 

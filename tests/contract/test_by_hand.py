@@ -9,9 +9,11 @@ import pytest
 
 from nodeagent.protocol import audit, devices, host
 from nodeagent.protocol.settings import Difference
+from nodeagent.storage import place
 from panel.core.errors import Drifted
 from tests.contract.subjects import Subject, make_spec
 from tests.contract.test_settings import audited, changed
+from tests.refs import ref
 
 
 def by_hand(node: Subject, spec: host.HostSpec, **changes: Any) -> host.HostSpec:
@@ -25,7 +27,7 @@ def by_hand(node: Subject, spec: host.HostSpec, **changes: Any) -> host.HostSpec
 def overlay(spec: host.HostSpec) -> list[host.DiskSpec]:
     """The first disk goes on in another file, as after a snapshot made by hand."""
     first, *others = spec.disks
-    return [dataclasses.replace(first, path=f"{first.path}.by-hand"), *others]
+    return [dataclasses.replace(first, volume=ref(f"{place(first.volume)}.by-hand")), *others]
 
 
 def with_interface(spec: host.HostSpec) -> host.HostSpec:
@@ -41,7 +43,7 @@ def drift_of(node: Subject, spec: host.HostSpec) -> dict[str, tuple[Any, Any]]:
 
 def test_a_device_comes_and_goes_and_all_else_stays_as_somebody_made_it(node: Subject) -> None:
     spec = make_spec(node.pool)
-    mine = host.DiskSpec(path="/srv/mine.img", format="raw", target="vdx")
+    mine = host.DiskSpec(volume=ref("/srv/mine.img"), format="raw", target="vdx")
     theirs = by_hand(node, spec, disks=[*overlay(spec), mine], vcpus=3, clock="localtime")
     more = with_interface(spec)
     for before, after, expected in ((spec, more, with_interface(theirs)), (more, spec, theirs)):
@@ -56,13 +58,17 @@ def test_a_device_that_somebody_changed_is_not_changed_nor_taken_away(node: Subj
     spec = make_spec(node.pool)
     theirs = by_hand(node, spec, disks=overlay(spec))
     first = spec.disks[0]
-    for disks in ([], [dataclasses.replace(first, cache="writeback")], [dataclasses.replace(first, path="/srv/x")]):
+    for disks in (
+        [],
+        [dataclasses.replace(first, cache="writeback")],
+        [dataclasses.replace(first, volume=ref("/srv/x"))],
+    ):
         with pytest.raises(Drifted) as caught:
             node.call(host.HostCreate(spec=dataclasses.replace(spec, disks=disks), before=spec))
         (difference,) = caught.value.data["differences"]
         assert difference["field"] == "disk vda"
-        assert difference["node"].startswith(f"{first.path}.by-hand, ")
-        assert difference["stored"].startswith(f"{first.path}, ")
+        assert difference["node"].startswith(f"{place(first.volume)}.by-hand, ")
+        assert difference["stored"].startswith(f"{place(first.volume)}, ")
         assert audited(node, theirs) == audit.Audit()
     # Its limits are another matter.
     limited = dataclasses.replace(spec, disks=[dataclasses.replace(first, read_iops_sec=500)])
@@ -72,18 +78,18 @@ def test_a_device_that_somebody_changed_is_not_changed_nor_taken_away(node: Subj
 
 def test_a_place_that_somebody_took_is_not_given_to_another(node: Subject) -> None:
     spec = make_spec(node.pool)
-    mine = host.DiskSpec(path="/srv/mine.img", format="raw", target="vdb")
+    mine = host.DiskSpec(volume=ref("/srv/mine.img"), format="raw", target="vdb")
     theirs = by_hand(node, spec, disks=[*spec.disks, mine])
-    new = host.DiskSpec(path=f"{node.pool}/volumes/new.qcow2", format="qcow2", target="vdb")
+    new = host.DiskSpec(volume=ref(f"{node.pool}/volumes/new.qcow2"), format="qcow2", target="vdb")
     with pytest.raises(Drifted):
         node.call(host.HostCreate(spec=dataclasses.replace(spec, disks=[*spec.disks, new]), before=spec))
     assert audited(node, theirs) == audit.Audit()
 
 
 def test_another_medium_makes_room(node: Subject) -> None:
-    spec = dataclasses.replace(make_spec(node.pool), iso="")
-    by_hand(node, spec, iso="/srv/mine.iso")
-    after = dataclasses.replace(spec, iso=f"{node.pool}/images/x.img")
+    spec = dataclasses.replace(make_spec(node.pool), iso=host.EMPTY)
+    by_hand(node, spec, iso=ref("/srv/mine.iso"))
+    after = dataclasses.replace(spec, iso=ref(f"{node.pool}/images/x.img"))
     node.call(host.HostCreate(spec=after, before=spec))
     assert audited(node, after) == audit.Audit()
 
@@ -91,8 +97,8 @@ def test_another_medium_makes_room(node: Subject) -> None:
 def test_a_disk_is_another_file_at_once_with_a_seed_of_its_own(node: Subject) -> None:
     spec = make_spec(node.pool)
     theirs = by_hand(node, spec, clock="localtime")
-    disk = dataclasses.replace(spec.disks[0], path=f"{node.pool}/volumes/new.raw", format="raw")
-    after = dataclasses.replace(spec, disks=[disk], cdroms=[f"{node.pool}/seeds/new.iso"])
+    disk = dataclasses.replace(spec.disks[0], volume=ref(f"{node.pool}/volumes/new.raw"), format="raw")
+    after = dataclasses.replace(spec, disks=[disk], cdroms=[ref(f"{node.pool}/seeds/new.iso")])
     node.call(host.HostCreate(spec=after, before=spec))
     assert audited(node, dataclasses.replace(theirs, disks=after.disks, cdroms=after.cdroms)) == audit.Audit()
     node.call(host.HostCreate(spec=spec, before=after))
@@ -101,7 +107,7 @@ def test_a_disk_is_another_file_at_once_with_a_seed_of_its_own(node: Subject) ->
 
 def test_a_disk_changes_its_bus_with_its_name(node: Subject) -> None:
     spec = make_spec(node.pool)
-    second = host.DiskSpec(path=f"{node.pool}/volumes/x.qcow2", format="qcow2", target="sdc", bus="sata")
+    second = host.DiskSpec(volume=ref(f"{node.pool}/volumes/x.qcow2"), format="qcow2", target="sdc", bus="sata")
     before = dataclasses.replace(spec, disks=[*spec.disks, second])
     node.call(host.HostCreate(spec=before))
     for bus, target in (("virtio", "vdb"), ("scsi", "sdc"), ("sata", "sdc")):
@@ -126,7 +132,7 @@ def test_a_setting_changes_and_another_that_somebody_changed_does_not(node: Subj
 
 def test_the_same_again_makes_a_domain_as_the_panel_has_it(node: Subject) -> None:
     spec = make_spec(node.pool)
-    mine = host.DiskSpec(path="/srv/mine.img", format="raw", target="vdx")
+    mine = host.DiskSpec(volume=ref("/srv/mine.img"), format="raw", target="vdx")
     by_hand(node, spec, disks=[*overlay(spec), mine], vcpus=3, clock="localtime", interfaces=[])
     node.call(host.HostCreate(spec=spec))
     assert audited(node, spec) == audit.Audit()
@@ -137,7 +143,7 @@ def test_a_guest_that_writes_to_another_file_keeps_its_disk(node: Subject) -> No
     by_hand(node, spec, disks=overlay(spec))
     node.call(host.HostStart(uuid=spec.uuid))
     with pytest.raises(Drifted) as caught:
-        node.call(devices.DiskDetach(uuid=spec.uuid, path=spec.disks[0].path, target="vda"))
+        node.call(devices.DiskDetach(uuid=spec.uuid, volume=spec.disks[0].volume, target="vda"))
     assert [each["field"] for each in caught.value.data["differences"]] == ["disk vda"]
 
 

@@ -25,6 +25,7 @@ from panel.core.errors import (
 )
 from tests.contract.local_agent import LocalAgent, until
 from tests.contract.subjects import FakeSubject, Subject, make_spec, put_image
+from tests.refs import directory, ref
 
 SLOW = """
 import subprocess
@@ -102,7 +103,9 @@ def test_copying_reports_progress_in_bytes_up_to_the_whole(node: Subject, image:
     reports: list[Progress] = []
     sha256 = put_image(node, image)
     path = f"{node.pool}/volumes/v.qcow2"
-    node.call(storage.VolumeCopy(pool=node.pool, path=path, image_sha256=sha256), progress=reports.append)
+    node.call(
+        storage.VolumeCopy(volume=ref(path), store=directory(node.pool), image_sha256=sha256), progress=reports.append
+    )
     assert all(0 <= each.done <= each.total for each in reports)
 
 

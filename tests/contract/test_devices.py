@@ -13,8 +13,10 @@ import pytest
 
 from nodeagent.protocol import Request, audit, devices, host, storage
 from nodeagent.protocol.settings import Difference
+from nodeagent.storage import place
 from panel.core.errors import NodeError
 from tests.contract.subjects import MIB, AgentSubject, Subject, code_of, make_spec
+from tests.refs import ref
 
 OFF = devices.DeviceState(running=False, live=False)
 
@@ -28,13 +30,13 @@ def refusal(node: Subject, request: Request[object]) -> str:
 
 def every_change(vm: str) -> list[Request[object]]:
     """One of each, of this domain."""
-    disk = host.DiskSpec(path="/srv/pool/volumes/x.qcow2", format="qcow2", target="vdb")
+    disk = host.DiskSpec(volume=ref("/srv/pool/volumes/x.qcow2"), format="qcow2", target="vdb")
     interface = host.InterfaceSpec(mac="52:54:00:00:00:77", bridge="vmbr-nat0")
     return [
         devices.DiskAttach(uuid=vm, disk=disk),
-        devices.DiskDetach(uuid=vm, path=disk.path),
+        devices.DiskDetach(uuid=vm, volume=disk.volume),
         devices.DiskLimit(uuid=vm, disk=disk),
-        devices.CdromChange(uuid=vm, target=host.ISO_TARGET, path=""),
+        devices.CdromChange(uuid=vm, target=host.ISO_TARGET, iso=host.EMPTY),
         devices.InterfaceAttach(uuid=vm, interface=interface),
         devices.InterfaceDetach(uuid=vm, mac=interface.mac),
         devices.InterfaceChange(uuid=vm, interface=interface),
@@ -64,7 +66,7 @@ def test_what_is_not_there_can_be_taken_away(node: Subject) -> None:
     node.call(host.HostCreate(spec=spec))
     node.call(host.HostStart(uuid=spec.uuid))
     live = devices.DeviceState(running=True, live=True)
-    assert node.call(devices.DiskDetach(uuid=spec.uuid, path="/srv/pool/volumes/none.qcow2")) == live
+    assert node.call(devices.DiskDetach(uuid=spec.uuid, volume=ref("/srv/pool/volumes/none.qcow2"))) == live
     assert node.call(devices.InterfaceDetach(uuid=spec.uuid, mac="52:54:00:00:00:77")) == live
 
 
@@ -81,7 +83,7 @@ def test_a_disk_on_sata_waits_for_the_next_start(node: Subject) -> None:
     spec = make_spec(node.pool)
     node.call(host.HostCreate(spec=spec))
     node.call(host.HostStart(uuid=spec.uuid))
-    disk = host.DiskSpec(path=f"{node.pool}/volumes/x.qcow2", format="qcow2", target="sdc", bus="sata")
+    disk = host.DiskSpec(volume=ref(f"{node.pool}/volumes/x.qcow2"), format="qcow2", target="sdc", bus="sata")
     assert node.call(devices.DiskAttach(uuid=spec.uuid, disk=disk)) == devices.DeviceState(running=True, live=False)
 
 
@@ -89,12 +91,12 @@ def test_an_iso_for_a_domain_without_a_drive_waits_for_the_next_start(node: Subj
     spec = make_spec(node.pool)
     node.call(host.HostCreate(spec=spec))
     node.call(host.HostStart(uuid=spec.uuid))
-    change = devices.CdromChange(uuid=spec.uuid, target=host.ISO_TARGET, path=f"{node.pool}/images/x.img")
+    change = devices.CdromChange(uuid=spec.uuid, target=host.ISO_TARGET, iso=ref(f"{node.pool}/images/x.img"))
     assert node.call(change) == devices.DeviceState(running=True, live=False)
 
 
 def test_a_start_from_the_iso_image_is_for_once(node: Subject) -> None:
-    spec = dataclasses.replace(make_spec(node.pool), iso=f"{node.pool}/images/x.img")
+    spec = dataclasses.replace(make_spec(node.pool), iso=ref(f"{node.pool}/images/x.img"))
     node.call(host.HostCreate(spec=spec))
     once = host.HostStart(uuid=spec.uuid, from_iso=True)
     # Asked again, by a worker that took over, it is the same start.
@@ -114,11 +116,12 @@ def test_a_start_from_the_iso_image_is_for_once(node: Subject) -> None:
     assert not node.call(once).from_iso
 
 
-@pytest.mark.parametrize("iso, boot_iso", [(None, False), ("", False), ("/images/x.img", True)])
+@pytest.mark.parametrize("iso, boot_iso", [(None, False), ("", False), ("x.img", True)])
 def test_without_an_iso_image_or_with_one_for_every_start_there_is_nothing_to_do_once(
     node: Subject, iso: str | None, boot_iso: bool
 ) -> None:
-    spec = dataclasses.replace(make_spec(node.pool), iso=iso and f"{node.pool}{iso}", boot_iso=boot_iso)
+    there = ref(f"{node.pool}/images/{iso}") if iso else host.EMPTY
+    spec = dataclasses.replace(make_spec(node.pool), iso=None if iso is None else there, boot_iso=boot_iso)
     node.call(host.HostCreate(spec=spec))
     started = node.call(host.HostStart(uuid=spec.uuid, from_iso=True))
     assert (started.state, started.from_iso) == ("running", False)
@@ -128,13 +131,13 @@ def test_without_an_iso_image_or_with_one_for_every_start_there_is_nothing_to_do
 @pytest.mark.covers("disk_grow")
 def test_a_disk_grows_and_never_shrinks(node: Subject) -> None:
     spec = make_spec(node.pool)
-    path = spec.disks[0].path
-    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=4 * MIB))
+    path = place(spec.disks[0].volume)
+    node.call(storage.VolumeCreate(volume=ref(path), size_bytes=4 * MIB))
     node.call(host.HostCreate(spec=spec))
     for asked, size in ((8 * MIB, 8 * MIB), (MIB, 8 * MIB)):
-        grow = devices.DiskGrow(uuid=spec.uuid, pool=node.pool, path=path, size_bytes=asked)
+        grow = devices.DiskGrow(uuid=spec.uuid, volume=ref(path), size_bytes=asked)
         assert node.call(grow).virtual_bytes == size
-    outside = devices.DiskGrow(uuid=spec.uuid, pool=node.pool, path="/etc/shadow", size_bytes=MIB)
+    outside = devices.DiskGrow(uuid=spec.uuid, volume=ref("/etc/shadow"), size_bytes=MIB)
     assert refusal(node, outside) == "invalid_params"
 
 

@@ -12,9 +12,11 @@ import pytest
 
 from nodeagent.protocol import Nothing, devices, guest, host, migration, storage
 from nodeagent.protocol import node as machine
+from nodeagent.storage import place
 from panel.core.errors import LibvirtFailure, NodeError
 from tests.contract.subjects import AgentSubject, Subject, code_of, make_spec
 from tests.contract.test_storage import GUEST
+from tests.refs import directory, ref
 
 MIB = 1024**2
 
@@ -35,17 +37,17 @@ def refusal(node: Subject, request: object) -> str:
 
 def make_volume(node: Subject, size: int = 8 * MIB) -> str:
     """An empty volume in the node's pool."""
-    node.call(storage.PoolEnsure(path=node.pool))
+    node.call(storage.PoolEnsure(pool=directory(node.pool)))
     path = f"{node.pool}/volumes/{uuid.uuid4()}.qcow2"
-    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=size))
+    node.call(storage.VolumeCreate(volume=ref(path), size_bytes=size))
     return path
 
 
 def make_seed(node: Subject) -> str:
     """A seed in the node's pool."""
-    node.call(storage.PoolEnsure(path=node.pool))
+    node.call(storage.PoolEnsure(pool=directory(node.pool)))
     path = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
-    node.call(storage.SeedCreate(pool=node.pool, path=path, instance_id="i-1", guest=GUEST))
+    node.call(storage.SeedCreate(seed=ref(path), instance_id="i-1", guest=GUEST))
     return path
 
 
@@ -90,11 +92,11 @@ def test_an_absent_domain_is_not_renamed(node: Subject) -> None:
 @pytest.mark.covers("seed_change")
 def test_a_changed_seed_says_the_new_and_all_else_that_it_said(node: Subject) -> None:
     path = make_seed(node)
-    state = node.call(guest.SeedChange(pool=node.pool, path=path, change=guest.GuestChange(hostname="after")))
+    state = node.call(guest.SeedChange(seed=ref(path), change=guest.GuestChange(hostname="after")))
     assert state.exists
     assert told(node, path) == ("i-1", dataclasses.replace(GUEST, hostname="after"))
     change = guest.GuestChange(password_hash="$6$a$b", ssh_keys=["ssh-ed25519 BBBB other"])
-    node.call(guest.SeedChange(pool=node.pool, path=path, change=change, instance_id="i-2"))
+    node.call(guest.SeedChange(seed=ref(path), change=change, instance_id="i-2"))
     expected = dataclasses.replace(GUEST, hostname="after", password_hash="$6$a$b", ssh_keys=["ssh-ed25519 BBBB other"])
     assert told(node, path) == ("i-2", expected)
 
@@ -105,7 +107,7 @@ def test_another_network_is_told_and_all_else_stays(node: Subject) -> None:
         guest.GuestNetwork("52:54:00:aa:bb:cc", "192.0.2.9", 26, "192.0.2.1", ["192.0.2.53"]),
     )
     for _ in range(2):
-        node.call(guest.SeedChange(pool=node.pool, path=path, change=guest.GuestChange(network=network)))
+        node.call(guest.SeedChange(seed=ref(path), change=guest.GuestChange(network=network)))
     assert told(node, path) == ("i-1", dataclasses.replace(GUEST, **vars(network)))
     if isinstance(node, AgentSubject):
         from nodeagent import iso
@@ -122,7 +124,7 @@ def test_a_new_seed_keeps_the_password_and_keys_of_another_where_none_are_given(
     old, path = make_seed(node), f"{node.pool}/seeds/{uuid.uuid4()}.iso"
 
     def made(asked: storage.GuestIdentity, *, keep_keys: bool = True) -> storage.GuestIdentity:
-        node.call(storage.SeedCreate(node.pool, path, "i-2", asked, keep_from=old, keep_keys=keep_keys))
+        node.call(storage.SeedCreate(ref(path), "i-2", asked, keep_from=ref(old), keep_keys=keep_keys))
         return told(node, path)[1]
 
     nothing = dataclasses.replace(GUEST, hostname="new", password_hash="", ssh_keys=[])
@@ -135,19 +137,22 @@ def test_a_new_seed_keeps_the_password_and_keys_of_another_where_none_are_given(
 
 
 def test_a_new_seed_that_would_let_nobody_in_is_not_made(node: Subject) -> None:
-    node.call(storage.PoolEnsure(path=node.pool))
+    node.call(storage.PoolEnsure(pool=directory(node.pool)))
     path = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
     nothing = dataclasses.replace(GUEST, password_hash="", ssh_keys=[])
     gone = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
-    assert refusal(node, storage.SeedCreate(node.pool, path, "i-2", nothing, keep_from=gone)) == "invalid_params"
-    assert refusal(node, storage.SeedCreate(node.pool, path, "i-2", nothing, keep_from="/etc/x")) == "invalid_params"
-    assert node.call(storage.PoolList(path=node.pool)).files["seeds"] == []
+    assert refusal(node, storage.SeedCreate(ref(path), "i-2", nothing, keep_from=ref(gone))) == "invalid_params"
+    assert (
+        refusal(node, storage.SeedCreate(ref(path), "i-2", nothing, keep_from=ref(f"{node.pool}/volumes/x")))
+        == "invalid_params"
+    )
+    assert node.call(storage.PoolList(pool=directory(node.pool))).files["seeds"] == []
 
 
 def test_keys_that_shall_go_are_not_forgotten_by_the_next_change(node: Subject) -> None:
     path = make_seed(node)
     for change in (guest.GuestChange(ssh_keys=["ssh-ed25519 BBBB other"]), guest.GuestChange(hostname="after")):
-        node.call(guest.SeedChange(pool=node.pool, path=path, change=change))
+        node.call(guest.SeedChange(seed=ref(path), change=change))
     assert told(node, path)[1].ssh_keys == ["ssh-ed25519 BBBB other"]
     if isinstance(node, AgentSubject):
         from nodeagent import iso
@@ -157,23 +162,23 @@ def test_keys_that_shall_go_are_not_forgotten_by_the_next_change(node: Subject) 
 
 
 def test_a_seed_that_is_not_there_is_not_changed(node: Subject) -> None:
-    node.call(storage.PoolEnsure(path=node.pool))
+    node.call(storage.PoolEnsure(pool=directory(node.pool)))
     path = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
     change = guest.GuestChange(hostname="after")
-    assert refusal(node, guest.SeedChange(pool=node.pool, path=path, change=change)) == "invalid_params"
+    assert refusal(node, guest.SeedChange(seed=ref(path), change=change)) == "invalid_params"
 
 
 @pytest.mark.covers("seed_restore")
 def test_a_lost_seed_is_made_again_and_says_nothing_of_the_password_that_the_guest_has(node: Subject) -> None:
-    node.call(storage.PoolEnsure(path=node.pool))
+    node.call(storage.PoolEnsure(pool=directory(node.pool)))
     path = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
     lost = dataclasses.replace(GUEST, password_hash="", ssh_keys=[], keeps_password=True)
     for _ in range(2):
-        restored = node.call(guest.SeedRestore(pool=node.pool, path=path, instance_id="i-7", guest=lost))
+        restored = node.call(guest.SeedRestore(seed=ref(path), instance_id="i-7", guest=lost))
         assert restored.exists
     assert told(node, path) == ("i-7", lost)
     # What is changed later does not lock the guest's user out either.
-    node.call(guest.SeedChange(pool=node.pool, path=path, change=guest.GuestChange(hostname="after")))
+    node.call(guest.SeedChange(seed=ref(path), change=guest.GuestChange(hostname="after")))
     assert told(node, path)[1] == dataclasses.replace(lost, hostname="after")
     if isinstance(node, AgentSubject):
         from nodeagent import iso
@@ -186,7 +191,7 @@ def test_a_lost_seed_is_made_again_and_says_nothing_of_the_password_that_the_gue
 def test_a_seed_that_is_there_is_not_restored(node: Subject) -> None:
     path = make_seed(node)
     lost = dataclasses.replace(GUEST, hostname="other", keeps_password=True)
-    node.call(guest.SeedRestore(pool=node.pool, path=path, instance_id="i-7", guest=lost))
+    node.call(guest.SeedRestore(seed=ref(path), instance_id="i-7", guest=lost))
     assert told(node, path) == ("i-1", GUEST)
 
 
@@ -202,9 +207,9 @@ def test_a_seed_that_is_there_is_not_restored(node: Subject) -> None:
 def test_a_change_that_could_mean_something_else_is_refused(node: Subject, change: guest.GuestChange) -> None:
     path, spec, disk = make_seed(node), create(node), make_volume(node)
     for request in (
-        guest.SeedChange(pool=node.pool, path=path, change=change),
+        guest.SeedChange(seed=ref(path), change=change),
         guest.GuestConfigure(uuid=spec.uuid, login="root", change=change),
-        guest.VolumeReconfigure(pool=node.pool, path=disk, login="root", change=change),
+        guest.VolumeReconfigure(volume=ref(disk), login="root", change=change),
     ):
         assert refusal(node, request) == "invalid_params"
     assert told(node, path) == ("i-1", GUEST)
@@ -212,10 +217,9 @@ def test_a_change_that_could_mean_something_else_is_refused(node: Subject, chang
 
 @pytest.mark.covers("volume_reconfigure")
 def test_a_volume_that_is_not_there_is_not_reconfigured(node: Subject) -> None:
-    node.call(storage.PoolEnsure(path=node.pool))
+    node.call(storage.PoolEnsure(pool=directory(node.pool)))
     request = guest.VolumeReconfigure(
-        pool=node.pool,
-        path=f"{node.pool}/volumes/{uuid.uuid4()}.qcow2",
+        volume=ref(f"{node.pool}/volumes/{uuid.uuid4()}.qcow2"),
         login="root",
         change=guest.GuestChange(hostname="after"),
     )
@@ -240,12 +244,12 @@ def test_an_absent_guest_is_not_configured(node: Subject) -> None:
 def test_a_cloned_volume_is_as_large_as_its_source_and_left_alone_when_asked_for_again(node: Subject) -> None:
     source = make_volume(node)
     path = f"{node.pool}/volumes/{uuid.uuid4()}.qcow2"
-    request = guest.VolumeClone(pool=node.pool, path=path, source_pool=node.pool, source=source)
+    request = guest.VolumeClone(volume=ref(path), source=ref(source))
     assert node.call(request).virtual_bytes == 8 * MIB
-    node.call(storage.VolumeGrow(pool=node.pool, path=path, size_bytes=16 * MIB))
+    node.call(storage.VolumeGrow(volume=ref(path), size_bytes=16 * MIB))
     assert node.call(request).virtual_bytes == 16 * MIB
-    assert node.call(storage.VolumeDelete(pool=node.pool, path=path)) == Nothing()
-    assert node.call(storage.VolumeInfo(pool=node.pool, path=source)).virtual_bytes == 8 * MIB
+    assert node.call(storage.VolumeDelete(volume=ref(path))) == Nothing()
+    assert node.call(storage.VolumeInfo(volume=ref(source))).virtual_bytes == 8 * MIB
 
 
 def make_disguised(node: Subject, path: str) -> None:
@@ -254,7 +258,7 @@ def make_disguised(node: Subject, path: str) -> None:
     secret.write_bytes(b"another's" * 10000)
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(secret), "-F", "raw", str(header), "2M"]
     subprocess.run(argv, check=True)
-    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=MIB, format="raw"))
+    node.call(storage.VolumeCreate(volume=ref(path), size_bytes=MIB, format="raw"))
     with open(path, "r+b") as disk:
         disk.write(header.read_bytes()[: MIB // 2])
 
@@ -264,7 +268,7 @@ def test_what_a_guest_writes_into_its_raw_disk_names_no_file_of_the_node(node: S
         pytest.skip("a matter of files")
     source, path = f"{node.pool}/volumes/a.raw", f"{node.pool}/volumes/b.raw"
     make_disguised(node, source)
-    request = guest.VolumeClone(pool=node.pool, path=path, source_pool=node.pool, source=source, format="raw")
+    request = guest.VolumeClone(volume=ref(path), source=ref(source), format="raw")
     state = node.call(request)
     assert (state.format, state.virtual_bytes) == ("raw", MIB)
     assert Path(path).read_bytes() == Path(source).read_bytes()
@@ -275,26 +279,26 @@ def test_a_raw_volume_is_as_large_as_its_file_whatever_its_guest_writes_into_it(
         pytest.skip("a matter of files")
     path, spec = f"{node.pool}/volumes/a.raw", create(node)
     make_disguised(node, path)
-    state = node.call(storage.VolumeInfo(pool=node.pool, path=path, format="raw"))
+    state = node.call(storage.VolumeInfo(volume=ref(path), format="raw"))
     assert (state.format, state.virtual_bytes) == ("raw", MIB)
-    assert node.call(storage.VolumeGrow(node.pool, path, 2 * MIB, format="raw")).virtual_bytes == 2 * MIB
-    assert node.call(devices.DiskGrow(spec.uuid, node.pool, path, 3 * MIB, format="raw")).virtual_bytes == 3 * MIB
+    assert node.call(storage.VolumeGrow(ref(path), 2 * MIB, format="raw")).virtual_bytes == 2 * MIB
+    assert node.call(devices.DiskGrow(spec.uuid, ref(path), 3 * MIB, format="raw")).virtual_bytes == 3 * MIB
     assert Path(path).stat().st_size == 3 * MIB
 
 
 def test_a_raw_volume_is_received_as_such(node: Subject) -> None:
     path = f"{node.pool}/volumes/a.raw"
-    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=MIB, format="raw"))
-    state = node.call(migration.VolumeClose(ticket=1, pool=node.pool, path=path, format="raw"))
+    node.call(storage.VolumeCreate(volume=ref(path), size_bytes=MIB, format="raw"))
+    state = node.call(migration.VolumeClose(ticket=1, volume=ref(path), format="raw"))
     assert (state.format, state.virtual_bytes) == ("raw", MIB)
 
 
 def test_a_volume_that_is_not_of_the_format_that_it_is_said_to_be_is_refused(node: Subject) -> None:
     path = f"{node.pool}/volumes/a.raw"
-    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=MIB, format="raw"))
-    info = storage.VolumeInfo(pool=node.pool, path=path)
-    copy = guest.VolumeClone(node.pool, f"{node.pool}/volumes/b.raw", node.pool, path, format="qcow2")
-    for request in (info, copy, storage.VolumeGrow(node.pool, path, 2 * MIB)):
+    node.call(storage.VolumeCreate(volume=ref(path), size_bytes=MIB, format="raw"))
+    info = storage.VolumeInfo(volume=ref(path))
+    copy = guest.VolumeClone(ref(f"{node.pool}/volumes/b.raw"), ref(path), format="qcow2")
+    for request in (info, copy, storage.VolumeGrow(ref(path), 2 * MIB)):
         assert refusal(node, request) == "command_failed"
     assert node.call(dataclasses.replace(info, format="")).format == "raw"
 
@@ -303,35 +307,33 @@ def test_a_volume_that_is_not_of_the_format_that_it_is_said_to_be_is_refused(nod
 def test_volumes_are_of_the_formats_that_we_know(node: Subject, kind: str) -> None:
     path, spec = make_volume(node), create(node)
     for request in (
-        guest.VolumeClone(node.pool, f"{node.pool}/volumes/b", node.pool, path, format=kind),
-        guest.VolumeReconfigure(node.pool, path, "root", guest.GuestChange(hostname="a"), format=kind),
-        guest.DisksCopy(spec.uuid, [guest.DiskCopy(node.pool, f"{node.pool}/volumes/b", node.pool, path, kind)]),
-        storage.VolumeInfo(node.pool, path, format=kind),
-        storage.VolumeGrow(node.pool, path, 16 * MIB, format=kind),
-        storage.VolumeCustomize(node.pool, path, GUEST, format=kind),
-        devices.DiskGrow(spec.uuid, node.pool, path, 16 * MIB, format=kind),
-        migration.VolumeClose(1, node.pool, path, format=kind),
+        guest.VolumeClone(ref(f"{node.pool}/volumes/b"), ref(path), format=kind),
+        guest.VolumeReconfigure(ref(path), "root", guest.GuestChange(hostname="a"), format=kind),
+        guest.DisksCopy(spec.uuid, [guest.DiskCopy(ref(f"{node.pool}/volumes/b"), ref(path), kind)]),
+        storage.VolumeInfo(ref(path), format=kind),
+        storage.VolumeGrow(ref(path), 16 * MIB, format=kind),
+        storage.VolumeCustomize(ref(path), GUEST, format=kind),
+        devices.DiskGrow(spec.uuid, ref(path), 16 * MIB, format=kind),
+        migration.VolumeClose(1, ref(path), format=kind),
     ):
         assert refusal(node, request) == "invalid_params"
 
 
 def test_what_is_not_there_is_not_cloned(node: Subject) -> None:
-    node.call(storage.PoolEnsure(path=node.pool))
+    node.call(storage.PoolEnsure(pool=directory(node.pool)))
     request = guest.VolumeClone(
-        pool=node.pool,
-        path=f"{node.pool}/volumes/{uuid.uuid4()}.qcow2",
-        source_pool=node.pool,
-        source=f"{node.pool}/volumes/{uuid.uuid4()}.qcow2",
+        volume=ref(f"{node.pool}/volumes/{uuid.uuid4()}.qcow2"),
+        source=ref(f"{node.pool}/volumes/{uuid.uuid4()}.qcow2"),
     )
     assert refusal(node, request) == "invalid_params"
 
 
 def make_copies(node: Subject, spec: host.HostSpec) -> list[guest.DiskCopy]:
     """The volume of a VM's disk, and where its copy shall be."""
-    source = spec.disks[0].path
-    node.call(storage.PoolEnsure(path=node.pool))
-    node.call(storage.VolumeCreate(pool=node.pool, path=source, size_bytes=8 * MIB))
-    return [guest.DiskCopy(node.pool, f"{node.pool}/volumes/{uuid.uuid4()}.qcow2", node.pool, source)]
+    source = place(spec.disks[0].volume)
+    node.call(storage.PoolEnsure(pool=directory(node.pool)))
+    node.call(storage.VolumeCreate(volume=ref(source), size_bytes=8 * MIB))
+    return [guest.DiskCopy(ref(f"{node.pool}/volumes/{uuid.uuid4()}.qcow2"), ref(source))]
 
 
 @pytest.mark.covers("disks_copy")
@@ -345,31 +347,31 @@ def test_disks_of_a_vm_that_runs_are_not_copied_where_libvirt_cannot(node: Subje
     assert refusal(node, request) == "guest_stopped"
     node.call(host.HostStart(uuid=spec.uuid))
     assert refusal(node, request) == "unsupported"
-    assert not node.call(storage.VolumeInfo(pool=node.pool, path=copies[0].path)).exists
+    assert not node.call(storage.VolumeInfo(volume=copies[0].volume)).exists
     assert node.call(host.HostInfo(uuid=spec.uuid)).state == "running"
 
 
 def test_copies_that_are_there_are_left_as_they_are(node: Subject) -> None:
     spec = create(node)
     copies = make_copies(node, spec)
-    path = copies[0].path
-    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=16 * MIB))
+    path = place(copies[0].volume)
+    node.call(storage.VolumeCreate(volume=ref(path), size_bytes=16 * MIB))
     assert node.call(guest.DisksCopy(spec.uuid, copies)) == guest.DisksCopied(frozen=None)
     assert node.call(guest.DisksCopyStop(spec.uuid, copies)) == Nothing()
-    assert node.call(storage.VolumeInfo(pool=node.pool, path=path)).virtual_bytes == 16 * MIB
+    assert node.call(storage.VolumeInfo(volume=ref(path))).virtual_bytes == 16 * MIB
 
 
 @pytest.mark.covers("disks_copy_stop")
 def test_of_copies_that_are_not_all_there_none_is_left(node: Subject) -> None:
     spec = create(node)
     copies = make_copies(node, spec)
-    path = copies[0].path
-    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=16 * MIB))
-    other = dataclasses.replace(copies[0], path=f"{node.pool}/volumes/{uuid.uuid4()}.qcow2")
+    path = place(copies[0].volume)
+    node.call(storage.VolumeCreate(volume=ref(path), size_bytes=16 * MIB))
+    other = dataclasses.replace(copies[0], volume=ref(f"{node.pool}/volumes/{uuid.uuid4()}.qcow2"))
     for _ in range(2):
         assert node.call(guest.DisksCopyStop(spec.uuid, [*copies, other])) == Nothing()
-        assert not node.call(storage.VolumeInfo(pool=node.pool, path=path)).exists
-    assert node.call(storage.VolumeInfo(pool=node.pool, path=copies[0].source)).exists
+        assert not node.call(storage.VolumeInfo(volume=ref(path))).exists
+    assert node.call(storage.VolumeInfo(volume=copies[0].source)).exists
     # A domain that is gone has nothing under way.
     assert node.call(guest.DisksCopyStop(str(uuid.uuid4()), copies)) == Nothing()
 
@@ -380,8 +382,8 @@ def test_copies_lie_in_pools(node: Subject, request_class: type[guest.DisksCopy]
     [copy] = make_copies(node, spec)
     for wrong in (
         [],
-        [dataclasses.replace(copy, path="/etc/passwd")],
-        [dataclasses.replace(copy, source="/etc/shadow")],
+        [dataclasses.replace(copy, volume=ref("/etc/passwd"))],
+        [dataclasses.replace(copy, source=ref("/etc/shadow"))],
     ):
         assert refusal(node, request_class(spec.uuid, wrong)) == "invalid_params"
 
@@ -389,6 +391,6 @@ def test_copies_lie_in_pools(node: Subject, request_class: type[guest.DisksCopy]
 def test_what_is_not_there_is_not_copied(node: Subject) -> None:
     spec = create(node)
     [copy] = make_copies(node, spec)
-    request = guest.DisksCopy(spec.uuid, [dataclasses.replace(copy, source=f"{node.pool}/volumes/none.qcow2")])
+    request = guest.DisksCopy(spec.uuid, [dataclasses.replace(copy, source=ref(f"{node.pool}/volumes/none.qcow2"))])
     assert refusal(node, request) == "invalid_params"
     assert refusal(node, guest.DisksCopy(str(uuid.uuid4()), [copy])) == "no_such_domain"

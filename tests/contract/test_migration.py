@@ -17,6 +17,7 @@ import pytest
 from nodeagent.protocol import Nothing, host, migration, network, storage
 from panel.core.errors import NodeError
 from tests.contract.subjects import AgentSubject, Subject, code_of, make_spec
+from tests.refs import directory, ref
 
 TICKET = 4711
 NOWHERE = migration.Target("127.0.0.1", 9, "root", "ssh-ed25519 AAAA", "/run/libvirt/libvirt-sock")
@@ -46,7 +47,7 @@ def described(node: Subject) -> migration.Subject:
 
 def check(node: Subject, subject: migration.Subject, **changes: object) -> list[str]:
     """Why the node does not take it."""
-    request = migration.MigrationCheck(subject, node.pool, 0, 0, [], [])
+    request = migration.MigrationCheck(subject, directory(node.pool), 0, 0, [], [])
     return node.call(dataclasses.replace(request, **changes)).reasons  # type: ignore[arg-type]
 
 
@@ -83,7 +84,7 @@ def test_each_thing_that_is_against_it_is_a_reason(node: Subject, described: mig
     assert check(node, described, files=[missing]) == [f"the file {missing} is not there"]
     [reason] = check(node, described, memory_mib=1 << 40)
     assert reason.endswith(f"{1 << 40} MiB needed")
-    assert check(node, described, pool="/nowhere/pool") == ["the storage is not on this node"]
+    assert check(node, described, pool=directory("/nowhere/other")) == ["the storage is not on this node"]
 
 
 @pytest.mark.covers("migration_offer", "migration_accept", "migration_close")
@@ -196,15 +197,15 @@ def test_stopping_answers_the_state_and_absent_is_success(node: Subject, describ
 @pytest.mark.covers("volume_open", "volume_send", "volume_close")
 def test_a_volume_is_received_until_it_is_closed(node: Subject) -> None:
     path = f"{node.pool}/volumes/here.qcow2"
-    opened = migration.VolumeOpen(ticket=TICKET, pool=node.pool, path=path, format="qcow2")
-    sent = migration.VolumeSend(ticket=TICKET, pool=node.pool, path=path, format="qcow2", target=NOWHERE)
+    opened = migration.VolumeOpen(ticket=TICKET, volume=ref(path), format="qcow2")
+    sent = migration.VolumeSend(ticket=TICKET, volume=ref(path), format="qcow2", target=NOWHERE)
     assert refusal(node, opened) == refusal(node, sent) == "invalid_params"
-    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=1024**2))
+    node.call(storage.VolumeCreate(volume=ref(path), size_bytes=1024**2))
     for _ in range(2):
         node.call(opened)
     assert refusal(node, sent) == "invalid_params"
     for _ in range(2):
-        state = node.call(migration.VolumeClose(ticket=TICKET, pool=node.pool, path=path))
+        state = node.call(migration.VolumeClose(ticket=TICKET, volume=ref(path)))
         assert (state.exists, state.virtual_bytes) == (True, 1024**2)
     node.call(migration.MigrationClose(ticket=TICKET))
 

@@ -282,7 +282,7 @@ def test_a_domain_that_is_repaired_is_guarded_again(node: Subject) -> None:
     spec = guarded(node)
     node.call(host.HostDelete(uuid=spec.uuid))
     assert guards(node) == []
-    node.call(storage.VolumeCreate(pool=node.pool, path=spec.disks[0].path, size_bytes=1024**2))
+    node.call(storage.VolumeCreate(volume=spec.disks[0].volume, size_bytes=1024**2))
     node.call(audit.HostRepair(spec=spec))
     assert [(each.vm, each.in_force) for each in guards(node)] == [(spec.uuid, True)]
 

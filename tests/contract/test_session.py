@@ -24,6 +24,7 @@ from panel.core import request_id
 from panel.core.errors import Cancelled, CommandFailed, NodeRefused, NodeTimeout, NodeUnreachable
 from tests.contract.local_agent import until
 from tests.contract.private_sshd import SSHD, Sshd, running
+from tests.refs import directory
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not Path(SSHD).exists() or shutil.which("unshare") is None,
@@ -154,7 +155,7 @@ def test_what_the_node_s_system_refuses_is_told_in_its_words_and_without_an_exce
     client: session.Session,
 ) -> None:
     with pytest.raises(CommandFailed, match=r"The node's system refused: Not a directory \(/etc/hostname") as caught:
-        client.call(storage.PoolEnsure(path="/etc/hostname/pool"))
+        client.call(storage.PoolEnsure(pool=directory("/etc/hostname/pool")))
     assert caught.value.data["agent_code"] == "system" and "Error" not in caught.value.message
 
 

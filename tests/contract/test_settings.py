@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from nodeagent import storage as storages
 from nodeagent.protocol import audit, host, storage
 from nodeagent.protocol.settings import Difference, MachineSettings
+from nodeagent.storage import place
 from panel.core.errors import CommandFailed
 from tests.contract.subjects import Subject, make_spec
 from tests.contract.test_hosts import create, refusal
@@ -128,7 +130,7 @@ def test_a_running_domain_is_repaired_for_its_next_start(node: Subject) -> None:
 
 def test_a_domain_that_is_gone_is_made_again_by_a_repair(node: Subject) -> None:
     spec = make_spec(node.pool)
-    node.call(storage.VolumeCreate(pool=node.pool, path=spec.disks[0].path, size_bytes=1024**2))
+    node.call(storage.VolumeCreate(volume=spec.disks[0].volume, size_bytes=1024**2))
     assert audited(node, spec).absent == [spec.uuid]
     spec = dataclasses.replace(spec, autostart=True)
     node.call(audit.HostRepair(spec=spec))
@@ -174,9 +176,11 @@ def test_a_domain_that_nobody_named_is_foreign(node: Subject) -> None:
         512,
         1,
     )
-    assert (found.disks, found.macs) == ([spec.disks[0].path], [spec.interfaces[0].mac])
+    assert (found.disks, found.macs) == ([place(spec.disks[0].volume)], [spec.interfaces[0].mac])
     assert found.details is not None
-    assert (found.details.disks, found.details.interfaces) == (spec.disks, spec.interfaces)
+    # In which pool a disk lies is for whoever knows the pools to say.
+    disks = [dataclasses.replace(disk, volume=storages.at(place(disk.volume))) for disk in spec.disks]
+    assert (found.details.disks, found.details.interfaces) == (disks, spec.interfaces)
     assert (found.details.facts["clock"], found.details.persistent, found.details.snapshots) == ("utc", True, 0)
     assert audited(node, spec) == audit.Audit()
 

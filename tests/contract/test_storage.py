@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 
 from nodeagent.protocol import Nothing, Request, devices, host, storage
+from nodeagent.storage import place
 from panel.core.errors import CommandFailed, NodeError
-from tests.contract.subjects import MIB, AgentSubject, Subject, code_of, make_image, make_spec, put_image
+from tests.contract.subjects import (
+    MIB,
+    AgentSubject,
+    Subject,
+    code_of,
+    make_image,
+    make_spec,
+    put_image,
+)
+from tests.refs import directory, ref
 
 GUEST = storage.GuestIdentity(
     hostname="vm-1",
@@ -40,66 +50,65 @@ def volume(node: Subject, name: str = "v.qcow2") -> str:
 
 def files(node: Subject) -> dict[str, list[str]]:
     """The names in the pool."""
-    return node.call(storage.PoolList(path=node.pool)).files
+    return node.call(storage.PoolList(pool=directory(node.pool))).files
 
 
 @pytest.mark.covers("pool_ensure", "pool_info", "pool_list")
 def test_a_new_pool_is_empty_and_has_room(node: Subject) -> None:
-    state = node.call(storage.PoolEnsure(path=node.pool))
-    assert state.path == node.pool
+    state = node.call(storage.PoolEnsure(pool=directory(node.pool)))
     assert 0 < state.free_bytes <= state.capacity_bytes
-    assert node.call(storage.PoolInfo(path=node.pool)).capacity_bytes == state.capacity_bytes
+    assert node.call(storage.PoolInfo(pool=directory(node.pool))).capacity_bytes == state.capacity_bytes
     assert files(node) == {"images": [], "volumes": [], "seeds": []}
 
 
 def test_an_existing_pool_is_left_as_it_is(node: Subject) -> None:
-    node.call(storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=MIB))
-    node.call(storage.PoolEnsure(path=node.pool))
+    node.call(storage.VolumeCreate(volume=ref(volume(node)), size_bytes=MIB))
+    node.call(storage.PoolEnsure(pool=directory(node.pool)))
     assert files(node)["volumes"] == ["v.qcow2"]
 
 
 @pytest.mark.parametrize("path", ["relative/pool", "/", "/pool", "/var/../pool/x"])
 def test_a_pool_needs_an_absolute_path_of_two_folders(node: Subject, path: str) -> None:
-    assert refusal(node, storage.PoolEnsure(path=path)) == "invalid_params"
-    assert refusal(node, storage.PoolInfo(path=path)) == "invalid_params"
+    assert refusal(node, storage.PoolEnsure(pool=directory(path))) == "invalid_params"
+    assert refusal(node, storage.PoolInfo(pool=directory(path))) == "invalid_params"
 
 
 def test_the_room_of_a_pool_that_is_not_there_is_not_told(node: Subject) -> None:
-    assert refusal(node, storage.PoolInfo(path=f"{node.pool}-other")) == "invalid_params"
+    assert refusal(node, storage.PoolInfo(pool=directory(f"{node.pool}-other"))) == "invalid_params"
 
 
 def test_a_pool_keeps_the_mark_that_it_was_given_first(node: Subject) -> None:
-    mark = node.call(storage.PoolInfo(path=node.pool)).mark
+    mark = node.call(storage.PoolInfo(pool=directory(node.pool))).mark
     assert len(mark) == 32
-    assert node.call(storage.PoolEnsure(path=node.pool)).mark == mark
-    other = node.call(storage.PoolEnsure(path=f"{node.pool}-other")).mark
+    assert node.call(storage.PoolEnsure(pool=directory(node.pool))).mark == mark
+    other = node.call(storage.PoolEnsure(pool=directory(f"{node.pool}-other"))).mark
     assert other not in ("", mark)
 
 
 @pytest.mark.covers("pool_sign", "pool_sign_status")
 def test_a_sign_is_seen_from_when_it_is_put_there_until_it_is_taken_away(node: Subject) -> None:
-    sign, look = "a" * 32, storage.PoolSignStatus(path=node.pool, sign="a" * 32)
+    sign, look = "a" * 32, storage.PoolSignStatus(pool=directory(node.pool), sign="a" * 32)
     assert not node.call(look).seen
     for _ in range(2):
-        node.call(storage.PoolSign(path=node.pool, sign=sign))
+        node.call(storage.PoolSign(pool=directory(node.pool), sign=sign))
     assert node.call(look).seen
-    assert not node.call(storage.PoolSignStatus(path=node.pool, sign="b" * 32)).seen
+    assert not node.call(storage.PoolSignStatus(pool=directory(node.pool), sign="b" * 32)).seen
     for _ in range(2):
-        node.call(storage.PoolSign(path=node.pool, sign=sign, present=False))
+        node.call(storage.PoolSign(pool=directory(node.pool), sign=sign, present=False))
     assert not node.call(look).seen
     assert files(node) == {"images": [], "volumes": [], "seeds": []}
 
 
 @pytest.mark.parametrize("sign", ["", "x", "../" + "a" * 29, "A" * 32, "a" * 32 + "\n"])
 def test_a_sign_that_could_be_another_file_is_refused(node: Subject, sign: str) -> None:
-    assert refusal(node, storage.PoolSign(path=node.pool, sign=sign)) == "invalid_params"
-    assert refusal(node, storage.PoolSignStatus(path=node.pool, sign=sign)) == "invalid_params"
+    assert refusal(node, storage.PoolSign(pool=directory(node.pool), sign=sign)) == "invalid_params"
+    assert refusal(node, storage.PoolSignStatus(pool=directory(node.pool), sign=sign)) == "invalid_params"
 
 
 def test_there_is_no_sign_where_there_is_no_pool(node: Subject) -> None:
     path = f"{node.pool}-other"
-    assert refusal(node, storage.PoolSign(path=path, sign="a" * 32)) == "invalid_params"
-    assert not node.call(storage.PoolSignStatus(path=path, sign="a" * 32)).seen
+    assert refusal(node, storage.PoolSign(pool=directory(path), sign="a" * 32)) == "invalid_params"
+    assert not node.call(storage.PoolSignStatus(pool=directory(path), sign="a" * 32)).seen
 
 
 def test_a_sign_that_somebody_left_goes_with_the_next_one(node: Subject) -> None:
@@ -107,39 +116,39 @@ def test_a_sign_that_somebody_left_goes_with_the_next_one(node: Subject) -> None
         pytest.skip("a matter of files")
     left = Path(node.pool) / f".vmpanel-sign-{'a' * 32}"
     left.touch()
-    node.call(storage.PoolSign(path=node.pool, sign="b" * 32))
+    node.call(storage.PoolSign(pool=directory(node.pool), sign="b" * 32))
     assert left.exists()
     os.utime(left, (0, 0))
-    node.call(storage.PoolSign(path=node.pool, sign="c" * 32))
+    node.call(storage.PoolSign(pool=directory(node.pool), sign="c" * 32))
     assert not left.exists()
-    node.call(storage.PoolRemove(path=node.pool))
+    node.call(storage.PoolRemove(pool=directory(node.pool)))
     assert not Path(node.pool).exists()
 
 
 @pytest.mark.covers("pool_remove")
 def test_a_pool_with_volumes_is_not_removed(node: Subject) -> None:
-    node.call(storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=MIB))
-    assert refusal(node, storage.PoolRemove(path=node.pool)) == "in_use"
-    node.call(storage.VolumeDelete(pool=node.pool, path=volume(node)))
+    node.call(storage.VolumeCreate(volume=ref(volume(node)), size_bytes=MIB))
+    assert refusal(node, storage.PoolRemove(pool=directory(node.pool))) == "in_use"
+    node.call(storage.VolumeDelete(volume=ref(volume(node))))
     for _ in range(2):
-        assert node.call(storage.PoolRemove(path=node.pool)) == Nothing()
-    assert refusal(node, storage.PoolInfo(path=node.pool)) == "invalid_params"
+        assert node.call(storage.PoolRemove(pool=directory(node.pool))) == Nothing()
+    assert refusal(node, storage.PoolInfo(pool=directory(node.pool))) == "invalid_params"
 
 
 def test_a_pool_is_removed_with_its_images(node: Subject, image: Path) -> None:
     put_image(node, image)
-    node.call(storage.PoolRemove(path=node.pool))
+    node.call(storage.PoolRemove(pool=directory(node.pool)))
     assert files(node) == {"images": [], "volumes": [], "seeds": []}
 
 
 @pytest.mark.covers("image_status", "image_commit")
 def test_an_image_is_present_from_its_commit_on(node: Subject, image: Path) -> None:
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-    status = storage.ImageStatus(pool=node.pool, sha256=sha256)
+    status = storage.ImageStatus(store=directory(node.pool), sha256=sha256)
     assert not node.call(status).present
     assert put_image(node, image) == sha256
     state = node.call(status)
-    assert (state.present, state.path) == (True, f"{node.pool}/images/{sha256}.img")
+    assert state.present
     assert files(node)["images"] == [f"{sha256}.img"]
 
 
@@ -151,11 +160,11 @@ def test_copies_that_nobody_keeps_or_uses_are_removed_once_they_are_old(node: Su
         file.write_bytes(name.encode() * 1000)
         sums.append(put_image(node, file))
     kept, in_drive, gone = sums
-    tidy = storage.ImagesTidy(pool=node.pool, keep=[kept])
+    tidy = storage.ImagesTidy(store=directory(node.pool), keep=[kept])
     assert node.call(tidy).removed == []
     for each in sums:
         node.age(f"{node.pool}/images/{each}.img", 3601)
-    spec = dataclasses.replace(make_spec(node.pool), cdroms=[f"{node.pool}/images/{in_drive}.img"])
+    spec = dataclasses.replace(make_spec(node.pool), cdroms=[ref(f"{node.pool}/images/{in_drive}.img")])
     node.call(host.HostCreate(spec=spec))
     assert node.call(tidy).removed == [gone]
     assert node.call(tidy).removed == []
@@ -166,46 +175,48 @@ def test_copies_that_nobody_keeps_or_uses_are_removed_once_they_are_old(node: Su
 
 @pytest.mark.parametrize("sha256", ["", "x", "../" * 5, "A" * 64])
 def test_a_sum_to_be_kept_that_is_none_is_refused_before_anything_is_removed(node: Subject, sha256: str) -> None:
-    assert refusal(node, storage.ImagesTidy(pool=node.pool, keep=[sha256])) == "invalid_params"
+    assert refusal(node, storage.ImagesTidy(store=directory(node.pool), keep=[sha256])) == "invalid_params"
 
 
 def test_an_image_with_other_bytes_is_refused_and_removed(node: Subject, image: Path) -> None:
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-    state = node.call(storage.ImageStatus(pool=node.pool, sha256=sha256))
+    state = node.call(storage.ImageStatus(store=directory(node.pool), sha256=sha256))
     node.client.upload(image, state.upload_path, deadline=10)
     node.damage_upload(state.upload_path)
-    assert refusal(node, storage.ImageCommit(pool=node.pool, sha256=sha256)) == "corrupt"
+    assert refusal(node, storage.ImageCommit(store=directory(node.pool), sha256=sha256)) == "corrupt"
     assert files(node)["images"] == []
 
 
 @pytest.mark.covers("upload_delete")
 def test_two_tasks_send_one_image_without_meeting(node: Subject, image: Path) -> None:
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-    paths = [node.call(storage.ImageStatus(node.pool, sha256, task=task)).upload_path for task in (1, 2, 3)]
+    paths = [node.call(storage.ImageStatus(directory(node.pool), sha256, task=task)).upload_path for task in (1, 2, 3)]
     for path in paths:
         node.client.upload(image, path, deadline=10)
     for _ in range(2):
-        assert node.call(storage.UploadDelete(pool=node.pool, sha256=sha256, task=3)) == Nothing()
-    assert node.call(storage.ImageCommit(node.pool, sha256, task=1)).present
-    assert node.call(storage.ImageCommit(node.pool, sha256, task=2)).present
+        assert node.call(storage.UploadDelete(store=directory(node.pool), sha256=sha256, task=3)) == Nothing()
+    assert node.call(storage.ImageCommit(directory(node.pool), sha256, task=1)).present
+    assert node.call(storage.ImageCommit(directory(node.pool), sha256, task=2)).present
     assert files(node)["images"] == [f"{sha256}.img"]
 
 
 def test_committing_what_was_not_uploaded_is_refused(node: Subject) -> None:
-    assert refusal(node, storage.ImageCommit(pool=node.pool, sha256="0" * 64)) == "invalid_params"
+    assert refusal(node, storage.ImageCommit(store=directory(node.pool), sha256="0" * 64)) == "invalid_params"
 
 
 def test_committing_again_is_success(node: Subject, image: Path) -> None:
     sha256 = put_image(node, image)
-    assert node.call(storage.ImageCommit(pool=node.pool, sha256=sha256)).present
-    node.client.upload(image, node.call(storage.ImageStatus(pool=node.pool, sha256=sha256)).upload_path, deadline=10)
-    assert node.call(storage.ImageCommit(pool=node.pool, sha256=sha256)).present
+    assert node.call(storage.ImageCommit(store=directory(node.pool), sha256=sha256)).present
+    node.client.upload(
+        image, node.call(storage.ImageStatus(store=directory(node.pool), sha256=sha256)).upload_path, deadline=10
+    )
+    assert node.call(storage.ImageCommit(store=directory(node.pool), sha256=sha256)).present
     assert files(node)["images"] == [f"{sha256}.img"]
 
 
 @pytest.mark.parametrize("sha256", ["../../etc/passwd", "A" * 64, "0" * 63, ""])
 def test_only_a_sha256_names_an_image(node: Subject, sha256: str) -> None:
-    assert refusal(node, storage.ImageStatus(pool=node.pool, sha256=sha256)) == "invalid_params"
+    assert refusal(node, storage.ImageStatus(store=directory(node.pool), sha256=sha256)) == "invalid_params"
 
 
 @pytest.mark.covers("volume_copy", "volume_info", "volume_delete")
@@ -213,34 +224,34 @@ def test_only_a_sha256_names_an_image(node: Subject, sha256: str) -> None:
 @pytest.mark.parametrize("target", ["qcow2", "raw"])
 def test_a_copied_volume_has_the_image_s_size(node: Subject, tmp_path: Path, source: str, target: str) -> None:
     sha256 = put_image(node, make_image(tmp_path, size_mib=8, fmt=source))
-    copy = storage.VolumeCopy(node.pool, volume(node), sha256, format=target, image_format=source)
+    copy = storage.VolumeCopy(ref(volume(node)), directory(node.pool), sha256, format=target, image_format=source)
     state = node.call(copy)
     assert (state.exists, state.format, state.virtual_bytes) == (True, target, 8 * MIB)
-    info = storage.VolumeInfo(pool=node.pool, path=volume(node), format=target)
+    info = storage.VolumeInfo(volume=ref(volume(node)), format=target)
     assert node.call(info) == state
     assert files(node)["volumes"] == ["v.qcow2"]
     for _ in range(2):
-        assert node.call(storage.VolumeDelete(pool=node.pool, path=volume(node))) == Nothing()
-    assert node.call(info) == storage.VolumeState(False, volume(node))
+        assert node.call(storage.VolumeDelete(volume=ref(volume(node)))) == Nothing()
+    assert node.call(info) == storage.VolumeState(False)
 
 
 def test_copying_again_leaves_the_finished_volume(node: Subject, image: Path) -> None:
     sha256 = put_image(node, image)
-    copy = storage.VolumeCopy(pool=node.pool, path=volume(node), image_sha256=sha256)
+    copy = storage.VolumeCopy(volume=ref(volume(node)), store=directory(node.pool), image_sha256=sha256)
     node.call(copy)
-    node.call(storage.VolumeGrow(pool=node.pool, path=volume(node), size_bytes=16 * MIB))
+    node.call(storage.VolumeGrow(volume=ref(volume(node)), size_bytes=16 * MIB))
     assert node.call(copy).virtual_bytes == 16 * MIB
 
 
 def test_an_image_that_the_pool_lacks_is_not_copied(node: Subject) -> None:
-    copy = storage.VolumeCopy(pool=node.pool, path=volume(node), image_sha256="0" * 64)
+    copy = storage.VolumeCopy(volume=ref(volume(node)), store=directory(node.pool), image_sha256="0" * 64)
     assert refusal(node, copy) == "invalid_params"
     assert files(node)["volumes"] == []
 
 
 @pytest.mark.covers("volume_create")
 def test_an_empty_volume_is_made_once(node: Subject) -> None:
-    create = storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=4 * MIB)
+    create = storage.VolumeCreate(volume=ref(volume(node)), size_bytes=4 * MIB)
     state = node.call(create)
     assert (state.format, state.virtual_bytes) == ("qcow2", 4 * MIB)
     assert node.call(create) == state
@@ -248,19 +259,19 @@ def test_an_empty_volume_is_made_once(node: Subject) -> None:
 
 
 def test_a_volume_has_a_format_that_we_know(node: Subject) -> None:
-    create = storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=MIB, format="vmdk")
+    create = storage.VolumeCreate(volume=ref(volume(node)), size_bytes=MIB, format="vmdk")
     assert refusal(node, create) == "invalid_params"
 
 
 @pytest.mark.covers("volume_grow")
 def test_a_volume_grows_and_never_shrinks(node: Subject) -> None:
-    node.call(storage.VolumeCreate(pool=node.pool, path=volume(node), size_bytes=4 * MIB))
-    assert node.call(storage.VolumeGrow(pool=node.pool, path=volume(node), size_bytes=8 * MIB)).virtual_bytes == 8 * MIB
-    assert node.call(storage.VolumeGrow(pool=node.pool, path=volume(node), size_bytes=MIB)).virtual_bytes == 8 * MIB
+    node.call(storage.VolumeCreate(volume=ref(volume(node)), size_bytes=4 * MIB))
+    assert node.call(storage.VolumeGrow(volume=ref(volume(node)), size_bytes=8 * MIB)).virtual_bytes == 8 * MIB
+    assert node.call(storage.VolumeGrow(volume=ref(volume(node)), size_bytes=MIB)).virtual_bytes == 8 * MIB
 
 
 def test_a_volume_that_is_not_there_does_not_grow(node: Subject) -> None:
-    assert refusal(node, storage.VolumeGrow(pool=node.pool, path=volume(node), size_bytes=MIB)) == "invalid_params"
+    assert refusal(node, storage.VolumeGrow(volume=ref(volume(node)), size_bytes=MIB)) == "invalid_params"
 
 
 @pytest.mark.parametrize(
@@ -269,13 +280,13 @@ def test_a_volume_that_is_not_there_does_not_grow(node: Subject) -> None:
 def test_a_path_outside_of_the_pool_is_refused(node: Subject, path: str) -> None:
     where = path.format(pool=node.pool)
     for request in (
-        storage.VolumeCreate(pool=node.pool, path=where, size_bytes=MIB),
-        storage.VolumeInfo(pool=node.pool, path=where),
-        storage.VolumeDelete(pool=node.pool, path=where),
-        storage.VolumeGrow(pool=node.pool, path=where, size_bytes=MIB),
-        storage.SeedCreate(pool=node.pool, path=where, instance_id="i", guest=GUEST),
-        storage.SeedDelete(pool=node.pool, path=where),
-        storage.VolumeCustomize(pool=node.pool, path=where, guest=GUEST),
+        storage.VolumeCreate(volume=ref(where), size_bytes=MIB),
+        storage.VolumeInfo(volume=ref(where)),
+        storage.VolumeDelete(volume=ref(where)),
+        storage.VolumeGrow(volume=ref(where), size_bytes=MIB),
+        storage.SeedCreate(seed=ref(where), instance_id="i", guest=GUEST),
+        storage.SeedDelete(seed=ref(where)),
+        storage.VolumeCustomize(volume=ref(where), guest=GUEST),
     ):
         assert refusal(node, request) == "invalid_params"
 
@@ -286,7 +297,7 @@ def test_a_symbolic_link_does_not_lead_out_of_the_pool(node: Subject, tmp_path: 
     secret = tmp_path / "secret"
     secret.write_text("kept")
     (Path(node.pool) / "volumes" / "link").symlink_to(secret)
-    assert refusal(node, storage.VolumeDelete(pool=node.pool, path=volume(node, "link"))) == "invalid_params"
+    assert refusal(node, storage.VolumeDelete(volume=ref(volume(node, "link")))) == "invalid_params"
     assert secret.read_text() == "kept"
 
 
@@ -296,7 +307,7 @@ def test_qemu_passes_through_a_pool_whatever_the_agents_umask_made_of_it(node: S
     pool = Path(node.pool)
     for folder in (pool, pool / "volumes"):
         folder.chmod(0o700)
-    node.call(storage.PoolEnsure(path=node.pool))
+    node.call(storage.PoolEnsure(pool=directory(node.pool)))
     assert {oct(folder.stat().st_mode & 0o777) for folder in (pool, pool / "volumes")} == {"0o711"}
 
 
@@ -304,11 +315,11 @@ def test_qemu_passes_through_a_pool_whatever_the_agents_umask_made_of_it(node: S
 def test_a_seed_is_there_until_it_is_deleted(node: Subject) -> None:
     path = f"{node.pool}/seeds/vm.iso"
     for _ in range(2):
-        state = node.call(storage.SeedCreate(pool=node.pool, path=path, instance_id="i-1", guest=GUEST))
+        state = node.call(storage.SeedCreate(seed=ref(path), instance_id="i-1", guest=GUEST))
         assert (state.exists, state.format) == (True, "raw")
         assert files(node)["seeds"] == ["vm.iso"]
     for _ in range(2):
-        assert node.call(storage.SeedDelete(pool=node.pool, path=path)) == Nothing()
+        assert node.call(storage.SeedDelete(seed=ref(path))) == Nothing()
     assert files(node)["seeds"] == []
 
 
@@ -330,35 +341,35 @@ def test_a_seed_is_there_until_it_is_deleted(node: Subject) -> None:
 )
 def test_an_identity_that_could_mean_something_else_is_refused(node: Subject, field: str, value: object) -> None:
     guest = dataclasses.replace(GUEST, **{field: value})  # type: ignore[arg-type]
-    seed = storage.SeedCreate(pool=node.pool, path=f"{node.pool}/seeds/vm.iso", instance_id="i", guest=guest)
+    seed = storage.SeedCreate(seed=ref(f"{node.pool}/seeds/vm.iso"), instance_id="i", guest=guest)
     assert refusal(node, seed) == "invalid_params"
     assert files(node)["seeds"] == []
 
 
 @pytest.mark.covers("volume_customize")
 def test_a_volume_that_is_not_there_is_not_customized(node: Subject) -> None:
-    assert refusal(node, storage.VolumeCustomize(pool=node.pool, path=volume(node), guest=GUEST)) == "invalid_params"
+    assert refusal(node, storage.VolumeCustomize(volume=ref(volume(node)), guest=GUEST)) == "invalid_params"
 
 
 @pytest.mark.parametrize(("name", "fmt", "qcow2_bytes"), [("v.qcow2", "qcow2", 8 * MIB), ("v.raw", "raw", 0)])
 def test_a_pool_s_list_tells_how_large_its_volumes_are(node: Subject, name: str, fmt: str, qcow2_bytes: int) -> None:
     path = volume(node, name)
-    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=8 * MIB, format=fmt))
-    sizes = node.call(storage.PoolList(path=node.pool)).sizes
+    node.call(storage.VolumeCreate(volume=ref(path), size_bytes=8 * MIB, format=fmt))
+    sizes = node.call(storage.PoolList(pool=directory(node.pool))).sizes
     assert list(sizes) == [name]
     assert sizes[name].qcow2_bytes == qcow2_bytes
     assert fmt == "qcow2" or sizes[name].file_bytes == 8 * MIB
-    node.call(storage.VolumeGrow(pool=node.pool, path=path, size_bytes=16 * MIB, format=fmt))
-    grown = node.call(storage.PoolList(path=node.pool)).sizes[name]
+    node.call(storage.VolumeGrow(volume=ref(path), size_bytes=16 * MIB, format=fmt))
+    grown = node.call(storage.PoolList(pool=directory(node.pool))).sizes[name]
     assert (grown.qcow2_bytes or grown.file_bytes) == 16 * MIB
-    node.call(storage.VolumeDelete(pool=node.pool, path=path))
-    assert node.call(storage.PoolList(path=node.pool)).sizes == {}
+    node.call(storage.VolumeDelete(volume=ref(path)))
+    assert node.call(storage.PoolList(pool=directory(node.pool))).sizes == {}
 
 
 def volume_of(node: Subject, spec: host.HostSpec) -> str:
     """The domain's disk is there; answers its path."""
-    path = spec.disks[0].path
-    node.call(storage.VolumeCreate(pool=node.pool, path=path, size_bytes=4 * MIB))
+    path = place(spec.disks[0].volume)
+    node.call(storage.VolumeCreate(volume=ref(path), size_bytes=4 * MIB))
     return path
 
 
@@ -368,24 +379,24 @@ def test_a_file_that_a_domain_has_is_told_and_not_deleted(node: Subject) -> None
     path = volume_of(node, spec)
     # Another domain, which nobody told the panel of, has the same disk.
     disk = dataclasses.replace(spec.disks[0], target="vdz")
-    seed = other.cdroms[0]
-    node.call(host.HostCreate(spec=dataclasses.replace(other, disks=[disk], cdroms=[seed])))
+    seed = place(other.cdroms[0])
+    node.call(host.HostCreate(spec=dataclasses.replace(other, disks=[disk], cdroms=[ref(seed)])))
     use = storage.VolumeUse(path, other.uuid, "other", "vdz")
-    assert node.call(storage.UsesRead(paths=[path])) == storage.VolumeUses([use])
+    assert node.call(storage.UsesRead(volumes=[ref(path)])) == storage.VolumeUses([use])
     assert use in node.call(storage.UsesRead()).uses
     with pytest.raises(CommandFailed, match=r"the disk vdz of the domain “other”. It is not deleted") as caught:
-        node.call(storage.VolumeDelete(pool=node.pool, path=path))
+        node.call(storage.VolumeDelete(volume=ref(path)))
     assert code_of(caught.value) == "in_use"
-    assert node.call(storage.VolumeInfo(pool=node.pool, path=path)).exists
-    assert [each.path for each in node.call(storage.UsesRead(uuid=other.uuid)).uses] == sorted([path, seed])
+    assert node.call(storage.VolumeInfo(volume=ref(path))).exists
+    assert [each.place for each in node.call(storage.UsesRead(uuid=other.uuid)).uses] == sorted([path, seed])
     # Running, with another description by now.
     node.call(host.HostStart(uuid=other.uuid))
     node.call(host.HostCreate(spec=dataclasses.replace(other, disks=[], cdroms=[])))
     with pytest.raises(CommandFailed, match="vdz"):
-        node.call(storage.VolumeDelete(pool=node.pool, path=path))
+        node.call(storage.VolumeDelete(volume=ref(path)))
     node.call(host.HostStop(uuid=other.uuid))
-    node.call(storage.VolumeDelete(pool=node.pool, path=path))
-    assert not node.call(storage.VolumeInfo(pool=node.pool, path=path)).exists
+    node.call(storage.VolumeDelete(volume=ref(path)))
+    assert not node.call(storage.VolumeInfo(volume=ref(path))).exists
 
 
 def test_what_a_domains_disk_builds_upon_is_neither_deleted_nor_changed(node: Subject) -> None:
@@ -393,23 +404,27 @@ def test_what_a_domains_disk_builds_upon_is_neither_deleted_nor_changed(node: Su
     path = volume_of(node, spec)
     over = f"{path}.by-hand"
     node.build_upon(path, over)
-    node.call(host.HostCreate(spec=dataclasses.replace(spec, disks=[dataclasses.replace(spec.disks[0], path=over)])))
-    assert storage.VolumeUse(path, spec.uuid, "mine", "vda", True) in node.call(storage.UsesRead(paths=[path])).uses
+    node.call(
+        host.HostCreate(spec=dataclasses.replace(spec, disks=[dataclasses.replace(spec.disks[0], volume=ref(over))]))
+    )
+    assert (
+        storage.VolumeUse(path, spec.uuid, "mine", "vda", True) in node.call(storage.UsesRead(volumes=[ref(path)])).uses
+    )
     for request in (
-        storage.VolumeDelete(pool=node.pool, path=path),
-        storage.VolumeGrow(pool=node.pool, path=path, size_bytes=8 * MIB),
-        devices.DiskGrow(uuid=spec.uuid, pool=node.pool, path=path, size_bytes=8 * MIB),
+        storage.VolumeDelete(volume=ref(path)),
+        storage.VolumeGrow(volume=ref(path), size_bytes=8 * MIB),
+        devices.DiskGrow(uuid=spec.uuid, volume=ref(path), size_bytes=8 * MIB),
     ):
         with pytest.raises(CommandFailed, match="of the domain “mine”") as caught:
             node.call(request)
         assert code_of(caught.value) == "in_use"
-    assert node.call(storage.VolumeInfo(pool=node.pool, path=path)).virtual_bytes == 4 * MIB
+    assert node.call(storage.VolumeInfo(volume=ref(path))).virtual_bytes == 4 * MIB
 
 
 def test_a_file_that_somebody_has_open_is_not_deleted(node: Subject) -> None:
     spec = make_spec(node.pool, name="mine")
     path = volume_of(node, spec)
     with node.opened(path), pytest.raises(CommandFailed, match=r"open\. It is not deleted") as caught:
-        node.call(storage.VolumeDelete(pool=node.pool, path=path))
+        node.call(storage.VolumeDelete(volume=ref(path)))
     assert code_of(caught.value) == "in_use"
-    node.call(storage.VolumeDelete(pool=node.pool, path=path))
+    node.call(storage.VolumeDelete(volume=ref(path)))

@@ -84,7 +84,7 @@ def make_node(name: str = "fake1", **fields: Any) -> Node:
     )
     NodePool.objects.create(node=node, pool=pool, capacity_bytes=500 * GIB, free_bytes=400 * GIB)
     memory = fake.node(node.pk)
-    memory.pools.add(pool.path)
+    memory.pools.add(pool.name)
     network = ensure_default_network(cluster)
     from nodeagent.protocol.network import BridgeEnsure
 

@@ -10,17 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
+from nodeagent.protocol.host import EMPTY, DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
+from nodeagent.storage import place, source
 from nodeagent.xml.describe import domain_of
 from nodeagent.xml.domain import Domain
+from nodeagent.xml.facts import place_of
+from tests.refs import ref
 
 FILES = Path(__file__).parent / "xml"
 POOL = "/var/lib/vmpanel/pool"
 VM = "11111111-2222-4333-8444-555555555555"
-SYSTEM = DiskSpec(path=f"{POOL}/volumes/aaaa.qcow2", format="qcow2", target="vda")
+SYSTEM = DiskSpec(volume=ref(f"{POOL}/volumes/aaaa.qcow2"), format="qcow2", target="vda")
 NAT = InterfaceSpec(mac="52:54:00:12:34:56", bridge="vmbr-nat0")
-SEED = f"{POOL}/seeds/{VM}.iso"
+SEED = ref(f"{POOL}/seeds/{VM}.iso")
 
 SPECS = {
     "one-disk-tcg": HostSpec(VM, "vm-1", 1024, 1, "qemu", [SYSTEM], [NAT], cdroms=[SEED]),
@@ -31,12 +34,18 @@ SPECS = {
         2048,
         4,
         "kvm",
-        [SYSTEM, DiskSpec(path=f"{POOL}/volumes/bbbb.img", format="raw", target="vdb", cache="writeback")],
+        [SYSTEM, DiskSpec(volume=ref(f"{POOL}/volumes/bbbb.img"), format="raw", target="vdb", cache="writeback")],
         [NAT, InterfaceSpec(mac="52:54:00:12:34:57", bridge="vmbr1", model="e1000e")],
-        cdroms=[SEED, f"{POOL}/images/rescue.iso"],
+        cdroms=[SEED, ref(f"{POOL}/images/rescue.iso")],
     ),
     "sata-disk-no-network": HostSpec(
-        VM, "vm-3", 256, 1, "qemu", [DiskSpec(path="/p/volumes/x.img", format="raw", target="sda", bus="sata")], []
+        VM,
+        "vm-3",
+        256,
+        1,
+        "qemu",
+        [DiskSpec(volume=ref("/p/volumes/x.img"), format="raw", target="sda", bus="sata")],
+        [],
     ),
     "every-setting-uefi": HostSpec(
         VM,
@@ -72,7 +81,7 @@ SPECS = {
         [
             SYSTEM,
             DiskSpec(
-                path=f"{POOL}/volumes/cccc.qcow2",
+                volume=ref(f"{POOL}/volumes/cccc.qcow2"),
                 format="qcow2",
                 target="sdc",
                 bus="scsi",
@@ -93,13 +102,13 @@ SPECS = {
             )
         ],
         cdroms=[SEED],
-        iso=f"{POOL}/images/{'a' * 64}.img",
+        iso=ref(f"{POOL}/images/{'a' * 64}.img"),
         boot_iso=True,
     ),
     "installer": HostSpec(
-        VM, "vm-7", 512, 1, "kvm", [SYSTEM], [NAT], iso=f"{POOL}/images/x.img", boot_iso=True, ends_at_reboot=True
+        VM, "vm-7", 512, 1, "kvm", [SYSTEM], [NAT], iso=ref(f"{POOL}/images/x.img"), boot_iso=True, ends_at_reboot=True
     ),
-    "empty-drive": HostSpec(VM, "vm-6", 512, 1, "kvm", [SYSTEM], [NAT], iso=""),
+    "empty-drive": HostSpec(VM, "vm-6", 512, 1, "kvm", [SYSTEM], [NAT], iso=EMPTY),
     "title-with-xml-characters": HostSpec(VM, "vm-4", 512, 1, "qemu", [SYSTEM], [NAT], title='<A & B\'s "first">'),
 }
 
@@ -136,11 +145,11 @@ def test_libvirt_takes_the_xml_and_keeps_what_we_said(name: str, tmp_path: Path)
     spec = SPECS[name]
     assert (kept.name, kept.uuid, kept.title) == (spec.name, VM, spec.title or None)
     assert (kept.current_memory, kept.vcpus_now or kept.vcpus) == (spec.memory_mib * 1024, spec.vcpus)
-    assert [(disk.source_file, disk.target_bus) for disk in kept.disks if disk.device == "disk"] == [
-        (disk.path, disk.bus) for disk in spec.disks
+    assert [(disk.source, disk.target_bus) for disk in kept.disks if disk.device == "disk"] == [
+        (source(disk.volume), disk.bus) for disk in spec.disks
     ]
-    drives = [disk.source_file for disk in kept.disks if disk.device == "cdrom"]
-    assert drives == [*spec.cdroms, *([] if spec.iso is None else [spec.iso or None])]
+    drives = [place_of(disk) for disk in kept.disks if disk.device == "cdrom"]
+    assert drives == [*map(place, spec.cdroms), *([] if spec.iso is None else [place(spec.iso)])]
     assert [(each.mac, each.bridge, each.model) for each in kept.interfaces] == [
         (each.mac, each.bridge, each.model) for each in spec.interfaces
     ]

@@ -15,6 +15,7 @@ from panel.cluster.client import NodeAddress
 from panel.core.errors import LibvirtFailure, NodeError
 from panel.web import rfb
 from tests.lab.hosts import Lab, Node
+from tests.refs import directory, ref
 from tests.stack import wait_until
 
 POOL = "/srv/agent/pool"
@@ -34,7 +35,7 @@ def client(alone: Node) -> Iterator[session.Session]:
     address = NodeAddress(alone.name, alone.address, alone.ssh_port, password=alone.root_password)
     client = session.Session(address)
     client.call(machine.LibvirtEnsure(), deadline=60)
-    client.call(storage.PoolEnsure(path=POOL))
+    client.call(storage.PoolEnsure(directory(POOL)))
     client.call(network.BridgeEnsure(name=BRIDGE, gateway="10.99.0.1/24", subnet="10.99.0.0/24"))
     yield client
     client.close()
@@ -45,14 +46,14 @@ def running(client: session.Session) -> Iterator[host.HostSpec]:
     """A VM with an empty disk: its firmware finds nothing to start and heeds no button."""
     vm = str(uuid.uuid4())
     disk = f"{POOL}/volumes/{vm}.qcow2"
-    client.call(storage.VolumeCreate(pool=POOL, path=disk, size_bytes=16 * 1024**2))
+    client.call(storage.VolumeCreate(ref(disk), size_bytes=16 * 1024**2))
     spec = host.HostSpec(
         uuid=vm,
         name="deaf",
         memory_mib=64,
         vcpus=1,
         virt="qemu",
-        disks=[host.DiskSpec(path=disk, format="qcow2", target="vda")],
+        disks=[host.DiskSpec(volume=ref(disk), format="qcow2", target="vda")],
         interfaces=[host.InterfaceSpec(mac="52:54:00:00:00:99", bridge=BRIDGE)],
     )
     client.call(host.HostCreate(spec=spec))
@@ -60,7 +61,7 @@ def running(client: session.Session) -> Iterator[host.HostSpec]:
     yield spec
     client.call(host.HostStop(uuid=vm))
     client.call(host.HostDelete(uuid=vm))
-    client.call(storage.VolumeDelete(pool=POOL, path=disk))
+    client.call(storage.VolumeDelete(ref(disk)))
 
 
 def lets_in(client: session.Session, port: int, password: str) -> bool:
@@ -109,7 +110,7 @@ def test_a_bridge_with_a_guest_is_not_removed(client: session.Session, running: 
 
 
 def test_a_volume_in_use_by_a_guest_can_be_read(client: session.Session, running: host.HostSpec) -> None:
-    state = client.call(storage.VolumeInfo(pool=POOL, path=running.disks[0].path))
+    state = client.call(storage.VolumeInfo(running.disks[0].volume))
     assert state.virtual_bytes == 16 * 1024**2
 
 
@@ -151,7 +152,7 @@ def test_a_libvirtd_that_dies_comes_back_and_its_guests_live(
 
 def test_an_agent_that_is_removed_leaves_a_clean_host(client: session.Session, alone: Node) -> None:
     client.call(network.BridgeRemove(name=BRIDGE))
-    client.call(storage.PoolRemove(path=POOL))
+    client.call(storage.PoolRemove(directory(POOL)))
     client.call(machine.AgentRemove(key="ssh-ed25519 AAAA vmpanel", panel="lab"))
     client.close()
     assert alone.run(["ls", "/usr/lib/vmpanel", "/run/vmpanel"], check=False).stdout == ""

@@ -13,6 +13,7 @@ import pytest
 from nodeagent.protocol import guest, storage
 from panel.standalone.options import TOP
 from tests.contract.local_agent import LocalAgent
+from tests.refs import directory, ref
 
 IMAGE = TOP / "var/images/debian-12.qcow2"
 GUEST = storage.GuestIdentity(
@@ -47,10 +48,10 @@ def test_a_customized_volume_has_the_guest_s_identity_and_nothing_of_the_way_the
 ) -> None:
     pool = str(tmp_path / "pool")
     disk = f"{pool}/volumes/x.qcow2"
-    agent.call(storage.PoolEnsure(path=pool))
+    agent.call(storage.PoolEnsure(directory(pool)))
     # The image is only read; what the guest differs in goes to the volume.
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(IMAGE), "-F", "qcow2", disk], check=True)
-    agent.call(storage.VolumeCustomize(pool=pool, path=disk, guest=GUEST), deadline=400)
+    agent.call(storage.VolumeCustomize(ref(disk), guest=GUEST), deadline=400)
 
     networkd = "/etc/systemd/network/10-vmpanel.network"
     files = read(disk, "/etc/hostname", "/etc/shadow", "/home/admin/.ssh/authorized_keys", "/etc/machine-id", networkd)
@@ -65,10 +66,10 @@ def test_a_customized_volume_has_the_guest_s_identity_and_nothing_of_the_way_the
 def test_a_volume_is_told_what_changes_and_keeps_the_rest(agent: LocalAgent, tmp_path: Path) -> None:
     pool = str(tmp_path / "pool")
     disk = f"{pool}/volumes/x.qcow2"
-    agent.call(storage.PoolEnsure(path=pool))
+    agent.call(storage.PoolEnsure(directory(pool)))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(IMAGE), "-F", "qcow2", disk], check=True)
     change = guest.GuestChange(hostname="custom-2", password_hash=GUEST.password_hash, ssh_keys=GUEST.ssh_keys)
-    agent.call(guest.VolumeReconfigure(pool=pool, path=disk, login="root", change=change), deadline=400)
+    agent.call(guest.VolumeReconfigure(ref(disk), login="root", change=change), deadline=400)
 
     files = read(disk, "/etc/hostname", "/etc/shadow", "/root/.ssh/authorized_keys")
     assert files["/etc/hostname"] == "custom-2\n"

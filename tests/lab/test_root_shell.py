@@ -24,6 +24,7 @@ from panel.cluster.client import NodeAddress
 from panel.core.errors import NodeError, NodeRefused, NodeUnreachable
 from tests.lab.hosts import Lab
 from tests.lab.surroundings import Host
+from tests.refs import directory
 from tests.stack import wait_until
 
 POOL = "/srv/root-shell"
@@ -88,7 +89,7 @@ def test_an_agent_works_whatever_root_s_shell_does_before_it(alone: Host, surrou
     client = alone.session()
     try:
         assert client.call(machine.NodeFacts()).hostname == alone.node.name
-        client.call(storage.PoolEnsure(path=POOL))
+        client.call(storage.PoolEnsure(directory(POOL)))
         assert client.update_programs() == []
         # What a start file made of the surroundings is not what our files are made with.
         assert alone.node.run(["find", POOL, "/usr/lib/vmpanel", "-perm", "/022"]).stdout == ""

@@ -31,21 +31,21 @@ class Node:
     pools: set[str] = field(default_factory=set)
     files: dict[str, FakeVolume] = field(default_factory=dict)
     seeds: dict[str, tuple[str, storage.GuestIdentity]] = field(default_factory=dict)
-    """What each seed says, by its path: the instance's id and the identity."""
+    """What each seed says, by its place: the instance's id and the identity."""
     marks: dict[str, str] = field(default_factory=dict)
-    """Each pool's mark, by its path. A test shares a pool by giving two nodes one `marks`, `signs` and `files`."""
+    """Each pool's mark, by its name. A test shares a pool by giving two nodes one `marks`, `signs` and `files`."""
     unmounted: set[str] = field(default_factory=set)
-    """Paths of pools whose file system is away: what is seen there is an empty folder."""
+    """Names of pools whose file system is away: what is seen there is an empty folder."""
     read_only: set[str] = field(default_factory=set)
-    """Paths of pools that nothing can be written to."""
+    """Names of pools that nothing can be written to."""
     devices: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Each pool's file systems, by its path (protocol.storage.KnownPool)."""
+    """Each pool's file systems, by its name (protocol.storage.KnownPool)."""
     signs: set[tuple[str, str]] = field(default_factory=set)
     nvram: dict[str, int] = field(default_factory=dict)
     """How many bytes the UEFI of a domain remembers, by its UUID; `receiving` is what arrives."""
     receiving: dict[str, int] = field(default_factory=dict)
     opened: set[str] = field(default_factory=set)
-    """Paths of files that somebody has open who is no domain of this node."""
+    """Places of files that somebody has open who is no domain of this node."""
     bridges: dict[str, network.BridgeEnsure] = field(default_factory=dict)
     """What is remembered; `links` is what its kernel has. So with `guards` (by VM) and `rules` (by port)."""
     links: dict[str, network.BridgeEnsure] = field(default_factory=dict)

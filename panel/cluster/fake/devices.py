@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nodeagent import storage as storages
 from nodeagent.protocol import devices, host, storage
 from panel.cluster.client import Report
 from panel.cluster.fake.hosts import Hosts
@@ -23,7 +24,7 @@ class Devices(Hosts, Volumes):
         if domain is None:
             return devices.DeviceState(False, False)
         now = domain.now
-        if all(disk.path != request.disk.path for disk in now.disks):
+        if all(disk.volume != request.disk.volume for disk in now.disks):
             if request.disk.bus == "sata":
                 return devices.DeviceState(True, False)
             domain.running = replace(now, disks=[*now.disks, request.disk])
@@ -34,21 +35,22 @@ class Devices(Hosts, Volumes):
         if domain is None:
             return devices.DeviceState(False, False)
         now = domain.now
-        if all(disk.path != request.path for disk in now.disks):
+        if all(disk.volume != request.volume for disk in now.disks):
             for other in now.disks:
                 if other.target == request.target:
-                    difference = {"field": f"disk {other.target}", "node": other.path, "stored": request.path}
+                    node, stored = storages.place(other.volume), storages.place(request.volume)
+                    difference = {"field": f"disk {other.target}", "node": node, "stored": stored}
                     text = f"Its description was changed by hand (disk {other.target})."
                     raise AgentRefusal("drifted", text, differences=[difference])
-        if any(disk.path == request.path and disk.bus == "sata" for disk in now.disks):
+        if any(disk.volume == request.volume and disk.bus == "sata" for disk in now.disks):
             raise AgentRefusal("in_use", "A disk on sata cannot be unplugged while the guest runs.")
-        domain.running = replace(now, disks=[disk for disk in now.disks if disk.path != request.path])
+        domain.running = replace(now, disks=[disk for disk in now.disks if disk.volume != request.volume])
         return devices.DeviceState(True, True)
 
     def _disk_grow(self, request: devices.DiskGrow, report: Report | None) -> storage.VolumeState:
-        self._inside(request.pool, request.path)
+        self._place(request.volume)
         self._refuse_saved(self._domain(request.uuid))
-        grow = storage.VolumeGrow(request.pool, request.path, request.size_bytes, request.format)
+        grow = storage.VolumeGrow(request.volume, request.size_bytes, request.format)
         return self._volume_grow(grow, report)
 
     def _disk_limit(self, request: devices.DiskLimit, _report: Report | None) -> devices.DeviceState:
@@ -57,7 +59,7 @@ class Devices(Hosts, Volumes):
             return devices.DeviceState(False, False)
         wanted, same = request.disk, False
         for disk in domain.now.disks:
-            same = same or (disk.path, disk.bus, disk.cache) == (wanted.path, wanted.bus, wanted.cache)
+            same = same or (disk.volume, disk.bus, disk.cache) == (wanted.volume, wanted.bus, wanted.cache)
         return devices.DeviceState(True, same)
 
     def _cdrom_change(self, request: devices.CdromChange, _report: Report | None) -> devices.DeviceState:
@@ -66,7 +68,7 @@ class Devices(Hosts, Volumes):
             return devices.DeviceState(False, False)
         if domain.now.iso is None or request.target != host.ISO_TARGET:
             return devices.DeviceState(True, False)
-        domain.running = replace(domain.now, iso=request.path)
+        domain.running = replace(domain.now, iso=request.iso)
         return devices.DeviceState(True, True)
 
     def _interface_attach(self, request: devices.InterfaceAttach, _report: Report | None) -> devices.DeviceState:

@@ -21,27 +21,28 @@ class Guests(Hosts, Volumes):
             raise AgentRefusal("invalid_params", str(error), field=error.field) from error
 
     def _seed_change(self, request: guest.SeedChange, _report: Report | None) -> storage.VolumeState:
-        self._inside(request.pool, request.path)
+        path = self._seed(request.seed)
         self._check_change(request.change)
-        if request.path not in self.seeds:
-            raise AgentRefusal("invalid_params", "There is no such seed.", field="path")
-        instance_id, identity = self.seeds[request.path]
-        self.seeds[request.path] = (request.instance_id or instance_id, request.change.of(identity))
-        return self._volume_state(request.path)
+        if path not in self.seeds:
+            raise AgentRefusal("invalid_params", "There is no such seed.", field="seed")
+        instance_id, identity = self.seeds[path]
+        self.seeds[path] = (request.instance_id or instance_id, request.change.of(identity))
+        return self._volume_state(path)
 
     def _seed_restore(self, request: guest.SeedRestore, report: Report | None) -> storage.VolumeState:
-        if request.path in self.seeds:
-            return self._volume_state(request.path)
-        created = storage.SeedCreate(request.pool, request.path, request.instance_id, request.guest)
+        path = self._seed(request.seed)
+        if path in self.seeds:
+            return self._volume_state(path)
+        created = storage.SeedCreate(request.seed, request.instance_id, request.guest)
         return self._seed_create(created, report)
 
     def _volume_reconfigure(self, request: guest.VolumeReconfigure, _report: Report | None) -> Nothing:
         self._check_format(request.format)
-        self._inside(request.pool, request.path)
+        path = self._place(request.volume)
         self._check_change(request.change, request.login)
-        if request.path not in self.files:
-            raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
-        self._refuse_built_upon(request.path)
+        if path not in self.files:
+            raise AgentRefusal("invalid_params", "There is no such volume.", field="volume")
+        self._refuse_built_upon(path)
         return Nothing()
 
     def _guest_configure(self, request: guest.GuestConfigure, _report: Report | None) -> guest.Configured:
@@ -51,46 +52,45 @@ class Guests(Hosts, Volumes):
 
     def _volume_clone(self, request: guest.VolumeClone, report: Report | None) -> storage.VolumeState:
         self._check_format(request.format)
-        self._inside(request.pool, request.path)
-        self._inside(request.source_pool, request.source)
-        source = self.files.get(request.source)
-        if request.path not in self.files:
+        path, from_path = self._place(request.volume), self._place(request.source)
+        source = self.files.get(from_path)
+        if path not in self.files:
             if source is None:
                 raise AgentRefusal("invalid_params", "There is no such volume.", field="source")
-            self._volume_state(request.source, request.format)
+            self._volume_state(from_path, request.format)
             for domain in self.domains.values():
-                if domain.state in STATES_ON and request.source in [disk.path for disk in domain.spec.disks]:
+                if domain.state in STATES_ON and request.source in [disk.volume for disk in domain.spec.disks]:
                     raise AgentRefusal("in_use", "A running guest holds the volume.")
             if report is not None:
                 report(Progress(source.virtual_bytes, source.virtual_bytes))
-            self.files[request.path] = FakeVolume(source.format, source.virtual_bytes)
-        return self._volume_state(request.path)
+            self.files[path] = FakeVolume(source.format, source.virtual_bytes)
+        return self._volume_state(path)
 
     def _disks_copy(self, request: guest.DisksCopy, report: Report | None) -> guest.DisksCopied:
         self._check_copies(request.copies)
-        if all(copy.path in self.files for copy in request.copies):
+        if all(self._place(copy.volume) in self.files for copy in request.copies):
             return guest.DisksCopied(frozen=None)
         domain = self._domain(request.uuid)
-        if not all(copy.source in self.files for copy in request.copies):
+        if not all(self._place(copy.source) in self.files for copy in request.copies):
             raise AgentRefusal("invalid_params", "There is no such volume.", field="copies")
         if domain.state not in STATES_ON:
             raise AgentRefusal("guest_stopped", "The VM does not run.", state=domain.state)
         if not self.copies_running:
             text = "This node's libvirt or QEMU cannot copy the disks of a VM that runs."
             raise AgentRefusal("unsupported", text)
-        total = sum(self.files[copy.source].virtual_bytes for copy in request.copies)
+        total = sum(self.files[self._place(copy.source)].virtual_bytes for copy in request.copies)
         if report is not None:
             report(Progress(total, total, f"{total >> 20} of {total >> 20} MiB"))
         for copy in request.copies:
-            source = self.files[copy.source]
-            self.files[copy.path] = FakeVolume(source.format, source.virtual_bytes)
+            source = self.files[self._place(copy.source)]
+            self.files[self._place(copy.volume)] = FakeVolume(source.format, source.virtual_bytes)
         return guest.DisksCopied(frozen=domain.has_agent and domain.state == "running")
 
     def _disks_copy_stop(self, request: guest.DisksCopyStop, _report: Report | None) -> Nothing:
         self._check_copies(request.copies)
-        if not all(copy.path in self.files for copy in request.copies):
+        if not all(self._place(copy.volume) in self.files for copy in request.copies):
             for copy in request.copies:
-                self.files.pop(copy.path, None)
+                self.files.pop(self._place(copy.volume), None)
         return Nothing()
 
     def _check_copies(self, copies: list[guest.DiskCopy]) -> None:
@@ -98,8 +98,8 @@ class Guests(Hosts, Volumes):
             raise AgentRefusal("invalid_params", "There is nothing to copy.", field="copies")
         for copy in copies:
             self._check_format(copy.format)
-            self._inside(copy.source_pool, copy.source)
-            self._inside(copy.pool, copy.path)
+            self._place(copy.source)
+            self._place(copy.volume)
 
     def _host_rename(self, request: guest.HostRename, _report: Report | None) -> host.HostState:
         domain = self._domain(request.uuid)

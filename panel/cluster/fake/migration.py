@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nodeagent import storage as storages
 from nodeagent.protocol import Nothing, host, migration, storage
 from panel.cluster.client import Progress, Report
 from panel.cluster.fake.hosts import Hosts
@@ -27,7 +28,7 @@ class Migration(Hosts, Volumes):
             "",
             0,
             len(domain.snapshots),
-            list(spec.cdroms),
+            [storages.place(each) for each in spec.cdroms],
             self._cached(domain),
             self.nvram.get(spec.uuid, 0),
             list(domain.snapshots),
@@ -47,7 +48,7 @@ class Migration(Hosts, Volumes):
         reasons += [f"the file {path} is not there" for path in request.files if path not in self.files]
         if request.memory_mib > self.memory_mib:
             reasons.append(f"{self.memory_mib} MiB of memory free, {request.memory_mib} MiB needed")
-        if request.pool not in self.pools:
+        if request.pool.name not in self.pools:
             reasons.append("the storage is not on this node")
         return migration.Reasons(reasons)
 
@@ -86,8 +87,8 @@ class Migration(Hosts, Volumes):
             text = "Requested operation is not valid: domain is not running"
             raise AgentRefusal("libvirt", text, libvirt_code=55, connection_lost=False)
         for disk in domain.spec.disks:
-            if disk.path not in other.files:
-                raise AgentRefusal("libvirt", f"no volume {disk.path}", libvirt_code=1, connection_lost=False)
+            if storages.place(disk.volume) not in other.files:
+                raise AgentRefusal("libvirt", f"no volume {disk.volume.name}", libvirt_code=1, connection_lost=False)
         if report is not None:
             report(Progress(1, 1, "1 of 1 MiB, 1 MiB/s, a downtime of 1 ms is expected"))
         other.domains[request.uuid] = FakeDomain(domain.spec, "running" if request.resume else "paused")
@@ -98,26 +99,26 @@ class Migration(Hosts, Volumes):
         return self._state(request.uuid)
 
     def _volume_open(self, request: migration.VolumeOpen, _report: Report | None) -> Nothing:
-        self._inside(request.pool, request.path)
-        if request.path not in self.files:
-            raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
+        path = self._place(request.volume)
+        if path not in self.files:
+            raise AgentRefusal("invalid_params", "There is no such volume.", field="volume")
         return Nothing()
 
     def _volume_send(self, request: migration.VolumeSend, report: Report | None) -> Nothing:
-        self._inside(request.pool, request.path)
-        if request.path not in self.files:
-            raise AgentRefusal("invalid_params", "There is no such volume.", field="path")
+        path = self._place(request.volume)
+        if path not in self.files:
+            raise AgentRefusal("invalid_params", "There is no such volume.", field="volume")
         other = self._other_end(request.ticket)
-        if request.path in self.seeds:
-            other.seeds[request.path] = self.seeds[request.path]
+        if path in self.seeds:
+            other.seeds[path] = self.seeds[path]
         if report is not None:
             report(Progress(1, 1, "1 of 1 MiB sent"))
         return Nothing()
 
     def _volume_close(self, request: migration.VolumeClose, _report: Report | None) -> storage.VolumeState:
         self._check_format(request.format)
-        self._inside(request.pool, request.path)
-        return self._volume_state(request.path, request.format)
+        path = self._place(request.volume)
+        return self._volume_state(path, request.format)
 
     def _nvram_open(self, request: migration.NvramOpen, _report: Report | None) -> Nothing:
         if not 0 < request.size_bytes <= migration.NVRAM_MOST_BYTES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from nodeagent import storage as storages
 from nodeagent.protocol import audit, host
 from nodeagent.protocol.settings import Difference
 from nodeagent.xml import edit, facts
@@ -36,7 +37,8 @@ class Settings(Snapshots, Volumes):
         if there is not None and not request.discard:
             self._refuse_newer(there, request.spec)
         self._refuse_saved(there)
-        gone = [Path(disk.path).name for disk in request.spec.disks if disk.path not in self.files]
+        places = [storages.place(disk.volume) for disk in request.spec.disks]
+        gone = [Path(place).name for place in places if place not in self.files]
         if there is None and gone:
             raise AgentRefusal("invalid_params", audit.DISKS_GONE.format(", ".join(gone)), field="spec")
         if there is not None and there.spec.name != request.spec.name and there.state in STATES_ON:
@@ -45,14 +47,15 @@ class Settings(Snapshots, Volumes):
         return audit.Configured(pending=self._pending(self._define(request.spec)))
 
     def _refuse_newer(self, there: FakeDomain, spec: host.HostSpec) -> None:
-        own, found = {disk.target: disk.path for disk in spec.disks}, {}
+        own, found = {disk.target: storages.place(disk.volume) for disk in spec.disks}, {}
         for disk in (*there.spec.disks, *there.now.disks):
-            path, other = own.get(disk.target, disk.path), self.files.get(disk.path)
-            if path == disk.path or other is None:
+            now = storages.place(disk.volume)
+            path, other = own.get(disk.target, now), self.files.get(now)
+            if path == now or other is None:
                 continue
             first = self.files.get(path)
-            if path in self._below(disk.path) or first is None or other.changed_at >= first.changed_at:
-                found[disk.target] = {"field": f"disk {disk.target}", "node": disk.path, "stored": path}
+            if path in self._below(now) or first is None or other.changed_at >= first.changed_at:
+                found[disk.target] = {"field": f"disk {disk.target}", "node": now, "stored": path}
         if found:
             names = ", ".join(each["field"] for each in found.values())
             text = f"Its description was changed by hand ({names})."
@@ -72,10 +75,12 @@ class Settings(Snapshots, Volumes):
                 domain.state,
                 domain.spec.memory_mib,
                 domain.spec.vcpus,
-                [disk.path for disk in domain.spec.disks],
+                [storages.place(disk.volume) for disk in domain.spec.disks],
                 [interface.mac for interface in domain.spec.interfaces],
                 audit.ForeignDetails(
-                    disks=list(domain.spec.disks),
+                    disks=[
+                        replace(disk, volume=storages.at(storages.place(disk.volume))) for disk in domain.spec.disks
+                    ],
                     interfaces=[
                         replace(interface, mac=interface.mac.lower(), guarded=False, addresses=[])
                         for interface in domain.spec.interfaces

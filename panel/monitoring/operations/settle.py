@@ -69,7 +69,7 @@ def look_at_copies(ctx: SettleContext) -> dict[str, Any]:
     there = ctx.at(right).call(host.HostInfo(uuid=str(vm.uuid)))
     missing = [volume for volume in ctx.volumes() if not _has(ctx.at(right), volume)]
     if not there.exists and missing:
-        names = ", ".join(f"“{volume.path}”" for volume in missing)
+        names = ", ".join(f"“{volume.place}”" for volume in missing)
         raise OperationFailed(
             f"“{right.name}” has neither a domain of the VM nor all of its disks ({names}).", step=ctx.step_name
         )
@@ -79,7 +79,9 @@ def look_at_copies(ctx: SettleContext) -> dict[str, Any]:
         text = f"The VM runs on “{active[0]}”, and not on “{right.name}”. Have the others stopped, or name that one."
         raise OperationFailed(text, step=ctx.step_name)
     if missing and right != vm.node:
-        ctx.log(f"Not where the panel has it on “{right.name}”: {', '.join(each.path for each in missing)}.", "warning")
+        ctx.log(
+            f"Not where the panel has it on “{right.name}”: {', '.join(each.place for each in missing)}.", "warning"
+        )
     return {"exists": there.exists, "state": there.state, "others": [node.pk for node in others]}
 
 
@@ -180,16 +182,16 @@ def _leave_or_delete(ctx: SettleContext, node: Node) -> bool:
         return False
     agent.call(host.HostDelete(uuid=uuid))
     for volume in own:
-        agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
+        agent.call(storage.VolumeDelete(volume.ref))
     if not see_the_same(right, agent, vm.pool):
-        for path in [vm.seed_path, *[spare.seed_path for spare in spares]]:
-            agent.call(storage.SeedDelete(pool=vm.pool.path, path=path))
+        for seed in [vm.seed_ref, *[spare.seed_ref for spare in spares]]:
+            agent.call(storage.SeedDelete(seed))
     ctx.log(f"What “{node.name}” had of the VM is deleted.")
     return True
 
 
 def _has(agent: Agent, volume: Volume) -> bool:
-    return agent.call(storage.VolumeInfo(volume.pool.path, volume.path, volume.format)).exists
+    return agent.call(storage.VolumeInfo(volume.ref, volume.format)).exists
 
 
 class SettleVm(Operation[SettleParams]):

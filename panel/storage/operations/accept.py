@@ -74,7 +74,7 @@ class AcceptStorage(Operation[AcceptStorageParams]):
     locks = (shared("node"), exclusive("pool"))
     on_failure = "stop"
     # No undo: folders and a mark harm nobody, and what was there is not touched.
-    steps = (Step(take_storage, "Prepare what is there", describe=lambda ctx: ctx.pool.path),)
+    steps = (Step(take_storage, "Prepare what is there", describe=lambda ctx: ctx.pool.where),)
 
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""

@@ -99,7 +99,7 @@ class CloneContext(DeployContext[CloneParams]):
     def copies(self) -> list[guest.DiskCopy]:
         """The same for the node."""
         pairs = self.pairs()
-        return [guest.DiskCopy(new.pool.path, new.path, old.pool.path, old.path, old.format) for old, new in pairs]
+        return [guest.DiskCopy(new.ref, old.ref, old.format) for old, new in pairs]
 
     def pairs(self) -> list[tuple[Volume, Volume]]:
         """Each volume of the source with the new VM's."""
@@ -197,7 +197,7 @@ def copy_disks(ctx: CloneContext) -> None:
     ctx.agent.call(guest.DisksCopyStop(uuid, copies), deadline=STOP_SECONDS)
     for each in copies:
         ctx.agent.call(
-            guest.VolumeClone(each.pool, each.path, each.source_pool, each.source, each.format),
+            guest.VolumeClone(each.volume, each.source, each.format),
             deadline=COPY_SECONDS,
         )
 
@@ -207,7 +207,7 @@ def delete_copies(ctx: CloneContext) -> None:
     if ctx.find_vm() is not None:
         ctx.agent.call(guest.DisksCopyStop(str(ctx.source.uuid), ctx.copies()), deadline=STOP_SECONDS)
         for volume in ctx.volumes():
-            ctx.agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
+            ctx.agent.call(storage.VolumeDelete(volume.ref))
 
 
 def _state_of_source(ctx: CloneContext) -> str:

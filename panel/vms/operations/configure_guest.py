@@ -84,13 +84,13 @@ def change_at_rest(ctx: VmContext[Any], change: guest.GuestChange, instance_id: 
         if change.network is None and vm.interfaces.exists():
             # What it says of the network may be of before an interface was changed.
             change = replace(change, network=guest_network(vm))
-        request = guest.SeedChange(pool=vm.pool.path, path=vm.seed_path, change=change, instance_id=instance_id)
+        request = guest.SeedChange(vm.seed_ref, change=change, instance_id=instance_id)
         ctx.agent.call(request)
     elif vm.image is not None:
         refuse_drift(ctx.vm, ctx.agent, drift.own_disk)
         system = ctx.volumes()[0]
         ctx.agent.call(
-            guest.VolumeReconfigure(system.pool.path, system.path, login_of(vm), change, format=system.format),
+            guest.VolumeReconfigure(system.ref, login_of(vm), change, format=system.format),
             deadline=CUSTOMIZE_SECONDS,
         )
 
@@ -105,9 +105,7 @@ def restore_seed(ctx: VmContext[Any]) -> None:
     if not (vm.installed and uses_seed(vm) and vm.interfaces.exists()):
         return
     identity = replace(guest_identity(vm, login_of(vm), password_hash="", ssh_keys=[]), keeps_password=True)
-    ctx.agent.call(
-        guest.SeedRestore(pool=vm.pool.path, path=vm.seed_path, instance_id=f"{vm.uuid}-{ctx.task.pk}", guest=identity)
-    )
+    ctx.agent.call(guest.SeedRestore(vm.seed_ref, instance_id=f"{vm.uuid}-{ctx.task.pk}", guest=identity))
 
 
 def login_of(vm: Vm) -> str:

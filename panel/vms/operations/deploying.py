@@ -12,6 +12,7 @@ from passlib.hash import sha512_crypt
 from pydantic import Field, SecretStr, field_validator
 
 from nodeagent.protocol import host, storage, words
+from nodeagent.protocol.storage import VolumeRef
 from panel.accounts.models import SshKey
 from panel.core.errors import OperationFailed
 from panel.images.models import Customization, Image, Iso
@@ -79,7 +80,7 @@ class Target:
 
     image: Image | None
     volume: Volume
-    seed_path: str
+    seed: VolumeRef
     instance_id: str
     iso: Iso | None = None
 
@@ -93,9 +94,9 @@ class DeployContext(VmContext[P]):
     """What the steps here work on."""
 
     @property
-    def kept_seed(self) -> str:
-        """The path of a seed whose password and keys stay where no others are asked for; "" for none."""
-        return ""
+    def kept_seed(self) -> VolumeRef | None:
+        """A seed whose password and keys stay where no others are asked for."""
+        return None
 
     def find_target(self) -> Target | None:
         """Where the system goes, or None when its records are gone."""
@@ -104,7 +105,7 @@ class DeployContext(VmContext[P]):
         if vm is None or disk is None:
             return None
         iso = vm.iso if vm.image is None else None
-        return Target(vm.image, disk.volume, vm.seed_path, str(vm.uuid), iso)
+        return Target(vm.image, disk.volume, vm.seed_ref, str(vm.uuid), iso)
 
     @property
     def target(self) -> Target:
@@ -128,13 +129,13 @@ def place_image(ctx: DeployContext[Any]) -> dict[str, Any]:
 
     Two deployments that need the same image at the same time each send it, to a file of their own.
     """
-    image, pool, task = ctx.target.iso or ctx.target_image, ctx.vm.pool.path, ctx.task.pk
-    state = ctx.agent.call(storage.ImageStatus(pool=pool, sha256=image.sha256, task=task))
+    image, store, task = ctx.target.iso or ctx.target_image, ctx.vm.pool.store, ctx.task.pk
+    state = ctx.agent.call(storage.ImageStatus(store=store, sha256=image.sha256, task=task))
     if state.present:
         return {"sent": False}
     ctx.log(f"The node has no copy of “{image.name}” yet: sending {image.size_bytes >> 20} MiB.")
     ctx.agent.upload(image.path, state.upload_path, deadline=UPLOAD_SECONDS)
-    ctx.agent.call(storage.ImageCommit(pool=pool, sha256=image.sha256, task=task), deadline=600.0)
+    ctx.agent.call(storage.ImageCommit(store=store, sha256=image.sha256, task=task), deadline=600.0)
     return {"sent": True}
 
 
@@ -145,21 +146,20 @@ def delete_upload(ctx: DeployContext[Any]) -> None:
         # It was put in place, or was there before.
         return
     if target is not None and target.source is not None:
-        pool = ctx.vm.pool.path
-        ctx.agent.call(storage.UploadDelete(pool=pool, sha256=target.source.sha256, task=ctx.task.pk))
+        store = ctx.vm.pool.store
+        ctx.agent.call(storage.UploadDelete(store=store, sha256=target.source.sha256, task=ctx.task.pk))
 
 
 def copy_image(ctx: DeployContext[Any]) -> None:
     """The volume is a copy of the image; where an ISO image is to be installed from, it is empty."""
     volume = ctx.target.volume
     if ctx.target.iso is not None:
-        size, pool = volume.size_bytes, volume.pool.path
-        ctx.agent.call(storage.VolumeCreate(pool=pool, path=volume.path, format=volume.format, size_bytes=size))
+        ctx.agent.call(storage.VolumeCreate(volume.ref, volume.size_bytes, volume.format))
         return
     ctx.agent.call(
         storage.VolumeCopy(
-            pool=volume.pool.path,
-            path=volume.path,
+            volume.ref,
+            store=ctx.vm.pool.store,
             image_sha256=ctx.target_image.sha256,
             format=volume.format,
             image_format=ctx.target_image.format,
@@ -171,13 +171,13 @@ def copy_image(ctx: DeployContext[Any]) -> None:
 def delete_copy(ctx: DeployContext[Any]) -> None:
     """The volume is not on the node, finished or not."""
     if (target := ctx.find_target()) is not None:
-        ctx.agent.call(storage.VolumeDelete(pool=target.volume.pool.path, path=target.volume.path))
+        ctx.agent.call(storage.VolumeDelete(target.volume.ref))
 
 
 def grow_disk(ctx: DeployContext[Any]) -> None:
     """The volume is as large as was asked for; the guest grows its file system at its first start."""
     volume = ctx.target.volume
-    ctx.agent.call(storage.VolumeGrow(volume.pool.path, volume.path, volume.size_bytes, volume.format))
+    ctx.agent.call(storage.VolumeGrow(volume.ref, volume.size_bytes, volume.format))
 
 
 def customize_guest(ctx: DeployContext[Any]) -> None:
@@ -193,21 +193,18 @@ def customize_guest(ctx: DeployContext[Any]) -> None:
     guest = guest_identity(
         vm, image.login, password_hash=hash_of(ctx.params.password), ssh_keys=list(dict.fromkeys(keys))
     )
-    pool = vm.pool.path
     if image.customization == Customization.CLOUD_INIT:
         keep_keys = not ctx.params.ssh_keys
-        ctx.agent.call(
-            storage.SeedCreate(pool, target.seed_path, target.instance_id, guest, ctx.kept_seed, keep_keys=keep_keys)
-        )
+        ctx.agent.call(storage.SeedCreate(target.seed, target.instance_id, guest, ctx.kept_seed, keep_keys=keep_keys))
         return
     volume = target.volume
-    ctx.agent.call(storage.VolumeCustomize(pool, volume.path, guest, format=volume.format), deadline=600.0)
+    ctx.agent.call(storage.VolumeCustomize(volume.ref, guest, format=volume.format), deadline=600.0)
 
 
 def delete_seed(ctx: DeployContext[Any]) -> None:
     """The seed is not on the node."""
     if (target := ctx.find_target()) is not None:
-        ctx.agent.call(storage.SeedDelete(pool=ctx.vm.pool.path, path=target.seed_path))
+        ctx.agent.call(storage.SeedDelete(target.seed))
 
 
 def start_domain(ctx: VmContext[Any]) -> None:

@@ -110,9 +110,7 @@ def create_volume(ctx: AddDiskContext) -> None:
     """The disk's empty volume is on the node."""
     volume = ctx.disk.volume
     ctx.agent.call(
-        storage.VolumeCreate(
-            pool=volume.pool.path, path=volume.path, size_bytes=volume.size_bytes, format=volume.format
-        ),
+        storage.VolumeCreate(volume.ref, size_bytes=volume.size_bytes, format=volume.format),
         deadline=CREATE_SECONDS,
     )
 
@@ -207,7 +205,7 @@ def grow_volume(ctx: VmContext[GrowDiskParams]) -> None:
     volume = disk.volume
     size = ctx.params.size_gib * 1024**3
     ctx.agent.call(
-        devices.DiskGrow(str(ctx.vm.uuid), volume.pool.path, volume.path, size, volume.format),
+        devices.DiskGrow(str(ctx.vm.uuid), volume.ref, size, volume.format),
         deadline=CREATE_SECONDS,
     )
     with transaction.atomic():
@@ -379,14 +377,14 @@ def _refuse_no_slot(vm: Vm, bus: str) -> None:
 
 def _detach(ctx: VmContext[Any], disk: Disk) -> None:
     """The guest first: while it has the disk, its description says so."""
-    path, uuid = disk.volume.path, str(ctx.vm.uuid)
-    unplug(ctx, devices.DiskDetach(uuid=uuid, path=path, target=disk.target))
+    volume, uuid = disk.volume.ref, str(ctx.vm.uuid)
+    unplug(ctx, devices.DiskDetach(uuid=uuid, volume=volume, target=disk.target))
     Disk.objects.filter(pk=disk.pk).update(attached=False)
     describe_disk(ctx, None, disk_spec(disk))
 
 
 def _delete_volume(ctx: VmContext[Any], disk: Disk) -> None:
-    ctx.agent.call(storage.VolumeDelete(pool=disk.volume.pool.path, path=disk.volume.path))
+    ctx.agent.call(storage.VolumeDelete(disk.volume.ref))
 
 
 def _forget(disk: Disk) -> None:

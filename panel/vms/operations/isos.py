@@ -45,12 +45,12 @@ def remember_drive(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
 
 def place_iso(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
     """The node has its own copy of the ISO image, checked against its SHA-256."""
-    iso, pool, task = _iso(ctx), ctx.vm.pool.path, ctx.task.pk
-    state = ctx.agent.call(storage.ImageStatus(pool=pool, sha256=iso.sha256, task=task))
+    iso, store, task = _iso(ctx), ctx.vm.pool.store, ctx.task.pk
+    state = ctx.agent.call(storage.ImageStatus(store=store, sha256=iso.sha256, task=task))
     if state.present:
         return {"sent": False}
     ctx.agent.upload(iso.path, state.upload_path, deadline=UPLOAD_SECONDS)
-    ctx.agent.call(storage.ImageCommit(pool=pool, sha256=iso.sha256, task=task), deadline=COMMIT_SECONDS)
+    ctx.agent.call(storage.ImageCommit(store=store, sha256=iso.sha256, task=task), deadline=COMMIT_SECONDS)
     return {"sent": True}
 
 
@@ -58,7 +58,7 @@ def delete_iso_upload(ctx: VmContext[MountIsoParams]) -> None:
     """What this task sent and did not finish is gone; a finished copy serves every later VM."""
     iso = Iso.objects.filter(pk=ctx.output(remember_drive)["after"]["iso_id"]).first()
     if iso is not None and ctx.find_vm() is not None:
-        ctx.agent.call(storage.UploadDelete(pool=ctx.vm.pool.path, sha256=iso.sha256, task=ctx.task.pk))
+        ctx.agent.call(storage.UploadDelete(store=ctx.vm.pool.store, sha256=iso.sha256, task=ctx.task.pk))
 
 
 def insert_iso(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _become(ctx: VmContext[Any], values: dict[str, Any], before: dict[str, Any])
     drift.define(ctx, host_spec(with_values(ctx.vm, values)), other)
     Vm.objects.filter(pk=ctx.vm.pk).update(**values)
     ctx.vm.refresh_from_db(fields=list(values))
-    change = devices.CdromChange(uuid=str(ctx.vm.uuid), target=ISO_TARGET, path=ctx.vm.iso_path)
+    change = devices.CdromChange(uuid=str(ctx.vm.uuid), target=ISO_TARGET, iso=ctx.vm.iso_ref)
     return told(make_live(ctx, change))
 
 

@@ -35,6 +35,7 @@ from panel.vms.operations.move_checks import (
     ON,
     UNCACHED,
     choose_target,
+    copied_bytes,
     examine,
     refuse_cached,
     shared_disks,
@@ -104,7 +105,7 @@ class MigrateContext(VmContext[MigrateVmParams]):
         As the nodes were asked when the move began: a storage that is declared otherwise meanwhile changes nothing.
         """
         sizes = self.output(check_nodes).get("sizes", {})
-        return [volume for volume in volumes_of(self.vm) if volume.path in sizes]
+        return [volume for volume in volumes_of(self.vm) if copied_bytes(sizes, volume) is not None]
 
     @property
     def copies_seed(self) -> bool:
@@ -163,7 +164,11 @@ def check_nodes(ctx: MigrateContext) -> dict[str, Any]:
     counts = drift.any_disk if found["state"] in ON else drift.every
     refuse_drift(ctx.vm, ctx.at(ctx.source), counts)
     # Those that are copied are deleted there.
-    refuse_used(ctx, [volume for volume in volumes_of(ctx.vm) if volume.path in found["sizes"]], ctx.at(ctx.source))
+    refuse_used(
+        ctx,
+        [volume for volume in volumes_of(ctx.vm) if copied_bytes(found["sizes"], volume) is not None],
+        ctx.at(ctx.source),
+    )
     return found
 
 
@@ -184,11 +189,11 @@ def close_way(ctx: MigrateContext) -> None:
 def copy_seed(ctx: MigrateContext) -> None:
     """The target has the VM's seed."""
     if uses_seed(ctx.vm) and ctx.copies_seed:
-        path = ctx.vm.seed_path
-        state = ctx.at(ctx.source).call(storage.VolumeInfo(pool=ctx.vm.pool.path, path=path, format="raw"))
+        seed = ctx.vm.seed_ref
+        state = ctx.at(ctx.source).call(storage.VolumeInfo(seed, "raw"))
         if state.exists:
-            ctx.at(ctx.target).call(storage.SeedDelete(pool=ctx.vm.pool.path, path=path))
-            _send(ctx, path, "raw", state.virtual_bytes)
+            ctx.at(ctx.target).call(storage.SeedDelete(seed))
+            _send(ctx, seed, "raw", state.virtual_bytes)
 
 
 def delete_leftovers(ctx: MigrateContext) -> None:
@@ -202,7 +207,7 @@ def delete_leftovers(ctx: MigrateContext) -> None:
 
 def _clear_seed(ctx: MigrateContext, node: Node) -> None:
     if ctx.copies_seed:
-        ctx.at(node).call(storage.SeedDelete(pool=ctx.vm.pool.path, path=ctx.vm.seed_path))
+        ctx.at(node).call(storage.SeedDelete(ctx.vm.seed_ref))
 
 
 def move_guest(ctx: MigrateContext) -> dict[str, Any]:
@@ -289,7 +294,7 @@ def _clear(ctx: MigrateContext, node: Node) -> None:
 
 def _delete_volumes(ctx: MigrateContext, agent: Agent) -> None:
     for volume in ctx.copied:
-        agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
+        agent.call(storage.VolumeDelete(volume.ref))
 
 
 def _target(ctx: MigrateContext) -> migration.Target:
@@ -305,10 +310,8 @@ def _target(ctx: MigrateContext) -> migration.Target:
 
 def _make_volumes(ctx: MigrateContext) -> None:
     for volume in ctx.copied:
-        size = int(ctx.output(check_nodes)["sizes"][volume.path])
-        ctx.at(ctx.target).call(
-            storage.VolumeCreate(pool=volume.pool.path, path=volume.path, size_bytes=size, format=volume.format)
-        )
+        size = copied_bytes(ctx.output(check_nodes)["sizes"], volume) or 0
+        ctx.at(ctx.target).call(storage.VolumeCreate(volume.ref, size_bytes=size, format=volume.format))
 
 
 def _move_live(ctx: MigrateContext) -> migration.Moved:
@@ -329,8 +332,8 @@ def _move_live(ctx: MigrateContext) -> migration.Moved:
 def _move_stopped(ctx: MigrateContext) -> migration.Moved:
     began, moved = timezone.now(), 0
     for volume in ctx.copied:
-        size = int(ctx.output(check_nodes)["sizes"][volume.path])
-        moved += _send(ctx, volume.path, volume.format, size).allocated_bytes
+        size = copied_bytes(ctx.output(check_nodes)["sizes"], volume) or 0
+        moved += _send(ctx, volume.ref, volume.format, size).allocated_bytes
     moved += _send_nvram(ctx)
     _define(ctx)
     return migration.Moved((timezone.now() - began).total_seconds(), 0, moved)
@@ -347,14 +350,14 @@ def _define(ctx: MigrateContext) -> host.HostState:
     return target.call(host.HostAutostart(uuid=spec.uuid, enabled=spec.autostart))
 
 
-def _send(ctx: MigrateContext, path: str, kind: str, size: int) -> storage.VolumeState:
-    """The target has a copy of the source's file; it had none before."""
-    source, target, ticket, pool = ctx.at(ctx.source), ctx.at(ctx.target), ctx.task.pk, ctx.vm.pool.path
-    target.call(storage.VolumeCreate(pool=pool, path=path, size_bytes=size, format=kind))
-    target.call(migration.VolumeOpen(ticket=ticket, pool=pool, path=path, format=kind))
-    send = migration.VolumeSend(ticket, pool, path, kind, _target(ctx), ctx.params.bandwidth_mib)
+def _send(ctx: MigrateContext, volume: storage.VolumeRef, kind: str, size: int) -> storage.VolumeState:
+    """The target has a copy of the source's volume or seed; it had none before."""
+    source, target, ticket = ctx.at(ctx.source), ctx.at(ctx.target), ctx.task.pk
+    target.call(storage.VolumeCreate(volume, size_bytes=size, format=kind))
+    target.call(migration.VolumeOpen(ticket=ticket, volume=volume, format=kind))
+    send = migration.VolumeSend(ticket, volume, kind, _target(ctx), ctx.params.bandwidth_mib)
     source.call(send, deadline=MOVE_SECONDS)
-    return target.call(migration.VolumeClose(ticket=ticket, pool=pool, path=path, format=kind))
+    return target.call(migration.VolumeClose(ticket=ticket, volume=volume, format=kind))
 
 
 def _send_nvram(ctx: MigrateContext) -> int:

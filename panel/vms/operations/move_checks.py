@@ -5,8 +5,10 @@ docs/decisions/0010 and 0016 have the reasons.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from nodeagent import storage as storages
 from nodeagent.protocol import migration, storage
 from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
@@ -114,12 +116,11 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
             state="with snapshots",
         )
     volumes = volumes_of(vm)
-    states = [source.call(storage.VolumeInfo(each.pool.path, each.path, each.format)) for each in volumes]
+    found = {each.pk: source.call(storage.VolumeInfo(each.ref, each.format)) for each in volumes}
     # A disk that the domain does not have is yet to be made, by a task that waits, or was on its way out.
-    attached = {disk.volume.path for disk in vm.disks.filter(attached=True).select_related("volume__pool")}
-    if missing := [state.path for state in states if not state.exists and state.path in attached]:
+    attached = set(vm.disks.filter(attached=True).values_list("volume", flat=True))
+    if missing := [each.place for each in volumes if not found[each.pk].exists and each.pk in attached]:
         raise OperationFailed(f"The volume {missing[0]} is missing on “{source.node.name}”.", step="check_nodes")
-    states = [state for state in states if state.exists]
     # Read once: what is declared may change while the nodes are asked.
     pools = pools_of(vm)
     shared = {pool.pk for pool in pools if pool.shared}
@@ -129,15 +130,15 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
     reasons = [
         untrue(pool, source.node, target.node) for pool in pools if see_the_same(source, target, pool) != pool.shared
     ]
-    local = {volume.path for volume in volumes if volume.pool_id not in shared}
+    local = [found[each.pk] for each in volumes if each.pool_id not in shared and found[each.pk].exists]
     seed_is_shared = vm.pool_id in shared
     request = migration.MigrationCheck(
         subject=subject,
-        pool=vm.pool.path,
-        room_bytes=sum(state.allocated_bytes for state in states if state.path in local),
+        pool=vm.pool.ref,
+        room_bytes=sum(state.allocated_bytes for state in local),
         memory_mib=vm.memory_mib if subject.state in ON else 0,
         bridges=sorted({each.network.bridge for each in vm.interfaces.select_related("network")}),
-        files=[path for path in subject.files if path != vm.seed_path or seed_is_shared],
+        files=[each for each in subject.files if each != storages.place(vm.seed_ref) or seed_is_shared],
     )
     reasons += target.call(request).reasons
     if reasons:
@@ -145,7 +146,19 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
         raise CapacityError(f"“{name}” cannot take this VM: {told}.", field="node", candidates={name: told})
     return {
         "state": subject.state,
-        "sizes": {state.path: state.virtual_bytes for state in states if state.path in local},
+        "sizes": {
+            str(each.pk): found[each.pk].virtual_bytes
+            for each in volumes
+            if each.pool_id not in shared and found[each.pk].exists
+        },
         "seed": not seed_is_shared,
         "nvram_bytes": subject.nvram_bytes,
     }
+
+
+def copied_bytes(sizes: Mapping[str, int], volume: Volume) -> int | None:
+    """The size of a volume that goes along, of those that examine() answered; None for one that does not.
+
+    Tasks that an older release began name the volumes by their places.
+    """
+    return sizes.get(str(volume.pk), sizes.get(volume.place))

@@ -110,7 +110,7 @@ def swap_back(ctx: ReinstallContext) -> None:
     spare = ctx.find_spare()
     if ctx.system.volume_id == ctx.output(reserve_system)["volume"] and spare is not None:
         old = spare.volume
-        if not ctx.agent.call(storage.VolumeInfo(old.pool.path, old.path, old.format)).exists:
+        if not ctx.agent.call(storage.VolumeInfo(old.ref, old.format)).exists:
             ctx.log("The old system is deleted already: the VM keeps the new one.", "warning")
             return
         _swap(ctx)
@@ -134,7 +134,7 @@ def _define(ctx: ReinstallContext) -> None:
     after, spare, target = host_spec(ctx.look_again()), ctx.find_spare(), ctx.system.target
     if spare is None:
         return
-    old = replace(disk_spec(ctx.system), path=spare.volume.path, format=spare.volume.format)
+    old = replace(disk_spec(ctx.system), volume=spare.volume.ref, format=spare.volume.format)
     others = [each for each in after.disks if each.target != target]
     now = replace(after, disks=[disk_spec(ctx.system), *others])
     drift.define(ctx, now, replace(after, disks=[old, *others], cdroms=[drift.ANYTHING]))

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
+from nodeagent import storage as storages
 from nodeagent.protocol import host, storage
 from panel.cluster.nodes import Agent
 from panel.core.errors import Cancelled, WrongState
@@ -31,15 +32,18 @@ def see_disks(ctx: VmContext[Any]) -> dict[str, Any]:
     if vm.installed:
         refuse_moved(ctx)
     used = refuse_used(ctx, ctx.volumes())
-    own = {volume.path for volume in ctx.volumes()}
-    targets = {each.target for each in used if each.backing and each.path in own}
-    files = sorted({each.path for each in used if each.uuid == str(vm.uuid) and not is_drive(each)} - own)
-    folders = tuple(f"{volume.pool.path}/volumes/" for volume in ctx.volumes())
-    upon = {each.path for each in used if each.uuid == str(vm.uuid) and each.target in targets}
-    overlays = [path for path in files if path in upon and path.startswith(folders)]
-    if left := [path for path in files if path not in overlays]:
+    own = {volume.place for volume in ctx.volumes()}
+    targets = {each.target for each in used if each.backing and each.place in own}
+    others = sorted({each.place for each in used if each.uuid == str(vm.uuid) and not is_drive(vm, each)} - own)
+    upon = {each.place for each in used if each.uuid == str(vm.uuid) and each.target in targets}
+    overlays = [place for place in others if place in upon and storages.named(_pools(ctx), place)]
+    if left := [place for place in others if place not in overlays]:
         ctx.log(f"Not the panel's, and left where they are: {', '.join(left)}.", "warning")
-    return {"overlays": overlays, "pools": [volume.pool.path for volume in ctx.volumes()]}
+    return {"overlays": overlays}
+
+
+def _pools(ctx: VmContext[Any]) -> list[storage.PoolRef]:
+    return [volume.pool.ref for volume in ctx.volumes()]
 
 
 def refuse_used(ctx: VmContext[Any], volumes: list[Volume], agent: Agent | None = None) -> list[storage.VolumeUse]:
@@ -47,12 +51,13 @@ def refuse_used(ctx: VmContext[Any], volumes: list[Volume], agent: Agent | None 
 
     Answers what the VM's own domain has, and whose these volumes are.
     """
-    asked = storage.UsesRead(paths=[volume.path for volume in volumes], uuid=str(ctx.vm.uuid))
+    asked = storage.UsesRead(volumes=[volume.ref for volume in volumes], uuid=str(ctx.vm.uuid))
+    places = {volume.place for volume in volumes}
     used = (agent or ctx.agent).call(asked).uses
-    strangers = [each for each in used if each.path in asked.paths and each.uuid != asked.uuid]
+    strangers = [each for each in used if each.place in places and each.uuid != asked.uuid]
     if strangers:
         other = strangers[0]
-        name, how = other.path.rpartition("/")[2], "builds upon" if other.backing else "has"
+        name, how = other.place.rpartition("/")[2], "builds upon" if other.backing else "has"
         text = (
             f"The domain “{other.domain}” on its node {how} the file “{name}” too (its disk {other.target}), and would "
             "lose it. Take the disk from that domain first."
@@ -61,9 +66,10 @@ def refuse_used(ctx: VmContext[Any], volumes: list[Volume], agent: Agent | None 
     return used
 
 
-def is_drive(use: storage.VolumeUse) -> bool:
+def is_drive(vm: Vm, use: storage.VolumeUse) -> bool:
     """Whether it is what lies in one of the drives that the panel describes, and no disk."""
-    return use.path.rpartition("/")[0].endswith(("/seeds", "/images"))
+    folders = [storage.file_ref(vm.pool.store, folder, "").pool for folder in ("seeds", "images")]
+    return storages.named(folders, use.place) is not None
 
 
 def undefine_domain(ctx: VmContext[Any]) -> None:
@@ -80,23 +86,23 @@ def delete_volumes(ctx: VmContext[Any]) -> None:
     if vm is not None:
         delete_overlays(ctx)
         for volume in [*ctx.volumes(), *[spare.volume for spare in vm.spares.select_related("volume__pool")]]:
-            ctx.agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
+            ctx.agent.call(storage.VolumeDelete(volume.ref))
 
 
 def delete_overlays(ctx: VmContext[Any]) -> None:
     """What somebody made of the VM's disks to go on in, and would build upon nothing, is not on the node."""
-    known = ctx.output(see_disks)
-    for path in known.get("overlays", []):
-        pool = next(pool for pool in known["pools"] if path.startswith(f"{pool}/"))
-        ctx.agent.call(storage.VolumeDelete(pool=pool, path=path))
-        ctx.log(f"Deleted “{path}”, which somebody made of its disk by hand.")
+    for place in ctx.output(see_disks).get("overlays", []):
+        volume = storages.named(_pools(ctx), place)
+        if volume is not None:
+            ctx.agent.call(storage.VolumeDelete(volume))
+            ctx.log(f"Deleted “{place}”, which somebody made of its disk by hand.")
 
 
 def delete_seeds(ctx: VmContext[Any]) -> None:
     """None of the VM's seeds is on the node."""
     if (vm := ctx.find_vm()) is not None:
-        for path in [vm.seed_path, *[spare.seed_path for spare in vm.spares.select_related("vm__pool")]]:
-            ctx.agent.call(storage.SeedDelete(pool=vm.pool.path, path=path))
+        for seed in [vm.seed_ref, *[spare.seed_ref for spare in vm.spares.select_related("vm__pool")]]:
+            ctx.agent.call(storage.SeedDelete(seed))
 
 
 def release_records(ctx: VmContext[Any]) -> None:

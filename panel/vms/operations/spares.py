@@ -34,9 +34,9 @@ class SpareContext(DeployContext[P]):
     """What it is there for to begin with, and later."""
 
     @property
-    def kept_seed(self) -> str:
+    def kept_seed(self) -> storage.VolumeRef | None:
         """The VM's own, but for what a former owner knows."""
-        return self.vm.seed_path if keeps_access(self.vm) else ""
+        return self.vm.seed_ref if keeps_access(self.vm) else None
 
     def find_spare(self) -> Spare | None:
         """The system beside the VM's own, or None."""
@@ -48,7 +48,7 @@ class SpareContext(DeployContext[P]):
         spare = self.find_spare()
         if spare is None:
             return None
-        return Target(spare.image, spare.volume, spare.seed_path, str(spare.volume.uuid))
+        return Target(spare.image, spare.volume, spare.seed_ref, str(spare.volume.uuid))
 
 
 def reserve(ctx: SpareContext[Any], image: Image, size_gib: int) -> dict[str, Any]:
@@ -90,9 +90,9 @@ def delete_files(ctx: VmContext[Any], spare: Spare) -> None:
     The volume goes first: as long as it is there, so is the seed, and the system can be booted again.
     """
     volume = spare.volume
-    ctx.agent.call(storage.VolumeDelete(pool=volume.pool.path, path=volume.path))
+    ctx.agent.call(storage.VolumeDelete(volume.ref))
     # A system that has no cloud-init has no seed: absent is success.
-    ctx.agent.call(storage.SeedDelete(pool=volume.pool.path, path=spare.seed_path))
+    ctx.agent.call(storage.SeedDelete(spare.seed_ref))
 
 
 def shut_down(ctx: VmContext[Any]) -> None:

@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db import transaction
 from pydantic import Field, field_validator
 
+from nodeagent import storage as storages
 from nodeagent.protocol import from_dict, guest, host, storage
 from nodeagent.protocol.audit import ForeignDetails
 from nodeagent.protocol.host import DiskSpec, InterfaceSpec
@@ -117,12 +118,9 @@ class TakeOverContext(VmContext[TakeOverParams]):
         return list(Pool.objects.filter(on_nodes__node=self.node).order_by("pk"))
 
     def place_of(self, disk: DiskSpec) -> tuple[Pool, str] | None:
-        """The storage that a disk's file lies in and the file's name there; None for another place."""
-        for pool in self.pools:
-            folder, _, name = disk.path.rpartition("/")
-            if name and folder == f"{pool.path}/volumes":
-                return pool, name
-        return None
+        """The storage that a disk lies in and its name there; None for another place."""
+        found = storages.named([pool.ref for pool in self.pools], storages.place(disk.volume))
+        return next(((pool, found.name) for pool in self.pools if found and pool.ref == found.pool), None)
 
     def new_vm(self) -> Vm:
         """The VM's row with the settings of the domain, as far as a VM can have them; not saved."""
@@ -210,13 +208,13 @@ def measure_volumes(ctx: TakeOverContext) -> None:
     sizes = {}
     for volume in ctx.volumes():
         # What it looks like: one that is not what it is described as is refused, whoever is to blame.
-        state = ctx.agent.call(storage.VolumeInfo(pool=volume.pool.path, path=volume.path, format=""))
+        state = ctx.agent.call(storage.VolumeInfo(volume.ref, format=""))
         if not state.exists or state.format != volume.format:
             found = state.format or "nothing"
-            text = f"{volume.path} is described as {volume.format}, but {found} is there."
+            text = f"{volume.place} is described as {volume.format}, but {found} is there."
             raise OperationFailed(text, step=ctx.step_name)
         if state.virtual_bytes % GIB or not state.virtual_bytes:
-            text = f"{volume.path} has {state.virtual_bytes} bytes. Grow it to whole GiB first."
+            text = f"{volume.place} has {state.virtual_bytes} bytes. Grow it to whole GiB first."
             raise OperationFailed(text, step=ctx.step_name)
         sizes[volume.pk] = state.virtual_bytes // GIB
     with transaction.atomic():
@@ -279,14 +277,14 @@ def _reasons(ctx: TakeOverContext) -> Iterator[str]:
         yield "libvirt forgets it when it stops"
     if ctx.details.snapshots:
         yield "it has snapshots"
-    taken = {volume.path for volume in Volume.objects.filter(node=ctx.node).select_related("pool")}
+    taken = {volume.place for volume in Volume.objects.filter(node=ctx.node).select_related("pool")}
     others = ctx.node.foreign_domains.exclude(uuid=ctx.foreign.uuid)
-    taken |= {path for paths in others.values_list("disks", flat=True) for path in paths}
+    taken |= {place for places in others.values_list("disks", flat=True) for place in places}
     for disk in ctx.details.disks:
-        about = f"disk {disk.target} ({disk.path or 'no file'})"
+        about = f"disk {disk.target} ({storages.place(disk.volume) or 'no file'})"
         if ctx.place_of(disk) is None:
             yield f"{about} lies in no storage's folder “volumes” on this node"
-        elif disk.path in taken:
+        elif storages.place(disk.volume) in taken:
             yield f"{about} belongs to another domain too"
         if disk.bus not in DiskBus.values:
             yield f"{about} is on the bus “{disk.bus}”"

@@ -178,7 +178,10 @@ class TestParts:
         memory.fail("pool_ensure", CommandFailed(node="fake1", command="x", agent_code="internal", text="broken disk"))
         check(node)
         assert "vmbr-b" in memory.bridges
-        assert any(isinstance(each, storage.PoolEnsure) and each.path == "/srv/b/pool" for each in memory.calls)
+        assert any(
+            isinstance(each, storage.PoolEnsure) and each.pool.options == {"path": "/srv/b/pool"}
+            for each in memory.calls
+        )
         text = Problem.objects.get(key=f"node:{node.pk}:network").text
         assert "ip says no" in text and "“b”" not in text
 

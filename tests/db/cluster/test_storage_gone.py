@@ -60,15 +60,15 @@ def vm(memory: FakeNode, image: Image) -> Vm:
 def test_a_storage_that_is_not_mounted_is_a_problem_until_it_is_back(
     node: Node, memory: FakeNode, pool: NodePool, vm: Vm, api: APIClient
 ) -> None:
-    path = pool.pool.path
+    name = pool.pool.name
     before = dict(memory.files)
-    memory.unmounted.add(path)
+    memory.unmounted.add(name)
     (told,) = complaints(node)
     assert "“local” is not mounted" in told and "mark is gone" in told and "Accept storage" in told
     assert Problem.objects.get(open_key=f"node:{node.pk}:storage").severity == Severity.ERROR
     pool.refresh_from_db()
     assert (pool.fault, pool.free_bytes > 0) == (PoolFault.NOT_MOUNTED, True)
-    assert path in memory.unmounted and memory.files == before
+    assert name in memory.unmounted and memory.files == before
     refused = api.post("/api/v1/vms", {"name": "web2", "image": "small", "flavor": "small"})
     assert refused.status_code == 409 and "not mounted" in refused.content.decode()
     vm.refresh_from_db()
@@ -86,7 +86,7 @@ def test_what_fails_there_before_the_check_has_noticed_leaves_nothing_and_locks_
     memory: FakeNode, pool: NodePool, vm: Vm, image: Image, fault: str
 ) -> None:
     before = dict(memory.files)
-    getattr(memory, fault).add(pool.pool.path)
+    getattr(memory, fault).add(pool.pool.name)
     asked = [
         ("vm.create", None, {"name": "web2", "image": "small", "flavor": "small"}),
         ("vm.reinstall", vm.pk, {"password": "something long"}),
@@ -108,7 +108,7 @@ def test_what_was_made_before_the_file_system_went_is_undone_when_it_is_back(
     memory: FakeNode, pool: NodePool, image: Image
 ) -> None:
     def unmount(*_: Any) -> Any:
-        memory.unmounted.add(pool.pool.path)
+        memory.unmounted.add(pool.pool.name)
         return real(*_)
 
     real = memory._volume_grow
@@ -128,7 +128,7 @@ def test_a_new_disk_in_its_place_is_accepted_where_somebody_says_so(
     accept = registry.get("node.accept-storage")
     with pytest.raises(WrongState):
         accept.submit(admin, {"pool": "local"}, object_id=node.pk)
-    memory.marks[pool.pool.path] = "f" * 32
+    memory.marks[pool.pool.name] = "f" * 32
     assert "another one is in its place" in complaints(node)[0] or "not mounted" in complaints(node)[0]
     task = run_task(accept.submit(admin, {"pool": "local"}, object_id=node.pk))
     assert task.status == Status.DONE, task.error
@@ -147,25 +147,25 @@ def test_a_storage_of_an_older_version_is_known_from_its_first_check_on(image: I
     NodePool.objects.update(seen_at="2026-01-01T00:00:00Z")
     assert complaints(node) == []
     pool.refresh_from_db()
-    assert pool.mark == memory.marks[pool.pool.path] and pool.devices == {}
+    assert pool.mark == memory.marks[pool.pool.name] and pool.devices == {}
     NodePool.objects.update(devices=None)
-    memory.devices[pool.pool.path] = {"": "1c7e-22"}
+    memory.devices[pool.pool.name] = {"": "1c7e-22"}
     assert complaints(node) == []
     pool.refresh_from_db()
     assert pool.devices == {"": "1c7e-22"}
     NodePool.objects.update(mark="", devices=None)
-    memory.unmounted.add(pool.pool.path)
+    memory.unmounted.add(pool.pool.name)
     assert "not mounted" in complaints(node)[0]
 
 
 def test_a_node_is_removed_though_its_storage_is_not_mounted(node: Node, memory: FakeNode, pool: NodePool) -> None:
-    memory.unmounted.add(pool.pool.path)
+    memory.unmounted.add(pool.pool.name)
     assert run("node.remove", node.pk).status == Status.DONE
     assert not NodePool.objects.exists()
 
 
 def test_a_vm_is_not_deleted_while_its_disks_cannot_be_seen(memory: FakeNode, pool: NodePool, vm: Vm) -> None:
-    memory.unmounted.add(pool.pool.path)
+    memory.unmounted.add(pool.pool.name)
     task = run("vm.delete", vm.pk)
     assert task.status == Status.FAILED and task.error is not None
     assert "is not mounted" in task.error["message"]

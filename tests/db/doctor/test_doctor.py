@@ -136,7 +136,7 @@ HARM: dict[str, Callable[[Vm], object]] = {
     "storage_unread": lambda vm: node_of(vm).fail(
         "pool_list", CommandFailed(node="fake1", command="pool_list", text="not mounted"), times=9
     ),
-    "file_missing": lambda vm: files(vm).pop(vm.disks.get().volume.path),
+    "file_missing": lambda vm: files(vm).pop(vm.disks.get().volume.place),
     "file_foreign": lambda vm: files(vm).update({f"{vm.pool.path}/volumes/old.qcow2": fake.FakeVolume("qcow2", 1)}),
     "volume_size": lambda vm: Volume.objects.update(size_gib=99),
     "nvram_foreign": lambda vm: node_of(vm).nvram.setdefault(STRANGER, 1),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from rest_framework.test import APIClient
 
+from nodeagent.storage import place
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -48,7 +49,7 @@ def move(vm: Vm, other: Node, *, undefine: bool = True, state: str = VmStatus.SH
     domain = here.domains[str(vm.uuid)]
     there.domains[str(vm.uuid)] = fake.FakeDomain(domain.spec, state)
     volume = vm.disks.get().volume
-    there.files[volume.path] = fake.FakeVolume("qcow2", volume.size_bytes)
+    there.files[volume.place] = fake.FakeVolume("qcow2", volume.size_bytes)
     domain.state = VmStatus.SHUT_OFF
     if undefine:
         del here.domains[str(vm.uuid)]
@@ -101,7 +102,7 @@ def test_it_is_active_there_again_when_somebody_starts_it_there(vm: Vm, other: N
 def test_such_a_vm_is_told_to_live_where_it_is_now(
     api: APIClient, admin: User, vm: Vm, other: Node, known: bool
 ) -> None:
-    left, path = vm.node, vm.disks.get().volume.path
+    left, path = vm.node, vm.disks.get().volume.place
     move(vm, other)
     if known:
         tell(vm, other, gone=wire.MISSING)
@@ -115,13 +116,13 @@ def test_such_a_vm_is_told_to_live_where_it_is_now(
     assert open_problems() == []
     # The old copy is named, and not deleted.
     assert path in fake.node(left.pk).files
-    assert vm.seed_path in fake.node(other.pk).seeds
+    assert place(vm.seed_ref) in fake.node(other.pk).seeds
     assert str(vm.uuid) in fake.node(other.pk).guards
     assert api.post(f"/api/v1/vms/{vm.pk}/start").status_code == 202
 
 
 def test_the_old_copy_is_deleted_where_that_is_asked_for(admin: User, vm: Vm, other: Node) -> None:
-    left, path = vm.node, vm.disks.get().volume.path
+    left, path = vm.node, vm.disks.get().volume.place
     move(vm, other, undefine=False)
     tell(vm, other, gone=wire.SHUT_OFF)
     ended = settle(admin, vm, node=other.name, delete_others=True)
@@ -144,18 +145,18 @@ def test_whatever_it_does_there_it_is_guarded_there_and_starts_with_that_node(
     ended = settle(admin, vm, node=other.name)
     assert ended.status == Status.DONE, ended.error
     assert (Vm.objects.get(pk=vm.pk).status, there.state, there.spec.autostart) == (state, state, True)
-    assert vm.seed_path in fake.node(other.pk).seeds
+    assert place(vm.seed_ref) in fake.node(other.pk).seeds
     assert (str(vm.uuid) in fake.node(left.pk).guards, str(vm.uuid) in fake.node(other.pk).guards) == (False, True)
 
 
 def test_a_copy_that_was_left_half_way_is_found_when_it_is_asked_for_again(admin: User, vm: Vm, other: Node) -> None:
-    left, path = vm.node, vm.disks.get().volume.path
+    left, path = vm.node, vm.disks.get().volume.place
     move(vm, other)
     Vm.objects.filter(pk=vm.pk).update(status=VmStatus.MISSING)
     for delete in (False, True):
         assert settle(admin, vm, node=other.name, delete_others=delete).status == Status.DONE
     assert (path in fake.node(left.pk).files, path in fake.node(other.pk).files) == (False, True)
-    assert vm.seed_path not in fake.node(left.pk).seeds
+    assert place(vm.seed_ref) not in fake.node(left.pk).seeds
 
 
 def test_what_both_nodes_see_is_not_deleted(admin: User, vm: Vm, other: Node) -> None:
@@ -165,7 +166,7 @@ def test_what_both_nodes_see_is_not_deleted(admin: User, vm: Vm, other: Node) ->
     tell(vm, other, gone=wire.SHUT_OFF)
     ended = settle(admin, vm, node=other.name, delete_others=True)
     assert ended.status == Status.DONE, ended.error
-    assert vm.disks.get().volume.path in there.files
+    assert vm.disks.get().volume.place in there.files
 
 
 def test_a_vm_whose_domain_is_gone_too_lives_where_its_disks_are(admin: User, vm: Vm, other: Node) -> None:
@@ -175,7 +176,7 @@ def test_a_vm_whose_domain_is_gone_too_lives_where_its_disks_are(admin: User, vm
     assert settle(admin, vm, node=other.name).status == Status.DONE
     vm.refresh_from_db()
     assert (vm.node, vm.status) == (other, VmStatus.SHUT_OFF)
-    assert fake.node(other.pk).domains[str(vm.uuid)].spec.disks[0].path == vm.disks.get().volume.path
+    assert place(fake.node(other.pk).domains[str(vm.uuid)].spec.disks[0].volume) == vm.disks.get().volume.place
 
 
 def test_a_node_with_neither_domain_nor_disks_is_refused(admin: User, vm: Vm, other: Node) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from nodeagent.protocol.host import DiskSpec, HostCreate, HostSpec, InterfaceSpec
+from nodeagent.protocol.host import EMPTY, DiskSpec, HostCreate, HostSpec, InterfaceSpec
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -24,6 +24,7 @@ from panel.tasks.models import Status, Task
 from panel.vms.models import ForeignDomain, Interface, Sighting, Snapshot, Vm, VmStatus
 from panel.vms.spec import host_spec
 from tests.db.conftest import make_node, run_task
+from tests.refs import ref
 
 
 def free(name: str) -> str:
@@ -266,7 +267,7 @@ def _accept_storage(admin: User, node: Node) -> Callable[[], Task]:
     """Another disk is where the storage was."""
     run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
     pool = Pool.objects.latest("pk")
-    fake.node(node.pk).marks[pool.path] = "f" * 32
+    fake.node(node.pk).marks[pool.name] = "f" * 32
     run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
     return lambda: registry.get("node.accept-storage").submit(admin, {"pool": pool.name}, object_id=node.pk)
 
@@ -283,7 +284,9 @@ def _take_over(admin: User, node: Node) -> Callable[[], Task]:
     path = f"{pool.path}/volumes/legacy.qcow2"
     memory.files[path] = fake.FakeVolume("qcow2", 1024**3)
     interfaces = [InterfaceSpec(mac=mac, bridge=network.bridge) for mac in raw["addresses"]]
-    spec = HostSpec(raw["domain"], "Old_Name", 512, 1, "qemu", [DiskSpec(path, "qcow2", "vda")], interfaces, iso="")
+    spec = HostSpec(
+        raw["domain"], "Old_Name", 512, 1, "qemu", [DiskSpec(ref(path), "qcow2", "vda")], interfaces, iso=EMPTY
+    )
     memory.domains[spec.uuid] = fake.FakeDomain(spec)
     run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
     return lambda: registry.get("vm.take-over").submit(admin, raw, object_id=node.pk)

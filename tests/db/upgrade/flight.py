@@ -76,7 +76,7 @@ def _give_pool(node: Node) -> None:
     """A pool that no other node has: the operation keeps everybody else from it."""
     pool = Pool.objects.create(cluster=node.cluster, name=node.name, path=f"/srv/{node.name}")
     NodePool.objects.create(node=node, pool=pool)
-    fake.node(node.pk).pools.add(pool.path)
+    fake.node(node.pk).pools.add(pool.name)
 
 
 @contextmanager

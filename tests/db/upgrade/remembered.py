@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodeagent.protocol.host import DiskSpec, HostCreate, HostSpec, InterfaceSpec
+from nodeagent import storage as storages
+from nodeagent.protocol.host import EMPTY, DiskSpec, HostCreate, HostSpec, InterfaceSpec
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.network.models import Network
@@ -40,12 +41,12 @@ def remember(found: Domains) -> None:
             memory.call(bridge)
     for there in NodePool.objects.select_related("pool"):
         memory = fake.node(there.node_id)
-        memory.pools.add(there.pool.path)
+        memory.pools.add(there.pool.name)
         if there.mark:
-            memory.marks[there.pool.path] = there.mark
+            memory.marks[there.pool.name] = there.mark
     for volume in Volume.objects.select_related("pool"):
         size = volume.size_bytes or 1024**3
-        fake.node(volume.node_id).files[volume.path] = fake.FakeVolume(volume.format, size)
+        fake.node(volume.node_id).files[volume.place] = fake.FakeVolume(volume.format, size)
     vms = {str(vm.uuid): vm for vm in Vm.objects.select_related("pool", "iso")}
     foreign = {str(domain.uuid): domain for domain in ForeignDomain.objects.all()}
     for key, said in found.items():
@@ -57,9 +58,9 @@ def remember(found: Domains) -> None:
 
 
 def _define(memory: fake.FakeNode, spec: HostSpec, state: str, snapshots: list[str]) -> None:
-    for path in (*spec.cdroms, spec.iso or "", *(disk.path for disk in spec.disks)):
-        if path:
-            memory.files.setdefault(path, fake.FakeVolume("qcow2", 1024**3))
+    for volume in (*spec.cdroms, spec.iso or EMPTY, *(disk.volume for disk in spec.disks)):
+        if volume:
+            memory.files.setdefault(storages.place(volume), fake.FakeVolume("qcow2", 1024**3))
     memory.call(HostCreate(spec=spec))
     domain = memory.domains[spec.uuid]
     domain.state = state
@@ -68,7 +69,7 @@ def _define(memory: fake.FakeNode, spec: HostSpec, state: str, snapshots: list[s
 
 
 def _foreign_spec(foreign: ForeignDomain) -> HostSpec:
-    disks = [DiskSpec(path, "qcow2", "vda") for path in foreign.disks]
+    disks = [DiskSpec(storages.at(place), "qcow2", "vda") for place in foreign.disks]
     interfaces = [InterfaceSpec(mac=mac, bridge="vmbr-nat0") for mac in foreign.macs]
     named = (str(foreign.uuid), foreign.name, foreign.memory_mib, foreign.vcpus)
-    return HostSpec(*named, "qemu", disks, interfaces, iso="")
+    return HostSpec(*named, "qemu", disks, interfaces, iso=EMPTY)

@@ -19,6 +19,7 @@ from panel.tasks.models import ENDED, Status, Task, TaskLock, TaskSecret
 from panel.vms.models import Interface, Snapshot, StatusChange, Vm, VmStatus
 from panel.vms.spec import host_spec
 from tests.db.vms.life import Place, World
+from tests.refs import directory
 
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 SAYS_WHERE = {"moved", "domain_elsewhere"}
@@ -147,7 +148,7 @@ def assert_nothing_left(world: World) -> None:
         assert place.domains() == {}
         assert place.guarded() == {}
         assert "chain tap" not in place.agent.run_in_namespace("nft", "list", "ruleset")
-        files = place.call(storage.PoolList(path=str(world.pool))).files
+        files = place.call(storage.PoolList(directory(str(world.pool)))).files
         assert (files["volumes"], files["seeds"]) == ([], [])
     counts: dict[str, Any] = {model.__name__: model.objects.count() for model in (Vm, Volume, Address, TaskLock)}
     assert not any(counts.values()), counts

@@ -40,6 +40,7 @@ from panel.vms.usage import note_shape
 from tests.contract.local_agent import PYTHON, LocalAgent
 from tests.contract.subjects import make_image
 from tests.db.monitoring.messages import picture
+from tests.refs import directory
 from vmwatch import wire
 
 GIB = 1024**3
@@ -79,7 +80,7 @@ class Place:
         own = None if name == FIRST else (self.files, pool)
         self.agent = LocalAgent(folder / f"agent-{name}", netns=True, own=own)
         self.call = self.agent.call
-        self.call(storage.PoolEnsure(path=str(pool)))
+        self.call(storage.PoolEnsure(directory(str(pool))))
         self.node = self.make_row()
         self.call(bridge_of(bridge))
         self.agent.run_in_namespace("ip", "link", "set", "lo", "up")

@@ -18,6 +18,7 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from nodeagent import storage as storages
 from nodeagent.protocol import guest, host, snapshot, storage
 from nodeagent.xml.describe import port_name
 from panel.storage.models import Volume
@@ -79,9 +80,9 @@ class Scene:
     @property
     def disks(self) -> list[str]:
         """The panel's volumes that the domain has, and that are there."""
-        own = {volume.path for volume in Volume.objects.filter(disk__vm=self.vm).select_related("pool")}
+        own = {volume.place for volume in Volume.objects.filter(disk__vm=self.vm).select_related("pool")}
         uses = self.place.call(storage.UsesRead(uuid=self.uuid)).uses
-        named = {each.path for each in uses if not each.backing} & own
+        named = {each.place for each in uses if not each.backing} & own
         return sorted(path for path in named if self.place.outside(path).exists())
 
 
@@ -294,7 +295,7 @@ class Meddling(RuleBasedStateMachine):
             assert place is not None, f"{vm} went on in {overlay.path}, and has no domain any more"
             assert (_digest(place, overlay.base), _digest(place, overlay.path)) == overlay.content
             uses = place.call(storage.UsesRead(uuid=str(vm.uuid))).uses
-            assert overlay.path in {each.path for each in uses if not each.backing}, f"{vm}: {uses}"
+            assert overlay.path in {each.place for each in uses if not each.backing}, f"{vm}: {uses}"
 
     def _give_up_overlay(self, pk: int, *, kept: bool) -> None:
         """It was asked for that what is in the overlay is lost; the person clears the file away where it was kept."""
@@ -317,7 +318,7 @@ class Meddling(RuleBasedStateMachine):
         pk, place = scene.vm.pk, scene.place
         target = self.world.second() if place is self.world.first else self.world.first
         text = self.mine / "domain.xml"
-        uses = {each.path for each in place.call(storage.UsesRead(uuid=scene.uuid)).uses}
+        uses = {each.place for each in place.call(storage.UsesRead(uuid=scene.uuid)).uses}
         place.by_hand(scene.uuid, READ.format(file=str(text)))
         place.by_hand(scene.uuid, FORGET)
         files = sorted(path for path in uses if _bring_file(path, place, target, leave=leave))
@@ -341,7 +342,7 @@ class Meddling(RuleBasedStateMachine):
         self.away.discard(pk)
         self.strayed.discard(pk)
         place, files = self.copies.pop(pk, (self.world.first, []))
-        own = {volume.path for volume in Volume.objects.filter(disk__vm=pk).select_related("pool")}
+        own = {volume.place for volume in Volume.objects.filter(disk__vm=pk).select_related("pool")}
         for path in files:
             file = place.outside(path)
             assert file.exists() or raw.get("delete_others"), path
@@ -351,7 +352,7 @@ class Meddling(RuleBasedStateMachine):
         for other in self.world.places:
             if other is not self.world.at(vm):
                 # The domain of a VM in rescue mode does not name it, so it was not brought along.
-                other.outside(vm.seed_path).unlink(missing_ok=True)
+                other.outside(storages.place(vm.seed_ref)).unlink(missing_ok=True)
 
     # A file is lost, and comes back or does not.
 
@@ -368,7 +369,7 @@ class Meddling(RuleBasedStateMachine):
     def _forget_lost(self) -> None:
         """What is not any VM's disk any more does not come back."""
         volumes = Volume.objects.filter(disk__vm__in=self.lost).select_related("pool", "disk")
-        wanted = {(volume.disk.vm_id, volume.path) for volume in volumes}
+        wanted = {(volume.disk.vm_id, volume.place) for volume in volumes}
         for pk in [pk for pk, lost in self.lost.items() if (pk, lost.path) not in wanted]:
             self.lost.pop(pk).stash.unlink()
 

@@ -8,6 +8,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from nodeagent.protocol.storage import GuestIdentity
+from nodeagent.storage import place
 from panel.accounts.models import SshKey, User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -37,7 +38,7 @@ def vm(api: APIClient, node: Node, image: Image) -> Vm:
 def told(vm: Vm) -> GuestIdentity:
     """What the VM's seed says."""
     vm.refresh_from_db()
-    return fake.node(vm.node_id).seeds[vm.seed_path][1]
+    return fake.node(vm.node_id).seeds[place(vm.seed_ref)][1]
 
 
 def said(vm: Vm) -> str:
@@ -62,7 +63,7 @@ def test_a_reinstallation_keeps_password_and_keys_where_none_are_asked_for(api: 
 def test_a_rescue_system_lets_in_whom_the_vm_does(api: APIClient, vm: Vm) -> None:
     assert do(api, vm, "rescue", image="small").status == "done"
     spare = vm.spares.get()
-    rescue = fake.node(vm.node_id).seeds[spare.seed_path][1]
+    rescue = fake.node(vm.node_id).seeds[place(spare.seed_ref)][1]
     assert (rescue.password_hash, rescue.ssh_keys) == (told(vm).password_hash, [KEY])
 
 

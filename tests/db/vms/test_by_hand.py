@@ -10,6 +10,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from nodeagent.protocol import host
+from nodeagent.storage import place
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -19,6 +20,7 @@ from panel.tasks import registry
 from panel.tasks.models import Status, Task, TaskLock
 from panel.vms.models import Vm
 from tests.db.conftest import make_node, run_task
+from tests.refs import ref
 
 MADE = {"name": "web1", "image": "small", "flavor": "tiny", "password": "correct horse"}
 LEAVE: dict[str, dict[str, Any]] = {
@@ -62,12 +64,13 @@ def go_on_in_an_overlay(vm: Vm) -> str:
     """As after `virsh snapshot-create-as --disk-only`, beside a disk of the administrator's; answers the new file."""
     held = domain(vm)
     first = held.spec.disks[0]
-    new = dataclasses.replace(first, path=first.path.replace(".qcow2", ".by-hand"))
-    mine = host.DiskSpec(path="/srv/mine.img", format="raw", target="vdx")
-    fake.node(vm.node_id).files[new.path] = fake.FakeVolume("qcow2", 1024**3, backing=first.path)
+    path = place(first.volume).replace(".qcow2", ".by-hand")
+    new = dataclasses.replace(first, volume=ref(path))
+    mine = host.DiskSpec(volume=ref("/srv/mine.img"), format="raw", target="vdx")
+    fake.node(vm.node_id).files[path] = fake.FakeVolume("qcow2", 1024**3, backing=place(first.volume))
     held.spec = dataclasses.replace(held.spec, disks=[new, mine])
     held.running = None
-    return new.path
+    return path
 
 
 def ask(admin: User, vm: Vm, verb: str, raw: dict[str, Any]) -> Task:
@@ -90,7 +93,7 @@ def test_what_changes_something_else_leaves_it(admin: User, vm: Vm, verb: str, k
     ended = ask(admin, vm, verb, LEAVE[verb])
     assert ended.status == Status.DONE, ended.error
     for spec in (domain(vm).spec, domain(vm).now):
-        targets = {disk.target: disk.path for disk in spec.disks}
+        targets = {disk.target: place(disk.volume) for disk in spec.disks}
         assert (targets["vda"], targets["vdx"]) == (path, "/srv/mine.img")
 
 
@@ -122,7 +125,7 @@ def test_a_disk_that_goes_on_elsewhere_is_not_removed(admin: User, vm: Vm) -> No
     held = domain(vm)
     files = sorted(fake.node(vm.node_id).files)
     disks = [
-        disk if disk.target == "vda" else dataclasses.replace(disk, path=f"{disk.path}.by-hand")
+        disk if disk.target == "vda" else dataclasses.replace(disk, volume=ref(f"{place(disk.volume)}.by-hand"))
         for disk in held.now.disks
     ]
     held.spec, held.running = dataclasses.replace(held.spec, disks=disks), None
@@ -154,7 +157,7 @@ def test_a_setting_that_somebody_changed_is_adopted_or_repaired_before_it_is_cha
 
 def test_a_new_disk_takes_no_place_that_somebody_took(admin: User, vm: Vm) -> None:
     held = domain(vm)
-    mine = host.DiskSpec(path="/srv/mine.img", format="raw", target="vdb")
+    mine = host.DiskSpec(volume=ref("/srv/mine.img"), format="raw", target="vdb")
     held.spec = dataclasses.replace(held.spec, disks=[*held.spec.disks, mine])
     check(admin, vm)
     assert ask(admin, vm, "add-disk", {"size_gib": 1}).result["disk"] == "vdc"

@@ -18,6 +18,7 @@ from panel.tasks.models import Task
 from panel.vms.machine import settings_of
 from panel.vms.models import Vm
 from tests.db.conftest import run_task
+from tests.refs import ref
 
 MADE = {"name": "web1", "image": "small", "memory_mib": 512, "vcpus": 1, "disk_gib": 1}
 
@@ -226,10 +227,10 @@ def test_a_plan_of_nothing_changes_nothing(api: APIClient, vm: int) -> None:
 
 def test_devices_that_came_meanwhile_stay(node: Node, configure: Callable[..., dict[str, Any]]) -> None:
     held = domain(node)
-    spec = host.HostSpec(**{**vars(held.spec), "cdroms": ["/iso/rescue.iso"]})
+    spec = host.HostSpec(**{**vars(held.spec), "cdroms": [ref("/iso/rescue.iso")]})
     held.spec = spec
     configure(vcpus=2)
-    assert domain(node).spec.cdroms == ["/iso/rescue.iso"]
+    assert domain(node).spec.cdroms == [ref("/iso/rescue.iso")]
     assert any(isinstance(call, audit.HostConfigure) for call in fake.node(node.pk).calls)
 
 

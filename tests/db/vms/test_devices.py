@@ -11,6 +11,7 @@ from django.conf import settings
 from rest_framework.test import APIClient
 
 from nodeagent.protocol import host
+from nodeagent.protocol.host import EMPTY
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -27,6 +28,7 @@ from panel.vms.models import Disk, Interface, Vm, VmStatus
 from panel.vms.operations.interfaces import MOST_INTERFACES
 from tests.db.at_once import ask_at_once
 from tests.db.conftest import run_task
+from tests.refs import ref
 
 Ask = Callable[..., dict[str, Any]]
 CDROM_STAYS = LibvirtFailure(node="fake1", command="cdrom_change", text="no", libvirt_code=1)
@@ -184,11 +186,11 @@ def rescue_iso(image: Image) -> Iso:
 
 
 def test_a_mounted_iso_lies_in_the_drive_until_it_is_ejected(vm: Vm, ask: Ask, rescue_iso: Iso) -> None:
-    path = f"{vm.pool.path}/images/{rescue_iso.sha256}.img"
+    path = ref(f"{vm.pool.path}/images/{rescue_iso.sha256}.img")
     assert ask("mount-iso", iso="rescue", boot=True)["result"] == {"at_next_start": False}
     assert (spec_of(vm).iso, spec_of(vm).boot_iso, now_of(vm).iso) == (path, True, path)
     assert ask("eject-iso")["status"] == "done"
-    assert (spec_of(vm).iso, spec_of(vm).boot_iso, now_of(vm).iso) == ("", False, "")
+    assert (spec_of(vm).iso, spec_of(vm).boot_iso, now_of(vm).iso) == (EMPTY, False, EMPTY)
 
 
 def test_a_start_from_an_iso_once_waits_for_the_panel_s_next_start_and_is_over_with_it(
@@ -394,7 +396,7 @@ def test_an_iso_that_was_deleted_before_it_was_mounted_leaves_the_drive_as_it_wa
     assert api.delete(f"/api/v1/isos/{iso.pk}").status_code == 204
     run_tasks()
     assert api.get(f"/api/v1/tasks/{asked['task']['id']}").json()["status"] == "failed"
-    assert Vm.objects.get().iso is None and spec_of(vm).iso == ""
+    assert Vm.objects.get().iso is None and spec_of(vm).iso == EMPTY
 
 
 def test_what_lay_in_the_drive_and_was_deleted_does_not_hold_up_the_undo(
@@ -422,7 +424,7 @@ def test_an_iso_that_waited_for_another_gives_the_drive_back_to_it(api: APIClien
     fake.node(vm.node_id).fail("cdrom_change", CDROM_STAYS)
     assert run_task(tasks[1]).status == Status.FAILED
     found = Vm.objects.select_related("pool", "iso").get()
-    assert (found.iso, spec_of(vm).iso) == (first, found.iso_path)
+    assert (found.iso, spec_of(vm).iso) == (first, found.iso_ref)
 
 
 def test_a_vm_is_not_given_away_with_its_owner_s_iso_in_the_drive(vm: Vm, ask: Ask, image: Image, user: User) -> None:

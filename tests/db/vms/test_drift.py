@@ -11,6 +11,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from nodeagent.protocol import audit, host
+from nodeagent.storage import place
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -270,7 +271,7 @@ def test_unknown_domains_are_listed_until_they_are_gone(
     check()
     (shown,) = api.get(f"/api/v1/nodes/{node.pk}/foreign").json()
     assert (shown["uuid"], shown["name"], shown["status"]) == (spec.uuid, "stranger", "shut off")
-    assert shown["disks"] == [spec.disks[0].path]
+    assert shown["disks"] == [place(spec.disks[0].volume)]
     client = Client()
     client.force_login(admin)
     assert "stranger" in client.get(f"/nodes/{node.pk}", secure=True).content.decode()

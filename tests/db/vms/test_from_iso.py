@@ -9,6 +9,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from nodeagent.protocol import host
+from nodeagent.protocol.host import EMPTY
+from nodeagent.storage import place
 from nodeagent.xml.describe import domain_of
 from panel.accounts.models import User
 from panel.cluster import fake
@@ -29,6 +31,7 @@ from tests.db.tasks.scenarios import ask_install
 from tests.db.tasks.strikes import Died, Strike, die_and_go_on
 from tests.db.tasks.world import world
 from tests.db.vms.test_devices import make_iso
+from tests.refs import ref
 from vmwatch import wire
 
 ORDER = {"name": "web1", "iso": "installer", "flavor": "tiny"}
@@ -56,8 +59,8 @@ def make(by: User, **raw: Any) -> Vm:
 def test_a_vm_starts_from_the_iso_with_an_empty_disk_and_is_being_installed(user: User, iso: Iso, node: Node) -> None:
     vm = make(user)
     spec, files = spec_of(vm), fake.node(node.pk).files
-    assert (spec.iso, spec.boot_iso, spec.cdroms) == (f"{vm.pool.path}/images/{iso.sha256}.img", True, [])
-    assert spec.iso in files and files[spec.disks[0].path].virtual_bytes == 1024**3
+    assert (spec.iso, spec.boot_iso, spec.cdroms) == (ref(f"{vm.pool.path}/images/{iso.sha256}.img"), True, [])
+    assert spec.iso and place(spec.iso) in files and files[place(spec.disks[0].volume)].virtual_bytes == 1024**3
     assert (vm.status, vm.installed, vm.installing, vm.image) == ("running", True, True, None)
     assert "<on_reboot>destroy</on_reboot>" in domain_of(spec).to_xml()
 
@@ -71,7 +74,7 @@ def test_an_installer_that_is_done_is_ejected_and_the_disk_started(
     run_tasks()
     vm, spec = get_vm(user, vm.pk), spec_of(vm)
     assert (vm.iso, vm.boot_iso, vm.installing, vm.status) == (None, False, False, "running")
-    assert (spec.iso, spec.boot_iso, spec.ends_at_reboot) == ("", False, False)
+    assert (spec.iso, spec.boot_iso, spec.ends_at_reboot) == (EMPTY, False, False)
     assert Installation.objects.get().stage == InstallStage.DONE
 
 

@@ -12,6 +12,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from nodeagent.protocol.guest import GuestConfigure
+from nodeagent.storage import place
 from panel.accounts.models import Level, User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -290,7 +291,7 @@ def test_when_the_old_system_cannot_be_deleted_the_vm_gets_it_back(api: APIClien
     assert do(api, vm, "reinstall", password="another horse").status == "failed"
     assert vm.disks.get().volume_id == disk
     [domain] = fake.node(node.pk).domains.values()
-    assert [each.path for each in domain.spec.disks] == [vm.disks.get().volume.path]
+    assert [place(each.volume) for each in domain.spec.disks] == [vm.disks.get().volume.place]
     assert (domain.state, sorted(fake.node(node.pk).files)) == ("running", before)
     assert look() == set()
 
@@ -301,10 +302,10 @@ def test_when_the_old_system_is_deleted_in_part_the_vm_keeps_the_new_one(api: AP
     assert do(api, vm, "reinstall", password="another horse").status == "failed"
 
     memory = fake.node(node.pk)
-    assert old.path not in memory.files
+    assert old.place not in memory.files
     new = vm.disks.get().volume
     [domain] = memory.domains.values()
-    assert ([each.path for each in domain.spec.disks], domain.state) == ([new.path], "running")
+    assert ([place(each.volume) for each in domain.spec.disks], domain.state) == ([new.place], "running")
     assert not Spare.objects.exists()
     assert look() == set()
 
@@ -317,12 +318,15 @@ def refusal(command: str) -> LibvirtFailure:
 def test_in_rescue_mode_the_vm_boots_the_rescue_system_with_its_disks_behind(
     api: APIClient, vm: Vm, node: Node
 ) -> None:
-    own = vm.disks.get().volume.path
+    own = vm.disks.get().volume.place
     do(api, vm, "rescue", image="small", password="another horse")
     spare = Spare.objects.select_related("volume__pool", "vm__pool").get()
     [domain] = fake.node(node.pk).domains.values()
-    assert [(each.path, each.target) for each in domain.spec.disks] == [(spare.volume.path, "vda"), (own, "vdb")]
-    assert domain.spec.cdroms == [spare.seed_path]
+    assert [(place(each.volume), each.target) for each in domain.spec.disks] == [
+        (spare.volume.place, "vda"),
+        (own, "vdb"),
+    ]
+    assert domain.spec.cdroms == [spare.seed_ref]
     assert api.get(f"/api/v1/vms/{vm.pk}").json()["in_rescue"] is True
     for verb, raw in (("rescue", {"image": "small"}), ("reinstall", {}), ("configure-guest", {"hostname": "a"})):
         assert refused(api, vm, verb, **raw)[1] == "wrong_state"
@@ -330,7 +334,7 @@ def test_in_rescue_mode_the_vm_boots_the_rescue_system_with_its_disks_behind(
     do(api, vm, "end-rescue")
     [domain] = fake.node(node.pk).domains.values()
     # It was stopped, so it stays off.
-    assert ([each.path for each in domain.spec.disks], domain.state) == ([own], "shut off")
+    assert ([place(each.volume) for each in domain.spec.disks], domain.state) == ([own], "shut off")
     assert api.get(f"/api/v1/vms/{vm.pk}").json()["in_rescue"] is False
     assert look() == set()
 
@@ -345,15 +349,15 @@ def test_a_rescue_that_waits_its_turn_is_in_no_description_before_it(
         for path, raw in (("add-disk", {"size_gib": 1}), ("rescue", {"image": "small"}))
     )
     assert run_task(disk).status == "done"
-    own = [each.volume.path for each in vm.disks.order_by("position").select_related("volume__pool")]
+    own = [each.volume.place for each in vm.disks.order_by("position").select_related("volume__pool")]
     [domain] = fake.node(node.pk).domains.values()
-    assert [each.path for each in domain.spec.disks] == own
+    assert [place(each.volume) for each in domain.spec.disks] == own
     assert api.get(f"/api/v1/vms/{vm.pk}").json()["in_rescue"] is False
     if cancelled:
         assert api.post(f"/api/v1/tasks/{rescue.pk}/cancel").status_code == 202
     assert run_task(rescue).status == ("cancelled" if cancelled else "done")
     [domain] = fake.node(node.pk).domains.values()
-    assert [each.path for each in domain.spec.disks][-2:] == own
+    assert [place(each.volume) for each in domain.spec.disks][-2:] == own
     assert len(domain.spec.disks) == (2 if cancelled else 3)
     assert api.get(f"/api/v1/vms/{vm.pk}").json()["in_rescue"] is not cancelled
     assert look() == set()

@@ -13,6 +13,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from nodeagent.protocol import migration as protocol
+from nodeagent.storage import place
 from panel.accounts.models import User
 from panel.accounts.system import system_user
 from panel.cluster import fake
@@ -166,7 +167,9 @@ def test_a_disk_that_waits_to_be_made_is_made_where_the_vm_has_gone(
         assert run_task(task).status == Status.DONE, task.error
     assert [volume.node for volume in Volume.objects.filter(disk__vm=vm)] == [other, other]
     domain = fake.node(other.pk).domains[str(vm.uuid)]
-    assert len(domain.spec.disks) == 2 and all(each.path in fake.node(other.pk).files for each in domain.spec.disks)
+    assert len(domain.spec.disks) == 2 and all(
+        place(each.volume) in fake.node(other.pk).files for each in domain.spec.disks
+    )
     assert not doctor.look()
 
 
@@ -236,7 +239,7 @@ class TestSharedStorage:
         assert shared.node == other
         assert fake.node(other.pk).files == files
         assert not fake.node(node.pk).domains and str(shared.uuid) in fake.node(other.pk).domains
-        assert shared.disks.get().volume.path == before.disks.get().volume.path
+        assert shared.disks.get().volume.place == before.disks.get().volume.place
         for each in (node, other):
             asked_of = {request.COMMAND for request in fake.node(each.pk).calls}
             assert not asked_of & {"volume_send", "volume_open", "volume_delete", "seed_delete"}
@@ -259,7 +262,7 @@ class TestSharedStorage:
         path = "/srv/fast/pool/volumes/"
         for each in (node, other):
             NodePool.objects.create(node=each, pool=local, capacity_bytes=500 * GIB, free_bytes=400 * GIB)
-            fake.node(each.pk).pools.add(local.path)
+            fake.node(each.pk).pools.add(local.name)
         asked = api.post(f"/api/v1/vms/{shared.pk}/add-disk", {"size_gib": 1, "pool": "fast"}, format="json").json()
         assert run_task(task_of(asked)).status == Status.DONE
         # They share the other one alone.
@@ -268,7 +271,7 @@ class TestSharedStorage:
         before = set(two.files)
         two.signs = one.signs
         declare(api, shared, shared=True)
-        one.signs, two.signs = OneOf(shared.pool.path), OneOf(shared.pool.path)
+        one.signs, two.signs = OneOf(shared.pool.name), OneOf(shared.pool.name)
         two.signs.same = one.signs.same
         task = run_task(task_of(ask(api, shared)))
         assert task.status == Status.DONE, task.error
@@ -380,7 +383,7 @@ def files_of(vm: Vm) -> bool:
     """Whether the VM's disks and its seed are there."""
     vm = Vm.objects.get(pk=vm.pk)
     there = fake.node(vm.node_id).files
-    return all(path in there for path in [vm.seed_path, *(disk.volume.path for disk in vm.disks.all())])
+    return all(path in there for path in [place(vm.seed_ref), *(disk.volume.place for disk in vm.disks.all())])
 
 
 def test_what_its_uefi_remembers_goes_with_a_vm_that_is_off(api: APIClient, vm: Vm, node: Node, other: Node) -> None:
@@ -397,7 +400,7 @@ def test_what_its_seed_says_goes_along_and_is_changed_there(api: APIClient, vm: 
     for verb, raw in (("force-off", {}), ("rename", {"name": "web2"})):
         asked = api.post(f"/api/v1/vms/{vm.pk}/{verb}", raw, format="json").json()
         assert run_task(task_of(asked)).status == Status.DONE, verb
-    assert fake.node(other.pk).seeds[vm.seed_path][1].hostname == "web2"
+    assert fake.node(other.pk).seeds[place(vm.seed_ref)][1].hostname == "web2"
 
 
 class TestPools:

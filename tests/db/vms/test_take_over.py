@@ -11,6 +11,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from nodeagent.protocol import host
+from nodeagent.storage import place
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -23,6 +24,7 @@ from panel.tasks import registry
 from panel.vms.models import ForeignDomain, StatusChange, Vm
 from tests.contract.subjects import make_spec
 from tests.db.conftest import GIB, run_task
+from tests.refs import ref
 
 MAC = "52:54:00:aa:bb:01"
 ASKED = {"owner": "anna", "addresses": {MAC: "10.77.0.200"}}
@@ -39,7 +41,7 @@ def define(node: Node, admin: User) -> Callable[..., str]:
         values: dict[str, Any] = {
             "name": "legacy",
             "cdroms": [],
-            "disks": [host.DiskSpec(path, "qcow2", "vda", cache="writeback", read_iops_sec=100)],
+            "disks": [host.DiskSpec(ref(path), "qcow2", "vda", cache="writeback", read_iops_sec=100)],
             "interfaces": [host.InterfaceSpec(mac=changes.pop("mac", MAC), bridge=Network.objects.get().bridge)],
         }
         state = changes.pop("state", "running")
@@ -71,7 +73,7 @@ def test_a_running_domain_becomes_a_vm_as_it_is(
     assert (vm.name, vm.owner, vm.node, vm.vcpus, vm.memory_mib) == ("legacy", user, node, 3, 768)
     assert (vm.status, vm.wanted, vm.installed) == ("running", "running", True)
     disk, interface = vm.disks.get(), vm.interfaces.get()
-    assert (disk.volume.path, disk.volume.size_gib, disk.cache) == (before.disks[0].path, 2, "writeback")
+    assert (disk.volume.place, disk.volume.size_gib, disk.cache) == place((before.disks[0].volume), 2, "writeback")
     assert disk.read_iops_sec == 100
     assert (interface.mac, interface.address.ip, interface.guarded) == (MAC, "10.77.0.200", False)
     change = StatusChange.objects.get(vm=vm)
@@ -115,7 +117,7 @@ def test_everything_that_cannot_be_described_is_named(
     api: APIClient, user: User, node: Node, define: Callable[..., str]
 ) -> None:
     uuid = define(
-        disks=[host.DiskSpec("/srv/old.img", "vmdk", "hda", bus="ide")],
+        disks=[host.DiskSpec(ref("/srv/old.img"), "vmdk", "hda", bus="ide")],
         interfaces=[host.InterfaceSpec(mac=MAC, bridge="br9")],
     )
     answer = ask(api, node, uuid)

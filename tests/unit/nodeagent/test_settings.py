@@ -14,6 +14,7 @@ from nodeagent.protocol.settings import Difference, MachineSettings
 from nodeagent.xml import edit, facts, machine
 from nodeagent.xml.describe import domain_of
 from nodeagent.xml.domain import Domain
+from tests.refs import ref
 
 VM = "11111111-2222-4333-8444-555555555555"
 SPEC = HostSpec(
@@ -22,9 +23,9 @@ SPEC = HostSpec(
     512,
     2,
     "qemu",
-    [DiskSpec("/p/a.qcow2", "qcow2", "vda"), DiskSpec("/p/b.qcow2", "qcow2", "vdb")],
+    [DiskSpec(ref("/p/a.qcow2"), "qcow2", "vda"), DiskSpec(ref("/p/b.qcow2"), "qcow2", "vdb")],
     [InterfaceSpec("52:54:00:00:00:01", "br0")],
-    cdroms=["/p/seed.iso"],
+    cdroms=[ref("/p/seed.iso")],
 )
 KEPT = f"""<domain type='qemu'><name>vm</name><uuid>{VM}</uuid>
 <metadata><x:note xmlns:x='urn:x'>ours</x:note></metadata>
@@ -186,16 +187,16 @@ def test_what_no_spec_says_survives_the_change_of_a_device() -> None:
 def test_another_file_builds_upon_nothing_of_the_one_before() -> None:
     backing = "<backingStore type='file'><source file='/p/b.qcow2'/></backingStore>"
     domain = Domain.parse(KEPT.replace("a.qcow2'/>", f"a.qcow2' startupPolicy='optional'/>{backing}"))
-    old = DiskSpec(path="/p/a.qcow2", format="qcow2", target="vda")
+    old = DiskSpec(volume=ref("/p/a.qcow2"), format="qcow2", target="vda")
     before = replace(SPEC, disks=[old], interfaces=[])
     edit.change(domain, replace(before, disks=[replace(old, path="/p/new.raw", format="raw")]), before)
     (disk,) = domain.disks
-    assert (disk.source_file, disk.driver_type, "backingStore" in domain.to_xml()) == ("/p/new.raw", "raw", False)
+    assert (disk.source.place, disk.driver_type, "backingStore" in domain.to_xml()) == ("/p/new.raw", "raw", False)
     assert 'bus="0x04"' in domain.to_xml() and "startupPolicy" not in domain.to_xml()
 
 
 def test_the_disk_to_start_from_is_the_panels_first_whatever_libvirts_order_is() -> None:
-    first = DiskSpec(path="/p/a", format="qcow2", target="sdd", bus="scsi")
+    first = DiskSpec(volume=ref("/p/a"), format="qcow2", target="sdd", bus="scsi")
     second = replace(first, path="/p/b", target="sdc")
     before = replace(SPEC, disks=[replace(first, target="vda", bus="virtio"), second], interfaces=[])
     domain = domain_of(before)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nodeagent.protocol import REQUESTS, BadMessage, Fence, Nothing, from_dict, host, network, storage, to_dict
 from nodeagent.protocol import node as machine
+from tests.refs import ref
 
 SPEC = host.HostSpec(
     uuid="u",
@@ -20,7 +21,7 @@ SPEC = host.HostSpec(
     memory_mib=1,
     vcpus=1,
     virt="qemu",
-    disks=[host.DiskSpec(path="/p", format="raw", target="vda")],
+    disks=[host.DiskSpec(volume=ref("/p"), format="raw", target="vda")],
     interfaces=[],
 )
 
