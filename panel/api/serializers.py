@@ -357,13 +357,19 @@ class NetworkSerializer(serializers.ModelSerializer[Network]):
 
 
 class PoolSerializer(serializers.ModelSerializer[Pool]):
-    """A storage pool."""
+    """A storage pool. `path` is that option of a directory, empty for other kinds."""
 
+    path = serializers.SerializerMethodField()
+    options = serializers.DictField(child=serializers.CharField(), read_only=True)
     on_nodes = serializers.SerializerMethodField()
 
     class Meta:
         model = Pool
-        fields = ["id", "name", "kind", "path", "shared", "volume_format", "on_nodes"]
+        fields = ["id", "name", "kind", "path", "options", "shared", "volume_format", "on_nodes"]
+
+    def get_path(self, pool: Pool) -> str:
+        """A directory's path."""
+        return str(pool.options.get("path", ""))
 
     def get_on_nodes(self, pool: Pool) -> list[dict[str, Any]]:
         """The pool's room on each node, in bytes."""
@@ -379,11 +385,14 @@ class PoolSerializer(serializers.ModelSerializer[Pool]):
 
 
 class NewPoolSerializer(Strict, serializers.ModelSerializer[Pool]):
-    """What a new storage pool needs."""
+    """What a new storage pool needs. `options` are those of its kind; `path` is a directory's option of that name."""
+
+    path = serializers.CharField(max_length=255, required=False)
+    options = serializers.DictField(child=serializers.CharField(max_length=255), required=False)
 
     class Meta:
         model = Pool
-        fields = ["name", "path", "shared", "volume_format"]
+        fields = ["name", "kind", "path", "options", "shared", "volume_format"]
 
 
 class PoolPoliciesSerializer(serializers.ModelSerializer[Pool]):

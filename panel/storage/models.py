@@ -7,15 +7,10 @@ import uuid
 from django.db import models
 
 from nodeagent import storage as storages
-from nodeagent.protocol.storage import PoolRef, VolumeRef
+from nodeagent.protocol.storage import DIRECTORY, PoolRef, VolumeRef
 from panel.cluster.models import Cluster, Node
 from panel.core.rows import QuickModel
-
-
-class PoolKind(models.TextChoices):
-    """What holds the volumes. Only directories for now."""
-
-    DIRECTORY = "dir", "Directory"
+from panel.storage.kinds import KINDS, Can, Kind
 
 
 class Pool(models.Model):
@@ -23,8 +18,8 @@ class Pool(models.Model):
 
     cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="pools")
     name = models.CharField(max_length=64)
-    kind = models.CharField(max_length=16, choices=PoolKind.choices, default=PoolKind.DIRECTORY)
-    path = models.CharField(max_length=255)
+    kind = models.CharField(max_length=16, default=DIRECTORY, help_text="One of panel/storage/kinds.")
+    options = models.JSONField(default=dict, help_text="What its kind must know of it.")
     shared = models.BooleanField(default=False, help_text="Whether all nodes see the same files in it.")
     volume_format = models.CharField(max_length=8, choices=[("qcow2", "qcow2"), ("raw", "raw")], default="qcow2")
 
@@ -36,14 +31,19 @@ class Pool(models.Model):
         return self.name
 
     @property
+    def of_kind(self) -> Kind:
+        """What its kind says of it."""
+        return KINDS[self.kind]
+
+    @property
     def ref(self) -> PoolRef:
         """The pool as nodes are told of it."""
-        return PoolRef(self.kind, self.name, {"path": self.path})
+        return PoolRef(self.kind, self.name, self.options)
 
     @property
     def store(self) -> PoolRef:
         """Where the files of its VMs are that are no volumes: seeds, and copies of images and ISO images."""
-        return self.ref
+        return self.of_kind.store(self.ref)
 
     @property
     def where(self) -> str:
@@ -106,6 +106,11 @@ class Volume(QuickModel):
     def ref(self) -> VolumeRef:
         """The volume as nodes are told of it."""
         return VolumeRef(self.pool.ref, self.name)
+
+    @property
+    def can(self) -> frozenset[Can]:
+        """What a volume of this format in this pool can."""
+        return self.pool.of_kind.can_in(self.format)
 
     @property
     def place(self) -> str:

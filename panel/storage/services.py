@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from nodeagent.protocol.storage import PoolState
+from nodeagent.protocol.storage import DIRECTORY, PoolState
 from panel.cluster.models import Cluster, Node
 from panel.core.errors import AlreadyExists, InvalidValue
 from panel.core.validation import plain_name
+from panel.storage.kinds import get_kind
+from panel.storage.kinds.directory import DEFAULT_PATH
 from panel.storage.models import NodePool, Pool, PoolFault
-
-DEFAULT_PATH = "/var/lib/vmpanel/pool"
 
 
 @transaction.atomic
@@ -25,33 +23,40 @@ def ensure_default_pool(cluster: Cluster) -> Pool:
     # Nodes that are added at the same time all ask for it.
     Cluster.objects.select_for_update().get(pk=cluster.pk)
     pool = Pool.objects.filter(cluster=cluster).order_by("pk").first()
-    return pool or Pool.objects.create(cluster=cluster, name="local", path=DEFAULT_PATH)
-
-
-_PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*){2,}\Z")
+    return pool or Pool.objects.create(cluster=cluster, name="local", options={"path": DEFAULT_PATH})
 
 
 def add_pool(cluster: Cluster, values: Mapping[str, Any]) -> Pool:
-    """A new pool; each node of the cluster has it from its next check on.
+    """A new pool; each node of the cluster has it from its next check on. `path` is a directory's option of that name.
 
-    Raises InvalidValue for a path that cannot be a pool's, AlreadyExists for one that touches another pool's.
+    Raises InvalidValue and MissingValue for options that its kind cannot have, AlreadyExists for a pool that touches
+    another one.
     """
-    path, name = values["path"].rstrip("/"), plain_name(values["name"])
-    if not _PATH.match(path):
-        raise InvalidValue("A storage is an absolute path of at least two folders.", field="path")
+    name, kind = plain_name(values["name"]), get_kind(values.get("kind", DIRECTORY))
+    alias = {"path": values["path"]} if "path" in values else {}
+    options = kind.checked({**values.get("options", {}), **alias})
+    form = values.get("volume_format", kind.formats[0])
+    if form not in kind.formats:
+        text = f"Volumes of this kind of storage are {' or '.join(kind.formats)}."
+        raise InvalidValue(text, field="volume_format")
+    shared = values.get("shared", False) if kind.shared is None else kind.shared
     with transaction.atomic():
         Cluster.objects.select_for_update().get(pk=cluster.pk)
         for other in Pool.objects.filter(cluster=cluster):
             if other.name == name:
                 raise AlreadyExists(f"There is a storage “{other.name}” already.", field="name", object="pool")
-            places = PurePosixPath(path), PurePosixPath(other.path)
-            if places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0]):
-                raise AlreadyExists(f"The storage “{other.name}” is at {other.path}.", field="path", object="pool")
-        return Pool.objects.create(cluster=cluster, **{**values, "name": name, "path": path})
+            if other.kind == kind.name and (field := kind.clash(options, other.options)):
+                raise AlreadyExists(f"The storage “{other.name}” is at {other.where}.", field=field, object="pool")
+        return Pool.objects.create(
+            cluster=cluster, name=name, kind=kind.name, options=options, volume_format=form, shared=shared
+        )
 
 
 def change_pool(pool: Pool, changes: Mapping[str, Any]) -> None:
     """Change what may be chosen of a pool. That it is shared counts only where the nodes agree (sharing.py)."""
+    always = pool.of_kind.shared
+    if always is not None and changes.get("shared", always) != always:
+        raise InvalidValue("Whether a storage of this kind is shared is not to be chosen.", field="shared")
     Pool.objects.filter(pk=pool.pk).update(**changes)
 
 

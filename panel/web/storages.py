@@ -11,7 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from panel.cluster.models import Node
 from panel.cluster.selectors import list_nodes
 from panel.core import permissions
-from panel.storage.models import NodePool, Pool, PoolKind
+from panel.storage.kinds.directory import DirectoryKind
+from panel.storage.models import NodePool, Pool
 from panel.storage.node_part import LOW_ROOM_BYTES
 from panel.storage.selectors import Assigned, assigned_in, list_pools, list_storage_problems
 from panel.web.rendering import need, page, rows, viewer_of
@@ -83,7 +84,7 @@ def storage_list(request: HttpRequest) -> HttpResponse:
 def storage_new(request: HttpRequest) -> HttpResponse:
     """The form for a new storage."""
     need(viewer_of(request), "cluster.manage")
-    return page(request, "storage_new.html", kind=PoolKind.DIRECTORY.label, formats=Pool.volume_format.field.choices)
+    return page(request, "storage_new.html", kind=DirectoryKind.label, formats=Pool.volume_format.field.choices)
 
 
 def _on_nodes(pool: Pool, nodes: Sequence[Node], assigned: Mapping[tuple[int, int], Assigned]) -> list[Row]:

@@ -11,6 +11,7 @@ from nodeagent.protocol import devices, storage
 from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import InvalidValue, MissingValue, NotFound, WrongState
+from panel.storage.kinds import Can
 from panel.storage.models import Pool, Volume
 from panel.storage.selectors import pool_named
 from panel.tasks.operation import Params, Step
@@ -236,6 +237,9 @@ class GrowDisk(DeviceOperation):
         if ctx.params.size_gib < volume.size_gib:
             text = f"The disk has {volume.size_gib} GiB and cannot become smaller."
             raise InvalidValue(text, field="size_gib", minimum=volume.size_gib)
+        if Can.GROW_LIVE not in volume.can and ctx.vm.status in ON:
+            text = "A disk in this storage cannot grow while the VM runs: shut it down first."
+            raise WrongState(text, object="vm", id=ctx.vm.pk, state=ctx.vm.status, field="disk")
         refuse_no_growth(ctx)
         refuse_no_room(ctx.vm.owner, growth(ctx))
 

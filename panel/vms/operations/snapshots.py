@@ -16,6 +16,7 @@ from nodeagent.protocol import host, snapshot
 from panel.accounts.limits import limits_of
 from panel.accounts.models import User
 from panel.core.errors import AlreadyExists, InvalidValue, LimitExceeded, NodeError, NotFound, WrongState
+from panel.storage.kinds import Can
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift, services
@@ -187,9 +188,14 @@ def refuse_snapshot(vm: Vm, asked: TakeParams) -> None:
     """Raise what keeps the VM from having this snapshot: its disks, the limit, the name."""
     if vm.status == VmStatus.MISSING:
         raise WrongState(object="vm", id=vm.pk, state="missing on its node", field="id")
-    for disk in vm.disks.select_related("volume"):
-        if disk.volume.format != "qcow2":
-            text = f"The disk “{disk.target}” is {disk.volume.format}; snapshots need disks that are all qcow2."
+    for disk in vm.disks.select_related("volume__pool"):
+        if Can.SNAPSHOTS not in disk.volume.can:
+            able = disk.volume.pool.of_kind.can_in("qcow2")
+            text = (
+                f"The disk “{disk.target}” is {disk.volume.format}; snapshots need disks that are all qcow2."
+                if Can.SNAPSHOTS in able
+                else f"The storage of the disk “{disk.target}” can take no snapshots."
+            )
             raise WrongState(text, object="disk", id=disk.pk, state=disk.volume.format, field="id")
     refuse_one_more(vm, asked.name)
     if vm.status in ON and vm.firmware == Firmware.UEFI:

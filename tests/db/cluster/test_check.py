@@ -172,7 +172,7 @@ class TestParts:
         Network.objects.create(
             cluster=node.cluster, name="b", bridge="vmbr-b", subnet="10.9.0.0/24", gateway="10.9.0.1"
         )
-        Pool.objects.create(cluster=node.cluster, name="b", path="/srv/b/pool")
+        Pool.objects.create(cluster=node.cluster, name="b", options={"path": "/srv/b/pool"})
         memory = fake.node(node.pk)
         memory.fail("bridge_ensure", BROKEN)
         memory.fail("pool_ensure", CommandFailed(node="fake1", command="x", agent_code="internal", text="broken disk"))
@@ -379,7 +379,7 @@ def test_a_check_costs_as_many_queries_beside_thirty_nodes_as_beside_three(node:
 def test_copies_of_images_that_were_deleted_leave_the_node(node: Node, image: Image) -> None:
     pool = Pool.objects.get()
     held = fake.node(node.pk)
-    copies = [f"{pool.path}/images/{each}.img" for each in (image.sha256, "e" * 64)]
+    copies = [f"{pool.where}/images/{each}.img" for each in (image.sha256, "e" * 64)]
     for path in copies:
         held.files[path] = FakeVolume("raw", 1, changed_at=time.time() - 7200)
     Pool.objects.update(shared=True)

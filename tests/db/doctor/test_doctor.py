@@ -137,7 +137,7 @@ HARM: dict[str, Callable[[Vm], object]] = {
         "pool_list", CommandFailed(node="fake1", command="pool_list", text="not mounted"), times=9
     ),
     "file_missing": lambda vm: files(vm).pop(vm.disks.get().volume.place),
-    "file_foreign": lambda vm: files(vm).update({f"{vm.pool.path}/volumes/old.qcow2": fake.FakeVolume("qcow2", 1)}),
+    "file_foreign": lambda vm: files(vm).update({f"{vm.pool.where}/volumes/old.qcow2": fake.FakeVolume("qcow2", 1)}),
     "volume_size": lambda vm: Volume.objects.update(size_gib=99),
     "nvram_foreign": lambda vm: node_of(vm).nvram.setdefault(STRANGER, 1),
     "bridge_missing": lambda vm: node_of(vm).links.clear(),
@@ -227,7 +227,7 @@ def test_the_operation_that_is_named_mends_it(
 
 @pytest.mark.parametrize("leftover", ["volumes/{}.part", "seeds/old.iso", "images/{}.77.upload"])
 def test_what_was_never_finished_is_found(vm: Vm, leftover: str) -> None:
-    files(vm)[f"{vm.pool.path}/{leftover.format('a' * 64)}"] = fake.FakeVolume("raw", 1)
+    files(vm)[f"{vm.pool.where}/{leftover.format('a' * 64)}"] = fake.FakeVolume("raw", 1)
     assert codes() == ["file_foreign"]
 
 

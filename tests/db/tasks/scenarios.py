@@ -281,7 +281,7 @@ def _take_over(admin: User, node: Node) -> Callable[[], Task]:
     """A domain that somebody defined, with a name that no VM can have."""
     raw, memory = _raw_of_stranger(), fake.node(node.pk)
     pool, network = Pool.objects.earliest("pk"), Network.objects.earliest("pk")
-    path = f"{pool.path}/volumes/legacy.qcow2"
+    path = f"{pool.where}/volumes/legacy.qcow2"
     memory.files[path] = fake.FakeVolume("qcow2", 1024**3)
     interfaces = [InterfaceSpec(mac=mac, bridge=network.bridge) for mac in raw["addresses"]]
     spec = HostSpec(

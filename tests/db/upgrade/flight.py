@@ -74,7 +74,7 @@ def _give_addresses() -> None:
 
 def _give_pool(node: Node) -> None:
     """A pool that no other node has: the operation keeps everybody else from it."""
-    pool = Pool.objects.create(cluster=node.cluster, name=node.name, path=f"/srv/{node.name}")
+    pool = Pool.objects.create(cluster=node.cluster, name=node.name, options={"path": f"/srv/{node.name}"})
     NodePool.objects.create(node=node, pool=pool)
     fake.node(node.pk).pools.add(pool.name)
 

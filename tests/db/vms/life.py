@@ -174,7 +174,7 @@ class World:
         cluster.guests_reach_nodes = True
         cluster.save()
         pool = ensure_default_pool(cluster)
-        pool.path = str(self.pool)
+        pool.options = {"path": str(self.pool)}
         pool.save()
         self.bridge = ensure_default_network(cluster)
         self.first = Place(self.folder, FIRST, self.pool, self.bridge)

@@ -186,7 +186,7 @@ def rescue_iso(image: Image) -> Iso:
 
 
 def test_a_mounted_iso_lies_in_the_drive_until_it_is_ejected(vm: Vm, ask: Ask, rescue_iso: Iso) -> None:
-    path = ref(f"{vm.pool.path}/images/{rescue_iso.sha256}.img")
+    path = ref(f"{vm.pool.where}/images/{rescue_iso.sha256}.img")
     assert ask("mount-iso", iso="rescue", boot=True)["result"] == {"at_next_start": False}
     assert (spec_of(vm).iso, spec_of(vm).boot_iso, now_of(vm).iso) == (path, True, path)
     assert ask("eject-iso")["status"] == "done"

@@ -59,7 +59,7 @@ def make(by: User, **raw: Any) -> Vm:
 def test_a_vm_starts_from_the_iso_with_an_empty_disk_and_is_being_installed(user: User, iso: Iso, node: Node) -> None:
     vm = make(user)
     spec, files = spec_of(vm), fake.node(node.pk).files
-    assert (spec.iso, spec.boot_iso, spec.cdroms) == (ref(f"{vm.pool.path}/images/{iso.sha256}.img"), True, [])
+    assert (spec.iso, spec.boot_iso, spec.cdroms) == (ref(f"{vm.pool.where}/images/{iso.sha256}.img"), True, [])
     assert spec.iso and place(spec.iso) in files and files[place(spec.disks[0].volume)].virtual_bytes == 1024**3
     assert (vm.status, vm.installed, vm.installing, vm.image) == ("running", True, True, None)
     assert "<on_reboot>destroy</on_reboot>" in domain_of(spec).to_xml()

@@ -258,7 +258,7 @@ class TestSharedStorage:
         assert not Vm.objects.filter(name="copy").exists()
 
     def test_of_two_disks_the_local_one_is_copied(self, api: APIClient, shared: Vm, node: Node, other: Node) -> None:
-        local = Pool.objects.create(cluster=shared.cluster, name="fast", path="/srv/fast/pool")
+        local = Pool.objects.create(cluster=shared.cluster, name="fast", options={"path": "/srv/fast/pool"})
         path = "/srv/fast/pool/volumes/"
         for each in (node, other):
             NodePool.objects.create(node=each, pool=local, capacity_bytes=500 * GIB, free_bytes=400 * GIB)
@@ -344,7 +344,7 @@ class TestSharedStorage:
         for each in (node, other):
             assert run_task(registry.get("node.check").submit(system_user(), {}, object_id=each.pk)).status == "done"
         assert doctor.examine() == []
-        fake.node(node.pk).files[f"{shared.pool.path}/volumes/old.qcow2"] = fake.FakeVolume("qcow2", 1)
+        fake.node(node.pk).files[f"{shared.pool.where}/volumes/old.qcow2"] = fake.FakeVolume("qcow2", 1)
         assert {finding.code for finding in doctor.examine()} == {"file_foreign"}
 
     def test_a_node_goes_without_the_files_of_the_others(self, shared: Vm, node: Node, other: Node) -> None:

@@ -36,7 +36,7 @@ def define(node: Node, admin: User) -> Callable[..., str]:
 
     def run(**changes: Any) -> str:
         memory, pool = fake.node(node.pk), Pool.objects.get()
-        path = f"{pool.path}/volumes/{changes.get('name', 'legacy')}.qcow2"
+        path = f"{pool.where}/volumes/{changes.get('name', 'legacy')}.qcow2"
         memory.files[path] = fake.FakeVolume("qcow2", changes.pop("size", 2 * GIB))
         values: dict[str, Any] = {
             "name": "legacy",
@@ -45,7 +45,7 @@ def define(node: Node, admin: User) -> Callable[..., str]:
             "interfaces": [host.InterfaceSpec(mac=changes.pop("mac", MAC), bridge=Network.objects.get().bridge)],
         }
         state = changes.pop("state", "running")
-        spec = make_spec(pool.path, **{**values, **changes})
+        spec = make_spec(pool.where, **{**values, **changes})
         memory.call(host.HostCreate(spec=spec))
         memory.domains[spec.uuid].state = state
         assert run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk)).status == "done"

@@ -27,7 +27,7 @@ def seen(pool: Pool, node: Node, mark: str = "", free_gib: int = 30) -> NodePool
 
 def added(name: str, *, shared: bool = False) -> Pool:
     """One more pool."""
-    return Pool.objects.create(cluster=default_cluster(), name=name, path=f"/srv/{name}", shared=shared)
+    return Pool.objects.create(cluster=default_cluster(), name=name, options={"path": f"/srv/{name}"}, shared=shared)
 
 
 def shown(client: Client, pool: Pool) -> str:
