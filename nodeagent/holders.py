@@ -112,6 +112,14 @@ def _file_named(name: str) -> str:
     return name[5:] if name.startswith("file:") else name
 
 
+def refuse_named(place: str) -> None:
+    """Raise InUse for what a domain has or builds upon, by its place alone: who has it open cannot be asked."""
+    with libvirtd.translated() as conn:
+        of_place = [each for each in uses(conn) if each.place == place]
+    if of_place:
+        raise InUse(f"{_told(place, of_place[0])} It is not deleted.", domain=of_place[0].domain)
+
+
 def refuse_used(file: Path, job: Job) -> None:
     """Raise InUse for a file that a domain names or builds upon, or that somebody has open; for what deletes it."""
     if not file.exists():
@@ -119,7 +127,7 @@ def refuse_used(file: Path, job: Job) -> None:
     with libvirtd.translated() as conn:
         of_file = [each for each in uses(conn) if os.path.realpath(each.place) == str(file)]
     if of_file:
-        raise InUse(f"{_told(file, of_file[0])} It is not deleted.", domain=of_file[0].domain)
+        raise InUse(f"{_told(file.name, of_file[0])} It is not deleted.", domain=of_file[0].domain)
     until = time.monotonic() + LET_GO_SECONDS
     while (holder := _open_by(file, job)) is not None:
         if time.monotonic() > until:
@@ -132,12 +140,12 @@ def refuse_built_upon(file: Path) -> None:
     with libvirtd.translated() as conn:
         upon = [each for each in uses(conn) if each.backing and os.path.realpath(each.place) == str(file)]
     if upon:
-        raise InUse(f"{_told(file, upon[0])} It is not changed.", domain=upon[0].domain)
+        raise InUse(f"{_told(file.name, upon[0])} It is not changed.", domain=upon[0].domain)
 
 
-def _told(file: Path, use: VolumeUse) -> str:
+def _told(name: str, use: VolumeUse) -> str:
     how = "what the disk {} of the domain “{}” builds upon" if use.backing else "the disk {} of the domain “{}”"
-    return f"“{file.name}” is {how.format(use.target, use.domain)}."
+    return f"“{name}” is {how.format(use.target, use.domain)}."
 
 
 def _open_by(file: Path, job: Job) -> Optional[str]:

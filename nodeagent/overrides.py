@@ -37,7 +37,7 @@ def find(name: str, folder: Optional[Path] = None) -> Optional[Handler]:
     path = _file(name, folder)
     if path is None:
         return None
-    _refuse_unsafe(path)
+    refuse_unsafe(path)
     return _python(path) if path.suffix == ".py" else _executable(path, REQUESTS[name])
 
 
@@ -49,7 +49,7 @@ def _file(name: str, folder: Optional[Path]) -> Optional[Path]:
     return None
 
 
-def _refuse_unsafe(path: Path) -> None:
+def refuse_unsafe(path: Path) -> None:
     """Raise UnknownCommand for a file, or a folder of it, that somebody besides its owner may change."""
     for each in (path, path.parent):
         seen = each.stat()

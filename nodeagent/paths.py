@@ -25,6 +25,7 @@ LIBVIRT_FACTS = RUN / "libvirt-facts.json"
 LIBVIRT_RUN = ROOT / "run/libvirt"
 
 OVERRIDES = ETC / "commands"
+STORAGE_KINDS = ETC / "storage"
 VMWATCH_CONF = ETC / "vmwatch-node.conf"
 BRIDGES = STATE / "bridges.json"
 GUARDS = STATE / "guards.json"

@@ -11,7 +11,7 @@ import dataclasses
 import typing
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Generic, Type, TypeVar, Union
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised with every change that an older peer would misread; peers of different versions refuse."""
 
 LONGEST_ANSWER = 16 * 1024 * 1024

@@ -1,15 +1,19 @@
 """Storages: one driver a kind. Commands ask here for a pool's driver, and know of no kind by name.
 
-A driver is a class in a module of this package that is entered in DRIVERS; driver.py says what it must do. Volumes are
+A driver is a class that register() enters in DRIVERS: driver.py says what it must do. Volumes are
 named, and only the driver knows where they are. What is no volume (images, ISO images, seeds) is in a FileStore.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import os
+import sys
 from pathlib import Path
 from typing import Dict, Iterable, Optional, Tuple, Type
 
+from nodeagent import overrides, paths
 from nodeagent.errors import InvalidParams
 from nodeagent.protocol.storage import NO_POOL, PoolRef, VolumeRef
 from nodeagent.storage.directory import Directory
@@ -17,8 +21,37 @@ from nodeagent.storage.driver import Driver
 from nodeagent.storage.files import FileStore
 from nodeagent.xml.source import DiskSource
 
-DRIVERS: Dict[str, Type[Driver]] = {Directory.KIND: Directory}
+log = logging.getLogger("nodeagent")
+
+DRIVERS: Dict[str, Type[Driver]] = {}
 """The classes by their kinds."""
+
+
+def register(driver: Type[Driver]) -> Type[Driver]:
+    """Class decorator: have storages of the driver's kind."""
+    DRIVERS[driver.KIND] = driver
+    return driver
+
+
+register(Directory)
+
+
+def load_own(folder: Optional[Path] = None) -> None:
+    """Have the kinds of the administrator's too: each *.py in /etc/vmpanel/storage registers one.
+
+    One that cannot be used is logged, and storages of its kind are refused.
+    """
+    for file in sorted((folder or paths.STORAGE_KINDS).glob("*.py")):
+        try:
+            overrides.refuse_unsafe(file)
+            spec = importlib.util.spec_from_file_location(f"vmpanel_storage_{file.stem}", file)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            # Dataclasses look their module up.
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+        except Exception:
+            log.exception("%s cannot be used", file)
 
 
 def of(pool: PoolRef) -> Driver:
@@ -106,10 +139,12 @@ __all__ = [
     "exists",
     "files",
     "is_at",
+    "load_own",
     "named",
     "of",
     "place",
     "refuse",
+    "register",
     "source",
     "volume",
 ]

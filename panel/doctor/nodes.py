@@ -70,7 +70,8 @@ class Wanted:
 def read(node: Node, client: NodeClient, heed: Heed) -> Reading:
     """What the node has now; raises NodeError, and what `heed` does."""
     hosts = client.call(host.HostsRead(), deadline=CALL_SECONDS, heed=heed)
-    refs = [row.pool.ref for row in NodePool.objects.filter(node=node).order_by("pool").select_related("pool")]
+    rows = [row.pool for row in NodePool.objects.filter(node=node).order_by("pool").select_related("pool")]
+    refs = list({ref.name: ref for pool in rows for ref in (pool.ref, pool.store)}.values())
     known = known_pools(node)
     pools, unread = {}, {}
     for ref in refs:
@@ -106,9 +107,9 @@ def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
                 # What is to be deleted may be gone in part; records.py tells of it.
                 found.busy |= {spare.seed_ref.name, spare.volume.name}
             if takes_seed(spare.image):
-                found.files.setdefault(vm.pool.name, {})[f"seeds/{spare.seed_ref.name}"] = f"vm {vm.pk}"
+                found.files.setdefault(vm.pool.store.name, {})[f"seeds/{spare.seed_ref.name}"] = f"vm {vm.pk}"
         if uses_seed(vm):
-            found.files.setdefault(vm.pool.name, {})[f"seeds/{vm.seed_ref.name}"] = f"vm {vm.pk}"
+            found.files.setdefault(vm.pool.store.name, {})[f"seeds/{vm.seed_ref.name}"] = f"vm {vm.pk}"
     for volume in Volume.objects.filter(node=node).select_related("pool", "disk", "spare"):
         disk = getattr(volume, "disk", None) or getattr(volume, "spare", None)
         found.files.setdefault(volume.pool.name, {})[f"volumes/{volume.name}"] = (

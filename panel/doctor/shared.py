@@ -27,7 +27,7 @@ def files_of_others(node: Node) -> set[str]:
     spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool"))
     vms = Vm.objects.filter(pool__in=marks).exclude(node=node).select_related("pool", "image")
     for vm in vms.prefetch_related(spares):
-        if (vm.node_id, vm.pool_id) in same:
+        if (vm.node_id, vm.pool_id) in same and not vm.pool.store_apart:
             found |= {storages.place(vm.seed_ref)} if uses_seed(vm) else set()
             found |= {storages.place(spare.seed_ref) for spare in vm.spares.all() if takes_seed(spare.image)}
     return found

@@ -46,6 +46,11 @@ class Pool(models.Model):
         return self.of_kind.store(self.ref)
 
     @property
+    def store_apart(self) -> bool:
+        """Whether those files lie apart from the pool: on each node its own, whether the pool is shared or not."""
+        return self.store != self.ref
+
+    @property
     def where(self) -> str:
         """Where it is on its nodes, in one line, for people."""
         return storages.of(self.ref).where

@@ -39,6 +39,8 @@ def ensure_pool(ctx: NodeContext[Any], pool: Pool) -> PoolState:
     except CommandFailed as error:
         record_fault(ctx.node, pool, str(error.data.get("agent_code")))
         raise
+    if pool.store_apart:
+        ctx.agent.call(protocol.PoolEnsure(pool.store))
     record_room(ctx.node, pool, state)
     return state
 
@@ -60,6 +62,8 @@ def remove(ctx: NodeContext[Any]) -> None:
 def _remove(ctx: NodeContext[Any], pool: Pool) -> None:
     try:
         ctx.agent.call(protocol.PoolRemove(pool=pool.ref))
+        if pool.store_apart:
+            ctx.agent.call(protocol.PoolRemove(pool.store))
     except CommandFailed as error:
         if error.data.get("agent_code") != PoolFault.NOT_MOUNTED:
             raise

@@ -35,9 +35,11 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
         guard_again(ctx)
     # What lies in a shared one may be in the drive of a VM on another node, which this one cannot look at.
     usable = NodePool.objects.filter(node=ctx.node, fault=PoolFault.NONE)
-    for pool in Pool.objects.filter(cluster=ctx.node.cluster_id, shared=False, on_nodes__in=usable):
-        with complaining(complaints, f"Images that were deleted stay in the storage “{pool.name}”"):
-            tidied = ctx.agent.call(storage.ImagesTidy(store=pool.store, keep=known_sums()))
+    pools = Pool.objects.filter(cluster=ctx.node.cluster_id, on_nodes__in=usable)
+    stores = {pool.store: pool.name for pool in pools if pool.store_apart or not pool.shared}
+    for store, name in stores.items():
+        with complaining(complaints, f"Images that were deleted stay in the storage “{name}”"):
+            tidied = ctx.agent.call(storage.ImagesTidy(store=store, keep=known_sums()))
             if tidied.removed:
                 ctx.log(f"Removed {len(tidied.removed)} copies of images that were deleted.")
     return complaints

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent import server
-from nodeagent.protocol import REQUESTS, Fence, host, storage
+from nodeagent.protocol import PROTOCOL_VERSION, REQUESTS, Fence, host, storage
 from panel.cluster import session
 from panel.cluster.client import Progress
 from panel.core.errors import (
@@ -306,7 +306,7 @@ class RawAgent:
 def raw(agent: LocalAgent) -> Iterator[RawAgent]:
     """A greeted agent."""
     raw = RawAgent(agent)
-    raw.say('{"hello": {"protocol": 1, "panel": "0.1.0"}}')
+    raw.say(f'{{"hello": {{"protocol": {PROTOCOL_VERSION}, "panel": "0.1.0"}}}}')
     assert "hello" in raw.hear()
     yield raw
     raw.file.close()

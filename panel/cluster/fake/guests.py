@@ -37,7 +37,7 @@ class Guests(Hosts, Volumes):
         return self._seed_create(created, report)
 
     def _volume_reconfigure(self, request: guest.VolumeReconfigure, _report: Report | None) -> Nothing:
-        self._check_format(request.format)
+        self._check_format(request.volume, request.format)
         path = self._place(request.volume)
         self._check_change(request.change, request.login)
         if path not in self.files:
@@ -51,7 +51,7 @@ class Guests(Hosts, Volumes):
         return guest.Configured(answered=domain.state in STATES_ON and domain.has_agent)
 
     def _volume_clone(self, request: guest.VolumeClone, report: Report | None) -> storage.VolumeState:
-        self._check_format(request.format)
+        self._check_format(request.volume, request.format)
         path, from_path = self._place(request.volume), self._place(request.source)
         source = self.files.get(from_path)
         if path not in self.files:
@@ -97,7 +97,7 @@ class Guests(Hosts, Volumes):
         if not copies:
             raise AgentRefusal("invalid_params", "There is nothing to copy.", field="copies")
         for copy in copies:
-            self._check_format(copy.format)
+            self._check_format(copy.volume, copy.format)
             self._place(copy.source)
             self._place(copy.volume)
 

@@ -116,7 +116,7 @@ class Migration(Hosts, Volumes):
         return Nothing()
 
     def _volume_close(self, request: migration.VolumeClose, _report: Report | None) -> storage.VolumeState:
-        self._check_format(request.format)
+        self._check_format(request.volume, request.format)
         path = self._place(request.volume)
         return self._volume_state(path, request.format)
 

@@ -195,12 +195,12 @@ class Volumes(Node):
             raise AgentRefusal("command_failed", f"qemu-img ended with 1: Image is not in {kind} format")
         return storage.VolumeState(True, file.format, file.virtual_bytes, file.virtual_bytes)
 
-    def _check_format(self, name: str) -> None:
-        if name not in ("qcow2", "raw"):
-            raise AgentRefusal("invalid_params", "A volume's format is qcow2 or raw.", field="format")
+    def _check_format(self, volume: storage.VolumeRef, kind: str) -> None:
+        refusing(storages.of, volume.pool)
+        refusing(storages.of(volume.pool).check_format, kind)
 
     def _volume_copy(self, request: storage.VolumeCopy, report: Report | None) -> storage.VolumeState:
-        self._check_format(request.format)
+        self._check_format(request.volume, request.format)
         path = self._place(request.volume)
         self._check_writable(request.volume.pool)
         copy = self.files.get(self._image(request.store, request.image_sha256))
@@ -213,7 +213,7 @@ class Volumes(Node):
         return self._volume_state(path)
 
     def _volume_create(self, request: storage.VolumeCreate, _report: Report | None) -> storage.VolumeState:
-        self._check_format(request.format)
+        self._check_format(request.volume, request.format)
         path = self._place(request.volume)
         self._check_writable(request.volume.pool)
         there = self.files.get(path)
@@ -223,7 +223,7 @@ class Volumes(Node):
         return self._volume_state(path)
 
     def _volume_grow(self, request: storage.VolumeGrow, _report: Report | None) -> storage.VolumeState:
-        self._check_format(request.format)
+        self._check_format(request.volume, request.format)
         path = self._place(request.volume)
         file = self.files.get(path)
         if file is None:
@@ -235,7 +235,7 @@ class Volumes(Node):
         return self._volume_state(path)
 
     def _volume_info(self, request: storage.VolumeInfo, _report: Report | None) -> storage.VolumeState:
-        self._check_format(request.format or "raw")
+        self._check_format(request.volume, request.format or "raw")
         path = self._place(request.volume)
         return self._volume_state(path, request.format)
 
@@ -284,7 +284,7 @@ class Volumes(Node):
         return Nothing()
 
     def _volume_customize(self, request: storage.VolumeCustomize, _report: Report | None) -> Nothing:
-        self._check_format(request.format)
+        self._check_format(request.volume, request.format)
         path = self._place(request.volume)
         self._check_identity(request.guest)
         if path not in self.files:

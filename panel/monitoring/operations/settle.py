@@ -183,7 +183,7 @@ def _leave_or_delete(ctx: SettleContext, node: Node) -> bool:
     agent.call(host.HostDelete(uuid=uuid))
     for volume in own:
         agent.call(storage.VolumeDelete(volume.ref))
-    if not see_the_same(right, agent, vm.pool):
+    if vm.pool.store_apart or not see_the_same(right, agent, vm.pool):
         for seed in [vm.seed_ref, *[spare.seed_ref for spare in spares]]:
             agent.call(storage.SeedDelete(seed))
     ctx.log(f"What “{node.name}” had of the VM is deleted.")

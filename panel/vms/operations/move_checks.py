@@ -131,7 +131,7 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
         untrue(pool, source.node, target.node) for pool in pools if see_the_same(source, target, pool) != pool.shared
     ]
     local = [found[each.pk] for each in volumes if each.pool_id not in shared and found[each.pk].exists]
-    seed_is_shared = vm.pool_id in shared
+    seed_is_shared = vm.pool_id in shared and not vm.pool.store_apart
     request = migration.MigrationCheck(
         subject=subject,
         pool=vm.pool.ref,

@@ -12,6 +12,8 @@ from typing import Any
 from django.utils import timezone
 
 from nodeagent.protocol.host import EMPTY, DiskSpec, HostCreate, HostSpec, InterfaceSpec
+from nodeagent.protocol.storage import VolumeRef
+from nodeagent.storage import place
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -24,7 +26,6 @@ from panel.tasks.models import Status, Task
 from panel.vms.models import ForeignDomain, Interface, Sighting, Snapshot, Vm, VmStatus
 from panel.vms.spec import host_spec
 from tests.db.conftest import make_node, run_task
-from tests.refs import ref
 
 
 def free(name: str) -> str:
@@ -281,11 +282,11 @@ def _take_over(admin: User, node: Node) -> Callable[[], Task]:
     """A domain that somebody defined, with a name that no VM can have."""
     raw, memory = _raw_of_stranger(), fake.node(node.pk)
     pool, network = Pool.objects.earliest("pk"), Network.objects.earliest("pk")
-    path = f"{pool.where}/volumes/legacy.qcow2"
-    memory.files[path] = fake.FakeVolume("qcow2", 1024**3)
+    volume = VolumeRef(pool.ref, "legacy.qcow2")
+    memory.files[place(volume)] = fake.FakeVolume("qcow2", 1024**3)
     interfaces = [InterfaceSpec(mac=mac, bridge=network.bridge) for mac in raw["addresses"]]
     spec = HostSpec(
-        raw["domain"], "Old_Name", 512, 1, "qemu", [DiskSpec(ref(path), "qcow2", "vda")], interfaces, iso=EMPTY
+        raw["domain"], "Old_Name", 512, 1, "qemu", [DiskSpec(volume, "qcow2", "vda")], interfaces, iso=EMPTY
     )
     memory.domains[spec.uuid] = fake.FakeDomain(spec)
     run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))

@@ -73,7 +73,11 @@ def test_a_running_domain_becomes_a_vm_as_it_is(
     assert (vm.name, vm.owner, vm.node, vm.vcpus, vm.memory_mib) == ("legacy", user, node, 3, 768)
     assert (vm.status, vm.wanted, vm.installed) == ("running", "running", True)
     disk, interface = vm.disks.get(), vm.interfaces.get()
-    assert (disk.volume.place, disk.volume.size_gib, disk.cache) == place((before.disks[0].volume), 2, "writeback")
+    assert (disk.volume.place, disk.volume.size_gib, disk.cache) == (
+        place(before.disks[0].volume),
+        2,
+        "writeback",
+    )
     assert disk.read_iops_sec == 100
     assert (interface.mac, interface.address.ip, interface.guarded) == (MAC, "10.77.0.200", False)
     change = StatusChange.objects.get(vm=vm)
