@@ -20,6 +20,7 @@ from panel.doctor.findings import Finding
 from panel.doctor.shared import files_of_others
 from panel.network.models import Network
 from panel.storage.models import NodePool, Volume
+from panel.storage.selectors import volumes_at
 from panel.tasks.models import ENDED, Task
 from panel.vms.models import Interface, Purpose, Sighting, Spare, Vm, VmStatus
 from panel.vms.spec import takes_seed, uses_seed
@@ -110,7 +111,7 @@ def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
                 found.files.setdefault(vm.pool.store.name, {})[f"seeds/{spare.seed_ref.name}"] = f"vm {vm.pk}"
         if uses_seed(vm):
             found.files.setdefault(vm.pool.store.name, {})[f"seeds/{vm.seed_ref.name}"] = f"vm {vm.pk}"
-    for volume in Volume.objects.filter(node=node).select_related("pool", "disk", "spare"):
+    for volume in volumes_at(node).select_related("pool", "disk", "spare"):
         disk = getattr(volume, "disk", None) or getattr(volume, "spare", None)
         found.files.setdefault(volume.pool.name, {})[f"volumes/{volume.name}"] = (
             f"vm {disk.vm_id}" if disk is not None else f"volume {volume.uuid}"

@@ -92,7 +92,12 @@ def _left_by_vms() -> Iterator[Finding]:
     for spare in Spare.objects.exclude(purpose=Purpose.RESCUE).select_related("vm").order_by("pk")[:MOST]:
         if spare.vm_id not in busy:
             yield Finding("volume_left", f"vm {spare.vm_id}", f"A system of {spare.vm} that is to be deleted.")
-    for disk in Disk.objects.exclude(volume__node=F("vm__node")).select_related("vm").order_by("pk")[:MOST]:
+    for disk in (
+        Disk.objects.exclude(volume__node=None)
+        .exclude(volume__node=F("vm__node"))
+        .select_related("vm")
+        .order_by("pk")[:MOST]
+    ):
         if disk.vm_id not in busy:
             yield Finding(
                 "volume_elsewhere", f"vm {disk.vm_id}", f"Disk {disk.target} of {disk.vm} is on another node."

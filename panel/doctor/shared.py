@@ -7,6 +7,7 @@ from django.db.models import Prefetch
 from nodeagent import storage as storages
 from panel.cluster.models import Node
 from panel.storage.models import NodePool, Volume
+from panel.storage.selectors import node_of_volume
 from panel.vms.models import Spare, Vm
 from panel.vms.spec import takes_seed, uses_seed
 
@@ -21,8 +22,8 @@ def files_of_others(node: Node) -> set[str]:
     same = {(node_id, pool_id) for node_id, pool_id, mark in rows if mark == marks[pool_id]}
     found = {
         volume.place
-        for volume in Volume.objects.filter(pool__in=marks).exclude(node=node).select_related("pool")
-        if (volume.node_id, volume.pool_id) in same
+        for volume in Volume.objects.filter(pool__in=marks).annotate(at=node_of_volume()).select_related("pool")
+        if (volume.at, volume.pool_id) in same
     }
     spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool"))
     vms = Vm.objects.filter(pool__in=marks).exclude(node=node).select_related("pool", "image")

@@ -88,11 +88,17 @@ class NodePool(models.Model):
 
 
 class Volume(QuickModel):
-    """A disk image in a pool on a node."""
+    """A disk image in a pool: on a node, or in a shared pool on none."""
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True)
     pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="volumes")
-    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="volumes")
+    node = models.ForeignKey(
+        Node,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="volumes",
+        help_text="Where it is; none: in a shared pool, which is the same on all nodes.",
+    )
     format = models.CharField(max_length=8, default="qcow2")
     size_gib = models.PositiveIntegerField()
     file_name = models.CharField(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db.models import Count, QuerySet, Sum
+from django.db.models.functions import Coalesce
 
 from nodeagent.protocol.storage import KnownPool
 from panel.accounts.models import User
@@ -46,6 +47,16 @@ def known_pools(node: Node) -> dict[str, KnownPool]:
     return {name: KnownPool(mark, devices) for name, mark, devices in rows}
 
 
+def node_of_volume() -> Coalesce:
+    """For a query of volumes: the node that one is on, in a shared pool that of the VM that has it."""
+    return Coalesce("node_id", "disk__vm__node_id", "spare__vm__node_id")
+
+
+def volumes_at(node: Node) -> QuerySet[Volume]:
+    """The volumes that are on the node, and those in shared pools of its VMs."""
+    return Volume.objects.annotate(at=node_of_volume()).filter(at=node.pk)
+
+
 @dataclass(frozen=True)
 class Assigned:
     """The volumes in a pool on a node: how many, and how large their guests see them together."""
@@ -56,7 +67,7 @@ class Assigned:
 
 def assigned_in(pools: Iterable[Pool]) -> dict[tuple[int, int], Assigned]:
     """What is in these pools, by node and pool; none where there is nothing. One query."""
-    found = Volume.objects.filter(pool__in=list(pools)).values_list("node_id", "pool_id")
+    found = Volume.objects.filter(pool__in=list(pools)).annotate(at=node_of_volume()).values_list("at", "pool_id")
     summed = found.annotate(volumes=Count("pk"), gib=Sum("size_gib")).order_by()
     return {(node, pool): Assigned(volumes, gib) for node, pool, volumes, gib in summed}
 

@@ -14,7 +14,8 @@ from panel.core.errors import AlreadyExists, InvalidValue
 from panel.core.validation import plain_name
 from panel.storage.kinds import get_kind
 from panel.storage.kinds.directory import DEFAULT_PATH
-from panel.storage.models import NodePool, Pool, PoolFault
+from panel.storage.models import NodePool, Pool, PoolFault, Volume
+from panel.storage.selectors import node_of_volume
 
 
 @transaction.atomic
@@ -57,7 +58,28 @@ def change_pool(pool: Pool, changes: Mapping[str, Any]) -> None:
     always = pool.of_kind.shared
     if always is not None and changes.get("shared", always) != always:
         raise InvalidValue("Whether a storage of this kind is shared is not to be chosen.", field="shared")
-    Pool.objects.filter(pk=pool.pk).update(**changes)
+    with transaction.atomic():
+        # Whoever makes a volume in it at the same time waits, and sees what it is by then.
+        held = Pool.objects.select_for_update().get(pk=pool.pk)
+        Pool.objects.filter(pk=pool.pk).update(**changes)
+        if changes.get("shared", held.shared) != held.shared:
+            _place_volumes(held, shared=not held.shared)
+
+
+def _place_volumes(pool: Pool, *, shared: bool) -> None:
+    """The pool's volumes are on no node, or each on the node of the VM that has it."""
+    if shared:
+        Volume.objects.filter(pool=pool).update(node=None)
+        return
+    for volume in Volume.objects.filter(pool=pool, node=None).annotate(at=node_of_volume()):
+        Volume.objects.filter(pk=volume.pk).update(node=volume.at)
+
+
+def new_volume(pool: Pool, node: Node, **values: Any) -> Volume:
+    """A volume of a VM of the node, recorded: on that node, in a shared pool on none."""
+    # The declaration holds still until the transaction ends.
+    shared = Pool.objects.select_for_update().values_list("shared", flat=True).get(pk=pool.pk)
+    return Volume.objects.create(pool=pool, node=None if shared else node, **values)
 
 
 def record_room(node: Node, pool: Pool, state: PoolState) -> None:

@@ -32,7 +32,7 @@ def storage_rooms(pool: Pool, *, but: Volume | None = None) -> dict[int, Storage
 
     `but` leaves out what is asked for of one volume already. The files of a shared one are the same on all nodes.
     """
-    promised: Counter[int] = Counter()
+    promised: Counter[int | None] = Counter()
     volumes = Volume.objects.filter(pool=pool)
     for node_id, gib in volumes.values_list("node").annotate(all=Sum("size_gib")).order_by():
         promised[node_id] += gib

@@ -115,7 +115,7 @@ def settle(ctx: SettleContext) -> dict[str, Any]:
             log = StatusLog()
             log.record(vm, Observation(status, timezone.now(), Cause.TASK, right, task_id=ctx.task.pk))
             log.write()
-            Volume.objects.filter(Q(disk__vm=vm) | Q(spare__vm=vm)).update(node=right)
+            Volume.objects.filter(Q(disk__vm=vm) | Q(spare__vm=vm)).exclude(node=None).update(node=right)
             if was_active:
                 seen = {"status": VmStatus.RUNNING, "seen_at": timezone.now()}
                 Sighting.objects.update_or_create(vm=vm, node=left, defaults=seen)

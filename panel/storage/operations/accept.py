@@ -11,9 +11,9 @@ from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.cluster.operations.check import check_part
 from panel.core.errors import NodeError, WrongState
-from panel.storage.models import NodePool, Pool, PoolFault, Volume
+from panel.storage.models import NodePool, Pool, PoolFault
 from panel.storage.node_part import ensure_pool
-from panel.storage.selectors import pool_named
+from panel.storage.selectors import pool_named, volumes_at
 from panel.storage.services import forget_what_it_was, recall_what_it_was
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
@@ -48,7 +48,7 @@ def take_storage(ctx: AcceptStorageContext) -> dict[str, Any]:
         raise
     # VMs are placed on a node without problems alone.
     check_part(ctx, "storage")
-    volumes = Volume.objects.filter(node=ctx.node, pool=ctx.pool).count()
+    volumes = volumes_at(ctx.node).filter(pool=ctx.pool).count()
     if volumes:
         ctx.log(f"VMs have {volumes} disks in it on this node: the doctor says which are not there.", "warning")
     return {"result": {"pool": ctx.pool.name, "mark": state.mark, "free_bytes": state.free_bytes, "volumes": volumes}}

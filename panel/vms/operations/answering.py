@@ -59,7 +59,7 @@ def _move_on(ctx: DeployContext[Any], tried: list[int], error: NodeError) -> boo
             return False
         TaskLock.objects.filter(task=ctx.task, kind="node", object_id=vm.node_id).update(object_id=node.pk)
         Task.objects.filter(pk=ctx.task.pk).update(node_id=node.pk)
-        Volume.objects.filter(disk__vm=vm).update(node=node)
+        Volume.objects.filter(disk__vm=vm).exclude(node=None).update(node=node)
         Vm.objects.filter(pk=vm.pk).update(node=node)
         ctx.log(f"{error.message} Nothing is there yet: the VM goes to the node “{node.name}”.", "warning")
         moved = ctx.look_again()

@@ -20,6 +20,7 @@ from panel.network import services as network_services
 from panel.network.models import Network
 from panel.network.selectors import free_count, network_named
 from panel.storage.models import Volume
+from panel.storage.services import new_volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms import drift, services
@@ -147,7 +148,7 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
     )
     for disk in ctx.disks:
         old = disk.volume
-        volume = Volume.objects.create(pool=old.pool, node=old.node, format=old.format, size_gib=old.size_gib)
+        volume = new_volume(old.pool, source.node, format=old.format, size_gib=old.size_gib)
         same = {name: getattr(disk, name) for name in DISK_FIELDS}
         Disk.objects.create(vm=vm, volume=volume, **same)
     network = ctx.network

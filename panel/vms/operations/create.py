@@ -21,8 +21,9 @@ from panel.images.selectors import flavor_named, image_named, iso_for
 from panel.network import services as network_services
 from panel.network.models import Network
 from panel.network.selectors import free_count, network_named, network_with
-from panel.storage.models import Pool, Volume
+from panel.storage.models import Pool
 from panel.storage.selectors import pool_named
+from panel.storage.services import new_volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms.context import VmContext
@@ -173,7 +174,7 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
         wanted=Wanted.RUNNING,
         status=VmStatus.SHUT_OFF,
     )
-    volume = Volume.objects.create(pool=ctx.pool, node=node, format=ctx.pool.volume_format, size_gib=ctx.disk_gib)
+    volume = new_volume(ctx.pool, node, format=ctx.pool.volume_format, size_gib=ctx.disk_gib)
     Disk.objects.create(vm=vm, volume=volume)
     if ctx.iso is not None:
         Installation.objects.create(vm=vm)

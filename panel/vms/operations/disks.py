@@ -14,6 +14,7 @@ from panel.core.errors import InvalidValue, MissingValue, NotFound, WrongState
 from panel.storage.kinds import Can
 from panel.storage.models import Pool, Volume
 from panel.storage.selectors import pool_named
+from panel.storage.services import new_volume
 from panel.tasks.operation import Params, Step
 from panel.vms import drift
 from panel.vms.audit import refuse_drift
@@ -86,7 +87,7 @@ def reserve_disk(ctx: AddDiskContext) -> dict[str, Any]:
     # One at a time: of two who ask at once, the second sees the name and the slot that the first has taken.
     Vm.objects.select_for_update().get(pk=vm.pk)
     _refuse_no_slot(vm, asked.bus)
-    volume = Volume.objects.create(pool=ctx.pool, node=vm.node, format=ctx.pool.volume_format, size_gib=asked.size_gib)
+    volume = new_volume(ctx.pool, vm.node, format=ctx.pool.volume_format, size_gib=asked.size_gib)
     last = vm.disks.order_by("position").last()
     disk = Disk.objects.create(
         vm=vm,

@@ -11,7 +11,7 @@ from nodeagent.protocol import host, storage
 from panel.accounts.models import SshKey
 from panel.core.errors import InvalidValue, MissingValue
 from panel.images.models import Customization, Image
-from panel.storage.models import Volume
+from panel.storage.services import new_volume
 from panel.vms import drift, waiting
 from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
@@ -58,7 +58,7 @@ def reserve(ctx: SpareContext[Any], image: Image, size_gib: int) -> dict[str, An
     refuse_no_room(vm, image, size_gib)
     # The VM has a place for one.
     ctx.refuse_second()
-    volume = Volume.objects.create(pool=vm.pool, node=vm.node, format=vm.pool.volume_format, size_gib=size_gib)
+    volume = new_volume(vm.pool, vm.node, format=vm.pool.volume_format, size_gib=size_gib)
     Spare.objects.create(vm=vm, purpose=ctx.purposes[0], volume=volume, image=image, seed=uuid.uuid4())
     return {"volume": volume.pk}
 

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from pydantic import Field, field_validator
 
 from nodeagent import storage as storages
@@ -30,6 +31,7 @@ from panel.network import services as network_services
 from panel.network.models import Network
 from panel.storage.models import Pool, Volume
 from panel.storage.selectors import pool_named
+from panel.storage.services import new_volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
@@ -170,7 +172,7 @@ def record_vm(ctx: TakeOverContext) -> dict[str, Any]:
         place = ctx.place_of(disk)
         assert place is not None
         # Its size is measured by a later step, which the node must be asked for.
-        volume = Volume.objects.create(pool=place[0], node=ctx.node, format=disk.format, size_gib=0, file_name=place[1])
+        volume = new_volume(place[0], ctx.node, format=disk.format, size_gib=0, file_name=place[1])
         limits = {name: getattr(disk, name) for name in LIMITS}
         Disk.objects.create(
             vm=vm, volume=volume, target=disk.target, bus=disk.bus, cache=_cache(disk), position=position, **limits
@@ -277,7 +279,8 @@ def _reasons(ctx: TakeOverContext) -> Iterator[str]:
         yield "libvirt forgets it when it stops"
     if ctx.details.snapshots:
         yield "it has snapshots"
-    taken = {volume.place for volume in Volume.objects.filter(node=ctx.node).select_related("pool")}
+    in_sight = Q(node=ctx.node) | Q(node=None, pool__in=ctx.pools)
+    taken = {volume.place for volume in Volume.objects.filter(in_sight).select_related("pool")}
     others = ctx.node.foreign_domains.exclude(uuid=ctx.foreign.uuid)
     taken |= {place for places in others.values_list("disks", flat=True) for place in places}
     for disk in ctx.details.disks:

@@ -25,6 +25,7 @@ from panel.monitoring import services
 from panel.notices.models import Problem, Severity
 from panel.notices.services import open_problem
 from panel.storage.models import NodePool, Pool, Volume
+from panel.storage.selectors import volumes_at
 from panel.tasks import engine, registry
 from panel.tasks.models import Status, Task
 from panel.tasks.services import cancel
@@ -246,6 +247,19 @@ class TestSharedStorage:
         moved = [each for each in fake.node(node.pk).calls if isinstance(each, protocol.MigrationRun)]
         assert [each.disks for each in moved] == ([] if verb == "force-off" else [[]])
         assert not fake.node(node.pk).signs
+
+    def test_a_volume_of_it_has_no_node(self, api: APIClient, shared: Vm, node: Node, other: Node) -> None:
+        assert not doctor.look()
+        do(api, f"/api/v1/vms/{shared.pk}/add-disk", size_gib=1)
+        assert run_task(task_of(ask(api, shared))).status == Status.DONE
+        volumes = Volume.objects.filter(disk__vm=shared)
+        assert {volume.node for volume in volumes} == {None}
+        assert {each.pk for each in volumes_at(other)} == {each.pk for each in volumes} and not volumes_at(node)
+        assert not doctor.look()
+        declare(api, shared, shared=False)
+        assert {volume.node for volume in volumes.all()} == {other}
+        declare(api, shared, shared=True)
+        assert {volume.node for volume in volumes.all()} == {None}
 
     def test_a_vm_that_has_moved_is_not_cloned_where_it_was(self, api: APIClient, shared: Vm, admin: User) -> None:
         """Its disks would be there still, with a guest on the other node writing to them."""
