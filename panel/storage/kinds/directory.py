@@ -33,7 +33,7 @@ class DirectoryKind(Kind):
     name = DIRECTORY
     label = "Directory"
     options = DirectoryOptions
-    can = frozenset({Can.SNAPSHOTS, Can.GROW_LIVE, Can.THIN, Can.CLONE_BY_REFERENCE})
+    can = frozenset({Can.SNAPSHOTS, Can.GROW_LIVE, Can.THIN, Can.CLONE_BY_REFERENCE, Can.COPY_LIVE})
 
     def checked(self, options: Mapping[str, object]) -> dict[str, str]:
         """An absolute path of at least two folders."""

@@ -17,6 +17,8 @@ class Can(enum.StrEnum):
     GROW_LIVE = "grow_live"
     THIN = "thin"
     CLONE_BY_REFERENCE = "clone_by_reference"
+    COPY_LIVE = "copy_live"
+    """Being the source or the target of a copy while its guest runs."""
 
 
 Options = Mapping[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from panel.images.models import Customization
 from panel.network import services as network_services
 from panel.network.models import Network
 from panel.network.selectors import free_count, network_named
+from panel.storage.kinds import Can
 from panel.storage.models import Volume
 from panel.storage.services import new_volume
 from panel.tasks.locks import exclusive, shared
@@ -222,6 +224,16 @@ def refuse_too_old(source: Vm, copies_running: bool | None) -> None:
         raise WrongState(text, object="vm", id=source.pk, state=source.status, field="id")
 
 
+def refuse_no_live_copies(source: Vm, volumes: Sequence[Volume]) -> None:
+    """Raise WrongState for a VM that runs on storages whose disks can be copied only while it is off."""
+    for volume in volumes:
+        if Can.COPY_LIVE not in volume.can:
+            text = (
+                f"Disks in the storage “{volume.pool.name}” can be copied only while the VM is off. Shut it down first."
+            )
+            raise WrongState(text, object="vm", id=source.pk, state=source.status, field="id")
+
+
 def how_copied(ctx: CloneContext) -> str:
     """How the disks are copied, for a plan."""
     source = ctx.source
@@ -277,6 +289,7 @@ class CloneVm(Operation[CloneParams]):
         drift.refuse_known(source, drift.own_disk)
         if source.status in ON:
             refuse_too_old(source, source.node.facts.get("copies_running"))
+            refuse_no_live_copies(source, [disk.volume for disk in ctx.disks])
         else:
             services.refuse_running(source)
         if source.image is None:

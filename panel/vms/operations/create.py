@@ -82,7 +82,7 @@ class CreateVmParams(AccessParams):
     address: str | None = Field(
         default=None, max_length=45, description="A free address of the network's ranges; none: the first free one."
     )
-    pool: str | None = Field(default=None, max_length=64, description="Name of a pool; none: the first.")
+    pool: str | None = Field(default=None, max_length=64, description="Name of a pool; none: the first that has room.")
     owner: str | None = Field(
         default=None, max_length=64, description="Name of the user whom it belongs to; none: whoever asks."
     )
@@ -113,6 +113,7 @@ class CreateVmContext(DeployContext[CreateVmParams]):
         by_address = network_with(self.cluster, asked.address) if asked.address and not asked.network else None
         self.network: Network = by_address or network_named(self.cluster, asked.network)
         self.pool: Pool = pool_named(self.cluster, asked.pool)
+        self.pools = [self.pool] if asked.pool else list(Pool.objects.filter(cluster=self.cluster).order_by("pk"))
 
     def _size(self, field: str, flavor: Flavor | None) -> int:
         value = getattr(self.params, field)
@@ -142,14 +143,26 @@ class CreateVmContext(DeployContext[CreateVmParams]):
         return Room(1, self.memory_mib, self.vcpus, self.disk_gib, 1)
 
     def choose_node(self) -> Choice:
-        """The node that takes the VM, and why; raises CapacityError or NotFound."""
+        """The node that takes the VM, and why; `pool` is the first of those that may be with room on one of them.
+
+        Raises CapacityError, with what speaks against the first pool, or NotFound.
+        """
         nodes = Node.objects.filter(cluster=self.cluster).select_related("cluster")
         if self.params.node:
             nodes = nodes.filter(name=self.params.node)
             if not nodes:
                 raise NotFound(object="node", id=self.params.node, field="node")
         need = Need(self.memory_mib, self.disk_bytes, self.vcpus, self.disk_gib * GIB)
-        return choose(candidates(nodes, self.pool), need)
+        refusals: list[CapacityError] = []
+        for pool in self.pools:
+            try:
+                choice = choose(candidates(nodes, pool), need)
+            except CapacityError as refusal:
+                refusals.append(refusal)
+            else:
+                self.pool = pool
+                return choice
+        raise refusals[0]
 
 
 def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:

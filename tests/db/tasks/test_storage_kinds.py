@@ -15,7 +15,7 @@ from panel.images.models import Image
 from panel.storage.models import Pool
 from panel.tasks.models import Status
 from tests.db.conftest import make_node, run_task
-from tests.db.tasks.scenarios import SCENARIOS
+from tests.db.tasks.scenarios import SCENARIOS, ask_create
 from tests.db.tasks.strikes import Strike
 from tests.db.tasks.test_every_operation import REMAINS, operation_of, undoable
 from tests.db.tasks.world import nodes, world
@@ -60,3 +60,29 @@ def test_a_storage_of_the_kind_is_added_with_its_options(admin: User, node: Node
     unknown = api.post("/api/v1/pools", {"name": "c", "kind": "tape"}, format="json")
     assert (unknown.status_code, unknown.json()["field"]) == (400, "kind")
     assert fake.node(node.pk).files == {}
+
+
+@pytest.mark.parametrize(
+    ("verb", "raw", "field"),
+    [
+        ("snapshot", {"name": "one"}, "id"),
+        ("grow-disk", {"disk": "vda", "size_gib": 90}, "disk"),
+        ("clone", {"name": "web2"}, "id"),
+    ],
+)
+def test_what_a_kind_cannot_do_is_refused_before_anything_is_touched(
+    admin: User,
+    node: Node,
+    image: Image,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    raw: dict[str, object],
+    field: str,
+) -> None:
+    monkeypatch.setattr(memory_panel.MemoryKind, "can", frozenset())
+    vm = run_task(ask_create(admin)).object_id
+    api = APIClient()
+    api.force_authenticate(admin)
+    refused = api.post(f"/api/v1/vms/{vm}/{verb}", raw, format="json")
+    assert (refused.status_code, refused.json()["field"]) == (409, field), refused.json()
+    assert "storage" in refused.json()["detail"]

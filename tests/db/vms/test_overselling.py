@@ -109,6 +109,21 @@ def test_a_move_needs_the_promise_on_its_target_and_a_shared_storage_is_counted_
     assert caught.value.data["candidates"]["fake2"].startswith("60 GiB")
 
 
+def test_a_vm_goes_to_the_first_storage_with_room_or_to_the_one_that_was_named(vm: Vm) -> None:
+    second = Pool.objects.create(cluster=vm.cluster, name="second", options={"path": "/srv/second/pool"})
+    NodePool.objects.create(node=vm.node, pool=second, capacity_bytes=200 * GIB, free_bytes=200 * GIB)
+    fake.node(vm.node_id).pools.add(second.name)
+    assert refused("vm.create", name="web2", disk_gib=150, pool="local", **ROOM)
+    # Nothing has room for this: what is said is of the first.
+    assert refused("vm.create", name="web2", disk_gib=300, **ROOM) == refused(
+        "vm.create", name="web2", disk_gib=300, pool="local", **ROOM
+    )
+    task = run_task(ask("vm.create", name="web2", disk_gib=150, **ROOM))
+    made = Vm.objects.get(pk=task.object_id)
+    assert (made.pool, made.disks.get().volume.pool) == (second, second)
+    assert Vm.objects.get(pk=run_task(ask("vm.create", name="web3", disk_gib=1, **ROOM)).object_id).pool == vm.pool
+
+
 def test_the_policy_is_shown_and_set_within_its_bounds(api: APIClient, node: Node) -> None:
     assert api.get("/api/v1/cluster").json()["disk_overselling_percent"] == 100
     assert api.patch("/api/v1/cluster", {"disk_overselling_percent": 250}).json()["disk_overselling_percent"] == 250
