@@ -25,7 +25,7 @@ from nodeagent.job import Job
 from nodeagent.protocol import LONGEST_ANSWER, PROTOCOL_VERSION, REQUESTS, BadMessage, Fence, from_dict, to_dict
 
 SILENCE_SECONDS = 30.0
-LINE_LIMIT = 4 * 1024 * 1024
+LINE_LIMIT = 16 * 1024 * 1024
 log = logging.getLogger("nodeagent")
 
 

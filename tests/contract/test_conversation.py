@@ -256,7 +256,7 @@ def test_another_protocol_version_is_refused_politely(agent: LocalAgent, monkeyp
     monkeypatch.setattr(session, "PROTOCOL_VERSION", 99)
     with pytest.raises(VersionMismatch) as caught:
         agent.link()
-    assert (caught.value.data["panel"], caught.value.data["agent"]) == (99, 1)
+    assert (caught.value.data["panel"], caught.value.data["agent"]) == (99, PROTOCOL_VERSION)
 
 
 def test_an_agent_that_is_not_there_is_named_as_the_reason(agent: LocalAgent) -> None:
@@ -348,7 +348,7 @@ def test_an_agent_that_hears_nothing_ends_by_itself(agent: LocalAgent) -> None:
     )
     agent.zipapp, zipapp = quiet, agent.zipapp
     raw = RawAgent(agent)
-    raw.say('{"hello": {"protocol": 1}}')
+    raw.say(f'{{"hello": {{"protocol": {PROTOCOL_VERSION}}}}}')
     assert "hello" in raw.hear()
     assert agent.processes[0].wait(10) == 3
     raw.file.close()

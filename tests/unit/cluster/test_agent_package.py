@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from nodeagent.protocol import PROTOCOL_VERSION
 from panel.cluster import agent_package
 
-HELLO = '{"hello": {"protocol": 1}}\n'
+HELLO = f'{{"hello": {{"protocol": {PROTOCOL_VERSION}}}}}\n'
 
 
 def python39() -> str | None:
@@ -54,7 +55,7 @@ def test_the_agent_says_hello_and_reads_facts(python: str | None, tmp_path: Path
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(HELLO + request)
         process.stdin.flush()
-        assert json.loads(process.stdout.readline())["hello"]["protocol"] == 1
+        assert json.loads(process.stdout.readline())["hello"]["protocol"] == PROTOCOL_VERSION
         assert json.loads(process.stdout.readline())["result"]["cpu_count"] >= 1
         process.stdin.close()
         assert process.wait(10) == 0
