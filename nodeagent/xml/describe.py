@@ -95,7 +95,7 @@ def _add_storage(domain: Domain, spec: HostSpec) -> None:
             device="cdrom",
             driver_name="qemu",
             driver_type="raw",
-            source=storages.source(seed),
+            source=storages.source(seed) if seed else None,
             target_dev=f"sd{chr(ord('a') + number)}",
             target_bus="scsi",
             read_only=True,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nodeagent.commands.settings import controllers
-from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
+from nodeagent.protocol.host import EMPTY, DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import Difference, MachineSettings
 from nodeagent.xml import edit, facts, machine
 from nodeagent.xml.describe import domain_of
@@ -160,7 +160,7 @@ def test_cgroups_of_both_generations_are_known(tmp_path: Path) -> None:
 
 def test_an_empty_drive_and_a_numbered_source_are_what_they_were() -> None:
     drive = Domain.parse("<domain><devices><disk device='cdrom'><target dev='sda'/></disk></devices></domain>")
-    empty = domain_of(replace(SPEC, cdroms=[""]))
+    empty = domain_of(replace(SPEC, cdroms=[EMPTY]))
     assert facts.facts_of(drive)["cdrom sda"] == facts.facts_of(empty)["cdrom sda"] == ""
     text = "<domain><devices><disk><source dev='/dev/x'{}/><target dev='vda'/></disk></devices></domain>"
     kept, running = (facts.facts_of(Domain.parse(text.format(more))) for more in ("", " index='2'"))
@@ -189,7 +189,7 @@ def test_another_file_builds_upon_nothing_of_the_one_before() -> None:
     domain = Domain.parse(KEPT.replace("a.qcow2'/>", f"a.qcow2' startupPolicy='optional'/>{backing}"))
     old = DiskSpec(volume=ref("/p/a.qcow2"), format="qcow2", target="vda")
     before = replace(SPEC, disks=[old], interfaces=[])
-    edit.change(domain, replace(before, disks=[replace(old, path="/p/new.raw", format="raw")]), before)
+    edit.change(domain, replace(before, disks=[replace(old, volume=ref("/p/new.raw"), format="raw")]), before)
     (disk,) = domain.disks
     assert (disk.source.place, disk.driver_type, "backingStore" in domain.to_xml()) == ("/p/new.raw", "raw", False)
     assert 'bus="0x04"' in domain.to_xml() and "startupPolicy" not in domain.to_xml()
@@ -197,7 +197,7 @@ def test_another_file_builds_upon_nothing_of_the_one_before() -> None:
 
 def test_the_disk_to_start_from_is_the_panels_first_whatever_libvirts_order_is() -> None:
     first = DiskSpec(volume=ref("/p/a"), format="qcow2", target="sdd", bus="scsi")
-    second = replace(first, path="/p/b", target="sdc")
+    second = replace(first, volume=ref("/p/b"), target="sdc")
     before = replace(SPEC, disks=[replace(first, target="vda", bus="virtio"), second], interfaces=[])
     domain = domain_of(before)
     edit.change(domain, after := replace(before, disks=[first, second]), before)

@@ -70,7 +70,11 @@ def test_every_request_and_result_survives_json(command: str, data: st.DataObjec
         (host.HostStart, [], ""),
         (host.HostCreate, {"spec": {**to_dict(SPEC), "memory_mib": "1"}}, "spec.memory_mib"),
         (host.HostCreate, {"spec": {**to_dict(SPEC), "memory_mib": True}}, "spec.memory_mib"),
-        (host.HostCreate, {"spec": {**to_dict(SPEC), "disks": [{"path": "/p"}]}}, "spec.disks.0.format"),
+        (
+            host.HostCreate,
+            {"spec": {**to_dict(SPEC), "disks": [{"volume": to_dict(ref("/p"))}]}},
+            "spec.disks.0.format",
+        ),
         (host.HostCreate, {"spec": {**to_dict(SPEC), "disks": {}}}, "spec.disks"),
         (network.BridgeEnsure, {"name": "b", "gateway": "g", "subnet": "s", "nat": 1}, "nat"),
         (storage.PoolFiles, {"files": []}, "files"),

@@ -124,6 +124,8 @@ def test_every_declared_property_of_every_element_can_be_written_and_read_back()
                 kind.__get__(element).add()
                 assert len(kind.__get__(element)) == 1
                 continue
-            value = True if isinstance(kind, Flag) or kind.kind is yes_no else 7 if kind.kind is int else "text"
+            value = (
+                True if isinstance(kind, Flag) or kind.kind is yes_no else 7 if kind.kind is int else kind.kind("text")
+            )
             setattr(element, name, value)
             assert getattr(cls.parse(element.to_xml()), name) == value

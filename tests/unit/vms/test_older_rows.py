@@ -12,7 +12,7 @@ from panel.vms.operations.move_checks import copied_bytes
 
 
 def test_a_move_that_an_older_release_began_knows_what_it_copies() -> None:
-    pool = Pool(name="local", path="/var/lib/vmpanel/pool")
+    pool = Pool(name="local", options={"path": "/var/lib/vmpanel/pool"})
     volume, other = Volume(pk=3, pool=pool, file_name="a.qcow2"), Volume(pk=4, pool=pool, file_name="b.qcow2")
     for stored in ({"3": 1024}, {"/var/lib/vmpanel/pool/volumes/a.qcow2": 1024}):
         assert (copied_bytes(stored, volume), copied_bytes(stored, other)) == (1024, None)
