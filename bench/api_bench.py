@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.services import Services
+from bench.panel import started
 from tests.stack import Stack
 
 SIZES = (1_000, 10_000)
@@ -120,19 +120,8 @@ def run(stack: Stack, seconds: float) -> None:
 def main() -> int:
     """Measure on a panel of its own, which is gone afterwards."""
     seconds = float(sys.argv[2]) if sys.argv[1:2] == ["--seconds"] else SECONDS
-    services = Services()
-    try:
-        services.start()
-        os.environ["VMPANEL_CONF"] = str(services.conf)
-        # As nobody is held back who asks one after the other.
-        stack = Stack(services, "api", "127.0.0.1", {"RateLimitToken": "0", "RateLimitAddress": "0"})
-        try:
-            stack.start()
-            run(stack, seconds)
-        finally:
-            stack.stop()
-    finally:
-        services.stop()
+    with started("api") as stack:
+        run(stack, seconds)
     return 0
 
 

@@ -23,6 +23,10 @@ class NodeContext(Context[P]):
         """The node, or None when its record is gone (an undo may have removed it before)."""
         return Node.objects.select_related("cluster").filter(pk=self.task.object_id or 0).first()
 
+    def find_object(self) -> Node | None:
+        """The node."""
+        return self.find_node()
+
     @property
     def agent(self) -> Agent:
         """The node's agent."""

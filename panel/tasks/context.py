@@ -58,6 +58,10 @@ class Context(Generic[P]):
         failed_so = (self.task.error or {}).get("agent_code") == agent_code
         return self.undoing and failed_so and self.step_name == self.failed_step
 
+    def find_object(self) -> Any | None:
+        """The object that the operation was asked for, as it is now; None where it is gone, or of no room above."""
+        return None
+
     def output(self, step: Callable[..., Any]) -> dict[str, Any]:
         """What an earlier step function answered; empty while it has not run to its end."""
         return self.outputs.get(self.step_names.get(step, step.__name__), {})

@@ -33,6 +33,7 @@ from panel.tasks.context import Context, P
 from panel.tasks.locks import LockSpec
 from panel.tasks.models import StepStatus, Task, TaskSecret, TaskStep
 from panel.tasks.planning import Plan, seconds_before
+from panel.tasks.requirements import Requirement, demand
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,10 @@ class Operation(Generic[P]):
     older_params: ClassVar[Mapping[int, Convert]] = {}
     """By version: how a task's parameters of it become those of the next one. Without it such a task ends as stuck."""
     context: ClassVar[type[Context[Any]]] = Context
+    requires: ClassVar[Sequence[Requirement]] = ()
+    """What must hold of the object: asked for without it the operation is refused, also when its turn comes."""
+    offered: ClassVar[Sequence[Requirement]] = ()
+    """What must hold besides for a page to offer it. Asked for nevertheless it is taken: what it leads to is there."""
     locks: ClassVar[Sequence[LockSpec]] = ()
     steps: ClassVar[Sequence[Step]] = ()
     on_failure: ClassVar[Literal["undo", "stop"]] = "undo"
@@ -135,27 +140,29 @@ class Operation(Generic[P]):
         """The task's title, for people."""
         return f"{self.label} {ctx.task.object_name}".strip()
 
-    def applies(self, obj: Any) -> bool:
-        """Whether the operation makes sense for the object as it is now; pages hide its button else."""
-        return True
-
-    def fits(self, obj: Any) -> bool:
-        """Whether it applies, and nothing in the object's state forbids it; what pages go by."""
+    def why_not(self, obj: Any) -> str:
+        """Why a page does not offer it for the object as it is now, a sentence; empty where it does."""
         try:
             self.refuse_state(obj)
-        except PanelError:
-            return False
-        return self.applies(obj)
+            demand(obj, *self.offered)
+        except PanelError as error:
+            return error.message
+        return ""
 
     def refuse_state(self, obj: Any) -> None:
         """Raise RequestError where the object's state forbids the operation, whatever its own check looks at."""
         if not self.creates:
             subjects.get(self.object_type).refuse(self.name, obj)
+            demand(obj, *self.requires)
 
     def refuse_now(self, ctx: Context[P]) -> None:
         """refuse_state() when the task's turn comes: the object may have changed while it waited."""
-        if not self.creates:
-            subjects.get(self.object_type).refuse_at_turn(self.name, ctx)
+        if self.creates:
+            return
+        subjects.get(self.object_type).refuse_at_turn(self.name, ctx)
+        # One that is gone is the steps' matter.
+        if (obj := ctx.find_object()) is not None:
+            demand(obj, *(each.again for each in self.requires))
 
     def warning_about(self, obj: Any) -> str:
         """What a page says of the object before it does it: the operation's own warning, and what its state adds."""

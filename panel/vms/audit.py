@@ -21,13 +21,12 @@ from panel.notices.models import Severity
 from panel.notices.services import close_problems, open_problem
 from panel.tasks import locks
 from panel.vms import drift, missing, services
-from panel.vms.models import ForeignDomain, Vm, VmStatus
+from panel.vms.models import ON, ForeignDomain, Vm
 from panel.vms.snapshot_audit import record, record_all
 from panel.vms.spec import host_spec, rows_spec
 from panel.vms.usage import note_shape
 
 AUDIT_SECONDS = 120.0
-ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 Ask = Callable[[audit.HostsAudit], audit.Audit]
 
 

@@ -39,6 +39,10 @@ class VmContext(Context[P]):
         vms = Vm.objects.select_related("node__cluster", "pool", "image", "owner")
         return vms.filter(pk=self.task.object_id or 0).first()
 
+    def find_object(self) -> Vm | None:
+        """The VM."""
+        return self.find_vm()
+
     def refuse_second(self, **reserved: int) -> None:
         """Raise Busy while the same is asked for already: it could not even wait. For the step that reserves.
 

@@ -7,23 +7,23 @@ guest does not let go of one, nothing has changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from nodeagent.protocol import devices
 from nodeagent.protocol.host import DiskSpec, InterfaceSpec
-from panel.accounts.models import User
 from panel.core.errors import CapacityError, CommandFailed, NotFound
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Task, TaskStep
 from panel.tasks.operation import Operation
+from panel.tasks.requirements import Requirement
 from panel.vms import drift
 from panel.vms.context import VmContext
 from panel.vms.limits import OVER
 from panel.vms.machine import MachineType
-from panel.vms.models import Disk, DiskBus, Interface, Vm, VmStatus
-from panel.vms.services import gone, refuse_rescue, refuse_seen_elsewhere
+from panel.vms.models import ON, Disk, DiskBus, Interface, Vm
+from panel.vms.requirements import NOT_ELSEWHERE, NOT_IN_RESCUE, NOT_MISSING
 from panel.vms.spec import host_spec
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -33,7 +33,6 @@ GIB = 1024**3
 UNPLUG_SECONDS = 90.0
 SLOTS = 11
 """A q35 machine is started with sixteen slots (nodeagent/xml/describe.py), of which five are always in use."""
-ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 T = TypeVar("T")
 
 
@@ -43,26 +42,12 @@ class DeviceOperation(Operation[Any]):
     permission = "vms.devices"
     context = VmContext
     placed = True
+    requires: ClassVar[Sequence[Requirement]] = (NOT_ELSEWHERE, NOT_IN_RESCUE, NOT_MISSING)
     locks = (exclusive("vm"), shared("node"), shared("pool"))
 
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
         return f"{self.label}: VM {ctx.task.object_name}"
-
-    def applies(self, obj: Vm) -> bool:
-        """A missing VM has no domain to change; in rescue mode its devices stay as they are."""
-        return obj.status != VmStatus.MISSING and not obj.in_rescue
-
-    def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM whose domain is gone, in rescue mode or runs elsewhere, and what the operation itself refuses."""
-        refuse_seen_elsewhere(ctx.vm)
-        refuse_rescue(ctx.vm)
-        if ctx.vm.status == VmStatus.MISSING:
-            raise gone(ctx.vm)
-        self.refuse(ctx, viewer)
-
-    def refuse(self, ctx: Any, viewer: User) -> None:
-        """What this operation refuses besides; reads only."""
 
 
 def describe_disk(ctx: VmContext[Any], now: DiskSpec | None, before: DiskSpec | None) -> None:

@@ -95,15 +95,15 @@ def error(vm: Vm, drift: Iterable[Difference], *, known: bool = False) -> Drifte
     return Drifted(text, object="vm", id=vm.pk, field="id", differences=found)
 
 
-def refuse_known(vm: Vm, counts: Counts) -> None:
-    """Raise Drifted for differences that the last comparison found; at its turn an operation looks itself.
+def known_error(vm: Vm, counts: Counts) -> Drifted | None:
+    """The refusal for differences that the last comparison found; at its turn an operation looks itself.
 
-    Not while it is asked for that they end: whatever waits behind that finds none.
+    None while it is asked for that they end: whatever waits behind that finds none.
     """
     if not vm.drift or Task.objects.filter(ENDING, object_type="vm", object_id=vm.pk).exclude(status__in=OVER).exists():
-        return
-    if found := [each for each in vm.drift if counts(each)]:
-        raise error(vm, found, known=True)
+        return None
+    found = [each for each in vm.drift if counts(each)]
+    return error(vm, found, known=True) if found else None
 
 
 def define(ctx: VmContext[Any], after: HostSpec, before: HostSpec) -> None:

@@ -18,9 +18,10 @@ from panel.cluster.nodes import Agent
 from panel.core.errors import NodeError
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
+from panel.tasks.requirements import demand
 from panel.vms.context import VmContext
 from panel.vms.models import Sighting, Vm, VmStatus
-from panel.vms.services import refuse_seen_elsewhere
+from panel.vms.requirements import NOT_ELSEWHERE
 
 ACTIVE = (VmStatus.RUNNING, VmStatus.PAUSED)
 LOOK_SECONDS = 20.0
@@ -76,14 +77,14 @@ def refuse_moved(ctx: VmContext[Any]) -> None:
     What is found is remembered, for vm.settle. A node that does not answer is not known not to have it: that is said.
     """
     vm = ctx.look_again()
-    refuse_seen_elsewhere(vm)
+    demand(vm, NOT_ELSEWHERE)
     uuid = str(vm.uuid)
     if ctx.agent.call(host.HostInfo(uuid=uuid)).exists:
         return
     found = look(ctx)
     if found:
         remember(vm, found)
-        refuse_seen_elsewhere(ctx.look_again())
+        demand(ctx.look_again(), NOT_ELSEWHERE)
 
 
 def look(ctx: VmContext[Any], besides: Node | None = None) -> dict[Node, host.HostState]:

@@ -49,6 +49,10 @@ class VmStatus(models.TextChoices):
     UNKNOWN = wire.UNKNOWN, "Unknown"
 
 
+ON = (VmStatus.RUNNING, VmStatus.PAUSED)
+"""There is a guest: its domain is active."""
+
+
 class Vm(Machine):
     """A virtual machine. Its domain bears its name; its UUID is its identity everywhere."""
 

@@ -13,12 +13,11 @@ from nodeagent.protocol.settings import Difference
 from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node
 from panel.core import live
-from panel.core.errors import AlreadyExists, InvalidValue, Suspended, WrongState
+from panel.core.errors import AlreadyExists, InvalidValue, WrongState
 from panel.core.permissions import allows
 from panel.tasks.models import Task
 from panel.vms.limits import Room, require_room
-from panel.vms.models import Cause, Purpose, Vm, VmStatus
-from panel.vms.snapshot_words import listed, unmanaged_told
+from panel.vms.models import Cause, Vm
 from panel.vms.status import Observation, StatusLog, tell_gone, tell_pages
 from panel.vms.usage import note_shape
 
@@ -69,45 +68,9 @@ def refuse_taken_name(cluster: Cluster, name: str) -> None:
         raise AlreadyExists("Another VM has this name.", field="name", object="VM")
 
 
-def refuse_rescue(vm: Vm) -> None:
-    """Raise WrongState for a VM in rescue mode or on its way there, or of whose rescue system something is left."""
-    if vm.spares.filter(purpose__in=(Purpose.PREPARED, Purpose.RESCUE, Purpose.LEFT)).exists():
-        raise WrongState("The VM is in rescue mode. End that first.", object="vm", id=vm.pk, state="rescue", field="id")
-
-
-def refuse_snapshots(vm: Vm) -> None:
-    """Raise WrongState for a VM with snapshots: they hold its disks as they were, and its name."""
-    names = [row.name for row in vm.snapshots.all()]
-    text = f"Delete the VM's snapshots first: {listed(names)}." if names else ""
-    if not names and vm.unmanaged_snapshots:
-        text = f"This cannot be done now: {unmanaged_told(vm.unmanaged_snapshots)}"
-    if text:
-        raise WrongState(text, object="vm", id=vm.pk, state="with snapshots", field="id")
-
-
-def refuse_installing(vm: Vm) -> None:
-    """Raise WrongState while an installer is at work in the VM."""
-    if vm.installing:
-        raise WrongState("Finish the installation first.", object="vm", id=vm.pk, state="being installed", field="id")
-
-
-def refuse_missing(vm: Vm) -> None:
-    """Raise WrongState for a VM whose domain is gone, or that was never finished."""
-    if not vm.installed:
-        raise WrongState(object="vm", id=vm.pk, state="not finished", field="id")
-    if vm.status == VmStatus.MISSING:
-        raise gone(vm)
-
-
 def gone(vm: Vm) -> WrongState:
     """The refusal of a VM whose domain is not on its node."""
     return WrongState(object="vm", id=vm.pk, state="missing on its node", field="id")
-
-
-def refuse_running(vm: Vm) -> None:
-    """Raise WrongState for a VM that is not known to be shut off."""
-    if vm.status not in (VmStatus.SHUT_OFF, VmStatus.CRASHED):
-        raise WrongState("Shut the VM down first.", object="vm", id=vm.pk, state=vm.status, field="id")
 
 
 def started_from_iso(vm: Vm) -> None:
@@ -139,28 +102,3 @@ def refuse_unfit_owner(owner: User) -> None:
         raise InvalidValue("This user is disabled.", field="owner")
     if not allows(owner, "vms.power"):
         raise InvalidValue("This user may not have VMs.", field="owner")
-
-
-def refuse_seen_elsewhere(vm: Vm) -> None:
-    """Raise WrongState while another node runs a domain of the VM's UUID, or ran it last, and nobody has decided."""
-    if vm.seen_elsewhere:
-        active = vm.sightings.filter(accepted=False, status__in=(VmStatus.RUNNING, VmStatus.PAUSED)).exists()
-        text = (
-            "Another node runs a domain of this VM's UUID. Say first which one is right."
-            if active
-            else "This VM was moved by hand: another node has it. Say first where it lives (vm.settle)."
-        )
-        raise WrongState(
-            text,
-            object="vm",
-            id=vm.pk,
-            state="active on another node" if active else "on another node",
-            field="id",
-        )
-
-
-def refuse_suspended(vm: Vm) -> None:
-    """Raise Suspended while an administrator keeps the VM off, as the database has it now."""
-    now = Vm.objects.filter(pk=vm.pk, suspended_at__isnull=False).values_list("suspension_reason", flat=True).first()
-    if now is not None:
-        raise Suspended(object="vm", id=vm.pk, reason=now or "no reason given", field="id")

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from panel.core.errors import RequestError, WrongState
+from panel.core.errors import RequestError
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
-from panel.vms import services
+from panel.tasks.requirements import demand
 from panel.vms.models import Snapshot, SnapshotState, Vm
+from panel.vms.requirements import NO_OVERLAYS, NOT_ELSEWHERE, NOT_IN_RESCUE, NOT_SUSPENDED
 from panel.vms.saved import refuse_saved
-from panel.vms.snapshot_words import AN_OVERLAY, listed, unmanaged_told
+from panel.vms.snapshot_words import listed, unmanaged_told
 
 
 @dataclass
@@ -35,33 +36,20 @@ def tree(vm: Vm) -> list[Branch]:
     return roots
 
 
-def refuse_revert(vm: Vm, *, with_memory: bool) -> None:
-    """Raise WrongState or Suspended for what keeps the VM from going back to a snapshot, with its memory or without.
-
-    With its memory the guest runs afterwards: not where the VM must not run.
-    """
-    refuse_saved("vm.revert-snapshot", vm)
-    services.refuse_rescue(vm)
-    refuse_overlays(vm)
-    if with_memory:
-        services.refuse_suspended(vm)
-        services.refuse_seen_elsewhere(vm)
+REVERTIBLE = (NOT_IN_RESCUE, NO_OVERLAYS)
+"""What going back to any snapshot requires of the VM."""
+MAY_RUN = (NOT_SUSPENDED, NOT_ELSEWHERE)
+"""What going back to one with memory requires besides: the guest runs afterwards."""
 
 
 def why_no_revert(vm: Vm, *, with_memory: bool) -> str:
-    """What `refuse_revert` says, for a page; empty where the VM may go back."""
+    """What keeps the VM from going back to a snapshot, with its memory or without, for a page; empty: nothing."""
     try:
-        refuse_revert(vm, with_memory=with_memory)
+        refuse_saved("vm.revert-snapshot", vm)
+        demand(vm, *REVERTIBLE, *(MAY_RUN if with_memory else ()))
     except RequestError as error:
         return error.message
     return ""
-
-
-def refuse_overlays(vm: Vm) -> None:
-    """Raise WrongState for a VM that writes into a file beside its disk since somebody took an external snapshot."""
-    if overlays := [each["name"] for each in vm.unmanaged_snapshots if each["external"]]:
-        text = f"The external snapshot {listed(overlays)} was taken on the node by hand: {AN_OVERLAY} first."
-        raise WrongState(text, object="vm", id=vm.pk, state="with an overlay", field="id")
 
 
 def on_node(vm: Vm, names: Iterable[str]) -> list[str]:

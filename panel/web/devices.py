@@ -15,8 +15,7 @@ from panel.storage.models import Pool
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.operation import Operation
-from panel.vms.devices import ON
-from panel.vms.models import Disk, DiskBus, Interface, Vm
+from panel.vms.models import ON, Disk, DiskBus, Interface, Vm
 from panel.web.templatetags.units import size
 
 DISK_LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
@@ -55,7 +54,7 @@ class Buttons:
 
     def __init__(self, viewer: User, vm: Vm, task: Task | None) -> None:
         allowed = registry.for_object("vm", viewer)
-        self.operations = {each.verb: each for each in allowed if each.fits(vm)}
+        self.operations = {each.verb: each for each in allowed if not each.why_not(vm)}
         self.free = task is None
         self.operator = permissions.allows(viewer, "cluster.manage")
 

@@ -107,16 +107,17 @@ def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> dict[str, 
     """
     # What cannot be taken back comes last, farthest from what is pressed often.
     found = sorted(registry.for_object(kind, viewer), key=lambda each: (each.dangerous, each.verb in LAST_VERBS))
-    fitting = [(each, each.fits(obj)) for each in found if not each.placed]
+    reasons = [(each, each.why_not(obj)) for each in found if not each.placed]
     buttons: list[dict[str, Any]] = [
         {
             "operation": each,
-            "on": fits and (task is None or task.operation in each.supersedes),
+            "on": not why_not and (task is None or task.operation in each.supersedes),
+            "why_not": why_not or (f"Wait until “{task.title}” has ended." if task is not None else ""),
             "form": _form(each, obj),
             "warning": each.warning_about(obj),
         }
-        for each, fits in fitting
-        if fits or not each.rare
+        for each, why_not in reasons
+        if not (why_not and each.rare)
     ]
     always, more = ([each for each in buttons if each["operation"].rare is rare] for rare in (False, True))
     return {"always": always, "more": more}
@@ -253,12 +254,12 @@ def vm_guest(request: HttpRequest, vm_id: int) -> HttpResponse:
     viewer = _viewer(request)
     vm = _or_404(get_vm, viewer, vm_id)
     _need(viewer, "vms.change")
-    allowed = {each.verb.replace("-", "_"): each.fits(vm) for each in registry.for_object("vm", viewer)}
+    why_not = {each.verb.replace("-", "_"): each.why_not(vm) for each in registry.for_object("vm", viewer)}
     return _page(
         request,
         "vm_guest.html",
         vm=vm,
-        may=allowed,
+        why_not=why_not,
         images=list_images(viewer),
         rescue_image=settings.CONFIG.rescue_image,
         reinstall_warning=registry.get("vm.reinstall").warning_about(vm),

@@ -7,7 +7,9 @@ from typing import Any
 from panel.cluster import services
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
+from panel.core.errors import WrongState
 from panel.tasks.operation import Operation, Params, Step
+from panel.tasks.requirements import Requirement
 
 
 class NoParams(Params):
@@ -24,11 +26,24 @@ def end_maintenance(ctx: NodeContext[Any]) -> None:
     services.set_maintenance(ctx.node, False)
 
 
+def _in_state(node: Node, state: str) -> WrongState:
+    return WrongState(object="node", id=node.pk, state=state, field="id")
+
+
+TAKES_VMS = Requirement(
+    "not in maintenance", lambda node: _in_state(node, "in maintenance already") if node.maintenance else None
+)
+IN_MAINTENANCE = Requirement(
+    "in maintenance", lambda node: None if node.maintenance else _in_state(node, "not in maintenance")
+)
+
+
 class MaintainNode(Operation[NoParams]):
     """Let the node take no new VMs. Its own run on; node.evacuate moves them away."""
 
     name = "node.maintain"
     label = "Maintain"
+    offered = (TAKES_VMS,)
     permission = "cluster.manage"
     params = NoParams
     context = NodeContext
@@ -40,16 +55,13 @@ class MaintainNode(Operation[NoParams]):
         """The task's title, for people."""
         return f"Maintenance of node {ctx.task.object_name}"
 
-    def applies(self, obj: Node) -> bool:
-        """It takes VMs now."""
-        return not obj.maintenance
-
 
 class EndMaintenance(Operation[NoParams]):
     """Let the node take VMs again."""
 
     name = "node.end-maintenance"
     label = "End maintenance"
+    offered = (IN_MAINTENANCE,)
     permission = "cluster.manage"
     params = NoParams
     context = NodeContext
@@ -59,7 +71,3 @@ class EndMaintenance(Operation[NoParams]):
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
         return f"End of the maintenance of node {ctx.task.object_name}"
-
-    def applies(self, obj: Node) -> bool:
-        """It takes none now."""
-        return obj.maintenance

@@ -24,6 +24,7 @@ from panel.vms import elsewhere
 from panel.vms.context import VmContext
 from panel.vms.models import Cause, Sighting, Vm, VmStatus
 from panel.vms.operations.configure_guest import restore_seed
+from panel.vms.requirements import requirement
 from panel.vms.spec import host_spec
 from panel.vms.status import Observation, StatusLog
 
@@ -203,6 +204,9 @@ class SettleVm(Operation[SettleParams]):
 
     name = "vm.settle"
     label = "Settle"
+    offered = (
+        requirement("in several places", lambda vm: vm.seen_elsewhere or vm.status == VmStatus.MISSING, "in one place"),
+    )
     rare = True
     permission = "cluster.manage"
     params = SettleParams
@@ -222,10 +226,6 @@ class SettleVm(Operation[SettleParams]):
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
         return f"Settle where VM {ctx.task.object_name} is"
-
-    def applies(self, obj: Vm) -> bool:
-        """There are copies to decide about, or it is gone from where it should be."""
-        return obj.seen_elsewhere or obj.status == VmStatus.MISSING
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a node without a copy, and a VM that is in one place only."""

@@ -12,12 +12,11 @@ from datetime import datetime
 from django.utils import timezone
 
 from panel.monitoring.models import Unread, VmCounters
-from panel.vms.models import StatusChange, Vm, VmStatus
+from panel.vms.models import ON, StatusChange, Vm, VmStatus
 
 Period = tuple[datetime, datetime]
 Change = tuple[datetime, bool]
 """When a VM began to run (True) or ended."""
-ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 ENDED = (VmStatus.SHUT_OFF, VmStatus.CRASHED, VmStatus.MISSING, VmStatus.SAVED)
 """A node's silence is neither."""
 

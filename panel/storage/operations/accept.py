@@ -17,6 +17,7 @@ from panel.storage.selectors import pool_named, volumes_at
 from panel.storage.services import forget_what_it_was, recall_what_it_was
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
+from panel.tasks.requirements import Requirement
 
 
 class AcceptStorageParams(Params):
@@ -54,6 +55,15 @@ def take_storage(ctx: AcceptStorageContext) -> dict[str, Any]:
     return {"result": {"pool": ctx.pool.name, "mark": state.mark, "free_bytes": state.free_bytes, "volumes": volumes}}
 
 
+def _all_as_they_were(node: Node) -> WrongState | None:
+    if NodePool.objects.filter(node=node, fault=PoolFault.NOT_MOUNTED).exists():
+        return None
+    return WrongState("No storage was found to be missing on this node.", object="node", id=node.pk, state="complete")
+
+
+A_STORAGE_IS_MISSING = Requirement("a storage is missing", _all_as_they_were)
+
+
 class AcceptStorage(Operation[AcceptStorageParams]):
     """Take what is at a storage's path on the node for the storage from now on: a new, empty disk, or a restored copy.
 
@@ -62,6 +72,7 @@ class AcceptStorage(Operation[AcceptStorageParams]):
 
     name = "node.accept-storage"
     label = "Accept storage"
+    offered = (A_STORAGE_IS_MISSING,)
     permission = "cluster.manage"
     params = AcceptStorageParams
     context = AcceptStorageContext
@@ -79,10 +90,6 @@ class AcceptStorage(Operation[AcceptStorageParams]):
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
         return f"Accept storage {ctx.params.pool} of node {ctx.task.object_name}"
-
-    def applies(self, obj: Node) -> bool:
-        """A storage of the node is not what it was."""
-        return NodePool.objects.filter(node=obj, fault=PoolFault.NOT_MOUNTED).exists()
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a storage that is as it was."""

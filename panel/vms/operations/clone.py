@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,11 +24,12 @@ from panel.storage.models import Volume
 from panel.storage.services import new_volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
+from panel.tasks.requirements import Requirement
 from panel.vms import drift, services
 from panel.vms.audit import refuse_drift
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.machine import settings_of
-from panel.vms.models import Disk, Interface, Vm, VmStatus, Wanted
+from panel.vms.models import ON, Disk, Interface, Vm, VmStatus, Wanted
 from panel.vms.operations.create import check_name, define_domain
 from panel.vms.operations.deploying import (
     COPY_SECONDS,
@@ -42,9 +42,19 @@ from panel.vms.operations.deploying import (
     wait_for_guest,
 )
 from panel.vms.operations.disks import LIMITS
-from panel.vms.operations.power import ON
 from panel.vms.operations.removing import release_records, undefine_domain
 from panel.vms.placing import candidates, gib_by_pool, hold_promises, promise_of, refuse_no_storage
+from panel.vms.requirements import (
+    FINISHED,
+    NOT_ELSEWHERE,
+    NOT_IN_RESCUE,
+    NOT_MISSING,
+    NOT_SUSPENDED,
+    SHUT_OFF,
+    requirement,
+    undrifted,
+    wrong_state,
+)
 from panel.vms.status import tell_pages
 from panel.vms.usage import note_shape
 
@@ -85,6 +95,10 @@ class CloneContext(DeployContext[CloneParams]):
         if vm is None:
             raise NotFound(object="vm", id=self.source_id)
         return vm
+
+    def find_object(self) -> Vm:
+        """The source, as long as it is there."""
+        return self.source
 
     @property
     def network(self) -> Network:
@@ -170,8 +184,8 @@ def look_at_source(ctx: CloneContext) -> None:
         text = "The VM has moved to another node since the clone was asked for. Ask for it again."
         raise WrongState(text, object="vm", id=ctx.source_id, state="on another node")
     refuse_drift(ctx.source, ctx.agent, drift.own_disk)
-    if _state_of_source(ctx) in ON:
-        refuse_too_old(ctx.source, ctx.agent.call(machine.NodeFacts()).copies_running)
+    if _state_of_source(ctx) in ON and ctx.agent.call(machine.NodeFacts()).copies_running is False:
+        raise too_old(ctx.source)
     grow_along(ctx)
 
 
@@ -217,21 +231,36 @@ def _state_of_source(ctx: CloneContext) -> str:
     return ctx.agent.call(host.HostInfo(uuid=str(ctx.source.uuid))).state
 
 
-def refuse_too_old(source: Vm, copies_running: bool | None) -> None:
-    """Raise WrongState for a VM that runs where its disks can be copied only while it is off."""
-    if copies_running is False:
-        text = "The node's libvirt or QEMU is too old to copy the disks of a VM that runs. Shut the VM down first."
-        raise WrongState(text, object="vm", id=source.pk, state=source.status, field="id")
+def too_old(source: Vm) -> WrongState:
+    """The refusal of a VM that runs where its disks can be copied only while it is off."""
+    text = "The node's libvirt or QEMU is too old to copy the disks of a VM that runs. Shut the VM down first."
+    return wrong_state(source, source.status, text)
 
 
-def refuse_no_live_copies(source: Vm, volumes: Sequence[Volume]) -> None:
-    """Raise WrongState for a VM that runs on storages whose disks can be copied only while it is off."""
-    for volume in volumes:
-        if Can.COPY_LIVE not in volume.can:
-            text = (
-                f"Disks in the storage “{volume.pool.name}” can be copied only while the VM is off. Shut it down first."
-            )
-            raise WrongState(text, object="vm", id=source.pk, state=source.status, field="id")
+COPIES_RUNNING = Requirement(
+    "on a node that copies the disks of a VM that runs",
+    lambda vm: too_old(vm) if vm.status in ON and vm.node.facts.get("copies_running") is False else None,
+)
+OF_AN_IMAGE = requirement(
+    "of an image",
+    lambda vm: vm.image is not None,
+    "without an image",
+    "The VM's image is not known any more, so nobody knows how to tell its clone who it is.",
+)
+
+
+def _no_live_copies(vm: Vm) -> WrongState | None:
+    if vm.status not in ON:
+        return None
+    for disk in vm.disks.filter(attached=True).select_related("volume__pool"):
+        if Can.COPY_LIVE not in disk.volume.can:
+            name = disk.volume.pool.name
+            text = f"Disks in the storage “{name}” can be copied only while the VM is off. Shut it down first."
+            return wrong_state(vm, vm.status, text)
+    return None
+
+
+COPIED_LIVE = Requirement("on storages whose disks can be copied while it runs", _no_live_copies)
 
 
 def how_copied(ctx: CloneContext) -> str:
@@ -252,6 +281,18 @@ class CloneVm(Operation[CloneParams]):
 
     name = "vm.clone"
     label = "Clone"
+    requires = (
+        NOT_ELSEWHERE,
+        FINISHED,
+        NOT_MISSING,
+        NOT_SUSPENDED,
+        NOT_IN_RESCUE,
+        undrifted(drift.own_disk),
+        SHUT_OFF.where(lambda vm: vm.status not in ON),
+        COPIES_RUNNING,
+        COPIED_LIVE,
+        OF_AN_IMAGE,
+    )
     placed = True
     permission = "vms.create"
     params = CloneParams
@@ -274,27 +315,9 @@ class CloneVm(Operation[CloneParams]):
         source = ctx.output(reserve_clone).get("source_name") or ctx.task.object_name
         return f"Clone VM {source} to {ctx.params.name}"
 
-    def applies(self, obj: Vm) -> bool:
-        """What surely runs its own system, or is off and may run."""
-        return obj.status in (*ON, VmStatus.SHUT_OFF) and not obj.suspended and not obj.in_rescue
-
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that must be off for it first, a taken name, and what its node or its owner has no room for."""
         source = ctx.source
-        services.refuse_seen_elsewhere(source)
-        services.refuse_missing(source)
-        # A copy that runs is what a suspension is there to prevent.
-        services.refuse_suspended(source)
-        services.refuse_rescue(source)
-        drift.refuse_known(source, drift.own_disk)
-        if source.status in ON:
-            refuse_too_old(source, source.node.facts.get("copies_running"))
-            refuse_no_live_copies(source, [disk.volume for disk in ctx.disks])
-        else:
-            services.refuse_running(source)
-        if source.image is None:
-            text = "The VM's image is not known any more, so nobody knows how to tell its clone who it is."
-            raise WrongState(text, object="vm", id=source.pk, state="without an image", field="id")
         if source.image.customization == Customization.VIRT_CUSTOMIZE and not (
             ctx.params.password or ctx.params.ssh_keys
         ):

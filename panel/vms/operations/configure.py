@@ -17,19 +17,20 @@ from nodeagent.protocol import audit
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.cluster.placement import Candidate, Need, StorageRoom, lacks
-from panel.core.errors import CapacityError, CommandFailed, Drifted, InvalidValue, MissingValue, WrongState
+from panel.core.errors import CapacityError, CommandFailed, Drifted, InvalidValue, MissingValue
 from panel.images.selectors import flavor_named
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Status, TaskStep
 from panel.tasks.operation import Operation, Params, Step
+from panel.tasks.requirements import demand
 from panel.vms import drift, services
 from panel.vms.context import VmContext
 from panel.vms.description import difference
-from panel.vms.devices import ON
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.machine import FACT_OF, BootDevice, Clock, CpuMode, Firmware, MachineType, settings_of
-from panel.vms.models import Vm, VmStatus
+from panel.vms.models import ON, Vm
 from panel.vms.placing import promise_of
+from panel.vms.requirements import NOT_ELSEWHERE, NOT_MISSING, undrifted
 from panel.vms.selectors import promised_mib
 from panel.vms.spec import due, host_spec, rows_spec, with_values
 from panel.vms.usage import had, note_shape
@@ -256,6 +257,7 @@ class ConfigureVm(Operation[ConfigureVmParams]):
 
     name = "vm.configure"
     label = "Configure"
+    requires = (NOT_ELSEWHERE, NOT_MISSING)
     permission = "vms.configure"
     params = ConfigureVmParams
     context = ConfigureVmContext
@@ -284,11 +286,8 @@ class ConfigureVm(Operation[ConfigureVmParams]):
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse what contradicts itself, the image or the node, before anything is touched."""
-        services.refuse_seen_elsewhere(ctx.vm)
-        if ctx.vm.status == VmStatus.MISSING:
-            raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
         wanted, changes = ctx.wanted, ctx.changes
-        drift.refuse_known(ctx.vm, drift.named(*(FACT_OF.get(name, name) for name in changes)))
+        demand(ctx.vm, undrifted(drift.named(*(FACT_OF.get(name, name) for name in changes))))
         image = wanted.image
         if image is not None and "memory_mib" in changes and wanted.memory_mib < image.min_memory_mib:
             raise InvalidValue(

@@ -12,16 +12,16 @@ from panel.accounts.models import User
 from panel.core.errors import MissingValue, WrongState
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
-from panel.vms import drift, services
+from panel.vms import drift
 from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
-from panel.vms.models import Vm, VmStatus
+from panel.vms.models import ON, Vm
 from panel.vms.operations.create import check_name
 from panel.vms.operations.deploying import check_keys, check_password, hash_of
+from panel.vms.requirements import FINISHED, NOT_ELSEWHERE, NOT_IN_RESCUE, NOT_MISSING, requirement
 from panel.vms.spec import guest_identity, guest_network, uses_seed
 
 CUSTOMIZE_SECONDS = 600.0
-ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 
 
 class ConfigureGuestParams(Params):
@@ -122,6 +122,14 @@ def _change(ctx: VmContext[ConfigureGuestParams]) -> guest.GuestChange:
     )
 
 
+AGENT_OR_IMAGE = requirement(
+    "running, or of an image",
+    lambda vm: vm.image is not None or vm.status in ON,
+    "without an image",
+    "The VM's image is not known any more: only a running guest's agent can be asked.",
+)
+
+
 class ConfigureGuest(Operation[ConfigureGuestParams]):
     """Set the password, ssh keys or host name of a guest.
 
@@ -131,6 +139,7 @@ class ConfigureGuest(Operation[ConfigureGuestParams]):
 
     name = "vm.configure-guest"
     label = "Password and keys"
+    requires = (NOT_ELSEWHERE, FINISHED, NOT_MISSING, NOT_IN_RESCUE, AGENT_OR_IMAGE)
     placed = True
     permission = "vms.change"
     params = ConfigureGuestParams
@@ -147,22 +156,7 @@ class ConfigureGuest(Operation[ConfigureGuestParams]):
         """The task's title, for people."""
         return f"Configure the guest of VM {ctx.task.object_name}"
 
-    def applies(self, obj: Vm) -> bool:
-        """A missing VM has no guest, and in rescue mode another system is in its place."""
-        return obj.status != VmStatus.MISSING and not obj.in_rescue
-
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse nothing to change, and a VM that is missing, in rescue mode, or of no known image."""
         if all(value is None for value in (ctx.params.password, ctx.params.ssh_keys, ctx.params.hostname)):
             raise MissingValue("Name a password, ssh keys or a host name.", field="password")
-        services.refuse_seen_elsewhere(ctx.vm)
-        services.refuse_missing(ctx.vm)
-        services.refuse_rescue(ctx.vm)
-        if ctx.vm.image is None and ctx.vm.status not in ON:
-            raise WrongState(
-                "The VM's image is not known any more: only a running guest's agent can be asked.",
-                object="vm",
-                id=ctx.vm.pk,
-                state="without an image",
-                field="id",
-            )

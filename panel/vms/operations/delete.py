@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from panel.accounts.models import User
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms.context import VmContext
 from panel.vms.operations.deploying import stop_domain
 from panel.vms.operations.removing import delete_seeds, delete_volumes, release_records, see_disks, undefine_domain
+from panel.vms.requirements import NOT_ELSEWHERE
 from panel.vms.saved import and_discard
-from panel.vms.services import refuse_seen_elsewhere
 
 
 class DeleteVmParams(Params):
@@ -27,6 +26,7 @@ class DeleteVm(Operation[DeleteVmParams]):
 
     name = "vm.delete"
     label = "Delete"
+    requires = (NOT_ELSEWHERE,)
     permission = "vms.delete"
     params = DeleteVmParams
     context = VmContext
@@ -47,7 +47,3 @@ class DeleteVm(Operation[DeleteVmParams]):
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
         return f"Delete VM {ctx.task.object_name}"
-
-    def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM of which another node runs a copy: nobody knows whose disks are the right ones."""
-        refuse_seen_elsewhere(ctx.vm)

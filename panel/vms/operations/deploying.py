@@ -18,10 +18,11 @@ from panel.core.errors import OperationFailed
 from panel.images.models import Customization, Image, Iso
 from panel.storage.models import Volume
 from panel.tasks.operation import Params
+from panel.tasks.requirements import demand
 from panel.vms import waiting
 from panel.vms.context import VmContext
 from panel.vms.models import Vm
-from panel.vms.services import refuse_seen_elsewhere
+from panel.vms.requirements import NOT_ELSEWHERE
 from panel.vms.spec import guest_identity
 
 UPLOAD_SECONDS = 3600.0
@@ -210,7 +211,7 @@ def delete_seed(ctx: DeployContext[Any]) -> None:
 def start_domain(ctx: VmContext[Any]) -> None:
     """The domain runs."""
     # Asked again: a copy may have shown itself since the task was asked for.
-    refuse_seen_elsewhere(ctx.look_again())
+    demand(ctx.look_again(), NOT_ELSEWHERE)
     ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from panel.accounts.models import User
-from panel.core.errors import WrongState
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms import saved
 from panel.vms.context import VmContext
-from panel.vms.models import Vm, VmStatus
+from panel.vms.models import VmStatus
 from panel.vms.operations.power import NoParams
+from panel.vms.requirements import status_in
 
 
 def discard_saved(ctx: VmContext[Any]) -> dict[str, Any]:
@@ -19,11 +18,15 @@ def discard_saved(ctx: VmContext[Any]) -> dict[str, Any]:
     return {"result": {"discarded": saved.discard(ctx)}}
 
 
+SAVED = status_in("saved", (VmStatus.SAVED,), "No memory of the VM is saved.")
+
+
 class DiscardSaved(Operation[NoParams]):
     """Discard the memory that libvirt keeps of a VM (virsh managedsave), so that its next start boots it."""
 
     name = "vm.discard-saved"
     label = "Discard saved memory"
+    requires = (SAVED.when_asked,)
     permission = "vms.power"
     params = NoParams
     context = VmContext
@@ -38,14 +41,3 @@ class DiscardSaved(Operation[NoParams]):
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
         return f"Discard the saved memory of VM {ctx.task.object_name}"
-
-    def applies(self, obj: Vm) -> bool:
-        """There is one."""
-        return obj.status == VmStatus.SAVED
-
-    def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM of which no memory is saved."""
-        if ctx.vm.status != VmStatus.SAVED:
-            raise WrongState(
-                "No memory of the VM is saved.", object="vm", id=ctx.vm.pk, state=ctx.vm.status, field="id"
-            )

@@ -16,11 +16,11 @@ from panel.storage.models import Pool, Volume
 from panel.storage.selectors import pool_named
 from panel.storage.services import new_volume
 from panel.tasks.operation import Params, Step
+from panel.tasks.requirements import demand
 from panel.vms import drift
 from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
 from panel.vms.devices import (
-    ON,
     DeviceOperation,
     describe_disk,
     disk_of,
@@ -31,10 +31,10 @@ from panel.vms.devices import (
     unplug,
 )
 from panel.vms.limits import Room, refuse_no_room, require_room
-from panel.vms.models import Disk, DiskBus, DiskCache, Vm
+from panel.vms.models import ON, Disk, DiskBus, DiskCache, Vm
 from panel.vms.operations.removing import refuse_used
 from panel.vms.placing import hold_promises, refuse_no_storage
-from panel.vms.services import refuse_snapshots
+from panel.vms.requirements import NO_SNAPSHOTS, undrifted
 from panel.vms.spec import disk_spec, with_values
 from panel.vms.usage import note_shape
 
@@ -143,6 +143,7 @@ class AddDisk(DeviceOperation):
 
     name = "vm.add-disk"
     label = "Add disk"
+    requires = (*DeviceOperation.requires, NO_SNAPSHOTS)
     params = AddDiskParams
     context = AddDiskContext
     steps = (
@@ -162,9 +163,8 @@ class AddDisk(DeviceOperation):
         ),
     )
 
-    def refuse(self, ctx: Any, viewer: User) -> None:
+    def check(self, ctx: Any, viewer: User) -> None:
         """A pool without room, a bus without a free place, and a running VM without a free slot."""
-        refuse_snapshots(ctx.vm)
         refuse_no_storage(ctx.vm.node, ctx.pool, ctx.params.size_gib, field="size_gib")
         refuse_no_room(ctx.vm.owner, Room(disk_gib=ctx.params.size_gib))
         free_target(ctx.vm, ctx.params.bus)
@@ -220,6 +220,7 @@ class GrowDisk(DeviceOperation):
 
     name = "vm.grow-disk"
     label = "Grow disk"
+    requires = (*DeviceOperation.requires, NO_SNAPSHOTS)
     params = GrowDiskParams
     on_failure = "stop"
     # Ended half way the disk would be larger than its row says: its owner would have that for nothing.
@@ -230,10 +231,9 @@ class GrowDisk(DeviceOperation):
         Step(grow_volume, "Grow the disk", describe=lambda ctx: f"{ctx.params.disk} to {ctx.params.size_gib} GiB"),
     )
 
-    def refuse(self, ctx: Any, viewer: User) -> None:
+    def check(self, ctx: Any, viewer: User) -> None:
         """Shrinking, and a pool without room."""
-        refuse_snapshots(ctx.vm)
-        drift.refuse_known(ctx.vm, drift.named(f"disk {ctx.params.disk}"))
+        demand(ctx.vm, undrifted(drift.named(f"disk {ctx.params.disk}")))
         volume = disk_of(ctx.vm, ctx.params.disk).volume
         if ctx.params.size_gib < volume.size_gib:
             text = f"The disk has {volume.size_gib} GiB and cannot become smaller."
@@ -282,6 +282,7 @@ class RemoveDisk(DeviceOperation):
 
     name = "vm.remove-disk"
     label = "Remove disk"
+    requires = (*DeviceOperation.requires, NO_SNAPSHOTS)
     params = RemoveDiskParams
     on_failure = "stop"
     cancellable = "queued"
@@ -294,11 +295,10 @@ class RemoveDisk(DeviceOperation):
         Step(forget_disk, "Forget the disk"),
     )
 
-    def refuse(self, ctx: Any, viewer: User) -> None:
+    def check(self, ctx: Any, viewer: User) -> None:
         """The first disk, and one that cannot be unplugged while the guest runs."""
-        refuse_snapshots(ctx.vm)
         disk, first = disk_of(ctx.vm, ctx.params.disk), ctx.vm.disks.order_by("position").first()
-        drift.refuse_known(ctx.vm, drift.named(f"disk {disk.target}"))
+        demand(ctx.vm, undrifted(drift.named(f"disk {disk.target}")))
         if disk == first:
             raise InvalidValue("The VM starts from this disk; only deleting the VM removes it.", field="disk")
         if disk.bus == DiskBus.SATA and disk.attached and ctx.vm.status in ON:
@@ -363,12 +363,12 @@ class ChangeDisk(DeviceOperation):
         Step(change_disk, "Change the disk", undo=change_disk_back, describe=lambda ctx: ctx.params.disk),
     )
 
-    def refuse(self, ctx: Any, viewer: User) -> None:
+    def check(self, ctx: Any, viewer: User) -> None:
         """Nothing to change, and limits from those whom they are to limit."""
         disk_of(ctx.vm, ctx.params.disk)
         asked = ctx.params.model_fields_set - {"disk"}
         if asked & {"bus", "cache"}:
-            drift.refuse_known(ctx.vm, drift.named(f"disk {ctx.params.disk}"))
+            demand(ctx.vm, undrifted(drift.named(f"disk {ctx.params.disk}")))
         if not asked:
             raise MissingValue("Say what shall be changed.", field="bus")
         if asked & set(LIMITS):

@@ -7,14 +7,13 @@ from typing import Any
 from django.utils import timezone
 
 from nodeagent.protocol import host
-from panel.accounts.models import User
-from panel.core.errors import WrongState
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
-from panel.vms import services
+from panel.tasks.requirements import demand
 from panel.vms.context import VmContext
-from panel.vms.models import Installation, InstallStage, Vm
+from panel.vms.models import Installation, InstallStage
 from panel.vms.operations.isos import empty_drive
+from panel.vms.requirements import FINISHED, NOT_ELSEWHERE, NOT_MISSING, NOT_SUSPENDED, requirement
 
 
 class FinishInstallParams(Params):
@@ -29,8 +28,7 @@ def eject_installer(ctx: VmContext[Any]) -> None:
 
 def start_installed(ctx: VmContext[Any]) -> None:
     """The installed system runs."""
-    services.refuse_seen_elsewhere(ctx.look_again())
-    services.refuse_suspended(ctx.vm)
+    demand(ctx.look_again(), NOT_ELSEWHERE, NOT_SUSPENDED)
     ctx.read_state(host.HostStart(uuid=str(ctx.vm.uuid)))
 
 
@@ -49,6 +47,13 @@ class FinishInstall(Operation[FinishInstallParams]):
 
     name = "vm.finish-install"
     label = "Finish installing"
+    requires = (
+        NOT_SUSPENDED,
+        NOT_ELSEWHERE,
+        FINISHED,
+        NOT_MISSING,
+        requirement("being installed", lambda vm: vm.installing, "not being installed").when_asked,
+    )
     rare = True
     permission = "vms.power"
     params = FinishInstallParams
@@ -64,21 +69,3 @@ class FinishInstall(Operation[FinishInstallParams]):
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
         return f"Finish installing VM {ctx.task.object_name}"
-
-    def applies(self, obj: Vm) -> bool:
-        """Only while something is being installed, and the VM may run."""
-        return installing(obj) and not obj.suspended
-
-    def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM on which nothing is being installed, a suspended one, and what must not or cannot be started."""
-        services.refuse_suspended(ctx.vm)
-        services.refuse_seen_elsewhere(ctx.vm)
-        services.refuse_missing(ctx.vm)
-        if not installing(ctx.vm):
-            raise WrongState(object="vm", id=ctx.vm.pk, state="not being installed", field="id")
-
-
-def installing(vm: Vm) -> bool:
-    """Whether an installer is at work in the VM, or its end is."""
-    found = Installation.objects.filter(vm=vm).exclude(stage=InstallStage.DONE)
-    return found.exists()

@@ -16,12 +16,14 @@ from panel.network import services as network_services
 from panel.network.models import Network
 from panel.network.selectors import free_count, network_named, network_with
 from panel.tasks.operation import Params, Step
+from panel.tasks.requirements import demand
 from panel.vms import drift
 from panel.vms.context import VmContext
 from panel.vms.devices import DeviceOperation, describe_interface, interface_of, make_live, refuse_no_slot, told, unplug
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.models import Interface, Vm
 from panel.vms.operations.guest_network import by_hand, tell_network
+from panel.vms.requirements import undrifted
 from panel.vms.spec import interface_spec, network_of, with_values
 from panel.vms.usage import note_shape
 
@@ -134,7 +136,7 @@ class AddInterface(DeviceOperation):
         Step(tell_of_new_interface, "Tell the guest its address"),
     )
 
-    def refuse(self, ctx: Any, viewer: User) -> None:
+    def check(self, ctx: Any, viewer: User) -> None:
         """An address that is not free, and more interfaces than the VM can, or its owner may have."""
         refuse_no_room(ctx.vm.owner, Room(addresses=1))
         if ctx.params.address is not None:
@@ -194,10 +196,10 @@ class RemoveInterface(DeviceOperation):
         Step(forget_interface, "Free its address"),
     )
 
-    def refuse(self, ctx: Any, viewer: User) -> None:
+    def check(self, ctx: Any, viewer: User) -> None:
         """An interface that the VM does not have."""
         interface = interface_of(ctx.vm, ctx.params.interface)
-        drift.refuse_known(ctx.vm, drift.named(f"interface {interface.mac}"))
+        demand(ctx.vm, undrifted(drift.named(f"interface {interface.mac}")))
 
 
 class ChangeInterfaceParams(Params):
@@ -310,13 +312,13 @@ class ChangeInterface(DeviceOperation):
         Step(release_old_address, "Free its old address"),
     )
 
-    def refuse(self, ctx: Any, viewer: User) -> None:
+    def check(self, ctx: Any, viewer: User) -> None:
         """Nothing to change, a taken MAC address, a full network, and what only administrators may."""
         asked, interface = ctx.params, interface_of(ctx.vm, ctx.params.interface)
         if not asked.model_fields_set - {"interface"}:
             raise MissingValue("Say what shall be changed.", field="network")
         if asked.model_fields_set & {"mac", "network"}:
-            drift.refuse_known(ctx.vm, drift.named(f"interface {interface.mac}"))
+            demand(ctx.vm, undrifted(drift.named(f"interface {interface.mac}")))
         if asked.model_fields_set & {"mac", "guarded", "inbound_kibps", "outbound_kibps"}:
             permissions.require(viewer, "cluster.manage")
         if asked.mac and Interface.objects.filter(mac=asked.mac).exclude(pk=interface.pk).exists():

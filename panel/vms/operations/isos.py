@@ -18,6 +18,7 @@ from panel.vms import drift
 from panel.vms.context import VmContext
 from panel.vms.devices import DeviceOperation, make_live, told
 from panel.vms.models import Vm
+from panel.vms.requirements import requirement
 from panel.vms.spec import host_spec, with_values
 
 UPLOAD_SECONDS = 3600.0
@@ -124,7 +125,7 @@ class MountIso(DeviceOperation):
         Step(insert_iso, "Insert the ISO image", undo=insert_what_was, describe=lambda ctx: started_from(ctx.params)),
     )
 
-    def refuse(self, ctx: Any, viewer: User) -> None:
+    def check(self, ctx: Any, viewer: User) -> None:
         """An ISO image that is neither the VM's owner's nor one of all; two answers to when to start from it."""
         if ctx.params.boot and ctx.params.boot_once:
             raise InvalidValue("Start from it until it is ejected, or once: not both.", field="boot_once")
@@ -140,12 +141,9 @@ class EjectIso(DeviceOperation):
 
     name = "vm.eject-iso"
     label = "Eject ISO"
+    offered = (requirement("a disc in its drive", lambda vm: vm.iso_id is not None, "without an ISO image"),)
     rare = True
     params = EjectIsoParams
     on_failure = "stop"
     # No undo: an empty drive is what was asked for, and asking again makes it so.
     steps = (Step(empty_drive, "Empty the drive"),)
-
-    def applies(self, obj: Vm) -> bool:
-        """There is something to eject."""
-        return super().applies(obj) and obj.iso_id is not None

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from nodeagent.protocol import host, migration, storage
 from panel.accounts.models import User
-from panel.cluster.models import Node, NodeState
+from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
 from panel.cluster.placement import Choice, explain
 from panel.core.errors import Fenced, NodeError, NodeUnreachable, OperationFailed, WrongState
@@ -30,20 +30,20 @@ from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift
 from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
-from panel.vms.models import Cause, Migration, Vm, VmStatus
-from panel.vms.operations.move_checks import (
-    ON,
-    UNCACHED,
-    choose_target,
-    copied_bytes,
-    examine,
-    refuse_cached,
-    shared_disks,
-    volumes_of,
-)
+from panel.vms.models import ON, Cause, Migration, Vm, VmStatus
+from panel.vms.operations.move_checks import UNCACHED_WHILE_ON, choose_target, copied_bytes, examine, volumes_of
 from panel.vms.operations.removing import refuse_used
 from panel.vms.placing import hold_promises
-from panel.vms.services import refuse_rescue, refuse_seen_elsewhere, refuse_snapshots
+from panel.vms.requirements import (
+    NO_SNAPSHOTS,
+    NODE_READY,
+    NOT_ELSEWHERE,
+    NOT_IN_RESCUE,
+    NOT_INSTALLING,
+    NOT_MISSING,
+    requirement,
+    undrifted,
+)
 from panel.vms.spec import host_spec, uses_seed
 from panel.vms.status import Observation, StatusLog, tell_pages
 
@@ -397,6 +397,11 @@ def _switch(ctx: MigrateContext, there: host.HostState) -> None:
         transaction.on_commit(lambda: tell_pages([vm]))
 
 
+NOT_ON_ITS_WAY = requirement(
+    "not on its way", lambda vm: not Migration.objects.filter(vm=vm, ended_at=None).exists(), "on its way already"
+)
+
+
 class MigrateVm(Operation[MigrateVmParams]):
     """Move a VM to another node with its local disks: running, with the guest standing still for a moment, or off.
 
@@ -407,6 +412,18 @@ class MigrateVm(Operation[MigrateVmParams]):
 
     name = "vm.migrate"
     label = "Migrate"
+    requires = (
+        NOT_ELSEWHERE,
+        NOT_IN_RESCUE,
+        NO_SNAPSHOTS,
+        NOT_MISSING,
+        NOT_ON_ITS_WAY.when_asked,
+        NOT_INSTALLING,
+        NODE_READY.when_asked,
+        UNCACHED_WHILE_ON,
+        undrifted(drift.any_disk).where(lambda vm: vm.status in ON),
+        undrifted(drift.every).where(lambda vm: vm.status not in ON),
+    )
     permission = "cluster.manage"
     asks = True
     params = MigrateVmParams
@@ -445,24 +462,6 @@ class MigrateVm(Operation[MigrateVmParams]):
         target = ctx.outputs.get("reserve_target", {}).get("result", {}).get("target", "")
         return f"Migrate VM {ctx.task.object_name} to {target}".removesuffix(" to ")
 
-    def applies(self, obj: Vm) -> bool:
-        """A missing VM is nowhere, and what an installer or a rescue system is at work on stays where it is."""
-        return obj.status != VmStatus.MISSING and not obj.installing and not obj.in_rescue
-
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that is not surely on its node, or whose installer runs, and what no node can take."""
-        refuse_seen_elsewhere(ctx.vm)
-        refuse_rescue(ctx.vm)
-        refuse_snapshots(ctx.vm)
-        if ctx.vm.status == VmStatus.MISSING:
-            raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
-        if Migration.objects.filter(vm=ctx.vm, ended_at=None).exists():
-            raise WrongState(object="vm", id=ctx.vm.pk, state="on its way already", field="id")
-        if ctx.vm.installing:
-            raise WrongState(object="vm", id=ctx.vm.pk, state="being installed", field="id")
-        if ctx.vm.node.state != NodeState.READY:
-            raise WrongState(object="node", id=ctx.vm.node_id, state=ctx.vm.node.get_state_display().lower())
-        if ctx.vm.status in ON:
-            refuse_cached(ctx.vm, [disk.target for disk in shared_disks(ctx.vm) if disk.cache not in UNCACHED])
-        drift.refuse_known(ctx.vm, drift.any_disk if ctx.vm.status in ON else drift.every)
         ctx.choose_target()

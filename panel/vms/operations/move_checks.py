@@ -16,11 +16,11 @@ from panel.cluster.placement import GIB, Choice, Need, choose, lacks_storage
 from panel.core.errors import CapacityError, NotFound, OperationFailed, WrongState
 from panel.storage.models import Pool, Volume
 from panel.storage.sharing import not_shared, recorded_marks, see_the_same, untrue
-from panel.vms.models import Disk, DiskCache, Vm, VmStatus
+from panel.tasks.requirements import Requirement
+from panel.vms.models import ON, Disk, DiskCache, Vm
 from panel.vms.placing import candidates, gib_by_pool, promise_of, storage_rooms
 from panel.vms.snapshots import on_node
 
-ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 UNCACHED = (DiskCache.NONE, DiskCache.DIRECTSYNC)
 
 
@@ -85,16 +85,26 @@ def pools_of(vm: Vm) -> list[Pool]:
     return list({pool.pk: pool for pool in (vm.pool, *(volume.pool for volume in volumes_of(vm)))}.values())
 
 
-def refuse_cached(vm: Vm, targets: list[str]) -> None:
-    """Raise WrongState for disks of a running VM whose last writes only its own node would know."""
-    if targets:
-        raise WrongState(
-            f"Its node keeps writes to {', '.join(targets)} in its memory, where another node does not see them: "
-            "set the cache mode of disks on a shared storage to “none”, and restart the VM.",
-            object="vm",
-            id=vm.pk,
-            state="cached",
-        )
+def cached(vm: Vm, targets: list[str]) -> WrongState | None:
+    """The refusal for disks of a running VM whose last writes only its own node would know; None for no disks."""
+    if not targets:
+        return None
+    return WrongState(
+        f"Its node keeps writes to {', '.join(targets)} in its memory, where another node does not see them: "
+        "set the cache mode of disks on a shared storage to “none”, and restart the VM.",
+        object="vm",
+        id=vm.pk,
+        state="cached",
+    )
+
+
+def _cached_as_set(vm: Vm) -> WrongState | None:
+    if vm.status not in ON:
+        return None
+    return cached(vm, [disk.target for disk in shared_disks(vm) if disk.cache not in UNCACHED])
+
+
+UNCACHED_WHILE_ON = Requirement("its disks uncached while it runs", _cached_as_set)
 
 
 def _snapshots(vm: Vm, subject: migration.Subject) -> str:
@@ -126,7 +136,8 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
     shared = {pool.pk for pool in pools if pool.shared}
     if subject.state in ON:
         disks = vm.disks.filter(volume__pool__in=shared, target__in=subject.cached)
-        refuse_cached(vm, [disk.target for disk in disks])
+        if refusal := cached(vm, [disk.target for disk in disks]):
+            raise refusal
     reasons = [
         untrue(pool, source.node, target.node) for pool in pools if see_the_same(source, target, pool) != pool.shared
     ]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from nodeagent.protocol import host
-from panel.accounts.models import User
-from panel.core.errors import WrongState
 from panel.tasks.operation import Step
-from panel.vms import services
+from panel.tasks.requirements import Requirement, demand
 from panel.vms.context import VmContext
-from panel.vms.models import Vm, VmStatus
-from panel.vms.operations.power import ON, NoParams, PowerOperation
+from panel.vms.models import ON, VmStatus
+from panel.vms.operations.power import NoParams, PowerOperation
+from panel.vms.requirements import NOT_ELSEWHERE, NOT_SUSPENDED, requirement, status_in
 
 OFF = (VmStatus.SHUT_OFF, VmStatus.SAVED, VmStatus.CRASHED)
+NOT_KNOWN_OFF = requirement("not known to be off", lambda vm: vm.status not in OFF)
 
 
 def pause(ctx: VmContext[Any]) -> None:
@@ -23,14 +24,13 @@ def pause(ctx: VmContext[Any]) -> None:
 
 def resume(ctx: VmContext[Any]) -> None:
     """The guest goes on where it stood still."""
-    services.refuse_seen_elsewhere(ctx.vm)
-    services.refuse_suspended(ctx.vm)
+    demand(ctx.look_again(), NOT_ELSEWHERE, NOT_SUSPENDED)
     ctx.read_state(host.HostResume(uuid=str(ctx.vm.uuid)))
 
 
 def reset(ctx: VmContext[Any]) -> None:
     """The guest begins anew, unasked."""
-    services.refuse_suspended(ctx.vm)
+    demand(ctx.look_again(), NOT_SUSPENDED)
     ctx.read_state(host.HostReset(uuid=str(ctx.vm.uuid)))
 
 
@@ -39,16 +39,8 @@ class _OnRunning(PowerOperation):
 
     params = NoParams
     rare = True
-
-    def applies(self, obj: Vm) -> bool:
-        """There is a guest."""
-        return super().applies(obj) and obj.status in ON
-
-    def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM that is known to be off."""
-        super().check(ctx, viewer)
-        if ctx.vm.status in OFF:
-            raise WrongState(object="vm", id=ctx.vm.pk, state=ctx.vm.status, field="id")
+    requires: ClassVar[Sequence[Requirement]] = (*PowerOperation.requires, NOT_KNOWN_OFF)
+    offered = (status_in("on", ON),)
 
 
 class PauseVm(_OnRunning):
@@ -56,11 +48,8 @@ class PauseVm(_OnRunning):
 
     name = "vm.pause"
     label = "Pause"
+    offered = (status_in("running", (VmStatus.RUNNING,), "Only a VM that runs can be paused."),)
     steps = (Step(pause, "Halt the CPUs"),)
-
-    def applies(self, obj: Vm) -> bool:
-        """It is not halted yet."""
-        return super().applies(obj) and obj.status == VmStatus.RUNNING
 
 
 class ResumeVm(_OnRunning):
@@ -68,12 +57,9 @@ class ResumeVm(_OnRunning):
 
     name = "vm.resume"
     label = "Resume"
-    starts = True
+    requires = (*_OnRunning.requires, NOT_ELSEWHERE)
+    offered = (status_in("paused", (VmStatus.PAUSED,), "The VM is not paused."),)
     steps = (Step(resume, "Have the CPUs go on"),)
-
-    def applies(self, obj: Vm) -> bool:
-        """It is halted."""
-        return super().applies(obj) and obj.status == VmStatus.PAUSED
 
 
 class ResetVm(_OnRunning):

@@ -6,21 +6,23 @@ remembered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.conf import settings
 from pydantic import Field
 
 from nodeagent.protocol import host
-from panel.accounts.models import User
-from panel.core.errors import WrongState
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
+from panel.tasks.requirements import Requirement, demand
 from panel.vms import services, waiting
 from panel.vms.context import VmContext
-from panel.vms.models import Vm, VmStatus, Wanted
+from panel.vms.models import ON, VmStatus, Wanted
+from panel.vms.requirements import NOT_ELSEWHERE, NOT_MISSING, NOT_SUSPENDED, status_in
 
-ON = (VmStatus.RUNNING, VmStatus.PAUSED)
+MAYBE_ON = (*ON, VmStatus.UNKNOWN)
+OFF = tuple(status for status in VmStatus if status not in ON)
 
 
 class NoParams(Params):
@@ -51,8 +53,7 @@ def want_shut_off(ctx: VmContext[Any]) -> None:
 def power_on(ctx: VmContext[Any]) -> None:
     """The domain runs."""
     # Asked again: a copy may have shown itself since the task was queued, or somebody suspended the VM.
-    services.refuse_seen_elsewhere(ctx.look_again())
-    services.refuse_suspended(ctx.vm)
+    demand(ctx.look_again(), NOT_ELSEWHERE, NOT_SUSPENDED)
     if ctx.vm.status == VmStatus.SAVED:
         ctx.log("Its memory is saved: the guest goes on where it was.")
     from_iso = ctx.vm.boot_iso_once and not ctx.vm.in_rescue
@@ -91,24 +92,11 @@ class PowerOperation(Operation[Any]):
     context = VmContext
     on_failure = "stop"
     locks = (exclusive("vm"), shared("node"))
-    starts: ClassVar[bool] = False
-    """Whether the domain runs afterwards, which a copy of it elsewhere forbids."""
+    requires: ClassVar[Sequence[Requirement]] = (NOT_SUSPENDED, NOT_MISSING)
 
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
         return f"{self.label} VM {ctx.task.object_name}"
-
-    def applies(self, obj: Vm) -> bool:
-        """A suspended VM's power is the suspension's."""
-        return not obj.suspended
-
-    def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM whose domain is gone or that is suspended; asking for a state that is there is success."""
-        services.refuse_suspended(ctx.vm)
-        if self.starts:
-            services.refuse_seen_elsewhere(ctx.vm)
-        if ctx.vm.status == VmStatus.MISSING:
-            raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
 
 
 class StartVm(PowerOperation):
@@ -116,16 +104,13 @@ class StartVm(PowerOperation):
 
     name = "vm.start"
     label = "Start"
-    starts = True
+    requires = (NOT_SUSPENDED, NOT_ELSEWHERE, NOT_MISSING)
+    offered = (status_in("off", OFF, "The VM runs already."),)
     params = NoParams
     steps = (
         Step(want_running, "Remember that it shall run"),
         Step(power_on, "Start the domain", describe=from_what),
     )
-
-    def applies(self, obj: Vm) -> bool:
-        """A missing VM has no domain to start."""
-        return super().applies(obj) and obj.status not in (*ON, VmStatus.MISSING)
 
 
 class StopVm(PowerOperation):
@@ -133,15 +118,12 @@ class StopVm(PowerOperation):
 
     name = "vm.stop"
     label = "Shut down"
+    offered = (status_in("on", MAYBE_ON, "The VM is off."),)
     params = ShutdownParams
     steps = (
         Step(want_shut_off, "Remember that it shall be off"),
         Step(shut_down, "Shut the guest down"),
     )
-
-    def applies(self, obj: Vm) -> bool:
-        """There is something to shut down, or we cannot know."""
-        return super().applies(obj) and obj.status in (*ON, VmStatus.UNKNOWN)
 
 
 class ForceOffVm(PowerOperation):
@@ -149,6 +131,7 @@ class ForceOffVm(PowerOperation):
 
     name = "vm.force-off"
     label = "Force off"
+    offered = (status_in("on", (*MAYBE_ON, VmStatus.CRASHED), "The VM is off."),)
     params = NoParams
     dangerous = True
     supersedes = ("vm.stop", "vm.restart")
@@ -157,24 +140,17 @@ class ForceOffVm(PowerOperation):
         Step(force_off, "Force the domain off"),
     )
 
-    def applies(self, obj: Vm) -> bool:
-        """There is something to force off, or we cannot know."""
-        return super().applies(obj) and obj.status in (*ON, VmStatus.CRASHED, VmStatus.UNKNOWN)
-
 
 class RestartVm(PowerOperation):
     """Shut the guest down (forced off when it does not obey in time) and start it again."""
 
     name = "vm.restart"
     label = "Restart"
-    starts = True
+    requires = (NOT_SUSPENDED, NOT_ELSEWHERE, NOT_MISSING)
+    offered = (status_in("on", ON, "Only a VM that runs can be restarted."),)
     params = ShutdownParams
     steps = (
         Step(want_running, "Remember that it shall run"),
         Step(shut_down, "Shut the guest down", weight=5),
         Step(power_on, "Start the domain", describe=from_what),
     )
-
-    def applies(self, obj: Vm) -> bool:
-        """Only what runs can be restarted."""
-        return super().applies(obj) and obj.status in ON

@@ -16,7 +16,7 @@ from panel.images.selectors import image_named
 from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
-from panel.vms import drift, saved, services, waiting
+from panel.vms import drift, saved, waiting
 from panel.vms.models import Disk, Purpose, Spare, Vm
 from panel.vms.operations import deploying, spares
 from panel.vms.operations.deploying import (
@@ -31,6 +31,16 @@ from panel.vms.operations.deploying import (
 )
 from panel.vms.operations.removing import refuse_used
 from panel.vms.placing import hold_promises, refuse_no_storage
+from panel.vms.requirements import (
+    FINISHED,
+    NO_SNAPSHOTS,
+    NOT_ELSEWHERE,
+    NOT_IN_RESCUE,
+    NOT_INSTALLING,
+    NOT_MISSING,
+    NOT_SUSPENDED,
+    undrifted,
+)
 from panel.vms.spec import disk_spec, host_spec
 
 
@@ -166,6 +176,16 @@ class ReinstallVm(Operation[ReinstallParams]):
 
     name = "vm.reinstall"
     label = "Reinstall"
+    requires = (
+        NOT_ELSEWHERE,
+        FINISHED,
+        NOT_MISSING,
+        NOT_SUSPENDED,
+        NOT_IN_RESCUE.when_asked,
+        NO_SNAPSHOTS,
+        NOT_INSTALLING,
+        undrifted(drift.own_disk),
+    )
     placed = True
     permission = "vms.reinstall"
     params = ReinstallParams
@@ -199,17 +219,6 @@ class ReinstallVm(Operation[ReinstallParams]):
         """The task's title, for people."""
         return f"Reinstall VM {ctx.task.object_name}"
 
-    def applies(self, obj: Vm) -> bool:
-        """A new system would be started, in the place of the VM's own."""
-        return not obj.suspended and not obj.in_rescue
-
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse an unknown or unfit image, and a VM that is missing or in rescue mode."""
-        services.refuse_seen_elsewhere(ctx.vm)
-        services.refuse_missing(ctx.vm)
-        services.refuse_suspended(ctx.vm)
-        services.refuse_rescue(ctx.vm)
-        services.refuse_snapshots(ctx.vm)
-        services.refuse_installing(ctx.vm)
-        drift.refuse_known(ctx.vm, drift.own_disk)
         spares.check_image(ctx.vm, ctx.wanted_image, disk_gib=ctx.system.volume.size_gib, params=ctx.params)

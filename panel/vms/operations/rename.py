@@ -15,15 +15,11 @@ from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift
 from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
-from panel.vms.models import Vm
+from panel.vms.models import ON, Vm
 from panel.vms.operations.configure_guest import change_at_rest
 from panel.vms.operations.create import check_name
-from panel.vms.operations.power import ON
+from panel.vms.requirements import FINISHED, NO_SNAPSHOTS, NOT_ELSEWHERE, NOT_MISSING, SHUT_OFF, undrifted
 from panel.vms.services import (
-    refuse_missing,
-    refuse_running,
-    refuse_seen_elsewhere,
-    refuse_snapshots,
     refuse_taken_name,
 )
 from panel.vms.status import tell_pages
@@ -111,6 +107,7 @@ class RenameVm(Operation[RenameVmParams]):
 
     name = "vm.rename"
     label = "Rename"
+    requires = (NOT_ELSEWHERE, FINISHED, NOT_MISSING, SHUT_OFF, NO_SNAPSHOTS, undrifted(drift.named("name")))
     placed = True
     permission = "vms.change"
     params = RenameVmParams
@@ -129,16 +126,7 @@ class RenameVm(Operation[RenameVmParams]):
         """The task's title, for people."""
         return f"Rename VM {ctx.task.object_name} to {ctx.params.name}"
 
-    def applies(self, obj: Vm) -> bool:
-        """Only what is off."""
-        return obj.status == "shut off"
-
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that runs or is missing, and a taken name."""
-        refuse_seen_elsewhere(ctx.vm)
-        refuse_missing(ctx.vm)
-        refuse_running(ctx.vm)
-        refuse_snapshots(ctx.vm)
-        drift.refuse_known(ctx.vm, drift.named("name"))
         if ctx.vm.name != ctx.params.name:
             refuse_taken_name(ctx.vm.cluster, ctx.params.name)

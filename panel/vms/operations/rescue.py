@@ -13,9 +13,9 @@ from panel.images.models import Image
 from panel.images.selectors import image_named
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
-from panel.vms import drift, services, waiting
+from panel.vms import drift, waiting
 from panel.vms.context import VmContext
-from panel.vms.models import Purpose, Spare, Vm, Wanted
+from panel.vms.models import Purpose, Spare, Wanted
 from panel.vms.operations import spares
 from panel.vms.operations.deploying import (
     AccessParams,
@@ -27,6 +27,15 @@ from panel.vms.operations.deploying import (
     grow_disk,
     start_domain,
     stop_domain,
+)
+from panel.vms.requirements import (
+    FINISHED,
+    NOT_ELSEWHERE,
+    NOT_IN_RESCUE,
+    NOT_MISSING,
+    NOT_SUSPENDED,
+    requirement,
+    undrifted,
 )
 from panel.vms.spec import host_spec, own_spec, rescue_spec
 
@@ -97,6 +106,14 @@ class RescueVm(Operation[RescueParams]):
 
     name = "vm.rescue"
     label = "Rescue"
+    requires = (
+        NOT_ELSEWHERE,
+        FINISHED,
+        NOT_MISSING,
+        NOT_SUSPENDED,
+        NOT_IN_RESCUE.when_asked,
+        undrifted(drift.own_disk),
+    )
     placed = True
     permission = "vms.rescue"
     params = RescueParams
@@ -120,17 +137,8 @@ class RescueVm(Operation[RescueParams]):
         """The task's title, for people."""
         return f"Rescue VM {ctx.task.object_name}"
 
-    def applies(self, obj: Vm) -> bool:
-        """Not twice, and not while the VM is suspended."""
-        return not obj.in_rescue and not obj.suspended
-
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that is in rescue mode or missing, and an unknown or unfit image."""
-        services.refuse_seen_elsewhere(ctx.vm)
-        services.refuse_missing(ctx.vm)
-        services.refuse_suspended(ctx.vm)
-        services.refuse_rescue(ctx.vm)
-        drift.refuse_known(ctx.vm, drift.own_disk)
         image = ctx.wanted_image
         spares.check_image(ctx.vm, image, disk_gib=spares.smallest_gib(image), params=ctx.params)
 
@@ -176,6 +184,8 @@ class EndRescue(Operation[EndRescueParams]):
 
     name = "vm.end-rescue"
     label = "End rescue"
+    requires = (NOT_ELSEWHERE, FINISHED, NOT_MISSING)
+    offered = (requirement("in rescue mode", lambda vm: vm.spares.exists(), "not in rescue mode"),)
     rare = True
     permission = "vms.rescue"
     params = EndRescueParams
@@ -193,12 +203,3 @@ class EndRescue(Operation[EndRescueParams]):
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
         return f"End rescue of VM {ctx.task.object_name}"
-
-    def applies(self, obj: Vm) -> bool:
-        """Only in rescue mode, or with something left of it."""
-        return bool(obj.spares.exists())
-
-    def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM of which another node runs a copy, or whose domain is gone."""
-        services.refuse_seen_elsewhere(ctx.vm)
-        services.refuse_missing(ctx.vm)

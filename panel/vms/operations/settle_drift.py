@@ -9,7 +9,6 @@ from pydantic import Field, ValidationError
 
 from nodeagent.protocol import audit, host
 from nodeagent.protocol.settings import Difference
-from panel.accounts.models import User
 from panel.core.errors import CommandFailed, Drifted
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
@@ -22,6 +21,7 @@ from panel.vms.machine import FACT_OF, FACTS, SETTINGS, CpuMode, may_adopt, sett
 from panel.vms.models import Vm, VmStatus
 from panel.vms.operations.configure import ConfigureVmParams, hand_on
 from panel.vms.operations.configure_guest import restore_seed
+from panel.vms.requirements import NOT_ELSEWHERE, requirement
 from panel.vms.spec import due, host_spec, with_values
 from panel.vms.usage import note_shape
 
@@ -142,6 +142,12 @@ class RepairVm(Operation[RepairParams]):
 
     name = "vm.repair"
     label = "Repair"
+    requires = (NOT_ELSEWHERE,)
+    offered = (
+        requirement(
+            "changed by hand", lambda vm: bool(vm.drift) or vm.status == VmStatus.MISSING, "as the panel described it"
+        ),
+    )
     rare = True
     permission = "vms.configure"
     params = RepairParams
@@ -164,20 +170,13 @@ class RepairVm(Operation[RepairParams]):
         """The task's title, for people."""
         return f"Repair VM {ctx.task.object_name}"
 
-    def applies(self, obj: Vm) -> bool:
-        """There is a difference, or no domain at all."""
-        return bool(obj.drift) or obj.status == VmStatus.MISSING
-
-    def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM of which another node runs a copy."""
-        services.refuse_seen_elsewhere(ctx.vm)
-
 
 class AdoptVm(Operation[NoParams]):
     """Take over the settings that the VM's domain has on its node; its disks and interfaces stay as they are here."""
 
     name = "vm.adopt"
     label = "Adopt"
+    offered = (requirement("changed in a setting", lambda vm: may_adopt(vm.drift), "as the panel described it"),)
     rare = True
     permission = "vms.configure"
     params = NoParams
@@ -198,7 +197,3 @@ class AdoptVm(Operation[NoParams]):
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
         return f"Adopt the settings of VM {ctx.task.object_name}"
-
-    def applies(self, obj: Vm) -> bool:
-        """There is a difference in a setting."""
-        return may_adopt(obj.drift)

@@ -19,14 +19,15 @@ from panel.core.errors import AlreadyExists, InvalidValue, LimitExceeded, NodeEr
 from panel.storage.kinds import Can
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
+from panel.tasks.requirements import demand
 from panel.vms import drift, services
 from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
 from panel.vms.machine import Firmware
-from panel.vms.models import Snapshot, SnapshotState, Vm, VmStatus, Wanted
-from panel.vms.operations.power import ON
+from panel.vms.models import ON, Snapshot, SnapshotState, Vm, VmStatus, Wanted
+from panel.vms.requirements import NO_OVERLAYS, NOT_IN_RESCUE, NOT_MISSING, undrifted
 from panel.vms.snapshot_audit import record
-from panel.vms.snapshots import refuse_overlays, refuse_revert, report
+from panel.vms.snapshots import MAY_RUN, REVERTIBLE, report
 from panel.vms.spec import host_spec
 
 MEMORY_SECONDS = 1800.0
@@ -110,8 +111,7 @@ def revert_domain(ctx: VmContext[SnapshotParams]) -> dict[str, Any]:
     """The domain is as it was in the snapshot."""
     row = find_snapshot(ctx.vm, ctx.params.snapshot)
     if row.with_memory:
-        services.refuse_suspended(ctx.vm)
-        services.refuse_seen_elsewhere(ctx.vm)
+        demand(ctx.look_again(), *MAY_RUN)
     _look_for(ctx, row)
     request = snapshot.SnapshotRevert(uuid=str(ctx.vm.uuid), name=row.on_node)
     return {"state": ctx.read_state(request, deadline=MEMORY_SECONDS).state}
@@ -186,8 +186,6 @@ def find_snapshot(vm: Vm, snapshot_id: int) -> Snapshot:
 
 def refuse_snapshot(vm: Vm, asked: TakeParams) -> None:
     """Raise what keeps the VM from having this snapshot: its disks, the limit, the name."""
-    if vm.status == VmStatus.MISSING:
-        raise WrongState(object="vm", id=vm.pk, state="missing on its node", field="id")
     for disk in vm.disks.select_related("volume__pool"):
         if Can.SNAPSHOTS not in disk.volume.can:
             able = disk.volume.pool.of_kind.can_in("qcow2")
@@ -235,6 +233,7 @@ class TakeSnapshot(SnapshotOperation):
 
     name = "vm.snapshot"
     label = "Snapshot"
+    requires = (NOT_IN_RESCUE, NO_OVERLAYS, NOT_MISSING, undrifted(drift.own_disk))
     params = TakeParams
     asks = True
     steps = (
@@ -248,16 +247,9 @@ class TakeSnapshot(SnapshotOperation):
         """The task's title, for people."""
         return f"Take snapshot “{ctx.params.name}” of VM {ctx.task.object_name}"
 
-    def applies(self, obj: Vm) -> bool:
-        """A missing VM has no disks that anybody knows of, and one in rescue mode runs a system beside them."""
-        return obj.status != VmStatus.MISSING and not obj.in_rescue
-
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse disks that cannot have one, a name in use, and more than the limit."""
-        services.refuse_rescue(ctx.vm)
-        refuse_overlays(ctx.vm)
         refuse_snapshot(ctx.vm, ctx.params)
-        drift.refuse_known(ctx.vm, drift.own_disk)
 
 
 class RevertSnapshot(SnapshotOperation):
@@ -265,6 +257,7 @@ class RevertSnapshot(SnapshotOperation):
 
     name = "vm.revert-snapshot"
     label = "Revert to snapshot"
+    requires = (*REVERTIBLE, undrifted(drift.every))
     params = SnapshotParams
     placed = True
     dangerous = True
@@ -283,8 +276,8 @@ class RevertSnapshot(SnapshotOperation):
         row = find_snapshot(ctx.vm, ctx.params.snapshot)
         if row.state != SnapshotState.READY:
             raise WrongState(object="snapshot", id=row.pk, state=row.get_state_display().lower(), field="snapshot")
-        refuse_revert(ctx.vm, with_memory=row.with_memory)
-        drift.refuse_known(ctx.vm, drift.every)
+        if row.with_memory:
+            demand(ctx.vm, *MAY_RUN)
 
 
 class DeleteSnapshot(SnapshotOperation):

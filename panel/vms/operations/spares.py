@@ -15,7 +15,7 @@ from panel.storage.services import new_volume
 from panel.vms import drift, waiting
 from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
-from panel.vms.models import Purpose, Spare, Vm, VmStatus
+from panel.vms.models import ON, Purpose, Spare, Vm
 from panel.vms.operations import deploying
 from panel.vms.operations.deploying import AccessParams, DeployContext, Target
 from panel.vms.placing import hold_promises, refuse_no_storage
@@ -23,7 +23,6 @@ from panel.vms.services import want
 from panel.vms.spec import first_interface, uses_seed
 
 GIB = 1024**3
-ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 P = TypeVar("P", bound=AccessParams)
 
 

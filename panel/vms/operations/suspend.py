@@ -14,17 +14,20 @@ from django.utils import timezone
 from pydantic import Field
 
 from nodeagent.protocol import host
-from panel.accounts.models import User
-from panel.core.errors import WrongState
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
-from panel.vms import services
 from panel.vms.context import VmContext
-from panel.vms.models import Vm, VmStatus, Wanted
+from panel.vms.models import ON, Vm, Wanted
 from panel.vms.operations.autostart import set_autostart
-from panel.vms.operations.power import ON, NoParams, ShutdownParams, power_on, shut_down
+from panel.vms.operations.power import NoParams, ShutdownParams, power_on, shut_down
+from panel.vms.requirements import NOT_ELSEWHERE, NOT_MISSING, SUSPENDED, requirement, status_in
 from panel.vms.status import tell_pages
 from panel.vms.usage import note_shape
+
+
+def shall_run(vm: Vm) -> bool:
+    """Whether its owner wants it to run."""
+    return vm.wanted == Wanted.RUNNING
 
 
 class SuspendParams(ShutdownParams):
@@ -85,6 +88,7 @@ class SuspendVm(_Suspension):
 
     name = "vm.suspend"
     label = "Suspend"
+    offered = (requirement("not suspended", lambda vm: not vm.suspended, "suspended already"),)
     params = SuspendParams
     asks = True
     dangerous = True
@@ -97,33 +101,20 @@ class SuspendVm(_Suspension):
         Step(shut_down, "Shut the guest down", weight=5),
     )
 
-    def applies(self, obj: Vm) -> bool:
-        """It is not suspended yet."""
-        return not obj.suspended
-
 
 class UnsuspendVm(_Suspension):
     """End a suspension: the VM runs again if its owner wants it to."""
 
     name = "vm.unsuspend"
     label = "Unsuspend"
+    requires = (NOT_ELSEWHERE.where(shall_run), NOT_MISSING.where(shall_run))
+    offered = (SUSPENDED,)
     params = NoParams
     steps = (
         Step(end_suspension, "Remember that it is not suspended any more", inline=True),
         Step(set_autostart, "Have it start with its node as before"),
         Step(start_if_wanted, "Start it, if it shall run"),
     )
-
-    def applies(self, obj: Vm) -> bool:
-        """It is suspended."""
-        return obj.suspended
-
-    def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM that is to run and of which another node runs a copy."""
-        if ctx.vm.wanted == Wanted.RUNNING:
-            services.refuse_seen_elsewhere(ctx.vm)
-            if ctx.vm.status == VmStatus.MISSING:
-                raise WrongState(object="vm", id=ctx.vm.pk, state="missing on its node", field="id")
 
 
 class KeepOffVm(_Suspension):
@@ -134,14 +125,7 @@ class KeepOffVm(_Suspension):
 
     name = "vm.keep-off"
     label = "Keep off"
+    requires = (SUSPENDED.when_asked,)
+    offered = (status_in("on", ON),)
     params = NoParams
     steps = (Step(force_off_suspended, "Force the domain off"),)
-
-    def applies(self, obj: Vm) -> bool:
-        """It runs although it is suspended."""
-        return obj.suspended and obj.status in ON
-
-    def check(self, ctx: Any, viewer: User) -> None:
-        """Refuse a VM that is not suspended."""
-        if not ctx.vm.suspended:
-            raise WrongState(object="vm", id=ctx.vm.pk, state="not suspended", field="id")

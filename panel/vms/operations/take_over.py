@@ -38,7 +38,7 @@ from panel.vms import services
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
 from panel.vms.limits import Room, disk_gib_of, refuse_no_room, require_room
-from panel.vms.models import Disk, DiskBus, DiskCache, ForeignDomain, Interface, Vm, VmStatus, Wanted
+from panel.vms.models import ON, Disk, DiskBus, DiskCache, ForeignDomain, Interface, Vm, VmStatus, Wanted
 from panel.vms.operations.change_owner import refuse_owner
 from panel.vms.operations.create import HOST_NAME, check_name
 from panel.vms.operations.removing import release_records
@@ -51,7 +51,6 @@ from panel.vms.usage import note_shape
 GIB = 1024**3
 FORMATS = ("qcow2", "raw")
 LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
-ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 
 
 class TakeOverParams(Params):

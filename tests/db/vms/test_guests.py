@@ -469,7 +469,7 @@ def test_the_guest_s_page_has_a_form_for_each_and_the_vm_s_page_no_buttons_for_t
         )
     # It runs: that is no obstacle to a clone, as it is to another name.
     assert '<button class="primary" >Clone</button>' in page
-    assert '<button class="primary" disabled>Rename</button>' in page
+    assert '<button class="primary" disabled title="Shut the VM down first.">Rename</button>' in page
     do(api, vm, "rescue", image="small")
     assert "End rescue" in client.get(f"/vms/{vm.pk}", secure=True).content.decode()
     assert "/rescue" not in client.get(f"/vms/{vm.pk}/guest", secure=True).content.decode()

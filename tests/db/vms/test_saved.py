@@ -79,7 +79,7 @@ def test_what_its_memory_knows_is_not_changed_and_the_way_out_is_said(vm: Vm, ad
             ask(admin, BODIES.get(name, {}), object_id=vm.pk)
         assert (refused.value.data["state"], refused.value.data["field"]) == ("saved", "id")
     assert (domain(vm).state, domain(vm).spec) == ("saved", before)
-    assert not operation.fits(vm)
+    assert operation.why_not(vm)
 
 
 def test_one_that_was_saved_while_the_task_waited_is_refused_at_its_turn(running: Vm, admin: User) -> None:
