@@ -1,4 +1,4 @@
-"""Storage pools: listed, added, declared shared."""
+"""Storage pools: listed, added, declared shared; the kinds that they can be of."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
+from rest_framework import serializers as rest
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -13,10 +14,12 @@ from panel.api import serializers
 from panel.api.lists import ListView, listed
 from panel.api.objects import KINDS, Kind, ObjectView, described, guarded
 from panel.api.operations import policies_of, viewer_of
+from panel.api.parameters import ApiView
 from panel.api.preconditions import IF_MATCH
 from panel.api.reading import body_of, created
 from panel.cluster.selectors import default_cluster
 from panel.core import permissions
+from panel.storage.kinds import KINDS as KINDS_OF_STORAGE
 from panel.storage.models import Pool
 from panel.storage.selectors import get_pool, list_pools
 from panel.storage.services import add_pool, change_pool
@@ -69,3 +72,36 @@ class PoolView(ObjectView):
         permissions.require(viewer, "cluster.manage")
         change_pool(get_pool(viewer, object_id), policies_of(serializers.PoolPoliciesSerializer, request))
         return Response(serializers.PoolSerializer(get_pool(viewer, object_id)).data)
+
+
+class StorageKindSerializer(rest.Serializer[Any]):
+    """A kind of storage: what one of it is added with, and what its volumes can."""
+
+    name = rest.CharField()
+    label = rest.CharField()  # type: ignore[assignment]
+    shared = rest.BooleanField(allow_null=True, help_text="None: whoever adds one declares it.")
+    formats = rest.ListField(child=rest.CharField())
+    can = rest.ListField(child=rest.CharField())
+    options = rest.DictField(help_text="JSON schema of the options, with their help.")
+
+
+class StorageKindsView(ApiView):
+    """The kinds that storages can be of."""
+
+    @extend_schema(operation_id="storage_kind_list", responses=StorageKindSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """All kinds, for those who see the cluster."""
+        permissions.require(viewer_of(request), "cluster.view")
+        return Response(
+            [
+                {
+                    "name": each.name,
+                    "label": each.label,
+                    "shared": each.shared,
+                    "formats": list(each.formats),
+                    "can": sorted(each.can),
+                    "options": each.options.model_json_schema(),
+                }
+                for each in KINDS_OF_STORAGE.values()
+            ]
+        )

@@ -87,6 +87,7 @@ urlpatterns = [
     path("networks", catalogue.NetworksView.as_view()),
     path("pools", pools.PoolsView.as_view()),
     path("pools/<int:object_id>", pools.PoolView.as_view()),
+    path("storage-kinds", pools.StorageKindsView.as_view()),
     path("problems", catalogue.ProblemsView.as_view()),
     path("operations", tasks.OperationsView.as_view()),
     path("events", events.stream),

@@ -122,6 +122,7 @@ ROUTES = {
     "POST pools":                         "NDDDSDN",
     "GET pools/{pool}":                   "NAASSAN",
     "PATCH pools/{pool}":                 "NDDDSDN",
+    "GET storage-kinds":                  "NDDSSDN",
     "GET problems":                       "NSSSSSN",
     "GET operations":                     "NSSSSSN",
     "POST batch":                         "NSSSSSN",

@@ -60,6 +60,9 @@ def test_a_storage_of_the_kind_is_added_with_its_options(admin: User, node: Node
     unknown = api.post("/api/v1/pools", {"name": "c", "kind": "tape"}, format="json")
     assert (unknown.status_code, unknown.json()["field"]) == (400, "kind")
     assert fake.node(node.pk).files == {}
+    kinds = {each["name"]: each for each in api.get("/api/v1/storage-kinds").json()}
+    assert (kinds["memory"]["shared"], kinds["memory"]["formats"]) == (None, ["qcow2", "raw"])
+    assert "snapshots" in kinds["dir"]["can"] and "same on every node" in str(kinds["dir"]["options"])
 
 
 @pytest.mark.parametrize(
