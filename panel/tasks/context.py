@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from nodeagent.protocol import Fence
 from panel.core.errors import Cancelled, Fenced
+from panel.tasks import reservations
 from panel.tasks.models import Task, TaskLog
 
 P = TypeVar("P", bound=BaseModel)
@@ -33,6 +34,8 @@ class Context(Generic[P]):
         """The ids of the operation's steps by their functions."""
         self.earlier: dict[str, Any] = {}
         """While the operation is asked for: the object's values of those parameters that have one."""
+        self.to_reserve: list[tuple[str, int, dict[str, int]]] = []
+        """What inline steps reserve while the task has no row yet."""
         self.so_far: dict[str, Any] = {}
         """What the present step has put down by raising NotYet before."""
         self.committed = False
@@ -73,6 +76,13 @@ class Context(Generic[P]):
     def set_node(self, node_id: int) -> None:
         """Say which node the task works on."""
         self.task.node_id = node_id
+
+    def reserve(self, kind: str, object_id: int, **amounts: int) -> None:
+        """Have an object counted as so large at least until the task ends, whatever its row says; in a transaction."""
+        if self.task.pk is None:
+            self.to_reserve.append((kind, object_id, amounts))
+        else:
+            reservations.reserve(self.task, kind, object_id, **amounts)
 
     def lock_id(self, kind: str) -> int | None:
         """The id of the object of `kind` that this task is about; None where there is none to lock."""

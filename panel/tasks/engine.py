@@ -32,7 +32,7 @@ from panel.core.errors import (
 )
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
-from panel.tasks import live, locks, registry, shares, understanding
+from panel.tasks import live, locks, registry, reservations, shares, understanding
 from panel.tasks.context import Context
 from panel.tasks.lease import Lease
 from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskSecret, TaskStep
@@ -395,6 +395,7 @@ class Run:
         with transaction.atomic():
             self._guard()
             next_ids = locks.release(self.task)
+            reservations.release(self.task)
             TaskSecret.objects.filter(task=self.task).delete()
             changes: dict[str, Any] = {"status": status, "finished_at": timezone.now(), "lease_until": None}
             if status == Status.DONE:

@@ -160,6 +160,27 @@ class TaskLock(models.Model):
         return f"{'exclusive' if self.exclusive else 'shared'} {self.kind}:{self.object_id}"
 
 
+class Reservation(models.Model):
+    """How large a task may bring an object to be, by the name of a resource with its unit; see reservations.py."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="reservations")
+    kind = models.CharField(max_length=16)
+    object_id = models.BigIntegerField()
+    resource = models.CharField(max_length=16)
+    amount = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["task", "kind", "object_id", "resource"], name="one_reservation_a_task_and_resource"
+            )
+        ]
+        indexes = [models.Index(fields=["kind", "resource", "object_id"], name="reservation_object")]
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.object_id} {self.resource} {self.amount}"
+
+
 class TaskSecret(models.Model):
     """What a task needs and nobody may read: encrypted (core/secretbox.py), deleted when the task ends."""
 

@@ -305,6 +305,8 @@ class Operation(Generic[P]):
             task.title = self.title(ctx)
             task.save()
             TaskStep.objects.bulk_create(self._step_rows(task, outputs))
+            for kind, each, amounts in ctx.to_reserve:
+                ctx.reserve(kind, each, **amounts)
             self._record(ctx, viewer)
             if secret := _secrets(params):
                 TaskSecret.objects.create(task=task, sealed=secretbox.seal(secret))

@@ -11,7 +11,7 @@ from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import OperationFailed, WrongState
 from panel.notices.services import close_problem
-from panel.tasks import live, locks, registry
+from panel.tasks import live, locks, registry, reservations
 from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskSecret, TaskStep
 from panel.tasks.worker import enqueue
 
@@ -115,6 +115,7 @@ def give_up(task_id: int, reason: str) -> None:
     if not (task.is_open or task.status == Status.STUCK):
         return
     next_ids = locks.release(task)
+    reservations.release(task)
     TaskSecret.objects.filter(task=task).delete()
     TaskLog.objects.create(task=task, level="error", text=reason)
     task.fence += 1

@@ -1,7 +1,8 @@
 """How much of its limits an account uses, and the refusal of more.
 
 An account is asked for room where rows come to be its own, in the transaction that writes them and with its
-row held: two that ask at once cannot both have the last place. What an open task may yet give it counts too.
+row held: two that ask at once cannot both have the last place. What an open task may yet give it counts too
+(tasks/reservations.py): a disk that is to grow, a VM that is made smaller and may become as large again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from panel.accounts.limits import limits_of
 from panel.accounts.models import Limits, User
 from panel.core.errors import LimitExceeded
 from panel.storage.models import Volume
-from panel.tasks.models import Status, Task, TaskStep
+from panel.tasks import reservations
+from panel.tasks.models import Status
 from panel.vms.models import Disk, Interface, Vm
 
 OVER = (Status.DONE, Status.FAILED, Status.CANCELLED)
@@ -91,41 +93,35 @@ def _refuse(limits: Limits, owner: User, needed: Room) -> None:
             raise LimitExceeded(limit=name, used=now, allowed=allowed, asked=more, field=name)
 
 
-def _coming(of: QuerySet[Vm]) -> Counter[str]:
-    """What open tasks may bring these VMs to beyond their rows.
+def sizes_of(vm: Vm) -> dict[str, int]:
+    """What a task reserves that makes the VM another size: it may be as large as this again if the task fails."""
+    return {"memory_mib": vm.memory_mib, "vcpus": vm.vcpus, "promised_mib": max(vm.memory_mib, vm.max_memory_mib)}
 
-    A disk that is to grow has its old size until it has grown; a VM that was made smaller is as large as
-    before again if that fails.
-    """
+
+def _coming(of: QuerySet[Vm]) -> Counter[str]:
+    """What open tasks may bring these VMs to beyond their rows."""
     found: Counter[str] = Counter()
-    vms: dict[int | None, Vm] = {vm.pk: vm for vm in of.filter(pk__in=_open().values("object_id"))}
-    found["disk_gib"] += sum(more for _, more in growing(list(vms)))
-    smaller = TaskStep.objects.filter(task__in=_open().filter(operation__in=("vm.configure", "vm.adopt")))
-    before: dict[tuple[int | None, str], int] = {}
-    remember = smaller.filter(task__object_id__in=vms, name__in=("write_settings", "read_differences"))
-    for vm_id, output in remember.values_list("task__object_id", "output"):
-        for name in {"memory_mib", "vcpus"} & set((output or {}).get("before", {})):
-            key = int(vm_id or 0), name
-            before[key] = max(before.get(key, 0), output["before"][name])
-    for (vm_id, name), value in before.items():
-        found[name] += max(0, value - getattr(vms[vm_id], name))
+    found["disk_gib"] = sum(more for _, more in growing(Disk.objects.filter(vm__in=of)))
+    for name in ("memory_mib", "vcpus"):
+        most = reservations.largest("vm", name)
+        for pk, now in of.filter(pk__in=most).values_list("pk", name) if most else ():
+            found[name] += max(0, most[pk] - now)
     return found
 
 
-def growing(vm_ids: list[int | None] | None = None) -> list[tuple[Volume, int]]:
-    """The volumes that open tasks may make larger, and by how many GiB at most; of these VMs, or of all."""
-    asked = _open().filter(operation="vm.grow-disk")
-    if vm_ids is not None:
-        asked = asked.filter(object_id__in=vm_ids)
-    sizes: dict[tuple[int | None, str], int] = {}
-    for vm_id, params in asked.values_list("object_id", "params"):
-        key = int(vm_id or 0), params["disk"]
-        sizes[key] = max(sizes.get(key, 0), params["size_gib"])
-    disks = Disk.objects.filter(vm__in={vm_id for vm_id, _ in sizes}).select_related("volume")
-    found = [(disk.volume, sizes.get((disk.vm_id, disk.target), 0) - disk.volume.size_gib) for disk in disks]
+def growing(of: QuerySet[Disk] | None = None) -> list[tuple[Volume, int]]:
+    """The volumes that open tasks may make larger, and by how many GiB at most; of these disks, or of all."""
+    most = reservations.largest("disk", "size_gib")
+    if not most:
+        return []
+    disks = (Disk.objects.all() if of is None else of).filter(pk__in=most).select_related("volume")
+    found = [(disk.volume, most[disk.pk] - disk.volume.size_gib) for disk in disks]
     return [(volume, more) for volume, more in found if more > 0]
 
 
-def _open() -> QuerySet[Task]:
-    wanted = ("vm.grow-disk", "vm.configure", "vm.adopt")
-    return Task.objects.filter(object_type="vm", operation__in=wanted).exclude(status__in=OVER)
+def shrinking() -> list[tuple[int, int]]:
+    """Nodes that may have to give a VM more memory again than its row says, each with so many MiB."""
+    most = reservations.largest("vm", "promised_mib")
+    vms = Vm.objects.filter(pk__in=most) if most else []
+    found = [(vm.node_id, most[vm.pk] - sizes_of(vm)["promised_mib"]) for vm in vms]
+    return [(node_id, more) for node_id, more in found if more > 0]

@@ -13,7 +13,7 @@ from panel.cluster.placement import GIB, Candidate, StorageRoom, lacks_storage
 from panel.core.errors import CapacityError
 from panel.notices.models import Problem, Severity
 from panel.storage.models import NodePool, Pool, Volume
-from panel.vms.limits import growing
+from panel.vms.limits import growing, shrinking
 from panel.vms.models import Migration, Vm
 
 
@@ -106,6 +106,9 @@ def candidates(nodes: Iterable[Node], pool: Pool, unfit: Callable[[Node], str] =
         for node_id, memory, cpus, count in rows.order_by():
             before = promised.get(node_id, (0, 0, 0))
             promised[node_id] = (before[0] + memory, before[1] + cpus, before[2] + count)
+    for node_id, more in shrinking():
+        before = promised.get(node_id, (0, 0, 0))
+        promised[node_id] = (before[0] + more, *before[1:])
     problems: dict[int, list[str]] = {}
     severe = Problem.objects.filter(open_key__isnull=False, severity__in=(Severity.ERROR, Severity.ALARM))
     for node_id, text in severe.filter(object_type="node").values_list("object_id", "text"):

@@ -8,6 +8,7 @@ from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.core import permissions
 from panel.core.errors import InvalidValue, NotFound
+from panel.tasks import reservations
 from panel.vms.models import Disk, Interface, Purpose, Spare, StatusChange, Vm
 
 
@@ -77,7 +78,10 @@ def history(vm: Vm, limit: int = 50, before: int | None = None) -> list[StatusCh
     return list(rows[:limit])
 
 
-def promised_mib(node: Node) -> int:
-    """How much memory the VMs of the node are promised together, running or not."""
+def promised_mib(node: Node, *, but: Vm | None = None) -> int:
+    """How much memory the VMs of the node are promised together, running or not, and what they may go back to."""
+    vms = Vm.objects.filter(node=node) if but is None else Vm.objects.filter(node=node).exclude(pk=but.pk)
+    reserved = reservations.largest("vm", "promised_mib")
     # One that may grow while it runs has all of that at the moment of its start.
-    return sum(max(sizes) for sizes in Vm.objects.filter(node=node).values_list("memory_mib", "max_memory_mib"))
+    rows = vms.values_list("pk", "memory_mib", "max_memory_mib")
+    return sum(max(memory, most, reserved.get(pk, 0)) for pk, memory, most in rows)

@@ -19,6 +19,7 @@ from panel.cluster.models import Cluster
 from panel.cluster.placement import Candidate, Need, StorageRoom, lacks
 from panel.core.errors import CapacityError, CommandFailed, Drifted, InvalidValue, MissingValue
 from panel.images.selectors import flavor_named
+from panel.tasks import reservations
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Status, TaskStep
 from panel.tasks.operation import Operation, Params, Step
@@ -26,7 +27,7 @@ from panel.tasks.requirements import demand
 from panel.vms import drift, services
 from panel.vms.context import VmContext
 from panel.vms.description import difference
-from panel.vms.limits import Room, refuse_no_room, require_room
+from panel.vms.limits import Room, refuse_no_room, require_room, sizes_of
 from panel.vms.machine import FACT_OF, BootDevice, Clock, CpuMode, Firmware, MachineType, settings_of
 from panel.vms.models import ON, Vm
 from panel.vms.placing import promise_of
@@ -156,7 +157,7 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
             growth["vcpus"] = Need(0, NO_DISK, cpus)
         if not growth:
             return
-        name, candidate = vm.node.name, Candidate(vm.node, promised_mib(vm.node) - promise_of(vm), NO_STORAGE)
+        name, candidate = vm.node.name, Candidate(vm.node, promised_mib(vm.node, but=vm), NO_STORAGE)
         for field, need in growth.items():
             if reason := lacks(candidate, need):
                 text = f"The VM's node has no room for this: {name}: {reason}."
@@ -169,6 +170,7 @@ def write_settings(ctx: ConfigureVmContext) -> dict[str, Any]:
     Cluster.objects.select_for_update().get(pk=ctx.vm.cluster_id)
     ctx.refuse_no_room()
     require_room(ctx.vm.owner, ctx.growth)
+    ctx.reserve("vm", ctx.vm.pk, **sizes_of(ctx.vm))
     before = settings_of(ctx.vm)
     changes = ctx.changes
     Vm.objects.filter(pk=ctx.vm.pk).update(**changes, pending=_not_had_yet(ctx.vm, changes))
@@ -207,13 +209,16 @@ def hand_on(ctx: VmContext[Any], values: dict[str, Any]) -> None:
 
     Such values are taken out of `values`: the row keeps what is asked for. Within a transaction.
     """
-    waiting = TaskStep.objects.filter(
+    waiting = TaskStep.objects.select_related("task").filter(
         task__operation=ConfigureVm.name, task__object_id=ctx.vm.pk, task__status=Status.QUEUED
     )
-    for row in waiting.filter(name=write_settings.__name__, task_id__gt=ctx.task.pk).order_by("task_id"):
+    for row in (
+        waiting.filter(name=write_settings.__name__, task_id__gt=ctx.task.pk).select_related("task").order_by("task_id")
+    ):
         theirs = row.output["before"]
         theirs |= {name: values.pop(name) for name in values.keys() & theirs.keys()}
         row.save(update_fields=["output"])
+        reservations.hand_on(ctx.task, row.task)
 
 
 def configure_domain(ctx: ConfigureVmContext) -> dict[str, Any]:

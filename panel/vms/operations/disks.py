@@ -179,10 +179,11 @@ class GrowDiskParams(Params):
 
 
 def reserve_growth(ctx: VmContext[GrowDiskParams]) -> None:
-    """Owner and storage have room for it: the open task itself counts as what the disk will be."""
+    """Owner and storage have room for it, and from now on the disk counts as what it will be."""
     hold_promises(ctx.vm.cluster_id)
     refuse_no_growth(ctx)
     require_room(ctx.vm.owner, growth(ctx))
+    ctx.reserve("disk", disk_of(ctx.vm, ctx.params.disk).pk, size_gib=ctx.params.size_gib)
 
 
 def refuse_no_growth(ctx: VmContext[GrowDiskParams]) -> None:

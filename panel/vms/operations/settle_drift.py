@@ -16,7 +16,7 @@ from panel.vms import drift, saved, services
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
 from panel.vms.elsewhere import refuse_moved
-from panel.vms.limits import Room, require_room
+from panel.vms.limits import Room, require_room, sizes_of
 from panel.vms.machine import FACT_OF, FACTS, SETTINGS, CpuMode, may_adopt, settings_of
 from panel.vms.models import Vm, VmStatus
 from panel.vms.operations.configure import ConfigureVmParams, hand_on
@@ -74,8 +74,10 @@ def adopt_settings(ctx: VmContext[Any]) -> dict[str, Any]:
     """The rows say what the node has, as far as they can."""
     known = ctx.output(read_differences)
     # From what the rows said then: this may be a repetition.
-    changes = adoptable(with_values(ctx.vm, known["before"]), dict(known["found"]))
+    before = with_values(ctx.vm, known["before"])
+    changes = adoptable(before, dict(known["found"]))
     with transaction.atomic():
+        ctx.reserve("vm", ctx.vm.pk, **sizes_of(before))
         more = {name: changes[name] - getattr(ctx.vm, name) for name in ("memory_mib", "vcpus") if name in changes}
         require_room(ctx.vm.owner, Room(**more))
         rows = dict(changes)

@@ -8,7 +8,7 @@ from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.network.models import Address
 from panel.storage.models import Volume
-from panel.tasks.models import TaskLock, TaskSecret
+from panel.tasks.models import Reservation, TaskLock, TaskSecret
 from panel.vms.models import Disk, Interface, Snapshot, Spare, Vm
 
 
@@ -33,7 +33,8 @@ def world() -> dict[str, Any]:
     counts = {
         model.__name__: model.objects.count() for model in (Vm, Disk, Interface, Volume, Address, Node, Snapshot, Spare)
     }
-    return {"nodes": nodes, "rows": counts, "locks": TaskLock.objects.count(), "secrets": TaskSecret.objects.count()}
+    held = {model.__name__: model.objects.count() for model in (TaskLock, TaskSecret, Reservation)}
+    return {"nodes": nodes, "rows": counts, "held": held}
 
 
 def nodes() -> list[fake.FakeNode]:

@@ -17,7 +17,7 @@ from panel.monitoring import services as monitoring
 from panel.monitoring.statistics.waiting import take_waiting
 from panel.notices.models import Problem
 from panel.tasks import engine
-from panel.tasks.models import OPEN, Status, Task, TaskLock, TaskSecret
+from panel.tasks.models import OPEN, Reservation, Status, Task, TaskLock, TaskSecret
 from panel.webhooks import collecting
 from panel.webhooks.models import Delivery
 from tests.db.upgrade import dumping, remembered
@@ -56,6 +56,9 @@ def carry_on() -> None:
 def test_what_a_release_before_left_in_flight_ends_and_its_messages_are_taken(release: str) -> None:
     open_before = list(Task.objects.filter(status__in=OPEN))
     stuck = {task.pk for task in Task.objects.filter(status=Status.STUCK)}
+    # What earlier releases did not reserve is, since their tasks take it as well.
+    growing = [task.pk for task in open_before if task.operation == "vm.grow-disk"]
+    assert set(Reservation.objects.values_list("task_id", flat=True)) >= set(growing) != set()
     take_messages(release)
     carry_on()
 
@@ -71,6 +74,7 @@ def test_what_a_release_before_left_in_flight_ends_and_its_messages_are_taken(re
     # What was stuck is a person's still; nothing else has locks or secrets.
     assert {task.pk for task in Task.objects.filter(status=Status.STUCK)} == stuck
     assert set(TaskLock.objects.values_list("task_id", flat=True)) == stuck
+    assert not Reservation.objects.exclude(task__in=stuck).exists()
     assert not TaskSecret.objects.exclude(task__in=stuck).exists()
     assert {key for (key,) in Problem.objects.filter(object_type="task").values_list("open_key")} == {
         f"task:{pk}:stuck" for pk in stuck
