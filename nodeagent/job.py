@@ -32,6 +32,11 @@ class Job:
         """Seconds until the deadline, never below 0."""
         return max(0.0, self.ends - time.monotonic())
 
+    @property
+    def lasted(self) -> float:
+        """Seconds since it was begun."""
+        return time.monotonic() - (self.ends - self.seconds)
+
     def check(self) -> None:
         """Raise Cancelled or DeadlinePassed when the request must end."""
         if self.stopped.is_set():

@@ -8,11 +8,13 @@ import time
 import xml.etree.ElementTree as ET
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Callable, Iterator, Optional, TypeVar
 
 from nodeagent.errors import CommandFailed, DeadlinePassed, LibvirtError, NoSuchDomain
 from nodeagent.job import Job
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 DEFAULT_URI = "qemu:///system"
 LOOK_UP_SECONDS = 0.2
 T = TypeVar("T")
@@ -24,6 +26,14 @@ _connection: Optional[Any] = None
 def uri() -> str:
     """The libvirt that this agent drives; the tests name another one."""
     return os.environ.get("VMPANEL_LIBVIRT_URI", DEFAULT_URI)
+
+
+def boot_id() -> str:
+    """What tells this start of the host from others; empty where the kernel does not say."""
+    try:
+        return BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def is_test_driver() -> bool:

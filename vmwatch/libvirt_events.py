@@ -14,6 +14,7 @@ import libvirt
 
 from vmwatch import wire
 from vmwatch.kept import one_copy
+from vmwatch.readings import Reading, Readings
 
 STATES: Dict[int, str] = {
     libvirt.VIR_DOMAIN_NOSTATE: wire.UNKNOWN,
@@ -81,6 +82,14 @@ REASONS: Dict[int, List[str]] = {
     libvirt.VIR_DOMAIN_EVENT_PMSUSPENDED: ["memory", "disk"],
     libvirt.VIR_DOMAIN_EVENT_CRASHED: ["panicked", "crashloaded"],
 }
+STANDS_STILL = (
+    libvirt.VIR_DOMAIN_EVENT_SUSPENDED,
+    # Not any more: what was read while it did is not the last.
+    libvirt.VIR_DOMAIN_EVENT_RESUMED,
+    libvirt.VIR_DOMAIN_EVENT_SHUTDOWN,
+    libvirt.VIR_DOMAIN_EVENT_PMSUSPENDED,
+    libvirt.VIR_DOMAIN_EVENT_CRASHED,
+)
 WATCHDOG_ACTIONS = ["none", "pause", "reset", "poweroff", "shutdown", "debug", "inject-nmi"]
 BLOCK_JOB_STATUS = ["completed", "failed", "canceled", "ready"]
 AGENT_STATES = {1: "connected", 2: "disconnected"}
@@ -91,7 +100,8 @@ NO_ID = -1
 REPEAT_SECONDS = 1.0
 REMEMBERED = 1000
 
-OnEvent = Callable[[wire.DomainState], None]
+OnEvent = Callable[[wire.DomainState, Optional[Reading]], None]
+"""Given is besides what a domain that ended had counted, where that is known."""
 
 
 def state_of(state: Optional[int], reason: Optional[int]) -> str:
@@ -122,9 +132,13 @@ def disk_of_alias(xml: str, alias: str) -> str:
 class Watcher:
     """A libvirt connection whose events go to a function, until `lost` is set."""
 
-    def __init__(self, on_event: OnEvent, on_lost: Callable[[], None]) -> None:
-        """Connect and watch; both functions are called in libvirt's thread. Raises libvirt.libvirtError."""
+    def __init__(self, on_event: OnEvent, on_lost: Callable[[], None], readings: Readings) -> None:
+        """Connect and watch; both functions are called in libvirt's thread. Raises libvirt.libvirtError.
+
+        Domains that stand still are read there, too.
+        """
         self.on_event = on_event
+        self.readings = readings
         self.on_lost = on_lost
         self.lost = threading.Event()
         self._reported: Dict[Tuple[str, str], float] = {}
@@ -186,10 +200,13 @@ class Watcher:
         self.on_lost()
 
     def _lifecycle(self, _conn: Any, domain: Any, event: int, reason: int, _opaque: Any) -> None:
+        if event in STANDS_STILL:
+            self.readings.look_at(self.conn, domain, ends=event == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN)
         if event == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN:
             # It is on its way off, whatever it was: a paused domain would seem to run. That it is off follows.
             return
-        self._tell(domain, self._state_after(domain, event, reason), lifecycle_detail(event, reason))
+        last = self.readings.take(domain.UUIDString()) if event == libvirt.VIR_DOMAIN_EVENT_STOPPED else None
+        self._tell(domain, self._state_after(domain, event, reason), lifecycle_detail(event, reason), last)
         if event == libvirt.VIR_DOMAIN_EVENT_STOPPED and self._look(domain) == wire.MISSING:
             # Of a transient domain no event says so; of one that was undefined since, its own says it once more.
             self._tell(domain, wire.MISSING, "")
@@ -247,9 +264,9 @@ class Watcher:
         except libvirt.libvirtError as error:
             return wire.MISSING if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN else wire.UNKNOWN
 
-    def _tell(self, domain: Any, state: str, detail: str) -> None:
+    def _tell(self, domain: Any, state: str, detail: str, last: Optional[Reading] = None) -> None:
         uuid = domain.UUIDString()
-        self.on_event(one_copy(wire.DomainState(uuid, domain.name(), self._noted(uuid, state), detail)))
+        self.on_event(one_copy(wire.DomainState(uuid, domain.name(), self._noted(uuid, state), detail)), last)
 
 
 def _off(domain: Any) -> str:

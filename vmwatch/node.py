@@ -6,14 +6,14 @@ bad configuration, 0 on SIGTERM. SIGHUP reads the configuration again.
 
 from __future__ import annotations
 
-import argparse
+import getopt
 import logging
 import queue
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 import libvirt
 import zmq
@@ -25,6 +25,7 @@ from vmwatch.libvirt_events import Watcher
 from vmwatch.logs import log_to
 from vmwatch.memory import give_back_memory
 from vmwatch.outbox import Outbox
+from vmwatch.readings import Reading, Readings
 from vmwatch.stats import Collector
 
 BAD_CONFIG = 2
@@ -66,10 +67,11 @@ def new_epoch(path: Path) -> int:
 
 
 class Happened(NamedTuple):
-    """An event, and when libvirt told it (time.monotonic())."""
+    """An event, and when libvirt told it (time.monotonic()); with what a domain that ended had counted."""
 
     at: float
     domain: wire.DomainState
+    last: Optional[Reading] = None
 
 
 class Node:
@@ -83,7 +85,9 @@ class Node:
         self._set_told_seconds()
         # Unlike queue.Queue it may be put to by a signal handler that interrupts its own get().
         self.events: queue.SimpleQueue[Union[Happened, List[wire.DomainStatistics], None]] = queue.SimpleQueue()
-        self.collector = Collector(self.config.node_id, self.events.put)
+        self.readings = Readings()
+        self.collector = Collector(self.config.node_id, self.events.put, self._look, self.config.resync)
+        self._watcher: Optional[Watcher] = None
         self.over = False
         self.reload = False
         self._statistics_owed = False
@@ -91,7 +95,7 @@ class Node:
     def run(self) -> int:
         """Watch until told to end or until libvirt is lost; answers the exit code."""
         try:
-            watcher = Watcher(self._put, self._wake)
+            watcher = self._watcher = Watcher(self._put, self._wake, self.readings)
         except libvirt.libvirtError as error:
             log.error("no connection to libvirt: %s", error)
             return LOST_LIBVIRT
@@ -161,11 +165,15 @@ class Node:
     def _wake(self) -> None:
         self.events.put(None)
 
-    def _put(self, event: wire.DomainState) -> None:
+    def _put(self, event: wire.DomainState, last: Optional[Reading]) -> None:
         if self.events.qsize() < QUEUE_LENGTH:
-            self.events.put(Happened(time.monotonic(), event))
+            self.events.put(Happened(time.monotonic(), event, last))
         else:
             log.warning("an event was dropped; the next picture makes up for it")
+
+    def _look(self) -> None:
+        if self._watcher is not None:
+            self.readings.look(self._watcher.conn)
 
     def _settle(self, outbox: Outbox) -> Dict[str, wire.DomainState]:
         """Send the events that come within a moment; answers the last one of each domain."""
@@ -186,12 +194,12 @@ class Node:
             except queue.Empty:
                 break
             if isinstance(event, Happened):
-                at, domain = event
+                at, domain, counted = event
                 last[domain.uuid] = domain
                 log.info("%s (%s): %s, %s", domain.name, domain.uuid, domain.detail, domain.state)
                 # Remembered first: what was sent when the process dies may not have left.
                 self.journal.remember(self.epoch, outbox.sequence + 1, domain, at)
-                outbox.put_event(domain, at)
+                outbox.put_event(domain, at, counted)
             elif event is not None and not outbox.put(wire.STATISTICS, statistics=event):
                 log.info("statistics are not sent: the master is away")
                 self._statistics_owed = True
@@ -211,6 +219,7 @@ class Node:
             return
         self.config = config
         self._set_told_seconds()
+        self.collector.look_seconds = config.resync
         self.collector.change(config.statistics)
         log.info("configuration read again: node %s, for %s", self.config.node_id, self.config.connect)
 
@@ -248,17 +257,26 @@ def with_events(picture: List[wire.DomainState], last: Dict[str, wire.DomainStat
     return told
 
 
+USAGE = "vmwatch-node [--config FILE] [--log FILE] [--epoch-file FILE]: sends the states of a node's VMs to the panel"
+
+
 def main() -> int:
     """The program."""
-    parser = argparse.ArgumentParser(prog="vmwatch-node", description="Sends the states of a node's VMs to the panel.")
-    parser.add_argument("--config", type=Path, default=NODE_CONF, help="configuration file (%(default)s)")
-    parser.add_argument("--log", type=Path, default=Path("/var/log/vmpanel/vmwatch-node.log"), help="log file")
-    parser.add_argument("--epoch-file", type=Path, default=EPOCH_FILE, help="where the last run's number is kept")
-    arguments = parser.parse_args()
-    give_back_memory()
-    log_to(arguments.log)
+    files = {"--config": NODE_CONF, "--log": Path("/var/log/vmpanel/vmwatch-node.log"), "--epoch-file": EPOCH_FILE}
     try:
-        node = Node(arguments.config, arguments.epoch_file)
+        # argparse would take half a megabyte.
+        told, rest = getopt.getopt(sys.argv[1:], "h", ["help", "config=", "log=", "epoch-file="])
+    except getopt.GetoptError as error:
+        print(f"{error}; {USAGE}", file=sys.stderr)
+        return BAD_CONFIG
+    if rest or any(name in ("-h", "--help") for name, _ in told):
+        print(USAGE)
+        return BAD_CONFIG if rest else 0
+    files.update({name: Path(value) for name, value in told})
+    give_back_memory()
+    log_to(files["--log"])
+    try:
+        node = Node(files["--config"], files["--epoch-file"])
     except BadConfig as error:
         log.error("%s", error)
         print(error, file=sys.stderr)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 import time
 from dataclasses import replace
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 import zmq
 
 from vmwatch import wire
 from vmwatch.config import BadConfig, NodeConfig
 from vmwatch.kept import Event, Kept
+from vmwatch.readings import Reading
 
 WAITING = 10_000
 """Events kept while the master is away; the journal tells the dropped ones again."""
@@ -38,6 +39,8 @@ class Outbox:
         self._came_back = self._connected = False
         self._tried_at = 0.0
         self._waiting = Kept()
+        self._last: Dict[int, Reading] = {}
+        """Of events that wait: what the domain had counted that ended, by the event's number."""
         self._socket: Any = None
         self._monitor: Any = None
         self.connect(config)
@@ -82,15 +85,18 @@ class Outbox:
             self._socket.close(LINGER_MS)
             self._socket = None
 
-    def put_event(self, domain: wire.DomainState, at: Optional[float] = None) -> int:
+    def put_event(self, domain: wire.DomainState, at: Optional[float] = None, last: Optional[Reading] = None) -> int:
         """Have an event sent that happened at this time.monotonic(), or just now; answers its number.
 
-        At once if the master is there.
+        At once if the master is there. `last` is what a domain that ended had counted.
         """
         if len(self) >= WAITING:
+            self._last.pop(self._waiting[0].sequence, None)
             self._waiting.drop_first()
             self.dropped += 1
         self.sequence += 1
+        if last is not None:
+            self._last[self.sequence] = last
         self._waiting.append(Event(self.epoch, self.sequence, time.monotonic() if at is None else at, 0.0, domain))
         self.flush()
         return self.sequence
@@ -122,6 +128,7 @@ class Outbox:
         while there and len(self):
             there = self._send_event(self._waiting[0])
             if there:
+                self._last.pop(self._waiting[0].sequence, None)
                 self._waiting.drop_first()
         self.away = not there
 
@@ -143,7 +150,11 @@ class Outbox:
     def _send_event(self, waiting: Event) -> bool:
         message = self._message(wire.EVENT, waiting.sequence, [])
         age = max(0.0, message.clock - waiting.at)
-        return self._send(replace(message, domains=[replace(waiting.domain, age=age)]))
+        message = replace(message, domains=[replace(waiting.domain, age=age)])
+        if (last := self._last.get(waiting.sequence)) is not None:
+            since = max(0.0, message.clock - last.at)
+            message = replace(message, statistics=[last.counted], age=since, final=last.still)
+        return self._send(message)
 
     def _message(self, kind: str, sequence: int, domains: List[wire.DomainState]) -> wire.Message:
         """A message that leaves now."""

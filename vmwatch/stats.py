@@ -75,9 +75,21 @@ def _count(found: Dict[str, Any], name: str) -> Optional[int]:
 class Collector:
     """A thread with a libvirt connection of its own, so that a slow collection delays no event."""
 
-    def __init__(self, node_id: int, put: Callable[[List[wire.DomainStatistics]], None]) -> None:
-        """`put` is called in the thread, with at most A_MESSAGE domains at a time."""
+    def __init__(
+        self,
+        node_id: int,
+        put: Callable[[List[wire.DomainStatistics]], None],
+        look: Callable[[], None],
+        look_seconds: float,
+    ) -> None:
+        """`put` is called in the thread, with at most A_MESSAGE domains at a time.
+
+        So is `look`, each `look_seconds`; it may raise libvirt.libvirtError.
+        """
         self.interval = 600.0
+        self.look_seconds = look_seconds
+        self._look = look
+        self._next_look = time.monotonic()
         self._put = put
         self._next = time.monotonic() + FIRST_SECONDS + node_id % SPREAD_SECONDS
         self._changed = threading.Event()
@@ -101,13 +113,16 @@ class Collector:
 
     def _run(self) -> None:
         while True:
-            self._changed.wait(max(0.0, self._next - time.monotonic()))
+            self._changed.wait(max(0.0, min(self._next, self._next_look) - time.monotonic()))
             self._changed.clear()
-            if time.monotonic() < self._next:
-                continue
-            self._next = time.monotonic() + self.interval
+            now = time.monotonic()
             try:
-                self._collect()
+                if now >= self._next_look:
+                    self._next_look = now + self.look_seconds
+                    self._look()
+                if now >= self._next:
+                    self._next = now + self.interval
+                    self._collect()
             except libvirt.libvirtError as error:
                 # The daemon itself ends when libvirt is lost; this may be something that passes.
                 log.warning("no statistics this time: %s", error)

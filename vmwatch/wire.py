@@ -137,7 +137,8 @@ class Message:
 
     `clock` is `time` by a clock that nobody sets and that begins with the host's start `boot` (CLOCK_MONOTONIC), as the
     agent's readings bear it too: what of both was first is known by it. 0 and empty where a daemon does not say so.
-    `age` is how many seconds before that a picture's domains were looked at.
+    `age` is how many seconds before that a picture's domains were looked at, or an event's `statistics` were read:
+    those of the domain that ended with it, as read last. They are `final` when it did nothing more after that.
     """
 
     node_id: int
@@ -152,9 +153,10 @@ class Message:
     clock: float = 0.0
     boot: str = ""
     age: float = 0.0
+    final: bool = False
 
 
-OPTIONAL = ("clock", "boot", "age")
+OPTIONAL = ("clock", "boot", "age", "final")
 """Fields that are left out where they say nothing."""
 
 
@@ -291,6 +293,7 @@ def from_raw(raw: Any) -> Message:
             clock=_clock(raw.get("clock", 0.0)),
             boot=_text(raw.get("boot", "")),
             age=_age(raw.get("age", 0.0)),
+            final=raw.get("final") is True,
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Refused("malformed", f"not a message: {error}") from error

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
-from nodeagent import backups, guards, libvirtd, paths
+from nodeagent import backups, counters, guards, libvirtd, paths
 from nodeagent.commands import handles
 from nodeagent.errors import (
     DeadlinePassed,
@@ -43,7 +43,6 @@ STATES: Dict[int, str] = {
     6: "crashed",
     7: "paused",
 }
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 ASK_AGAIN_SECONDS = 10.0
 POLL_SECONDS = 0.25
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -51,6 +50,7 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 SHUT_OFF, SAVED = "shut off", "saved"
+ACTIVE = ("running", "paused")
 
 
 def state_word(domain: Any) -> str:
@@ -87,14 +87,8 @@ def state_of(domain: Any, *, with_xml: bool = True) -> host.HostState:
         xml=xml if with_xml else "",
         autostart=bool(with_xml and domain.isPersistent() and domain.autostart()),
         clock=clock,
-        boot=_boot_id(),
+        boot=libvirtd.boot_id(),
     )
-
-
-def _boot_id() -> str:
-    with contextlib.suppress(OSError):
-        return BOOT_ID.read_text(encoding="ascii").strip()
-    return ""
 
 
 def _vnc_port(xml: str) -> Optional[int]:
@@ -254,11 +248,12 @@ def _set_in_qemu(domain: Any, path: str, name: str, value: int) -> None:
 def host_shutdown(request: host.HostShutdown, job: Job) -> host.HostState:
     """Ask the guest to power off, again every few seconds, until it has or time is over."""
     began = time.monotonic()
-    asked = None
+    asked = last = None
     try:
         with libvirtd.translated() as conn:
             domain = find(conn, request.uuid)
             while domain.isActive():
+                last = counters.read(domain, job) or last
                 waited = time.monotonic() - began
                 if waited >= request.timeout_seconds:
                     break
@@ -268,22 +263,25 @@ def host_shutdown(request: host.HostShutdown, job: Job) -> host.HostState:
                     _unless_off(domain.shutdown)
                 job.progress(waited, request.timeout_seconds, "waiting for the guest")
                 job.wait(POLL_SECONDS)
-            return state_of(domain)
+            state = state_of(domain)
+            return state if state.state in ACTIVE else replace(state, counters=last)
     except NoSuchDomain:
-        return absent(request.uuid)
+        return replace(absent(request.uuid), counters=last)
 
 
 @handles(host.HostStop)
 def host_stop(request: host.HostStop, job: Job) -> host.HostState:
     """Force the domain off."""
+    last = None
     try:
         with libvirtd.translated() as conn:
             domain = find(conn, request.uuid)
             if domain.isActive():
+                last = counters.read(domain, job, ends_now=True)
                 _unless_off(domain.destroy)
-            return state_of(domain)
+            return replace(state_of(domain), counters=last)
     except NoSuchDomain:
-        return absent(request.uuid)
+        return replace(absent(request.uuid), counters=last)
 
 
 @handles(host.HostDiscardSaved)

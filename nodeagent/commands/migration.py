@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from nodeagent import libvirt_facts, libvirtd, paths, way
+from nodeagent import counters, libvirt_facts, libvirtd, paths, way
 from nodeagent import storage as storages
 from nodeagent.commands import handles
 from nodeagent.commands.bridges import bridge_names
@@ -177,7 +177,8 @@ def migration_run(request: migration.MigrationRun, job: Job) -> migration.Moved:
             if request.bandwidth_mib:
                 parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = int(request.bandwidth_mib)
             began = time.monotonic()
-            _Move(domain, uri, parameters, request).carry_out(job)
+            move = _Move(domain, uri, parameters, request)
+            move.carry_out(job)
             off_at = time.monotonic()
             if request.resume:
                 uuid = domain.UUIDString()
@@ -186,7 +187,8 @@ def migration_run(request: migration.MigrationRun, job: Job) -> migration.Moved:
         stats = domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
         downtime = int(stats.get(libvirt.VIR_DOMAIN_JOB_DOWNTIME, 0)) + int(lag * 1000)
         moved = int(stats.get(libvirt.VIR_DOMAIN_JOB_DATA_PROCESSED, 0))
-        return migration.Moved(seconds=off_at - began + lag, downtime_ms=downtime, moved_bytes=moved)
+        seconds = off_at - began + lag
+        return migration.Moved(seconds, downtime_ms=downtime, moved_bytes=moved, counters=move.counters)
 
 
 def _close(conn: Any) -> None:
@@ -218,6 +220,8 @@ class _Move:
             self.flags |= libvirt.VIR_MIGRATE_UNSAFE
         self.over = threading.Event()
         self.error: Optional[Exception] = None
+        self.counters: Optional[host.LastCounters] = None
+        """What it had counted when it was looked at last."""
         self._last = (time.monotonic(), 0)
 
     def carry_out(self, job: Job) -> None:
@@ -243,6 +247,7 @@ class _Move:
 
     def _report(self, job: Job) -> None:
         libvirt = libvirtd.bindings()
+        self.counters = counters.read(self.domain, job) or self.counters
         try:
             stats = self.domain.jobStats()
         except libvirt.libvirtError:

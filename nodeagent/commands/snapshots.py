@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import Any, Dict, List, Optional
 
-from nodeagent import libvirtd
+from nodeagent import counters, libvirtd
 from nodeagent.commands import handles
 from nodeagent.commands.hosts import find, refuse_saved, state_of, state_word
 from nodeagent.errors import GuestStopped, InUse, InvalidParams, NoSuchDomain
@@ -77,8 +78,10 @@ def snapshot_revert(request: snapshot.SnapshotRevert, job: Job) -> host.HostStat
         if there is None:
             raise InvalidParams("The domain has no such snapshot.", field="name")
         refuse_saved(domain)
+        last = counters.read(domain, job, ends_now=True)
         domain.revertToSnapshot(there, libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_FORCE)
-        return state_of(domain)
+        ended = last is not None and domain.ID() != last.run
+        return replace(state_of(domain), counters=last if ended else None)
 
 
 @handles(snapshot.SnapshotsRead)

@@ -81,6 +81,36 @@ class HostSpec:
 
 
 @dataclass(frozen=True)
+class InterfaceCounts:
+    """What a domain received and sent on one interface since it was started, or attached; None is not known."""
+
+    name: str
+    rx_bytes: Optional[int] = None
+    rx_packets: Optional[int] = None
+    tx_bytes: Optional[int] = None
+    tx_packets: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class LastCounters:
+    """What a domain had counted since it was started, read as near to its end as could be.
+
+    `run` is libvirt's id of the running domain, another one at every start. `final`: it did nothing between this
+    reading and its end. It was read `after` so many seconds of the command; `clock` and `boot` are as in HostState.
+    `interfaces` is None where libvirt does not say.
+    """
+
+    uuid: str
+    run: int
+    final: bool
+    clock: float
+    boot: str
+    after: float = 0.0
+    cpu_ns: Optional[int] = None
+    interfaces: Optional[List[InterfaceCounts]] = None
+
+
+@dataclass(frozen=True)
 class HostState:
     """A domain as libvirt has it now; `vnc_port` is the loopback port of its console while it runs.
 
@@ -88,6 +118,7 @@ class HostState:
     `clock` is when it was looked at, by a clock that nobody sets and that begins with the host's start `boot`; what
     vmwatch-node says bears the same, so that it is known which of both was first.
     `backup` is told by host_info alone: somebody other than the panel makes a backup of it just now.
+    `counters` are told by the command that ended the running domain, and by no other.
     """
 
     uuid: str
@@ -102,6 +133,7 @@ class HostState:
     clock: float = 0.0
     boot: str = ""
     backup: bool = False
+    counters: Optional[LastCounters] = None
 
 
 @command

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import List
+from typing import List, Optional
 
-from nodeagent.protocol.host import HostState
+from nodeagent.protocol.host import HostState, LastCounters
 from nodeagent.protocol.storage import PoolRef, VolumeRef, VolumeState
 from nodeagent.protocol.wire import Nothing, Request, command
 
@@ -128,11 +128,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Moved:
-    """What a move took; `downtime_ms` is how long the guest stood still, as libvirt and the agent measured it."""
+    """What a move took; `downtime_ms` is how long the guest stood still, as libvirt and the agent measured it.
+
+    `counters` are those of the domain that ended here; where it arrived they begin anew.
+    """
 
     seconds: float
     downtime_ms: int
     moved_bytes: int
+    counters: Optional[LastCounters] = None
 
 
 @command

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nodeagent.protocol import Request, from_dict
+from django.utils import timezone
+
+from nodeagent.protocol import Request, from_dict, host, migration
 from panel.cluster import fake, keys, session
 from panel.cluster.client import NodeAddress, NodeClient, Pools, Progress
 from panel.cluster.models import Node
@@ -22,6 +25,18 @@ _tell_pools: list[Callable[[Node], Pools]] = []
 def tell_pools_by(known: Callable[[Node], Pools]) -> None:
     """Have nodes told with every request what their pools are; called once, by the room that knows (storage)."""
     _tell_pools.append(known)
+
+
+Counted = Callable[[Node, host.LastCounters, datetime], None]
+_take_counters: list[Counted] = []
+
+
+def take_counters_by(take: Counted) -> None:
+    """Have this called with what a command tells of a domain that it ended, and when that was read, before it returns.
+
+    Whatever operation it is of; called once, by the room that counts (monitoring).
+    """
+    _take_counters.append(take)
 
 
 def known_pools(node: Node) -> Pools:
@@ -62,8 +77,9 @@ class Agent:
         fence = self.ctx.fence if request.MUTATES else None
         pools, heed = known_pools(self.node), self.ctx.stop_if_asked
         progress = None if quietly else self._progress
+        sent_at = timezone.now()
         try:
-            return client(self.node).call(
+            answer = client(self.node).call(
                 request, deadline=deadline, fence=fence, progress=progress, pools=pools, heed=heed
             )
         except CommandFailed as error:
@@ -71,6 +87,10 @@ class Agent:
                 self.ctx.log(f"{error.message} This step made nothing there, so nothing is left.")
                 return from_dict(request.RESULT, {})
             raise
+        if isinstance(answer, (host.HostState, migration.Moved)) and answer.counters is not None:
+            for take in _take_counters:
+                take(self.node, answer.counters, sent_at + timedelta(seconds=answer.counters.after))
+        return answer
 
     def upload(self, local: Path, remote: str, *, deadline: float) -> None:
         """Put a local file at `remote` on the node; raises as call() does."""

@@ -10,12 +10,13 @@ class MonitoringConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the room's part of a node, its operations, and what it does in every sweep."""
-        from panel.cluster import parts
+        from panel.cluster import nodes, parts
         from panel.monitoring import operations
         from panel.monitoring.installing import finish_installations
         from panel.monitoring.node_part import PART
         from panel.monitoring.operations.configure import SUBJECT
         from panel.monitoring.silence import SilenceWatch
+        from panel.monitoring.statistics.ending import take_last
         from panel.monitoring.statistics.unread import keep_at_the_end
         from panel.monitoring.statistics.waiting import take_waiting
         from panel.monitoring.suspending import keep_off
@@ -26,6 +27,7 @@ class MonitoringConfig(AppConfig):
         subjects.register(SUBJECT)
         registry.register(*operations.ALL)
         on_ending(keep_at_the_end)
+        nodes.take_counters_by(take_last)
         worker.on_sweep(SilenceWatch())
         worker.on_sweep(finish_installations)
         worker.on_sweep(keep_off)

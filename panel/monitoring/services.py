@@ -157,7 +157,8 @@ class Intake:
         suspending.look_at(vm for of_node in self.vms.values() for vm in of_node.values())
         if happened:
             forget_quiet({vm.pk for vm, _, _ in happened})
-        waiting.keep((each.message, each.at) for each in self.heard if each.message.kind == wire.STATISTICS)
+        counted = [each for each in self.heard if each.message.statistics]
+        waiting.keep((each.message, each.at - timedelta(seconds=each.message.age)) for each in counted)
 
     def _events(self, heard: Heard) -> Iterator[Told]:
         """The message's own event, or those of a picture that never came by themselves."""

@@ -122,7 +122,7 @@ def usage_of(vm_ids: Iterable[int], begin: datetime, end: datetime, owner: int |
         entries[entry.vm_id].append(entry)
     parts = {vm_id: stretches(rows, begin, end) for vm_id, rows in entries.items()}
     gone = {vm_id for vm_id, rows in entries.items() if rows and rows[-1].gone}
-    traffic = traffic_of({vm_id: _counted(each, owner) for vm_id, each in parts.items()}, gone)
+    traffic = traffic_of({vm_id: _counted(each, owner) for vm_id, each in parts.items()}, gone, end)
     if owner is not None:
         parts = {vm_id: owned_by(each, owner) for vm_id, each in parts.items()}
     return [

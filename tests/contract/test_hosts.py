@@ -118,6 +118,22 @@ def test_shutting_down_an_absent_domain_is_success(node: Subject) -> None:
     assert not node.call(host.HostShutdown(uuid=vm)).exists
 
 
+@pytest.mark.parametrize(("ending", "final"), [(host.HostStop, True), (host.HostShutdown, None)])
+def test_the_command_that_ends_a_domain_tells_what_it_had_counted(
+    node: Subject, ending: type, final: bool | None
+) -> None:
+    spec = create(node)
+    runs = []
+    for _ in range(2):
+        node.call(host.HostStart(uuid=spec.uuid))
+        told = node.call(ending(uuid=spec.uuid)).counters
+        assert told is not None and told.uuid == spec.uuid and 0 < told.clock <= time.monotonic() and told.boot
+        assert final in (None, told.final)
+        runs.append(told.run)
+    assert runs[0] != runs[1]
+    assert node.call(ending(uuid=spec.uuid)).counters is None
+
+
 @pytest.mark.covers("host_pause", "host_resume")
 def test_a_paused_domain_goes_on_and_both_may_be_asked_twice(node: Subject) -> None:
     spec = create(node)

@@ -59,4 +59,5 @@ def test_ten_thousand_events_within_a_minute_leave_the_node_under_forty_megabyte
 
     wait_until(heard, "every event was told, and again", 60)
     # The most that it ever took.
+    print("HWM", memory_kib(node, "VmHWM"))
     assert memory_kib(node, "VmHWM") < LIMIT_KIB

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from typing import Any
 
 from tests.contract.vmwatch_daemons import WEB1, Daemons, memory_kib, tell, wait_until
 from vmwatch import wire
@@ -141,3 +142,40 @@ def test_a_domain_whose_memory_is_saved_is_told_as_saved_until_it_is_discarded(d
     tell(node, "discard web1")
     # libvirt tells nobody of it.
     wait_until(lambda: last(wire.PICTURE) == wire.SHUT_OFF, "a picture says that it is not any more")
+
+
+def test_the_event_of_an_end_brings_what_the_domain_had_counted_when_it_was_read_last(daemons: Daemons) -> None:
+    daemons.configure(node={"resync": "0.2"})
+    daemons.master()
+    node = daemons.node()
+    wait_until(lambda: daemons.panel.messages, "the first picture")
+
+    def ends() -> list[dict[str, Any]]:
+        events = [each for each in daemons.panel.messages if each["kind"] == wire.EVENT]
+        return [each for each in events if each["domains"][0]["detail"] == "stopped:destroyed"]
+
+    def happens(what: str, detail: str) -> None:
+        count = daemons.panel.details().count(detail)
+        tell(node, what)
+        wait_until(lambda: daemons.panel.details().count(detail) > count, detail)
+
+    tell(node, f"define web1 {WEB1}", "create web1")
+    happens("suspend web1", "suspended:paused")
+    tell(node, "destroy web1", "create web1")
+    happens("suspend web1", "suspended:paused")
+    happens("resume web1", "resumed:unpaused")
+    tell(node, "destroy web1")
+    wait_until(lambda: len(ends()) == 2, "both ends")
+    first, second = ends()
+    # Its CPUs stood still when it was read, and the second one's did not.
+    assert (first["final"], second.get("final", False)) == (True, False)
+    runs = [each["statistics"][0]["run"] for each in (first, second)]
+    assert runs[0] != runs[1] and {each["statistics"][0]["uuid"] for each in (first, second)} == {WEB1}
+    assert 0 <= first["domains"][0]["age"] <= first["age"] < 10
+    told = len(daemons.panel.messages)
+    tell(node, "create web1")
+    # Nothing tells of it until it is looked at, as often as pictures are sent.
+    wait_until(lambda: len(daemons.panel.messages) > told + 6, "a few pictures")
+    tell(node, "destroy web1")
+    wait_until(lambda: len(ends()) == 3, "the third end")
+    assert ends()[2]["statistics"][0]["run"] not in runs and not ends()[2].get("final")

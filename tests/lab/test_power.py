@@ -57,6 +57,10 @@ class Guest:
         wait_until(lambda: self.shown("status") == status, f"the panel says {status}", seconds)
         assert self.virsh("domstate", NAME) == status
 
+    def traffic(self) -> int:
+        """The bytes that it sent, as the panel has them."""
+        return sum(int(month["tx_bytes"]) for month in self.api.get(f"{self.path}/traffic").json())
+
     def autostarts(self) -> bool:
         """Whether libvirt would start it with the node."""
         return "enable" in self.virsh("dominfo", NAME).split("Autostart:")[1].splitlines()[0]
@@ -119,7 +123,11 @@ def test_autostart_is_libvirts_and_is_kept(vm: Guest) -> None:
 
 def test_a_suspended_vm_stays_off_until_it_is_not_suspended(vm: Guest) -> None:
     vm.do("autostart")
+    before = vm.traffic()
+    vm.inside("head", "-c", "100000", "/dev/zero")
     vm.do("suspend", reason="not paid for", timeout_seconds=0)
+    # Read as it was forced off.
+    assert vm.traffic() - before > 100_000
     vm.becomes("shut off")
     assert not vm.autostarts()
     assert vm.shown("suspension_reason") == "not paid for" and vm.shown("suspended_at")

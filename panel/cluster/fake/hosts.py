@@ -132,6 +132,7 @@ class Hosts(Bridges):
         elif domain.state not in STATES_ON:
             from_iso = request.from_iso and domain.spec.iso and not domain.spec.boot_iso
             domain.running = replace(domain.spec, boot_iso=True) if from_iso else None
+            domain.begin_run()
         domain.state = "running"
         if domain.spec.settings.firmware == "uefi":
             self.nvram.setdefault(request.uuid, NVRAM_BYTES)
@@ -140,6 +141,7 @@ class Hosts(Bridges):
 
     def _host_shutdown(self, request: host.HostShutdown, report: Report | None) -> host.HostState:
         domain = self._find(request.uuid)
+        last = domain.counters(self.boot) if domain is not None and domain.obeys else None
         if domain is not None and domain.obeys and domain.state != "saved":
             domain.state = "shut off"
         began = time.monotonic()
@@ -150,13 +152,15 @@ class Hosts(Bridges):
             if report is not None:
                 report(Progress(waited, request.timeout_seconds, "waiting for the guest"))
             time.sleep(0.01)
-        return self._state(request.uuid)
+        return replace(self._state(request.uuid), counters=last)
 
     def _host_stop(self, request: host.HostStop, _report: Report | None) -> host.HostState:
         domain = self._find(request.uuid)
+        last = domain.counters(self.boot) if domain is not None else None
         if domain is not None and domain.state != "saved":
             domain.state = "shut off"
-        return self._state(request.uuid)
+        last = replace(last, final=True) if last is not None else None
+        return replace(self._state(request.uuid), counters=last)
 
     def _host_discard_saved(self, request: host.HostDiscardSaved, _report: Report | None) -> host.HostState:
         domain = self._find(request.uuid)

@@ -92,8 +92,8 @@ class Migration(Hosts, Volumes):
         if report is not None:
             report(Progress(1, 1, "1 of 1 MiB, 1 MiB/s, a downtime of 1 ms is expected"))
         other.domains[request.uuid] = FakeDomain(domain.spec, "running" if request.resume else "paused")
-        domain.state = "shut off"
-        return migration.Moved(seconds=1.0, downtime_ms=1, moved_bytes=1024**2)
+        last, domain.state = domain.counters(self.boot), "shut off"
+        return migration.Moved(seconds=1.0, downtime_ms=1, moved_bytes=1024**2, counters=last)
 
     def _migration_stop(self, request: migration.MigrationStop, _report: Report | None) -> host.HostState:
         return self._state(request.uuid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from nodeagent.protocol import Nothing, host, snapshot
 from panel.cluster.client import Report
@@ -63,8 +64,11 @@ class Snapshots(Hosts):
         if request.name not in domain.snapshots:
             raise AgentRefusal("invalid_params", "The domain has no such snapshot.", field="name")
         self._refuse_saved(domain)
+        last = domain.counters(self.boot)
         domain.state, domain.current = domain.snapshots[request.name].state, request.name
-        return self._state(request.uuid)
+        domain.begin_run()
+        last = replace(last, final=True) if last is not None else None
+        return replace(self._state(request.uuid), counters=last)
 
     def _snapshots_read(self, request: snapshot.SnapshotsRead, _report: Report | None) -> snapshot.SnapshotList:
         return snapshot.SnapshotList(self._snapshots(self._domain(request.uuid)))

@@ -53,6 +53,29 @@ class FakeDomain:
     backup: bool = False
     """Whether somebody makes a backup of it by hand."""
 
+    run: int = 1
+    """How often it was started; libvirt's id of what runs."""
+    received: int = 0
+    sent: int = 0
+    """Bytes since it was started."""
+    still: bool = True
+    """Whether its guest does nothing more between the last look at it and its end."""
+
+    def counters(self, boot: str) -> host.LastCounters | None:
+        """What is told of it as it ends; None when it does not run."""
+        if self.state not in STATES_ON:
+            return None
+        counts = [
+            host.InterfaceCounts(f"vnet{number}", self.received, 0, self.sent, 0)
+            for number, _ in enumerate(self.now.interfaces[:1])
+        ]
+        uuid, clock = self.spec.uuid, time.monotonic()
+        return host.LastCounters(uuid, self.run, self.still, clock, boot, cpu_ns=0, interfaces=counts)
+
+    def begin_run(self) -> None:
+        """It was started: it counts from nothing."""
+        self.run, self.received, self.sent = self.run + 1, 0, 0
+
     @property
     def now(self) -> host.HostSpec:
         """What the running guest has."""

@@ -49,10 +49,10 @@ def kept_since(step: int, now: datetime) -> datetime:
 
 
 class WaitingStatistics(models.Model):
-    """A statistics message that no worker has taken in yet; see statistics/waiting.py."""
+    """A message with counters that no worker has taken in yet; see statistics/waiting.py."""
 
     node_id = models.BigIntegerField()
-    at = models.DateTimeField(help_text="When it left its node, by the panel's clock.")
+    at = models.DateTimeField(help_text="When they were read, by the panel's clock.")
     body = models.BinaryField(help_text="The message as it came, whose proof was checked.")
 
     def __str__(self) -> str:
@@ -73,6 +73,8 @@ class VmCounters(QuickModel):
     at = models.DateTimeField()
     epoch = models.BigIntegerField(default=0, help_text="Of the message, as `sequence`; they order a node's.")
     sequence = models.BigIntegerField(default=0)
+    clock = models.FloatField(default=0.0, help_text="When they were read, by the node's own clock; 0: unknown.")
+    boot = models.CharField(max_length=36, blank=True, help_text="Which start of the node `clock` and `run` are of.")
     reading = models.JSONField(default=dict, help_text="The counters of each device; see statistics/counters.py.")
     quiet_packets = models.BooleanField(default=False)
     quiet_writes = models.BooleanField(default=False)

@@ -6,7 +6,8 @@ writes is locked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection as Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -25,8 +26,29 @@ from vmwatch import wire
 ADD, REPLACE = "{0} + VALUES({0})", "VALUES({0})"
 YOUNG = timedelta(hours=1)
 """A VM that is not older has done all that its first counters say since it was made."""
+NOBODY = 0
+"""The node of counters of a VM that has none yet: held while its first are taken in, and gone with that."""
+LONGEST_BOOT = 36
 LONGEST_OF_A_START = timedelta(seconds=Step.TEN_MINUTES)
 """When a domain was started is not told; of a new run so much is taken for counted."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Counters of domains of a node, as read together.
+
+    `at` is when, by the panel's clock; `clock` and `boot` tell it by the node's, 0 and "" where it is not known.
+    (`epoch`, `sequence`) order vmwatch-node's, and are 0 of what a task read. `final`: the domains ended with it.
+    """
+
+    node: Node
+    at: datetime
+    domains: Sequence[wire.DomainStatistics]
+    epoch: int = 0
+    sequence: int = 0
+    clock: float = 0.0
+    boot: str = ""
+    final: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,32 +75,49 @@ class Advance:
 def take(
     collected: Iterable[tuple[wire.Message, datetime]], nodes: Mapping[int, Node], now: datetime | None = None
 ) -> None:
-    """Take in statistics messages, each with the time (by the panel's clock) at which it left its node.
+    """Take in the counters of messages, each with the time (by the panel's clock) at which they were read.
 
     Called within the transaction that takes the messages. A message that others have overtaken counts as
     long as nothing newer was said of its domains, which may have been stopped since.
     """
     now = now or timezone.now()
-    too_old = kept_since(Step.TEN_MINUTES, now)
     in_order = sorted(collected, key=lambda each: (each[0].node_id, each[0].epoch, each[0].sequence))
     for message, at in in_order:
-        # Its hour and day could not be added up anew: the other rows of them may be gone.
-        if at >= too_old:
-            _take(message, nodes[message.node_id], at, now)
+        add(
+            Collection(
+                nodes[message.node_id],
+                at,
+                message.statistics,
+                message.epoch,
+                message.sequence,
+                message.clock - message.age if message.clock else 0.0,
+                message.boot[:LONGEST_BOOT],
+                message.final,
+            ),
+            now,
+        )
 
 
-def forget_quiet(vm_ids: Collection[int]) -> None:
+def add(collection: Collection, now: datetime) -> None:
+    """Take in one collection; within a transaction, until the end of which the counters of its VMs are held."""
+    # Of one that is older its hour and day could not be added up anew: the other rows of them may be gone.
+    if collection.at >= kept_since(Step.TEN_MINUTES, now):
+        _take(collection, now)
+
+
+def forget_quiet(vm_ids: Sized[int]) -> None:
     """Something happened to these VMs: what the last collection said of them holds no more."""
     marked = VmCounters.objects.filter(Q(quiet_packets=True) | Q(quiet_writes=True), vm_id__in=vm_ids)
     marked.update(quiet_packets=False, quiet_writes=False)
 
 
-def _take(message: wire.Message, node: Node, at: datetime, now: datetime) -> None:
+def _take(collection: Collection, now: datetime) -> None:
+    at = collection.at
     late = slot(at, Step.HOUR) + timedelta(seconds=Step.HOUR) <= now
     if late:
         # Its hour may just be added up: what is inserted below would be missed. Held until the transaction ends.
         list(RolledUp.objects.select_for_update().order_by("step"))
-    found = _advances(message, node, at)
+    found = _advances(collection)
     if not found:
         return
     unread.keep([(each.vm, each.before, each.now.at) for each in found if not each.same_run])
@@ -91,10 +130,13 @@ def _take(message: wire.Message, node: Node, at: datetime, now: datetime) -> Non
             RolledUp.objects.filter(step=step, until__gt=slot(at, step)).update(until=slot(at, step))
 
 
-def _advances(message: wire.Message, node: Node, at: datetime) -> list[Advance]:
-    told = {each.uuid: each for each in message.statistics}
-    vms = {vm.pk: vm for vm in Vm.objects.filter(node=node, uuid__in=told).only("uuid", "created_at", "status")}
-    earlier = VmCounters.objects.in_bulk(list(vms))
+def _advances(collection: Collection) -> list[Advance]:
+    node, at = collection.node, collection.at
+    told = {each.uuid: each for each in collection.domains}
+    # One that was moved away has its end here to be counted still.
+    here = Q(node=node) | Q(counters__node_id=node.pk) if collection.final else Q(node=node)
+    vms = {vm.pk: vm for vm in Vm.objects.filter(here, uuid__in=told).only("uuid", "created_at", "status")}
+    earlier = _hold(vms.values())
     changes = StatusChange.objects.filter(
         vm__in=list(earlier), at__gte=min((each.at for each in earlier.values()), default=at), repeated=False
     )
@@ -102,9 +144,9 @@ def _advances(message: wire.Message, node: Node, at: datetime) -> list[Advance]:
     found = []
     for pk, vm in vms.items():
         before, domain = earlier.get(pk), told[str(vm.uuid)]
-        if before is not None and not _is_newer(message, node, at, before):
+        same_run = before is not None and _is_same_run(collection, domain.run, before)
+        if before is not None and ((same_run and before.closed) or not _is_newer(collection, before)):
             continue
-        same_run = before is not None and (before.node_id, before.run) == (node.pk, domain.run)
         if same_run and before is not None:
             begin = Reading(**before.reading)
         elif before is not None or at - vm.created_at < YOUNG:
@@ -118,10 +160,13 @@ def _advances(message: wire.Message, node: Node, at: datetime) -> list[Advance]:
             vm_id=pk,
             node_id=node.pk,
             run=domain.run,
-            at=at,
-            epoch=message.epoch,
-            sequence=message.sequence,
+            at=max(at, before.at) if before is not None else at,
+            epoch=collection.epoch or (before.epoch if before and before.node_id == node.pk else 0),
+            sequence=collection.sequence or (before.sequence if before and before.node_id == node.pk else 0),
+            clock=collection.clock,
+            boot=collection.boot,
             reading=reading.as_json(),
+            closed=collection.final,
         )
         steady = same_run and pk not in unsteady and vm.status == VmStatus.RUNNING
         each = Advance(vm, before, now, read, added, same_run, steady)
@@ -130,10 +175,31 @@ def _advances(message: wire.Message, node: Node, at: datetime) -> list[Advance]:
     return found
 
 
-def _is_newer(message: wire.Message, node: Node, at: datetime, before: VmCounters) -> bool:
-    if before.node_id == node.pk:
-        return (message.epoch, message.sequence) > (before.epoch, before.sequence)
-    return at > before.at
+def _hold(vms: ValuesView[Vm]) -> dict[int, VmCounters]:
+    """The counters of VMs as they are, held until the transaction ends; of one that has none, nobody else adds any."""
+    rows = VmCounters.objects.select_for_update().order_by("pk")
+    found = rows.in_bulk([vm.pk for vm in vms])
+    if new := [VmCounters(vm=vm, node_id=NOBODY, run=0, at=vm.created_at) for vm in vms if vm.pk not in found]:
+        VmCounters.objects.bulk_create(new, ignore_conflicts=True)
+        found = rows.in_bulk([vm.pk for vm in vms])
+    return {pk: row for pk, row in found.items() if row.node_id != NOBODY}
+
+
+def _is_same_run(collection: Collection, run: int, before: VmCounters) -> bool:
+    """Whether the same running domain was counted before; its number comes again after a start of the node."""
+    if (before.node_id, before.run) != (collection.node.pk, run):
+        return False
+    return not (before.boot and collection.boot) or before.boot == collection.boot
+
+
+def _is_newer(collection: Collection, before: VmCounters) -> bool:
+    if before.node_id != collection.node.pk:
+        return collection.at > before.at
+    if before.clock and collection.clock and before.boot == collection.boot:
+        return collection.clock > before.clock
+    if not (before.epoch and collection.epoch):
+        return collection.at > before.at
+    return (collection.epoch, collection.sequence) > (before.epoch, before.sequence)
 
 
 def _judge(found: Advance) -> None:
@@ -153,11 +219,17 @@ def _add_usage(found: Iterable[Advance]) -> None:
     rows = []
     for each in found:
         seconds = round((each.now.at - each.since).total_seconds())
-        memory = (each.now.reading["memory_kib"] or 0, each.now.reading["rss_kib"] or 0)
+        memory = tuple(_memory(each, name) for name in ("memory_kib", "rss_kib"))
         place = (each.now.vm_id, Step.TEN_MINUTES.value, slot(each.now.at))
         rows.append((*place, seconds, *memory, *each.added.values()))
     changes = {"seconds": ADD, "memory_kib": REPLACE, "rss_kib": REPLACE, **dict.fromkeys(COUNTERS, ADD)}
     _upsert(VmUsage, ("vm_id", "step", "at"), changes, rows)
+
+
+def _memory(found: Advance, name: str) -> int:
+    """What was read, or before that."""
+    last = found.before.reading.get(name) if found.before is not None else None
+    return found.now.reading[name] or last or 0
 
 
 def _add_traffic(found: Iterable[Advance]) -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from panel.monitoring.models import RolledUp, Step, VmTraffic, VmUsage
 from panel.monitoring.models.statistics import kept_since, slot
-from panel.monitoring.statistics.unread import Period, unread
+from panel.monitoring.statistics.unread import SETTLES, Period, unread
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Traffic:
     """Bytes; `complete` when they are all that there was and will be told for ever.
 
     They are not where rows of a part are not kept any more, as of deleted VMs, nor where the VM ran and was not read:
-    `unread`, which ends with the period where it will be.
+    `unread`, which ends with the period where it will be. Nor before the row that the period ends in is over.
     """
 
     rx_bytes: int = 0
@@ -48,11 +48,12 @@ class Parts:
 
 
 def traffic_of(
-    periods: Mapping[int, Sequence[Period]], gone: Collection[int], now: datetime | None = None
+    periods: Mapping[int, Sequence[Period]], gone: Collection[int], until: datetime, now: datetime | None = None
 ) -> dict[int, Traffic]:
-    """What each VM received and sent in its periods, by its id; at most seven queries, however many VMs.
+    """What each VM received and sent in its periods, by its id; at most eight queries, however many VMs.
 
-    Those that are `gone` have no rows any more, just months.
+    Those that are `gone` have no rows any more, just months. Nobody is asked of what was after `until`, though whole
+    months are counted of VMs that were not there.
     """
     now = now or timezone.now()
     rolled = dict(RolledUp.objects.values_list("step", "until"))
@@ -80,9 +81,15 @@ def traffic_of(
         for vm_id in ids
         if any(vm_id in gone or begin < _kept_since(step, rolled, now) for step, begin, _ in rows)
     }
-    gaps = _gaps(periods, now)
+    gaps, over = _gaps(periods, now), _up(until, Step.TEN_MINUTES) + SETTLES <= now
     return {
-        vm_id: Traffic(rx, tx, vm_id not in lost and not gaps[vm_id], gaps[vm_id]) for vm_id, (rx, tx) in found.items()
+        vm_id: Traffic(
+            rx,
+            tx,
+            vm_id not in lost and not gaps[vm_id] and (over or vm_id in gone),
+            _within(gaps[vm_id], periods[vm_id]),
+        )
+        for vm_id, (rx, tx) in found.items()
     }
 
 
@@ -93,22 +100,26 @@ def _kept_since(step: int, rolled: Mapping[int, datetime], now: datetime) -> dat
     return kept if coarser is None or coarser not in rolled else min(kept, rolled[coarser])
 
 
-def _gaps(periods: Mapping[int, Sequence[Period]], now: datetime) -> dict[int, tuple[Period, ...]]:
-    """When each VM ran in its periods and was not read."""
-    spans = [span for each in periods.values() for span in each]
+def _gaps(periods: Mapping[int, Sequence[Period]], now: datetime) -> dict[int, list[Period]]:
+    """When each VM ran and was not read in its periods, and in the rest of the rows that these end in."""
+    whole = {vm_id: [(begin, _up(end, Step.TEN_MINUTES)) for begin, end in each] for vm_id, each in periods.items()}
+    spans = [span for each in whole.values() for span in each]
     if not spans:
-        return dict.fromkeys(periods, ())
-    asked = {vm_id: each for vm_id, each in periods.items() if each}
+        return {vm_id: [] for vm_id in periods}
+    asked = {vm_id: each for vm_id, each in whole.items() if each}
     known = unread(list(asked), min(begin for begin, _ in spans), max(end for _, end in spans), now)
-    return {
-        vm_id: tuple(
-            (max(begin, first), min(end, last))
-            for first, last in known.get(vm_id, ())
-            for begin, end in each
-            if max(begin, first) < min(end, last)
-        )
-        for vm_id, each in periods.items()
-    }
+    return {vm_id: list(_within(known.get(vm_id, ()), each)) for vm_id, each in whole.items()}
+
+
+def _within(stretches: Iterable[Period], periods: Iterable[Period]) -> tuple[Period, ...]:
+    """The parts of the stretches that lie in the periods."""
+    periods = list(periods)
+    return tuple(
+        (max(begin, first), min(end, last))
+        for first, last in stretches
+        for begin, end in periods
+        if max(begin, first) < min(end, last)
+    )
 
 
 def divide(begin: datetime, end: datetime, rolled: Mapping[int, datetime]) -> Parts:

@@ -1,17 +1,19 @@
 """When a VM ran and its counters were not read: traffic is told as not known of these stretches of time.
 
-Counters are collected each ten minutes, and libvirt forgets them when a domain ends. What was sent between the last
-collection and the end is known to nobody; between the last collection and now it will be known at the next.
+Counters are collected each ten minutes, and libvirt forgets them when a domain ends. They are read before that by the
+command that ends it, or by vmwatch-node, which reads them now and then. What was sent between the last reading and the
+end is known to nobody; between the last reading and now it will be known at the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from django.db.models import Q
 from django.utils import timezone
 
-from panel.monitoring.models import Unread, VmCounters
+from panel.monitoring.models import Unread, VmCounters, WaitingStatistics
 from panel.vms.models import ON, StatusChange, Vm, VmStatus
 
 Period = tuple[datetime, datetime]
@@ -19,6 +21,10 @@ Change = tuple[datetime, bool]
 """When a VM began to run (True) or ended."""
 ENDED = (VmStatus.SHUT_OFF, VmStatus.CRASHED, VmStatus.MISSING, VmStatus.SAVED)
 """A node's silence is neither."""
+MOVED = "migrated"
+"""The detail of the history's row with which vm.migrate gives a VM to another node."""
+SETTLES = timedelta(minutes=1)
+"""How long after something happened the panel may hear of it, and of the counters that were read then."""
 
 
 def ran(at: datetime, was_on: bool, changes: Iterable[Change]) -> tuple[list[Period], datetime | None]:
@@ -62,11 +68,24 @@ def keep_at_the_end(vm_id: int) -> None:
 
 
 def unread(vm_ids: Collection[int], begin: datetime, end: datetime, now: datetime) -> dict[int, list[Period]]:
-    """What is not known, or not yet, of VMs between `begin` and `end`, in its order; four queries."""
-    found = _not_yet(vm_ids, now)
+    """What is not known, or not yet, of VMs between `begin` and `end`, in its order; five queries.
+
+    What may still become known lasts until now.
+    """
+    found = {
+        vm_id: [(first, now if last > settled else last) for first, last in each]
+        for settled in (_settled(now),)
+        for vm_id, each in _not_yet(vm_ids, now).items()
+    }
     for row in Unread.objects.filter(vm_id__in=vm_ids, begin__lt=end, end__gt=begin):
         found.setdefault(row.vm_id, []).append((row.begin, row.end))
     return {vm_id: sorted(each) for vm_id, each in found.items()}
+
+
+def _settled(now: datetime) -> datetime:
+    """Until when all that was read has been taken in: counters are read before, and told of after, what ended a VM."""
+    oldest = WaitingStatistics.objects.order_by("pk").values_list("at", flat=True).first()
+    return min(now - SETTLES, oldest or now)
 
 
 def _not_yet(vm_ids: Collection[int], now: datetime) -> dict[int, list[Period]]:
@@ -76,25 +95,24 @@ def _not_yet(vm_ids: Collection[int], now: datetime) -> dict[int, list[Period]]:
     changes = _changes(since)
     found = {}
     for vm in vms:
-        if vm.pk in counters:
-            was_on = not counters[vm.pk].closed
-        else:
-            # One that was taken over as it ran.
-            was_on = vm.pk not in changes and vm.status in ON
+        # One that was taken over as it ran, or that was moved here, began to run unseen.
+        unseen = vm.pk not in changes and vm.status in ON
+        was_on = unseen or (vm.pk in counters and not counters[vm.pk].closed)
         ended, runs = ran(since[vm.pk], was_on, changes.get(vm.pk, ()))
         found[vm.pk] = [*ended, *([(runs, now)] if runs is not None and runs < now else [])]
     return found
 
 
 def _changes(since: dict[int, datetime]) -> dict[int, list[Change]]:
-    """When each VM began to run or ended, after its own time."""
+    """When each VM began to run or ended, after its own time; one that was moved did both at once."""
     if not since:
         return {}
-    rows = StatusChange.objects.filter(
-        vm__in=list(since), at__gt=min(since.values()), status__in=(*ON, *ENDED), repeated=False
-    )
+    told = Q(status__in=(*ON, *ENDED), repeated=False) | Q(status__in=ON, detail=MOVED)
+    rows = StatusChange.objects.filter(told, vm__in=list(since), at__gt=min(since.values()))
     found: dict[int, list[Change]] = {}
-    for vm_id, at, status in rows.order_by("at", "epoch", "sequence", "id").values_list("vm_id", "at", "status"):
+    columns = ("vm_id", "at", "status", "detail")
+    for vm_id, at, status, detail in rows.order_by("at", "epoch", "sequence", "id").values_list(*columns):
         if at > since[vm_id]:
-            found.setdefault(vm_id, []).append((at, status in ON))
+            moved = [(at, False)] if status in ON and detail == MOVED else []
+            found.setdefault(vm_id, []).extend([*moved, (at, status in ON)])
     return found

@@ -32,9 +32,25 @@ def counted(vm: Vm, value: int, run: int = 1, **changes: int) -> wire.DomainStat
     )
 
 
-def take(at: datetime, *found: wire.DomainStatistics, node: Node, now: datetime | None = None) -> None:
+def take(
+    at: datetime,
+    *found: wire.DomainStatistics,
+    node: Node,
+    now: datetime | None = None,
+    clock: float = 0.0,
+    boot: str = "",
+) -> None:
     """Take a collection in that left the node at that time, at once unless a later time is given."""
-    message = wire.Message(node.pk, EPOCH, int(at.timestamp()), time.time(), wire.STATISTICS, statistics=list(found))
+    message = wire.Message(
+        node.pk,
+        EPOCH,
+        int(at.timestamp()),
+        time.time(),
+        wire.STATISTICS,
+        statistics=list(found),
+        clock=clock,
+        boot=boot,
+    )
     with transaction.atomic():
         intake.take([(message, at)], {node.pk: node}, now or at)
 

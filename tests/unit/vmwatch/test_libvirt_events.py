@@ -6,6 +6,7 @@ import libvirt
 import pytest
 
 from vmwatch import libvirt_events, wire
+from vmwatch.readings import Readings
 
 EVENTS = {
     libvirt.VIR_DOMAIN_EVENT_DEFINED: "DEFINED",
@@ -99,7 +100,8 @@ def told(event: int, domain: Domain, reason: int = 0) -> list[str]:
     found: list[str] = []
     watcher = object.__new__(libvirt_events.Watcher)
     watcher._paused = set()
-    watcher.on_event = lambda state: found.append(state.state)
+    watcher.on_event = lambda state, _last: found.append(state.state)
+    watcher.readings, watcher.conn = Readings(), Connection()
     watcher._lifecycle(None, domain, event, reason, None)
     return found
 
@@ -138,13 +140,16 @@ class Connection:
     def getAllDomainStats(self, _what: int, _flags: int) -> list[tuple[Domain, dict[str, int]]]:
         return [(Domain(ACTIVE, self.state), {"state.state": self.state, "state.reason": 0})]
 
+    def domainListGetStats(self, domains: list[Domain], _what: int, _flags: int) -> list[object]:
+        return []
+
 
 @pytest.mark.parametrize("by_event", [True, False])
 def test_a_paused_domain_does_not_run_on_its_way_off(by_event: bool) -> None:
     watcher = object.__new__(libvirt_events.Watcher)
     watcher._paused = set()
-    watcher.on_event = lambda _state: None
-    watcher.conn = Connection()
+    watcher.on_event = lambda _state, _last: None
+    watcher.readings, watcher.conn = Readings(), Connection()
 
     def seen(state: int) -> str:
         watcher.conn.state = state

@@ -75,7 +75,7 @@ def test_what_is_made_of_a_record_travels(left_out: str) -> None:
 
 
 def test_nodes_do_not_begin_in_one_second() -> None:
-    begins = {stats.Collector(node_id, lambda _: None)._next // 1 for node_id in range(30)}
+    begins = {stats.Collector(node_id, lambda _: None, lambda: None, 15.0)._next // 1 for node_id in range(30)}
     assert len(begins) >= 29
 
 
