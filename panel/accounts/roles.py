@@ -22,15 +22,17 @@ class RoleValues(Params):
     name: Annotated[str, Field(min_length=1, max_length=64)]
     level: Literal["super", "admin", "readonly", "user"]
     rights: Annotated[list[str], Field(max_length=100)]
+    withheld: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=300)] | None = None
 
 
 @transaction.atomic
 def put_role(
-    viewer: User, raw: dict[str, Any], role: Role | None = None, withheld: Collection[str] | None = None
+    viewer: User, raw: dict[str, Any], role: Role | None = None, operations: Collection[str] | None = None
 ) -> Role:
     """A new role of RoleValues, or `role` changed to them; accounts that have it change with it.
 
-    `withheld` are operations that it does not let in though the right is there; None leaves them as they are.
+    Its `withheld` are operations that it does not let in though the right is there; without them they are as they were.
+    What it had already stays as it is; others are among `operations`, if these are given.
 
     Raises AccessDenied, InvalidValue, MissingValue, AlreadyExists and WrongState (another level while it is in use).
     """
@@ -44,8 +46,9 @@ def put_role(
         raise WrongState("Accounts of the other level have this role.", object="role", id=role.pk, state="in use")
     role = role or Role()
     role.name, role.level, role.rights = values.name, values.level, sorted(set(values.rights) | permissions.ALWAYS)
-    if withheld is not None:
-        role.withheld = sorted(withheld)
+    if values.withheld is not None:
+        _refuse_unknown(set(values.withheld) - set(role.withheld), operations)
+        role.withheld = sorted(set(values.withheld))
     try:
         with transaction.atomic():
             role.save()
@@ -64,6 +67,12 @@ def put_role(
         after=_public(role),
     )
     return role
+
+
+def _refuse_unknown(withheld: set[str], operations: Collection[str] | None) -> None:
+    for name in sorted(withheld):
+        if operations is not None and name not in operations:
+            raise InvalidValue(f"There is no operation “{name}”.", field="withheld")
 
 
 def _end_opened_without_right(role: Role) -> None:

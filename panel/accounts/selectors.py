@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db import connections
 from django.db.models import QuerySet
 
 from panel.accounts.models import Level, Role, SshKey, Token, User
@@ -32,6 +33,14 @@ def user_named(name: str) -> User:
     if user is None:
         raise NotFound(object="user", id=name, field="owner")
     return user
+
+
+def name_of(user_id: int) -> dict[int, str]:
+    """What a user is called, by the id; nothing for one who is no more. For streams: its connection is closed."""
+    try:
+        return dict(User.objects.filter(pk=user_id).values_list("pk", "name"))
+    finally:
+        connections.close_all()
 
 
 def list_roles(viewer: User) -> QuerySet[Role]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from panel.accounts.models import SigninKey, User
 from panel.accounts.services import require_power_over
 from panel.accounts.tokens import TOKEN_BYTES, digest
 from panel.core import permissions
-from panel.core.errors import AlreadyExists, BadCredentials, InvalidValue, WrongState
+from panel.core.errors import AlreadyExists, BadCredentials, InvalidValue, NotFound, WrongState
 
 LIFETIME = timedelta(minutes=10)
 SHORTEST = 16
@@ -44,7 +45,7 @@ def issue(viewer: User, user: User, key: str | None = None, leads_to: str = "/")
         or not leads_to.isprintable()
     ):
         raise InvalidValue("“leads_to” is a path of the panel, as /vms/7/console.", field="leads_to")
-    if not _is_page(leads_to):
+    if not _is_page(leads_to, user):
         raise InvalidValue(f"The panel has no page “{leads_to}”.", field="leads_to")
     if not user.is_active:
         raise WrongState("A disabled account cannot be signed in to.", object="user", id=user.pk, state="disabled")
@@ -63,13 +64,24 @@ def issue(viewer: User, user: User, key: str | None = None, leads_to: str = "/")
     return text
 
 
-def _is_page(path: str) -> bool:
-    """Whether a browser that is led there finds something."""
+def _is_page(path: str, user: User) -> bool:
+    """Whether a browser that is led there as the user finds something."""
     try:
-        resolve(urlsplit(path).path)
-    except Resolver404:
+        found = resolve(urlsplit(path).path)
+        for name, number in found.kwargs.items():
+            if name in _FIND:
+                _FIND[name](user, number)
+    except (Resolver404, NotFound):
         return False
     return True
+
+
+_FIND: dict[str, Callable[[User, int], object]] = {}
+
+
+def find_by(name: str, find: Callable[[User, int], object]) -> None:
+    """How the object is found for a viewer that pages' addresses name by this part; it raises NotFound."""
+    _FIND[name] = find
 
 
 @transaction.atomic

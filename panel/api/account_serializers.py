@@ -62,15 +62,14 @@ class AccountValuesSerializer(AccountSerializer):
 
 
 class RoleSerializer(serializers.ModelSerializer[Role]):
-    """A role. `withheld` are operations that the classic API suspended for it, though their right is there."""
+    """A role. `withheld` are operations that it does not let in though their right is there; absent: as they were."""
 
     rights = serializers.ListField(child=serializers.CharField())
-    withheld = serializers.ListField(child=serializers.CharField(), read_only=True)
+    withheld = serializers.ListField(child=serializers.CharField(), required=False)
 
     class Meta:
         model = Role
         fields = ["id", "name", "level", "rights", "withheld"]
-        read_only_fields = ["withheld"]
 
 
 class TokenSerializer(Strict, serializers.ModelSerializer[Token]):

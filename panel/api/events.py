@@ -21,6 +21,7 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from panel.accounts.models import User
+from panel.accounts.selectors import name_of
 from panel.api.authentication import KEYWORD, caller_now
 from panel.api.parameters import refuse_unknown
 from panel.api.problems import RETRY_SECONDS, plain_problem
@@ -108,13 +109,6 @@ async def _position(client: Redis, asked: str | None) -> tuple[str, bool]:
     return (asked, False) if kept or asked == end else (end, True)
 
 
-def _name_of(user_id: int) -> dict[int, str]:
-    try:
-        return dict(User.objects.filter(pk=user_id).values_list("pk", "name"))
-    finally:
-        connections.close_all()
-
-
 async def _events(
     request: HttpRequest, client: Redis, viewer: User, veil: Veil, topics: frozenset[str], last: str, lost: bool
 ) -> AsyncIterator[str]:
@@ -137,7 +131,7 @@ async def _events(
                     told = last
                     owner = event.get("owner")
                     if owner is not None and owner not in names:
-                        names |= await sync_to_async(_name_of)(owner)
+                        names |= await sync_to_async(name_of)(owner)
                     data = json.dumps(outward(veil.event(event), names))
                     yield f"id: {last}\nevent: {event['topic']}\ndata: {data}\n\n"
             if not entries or told != last:

@@ -30,6 +30,7 @@ from panel.api.preconditions import IF_MATCH
 from panel.api.reading import created
 from panel.core import permissions
 from panel.core.validation import Params, parse
+from panel.tasks import registry
 
 MOST_EXPORTED = 100_000
 JOURNAL_COLUMNS = (
@@ -163,8 +164,13 @@ class RolesView(ListView):
     @idempotent
     def post(self, request: Request) -> Response:
         """Compose a role."""
-        role = roles.put_role(viewer_of(request), body_of(request))
+        role = roles.put_role(viewer_of(request), body_of(request), operations=_operations())
         return created(RoleSerializer(role).data, f"roles/{role.pk}")
+
+
+def _operations() -> set[str]:
+    """The names of all operations."""
+    return {operation.name for operation in registry.every()}
 
 
 class RoleView(ObjectView):
@@ -182,7 +188,7 @@ class RoleView(ObjectView):
     def put(self, request: Request, object_id: int) -> Response:
         """Compose it anew; accounts that have it change with it."""
         viewer = viewer_of(request)
-        role = roles.put_role(viewer, body_of(request), get_role(viewer, object_id))
+        role = roles.put_role(viewer, body_of(request), get_role(viewer, object_id), _operations())
         return Response(RoleSerializer(role).data)
 
     @extend_schema(request=None, responses={204: None}, parameters=[IF_MATCH])

@@ -30,6 +30,18 @@ RIGHTS_CHANGE = "rights"
 ASK_SECONDS = 10.0
 """How often a long connection asks at least whether it may go on: an event may be lost, and tokens expire."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SEQUENCE_SECONDS = 120
+"""For so long an object's last number is known, whatever clocks say; then its next event is later by any of them."""
+_PUBLISH = """
+local last = tonumber(redis.call('GET', KEYS[3]) or '0')
+local sequence = math.max(tonumber(ARGV[2]), last + 1)
+local number = string.format('%.0f', sequence)
+redis.call('SET', KEYS[3], number, 'EX', ARGV[4])
+local event = string.sub(ARGV[1], 1, -2) .. ', "sequence": ' .. number .. '}'
+redis.call('PUBLISH', KEYS[1], event)
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'event', event)
+"""
+"""Tells an event with the next number of its object: its time in microseconds, or more where that was told already."""
 log = logging.getLogger(__name__)
 
 
@@ -89,7 +101,8 @@ def outward(event: dict[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
 def stamped(topic: str, payload: dict[str, Any]) -> dict[str, Any]:
     """The event with its own time (`at`; now, unless it knows better) and the `sequence` that it has of its object.
 
-    Of two events of an object the one with the larger sequence is the later, in whatever order they come.
+    Of two events of an object the one with the larger sequence is the later, in whatever order they come; where both
+    are of one microsecond the second is given the next number as it is told.
     """
     at = payload.get("at") or datetime.now(UTC)
     return {"topic": topic, **payload, "at": at, "sequence": (at - EPOCH) // timedelta(microseconds=1)}
@@ -105,9 +118,10 @@ def publish_many(topic: str, payloads: Sequence[dict[str, Any]]) -> None:
     try:
         with client().pipeline(transaction=False) as pipeline:
             for payload in payloads:
-                event = as_text(topic, payload)
-                pipeline.publish(CHANNEL, event)
-                pipeline.xadd(STREAM, {"event": event}, maxlen=KEPT, approximate=True)
+                event = stamped(topic, payload)
+                sequence, last = event.pop("sequence"), f"{STREAM}:{topic}:{payload.get('id')}"
+                text = json.dumps(event, default=_plain)
+                pipeline.eval(_PUBLISH, 3, CHANNEL, STREAM, last, text, sequence, KEPT, SEQUENCE_SECONDS)
             pipeline.execute()
     except redis.RedisError as error:
         log.warning("%d live events were lost: %s", len(payloads), error)

@@ -16,12 +16,13 @@ TITLES = frozenset({"title", "reason"})
 LINES = frozenset({"description"})
 """Fields that may have lines."""
 NOT_PLAIN = "must be plain text, without control characters"
+NUL = "must not have the character NUL, at which programs that read it would end"
 
 
 class Params(BaseModel):
     """Base of what doors hand in: unknown names are refused, text is stripped and must be plain (core/texts.py).
 
-    Secrets are taken as they are: their blanks count.
+    Secrets are taken as they are: their blanks count. NUL alone is refused.
     """
 
     model_config = {"extra": "forbid", "str_strip_whitespace": True}
@@ -37,6 +38,8 @@ class Params(BaseModel):
     @classmethod
     def _plain(cls, value: Any, info: ValidationInfo) -> Any:
         name = info.field_name or ""
+        if isinstance(value, SecretStr) and "\0" in value.get_secret_value():
+            raise ValueError(NUL)
         if isinstance(value, str):
             return _plain_text(value, name)
         if isinstance(value, list):

@@ -18,9 +18,10 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from panel.accounts.models import User
+from panel.accounts.selectors import name_of
 from panel.accounts.session_store import user_of
 from panel.cluster.veil import Veil
-from panel.core.live import ASK_SECONDS, CHANNEL, may_end
+from panel.core.live import ASK_SECONDS, CHANNEL, may_end, outward
 from panel.core.live import may_see as may_see
 
 HEARTBEAT_SECONDS = 15.0
@@ -59,6 +60,7 @@ async def _events(request: HttpRequest, viewer: User, veil: Veil) -> AsyncIterat
         async with client.pubsub() as channel:
             await channel.subscribe(CHANNEL)
             yield f"event: hello\ndata: {json.dumps({'viewer': viewer.pk})}\n\n"
+            names = {viewer.pk: viewer.name}
             until, asked_at = time.monotonic() + LONGEST_SECONDS, -ASK_SECONDS
             while time.monotonic() < until:
                 if time.monotonic() - asked_at >= ASK_SECONDS:
@@ -75,7 +77,10 @@ async def _events(request: HttpRequest, viewer: User, veil: Veil) -> AsyncIterat
                     # A node may be a new one.
                     asked_at = -ASK_SECONDS
                 if may_see(viewer, event):
-                    yield f"event: {event['topic']}\ndata: {json.dumps(veil.event(event))}\n\n"
+                    owner = event.get("owner")
+                    if owner is not None and owner not in names:
+                        names |= await sync_to_async(name_of)(owner)
+                    yield f"event: {event['topic']}\ndata: {json.dumps(outward(veil.event(event), names))}\n\n"
     except (redis.RedisError, asyncio.CancelledError):
         # The browser connects again by itself, and reads what it missed.
         return

@@ -117,8 +117,9 @@ def _changing(
         named = frozenset(func for each in call.elids() for func in _functions(each))
         rights, withheld = change_to(user, named)
         name = f"user {user.pk}"
-        values = {"name": name, "level": user.level, "rights": sorted(rights & permissions.MOST_BY_LEVEL[user.level])}
-        role = roles.put_role(viewer, values, Role.objects.filter(name=name).first(), withheld)
+        most = permissions.MOST_BY_LEVEL[user.level]
+        values = {"name": name, "level": user.level, "rights": sorted(rights & most), "withheld": sorted(withheld)}
+        role = roles.put_role(viewer, values, Role.objects.filter(name=name).first())
         change = {"role": role.name, **({"may_create_vms": True} if "vms.create" in rights else {})}
         services.change_user(viewer, User.objects.get(pk=user.pk), change)
         return Done()

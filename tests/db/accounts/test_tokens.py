@@ -231,9 +231,10 @@ def test_a_signin_key_is_worthless_after_its_time(api: APIClient, user: User) ->
     assert Client().get(made["path"], secure=True).headers["Location"] == "/login"
 
 
-@pytest.mark.parametrize(
-    "leads_to", ["//evil.example", "https://evil.example", "/\\evil.example", "vms", "", "/vsm/7", "/nothing"]
-)
+NOWHERE = ["//evil.example", "https://evil.example", "/\\evil.example", "vms", "", "/vsm/7", "/nothing"]
+
+
+@pytest.mark.parametrize("leads_to", [*NOWHERE, "/vms/999", "/vms/999/console", "/tasks/999"])
 def test_a_signin_key_leads_nowhere_but_into_the_panel(api: APIClient, user: User, leads_to: str) -> None:
     answer = api.post(f"/api/v1/users/{user.pk}/signin-key", {"leads_to": leads_to})
     assert (answer.status_code, answer.json()["field"]) == (400, "leads_to")

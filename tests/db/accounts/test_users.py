@@ -13,7 +13,7 @@ from panel.accounts.models import Level, Role, User
 from panel.accounts.services import set_active
 from panel.accounts.tokens import create_token
 from panel.core.errors import WrongState
-from panel.core.permissions import ALWAYS, BY_LEVEL, MOST_BY_LEVEL, RIGHTS
+from panel.core.permissions import ALWAYS, BY_LEVEL, MOST_BY_LEVEL, RIGHTS, allows_operation
 from panel.tasks import registry
 
 
@@ -93,6 +93,15 @@ def test_a_wrong_value_names_its_field_and_makes_nobody(
     assert User.objects.count() == before
 
 
+@pytest.mark.parametrize("path", ["users", "users/{user}", "nodes"])
+def test_a_password_with_nul_is_refused_at_the_call(api: APIClient, user: User, path: str) -> None:
+    raw = {"name": "bob", "password": "correct\0horse"} | ({"address": "192.0.2.9"} if path == "nodes" else {})
+    ask = api.patch if "{" in path else api.post
+    sent = raw if "{" not in path else {"password": raw["password"]}
+    answer = ask(f"/api/v1/{path.format(user=user.pk)}", sent, format="json")
+    assert (answer.status_code, answer.json()["field"]) == (400, "password")
+
+
 def test_a_password_is_in_no_answer_and_no_entry_of_the_journal(api: APIClient) -> None:
     made = api.post("/api/v1/users", {"name": "bob", "password": "correct horse"}).json()
     api.patch(f"/api/v1/users/{made['id']}", {"password": "battery staple"})
@@ -114,6 +123,22 @@ def test_a_role_narrows_an_account_and_changes_with_it(api: APIClient, user: Use
     api.patch(f"/api/v1/users/{user.pk}", {"role": ""})
     assert User.objects.get(pk=user.pk).rights == BY_LEVEL["user"]
     assert api.delete(f"/api/v1/roles/{role['id']}").status_code == 204
+
+
+def test_a_role_withholds_operations_though_their_right_is_there(api: APIClient, user: User) -> None:
+    raw = {"name": "viewer", "level": "user", "rights": ["vms.power"], "withheld": ["vm.force-off"]}
+    role = api.post("/api/v1/roles", raw, format="json").json()
+    assert role["withheld"] == ["vm.force-off"]
+    api.patch(f"/api/v1/users/{user.pk}", {"role": "viewer"})
+    viewer = User.objects.get(pk=user.pk)
+    assert allows_operation(viewer, "vms.power", "vm.stop")
+    assert not allows_operation(viewer, "vms.power", "vm.force-off")
+    path = f"/api/v1/roles/{role['id']}"
+    del raw["withheld"]
+    assert api.put(path, raw, format="json").json()["withheld"] == ["vm.force-off"]
+    wrong = api.put(path, {**raw, "withheld": ["vm.forceoff"]}, format="json")
+    assert (wrong.status_code, wrong.json()["field"]) == (400, "withheld")
+    assert api.put(path, {**raw, "withheld": []}, format="json").json()["withheld"] == []
 
 
 def test_a_role_gives_no_more_than_its_level_may_have(api: APIClient, user: User) -> None:

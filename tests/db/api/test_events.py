@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -131,6 +132,21 @@ def test_only_what_one_may_see_is_told_and_the_rest_moves_the_id_on(user: User, 
     assert json.loads(of_another["data"])["owner"] == admin.name
     assert json.loads(of_another["data"])["sequence"] < event["sequence"]
     assert (beat[""], beat["id"]) == ("still here", end)
+
+
+def test_events_of_one_microsecond_have_numbers_of_their_own(admin: User) -> None:
+    """Whichever process tells them, and whatever its clock says; another object has its own."""
+    at = datetime(2030, 1, 2, tzinfo=UTC)
+    early = at - timedelta(seconds=1)
+    for number, when in ((1, at), (1, at), (1, early), (2, at)):
+        live.publish("task", {"id": number, "owner": admin.pk, "at": when})
+    told = [json.loads(fields[b"event"]) for _, fields in client().xrange(live.STREAM)]
+    first = int(at.timestamp()) * 1_000_000
+    assert [each["sequence"] for each in told] == [first, first + 1, first + 2, first]
+    # The time stays what it was.
+    assert told[2]["at"] == "2030-01-01T23:59:59Z"
+    for number in (1, 2):
+        client().delete(f"{live.STREAM}:task:{number}")
 
 
 def test_a_token_without_the_right_is_told_nothing(user: User) -> None:

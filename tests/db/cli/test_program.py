@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ import pytest
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
 
+from nodeagent.protocol import host
 from panel.accounts.models import User
 from panel.accounts.tokens import create_token
+from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.standalone.options import TOP, Options
 from panel.standalone.setup import Layout, make_certificate
@@ -142,7 +145,11 @@ def test_1_is_a_task_that_failed_a_silent_node_and_what_the_doctor_found(vmpanel
     followed = vmpanel("task", "follow", str(task.pk))
     assert (followed.returncode, followed.stderr) == (1, "It failed.\n")
     Node.objects.update(is_fake=True, state="ready")
-    assert vmpanel("doctor", meanwhile=carried_out).returncode in (0, 1)
+    assert vmpanel("doctor", meanwhile=carried_out).returncode == 0
+    spec = host.HostSpec(str(uuid.uuid4()), "stray", 128, 1, "qemu", [], [])
+    fake.node(node.pk).domains[spec.uuid] = fake.FakeDomain(spec, "running")
+    found = vmpanel("doctor", meanwhile=carried_out)
+    assert found.returncode == 1 and "stray" in found.stdout
 
 
 def test_2_is_refused_by_the_panel_or_before_it_is_asked(vmpanel: Program, tmp_path: Path) -> None:

@@ -263,7 +263,7 @@ def test_a_published_event_arrives_at_the_pages_of_its_owner(user: User) -> None
 
     hello, event = async_to_sync(listen)()
     assert hello.startswith("event: hello")
-    assert event.startswith("event: vm\n") and f'"owner": {user.pk}' in event
+    assert event.startswith("event: vm\n") and f'"owner": "{user.name}"' in event
 
 
 def test_rare_operations_are_in_the_menu_and_only_while_they_make_sense(
