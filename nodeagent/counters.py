@@ -17,7 +17,7 @@ SHUTDOWN, PAUSED = 4, 3
 
 
 def read(domain: Any, job: Job, *, ends_now: bool = False) -> Optional[host.LastCounters]:
-    """The domain's counters; None when it does not run, or libvirt does not say.
+    """The domain's counters; None when it does not run any more, or libvirt does not say.
 
     They are final when nothing happens after them: its CPUs stand still, or whoever asks ends it next (`ends_now`).
     """
@@ -33,6 +33,10 @@ def read(domain: Any, job: Job, *, ends_now: bool = False) -> Optional[host.Last
     if run < 0 or not told:
         return None
     found = told[0][1]
+    interfaces = _interfaces(found)
+    if any(each.tx_bytes is None for each in interfaces or ()):
+        # They are gone already: what was read before is the last.
+        return None
     return host.LastCounters(
         uuid=domain.UUIDString(),
         run=run,
@@ -41,7 +45,7 @@ def read(domain: Any, job: Job, *, ends_now: bool = False) -> Optional[host.Last
         clock=clock,
         boot=libvirtd.boot_id(),
         cpu_ns=found.get("cpu.time"),
-        interfaces=_interfaces(found),
+        interfaces=interfaces,
     )
 
 

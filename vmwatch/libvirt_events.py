@@ -132,17 +132,21 @@ def disk_of_alias(xml: str, alias: str) -> str:
 class Watcher:
     """A libvirt connection whose events go to a function, until `lost` is set."""
 
-    def __init__(self, on_event: OnEvent, on_lost: Callable[[], None], readings: Readings) -> None:
+    def __init__(self, on_event: OnEvent, wake: Callable[[], None], readings: Readings) -> None:
         """Connect and watch; both functions are called in libvirt's thread. Raises libvirt.libvirtError.
 
         Domains that stand still are read there, too.
         """
         self.on_event = on_event
         self.readings = readings
-        self.on_lost = on_lost
+        self.wake = wake
         self.lost = threading.Event()
         self._reported: Dict[Tuple[str, str], float] = {}
         self._paused: Set[str] = set()
+        self.jobs: Dict[str, str] = {}
+        """What was under way with domains when that was looked at last, by their UUIDs; put here by another thread."""
+        self.over = threading.Event()
+        """Something that was under way is not any more: a picture says so."""
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         libvirt.virEventRegisterDefaultImpl()
         threading.Thread(target=self._loop, name="libvirt-events", daemon=True).start()
@@ -157,6 +161,7 @@ class Watcher:
             (libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, self._io_error),
             (libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG, self._watchdog),
             (libvirt.VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2, self._block_job),
+            (libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._job_completed),
             (libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, self._iteration),
             (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._agent),
         ):
@@ -171,8 +176,13 @@ class Watcher:
         ]
         self._paused.intersection_update({each.uuid for each in found})
         saved = self._saved() if any(each.state == wire.SHUT_OFF for each in found) else set()
+        jobs = self.jobs
         return [
-            replace(each, state=wire.SAVED) if each.state == wire.SHUT_OFF and each.uuid in saved else each
+            replace(each, state=wire.SAVED)
+            if each.state == wire.SHUT_OFF and each.uuid in saved
+            else replace(each, job=jobs[each.uuid])
+            if each.uuid in jobs and each.state in (wire.RUNNING, wire.PAUSED)
+            else each
             for each in found
         ]
 
@@ -197,7 +207,7 @@ class Watcher:
 
     def _closed(self, _conn: Any, _reason: int, _opaque: Any) -> None:
         self.lost.set()
-        self.on_lost()
+        self.wake()
 
     def _lifecycle(self, _conn: Any, domain: Any, event: int, reason: int, _opaque: Any) -> None:
         if event in STANDS_STILL:
@@ -236,6 +246,18 @@ class Watcher:
 
     def _block_job(self, _conn: Any, domain: Any, disk: str, _kind: int, status: int, _opaque: Any) -> None:
         self._report(domain, f"block-job:{disk}:{_nth(BLOCK_JOB_STATUS, status)}")
+        if status != libvirt.VIR_DOMAIN_BLOCK_JOB_READY:
+            self._forget_job(domain)
+
+    def _job_completed(self, _conn: Any, domain: Any, _stats: Any, _opaque: Any) -> None:
+        self._forget_job(domain)
+
+    def _forget_job(self, domain: Any) -> None:
+        uuid = domain.UUIDString()
+        if uuid in self.jobs:
+            self.jobs = {other: job for other, job in self.jobs.items() if other != uuid}
+            self.over.set()
+            self.wake()
 
     def _iteration(self, _conn: Any, domain: Any, iteration: int, _opaque: Any) -> None:
         self._report(domain, f"migration:{iteration}")

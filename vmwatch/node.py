@@ -12,13 +12,14 @@ import queue
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 import libvirt
 import zmq
 
-from vmwatch import wire
+from vmwatch import jobs, wire
 from vmwatch.config import NODE_CONF, BadConfig, NodeConfig, read_node
 from vmwatch.journal import TOLD_SECONDS, Journal
 from vmwatch.libvirt_events import Watcher
@@ -114,6 +115,9 @@ class Node:
             if self.reload:
                 self._read_again(outbox)
                 next_picture = 0.0
+            if watcher.over.is_set():
+                watcher.over.clear()
+                next_picture = 0.0
             if time.monotonic() >= next_picture:
                 # Before the picture, so that what happened before it is not told after it.
                 self._pass_on(outbox, self.events.qsize())
@@ -174,6 +178,7 @@ class Node:
     def _look(self) -> None:
         if self._watcher is not None:
             self.readings.look(self._watcher.conn)
+            self._watcher.jobs = jobs.look(self._watcher.conn)
 
     def _settle(self, outbox: Outbox) -> Dict[str, wire.DomainState]:
         """Send the events that come within a moment; answers the last one of each domain."""
@@ -244,7 +249,7 @@ def with_events(picture: List[wire.DomainState], last: Dict[str, wire.DomainStat
     the first of them, would be a change that never was.
     """
     told = [
-        wire.DomainState(each.uuid, each.name, last[each.uuid].state if each.uuid in last else each.state)
+        replace(each, state=last[each.uuid].state) if each.uuid in last else each
         for each in picture
         if each.uuid not in last or last[each.uuid].state != wire.MISSING
     ]

@@ -82,6 +82,9 @@ class Readings:
             if run <= 0:
                 continue
             reading = Reading(at, told.get("state.state") in STILL, from_libvirt(uuid, run, told))
+            if any(each.tx_bytes is None for each in reading.counted.interfaces or ()):
+                # Its interfaces are gone already: what was read before is the last.
+                continue
             with self._lock:
                 last = self._last.get(uuid)
                 if last is None or last.at <= at:

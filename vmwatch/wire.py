@@ -32,6 +32,10 @@ STATISTICS = "statistics"
 KINDS = (EVENT, PICTURE, ALIVE, STATISTICS)
 SEEN_STATES = (RUNNING, PAUSED, SHUT_OFF, SAVED, CRASHED, MISSING, UNKNOWN)
 
+BACKUP, MIGRATION, BLOCK_JOB = "backup", "migration", "block job"
+JOBS = (BACKUP, MIGRATION, BLOCK_JOB)
+"""A backup of a domain's disks, its way to another node, a copy or commit of one of its disks."""
+
 CLOCK_WINDOW_SECONDS = 120.0
 """How far a message's time may be from the receiver's clock."""
 EPOCH_AHEAD_SECONDS = 86400.0
@@ -68,7 +72,8 @@ class Refused(ValueError):
 class DomainState:
     """One domain as seen: its UUID, name, state, and for an event libvirt's word for what happened.
 
-    `age` is how many seconds before the message's `time` that was, by a clock that nobody sets.
+    `age` is how many seconds before the message's `time` that was, by a clock that nobody sets. `job` is told by
+    pictures alone: what libvirt has under way with the domain, one of JOBS.
     """
 
     uuid: str
@@ -76,6 +81,7 @@ class DomainState:
     state: str
     detail: str = ""
     age: float = 0.0
+    job: str = ""
 
 
 @dataclass(frozen=True)
@@ -311,6 +317,7 @@ def _domain(raw: Dict[str, Any]) -> DomainState:
         state=str(raw["state"]),
         detail=_text(raw.get("detail", "")),
         age=_age(raw.get("age", 0.0)),
+        job=_text(raw.get("job", "")),
     )
     if domain.state not in SEEN_STATES:
         raise ValueError(f"unknown state {domain.state!r}")

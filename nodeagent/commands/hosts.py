@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
-from nodeagent import backups, counters, guards, libvirtd, paths
+from nodeagent import counters, guards, jobs, libvirtd, paths
 from nodeagent.commands import handles
 from nodeagent.errors import (
     DeadlinePassed,
@@ -50,7 +50,6 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 SHUT_OFF, SAVED = "shut off", "saved"
-ACTIVE = ("running", "paused")
 
 
 def state_word(domain: Any) -> str:
@@ -263,8 +262,7 @@ def host_shutdown(request: host.HostShutdown, job: Job) -> host.HostState:
                     _unless_off(domain.shutdown)
                 job.progress(waited, request.timeout_seconds, "waiting for the guest")
                 job.wait(POLL_SECONDS)
-            state = state_of(domain)
-            return state if state.state in ACTIVE else replace(state, counters=last)
+            return replace(state_of(domain), counters=last)
     except NoSuchDomain:
         return replace(absent(request.uuid), counters=last)
 
@@ -361,7 +359,8 @@ def host_info(request: host.HostInfo, job: Job) -> host.HostState:
     try:
         with libvirtd.translated() as conn:
             domain = find(conn, request.uuid)
-            return replace(state_of(domain), backup=backups.by_hand(domain))
+            counted = counters.read(domain, job) if request.counters else None
+            return replace(state_of(domain), job=jobs.by_hand(domain), counters=counted)
     except NoSuchDomain:
         return absent(request.uuid)
 

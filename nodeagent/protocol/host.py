@@ -80,6 +80,11 @@ class HostSpec:
     ends_at_reboot: bool = False
 
 
+BACKUP, MIGRATION, BLOCK_JOB = "backup", "migration", "block job"
+JOBS = (BACKUP, MIGRATION, BLOCK_JOB)
+"""A backup of its disks; its way to another node; a copy or commit of one of its disks."""
+
+
 @dataclass(frozen=True)
 class InterfaceCounts:
     """What a domain received and sent on one interface since it was started, or attached; None is not known."""
@@ -117,8 +122,9 @@ class HostState:
     `from_iso` is told by host_start alone: the domain runs since a start from its ISO drive this once.
     `clock` is when it was looked at, by a clock that nobody sets and that begins with the host's start `boot`; what
     vmwatch-node says bears the same, so that it is known which of both was first.
-    `backup` is told by host_info alone: somebody other than the panel makes a backup of it just now.
-    `counters` are told by the command that ended the running domain, and by no other.
+    `job` is told by host_info alone: what of JOBS somebody other than the panel has under way with it just now.
+    `counters` are told by the command that ended the running domain, by host_shutdown also of one that runs still, and
+    by host_info where it is asked for them.
     """
 
     uuid: str
@@ -132,7 +138,7 @@ class HostState:
     from_iso: bool = False
     clock: float = 0.0
     boot: str = ""
-    backup: bool = False
+    job: str = ""
     counters: Optional[LastCounters] = None
 
 
@@ -247,12 +253,13 @@ class HostAutostart(Request[HostState]):
 
 @command
 class HostInfo(Request[HostState]):
-    """Read one domain."""
+    """Read one domain; `counters`: with what it has counted, if it runs."""
 
     COMMAND = "host_info"
     RESULT = HostState
     MUTATES = False
     uuid: str
+    counters: bool = False
 
 
 @dataclass(frozen=True)

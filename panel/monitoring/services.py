@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from panel.cluster.models import Node
-from panel.monitoring import causes, duplicates, happenings, installing, order, returning, suspending
+from panel.monitoring import causes, duplicates, happenings, installing, jobs, order, returning, suspending
 from panel.monitoring.models import MasterWatch, NodeWatch
 from panel.monitoring.statistics import waiting
 from panel.monitoring.statistics.intake import forget_quiet
@@ -186,6 +186,7 @@ class Intake:
             "", at, Cause.VMWATCH, heard.node, message.epoch, message.sequence, clock=clock, boot=message.boot
         )
         domains = {domain.uuid: domain for domain in message.domains if domain.uuid in vms}
+        jobs.note(vms, domains)
         as_before = []
         for uuid, vm in vms.items():
             domain = domains.get(uuid) or wire.DomainState(uuid, vm.name, wire.MISSING)

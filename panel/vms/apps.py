@@ -21,7 +21,7 @@ class VmsConfig(AppConfig):
                 find=selectors.find_bare_vm,
                 owner=lambda vm: vm.owner,
                 node_id=lambda vm: vm.node_id,
-                refuse=saved.refuse_saved,
+                refuse=under_way.refuse,
                 refuse_at_turn=under_way.refuse_at_turn,
                 warning=saved.warning_of,
             )

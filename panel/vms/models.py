@@ -85,6 +85,9 @@ class Vm(Machine):
     observed_clock = models.FloatField(default=0.0, help_text="When by its node's own clock, which nobody sets.")
     observed_boot = models.CharField(max_length=36, blank=True, help_text="The node's start that the clock is of.")
     observed_by_task = models.BooleanField(default=False, help_text="Whether a task's own reading was the last.")
+    observed_job = models.CharField(
+        max_length=16, blank=True, help_text="What was under way with it on its node when that was last looked at."
+    )
     seen_elsewhere = models.BooleanField(default=False, help_text="Whether another node runs a domain of its UUID.")
     autostart = models.BooleanField(default=False, help_text="Whether it starts when its node does.")
     suspended_at = models.DateTimeField(

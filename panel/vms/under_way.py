@@ -1,41 +1,84 @@
-"""What somebody has under way on a VM's node by hand: a backup of its disks, beside which libvirt changes little.
+"""What somebody has under way on a VM's node by hand, beside which libvirt changes little.
 
-Nobody tells the panel of its beginning, so it is looked for when an operation's turn comes, before its first step.
+It is a backup, a copy of a disk or a migration.
+
+vmwatch's pictures tell of it, so it is known when an operation is asked for; what began since then is looked for when
+the operation's turn comes, before its first step.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+
+from django.utils import timezone
 
 from nodeagent.protocol import host
 from panel.core.errors import NodeError, WrongState
+from panel.tasks.models import Task
 from panel.vms import saved
 from panel.vms.context import VmContext
-from panel.vms.models import VmStatus
+from panel.vms.models import Vm, VmStatus
 
-HELD_UP = frozenset(
+DISKS = frozenset(
     {
         *("vm.snapshot", "vm.revert-snapshot", "vm.delete-snapshot", "vm.adopt-snapshot"),
-        *("vm.grow-disk", "vm.remove-disk", "vm.change-disk", "vm.migrate"),
+        *("vm.grow-disk", "vm.remove-disk", "vm.change-disk", "vm.migrate", "vm.clone"),
         *("vm.reinstall", "vm.rescue", "vm.end-rescue"),
     }
 )
-"""Operations that libvirt refuses meanwhile, or that would break the backup off. vm.clone's copying looks by itself."""
+"""Operations that libvirt refuses while a VM's disks are copied, or that would break that off."""
+ALL = DISKS | {
+    *("vm.stop", "vm.restart", "vm.reset", "vm.resume", "vm.configure"),
+    *("vm.add-disk", "vm.mount-iso", "vm.eject-iso", "vm.add-interface", "vm.remove-interface", "vm.change-interface"),
+}
+"""While it is on its way to another node, libvirt lets it be paused or forced off, and no more."""
+HELD_UP = {host.BACKUP: DISKS, host.BLOCK_JOB: DISKS, host.MIGRATION: ALL}
+MAKE_JOBS = ("vm.clone", "vm.migrate")
+FRESH = timedelta(minutes=1)
+"""An older word of a VM is none of what is under way with it now."""
+WORDS = {
+    host.BACKUP: (
+        "Somebody makes a backup of the VM on its node just now (virsh backup-begin). Wait for its end, which "
+        "“virsh domjobinfo {name}” tells there, or end it with “virsh domjobabort {name}”, and ask again."
+    ),
+    host.MIGRATION: (
+        "Somebody moves the VM to another node just now (virsh migrate). Wait for its end, which “virsh domjobinfo "
+        "{name}” tells on its node, or end it with “virsh domjobabort {name}”, and ask again."
+    ),
+    host.BLOCK_JOB: (
+        "Somebody copies a disk of the VM on its node just now (virsh blockcopy, blockcommit). Wait for its end, which "
+        "“virsh blockjob {name} DISK” tells there, or end it with “virsh blockjob {name} DISK --abort”, and ask again."
+    ),
+}
+
+
+def refuse(operation: str, vm: Vm) -> None:
+    """Raise WrongState for what the VM is known to have: a saved memory, or something that is under way by hand."""
+    saved.refuse_saved(operation, vm)
+    since = timezone.now() - FRESH
+    if not vm.observed_job or vm.observed_at is None or vm.observed_at < since:
+        return
+    # What a task had under way may have been seen, and told of after the task's end.
+    ours = Task.objects.filter(object_type="vm", object_id=vm.pk, finished_at__gte=since, operation__in=MAKE_JOBS)
+    if operation in HELD_UP[vm.observed_job] and not ours.exists():
+        _refuse(operation, vm, vm.observed_job)
 
 
 def refuse_at_turn(operation: str, ctx: VmContext[Any]) -> None:
-    """Raise WrongState for what the VM's node has of it now: a saved memory, or a backup that is being made by hand."""
+    """Raise WrongState for what the VM's node has of it now."""
     saved.refuse_at_turn(operation, ctx)
-    if operation not in HELD_UP or (vm := ctx.find_vm()) is None or vm.status == VmStatus.SHUT_OFF:
+    if operation not in ALL or (vm := ctx.find_vm()) is None or vm.status == VmStatus.SHUT_OFF:
         return
     try:
         found = ctx.agent.call(host.HostInfo(uuid=str(vm.uuid)))
     except NodeError:
         # It is the first step's matter, which is tried again.
         return
-    if found.backup:
-        text = (
-            f"Somebody makes a backup of the VM on its node just now (virsh backup-begin). Wait for its end, which "
-            f"“virsh domjobinfo {vm.name}” tells there, or end it with “virsh domjobabort {vm.name}”, and ask again."
-        )
-        raise WrongState(text, object="vm", id=vm.pk, state="with a backup under way", field="id")
+    _refuse(operation, vm, found.job)
+
+
+def _refuse(operation: str, vm: Vm, job: str) -> None:
+    if operation in HELD_UP.get(job, ()):
+        state = {host.BACKUP: "with a backup under way", host.MIGRATION: "on its way by hand"}.get(job, f"with a {job}")
+        raise WrongState(WORDS[job].format(name=vm.name), object="vm", id=vm.pk, state=state, field="id")

@@ -51,7 +51,8 @@ def _is_due(now: float, asked: float) -> bool:
 def _look(ctx: VmContext[Any], now: float, asked: float, left: float) -> host.HostState:
     uuid = str(ctx.vm.uuid)
     if not _is_due(now, asked):
-        return ctx.agent.call(host.HostInfo(uuid=uuid))
+        # What it has counted is booked at each look, since nobody sees when it goes off.
+        return ctx.agent.call(host.HostInfo(uuid=uuid, counters=True))
     patience = min(max(left, 0.0), PATIENCE_SECONDS)
     return ctx.agent.call(host.HostShutdown(uuid=uuid, timeout_seconds=patience), quietly=True)
 

@@ -134,6 +134,16 @@ def test_the_command_that_ends_a_domain_tells_what_it_had_counted(
     assert node.call(ending(uuid=spec.uuid)).counters is None
 
 
+def test_a_look_tells_what_a_running_domain_has_counted_where_that_is_asked_for(node: Subject) -> None:
+    spec = create(node)
+    assert node.call(host.HostInfo(uuid=spec.uuid, counters=True)).counters is None
+    node.call(host.HostStart(uuid=spec.uuid))
+    assert node.call(host.HostInfo(uuid=spec.uuid)).counters is None
+    assert node.call(host.HostInfo(uuid=spec.uuid, counters=True)).counters is not None
+    node.silence_guest(spec.uuid)
+    assert node.call(host.HostShutdown(uuid=spec.uuid, timeout_seconds=0.3)).counters is not None
+
+
 @pytest.mark.covers("host_pause", "host_resume")
 def test_a_paused_domain_goes_on_and_both_may_be_asked_twice(node: Subject) -> None:
     spec = create(node)

@@ -209,11 +209,6 @@ def test_a_guest_that_powers_itself_off_ends_its_installation(
     ssh(node, private, "root", created.json()["address"], "poweroff")
     wait_until(lambda: not api.get(path).json()["installing"], "the installation is over", 60)
     assert [each["status"] for each in api.get(f"{path}/history").json()[:2]] == ["running", "shut off"]
-    # What it sent since it was started was read as it went down; no collection has come by.
-    wait_until(lambda: api.get(f"{path}/traffic").json(), "its traffic", 20)
-    assert api.get(f"{path}/traffic").json()[0]["tx_bytes"] > 1000
-    final = "from panel.monitoring.models import VmCounters; assert VmCounters.objects.get(vm_id={}).closed"
-    stack.manage("shell", "-c", final.format(created.json()["vm"]))
     done(api, api.delete(path))
 
 

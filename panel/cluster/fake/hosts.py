@@ -141,7 +141,7 @@ class Hosts(Bridges):
 
     def _host_shutdown(self, request: host.HostShutdown, report: Report | None) -> host.HostState:
         domain = self._find(request.uuid)
-        last = domain.counters(self.boot) if domain is not None and domain.obeys else None
+        last = domain.counters(self.boot) if domain is not None else None
         if domain is not None and domain.obeys and domain.state != "saved":
             domain.state = "shut off"
         began = time.monotonic()
@@ -192,8 +192,11 @@ class Hosts(Bridges):
         return self._state(request.uuid)
 
     def _host_info(self, request: host.HostInfo, _report: Report | None) -> host.HostState:
-        domain = self.domains.get(request.uuid)
-        return replace(self._state(request.uuid), backup=domain is not None and domain.backup)
+        domain = self._find(request.uuid)
+        if domain is None or domain.state not in STATES_ON:
+            return self._state(request.uuid)
+        counted = domain.counters(self.boot) if request.counters else None
+        return replace(self._state(request.uuid), job=domain.job, counters=counted)
 
     def _hosts_read(self, request: host.HostsRead, _report: Report | None) -> host.HostList:
         hosts = [self._state(uuid) for uuid in self.domains]

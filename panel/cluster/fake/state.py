@@ -50,8 +50,8 @@ class FakeDomain:
     """Whether libvirt keeps it when it stops."""
     has_agent: bool = False
     """Whether a guest agent answers while it runs."""
-    backup: bool = False
-    """Whether somebody makes a backup of it by hand."""
+    job: str = ""
+    """What somebody has under way with it by hand, one of host.JOBS."""
 
     run: int = 1
     """How often it was started; libvirt's id of what runs."""

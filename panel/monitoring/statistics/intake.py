@@ -166,7 +166,7 @@ def _advances(collection: Collection) -> list[Advance]:
             clock=collection.clock,
             boot=collection.boot,
             reading=reading.as_json(),
-            closed=collection.final,
+            closed=collection.final and _is_whole(read),
         )
         steady = same_run and pk not in unsteady and vm.status == VmStatus.RUNNING
         each = Advance(vm, before, now, read, added, same_run, steady)
@@ -190,6 +190,11 @@ def _is_same_run(collection: Collection, run: int, before: VmCounters) -> bool:
     if (before.node_id, before.run) != (collection.node.pk, run):
         return False
     return not (before.boot and collection.boot) or before.boot == collection.boot
+
+
+def _is_whole(read: Reading) -> bool:
+    """Whether all that its interfaces had counted was told; they may be gone before their domain is."""
+    return read.interfaces is not None and all(None not in counts for counts in read.interfaces.values())
 
 
 def _is_newer(collection: Collection, before: VmCounters) -> bool:

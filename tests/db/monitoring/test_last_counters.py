@@ -105,6 +105,14 @@ def test_what_ended_by_itself_is_not_known_between_its_last_reading_and_its_end(
         assert timedelta(seconds=3.5) < end - begin < timedelta(seconds=6)
 
 
+def test_an_interface_that_was_gone_before_its_domain_is_not_known_to_the_end(running: Vm, node: Node) -> None:
+    gone = replace(counted(running, SENT), interfaces=[wire.InterfaceStatistics("vnet0", None, None, None, None)])
+    ended = event(running, wire.SHUT_OFF, 1, detail="stopped:shutdown")
+    services.take_messages([replace(ended, statistics=[gone], age=0.1, final=True)])
+    take_waiting()
+    assert not VmCounters.objects.get().closed
+
+
 def test_a_guest_that_goes_down_is_read_as_near_as_can_be(running: Vm, admin: User, node: Node) -> None:
     fake.node(node.pk).domains[str(running.uuid)].still = False
     run_task(registry.get("vm.stop").submit(admin, {}, object_id=running.pk))

@@ -16,11 +16,14 @@ from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import Drifted
 from panel.images.models import Image, Iso
+from panel.monitoring.services import take_messages
 from panel.tasks import registry
 from panel.tasks.models import Status, Task, TaskLock
 from panel.vms.models import Vm
 from tests.db.conftest import make_node, run_task
+from tests.db.monitoring.messages import picture
 from tests.refs import ref
+from vmwatch import wire
 
 MADE = {"name": "web1", "image": "small", "flavor": "tiny", "password": "correct horse"}
 LEAVE: dict[str, dict[str, Any]] = {
@@ -163,21 +166,46 @@ def test_a_new_disk_takes_no_place_that_somebody_took(admin: User, vm: Vm) -> No
     assert ask(admin, vm, "add-disk", {"size_gib": 1}).result["disk"] == "vdc"
 
 
-def test_a_backup_that_is_being_made_by_hand_refuses_in_words_what_libvirt_would_and_nothing_else(
-    admin: User, vm: Vm
+WAYS = {"backup": "virsh domjobabort web1", "migration": "virsh domjobabort web1", "block job": "virsh blockjob web1"}
+
+
+@pytest.mark.parametrize("job", sorted(WAYS))
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_under_way_by_hand_refuses_in_words_what_libvirt_would_and_nothing_else(
+    admin: User, vm: Vm, api: APIClient, job: str, known: bool
 ) -> None:
-    fake.node(vm.node_id).domains[str(vm.uuid)].backup = True
-    asked = {
-        "vm.snapshot": {"name": "before"},
-        "vm.grow-disk": {"disk": "vda", "size_gib": 30},
-        "vm.rescue": {"image": "small", "password": "another horse"},
-    }
+    """At the call when a picture told of it, else when the task's turn comes."""
+    domain(vm).job = job
+    if known:
+        see(vm, 1, job)
+    asked = {"snapshot": {"name": "before"}, "grow-disk": {"disk": "vda", "size_gib": 30}, "migrate": {}}
     for operation, raw in asked.items():
-        task = run_task(registry.get(operation).submit(admin, raw, object_id=vm.pk))
-        assert (task.status, (task.error or {}).get("code")) == (Status.FAILED, "wrong_state"), operation
-        assert f"virsh domjobabort {vm.name}" in str(task.error)
+        answer = api.post(f"/api/v1/vms/{vm.pk}/{operation}", raw, format="json")
+        if known:
+            assert (answer.status_code, answer.json()["code"]) == (409, "wrong_state"), answer.json()
+            told = str(answer.json())
+        else:
+            task = run_task(Task.objects.latest("pk"))
+            assert (task.status, (task.error or {}).get("code")) == (Status.FAILED, "wrong_state"), operation
+            told = str(task.error)
+        assert WAYS[job] in told
     assert not vm.snapshots.exists()
-    task = run_task(registry.get("vm.configure").submit(admin, {"title": "Shop"}, object_id=vm.pk))
-    assert task.status == Status.DONE
-    fake.node(vm.node_id).domains[str(vm.uuid)].backup = False
+    title = api.post(f"/api/v1/vms/{vm.pk}/configure", {"title": "Shop"}, format="json")
+    assert title.status_code == (409 if known and job == "migration" else 202)
+    if title.status_code == 202:
+        assert (run_task(Task.objects.latest("pk")).status == Status.DONE) is (job != "migration")
+    domain(vm).job = ""
+    see(vm, 2, "")
     assert run_task(registry.get("vm.snapshot").submit(admin, {"name": "a"}, object_id=vm.pk)).status == Status.DONE
+
+
+def test_what_a_task_has_under_way_is_nobodys_by_hand(admin: User, vm: Vm) -> None:
+    TaskLock.objects.create(task=Task.objects.latest("pk"), kind="vm", object_id=vm.pk, exclusive=True)
+    see(vm, 1, "migration")
+    assert not Vm.objects.get(pk=vm.pk).observed_job
+
+
+def see(vm: Vm, sequence: int, job: str) -> None:
+    """A picture of the VM's node comes, in which that is under way with it."""
+    told = wire.DomainState(str(vm.uuid), vm.name, wire.RUNNING, job=job)
+    take_messages([picture(vm.node, [told], sequence)])

@@ -11,7 +11,7 @@ from tests.db.images.test_isos import MIB, iso_file
 from tests.lab.guests import make_key
 from tests.lab.hosts import Node
 from tests.lab.test_power import Guest, flat
-from tests.stack import Stack, done, task_of, wait_for_task
+from tests.stack import Stack, done, task_of, wait_for_task, wait_until
 
 NAME = "byhand"
 
@@ -93,9 +93,18 @@ PULL = "<domainbackup mode='pull'><server transport='unix' socket='/run/byhand.s
 def test_while_somebody_makes_a_backup_a_snapshot_is_refused_in_words_and_the_way_out_is_one(vm: Guest) -> None:
     vm.node.run(["tee", "/run/byhand.xml"], input=PULL)
     vm.virsh("backup-begin", NAME, "/run/byhand.xml")
-    task = wait_for_task(vm.api, task_of(vm.ask("snapshot", name="meanwhile")))
-    assert (task["status"], task["error"]["code"]) == ("failed", "wrong_state")
-    assert f"virsh domjobabort {NAME}" in task["error"]["message"]
+    plan = f"{vm.path}/snapshot?plan=1"
+    answer = vm.ask("snapshot", name="meanwhile")
+    if answer.status_code == 202:
+        task = wait_for_task(vm.api, task_of(answer))
+        assert (task["status"], task["error"]["code"]) == ("failed", "wrong_state")
+        assert f"virsh domjobabort {NAME}" in task["error"]["message"]
+        # The next picture tells of it, and it is refused at the call.
+        wait_until(lambda: vm.api.post(plan, json={"name": "meanwhile"}).status_code == 409, "it is known", 20)
+        answer = vm.ask("snapshot", name="meanwhile")
+    assert answer.status_code == 409 and f"virsh domjobabort {NAME}" in answer.text
     vm.virsh("domjobabort", NAME)
+    # libvirt tells of its end at once.
+    wait_until(lambda: vm.api.post(plan, json={"name": "meanwhile"}).status_code == 200, "its end is known", 5)
     made = vm.do("snapshot", name="afterwards")["result"]["snapshot"]
     vm.do("delete-snapshot", snapshot=made)

@@ -148,6 +148,7 @@ class Connection:
 def test_a_paused_domain_does_not_run_on_its_way_off(by_event: bool) -> None:
     watcher = object.__new__(libvirt_events.Watcher)
     watcher._paused = set()
+    watcher.jobs = {}
     watcher.on_event = lambda _state, _last: None
     watcher.readings, watcher.conn = Readings(), Connection()
 
