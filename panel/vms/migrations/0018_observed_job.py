@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('vms', '0016_disks_by_place'),
+        ('vms', '0017_reservations'),
     ]
 
     operations = [
