@@ -1,39 +1,31 @@
 """Storages: one driver a kind. Commands ask here for a pool's driver, and know of no kind by name.
 
-A driver is a class that register() enters in DRIVERS: driver.py says what it must do. Volumes are
+A driver is a class in a module here that register() enters in DRIVERS: driver.py says what it must do. Volumes are
 named, and only the driver knows where they are. What is no volume (images, ISO images, seeds) is in a FileStore.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
+import pkgutil
 import sys
 from pathlib import Path
-from typing import Dict, Iterable, Optional, Tuple, Type
+from typing import Iterable, Optional, Tuple
 
 from nodeagent import overrides, paths
 from nodeagent.errors import InvalidParams
 from nodeagent.protocol.storage import NO_POOL, PoolRef, VolumeRef
-from nodeagent.storage.directory import Directory
-from nodeagent.storage.driver import Driver
+from nodeagent.storage.driver import DRIVERS, Driver, register
 from nodeagent.storage.files import FileStore
 from nodeagent.xml.source import DiskSource
 
 log = logging.getLogger("nodeagent")
 
-DRIVERS: Dict[str, Type[Driver]] = {}
-"""The classes by their kinds."""
-
-
-def register(driver: Type[Driver]) -> Type[Driver]:
-    """Class decorator: have storages of the driver's kind."""
-    DRIVERS[driver.KIND] = driver
-    return driver
-
-
-register(Directory)
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 
 def load_own(folder: Optional[Path] = None) -> None:

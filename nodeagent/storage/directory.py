@@ -20,7 +20,7 @@ from nodeagent import holders, known, paths, sharing
 from nodeagent.errors import InUse, InvalidParams, ReadOnly
 from nodeagent.job import Job
 from nodeagent.protocol.storage import DIRECTORY, PoolRef, PoolState, VolumeSize
-from nodeagent.storage.driver import Driver
+from nodeagent.storage.driver import Driver, register
 from nodeagent.storage.files import FileStore, inside, list_names
 from nodeagent.xml.source import DiskSource
 
@@ -50,6 +50,7 @@ def space_of(path: Path) -> Space:
     return Space(size, free, seen.f_favail if seen.f_files else None, bool(seen.f_flag & os.ST_RDONLY))
 
 
+@register
 class Directory(Driver):
     """A pool that is a folder of the node."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import json
 from pathlib import Path
-from typing import Any, ClassVar, ContextManager, Dict, Optional, Tuple
+from typing import Any, ClassVar, ContextManager, Dict, Optional, Tuple, Type
 
 from nodeagent.errors import CommandFailed, Exists, InUse, InvalidParams
 from nodeagent.job import Job
@@ -205,4 +205,14 @@ def unused_info(image: str, kind: str, job: Job) -> Dict[str, Any]:
     return dict(json.loads(done.stdout)) if not done.exit_code else image_info(image, kind, job)
 
 
-__all__ = ["Driver", "image_info", "unused_info"]
+DRIVERS: Dict[str, Type[Driver]] = {}
+"""The drivers by their kinds."""
+
+
+def register(driver: Type[Driver]) -> Type[Driver]:
+    """Class decorator: have storages of the driver's kind."""
+    DRIVERS[driver.KIND] = driver
+    return driver
+
+
+__all__ = ["DRIVERS", "Driver", "image_info", "register", "unused_info"]

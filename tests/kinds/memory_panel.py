@@ -14,6 +14,7 @@ class MemoryOptions(Params):
     cell: str = Field(max_length=32, pattern=r"^[a-z0-9]+$", description="What is one storage.")
 
 
+@register
 class MemoryKind(Kind):
     """Memory."""
 
@@ -21,6 +22,3 @@ class MemoryKind(Kind):
     label = "Memory"
     options = MemoryOptions
     can = frozenset(Can)
-
-
-register(MemoryKind())

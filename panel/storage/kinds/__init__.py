@@ -1,4 +1,4 @@
-"""Kinds of storages: one file a kind, and here the list of them.
+"""Kinds of storages: one file a kind, of which each module here is one.
 
 A kind says what a storage of it needs (options), what volumes on it can be and do, and how two of it clash. Whoever
 wants to know whether something is possible asks what the kind can, never which kind it is. What is done on nodes is in
@@ -7,17 +7,14 @@ the driver of the same name (nodeagent/storage).
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 from panel.core.errors import InvalidValue
-from panel.storage.kinds.directory import DirectoryKind
-from panel.storage.kinds.kind import Can, Kind
+from panel.storage.kinds.kind import KINDS, Can, Kind, register
 
-KINDS: dict[str, Kind] = {}
-"""All kinds by their names."""
-
-
-def register(kind: Kind) -> None:
-    """Have the kind among those that storages can be of."""
-    KINDS[kind.name] = kind
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 
 def get_kind(name: str) -> Kind:
@@ -26,7 +23,5 @@ def get_kind(name: str) -> Kind:
         raise InvalidValue(f"There is no such kind of storage; there are: {', '.join(KINDS)}.", field="kind")
     return KINDS[name]
 
-
-register(DirectoryKind())
 
 __all__ = ["KINDS", "Can", "Kind", "get_kind", "register"]

@@ -11,7 +11,7 @@ from pydantic import Field
 from nodeagent.protocol.storage import DIRECTORY, PoolRef
 from panel.core.errors import InvalidValue
 from panel.core.validation import Params
-from panel.storage.kinds.kind import Can, Kind, Options
+from panel.storage.kinds.kind import Can, Kind, Options, register
 
 DEFAULT_PATH = "/var/lib/vmpanel/pool"
 _PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*){2,}\Z")
@@ -27,6 +27,7 @@ class DirectoryOptions(Params):
     )
 
 
+@register
 class DirectoryKind(Kind):
     """A folder."""
 

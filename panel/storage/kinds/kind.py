@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from nodeagent.protocol.storage import PoolRef
 from panel.core.validation import Params, parse
@@ -22,6 +22,7 @@ class Can(enum.StrEnum):
 
 
 Options = Mapping[str, str]
+K = TypeVar("K", bound="type[Kind]")
 
 
 class Kind:
@@ -51,3 +52,13 @@ class Kind:
     def store(self, pool: PoolRef) -> PoolRef:
         """Where the files are of VMs on the pool that are no volumes: a directory of the node."""
         return PoolRef("dir", "", {"path": "/var/lib/vmpanel/files"})
+
+
+KINDS: dict[str, Kind] = {}
+"""All kinds by their names."""
+
+
+def register(kind: K) -> K:
+    """Class decorator: have the kind among those that storages can be of."""
+    KINDS[kind.name] = kind()
+    return kind

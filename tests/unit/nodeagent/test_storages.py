@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from nodeagent import storage as storages
 from nodeagent.errors import InvalidParams
 from nodeagent.protocol.storage import PoolRef, VolumeRef
+from nodeagent.storage import Driver
 from tests.refs import directory, ref
 
 LOCAL, OTHER = directory("/srv/pool"), directory("/srv/other")
@@ -66,13 +68,13 @@ def test_a_seed_is_in_the_folder_of_seeds_alone() -> None:
 def test_a_kind_that_others_could_write_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(storages, "DRIVERS", dict(storages.DRIVERS))
+    monkeypatch.setattr(sys.modules[Driver.__module__], "DRIVERS", known := {})
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "own.py").chmod(0o666)
     with caplog.at_level(logging.ERROR, logger="nodeagent"):
         storages.load_own(tmp_path)
-    assert "own" not in storages.DRIVERS and "cannot be used" in caplog.text
+    assert known == {} and "cannot be used" in caplog.text
     (tmp_path / "own.py").chmod(0o600)
     tmp_path.chmod(0o700)
     storages.load_own(tmp_path)
-    assert "own" in storages.DRIVERS
+    assert list(known) == ["own"]
