@@ -67,7 +67,7 @@ class PoolView(ObjectView):
     )
     @guarded("pool")
     def patch(self, request: Request, object_id: int) -> Response:
-        """Declare whether all nodes see the same files in it."""
+        """Declare whether all nodes see the same files in it, and how much of it may be promised to disks."""
         viewer = viewer_of(request)
         permissions.require(viewer, "cluster.manage")
         change_pool(get_pool(viewer, object_id), policies_of(serializers.PoolPoliciesSerializer, request))

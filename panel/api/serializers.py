@@ -365,7 +365,17 @@ class PoolSerializer(serializers.ModelSerializer[Pool]):
 
     class Meta:
         model = Pool
-        fields = ["id", "name", "kind", "path", "options", "shared", "volume_format", "on_nodes"]
+        fields = [
+            "id",
+            "name",
+            "kind",
+            "path",
+            "options",
+            "shared",
+            "volume_format",
+            "disk_overselling_percent",
+            "on_nodes",
+        ]
 
     def get_path(self, pool: Pool) -> str:
         """A directory's path."""
@@ -400,7 +410,7 @@ class PoolPoliciesSerializer(serializers.ModelSerializer[Pool]):
 
     class Meta:
         model = Pool
-        fields = ["shared"]
+        fields = ["shared", "disk_overselling_percent"]
 
 
 class ProblemSerializer(serializers.ModelSerializer[Problem]):

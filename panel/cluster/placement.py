@@ -46,6 +46,8 @@ class StorageRoom:
     promised_bytes: int = 0
     fault: str = ""
     """Why it cannot be used, as “not mounted”."""
+    percent: int = 100
+    """How much of its size may be promised to disks: the storage's own policy, or the cluster's."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,10 @@ def _lacks_room(candidate: Candidate, need: Need) -> str:
         return f"{candidate.cpus} CPUs, {need.vcpus} needed"
     if candidate.free_vcpus is not None and candidate.free_vcpus < need.vcpus:
         return f"{candidate.free_vcpus} CPUs may still be promised, {need.vcpus} needed"
-    percent = candidate.node.cluster.disk_overselling_percent
-    return lacks_storage(candidate.storage, percent, promised_bytes=need.promised_bytes, written_bytes=need.disk_bytes)
+    return lacks_storage(candidate.storage, promised_bytes=need.promised_bytes, written_bytes=need.disk_bytes)
 
 
-def lacks_storage(
-    room: StorageRoom | None, percent: int, *, promised_bytes: int, written_bytes: int = 0, there: bool = False
-) -> str:
+def lacks_storage(room: StorageRoom | None, *, promised_bytes: int, written_bytes: int = 0, there: bool = False) -> str:
     """Why a storage cannot take disks of so many bytes, of which so many are written at once; "" when it can.
 
     Their files may be `there` already, such as those of a domain that is taken over.
@@ -137,6 +136,7 @@ def lacks_storage(
         return "the storage is not on this node"
     if room.fault:
         return f"the storage is {room.fault}"
+    percent = room.percent
     left = room.capacity_bytes * percent // 100 - room.promised_bytes
     if promised_bytes > max(left, 0):
         may, asked = max(left, 0) // GIB, -(-promised_bytes // GIB)

@@ -8,7 +8,7 @@ from django.db import models
 
 from nodeagent import storage as storages
 from nodeagent.protocol.storage import DIRECTORY, PoolRef, VolumeRef
-from panel.cluster.models import Cluster, Node
+from panel.cluster.models import DISK_OVERSELLING, Cluster, Node
 from panel.core.rows import QuickModel
 from panel.storage.kinds import KINDS, Can, Kind
 
@@ -23,12 +23,24 @@ class Pool(models.Model):
     shared = models.BooleanField(default=False, help_text="Whether all nodes see the same files in it.")
     volume_format = models.CharField(max_length=8, choices=[("qcow2", "qcow2"), ("raw", "raw")], default="qcow2")
 
+    disk_overselling_percent = models.PositiveSmallIntegerField(
+        null=True,
+        validators=DISK_OVERSELLING,
+        help_text="How much of its size may be promised to disks; none: what the cluster says.",
+    )
+
     class Meta:
         ordering = ["id"]
         constraints = [models.UniqueConstraint(fields=["cluster", "name"], name="one_pool_name_a_cluster")]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def overselling_percent(self) -> int:
+        """How much of its size on a node may be promised to disks."""
+        own = self.disk_overselling_percent
+        return self.cluster.disk_overselling_percent if own is None else own
 
     @property
     def of_kind(self) -> Kind:

@@ -20,7 +20,7 @@ from panel.storage.models import NodePool, Pool, Volume
 
 def list_pools(viewer: User) -> QuerySet[Pool]:
     """All pools with their room on each node; users see none of that."""
-    pools = Pool.objects.prefetch_related("on_nodes__node")
+    pools = Pool.objects.select_related("cluster").prefetch_related("on_nodes__node")
     return pools if permissions.allows(viewer, "cluster.view") else pools.none()
 
 

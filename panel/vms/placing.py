@@ -46,6 +46,7 @@ def storage_rooms(pool: Pool, *, but: Volume | None = None) -> dict[int, Storage
             row.free_bytes,
             (sum(promised.values()) if pool.shared else promised[row.node_id]) * GIB,
             row.get_fault_display() if row.fault else "",
+            pool.overselling_percent,
         )
         for row in NodePool.objects.filter(pool=pool)
     }
@@ -63,9 +64,8 @@ def lacks_disks(
     node: Node, pool: Pool, gib: int, *, written_bytes: int = 0, but: Volume | None = None, there: bool = False
 ) -> str:
     """Why the storage on this node cannot take disks of so many GiB more; "" when it can."""
-    percent = node.cluster.disk_overselling_percent
     room = storage_rooms(pool, but=but).get(node.pk)
-    return lacks_storage(room, percent, promised_bytes=max(gib, 0) * GIB, written_bytes=written_bytes, there=there)
+    return lacks_storage(room, promised_bytes=max(gib, 0) * GIB, written_bytes=written_bytes, there=there)
 
 
 def refuse_no_storage(

@@ -39,9 +39,8 @@ def choose_target(vm: Vm, name: str | None) -> Choice:
     going = [(storage_rooms(pool), gib * GIB) for pool, gib in gib_by_pool(volumes_of(vm)) if not pool.shared]
 
     def unfit(node: Node) -> str:
-        percent = node.cluster.disk_overselling_percent
         faults = (not_shared(pool, vm.node, node, marks) for pool in pools)
-        lacking = (lacks_storage(rooms.get(node.pk), percent, promised_bytes=size) for rooms, size in going)
+        lacking = (lacks_storage(rooms.get(node.pk), promised_bytes=size) for rooms, size in going)
         return _unfit(vm, node) or next(filter(None, (*faults, *lacking)), "")
 
     # The guest may have written little: whether its disks fit is asked of the node itself.

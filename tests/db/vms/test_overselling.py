@@ -129,3 +129,25 @@ def test_the_policy_is_shown_and_set_within_its_bounds(api: APIClient, node: Nod
     assert api.patch("/api/v1/cluster", {"disk_overselling_percent": 250}).json()["disk_overselling_percent"] == 250
     for value in (49, 10001, None):
         assert api.patch("/api/v1/cluster", {"disk_overselling_percent": value}, format="json").status_code == 400
+
+
+def test_a_storage_has_a_policy_of_its_own_beside_the_clusters(vm: Vm, api: APIClient) -> None:
+    address = f"/api/v1/pools/{vm.pool_id}"
+    assert api.get(address).json()["disk_overselling_percent"] is None
+    second = Pool.objects.create(cluster=vm.cluster, name="second", options={"path": "/srv/second"})
+    NodePool.objects.create(node=vm.node, pool=second, capacity_bytes=100 * GIB, free_bytes=99 * GIB)
+    fake.node(vm.node_id).pools.add("/srv/second")
+    assert api.patch(address, {"disk_overselling_percent": 200}).json()["disk_overselling_percent"] == 200
+    left = "160 GiB of storage may still be promised to disks, 161 GiB needed (disk_overselling_percent is 200)"
+    assert refused("vm.create", name="web2", disk_gib=161, pool="local", **ROOM) == left
+    assert refused("vm.add-disk", vm.pk, size_gib=161) == left
+    assert refused("vm.create", name="web2", disk_gib=101, pool="second", **ROOM).startswith("100 GiB")
+    assert ask("vm.create", name="web2", disk_gib=160, pool="local", **ROOM)
+    # A storage of its own policy does not follow the cluster's; without one it does.
+    Cluster.objects.update(disk_overselling_percent=500)
+    assert refused("vm.add-disk", vm.pk, size_gib=1).startswith("0 GiB")
+    assert api.patch(address, {"disk_overselling_percent": None}, format="json").status_code == 200
+    assert refused("vm.add-disk", vm.pk, size_gib=301).startswith("300 GiB")
+    for value in (49, 10001, "much"):
+        answer = api.patch(address, {"disk_overselling_percent": value}, format="json")
+        assert (answer.status_code, answer.json()["field"]) == (400, "disk_overselling_percent")

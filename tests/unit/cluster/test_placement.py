@@ -23,13 +23,10 @@ def room(**changes: Any) -> StorageRoom:
 
 def candidate(name: str = "one", pk: int = 1, **changes: Any) -> Candidate:
     """A node of 8 GiB and 4 CPUs with half its memory promised."""
-    policies = {
-        each: changes.pop(each) for each in ("memory_percent", "cpu_percent", "disk_percent") if each in changes
-    }
+    policies = {each: changes.pop(each) for each in ("memory_percent", "cpu_percent") if each in changes}
     cluster = Cluster(
         memory_overselling_percent=policies.get("memory_percent", 100),
         cpu_overselling_percent=policies.get("cpu_percent"),
-        disk_overselling_percent=policies.get("disk_percent", 100),
     )
     of_node = {each: changes.pop(each) for each in ("state", "maintenance", "max_vms") if each in changes}
     facts = {"memory_mib": 8192, "cpu_count": 4, **changes.pop("facts", {})}
@@ -83,7 +80,7 @@ def test_what_a_node_lacks_is_said(changes: dict[str, Any], reason: str) -> None
 def test_disks_are_promised_what_the_overselling_allows_and_what_is_written_at_once_is_free(
     changes: dict[str, Any], percent: int, reason: str
 ) -> None:
-    said = lacks(candidate(storage=room(**changes), disk_percent=percent), LARGE)
+    said = lacks(candidate(storage=room(**changes, percent=percent)), LARGE)
     assert said.partition(" (")[0] == reason
 
 
