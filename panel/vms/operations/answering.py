@@ -15,7 +15,8 @@ from panel.tasks import locks
 from panel.tasks.models import Task, TaskLock, TaskStep
 from panel.vms.models import Vm
 from panel.vms.operations.deploying import DeployContext
-from panel.vms.placing import candidates, hold_promises
+from panel.vms.placing import candidates, hold_promises, promise_of
+from panel.vms.settings import OF_THE_HOST
 from panel.vms.status import tell_pages
 
 GIB = 1024**3
@@ -68,10 +69,11 @@ def _move_on(ctx: DeployContext[Any], tried: list[int], error: NodeError) -> boo
 
 
 def _others(vm: Vm, tried: list[int]) -> Any:
-    return Node.objects.filter(cluster=vm.cluster_id).exclude(pk__in=tried).select_related("cluster")
+    nodes = Node.objects.filter(cluster=vm.cluster_id).exclude(pk__in=tried).select_related("cluster")
+    return nodes.filter(accel="kvm") if vm.cpu_mode in OF_THE_HOST else nodes
 
 
 def _need(ctx: DeployContext[Any]) -> Need:
     vm, target = ctx.vm, ctx.target
     written = target.image.virtual_bytes if target.image is not None else target.iso.size_bytes if target.iso else 0
-    return Need(vm.memory_mib, written, vm.vcpus, target.volume.size_gib * GIB)
+    return Need(promise_of(vm), written, max(vm.vcpus, vm.max_vcpus), target.volume.size_gib * GIB)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from django.db import transaction
@@ -55,6 +55,8 @@ from panel.vms.requirements import (
     undrifted,
     wrong_state,
 )
+from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates
+from panel.vms.spec import with_values
 from panel.vms.status import tell_pages
 from panel.vms.usage import note_shape
 
@@ -67,8 +69,8 @@ HELD_STILL = "The guest's agent held its file systems still for the moment of th
 NOT_HELD_STILL = "No agent of the guest held its file systems still: the copy begins as after a power cut."
 
 
-class CloneParams(AccessParams):
-    """What the new VM is called, where it is, and how to get into it besides as into the first."""
+class CloneParams(AccessParams, Settings):
+    """What the new VM is called, where it is, and how to get into it besides; what is not named is its source's."""
 
     name: str = Field(max_length=63, description="Host name: a-z, 0-9 and hyphens.")
     network: str | None = Field(default=None, max_length=64, description="Name of a network; none: the same.")
@@ -99,6 +101,16 @@ class CloneContext(DeployContext[CloneParams]):
     def find_object(self) -> Vm:
         """The source, as long as it is there."""
         return self.source
+
+    @cached_property
+    def asked(self) -> dict[str, Any]:
+        """The settings that are to be otherwise than the source's."""
+        return self.params.asked()
+
+    @property
+    def wanted(self) -> Vm:
+        """The new VM's settings, on the source's row; not saved."""
+        return with_values(self.source, self.asked)
 
     @property
     def network(self) -> Network:
@@ -132,13 +144,15 @@ class CloneContext(DeployContext[CloneParams]):
     def room(self) -> Room:
         """What the new VM takes of its owner's limits."""
         disk_gib = sum(disk.volume.size_gib for disk in self.disks)
-        return replace(Room.of(self.source), disk_gib=disk_gib, addresses=1)
+        wanted = self.wanted
+        return Room(1, wanted.memory_mib, wanted.vcpus, disk_gib, 1)
 
     def refuse_no_room(self) -> None:
         """Raise CapacityError when the source's node cannot take another such VM."""
         source = self.source
         node = Node.objects.select_related("cluster").get(pk=source.node_id)
-        choose(candidates([node], source.pool), Need(promise_of(source), 0, source.vcpus))
+        wanted = self.wanted
+        choose(candidates([node], source.pool), Need(promise_of(wanted), 0, max(wanted.vcpus, wanted.max_vcpus)))
         for pool, gib in gib_by_pool(disk.volume for disk in self.disks):
             # All of a disk may have been written to.
             refuse_no_storage(node, pool, gib, field="node", written_bytes=gib * GIB)
@@ -160,7 +174,7 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
         pool=source.pool,
         wanted=Wanted.RUNNING,
         status=VmStatus.SHUT_OFF,
-        **settings_of(source),
+        **{**settings_of(source), **ctx.asked},
     )
     for disk in ctx.disks:
         old = disk.volume
@@ -322,6 +336,9 @@ class CloneVm(Operation[CloneParams]):
             ctx.params.password or ctx.params.ssh_keys
         ):
             raise MissingValue("This image needs a password or an ssh key.", field="password")
+        check_settings(ctx.wanted, ctx.asked)
+        if ctx.asked.get("cpu_mode") in OF_THE_HOST and source.node.accel != "kvm":
+            raise emulates()
         services.refuse_taken_name(source.cluster, ctx.params.name)
         if free_count(ctx.network) < 1:
             raise CapacityError(

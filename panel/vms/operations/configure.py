@@ -6,107 +6,39 @@ and what runs as far as QEMU can. The rest is `pending` until the next start.
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from typing import Any
 
 from django.db import transaction
-from pydantic import Field, field_validator
 
 from nodeagent.protocol import audit
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.cluster.placement import Candidate, Need, StorageRoom, lacks
-from panel.core.errors import CapacityError, CommandFailed, Drifted, InvalidValue, MissingValue
-from panel.images.selectors import flavor_named
+from panel.core.errors import CapacityError, CommandFailed, Drifted
 from panel.tasks import reservations
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Status, TaskStep
-from panel.tasks.operation import Operation, Params, Step
+from panel.tasks.operation import Operation, Step
 from panel.tasks.requirements import demand
 from panel.vms import drift, services
 from panel.vms.context import VmContext
 from panel.vms.description import difference
 from panel.vms.limits import Room, refuse_no_room, require_room, sizes_of
-from panel.vms.machine import FACT_OF, BootDevice, Clock, CpuMode, Firmware, MachineType, settings_of
+from panel.vms.machine import FACT_OF, settings_of
 from panel.vms.models import ON, Vm
 from panel.vms.placing import promise_of
 from panel.vms.requirements import NOT_ELSEWHERE, NOT_MISSING, undrifted
 from panel.vms.selectors import promised_mib
+from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates
 from panel.vms.spec import due, host_spec, rows_spec, with_values
 from panel.vms.usage import had, note_shape
 
-CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
-OF_THE_HOST = (CpuMode.HOST_MODEL, CpuMode.HOST_PASSTHROUGH)
 NO_DISK, NO_STORAGE = 0, StorageRoom(0, 0)
 
 
-class ConfigureVmParams(Params):
+class ConfigureVmParams(Settings):
     """What is to change; what is not named stays. 0 takes a limit away."""
-
-    flavor: str | None = Field(
-        default=None, max_length=64, description="Name of a flavor, for its memory and CPUs; disks are grown apart."
-    )
-    memory_mib: int | None = Field(default=None, ge=64, le=4 * 1024 * 1024)
-    max_memory_mib: int | None = Field(
-        default=None, ge=0, le=4 * 1024 * 1024, description="How far memory can grow while it runs; 0: no farther."
-    )
-    vcpus: int | None = Field(default=None, ge=1, le=512)
-    max_vcpus: int | None = Field(
-        default=None, ge=0, le=512, description="How many CPUs it can have while it runs; 0: no more."
-    )
-    cpu_weight: int | None = Field(
-        default=None, ge=0, le=262144, description="Share of the CPUs beside other VMs, 2 to 262144; 0: the usual."
-    )
-    cpu_limit_percent: int | None = Field(
-        default=None, ge=0, le=51200, description="Percent of one CPU for the whole VM; 0: no limit."
-    )
-    io_weight: int | None = Field(
-        default=None, ge=0, le=1000, description="Share of the disks beside other VMs, 100 to 1000; 0: the usual."
-    )
-    cpu_mode: CpuMode | None = Field(default=None, description="Empty: what suits the node.")
-    cpu_model: str | None = Field(default=None, max_length=64, description="The model, with cpu_mode “custom”.")
-    boot_order: list[BootDevice] | None = Field(default=None, min_length=1, max_length=3)
-    machine: MachineType | None = None
-    firmware: Firmware | None = None
-    clock: Clock | None = None
-    title: str | None = Field(default=None, max_length=128)
-    description: str | None = Field(default=None, max_length=4000)
-
-    @field_validator("cpu_weight")
-    @classmethod
-    def _cpu_weight(cls, value: int | None) -> int | None:
-        if value == 1:
-            raise ValueError("must be 0, or 2 to 262144")
-        return value
-
-    @field_validator("cpu_limit_percent")
-    @classmethod
-    def _cpu_limit(cls, value: int | None) -> int | None:
-        if value is not None and 0 < value < 5:
-            raise ValueError("must be 0, or at least 5")
-        return value
-
-    @field_validator("io_weight")
-    @classmethod
-    def _io_weight(cls, value: int | None) -> int | None:
-        if value is not None and 0 < value < 100:
-            raise ValueError("must be 0, or 100 to 1000")
-        return value
-
-    @field_validator("cpu_model")
-    @classmethod
-    def _cpu_model(cls, value: str | None) -> str | None:
-        if value and not CPU_MODEL.match(value):
-            raise ValueError("must be the name of a CPU model, such as qemu64 or Skylake-Server")
-        return value
-
-    @field_validator("boot_order")
-    @classmethod
-    def _boot_order(cls, value: list[BootDevice] | None) -> list[BootDevice] | None:
-        if value is not None and len(set(value)) != len(value):
-            raise ValueError("must name each kind of device once")
-        return value
 
 
 class ConfigureVmContext(VmContext[ConfigureVmParams]):
@@ -115,13 +47,7 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
     @cached_property
     def asked(self) -> dict[str, Any]:
         """The settings that are asked for, with their values."""
-        asked = self.params.model_dump(mode="json", exclude_none=True)
-        if (name := asked.pop("flavor", None)) is not None:
-            flavor = flavor_named(name)
-            asked = {"memory_mib": flavor.memory_mib, "vcpus": flavor.vcpus, **asked}
-        if asked.get("cpu_mode", CpuMode.CUSTOM) != CpuMode.CUSTOM:
-            asked["cpu_model"] = ""
-        return asked
+        return self.params.asked()
 
     @cached_property
     def changes(self) -> dict[str, Any]:
@@ -293,24 +219,8 @@ class ConfigureVm(Operation[ConfigureVmParams]):
         """Refuse what contradicts itself, the image or the node, before anything is touched."""
         wanted, changes = ctx.wanted, ctx.changes
         demand(ctx.vm, undrifted(drift.named(*(FACT_OF.get(name, name) for name in changes))))
-        image = wanted.image
-        if image is not None and "memory_mib" in changes and wanted.memory_mib < image.min_memory_mib:
-            raise InvalidValue(
-                f"“{image.title}” needs at least {image.min_memory_mib} MiB of memory.",
-                field="memory_mib",
-                minimum=image.min_memory_mib,
-            )
-        for most, now in (("max_memory_mib", "memory_mib"), ("max_vcpus", "vcpus")):
-            if 0 < getattr(wanted, most) < getattr(wanted, now):
-                raise InvalidValue(
-                    f"“{most}” must not be less than “{now}” ({getattr(wanted, now)}), or 0.",
-                    field=most if most in changes else now,
-                )
-        if wanted.cpu_mode == CpuMode.CUSTOM and not wanted.cpu_model:
-            raise MissingValue("“cpu_model” is required with the mode “custom”.", field="cpu_model")
-        if wanted.cpu_model and wanted.cpu_mode != CpuMode.CUSTOM:
-            raise InvalidValue("A CPU model goes with the mode “custom”.", field="cpu_model")
+        check_settings(wanted, changes)
         if "cpu_mode" in changes and wanted.cpu_mode in OF_THE_HOST and wanted.node.accel != "kvm":
-            raise InvalidValue("The VM's node emulates CPUs; it cannot pass the host's on.", field="cpu_mode")
+            raise emulates()
         ctx.refuse_no_room()
         refuse_no_room(ctx.vm.owner, ctx.growth)

@@ -45,8 +45,9 @@ from panel.vms.operations.deploying import (
     wait_for_guest,
 )
 from panel.vms.operations.removing import release_records, undefine_domain
-from panel.vms.placing import candidates, hold_promises
+from panel.vms.placing import candidates, hold_promises, promise_of
 from panel.vms.services import refuse_taken_name, refuse_unfit_owner
+from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates
 from panel.vms.spec import host_spec
 from panel.vms.status import tell_pages
 from panel.vms.usage import note_shape
@@ -62,8 +63,11 @@ def check_name(value: str) -> str:
     return value
 
 
-class CreateVmParams(AccessParams):
-    """What is asked for: an image or ISO image, a size (a flavor, or single values that override it), access."""
+class CreateVmParams(AccessParams, Settings):
+    """What is asked for: an image or ISO image, a size (a flavor, or single values that override it), access.
+
+    All that vm.configure changes can be asked for at once.
+    """
 
     name: str = Field(max_length=63, description="Host name: a-z, 0-9 and hyphens.")
     image: str | None = Field(default=None, max_length=64, description="Name of an OS image.")
@@ -73,9 +77,7 @@ class CreateVmParams(AccessParams):
         description="In place of an OS image: name of an ISO image, of all or of the owner's, to start from with an "
         "empty disk. When its installer powers the guest off or reboots, it is ejected and the disk started from.",
     )
-    flavor: str | None = Field(default=None, max_length=64, description="Name of a flavor.")
-    memory_mib: int | None = Field(default=None, ge=64, le=4 * 1024 * 1024)
-    vcpus: int | None = Field(default=None, ge=1, le=512)
+    flavor: str | None = Field(default=None, max_length=64, description="Name of a flavor, for its size.")
     disk_gib: int | None = Field(default=None, ge=1, le=64 * 1024)
     node: str | None = Field(default=None, max_length=64, description="Name of a node; none: chosen.")
     network: str | None = Field(default=None, max_length=64, description="Name of a network; none: the first.")
@@ -110,6 +112,8 @@ class CreateVmContext(DeployContext[CreateVmParams]):
         self.memory_mib = self._size("memory_mib", flavor)
         self.vcpus = self._size("vcpus", flavor)
         self.disk_gib = self._size("disk_gib", flavor)
+        self.settings = {**asked.asked(), "memory_mib": self.memory_mib, "vcpus": self.vcpus}
+        self.wanted = Vm(cluster=self.cluster, image=self.image, **self.settings)
         by_address = network_with(self.cluster, asked.address) if asked.address and not asked.network else None
         self.network: Network = by_address or network_named(self.cluster, asked.network)
         self.pool: Pool = pool_named(self.cluster, asked.pool)
@@ -152,7 +156,10 @@ class CreateVmContext(DeployContext[CreateVmParams]):
             nodes = nodes.filter(name=self.params.node)
             if not nodes:
                 raise NotFound(object="node", id=self.params.node, field="node")
-        need = Need(self.memory_mib, self.disk_bytes, self.vcpus, self.disk_gib * GIB)
+        if self.wanted.cpu_mode in OF_THE_HOST and not (nodes := nodes.filter(accel="kvm")):
+            raise emulates()
+        cpus = max(self.vcpus, self.wanted.max_vcpus)
+        need = Need(promise_of(self.wanted), self.disk_bytes, cpus, self.disk_gib * GIB)
         refusals: list[CapacityError] = []
         for pool in self.pools:
             try:
@@ -182,8 +189,7 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
         iso=ctx.iso,
         boot_iso=ctx.iso is not None,
         pool=ctx.pool,
-        memory_mib=ctx.memory_mib,
-        vcpus=ctx.vcpus,
+        **ctx.settings,
         wanted=Wanted.RUNNING,
         status=VmStatus.SHUT_OFF,
     )
@@ -238,12 +244,6 @@ def refuse_access(asked: CreateVmParams) -> None:
 
 def refuse_unfit(ctx: CreateVmContext, image: Image) -> None:
     """Raise InvalidValue for sizes that the image does not fit, MissingValue for a guest that nobody could enter."""
-    if ctx.memory_mib < image.min_memory_mib:
-        raise InvalidValue(
-            f"“{image.title}” needs at least {image.min_memory_mib} MiB of memory.",
-            field="memory_mib",
-            minimum=image.min_memory_mib,
-        )
     smallest = max(image.min_disk_gib, -(-image.virtual_bytes // GIB))
     if ctx.disk_gib < smallest:
         raise InvalidValue(
@@ -326,6 +326,7 @@ class CreateVm(Operation[CreateVmParams]):
         if ctx.params.node and not permissions.allows(viewer, "cluster.view"):
             raise NotFound(object="node", id=ctx.params.node, field="node")
         refuse_taken_name(ctx.cluster, ctx.params.name)
+        check_settings(ctx.wanted, ctx.settings)
         if ctx.image is None:
             refuse_access(ctx.params)
         else:

@@ -19,9 +19,10 @@ from panel.vms.elsewhere import refuse_moved
 from panel.vms.limits import Room, require_room, sizes_of
 from panel.vms.machine import FACT_OF, FACTS, SETTINGS, CpuMode, may_adopt, settings_of
 from panel.vms.models import Vm, VmStatus
-from panel.vms.operations.configure import ConfigureVmParams, hand_on
+from panel.vms.operations.configure import hand_on
 from panel.vms.operations.configure_guest import restore_seed
 from panel.vms.requirements import NOT_ELSEWHERE, requirement
+from panel.vms.settings import Settings
 from panel.vms.spec import due, host_spec, with_values
 from panel.vms.usage import note_shape
 
@@ -115,7 +116,7 @@ def adoptable(vm: Vm, node: dict[str, Any]) -> dict[str, Any]:
 
 def _fits(name: str, value: Any) -> bool:
     try:
-        ConfigureVmParams.model_validate({name: value})
+        Settings.model_validate({name: value})
     except ValidationError:
         return False
     return True
