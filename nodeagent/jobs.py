@@ -9,7 +9,7 @@ from nodeagent import backups, libvirtd
 from nodeagent.protocol import host
 
 FREE = 0
-"""VIR_DOMAIN_CONTROL_OK: nothing is under way. Told without asking QEMU, which may hang."""
+"""VIR_DOMAIN_CONTROL_OK: no command waits for QEMU, which may hang; backups and migrations are none."""
 
 
 def by_hand(domain: Any) -> str:
@@ -33,9 +33,10 @@ def by_hand(domain: Any) -> str:
 
 def _moved(domain: Any) -> str:
     libvirt = libvirtd.bindings()
-    if domain.controlInfo()[0] == FREE:
+    if domain.controlInfo()[0] != FREE:
         return ""
-    operation = domain.jobStats().get(libvirt.VIR_DOMAIN_JOB_OPERATION)
+    told = domain.jobStats()
+    operation = told.get(libvirt.VIR_DOMAIN_JOB_OPERATION) if told.get("type") else None
     return host.MIGRATION if operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT else ""
 
 

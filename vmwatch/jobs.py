@@ -1,7 +1,7 @@
 """What libvirt has under way with domains that is no change of their state: backups, migrations, copies of disks.
 
-Looked at now and then, in the collector's thread, since libvirt tells nobody when one begins. QEMU is asked only of
-a domain that something is under way with.
+Looked at now and then, in the collector's thread, since libvirt tells nobody when one begins. Nothing waits for a QEMU
+that hangs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import libvirt
 from vmwatch import wire
 
 FREE = 0
-"""VIR_DOMAIN_CONTROL_OK"""
+"""VIR_DOMAIN_CONTROL_OK: no command waits for QEMU, which may hang; backups and migrations are none."""
 _MIRROR = re.compile(r"<disk [^>]*>(?:(?!</disk>).)*<mirror[ >]", re.DOTALL)
 
 
@@ -33,8 +33,9 @@ def look(conn: Any) -> Dict[str, str]:
 
 
 def _of(domain: Any) -> str:
-    if domain.controlInfo()[0] != FREE:
-        operation = domain.jobStats().get(libvirt.VIR_DOMAIN_JOB_OPERATION)
+    if domain.controlInfo()[0] == FREE:
+        told = domain.jobStats()
+        operation = told.get(libvirt.VIR_DOMAIN_JOB_OPERATION) if told.get("type") else None
         if operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
             return wire.MIGRATION
         if operation == libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP:
