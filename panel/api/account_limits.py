@@ -18,7 +18,7 @@ from panel.images import isos
 from panel.vms.limits import used_by
 
 
-class LimitSerializer(serializers.Serializer[Any]):
+class AccountLimitSerializer(serializers.Serializer[Any]):
     """One limit: null is without limit; null is used where it is not of the account as a whole."""
 
     limit = serializers.ChoiceField(choices=LIMITS)
@@ -29,7 +29,7 @@ class LimitSerializer(serializers.Serializer[Any]):
 class MyLimitsView(ApiView):
     """The viewer's own limits."""
 
-    @extend_schema(operation_id="my_limits", responses=LimitSerializer(many=True))
+    @extend_schema(operation_id="my_limits", responses=AccountLimitSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Each limit with what is used of it."""
         return Response(_limits(viewer_of(request)))
@@ -38,7 +38,7 @@ class MyLimitsView(ApiView):
 class UserLimitsView(ApiView):
     """Another user's limits."""
 
-    @extend_schema(operation_id="user_limits", responses=LimitSerializer(many=True))
+    @extend_schema(operation_id="user_limits", responses=AccountLimitSerializer(many=True))
     def get(self, request: Request, object_id: int) -> Response:
         """Each limit with what is used of it."""
         return Response(_limits(get_user(viewer_of(request), object_id)))
@@ -54,4 +54,4 @@ def _limits(user: User) -> list[dict[str, Any]]:
         }
         for name in LIMITS
     ]
-    return list(LimitSerializer(told, many=True).data)
+    return list(AccountLimitSerializer(told, many=True).data)

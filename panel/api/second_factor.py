@@ -30,7 +30,8 @@ _OFF = inline_serializer(
     "TotpOff",
     {"password": serializers.CharField(), "code": serializers.CharField(min_length=6, max_length=40)},
 )
-_RECOVERY = inline_serializer("RecoveryCodes", {"recovery_codes": serializers.ListField(child=serializers.CharField())})
+_CODES = serializers.ListField(child=serializers.CharField())
+_RECOVERY = inline_serializer("NewRecoveryCodes", {"recovery_codes": _CODES})
 
 
 class CodeValues(Params):
