@@ -28,7 +28,7 @@ from panel.core import permissions, rates
 from panel.core.errors import InvalidValue, PanelError
 from panel.tasks import registry
 from panel.tasks.operation import Operation
-from panel.tasks.worker import announced_together
+from panel.tasks.queue import announced_together
 
 MOST = 100
 """Objects of one request: each is a transaction of its own."""

@@ -32,7 +32,7 @@ from panel.core.errors import (
 )
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
-from panel.tasks import live, locks, registry, reservations, shares, understanding
+from panel.tasks import live, locks, queue, registry, reservations, shares, understanding
 from panel.tasks.context import Context
 from panel.tasks.lease import Lease
 from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskSecret, TaskStep
@@ -319,9 +319,7 @@ class Run:
         self._save(row, "attempts", "output", "failing_since", "error")
         later = Now() + timedelta(seconds=wait.seconds)
         self._update_task(status=Status.RETRYING, lease_until=None, next_run_at=later)
-        from panel.tasks.worker import enqueue_later
-
-        enqueue_later(self.task.pk, wait.seconds)
+        queue.enqueue_later(self.task.pk, wait.seconds)
         raise _Later
 
     def _stuck(self, row: TaskStep, error: PanelError) -> None:
@@ -407,10 +405,8 @@ class Run:
         self.task.refresh_from_db()
         self._announce()
         log.info("task %s (%s): %s", self.task.pk, self.task.title, status.label)
-        from panel.tasks.worker import enqueue
-
         for task_id in next_ids:
-            enqueue(task_id)
+            queue.enqueue(task_id)
 
     def _result(self) -> dict[str, Any]:
         result: dict[str, Any] = {}

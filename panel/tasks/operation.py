@@ -33,6 +33,7 @@ from panel.tasks.context import Context, P
 from panel.tasks.locks import LockSpec
 from panel.tasks.models import StepStatus, Task, TaskSecret, TaskStep
 from panel.tasks.planning import Plan, seconds_before
+from panel.tasks.queue import enqueue
 from panel.tasks.requirements import Requirement, demand
 
 log = logging.getLogger(__name__)
@@ -312,7 +313,6 @@ class Operation(Generic[P]):
                 TaskSecret.objects.create(task=task, sealed=secretbox.seal(secret))
             superseded = locks.take(task, self._wanted(ctx), queue=queue, supersedes=self.supersedes)
             from panel.tasks.services import give_way
-            from panel.tasks.worker import enqueue
 
             transaction.on_commit(lambda: give_way(superseded, task, viewer))
 

@@ -13,7 +13,7 @@ from panel.core.errors import OperationFailed, WrongState
 from panel.notices.services import close_problem
 from panel.tasks import live, locks, registry, reservations
 from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskSecret, TaskStep
-from panel.tasks.worker import enqueue
+from panel.tasks.queue import enqueue
 
 
 def cancel(task: Task, by: User) -> Task:

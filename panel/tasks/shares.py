@@ -21,6 +21,7 @@ from panel.accounts.models import Level
 from panel.core.redis_client import client
 from panel.tasks import locks
 from panel.tasks.models import Status, Task
+from panel.tasks.queue import enqueue
 
 SILENT, PROBE = "vmpanel:silent:{}", "vmpanel:probe:{}"
 SILENT_SECONDS = 120
@@ -54,8 +55,6 @@ def may_begin(task: Task, owner: str) -> bool:
 
 def let_go(task: Task, *, node_silent: bool | None) -> None:
     """The worker is free of the task: whoever waits for its room is told. None: the node was not asked for anything."""
-    from panel.tasks.worker import enqueue
-
     _note_node(task, silent=node_silent)
     if _is_customers(task):
         for task_id in _next_ones(task):

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from panel.cluster.models import Node
 from panel.core import live, request_id
-from panel.tasks import locks, worker
+from panel.tasks import locks, queue
 from panel.vms import missing
 from panel.vms.models import Cause, StatusChange, Vm, VmStatus
 from panel.vms.usage import note_shape, waits
@@ -142,7 +142,7 @@ class StatusLog:
         changed = list(self._changed.values())
         if changed:
             transaction.on_commit(lambda: tell_pages(changed))
-            transaction.on_commit(lambda: worker.wake("vm", [vm.pk for vm in changed]))
+            transaction.on_commit(lambda: queue.wake("vm", [vm.pk for vm in changed]))
 
 
 def tell_pages(vms: Iterable[Vm]) -> None:

@@ -20,7 +20,7 @@ from panel.cluster.models import Node, NodeState
 from panel.core.errors import IdempotencyMismatch, LibvirtFailure
 from panel.images.models import Image
 from panel.network.models import Address, IpPool
-from panel.tasks import registry, worker
+from panel.tasks import queue, registry
 from panel.tasks.models import Task, TaskStep
 from panel.tasks.planning import RECENT
 from panel.vms.models import Vm
@@ -414,9 +414,7 @@ class TestGroups:
         self, api: APIClient, vms: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         counts: list[int] = []
-        monkeypatch.setattr(
-            worker.run_task, "apply_async", lambda *_args, **_options: counts.append(Task.objects.count())
-        )
+        monkeypatch.setattr(queue.app, "send_task", lambda *_args, **_options: counts.append(Task.objects.count()))
         before = Task.objects.count()
         assert api.post("/api/v1/vms/group/stop", {"ids": vms}, format="json").status_code == 200
         assert counts == [before + 3] * 3

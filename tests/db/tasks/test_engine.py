@@ -18,7 +18,7 @@ from panel.cluster.models import Node
 from panel.core.errors import CommandFailed, NodeUnreachable, WrongState
 from panel.images.models import Image
 from panel.notices.models import Problem
-from panel.tasks import engine, registry, services, worker
+from panel.tasks import engine, queue, registry, services, worker
 from panel.tasks.models import Status, Task, TaskLock, TaskLog, TaskSecret, TaskStep
 from panel.vms.models import Vm
 from tests.db.conftest import run_task
@@ -234,7 +234,7 @@ def test_a_task_in_the_queue_is_not_announced_by_every_sweep(task: Task, admin: 
     worker.announce_ready()
     assert broker.llen("celery") == 2
     # However long they wait, each is in it once; and what was lost with Redis is announced again.
-    marks = [worker.ANNOUNCED.format(each.pk) for each in (task, behind)]
+    marks = [queue.ANNOUNCED.format(each.pk) for each in (task, behind)]
     assert broker.delete(*marks) == 2
     worker.announce_ready()
     assert broker.llen("celery") == 2

@@ -15,7 +15,7 @@ from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import NodeUnreachable
 from panel.core.redis_client import client
-from panel.tasks import engine, registry, worker
+from panel.tasks import engine, queue, registry, worker
 from panel.tasks.models import Status, Task
 from panel.vms.models import Cause, Vm
 from panel.vms.status import Observation, StatusLog
@@ -138,7 +138,7 @@ def test_who_leaves_a_worker_tells_whoever_waits_for_its_room(
             client().flushdb()
 
     assert engine.run(first.pk, f"{MACHINE}:1", Meanwhile()) is not None
-    assert client().exists(worker.ANNOUNCED.format(second.pk))
+    assert client().exists(queue.ANNOUNCED.format(second.pk))
 
 
 def test_every_users_first_task_is_found_before_anybodys_second(
