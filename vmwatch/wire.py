@@ -299,7 +299,7 @@ def from_raw(raw: Any) -> Message:
             clock=_clock(raw.get("clock", 0.0)),
             boot=_text(raw.get("boot", "")),
             age=_age(raw.get("age", 0.0)),
-            final=raw.get("final") is True,
+            final=_flag(raw.get("final", False)),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Refused("malformed", f"not a message: {error}") from error
@@ -378,6 +378,12 @@ def _clock(value: Any) -> float:
     if not 0 <= clock < 2**40:
         raise ValueError("not a clock in seconds")
     return clock
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("neither true nor false")
+    return value
 
 
 def _integer(value: Any) -> int:

@@ -33,7 +33,7 @@ class Liar:
 
     def __init__(self, secret: str, node_id: int, epoch: int, rng: random.Random) -> None:
         self.secret, self.node_id, self.epoch, self.rng = secret, node_id, epoch, rng
-        domain = {"uuid": UUID, "name": "web1", "state": wire.CRASHED, "detail": "lie", "age": 0.0}
+        self.domain = {"uuid": UUID, "name": "web1", "state": wire.CRASHED, "detail": "lie", "age": 0.0, "job": ""}
         self.raw = {
             "version": 1,
             "node_id": node_id,
@@ -41,7 +41,7 @@ class Liar:
             "sequence": 10**9,
             "time": time.time(),
             "kind": wire.EVENT,
-            "domains": [domain],
+            "domains": [self.domain],
         }
         self.body = json.dumps(self.raw).encode()
         self.proof = self.prove(self.body)
@@ -92,10 +92,13 @@ class Liar:
 
     def wild(self) -> Frames:
         """JSON with a proof that fits, and one field that does not."""
-        field = self.rng.choice(["version", "node_id", "epoch", "sequence", "time", "kind", "domains"])
+        numbers = ["version", "node_id", "epoch", "sequence", "time", "clock", "age"]
+        field = self.rng.choice([*numbers, "kind", "final", "domains", "statistics"])
         values = [None, "x", {"a": [1]}, [[]], "\ud800", [None] * self.rng.randrange(1, 50), {}]
-        if field == "domains":
+        if field in ("domains", "statistics"):
             values = [[value] for value in [*values, 1, 1.5, True]] + [None, 7, [{"uuid": UUID}]]
+        if field == "domains":
+            values += [[{**self.domain, name: value}] for name in ("age", "job") for value in (None, {}, [1])]
         return self.signed(**{field: self.rng.choice(values)})
 
 
