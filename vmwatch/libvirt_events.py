@@ -14,7 +14,8 @@ import libvirt
 
 from vmwatch import wire
 from vmwatch.kept import one_copy
-from vmwatch.readings import Reading, Readings
+from vmwatch.outbox import Reading
+from vmwatch.readings import Readings
 
 STATES: Dict[int, str] = {
     libvirt.VIR_DOMAIN_NOSTATE: wire.UNKNOWN,

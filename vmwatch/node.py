@@ -25,8 +25,8 @@ from vmwatch.journal import TOLD_SECONDS, Journal
 from vmwatch.libvirt_events import Watcher
 from vmwatch.logs import log_to
 from vmwatch.memory import give_back_memory
-from vmwatch.outbox import Outbox
-from vmwatch.readings import Reading, Readings
+from vmwatch.outbox import Outbox, Reading
+from vmwatch.readings import Readings
 from vmwatch.stats import Collector
 
 BAD_CONFIG = 2

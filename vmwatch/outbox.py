@@ -5,14 +5,13 @@ from __future__ import annotations
 import struct
 import time
 from dataclasses import replace
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import zmq
 
 from vmwatch import wire
 from vmwatch.config import BadConfig, NodeConfig
 from vmwatch.kept import Event, Kept
-from vmwatch.readings import Reading
 
 WAITING = 10_000
 """Events kept while the master is away; the journal tells the dropped ones again."""
@@ -20,6 +19,14 @@ HANDED_TO_ZEROMQ = 1000
 LINGER_MS = 1000
 ANEW_SECONDS = 5.0
 """How long a connection may not be there until it is made from scratch."""
+
+
+class Reading(NamedTuple):
+    """Counters, when they were read (time.monotonic()), and whether the domain did nothing any more."""
+
+    at: float
+    still: bool
+    counted: wire.DomainStatistics
 
 
 class Outbox:

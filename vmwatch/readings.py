@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import libvirt
 
-from vmwatch import wire
+from vmwatch.outbox import Reading
 from vmwatch.stats import from_libvirt
 
 WHAT = libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL | libvirt.VIR_DOMAIN_STATS_INTERFACE
@@ -21,14 +21,6 @@ STILL = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_SHUTDOWN, libvirt.VIR_DOM
 LOOK_SECONDS = 1.0
 KEPT_SECONDS = 300.0
 """So long a domain that is not found any more is remembered: the event of its end may be on its way."""
-
-
-class Reading(NamedTuple):
-    """Counters, when they were read (time.monotonic()), and whether the domain did nothing any more."""
-
-    at: float
-    still: bool
-    counted: wire.DomainStatistics
 
 
 class Readings:

@@ -24,7 +24,7 @@ from django.core.management import call_command
 from panel.asgi import application
 
 # What runs on nodes alone has libvirt's bindings from the distribution.
-left_out = ("vmwatch.libvirt_events", "vmwatch.node", "vmwatch.stats")
+left_out = ("vmwatch.jobs", "vmwatch.libvirt_events", "vmwatch.node", "vmwatch.readings", "vmwatch.stats")
 for package in (panel, vmwatch):
     for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if found.name not in left_out:

@@ -33,8 +33,9 @@ def vm(world: World, run_tasks: Callable[[], None]) -> Vm:
 
 
 def done() -> None:
-    """No task failed."""
-    assert not Task.objects.exclude(status=Status.DONE).exists(), list(Task.objects.values_list("operation", "error"))
+    """No task failed. A check that the panel asked for itself since, as of a node that was silent, may still wait."""
+    others = Task.objects.exclude(status=Status.DONE).exclude(operation="node.check", status=Status.QUEUED)
+    assert not others.exists(), list(others.values_list("operation", "error"))
 
 
 def test_snapshots_are_taken_gone_back_to_and_deleted(world: World, vm: Vm, run_tasks: Callable[[], None]) -> None:
