@@ -221,11 +221,13 @@ class _Move:
         self.over = threading.Event()
         self.error: Optional[Exception] = None
         self.counters: Optional[host.LastCounters] = None
-        """What it had counted when it was looked at last."""
+        """What it had counted before its way; vmwatch-node looks at it once more as it stands still at the end."""
         self._last = (time.monotonic(), 0)
 
     def carry_out(self, job: Job) -> None:
         """Return when the domain is off here and paused there; raises libvirtError, Cancelled, DeadlinePassed."""
+        # Not on the way: libvirt keeps whoever asks for them then waiting until the domain has moved, or for a minute.
+        self.counters = counters.read(self.domain, job)
         threading.Thread(target=self._call, daemon=True).start()
         try:
             while not self.over.wait(POLL_SECONDS):
@@ -247,7 +249,6 @@ class _Move:
 
     def _report(self, job: Job) -> None:
         libvirt = libvirtd.bindings()
-        self.counters = counters.read(self.domain, job) or self.counters
         try:
             stats = self.domain.jobStats()
         except libvirt.libvirtError:
