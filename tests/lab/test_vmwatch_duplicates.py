@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.lab.guests import NOTHING, remains
 from tests.lab.hosts import Node
 from tests.stack import done, wait_until
 
@@ -67,10 +68,12 @@ def twins(cluster: list[Node], api: httpx.Client) -> Iterator[Twins]:
     other.run(["sh", "-c", "cat > /run/twin.xml"], input=COPY.format(NAME, found.vm["uuid"]))
     virsh(other, "define", "/run/twin.xml")
     yield found
-    virsh(other, "destroy", NAME, check=False)
-    virsh(other, "undefine", NAME)
+    # Its node was given a seed with the VM's name and keys when it was the right copy.
+    found.settle(node=home.name, stop_others=True, delete_others=True)
+    assert NAME not in virsh(other, "list", "--all", "--name").split()
     wait_until(lambda: not found.vm["seen_elsewhere"], "the copy is gone", RESYNC_SECONDS)
     done(api, api.delete(found.path))
+    assert [remains(node) for node in (home, other)] == [NOTHING] * 2
 
 
 def virsh(node: Node, *words: str, check: bool = True) -> str:

@@ -176,23 +176,30 @@ def _leave_or_delete(ctx: SettleContext, node: Node) -> bool:
     spares = list(vm.spares.select_related("volume__pool", "vm__pool"))
     volumes = [*ctx.volumes(), *[spare.volume for spare in spares]]
     own = [each for each in volumes if _has(agent, each) and not see_the_same(right, agent, each.pool)]
-    if not (exists or own):
-        return False
-    if not ctx.params.delete_others:
-        ctx.log(f"What “{node.name}” has of the VM stays: a domain, or disks, that are not it any more.", "warning")
-        return False
-    agent.call(host.HostDelete(uuid=uuid))
+    if exists or own:
+        if not ctx.params.delete_others:
+            ctx.log(f"What “{node.name}” has of the VM stays: a domain, or disks, that are not it any more.", "warning")
+            return False
+        agent.call(host.HostDelete(uuid=uuid))
     for volume in own:
         agent.call(storage.VolumeDelete(volume.ref))
-    if vm.pool.store_apart or not see_the_same(right, agent, vm.pool):
-        for seed in [vm.seed_ref, *[spare.seed_ref for spare in spares]]:
+    # Without a domain a seed is of no use, and it holds secrets: nobody else would ever remove it.
+    seeds = [seed for seed in (vm.seed_ref, *[spare.seed_ref for spare in spares]) if _has_seed(agent, seed)]
+    if seeds and (vm.pool.store_apart or not see_the_same(right, agent, vm.pool)):
+        for seed in seeds:
             agent.call(storage.SeedDelete(seed))
-    ctx.log(f"What “{node.name}” had of the VM is deleted.")
-    return True
+            ctx.log(f"Its seed on “{node.name}” is deleted.")
+    if exists or own:
+        ctx.log(f"What “{node.name}” had of the VM is deleted.")
+    return bool(exists or own)
 
 
 def _has(agent: Agent, volume: Volume) -> bool:
     return agent.call(storage.VolumeInfo(volume.ref, volume.format)).exists
+
+
+def _has_seed(agent: Agent, seed: storage.VolumeRef) -> bool:
+    return agent.call(storage.VolumeInfo(seed, "raw")).exists
 
 
 class SettleVm(Operation[SettleParams]):

@@ -159,6 +159,18 @@ def test_a_copy_that_was_left_half_way_is_found_when_it_is_asked_for_again(admin
     assert place(vm.seed_ref) not in fake.node(left.pk).seeds
 
 
+@pytest.mark.parametrize("delete", [False, True])
+def test_a_seed_alone_does_not_stay_where_the_vm_was(admin: User, vm: Vm, other: Node, delete: bool) -> None:
+    """Nobody would find it there, and it holds the guest's password."""
+    left = vm.node
+    move(vm, other)
+    del fake.node(left.pk).files[vm.disks.get().volume.place]
+    tell(vm, other, gone=wire.MISSING)
+    assert place(vm.seed_ref) in fake.node(left.pk).seeds
+    assert settle(admin, vm, node=other.name, delete_others=delete).status == Status.DONE
+    assert fake.node(left.pk).seeds == {} and place(vm.seed_ref) in fake.node(other.pk).seeds
+
+
 def test_what_both_nodes_see_is_not_deleted(admin: User, vm: Vm, other: Node) -> None:
     here, there = fake.node(vm.node_id), fake.node(other.pk)
     there.files, there.marks, there.signs = here.files, here.marks, here.signs
