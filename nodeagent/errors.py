@@ -64,6 +64,12 @@ class FencedOff(AgentError):
     code = "fenced"
 
 
+class StillWorking(AgentError):
+    """An earlier command of the same task has not ended yet, and cannot be ended: libvirt carries it out."""
+
+    code = "still_working"
+
+
 class NoSpace(AgentError):
     """The file system is full."""
 

@@ -3,7 +3,9 @@
 For each task a file keeps the highest fence number seen and which agent works for it; a lock on the
 file is held while a command of that task runs. A request with a lower number is refused. One that
 finds the lock taken ends whoever has it, a command of this agent or another agent: a task has one
-worker at a time, so that one is dead, cut off, or has lost the task.
+worker at a time, so that one is dead, cut off, or has lost the task. What cannot be ended, a call that
+libvirt is carrying out, keeps the lock, and its agent, until it is over: else what it makes would be
+there when the successor has looked for it and removed it.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from pathlib import Path
 from typing import IO, Dict, Iterator, Optional
 
 from nodeagent import paths
-from nodeagent.errors import FencedOff, InUse
+from nodeagent.errors import FencedOff, StillWorking
 from nodeagent.job import Job
 from nodeagent.protocol import Fence
 
 KEEP_SECONDS = 7 * 24 * 3600.0
 HANDOVER_SECONDS = 15.0
+FREE_SECONDS = 0.05
 
 _jobs: Dict[int, Job] = {}
 _jobs_lock = threading.Lock()
@@ -34,7 +37,8 @@ _jobs_lock = threading.Lock()
 def held(fence: Optional[Fence], job: Job, folder: Optional[Path] = None) -> Iterator[None]:
     """Run the block as the holder that `fence` names; without a fence, just run it.
 
-    Raises FencedOff for a number below one seen, InUse when the one who works for the task does not let go.
+    Raises FencedOff for a number below one seen, StillWorking when the one who works for the task does not let go,
+    Cancelled and DeadlinePassed when the request is over before its turn came: whoever cancelled it may have undone it.
     """
     if fence is None:
         yield
@@ -45,6 +49,7 @@ def held(fence: Optional[Fence], job: Job, folder: Optional[Path] = None) -> Ite
     with open(path, "a+", encoding="ascii") as file:
         _lock(file, path, fence, job)
         _refuse_late(path, fence)
+        job.check()
         _write(path, {"number": fence.number, "pid": os.getpid()})
         with _jobs_lock:
             _jobs[fence.task] = job
@@ -54,6 +59,12 @@ def held(fence: Optional[Fence], job: Job, folder: Optional[Path] = None) -> Ite
             with _jobs_lock:
                 _jobs.pop(fence.task, None)
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def wait_until_free() -> None:
+    """Return when no command of this agent holds a fence."""
+    while _jobs:
+        time.sleep(FREE_SECONDS)
 
 
 def _refuse_late(path: Path, fence: Fence) -> Dict[str, int]:
@@ -73,7 +84,8 @@ def _lock(file: IO[str], path: Path, fence: Fence, job: Job) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > until:
-                raise InUse(f"Another agent still works on task {fence.task}.") from None
+                text = f"An earlier command of task {fence.task} still runs on the node, and libvirt does not end it."
+                raise StillWorking(text) from None
         holder = seen.get("pid")
         if holder == os.getpid():
             _stop_own(fence.task)

@@ -96,8 +96,11 @@ def _replace(target: Path, blocks: Iterable[bytes], mode: int) -> None:
 
 
 def upload(body: Body, path: str) -> None:
-    """The file has these bytes; what arrived of it stays where that fails."""
-    with open(path, "wb") as file:
+    """The file, which is there, has these bytes; what arrived of it stays where that fails.
+
+    None is made: the task that wanted it may have been undone meanwhile.
+    """
+    with open(os.open(path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
         file.writelines(body.blocks())
 
 

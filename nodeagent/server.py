@@ -60,12 +60,13 @@ class Server:
         return 0
 
     def end(self) -> None:
-        """Cancel what runs and give it a moment to stop."""
+        """Cancel what runs and give it a moment to stop; a task's command that cannot stop is waited for."""
         self._over.set()
         for job in list(self.jobs.values()):
             job.stopped.set()
         for thread in self.threads:
             thread.join(timeout=2.0)
+        fences.wait_until_free()
 
     def _greet(self) -> bool:
         line = self.source.readline(LINE_LIMIT)

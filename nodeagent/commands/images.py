@@ -29,6 +29,15 @@ def image_status(request: storage.ImageStatus, job: Job) -> storage.ImageState:
     return state
 
 
+@handles(storage.UploadBegin)
+def upload_begin(request: storage.UploadBegin, job: Job) -> Nothing:
+    """Make the file anew, so that a porter of an earlier attempt writes to none that counts."""
+    upload = storages.files(request.store).upload(request.sha256, request.task)
+    paths.remove_file(upload)
+    os.close(os.open(upload, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    return Nothing()
+
+
 @handles(storage.ImageCommit)
 def image_commit(request: storage.ImageCommit, job: Job) -> storage.ImageState:
     """Check the upload and put it in place; an upload that is not what it should be is removed."""

@@ -164,6 +164,20 @@ class ImageStatus(Request[ImageState]):
 
 
 @command
+class UploadBegin(Request[Nothing]):
+    """Have an empty file where a task sends an image to; what lies there is replaced, and whoever writes to it with it.
+
+    What comes over another stream than the agent's makes no file itself: it may arrive when the task was undone.
+    """
+
+    COMMAND = "upload_begin"
+    RESULT = Nothing
+    store: PoolRef
+    sha256: str
+    task: int = 0
+
+
+@command
 class ImageCommit(Request[ImageState]):
     """Check an uploaded image against its SHA-256 and put it in place; already there is success.
 

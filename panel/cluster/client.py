@@ -82,7 +82,7 @@ class NodeClient(Protocol):
     def upload(
         self, local: Path, remote: str, *, deadline: float, progress: Report | None = None, heed: Heed | None = None
     ) -> None:
-        """Put a local file at `remote` on the node, which has its folder."""
+        """Put a local file's content at `remote` on the node, where there must be a file; else raises NodeRefused."""
 
     def update_programs(self) -> list[str]:
         """Have the panel's own programs on the node and in use; answers the paths of those that were replaced."""

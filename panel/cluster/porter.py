@@ -91,7 +91,7 @@ class Porter:
         self._answer()
 
     def upload(self, local: Path, path: str, report: Report | None = None) -> None:
-        """Have a large file's content at `path`, in a folder that is there."""
+        """Have a large file's content at `path`, where there must be a file."""
         total, done = local.stat().st_size, 0
         self._send({"do": "upload", "path": path, "size": total})
         with open(local, "rb") as source:

@@ -228,14 +228,17 @@ class LibvirtFailure(NodeError):
 
 
 class CommandFailed(NodeError):
-    """A command on the node failed. Data: node, command, agent_code, text. Retriable where bytes arrived damaged."""
+    """A command on the node failed. Data: node, command, agent_code, text.
+
+    Retriable where bytes arrived damaged, and while an earlier command of the task goes on.
+    """
 
     code = "command_failed"
     sentence = "“{command}” failed on the node “{node}”: {text}"
 
     def __init__(self, message: str = "", /, **data: Any) -> None:
         super().__init__(message, **data)
-        self.retriable = data.get("agent_code") == "corrupt"  # type: ignore[misc]
+        self.retriable = data.get("agent_code") in ("corrupt", "still_working")  # type: ignore[misc]
 
 
 class Drifted(NodeError):

@@ -20,6 +20,7 @@ import paramiko
 
 from panel.cluster import agent_package, session, ssh
 from panel.cluster.client import Channel, Heed, NodeAddress, Progress, Report
+from panel.core.errors import NodeRefused
 
 PYTHON = "/usr/bin/python3"
 """The node's own Python, which has the libvirt bindings."""
@@ -76,7 +77,12 @@ class LocalConnection:
     def upload(self, local: Path, remote: str, report: Report | None = None, heed: Heed | None = None) -> None:
         """Put a file in place, as the agent sees it."""
         assert self._process is not None
-        shutil.copyfile(local, f"/proc/{self._process.pid}/root{remote}")
+        try:
+            descriptor = os.open(f"/proc/{self._process.pid}/root{remote}", os.O_WRONLY | os.O_TRUNC)
+        except FileNotFoundError as error:
+            raise NodeRefused(node=self.address.name, reason=str(error)) from error
+        with open(local, "rb") as source, open(descriptor, "wb") as target:
+            shutil.copyfileobj(source, target)
         if report is not None:
             report(Progress(1, 1))
 

@@ -294,10 +294,18 @@ def make_image(folder: Path, *, size_mib: int = 8, fmt: str = "qcow2") -> Path:
 def put_image(subject: Subject, image: Path) -> str:
     """Bring the image to the node's pool; answers its SHA-256."""
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-    state = subject.call(storage.ImageStatus(store=directory(subject.pool), sha256=sha256))
-    subject.client.upload(image, state.upload_path, deadline=10.0)
+    upload(subject, image, sha256)
     assert subject.call(storage.ImageCommit(store=directory(subject.pool), sha256=sha256)).present
     return sha256
+
+
+def upload(subject: Subject, image: Path, sha256: str, task: int = 0) -> str:
+    """Send the image to the node, as a task does; answers where to."""
+    store = directory(subject.pool)
+    path = subject.call(storage.ImageStatus(store, sha256, task=task)).upload_path
+    subject.call(storage.UploadBegin(store, sha256, task=task))
+    subject.client.upload(image, path, deadline=10.0)
+    return path
 
 
 def make_spec(pool: str, *, name: str = "", bridge: str = "vmbr-nat0", **changes: Any) -> host.HostSpec:

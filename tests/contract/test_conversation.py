@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nodeagent import server
-from nodeagent.protocol import PROTOCOL_VERSION, REQUESTS, Fence, host, storage
+from nodeagent.protocol import PROTOCOL_VERSION, REQUESTS, Fence, Request, host, storage
 from panel.cluster import session
 from panel.cluster.client import Progress
 from panel.core.errors import (
@@ -228,6 +231,73 @@ def test_a_later_holder_in_the_same_agent_ends_the_command_of_the_earlier_one_al
     thread.join(10)
     assert isinstance(outcome[0], NodeUnreachable)
     assert len(agent.processes) == 1
+
+
+LIBVIRT_GOES_ON = """
+import time
+from pathlib import Path
+from nodeagent.protocol.host import HostState
+
+FOLDER = Path({folder!r})
+
+def run(request, job):
+    (FOLDER / "begun").touch()
+    # As a call to libvirt, which heeds nothing.
+    while not (FOLDER / "gate").exists():
+        time.sleep(0.02)
+    (FOLDER / "made").touch()
+    return HostState(uuid="x", exists=True)
+"""
+REMOVES = """
+from pathlib import Path
+from nodeagent.protocol import Nothing
+
+def run(request, job):
+    (Path({folder!r}) / "made").unlink(missing_ok=True)
+    return Nothing()
+"""
+AGENT_GIVES_UP_SECONDS = 3.0
+"""An agent gave what runs 2 s at its end."""
+
+
+@pytest.mark.parametrize("end", ["cut off", "dead"])
+def test_what_libvirt_still_makes_for_a_lost_worker_is_waited_for_before_it_is_removed(
+    agent: LocalAgent, tmp_path: Path, end: str
+) -> None:
+    """Whatever makes a thing, and whatever takes it back: the fence stands before all commands."""
+    override(agent, "host_create", LIBVIRT_GOES_ON.format(folder=str(tmp_path)))
+    override(agent, "host_delete", REMOVES.format(folder=str(tmp_path)))
+    later = LocalAgent(agent.folder)
+    spec, gate = make_spec("/var/lib/pool"), tmp_path / "gate"
+    create = threading.Thread(target=swallow, args=(agent, host.HostCreate(spec=spec), Fence(task=11, number=1)))
+    remove = threading.Thread(
+        target=later.call, args=(host.HostDelete(uuid=spec.uuid),), kwargs={"fence": Fence(task=11, number=2)}
+    )
+    try:
+        create.start()
+        until(lambda: (tmp_path / "begun").exists())
+        if end == "dead":
+            agent.close()
+        remove.start()
+        # The first agent goes on in a process that outlives it: libvirtd.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            agent.processes[0].wait(AGENT_GIVES_UP_SECONDS)
+            remove.join()
+            (tmp_path / "made").touch()
+        gate.touch()
+        remove.join(10)
+        create.join(10)
+        agent.processes[0].wait(10)
+        assert not (tmp_path / "made").exists()
+    finally:
+        gate.touch()
+        later.stop()
+
+
+def swallow(agent: LocalAgent, request: Request[Any], fence: Fence) -> None:
+    """Ask for what is never answered."""
+    with contextlib.suppress(NodeUnreachable):
+        agent.call(request, fence=fence)
 
 
 def test_an_agent_that_works_for_another_task_is_left_alone(agent: LocalAgent) -> None:

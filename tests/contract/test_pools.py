@@ -14,7 +14,7 @@ import pytest
 
 from nodeagent.protocol import Request, devices, guest, migration, storage
 from panel.core.errors import NodeError
-from tests.contract.subjects import MIB, AgentSubject, Subject, code_of, make_image, put_image
+from tests.contract.subjects import MIB, AgentSubject, Subject, code_of, make_image, put_image, upload
 from tests.contract.test_storage import GUEST, files, refusal, volume
 from tests.refs import directory, ref
 
@@ -36,6 +36,7 @@ EVERY_TOUCH: list[Callable[[Subject], Request[Any]]] = [
     lambda node: storage.PoolSign(pool=directory(node.pool), sign="a" * 32),
     lambda node: storage.PoolSignStatus(pool=directory(node.pool), sign="a" * 32),
     lambda node: storage.ImageStatus(store=directory(node.pool), sha256="0" * 64),
+    lambda node: storage.UploadBegin(directory(node.pool), "0" * 64),
     lambda node: storage.ImageCommit(store=directory(node.pool), sha256="0" * 64),
     lambda node: storage.ImagesTidy(store=directory(node.pool), keep=[]),
     lambda node: storage.UploadDelete(store=directory(node.pool), sha256="0" * 64, task=1),
@@ -187,7 +188,7 @@ def test_an_image_that_refers_to_other_files_is_refused_and_nothing_of_it_stays(
 ) -> None:
     image = refers_to_shadow(tmp_path, kind)
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-    node.client.upload(image, node.call(storage.ImageStatus(directory(node.pool), sha256)).upload_path, deadline=10)
+    upload(node, image, sha256)
     with pytest.raises(NodeError) as caught:
         node.call(storage.ImageCommit(store=directory(node.pool), sha256=sha256))
     assert code_of(caught.value) == "invalid_params" and "refer" in caught.value.data["text"]

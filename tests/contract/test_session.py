@@ -215,6 +215,7 @@ def test_a_file_that_cannot_be_put_leaves_nothing_and_the_porter_goes_on(porter:
 
 def test_an_upload_arrives_whole_and_reports_its_bytes(client: session.Session, tmp_path: Path) -> None:
     content = os.urandom(1024 * 1024) * 20 + b"the end"
+    (tmp_path / "arrived").touch()
     (tmp_path / "image").write_bytes(content)
     reports: list[Progress] = []
     client.upload(tmp_path / "image", str(tmp_path / "arrived"), deadline=60, progress=reports.append)
@@ -224,15 +225,17 @@ def test_an_upload_arrives_whole_and_reports_its_bytes(client: session.Session, 
 
 
 def test_an_upload_ends_with_its_deadline(client: session.Session, tmp_path: Path) -> None:
+    (tmp_path / "arrived").touch()
     (tmp_path / "image").write_bytes(b"x" * 1024 * 1024)
     with pytest.raises(NodeTimeout):
         client.upload(tmp_path / "image", str(tmp_path / "arrived"), deadline=0)
 
 
-def test_an_upload_to_where_it_cannot_be_is_refused(client: session.Session, tmp_path: Path) -> None:
+def test_an_upload_to_where_there_is_no_file_is_refused_and_makes_none(client: session.Session, tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(b"x")
     with pytest.raises(NodeRefused):
-        client.upload(tmp_path / "image", str(tmp_path / "no/such/folder"), deadline=10)
+        client.upload(tmp_path / "image", str(tmp_path / "file"), deadline=10)
+    assert not (tmp_path / "file").exists()
 
 
 def test_an_upload_that_the_node_does_not_take_ends_when_it_is_cancelled(
@@ -252,6 +255,7 @@ def test_an_upload_that_the_node_does_not_take_ends_when_it_is_cancelled(
 def test_an_upload_whose_connection_dies_is_tried_again_not_given_up(
     connection: ssh.Connection, tmp_path: Path
 ) -> None:
+    (tmp_path / "arrived").touch()
     (tmp_path / "image").write_bytes(b"x" * 1024 * 1024)
 
     def die(_progress: Progress) -> None:

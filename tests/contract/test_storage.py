@@ -11,7 +11,7 @@ import pytest
 
 from nodeagent.protocol import Nothing, Request, devices, host, storage
 from nodeagent.storage import place
-from panel.core.errors import CommandFailed, NodeError
+from panel.core.errors import CommandFailed, NodeError, NodeRefused
 from tests.contract.subjects import (
     MIB,
     AgentSubject,
@@ -20,6 +20,7 @@ from tests.contract.subjects import (
     make_image,
     make_spec,
     put_image,
+    upload,
 )
 from tests.refs import directory, ref
 
@@ -180,9 +181,7 @@ def test_a_sum_to_be_kept_that_is_none_is_refused_before_anything_is_removed(nod
 
 def test_an_image_with_other_bytes_is_refused_and_removed(node: Subject, image: Path) -> None:
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-    state = node.call(storage.ImageStatus(store=directory(node.pool), sha256=sha256))
-    node.client.upload(image, state.upload_path, deadline=10)
-    node.damage_upload(state.upload_path)
+    node.damage_upload(upload(node, image, sha256))
     assert refusal(node, storage.ImageCommit(store=directory(node.pool), sha256=sha256)) == "corrupt"
     assert files(node)["images"] == []
 
@@ -190,14 +189,27 @@ def test_an_image_with_other_bytes_is_refused_and_removed(node: Subject, image: 
 @pytest.mark.covers("upload_delete")
 def test_two_tasks_send_one_image_without_meeting(node: Subject, image: Path) -> None:
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-    paths = [node.call(storage.ImageStatus(directory(node.pool), sha256, task=task)).upload_path for task in (1, 2, 3)]
-    for path in paths:
-        node.client.upload(image, path, deadline=10)
+    assert len({upload(node, image, sha256, task) for task in (1, 2, 3)}) == 3
     for _ in range(2):
         assert node.call(storage.UploadDelete(store=directory(node.pool), sha256=sha256, task=3)) == Nothing()
     assert node.call(storage.ImageCommit(directory(node.pool), sha256, task=1)).present
     assert node.call(storage.ImageCommit(directory(node.pool), sha256, task=2)).present
     assert files(node)["images"] == [f"{sha256}.img"]
+
+
+@pytest.mark.covers("upload_begin")
+def test_what_arrives_of_an_image_when_its_task_was_undone_leaves_nothing(node: Subject, image: Path) -> None:
+    """Its stream has no fence: a cancelled or lost worker's may be slower than whoever takes back what it did."""
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    path = upload(node, image, sha256, task=1)
+    node.call(storage.UploadDelete(store=directory(node.pool), sha256=sha256, task=1))
+    with pytest.raises(NodeRefused):
+        node.client.upload(image, path, deadline=10)
+    assert files(node)["images"] == []
+    # An earlier attempt's file is none that a later one goes on with.
+    for _ in range(2):
+        node.call(storage.UploadBegin(directory(node.pool), sha256, task=1))
+        assert refusal(node, storage.ImageCommit(directory(node.pool), sha256, task=1)) == "corrupt"
 
 
 def test_committing_what_was_not_uploaded_is_refused(node: Subject) -> None:
@@ -207,9 +219,7 @@ def test_committing_what_was_not_uploaded_is_refused(node: Subject) -> None:
 def test_committing_again_is_success(node: Subject, image: Path) -> None:
     sha256 = put_image(node, image)
     assert node.call(storage.ImageCommit(store=directory(node.pool), sha256=sha256)).present
-    node.client.upload(
-        image, node.call(storage.ImageStatus(store=directory(node.pool), sha256=sha256)).upload_path, deadline=10
-    )
+    upload(node, image, sha256)
     assert node.call(storage.ImageCommit(store=directory(node.pool), sha256=sha256)).present
     assert files(node)["images"] == [f"{sha256}.img"]
 

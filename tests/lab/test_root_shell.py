@@ -103,6 +103,7 @@ def test_a_file_arrives_without_sftp_and_behind_a_start_file_that_prints(alone: 
     (tmp_path / "image").write_bytes(bytes(range(256)) * 20_000)
     client = alone.session()
     try:
+        alone.node.run(["touch", "/root/arrived"])
         client.upload(tmp_path / "image", "/root/arrived", deadline=60)
     finally:
         client.close()

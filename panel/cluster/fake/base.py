@@ -14,7 +14,7 @@ from nodeagent.protocol import node as machine
 from panel.cluster.client import Channel, Heed, Pools, Progress, Report
 from panel.cluster.fake.state import GIB, AgentRefusal, FakeDomain, FakeVolume
 from panel.cluster.session import translate
-from panel.core.errors import NodeTimeout, NodeUnreachable
+from panel.core.errors import NodeRefused, NodeTimeout, NodeUnreachable
 
 T = TypeVar("T")
 
@@ -134,8 +134,10 @@ class Node:
     def upload(
         self, local: Path, remote: str, *, deadline: float, progress: Report | None = None, heed: Heed | None = None
     ) -> None:
-        """Keep the file's bytes under `remote`."""
+        """Keep the file's bytes under `remote`, where a file must have been begun."""
         self._wait("upload", deadline, heed)
+        if remote not in self.uploads:
+            raise NodeRefused(node=self.name, reason=f"{remote}: No such file or directory")
         content = local.read_bytes()
         if progress is not None:
             progress(Progress(len(content), len(content)))

@@ -146,6 +146,11 @@ class Volumes(Node):
             self._check_writable(request.store)
         return state
 
+    def _upload_begin(self, request: storage.UploadBegin, _report: Report | None) -> Nothing:
+        self._check_writable(request.store)
+        self.uploads[self._image_state(request.store, request.sha256, request.task).upload_path] = b""
+        return Nothing()
+
     def _image_commit(self, request: storage.ImageCommit, _report: Report | None) -> storage.ImageState:
         state = self._image_state(request.store, request.sha256, request.task)
         self._check_writable(request.store)

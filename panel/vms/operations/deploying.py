@@ -26,6 +26,7 @@ from panel.vms.requirements import NOT_ELSEWHERE
 from panel.vms.spec import guest_identity
 
 UPLOAD_SECONDS = 3600.0
+COMMIT_SECONDS = 600.0
 COPY_SECONDS = 3600.0
 SHA512_ROUNDS = 5000
 """crypt(3)'s own default; more would hold up the worker for no one's gain, since the hash stays in the guest."""
@@ -130,14 +131,20 @@ def place_image(ctx: DeployContext[Any]) -> dict[str, Any]:
 
     Two deployments that need the same image at the same time each send it, to a file of their own.
     """
-    image, store, task = ctx.target.iso or ctx.target_image, ctx.vm.pool.store, ctx.task.pk
-    state = ctx.agent.call(storage.ImageStatus(store=store, sha256=image.sha256, task=task))
+    return {"sent": bring_file(ctx, ctx.target.iso or ctx.target_image)}
+
+
+def bring_file(ctx: VmContext[Any], file: Image | Iso) -> bool:
+    """The node has its own copy of an image or ISO image; answers whether it had to be sent."""
+    store, task = ctx.vm.pool.store, ctx.task.pk
+    state = ctx.agent.call(storage.ImageStatus(store=store, sha256=file.sha256, task=task))
     if state.present:
-        return {"sent": False}
-    ctx.log(f"The node has no copy of “{image.name}” yet: sending {image.size_bytes >> 20} MiB.")
-    ctx.agent.upload(image.path, state.upload_path, deadline=UPLOAD_SECONDS)
-    ctx.agent.call(storage.ImageCommit(store=store, sha256=image.sha256, task=task), deadline=600.0)
-    return {"sent": True}
+        return False
+    ctx.log(f"The node has no copy of “{file.name}” yet: sending {file.size_bytes >> 20} MiB.")
+    ctx.agent.call(storage.UploadBegin(store=store, sha256=file.sha256, task=task))
+    ctx.agent.upload(file.path, state.upload_path, deadline=UPLOAD_SECONDS)
+    ctx.agent.call(storage.ImageCommit(store=store, sha256=file.sha256, task=task), deadline=COMMIT_SECONDS)
+    return True
 
 
 def delete_upload(ctx: DeployContext[Any]) -> None:

@@ -18,11 +18,10 @@ from panel.vms import drift
 from panel.vms.context import VmContext
 from panel.vms.devices import DeviceOperation, make_live, told
 from panel.vms.models import Vm
+from panel.vms.operations.deploying import bring_file
 from panel.vms.requirements import requirement
 from panel.vms.spec import host_spec, with_values
 
-UPLOAD_SECONDS = 3600.0
-COMMIT_SECONDS = 600.0
 EMPTY = {"iso_id": None, "boot_iso": False, "boot_iso_once": False}
 """The drive's columns where nothing lies in it."""
 
@@ -46,13 +45,7 @@ def remember_drive(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
 
 def place_iso(ctx: VmContext[MountIsoParams]) -> dict[str, Any]:
     """The node has its own copy of the ISO image, checked against its SHA-256."""
-    iso, store, task = _iso(ctx), ctx.vm.pool.store, ctx.task.pk
-    state = ctx.agent.call(storage.ImageStatus(store=store, sha256=iso.sha256, task=task))
-    if state.present:
-        return {"sent": False}
-    ctx.agent.upload(iso.path, state.upload_path, deadline=UPLOAD_SECONDS)
-    ctx.agent.call(storage.ImageCommit(store=store, sha256=iso.sha256, task=task), deadline=COMMIT_SECONDS)
-    return {"sent": True}
+    return {"sent": bring_file(ctx, _iso(ctx))}
 
 
 def delete_iso_upload(ctx: VmContext[MountIsoParams]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent import fences
-from nodeagent.errors import FencedOff, InUse
+from nodeagent.errors import Cancelled, FencedOff, StillWorking
 from nodeagent.job import Job
 from nodeagent.protocol import Fence
 
@@ -43,9 +43,18 @@ def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
 def test_a_holder_that_does_not_let_go_is_named_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fences, "HANDOVER_SECONDS", 0.2)
     job = Job()
-    with fences.held(Fence(1, 1), job, tmp_path), pytest.raises(InUse):
+    with fences.held(Fence(1, 1), job, tmp_path), pytest.raises(StillWorking):
         hold(tmp_path, 2)
     assert job.stopped.is_set()
+
+
+def test_what_was_cancelled_before_its_turn_does_not_begin(tmp_path: Path) -> None:
+    """Its thread may be slower than the command that undoes it, which has the same number."""
+    late = Job()
+    late.stopped.set()
+    hold(tmp_path, 3)
+    with pytest.raises(Cancelled), fences.held(Fence(1, 3), late, tmp_path):
+        pytest.fail("it ran")
 
 
 def test_a_damaged_file_reads_as_nothing_seen(tmp_path: Path) -> None:
