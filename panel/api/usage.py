@@ -77,14 +77,14 @@ class NotKnownSerializer(serializers.Serializer[Any]):
 
 
 class BilledTrafficSerializer(serializers.Serializer[Any]):
-    """Bytes; `complete` when they are all that there was, and will be told for ever.
-
-    What is in `not_known` until the period's end will be known after the next collection, everything else never.
-    """
+    """Bytes; what is in `not_known` until the period's end may be known after the next collection, all else never."""
 
     rx_bytes = serializers.IntegerField()
     tx_bytes = serializers.IntegerField()
-    complete = serializers.BooleanField()
+    complete = serializers.BooleanField(
+        allow_null=True,
+        help_text="Whether they are all that there was; for ever, as are the numbers. null: some may still be added.",
+    )
     not_known = NotKnownSerializer(many=True)
 
 

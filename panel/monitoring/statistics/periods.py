@@ -22,15 +22,16 @@ from panel.monitoring.statistics.unread import SETTLES, Period, unread
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes; `complete` when they are all that there was and will be told for ever.
+    """Bytes; `complete` when they are all that there was. None: some may still be added, so it is not known yet.
 
-    They are not where rows of a part are not kept any more, as of deleted VMs, nor where the VM ran and was not read:
-    `unread`, which ends with the period where it will be. Nor before the row that the period ends in is over.
+    They are not all, for ever, where rows of a part are not kept any more, as of deleted VMs, and where the VM ran and
+    was not read (`unread`). Some may be added until the row that the period ends in is over, and while what is unread
+    ends with the period, since the next reading makes it known.
     """
 
     rx_bytes: int = 0
     tx_bytes: int = 0
-    complete: bool = True
+    complete: bool | None = True
     unread: tuple[Period, ...] = ()
 
     @property
@@ -50,7 +51,7 @@ class Parts:
 def traffic_of(
     periods: Mapping[int, Sequence[Period]], gone: Collection[int], until: datetime, now: datetime | None = None
 ) -> dict[int, Traffic]:
-    """What each VM received and sent in its periods, by its id; at most eight queries, however many VMs.
+    """What each VM received and sent in its periods, by its id; five queries, however many VMs.
 
     Those that are `gone` have no rows any more, just months. Nobody is asked of what was after `until`, though whole
     months are counted of VMs that were not there.
@@ -69,28 +70,37 @@ def traffic_of(
         if rows
     ]
     found = {vm_id: [0, 0] for vm_id in periods}
-    for model, wanted in ((VmTraffic, of_months), (VmUsage, of_rows)):
-        if wanted:
-            added = model.objects.filter(_either(wanted)).order_by().values("vm_id")
-            for row in added.annotate(rx=Sum("rx_bytes"), tx=Sum("tx_bytes")):
-                found[row["vm_id"]][0] += row["rx"]
-                found[row["vm_id"]][1] += row["tx"]
+    for vm_id, rx, tx in _sums(of_months, of_rows):
+        found[vm_id][0] += rx
+        found[vm_id][1] += tx
     lost = {
         vm_id
         for (_, rows), ids in same.items()
         for vm_id in ids
         if any(vm_id in gone or begin < _kept_since(step, rolled, now) for step, begin, _ in rows)
     }
-    gaps, over = _gaps(periods, now), _up(until, Step.TEN_MINUTES) + SETTLES <= now
+    gaps, pending = _gaps(periods, now)
+    if _up(until, Step.TEN_MINUTES) + SETTLES > now:
+        pending |= set(periods) - set(gone)
     return {
         vm_id: Traffic(
             rx,
             tx,
-            vm_id not in lost and not gaps[vm_id] and (over or vm_id in gone),
+            None if vm_id in pending else vm_id not in lost and not gaps[vm_id],
             _within(gaps[vm_id], periods[vm_id]),
         )
         for vm_id, (rx, tx) in found.items()
     }
+
+
+def _sums(of_months: list[Q], of_rows: list[Q]) -> Iterable[tuple[int, int, int]]:
+    """What VMs received and sent, some in two parts; one query."""
+    parts = [
+        model.objects.filter(_either(wanted)).order_by().values_list("vm_id").annotate(Sum("rx_bytes"), Sum("tx_bytes"))
+        for model, wanted in ((VmTraffic, of_months), (VmUsage, of_rows))
+        if wanted
+    ]
+    return parts[0].union(*parts[1:], all=True) if parts else ()
 
 
 def _kept_since(step: int, rolled: Mapping[int, datetime], now: datetime) -> datetime:
@@ -100,15 +110,20 @@ def _kept_since(step: int, rolled: Mapping[int, datetime], now: datetime) -> dat
     return kept if coarser is None or coarser not in rolled else min(kept, rolled[coarser])
 
 
-def _gaps(periods: Mapping[int, Sequence[Period]], now: datetime) -> dict[int, list[Period]]:
-    """When each VM ran and was not read in its periods, and in the rest of the rows that these end in."""
+def _gaps(periods: Mapping[int, Sequence[Period]], now: datetime) -> tuple[dict[int, list[Period]], set[int]]:
+    """When each VM ran and was not read in its periods, and in the rest of the rows that these end in.
+
+    And the VMs of which such a stretch lasts until now: it may still be read.
+    """
     whole = {vm_id: [(begin, _up(end, Step.TEN_MINUTES)) for begin, end in each] for vm_id, each in periods.items()}
     spans = [span for each in whole.values() for span in each]
     if not spans:
-        return {vm_id: [] for vm_id in periods}
+        return {vm_id: [] for vm_id in periods}, set()
     asked = {vm_id: each for vm_id, each in whole.items() if each}
     known = unread(list(asked), min(begin for begin, _ in spans), max(end for _, end in spans), now)
-    return {vm_id: list(_within(known.get(vm_id, ()), each)) for vm_id, each in whole.items()}
+    open_ones = {vm_id: [each for each in stretches if each[1] == now] for vm_id, stretches in known.items()}
+    pending = {vm_id for vm_id, each in whole.items() if _within(open_ones.get(vm_id, ()), each)}
+    return {vm_id: list(_within(known.get(vm_id, ()), each)) for vm_id, each in whole.items()}, pending
 
 
 def _within(stretches: Iterable[Period], periods: Iterable[Period]) -> tuple[Period, ...]:

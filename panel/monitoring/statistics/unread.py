@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Q
+from django.db.models import Q, Subquery
 from django.utils import timezone
 
 from panel.monitoring.models import Unread, VmCounters, WaitingStatistics
@@ -61,46 +61,45 @@ def keep(before: Sequence[tuple[Vm, VmCounters | None, datetime]]) -> None:
 
 def keep_at_the_end(vm_id: int) -> None:
     """A VM is forgotten, and its history with it: what was not read of it until now never is."""
-    now = timezone.now()
+    not_yet, _settled = _not_yet([vm_id], timezone.now())
     Unread.objects.bulk_create(
-        Unread(vm_id=vm_id, begin=begin, end=end) for begin, end in _not_yet([vm_id], now).get(vm_id, ()) if begin < end
+        Unread(vm_id=vm_id, begin=begin, end=end) for begin, end in not_yet.get(vm_id, ()) if begin < end
     )
 
 
 def unread(vm_ids: Collection[int], begin: datetime, end: datetime, now: datetime) -> dict[int, list[Period]]:
-    """What is not known, or not yet, of VMs between `begin` and `end`, in its order; five queries.
+    """What is not known, or not yet, of VMs between `begin` and `end`, in its order; three queries.
 
     What may still become known lasts until now.
     """
+    not_yet, settled = _not_yet(vm_ids, now)
     found = {
-        vm_id: [(first, now if last > settled else last) for first, last in each]
-        for settled in (_settled(now),)
-        for vm_id, each in _not_yet(vm_ids, now).items()
+        vm_id: [(first, now if last > settled else last) for first, last in each] for vm_id, each in not_yet.items()
     }
     for row in Unread.objects.filter(vm_id__in=vm_ids, begin__lt=end, end__gt=begin):
         found.setdefault(row.vm_id, []).append((row.begin, row.end))
     return {vm_id: sorted(each) for vm_id, each in found.items()}
 
 
-def _settled(now: datetime) -> datetime:
-    """Until when all that was read has been taken in: counters are read before, and told of after, what ended a VM."""
-    oldest = WaitingStatistics.objects.order_by("pk").values_list("at", flat=True).first()
-    return min(now - SETTLES, oldest or now)
+def _not_yet(vm_ids: Collection[int], now: datetime) -> tuple[dict[int, list[Period]], datetime]:
+    """When each VM ran since it was read last, and until when all that was read has been taken in.
 
-
-def _not_yet(vm_ids: Collection[int], now: datetime) -> dict[int, list[Period]]:
-    counters = VmCounters.objects.in_bulk(list(vm_ids))
-    vms = list(Vm.objects.filter(pk__in=vm_ids).only("created_at", "status"))
-    since = {vm.pk: counters[vm.pk].at if vm.pk in counters else vm.created_at for vm in vms}
+    Counters are read before, and told of after, what ended a VM.
+    """
+    oldest = Subquery(WaitingStatistics.objects.order_by("pk").values("at")[:1])
+    columns = ("pk", "created_at", "status", "counters__at", "counters__closed")
+    vms = list(Vm.objects.filter(pk__in=vm_ids).order_by().values_list(*columns, oldest))
+    settled = min([now - SETTLES, *{waiting for *_, waiting in vms if waiting is not None}])
+    since = {vm_id: read_at or created_at for vm_id, created_at, _status, read_at, *_ in vms}
     changes = _changes(since)
     found = {}
-    for vm in vms:
+    for vm_id, _created_at, status, read_at, closed, _waiting in vms:
         # One that was taken over as it ran, or that was moved here, began to run unseen.
-        unseen = vm.pk not in changes and vm.status in ON
-        was_on = unseen or (vm.pk in counters and not counters[vm.pk].closed)
-        ended, runs = ran(since[vm.pk], was_on, changes.get(vm.pk, ()))
-        found[vm.pk] = [*ended, *([(runs, now)] if runs is not None and runs < now else [])]
-    return found
+        unseen = vm_id not in changes and status in ON
+        was_on = unseen or (read_at is not None and not closed)
+        ended, runs = ran(since[vm_id], was_on, changes.get(vm_id, ()))
+        found[vm_id] = [*ended, *([(runs, now)] if runs is not None and runs < now else [])]
+    return found, settled
 
 
 def _changes(since: dict[int, datetime]) -> dict[int, list[Change]]:

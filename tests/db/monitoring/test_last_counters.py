@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 from django.db.models import Sum
@@ -16,11 +17,12 @@ from panel.cluster.models import Node
 from panel.images.models import Image
 from panel.monitoring import services
 from panel.monitoring.models import Unread, VmCounters, VmTraffic
+from panel.monitoring.statistics.periods import Traffic, traffic_of
 from panel.monitoring.statistics.unread import unread
 from panel.monitoring.statistics.waiting import take_waiting
 from panel.tasks import registry
 from panel.tasks.models import Status
-from panel.vms.models import StatusChange, Vm, VmStatus
+from panel.vms.models import Cause, StatusChange, Vm, VmStatus
 from tests.db.api.test_usage import entry
 from tests.db.conftest import run_task
 from tests.db.monitoring.counting import counted, take
@@ -137,17 +139,53 @@ def test_traffic_is_complete_when_nothing_can_be_added_to_it(vm: Vm, api: APICli
     Vm.objects.update(created_at=begin, status=VmStatus.RUNNING)
     entry(vm, begin)
 
-    def complete(until: datetime) -> bool:
+    def complete(until: datetime) -> bool | None:
         told = api.get(f"/api/v1/vms/{vm.pk}/usage", {"from": begin.isoformat(), "to": until.isoformat()})
-        return bool(told.json()["traffic"]["complete"])
+        return cast("bool | None", told.json()["traffic"]["complete"])
 
     middle = begin + timedelta(hours=2, minutes=3)
     for minutes, value in ((0, 0), (124, 100)):
         take(begin + timedelta(minutes=minutes), counted(vm, value), node=vm.node)
-    assert not complete(middle)
+    assert complete(middle) is None
     take(begin + timedelta(minutes=131), counted(vm, 300), node=vm.node)
-    assert complete(middle)
+    assert complete(middle) is True
     Vm.objects.update(status=VmStatus.SHUT_OFF)
     VmCounters.objects.update(closed=True)
     # It is off, but the period is not over.
-    assert complete(now - timedelta(minutes=15)) and not complete(now + timedelta(days=1))
+    assert (complete(now - timedelta(minutes=15)), complete(now + timedelta(days=1))) == (True, None)
+
+
+def test_what_was_told_as_all_or_as_lost_is_told_the_same_for_ever(vm: Vm) -> None:
+    """Periods end in the midst of a row that is read, of one whose end nobody read, and of a later run."""
+    begin = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=5)
+    Vm.objects.update(created_at=begin, status=VmStatus.RUNNING)
+    told: dict[int, list[Traffic]] = {5: [], 15: [], 35: []}
+
+    def at(minutes: float) -> datetime:
+        return begin + timedelta(minutes=minutes)
+
+    def ask(*minutes: float) -> None:
+        for now in minutes:
+            for until, answers in told.items():
+                if until <= now:
+                    answers.append(traffic_of({vm.pk: [(begin, at(until))]}, (), at(until), at(now))[vm.pk])
+
+    def become(status: str, minutes: float) -> None:
+        StatusChange.objects.create(vm=vm, status=status, at=at(minutes), cause=Cause.OUTSIDE)
+        Vm.objects.update(status=status)
+
+    take(at(0), counted(vm, 0), node=vm.node)
+    ask(6, 9)
+    take(at(10), counted(vm, 100), node=vm.node)
+    ask(10.5, 12)
+    become(VmStatus.SHUT_OFF, 15.5)
+    ask(16, 22)
+    become(VmStatus.RUNNING, 30)
+    take(at(32), counted(vm, 40, run=2), node=vm.node)
+    ask(33, 36)
+    take(at(42), counted(vm, 70, run=2), node=vm.node)
+    ask(43, 300)
+    for until, all_of_it in ((5, True), (15, False), (35, False)):
+        answers = [each for each in told[until] if each.complete is not None]
+        assert told[until][0].complete is None and answers[0].complete is all_of_it
+        assert set(answers) == {answers[0]} == set(told[until][-len(answers) :])
