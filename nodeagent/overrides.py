@@ -1,4 +1,4 @@
-"""An administrator's own commands: files in /etc/vmpanel/commands that take the place of ours.
+"""An administrator's own commands and kinds: files in /etc/vmpanel/commands that take the place of ours, and drivers.
 
 NAME.py is Python with a function `run(request, job)`; NAME without a suffix is any executable, which
 gets the request as JSON on stdin and answers as JSON on stdout. Both run as root, so both are refused
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Type
 
@@ -20,6 +22,7 @@ from nodeagent.job import Job
 from nodeagent.protocol import REQUESTS, BadMessage, Request, from_dict, to_dict
 from nodeagent.run import run as run_program
 
+log = logging.getLogger("nodeagent")
 Handler = Callable[[Any, Job], Any]
 CODES = {cls.code: cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.AgentError)}
 
@@ -55,6 +58,21 @@ def refuse_unsafe(path: Path) -> None:
         seen = each.stat()
         if seen.st_uid != os.geteuid() or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise UnknownCommand(f"{each} is not used: it must belong to root, and nobody else may write it.")
+
+
+def load_kinds(folder: Path, what: str) -> None:
+    """Run each *.py of the folder, which registers a driver of a kind. One that cannot be used is logged."""
+    for file in sorted(folder.glob("*.py")):
+        try:
+            refuse_unsafe(file)
+            spec = importlib.util.spec_from_file_location(f"vmpanel_{what}_{file.stem}", file)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            # Dataclasses look their module up.
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+        except Exception:
+            log.exception("%s cannot be used", file)
 
 
 def _python(path: Path) -> Handler:

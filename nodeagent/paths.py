@@ -26,6 +26,7 @@ LIBVIRT_RUN = ROOT / "run/libvirt"
 
 OVERRIDES = ETC / "commands"
 STORAGE_KINDS = ETC / "storage"
+NETWORK_KINDS = ETC / "network"
 VMWATCH_CONF = ETC / "vmwatch-node.conf"
 BRIDGES = STATE / "bridges.json"
 GUARDS = STATE / "guards.json"

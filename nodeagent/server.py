@@ -19,7 +19,7 @@ import threading
 import time
 from typing import Any, Dict, List, Optional, TextIO
 
-from nodeagent import __version__, commands, fences, freezing, known, logs, overrides, paths, space, storage
+from nodeagent import __version__, commands, fences, freezing, known, logs, network, overrides, paths, space, storage
 from nodeagent.errors import AgentError, BrokenStorage, InvalidParams, NoSpace, ReadOnly, SystemRefused
 from nodeagent.job import Job
 from nodeagent.protocol import LONGEST_ANSWER, PROTOCOL_VERSION, REQUESTS, BadMessage, Fence, from_dict, to_dict
@@ -227,6 +227,7 @@ def main() -> int:
         from nodeagent import kvm
         from nodeagent.commands.bridges import restore
 
+        network.load_own()
         job = Job(deadline=120.0)
         # Before libvirtd looks at QEMU; where udev runs there is nothing to do.
         kvm.open_to_qemu(job)
@@ -235,6 +236,7 @@ def main() -> int:
     # Before anything is said: the file that it is read from may be replaced by a newer one while this agent works.
     commands.load()
     storage.load_own()
+    network.load_own()
     # A copy of stdout is kept for the conversation; whatever else prints goes to stderr.
     sink = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -1,23 +1,38 @@
-"""Requests about bridges and the NAT behind them."""
+"""Requests about the bridges of networks, the host's own networks, and guards of ports.
+
+A network has a kind and that kind's options; what a node makes of it beside the bridge, the kind's driver alone knows
+(nodeagent/network).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from nodeagent.protocol.host import InterfaceSpec
 from nodeagent.protocol.wire import Nothing, Request, command
+
+NAT = "nat"
+"""The kind of network whose guests leave the node with its address."""
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """A range of addresses of either version ("10.77.0.0/24"), and the node's own in it ("10.77.0.1/24", or none)."""
+
+    subnet: str
+    gateway: str = ""
 
 
 @dataclass(frozen=True)
 class BridgeState:
     """A bridge of the node; `ports` are the interfaces joined to it.
 
-    `gateway`, `subnet` and `nat` are what the node remembers of it. One that it does not remember is told of
-    while the bridge or its rules are there. `lacks` are "bridge", "up", "address", "rules", "forwarding":
-    what is not in the kernel as it is remembered. `overlaps` are sentences about what of the host's own has
-    come to lie in its subnet. `barriers` are chains of the host's own that drop what its guests send out.
-    `kept_from` is BridgeEnsure's.
+    `gateway`, `subnet`, `nat`, `kind`, `options` and `further` are what the node remembers of it. One that it does not
+    remember is told of while the bridge or its rules are there. `lacks` are words for what is not there as it is
+    remembered: "bridge", "up", "address", "rules", "forwarding", or what else the kind makes. `overlaps` are sentences
+    about what of the host's own has come to lie in its subnets. `barriers` are chains of the host's own that drop
+    what its guests send out. `kept_from` is BridgeEnsure's.
     """
 
     name: str
@@ -31,6 +46,9 @@ class BridgeState:
     overlaps: List[str] = field(default_factory=list)
     barriers: List[str] = field(default_factory=list)
     kept_from: Optional[List[str]] = None
+    kind: str = NAT
+    options: Dict[str, str] = field(default_factory=dict)
+    further: List[Subnet] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -50,10 +68,11 @@ class GuardState:
 
 @command
 class BridgeEnsure(Request[BridgeState]):
-    """Have the bridge with its gateway address, forwarding and, if asked, masquerading of the subnet.
+    """Have the bridge of a network of this kind; of “nat” with its gateways' addresses, forwarding and masquerading.
 
-    `gateway` and `subnet` are in CIDR form ("10.77.0.1/24", "10.77.0.0/24"). The node remembers the
-    bridge and makes it again after a restart, and what forwarding was before the first one.
+    `gateway` and `subnet` are those of its first subnet in CIDR form ("10.77.0.1/24", "10.77.0.0/24"), empty where it
+    has none, `further` its others. `options` are the kind's. The node remembers the bridge and makes it again after a
+    restart, and what forwarding was before the first one.
 
     With `kept_from` guests begin nothing with the node itself but DHCP, and DNS and ping at their gateway, nor with
     any of these addresses; what is begun with them, and its answers, pass. None: they reach all.
@@ -65,15 +84,22 @@ class BridgeEnsure(Request[BridgeState]):
     COMMAND = "bridge_ensure"
     RESULT = BridgeState
     name: str
-    gateway: str
-    subnet: str
+    gateway: str = ""
+    subnet: str = ""
     nat: bool = True
     kept_from: Optional[List[str]] = None
+    kind: str = NAT
+    options: Dict[str, str] = field(default_factory=dict)
+    further: List[Subnet] = field(default_factory=list)
+
+    def every_subnet(self) -> List[Subnet]:
+        """All its subnets."""
+        return [*([Subnet(self.subnet, self.gateway)] if self.subnet else []), *self.further]
 
 
 @command
 class BridgeRemove(Request[Nothing]):
-    """Remove the bridge and its rules; absent is success, `in_use` while guests are joined to it.
+    """Remove the bridge and what its kind made with it; absent is success, `in_use` while guests are joined to it.
 
     One that the panel did not make is left alone. With the last one forwarding is again as it was.
     """

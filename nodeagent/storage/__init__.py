@@ -7,11 +7,8 @@ named, and only the driver knows where they are. What is no volume (images, ISO 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import logging
 import os
 import pkgutil
-import sys
 from pathlib import Path
 from typing import Iterable, Optional, Tuple
 
@@ -22,8 +19,6 @@ from nodeagent.storage.driver import DRIVERS, Driver, register
 from nodeagent.storage.files import FileStore
 from nodeagent.xml.source import DiskSource
 
-log = logging.getLogger("nodeagent")
-
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
@@ -33,17 +28,7 @@ def load_own(folder: Optional[Path] = None) -> None:
 
     One that cannot be used is logged, and storages of its kind are refused.
     """
-    for file in sorted((folder or paths.STORAGE_KINDS).glob("*.py")):
-        try:
-            overrides.refuse_unsafe(file)
-            spec = importlib.util.spec_from_file_location(f"vmpanel_storage_{file.stem}", file)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            # Dataclasses look their module up.
-            sys.modules[spec.name] = module
-            spec.loader.exec_module(module)
-        except Exception:
-            log.exception("%s cannot be used", file)
+    overrides.load_kinds(folder or paths.STORAGE_KINDS, "storage")
 
 
 def of(pool: PoolRef) -> Driver:

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from panel.core.errors import InvalidValue, PreconditionFailed
 
-VOLATILE = frozenset({"observed_at", "task", "warnings", "facts", "facts_at", "pools", "vm_count"})
+VOLATILE = frozenset({"observed_at", "task", "warnings", "facts", "facts_at", "pools", "networks", "vm_count"})
 """Fields that an ETag leaves out: they tell of when something was looked at, or how busy it is, and change by
 themselves all the time. A change that was asked for in view of them is not out of date when they are."""
 IF_MATCH = OpenApiParameter(

@@ -15,7 +15,7 @@ from panel.cluster.models import Node
 from panel.cluster.veil import Veil
 from panel.images.models import Flavor, Image, Iso
 from panel.monitoring.statistics.selectors import warnings
-from panel.network.models import Network
+from panel.network.models import Network, NodeNetwork
 from panel.network.selectors import free_count
 from panel.notices.models import Problem
 from panel.storage.models import NodePool, Pool
@@ -180,11 +180,22 @@ class NodePoolSerializer(serializers.ModelSerializer[NodePool]):
         fields = ["pool", "capacity_bytes", "free_bytes", "fault", "seen_at"]
 
 
+class NodeNetworkSerializer(serializers.ModelSerializer[NodeNetwork]):
+    """How a network is on a node: what joins its guests, by what it goes out, and why it cannot be made."""
+
+    network = serializers.CharField(source="network.name")
+
+    class Meta:
+        model = NodeNetwork
+        fields = ["network", "bridge", "uplink", "state", "error", "seen_at"]
+
+
 class NodeSerializer(serializers.ModelSerializer[Node]):
     """A node. `facts` is what its agent said it is: CPU, memory, file systems, versions."""
 
     fingerprint = serializers.CharField()
     pools = NodePoolSerializer(many=True)
+    networks = NodeNetworkSerializer(many=True)
     vm_count = serializers.IntegerField()
     facts = serializers.JSONField()
 
@@ -205,6 +216,7 @@ class NodeSerializer(serializers.ModelSerializer[Node]):
             "accel",
             "vm_count",
             "pools",
+            "networks",
             "facts",
             "facts_at",
             "created_at",
@@ -346,10 +358,11 @@ class NetworkSerializer(serializers.ModelSerializer[Network]):
     """A network."""
 
     free_addresses = serializers.SerializerMethodField()
+    options = serializers.DictField(child=serializers.CharField(), read_only=True, help_text="Those of its kind.")
 
     class Meta:
         model = Network
-        fields = ["id", "name", "kind", "bridge", "subnet", "gateway", "nameservers", "free_addresses"]
+        fields = ["id", "name", "kind", "options", "bridge", "subnet", "gateway", "nameservers", "free_addresses"]
 
     def get_free_addresses(self, network: Network) -> int:
         """How many addresses are still free."""

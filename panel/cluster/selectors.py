@@ -17,7 +17,7 @@ def default_cluster() -> Cluster:
 
 def list_nodes(viewer: User) -> QuerySet[Node]:
     """The nodes that the viewer may see."""
-    nodes = Node.objects.select_related("cluster").prefetch_related("pools__pool")
+    nodes = Node.objects.select_related("cluster").prefetch_related("pools__pool", "networks__network")
     return nodes if permissions.allows(viewer, "cluster.view") else nodes.none()
 
 

@@ -36,7 +36,7 @@ def _differences(network: Network, bridge: BridgeState) -> Iterator[str]:
         yield "not remembered"
         return
     wanted = lasting_part(network)
-    for name in ("gateway", "subnet", "nat"):
+    for name in ("kind", "options", "gateway", "subnet", "further", "nat"):
         if getattr(bridge, name) != getattr(wanted, name):
             yield name
     # Which addresses these are changes with each node, and each node's next check says so to it.

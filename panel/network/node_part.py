@@ -11,17 +11,28 @@ from nodeagent.protocol import network as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.cluster.parts import Complaint, Part, complaining
-from panel.core.errors import OperationFailed
-from panel.network.models import Network, NetworkKind
+from panel.core.errors import CommandFailed, OperationFailed
+from panel.network.models import Network, NodeNetwork
 from panel.network.reach import kept_from
-from panel.network.services import choose_again, ensure_default_network, overlap
+from panel.network.services import choose_again, ensure_default_network, overlap, record_state
 
 
 def prepare(ctx: NodeContext[Any]) -> None:
     """Every network of the cluster has its bridge on the node."""
     look(ctx)
     for network in _networks(ctx.node):
-        ctx.agent.call(bridge_of(network))
+        ensure_network(ctx, network)
+
+
+def ensure_network(ctx: NodeContext[Any], network: Network) -> protocol.BridgeState:
+    """The network is on the node; that it is, or why not, is recorded."""
+    try:
+        state = ctx.agent.call(bridge_of(network))
+    except CommandFailed as error:
+        record_state(ctx.node, network, str(error.data.get("text") or error.message))
+        raise
+    record_state(ctx.node, network)
+    return state
 
 
 def look(ctx: NodeContext[Any]) -> None:
@@ -59,7 +70,8 @@ def _against(network: Network, said: protocol.HostNetworks) -> list[str]:
             f"The host has an interface “{network.bridge}” of its own, which would be the bridge of the network "
             f"“{network.name}”. Rename it first."
         )
-    if used := [each.how for each in said.networks if overlap(each.network, network.subnet)]:
+    alone = network.of_kind.node_is_gateway
+    if used := [each.how for each in said.networks if alone and overlap(each.network, network.subnet)]:
         against.append(
             f"The network “{network.name}” ({network.subnet}) overlaps what is the host's own: {', '.join(used)}. "
             "Change that on the host; a new cluster's network is set by the option FirstNetwork."
@@ -74,6 +86,7 @@ def remove(ctx: NodeContext[Any]) -> None:
         return
     for network in _networks(node):
         ctx.agent.call(protocol.BridgeRemove(name=network.bridge))
+        NodeNetwork.objects.filter(node=node, network=network).delete()
 
 
 def check(ctx: NodeContext[Any]) -> list[Complaint]:
@@ -81,7 +94,7 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
     complaints: list[Complaint] = []
     for network in _networks(ctx.node):
         with complaining(complaints, f"The bridge of the network “{network.name}” cannot be made"):
-            state = ctx.agent.call(bridge_of(network))
+            state = ensure_network(ctx, network)
             if state.overlaps:
                 text = f"The network “{network.name}” ({network.subnet}) overlaps what is the host's own by now"
                 complaints.append(Complaint(f"{text}: {', '.join(state.overlaps)}."))
@@ -111,9 +124,11 @@ def lasting_part(network: Network) -> protocol.BridgeEnsure:
     """What of the network's bridge is the same whatever nodes there are; reads nothing."""
     return protocol.BridgeEnsure(
         name=network.bridge,
-        gateway=f"{network.gateway}/{network.prefix}",
+        gateway=f"{network.gateway}/{network.prefix}" if network.of_kind.node_is_gateway else "",
         subnet=network.subnet,
-        nat=network.kind == NetworkKind.NAT,
+        nat=network.of_kind.translated,
+        kind=network.kind,
+        options=network.options,
     )
 
 

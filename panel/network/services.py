@@ -8,10 +8,11 @@ from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 
-from panel.cluster.models import Cluster
+from panel.cluster.models import Cluster, Node
 from panel.core.errors import AlreadyExists, CapacityError, InvalidValue
-from panel.network.models import Address, IpPool, Network
+from panel.network.models import Address, IpPool, Network, NetworkState, NodeNetwork
 from panel.network.selectors import in_range
 
 FIRST_SUBNETS = (
@@ -114,6 +115,21 @@ def choose_again(network: Network, used: Iterable[str]) -> Network:
         return network
     network.ip_pools.all().delete()
     return _with_subnet(network, free_subnet(used))
+
+
+def record_state(node: Node, network: Network, error: str = "") -> None:
+    """Remember that the network is on the node, or why it cannot be made there."""
+    NodeNetwork.objects.update_or_create(
+        node=node,
+        network=network,
+        defaults={
+            "bridge": network.bridge,
+            "uplink": network.of_kind.uplink(network.options, node.name),
+            "state": NetworkState.FAILED if error else NetworkState.READY,
+            "error": error,
+            "seen_at": timezone.now(),
+        },
+    )
 
 
 def free_subnet(used: Iterable[str]) -> str:

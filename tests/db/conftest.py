@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,9 @@ def make_node(name: str = "fake1", **fields: Any) -> Node:
     memory = fake.node(node.pk)
     memory.pools.add(pool.name)
     network = ensure_default_network(cluster)
-    from nodeagent.protocol.network import BridgeEnsure
+    from panel.network.node_part import lasting_part
 
-    memory.bridges[network.bridge] = BridgeEnsure(network.bridge, f"{network.gateway}/24", network.subnet, kept_from=[])
+    memory.bridges[network.bridge] = replace(lasting_part(network), kept_from=[])
     memory.restore_network()
     return node
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from nodeagent import network as networks
 from nodeagent.protocol import Nothing, network
 from nodeagent.protocol.host import InterfaceSpec
 from nodeagent.xml.describe import port_name
 from panel.cluster.client import Report
 from panel.cluster.fake.base import Node
 from panel.cluster.fake.state import STATES_ON, AgentRefusal
+from panel.cluster.fake.volumes import refusing
 
 
 class Bridges(Node):
@@ -39,39 +40,31 @@ class Bridges(Node):
             wanted.nat,
             lacks=_lacks(there, wanted),
             kept_from=wanted.kept_from,
+            kind=wanted.kind,
+            options=wanted.options,
+            further=wanted.further,
         )
 
-    def _check_bridge(self, name: str) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9-]{0,14}", name):
-            raise AgentRefusal("invalid_params", "A bridge has another kind of name.", field="name")
-
     def _bridge_ensure(self, request: network.BridgeEnsure, _report: Report | None) -> network.BridgeState:
-        self._check_bridge(request.name)
-        try:
-            gateway, subnet = ipaddress.IPv4Interface(request.gateway), ipaddress.IPv4Network(request.subnet)
-        except ValueError as error:
-            raise AgentRefusal("invalid_params", f"This is not a network: {error}.", field="subnet") from error
-        if gateway.ip not in subnet:
-            raise AgentRefusal("invalid_params", "The gateway does not lie in the subnet.", field="gateway")
-        try:
-            for address in request.kept_from or ():
-                ipaddress.ip_address(address)
-        except ValueError as error:
-            raise AgentRefusal("invalid_params", f"This is not an address: {error}.", field="kept_from") from error
-        used = [each.how for each in self.host_networks if subnet.overlaps(ipaddress.IPv4Network(each.network))]
+        # What can be asked for of a kind, its driver says; what comes of it is the same for all of them here.
+        driver = refusing(networks.checked, request)
+        alone = [ipaddress.ip_network(each.subnet) for each in request.every_subnet() if driver.FORWARDS]
+        used = [each.how for each in self.host_networks if any(map(_overlap(each.network), alone))]
         if used and request.name not in self.links:
-            raise AgentRefusal("exists", f"The network {subnet} overlaps {', '.join(used)}, which is the host's own.")
+            subnets = ", ".join(map(str, alone))
+            raise AgentRefusal("exists", f"The network {subnets} overlaps {', '.join(used)}, which is the host's own.")
         if request.name in self.host_links:
             text = f"The host has an interface “{request.name}” of its own, which the panel did not make."
             raise AgentRefusal("exists", text)
         self.bridges[request.name] = self.links[request.name] = request
-        return replace(self._bridge_state(request.name), overlaps=used, barriers=list(self.barriers))
+        barriers = list(self.barriers) if driver.FORWARDS else []
+        return replace(self._bridge_state(request.name), overlaps=used, barriers=barriers)
 
     def _networks_read(self, request: network.NetworksRead, _report: Report | None) -> network.HostNetworks:
         return network.HostNetworks(networks=list(self.host_networks), links=sorted(self.host_links))
 
     def _bridge_remove(self, request: network.BridgeRemove, _report: Report | None) -> Nothing:
-        self._check_bridge(request.name)
+        refusing(networks.refuse_name, request.name)
         if self._bridge_state(request.name).ports:
             raise AgentRefusal("in_use", "The bridge still has interfaces.")
         self.bridges.pop(request.name, None)
@@ -128,6 +121,12 @@ class Bridges(Node):
 
     def _write_rules(self, left: dict[str, network.GuardState]) -> None:
         self.rules = left | {each.port: each for guards in self.guards.values() for each in guards}
+
+
+def _overlap(used: str) -> Callable[[ipaddress.IPv4Network | ipaddress.IPv6Network], bool]:
+    """Whether a network has addresses in common with what is used."""
+    other = ipaddress.ip_network(used)
+    return lambda each: each.version == other.version and each.overlaps(other)
 
 
 def _lacks(there: network.BridgeEnsure | None, wanted: network.BridgeEnsure) -> list[str]:

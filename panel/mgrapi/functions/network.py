@@ -114,7 +114,7 @@ def _version(network: Network) -> int:
 
 def types_of(network: Network) -> tuple[str, ...]:
     """What VMmanager would call the network's addresses: `nat` ones are private too."""
-    if network.kind == "nat":
+    if network.of_kind.translated:
         return ("nat", "private")
     return ("private",) if ipaddress.ip_network(network.subnet).is_private else ("public",)
 

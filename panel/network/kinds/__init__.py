@@ -1,0 +1,27 @@
+"""Kinds of networks: one file a kind, of which each module here is one.
+
+A kind says what a network of it needs (options), what subnets it can have and what nodes are to its guests. Whoever
+wants to know whether something is so asks the kind, never which kind it is. What is done on nodes is in the driver of
+the same name (nodeagent/network).
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from panel.core.errors import InvalidValue
+from panel.network.kinds.kind import KINDS, Kind, register
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+
+def get_kind(name: str) -> Kind:
+    """The kind of this name; raises InvalidValue."""
+    if name not in KINDS:
+        raise InvalidValue(f"There is no such kind of network; there are: {', '.join(KINDS)}.", field="kind")
+    return KINDS[name]
+
+
+__all__ = ["KINDS", "Kind", "get_kind", "register"]

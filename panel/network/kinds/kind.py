@@ -1,0 +1,47 @@
+"""What a kind of network says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, TypeVar
+
+from panel.core.validation import Params, parse
+
+Options = Mapping[str, str]
+K = TypeVar("K", bound="type[Kind]")
+
+
+class Kind:
+    """A kind of network. `options` are a pydantic model, whose descriptions are the help that people see."""
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    options: ClassVar[type[Params]]
+    versions: ClassVar[tuple[int, ...]] = (4, 6)
+    """Of which versions of IP its subnets can be."""
+    node_is_gateway: ClassVar[bool] = False
+    """Whether each node has the subnets' gateways for its own, which then no other interface of a node may overlap."""
+    translated: ClassVar[bool] = False
+    """Whether its guests leave a node with the node's address."""
+
+    def checked(self, options: Mapping[str, object]) -> dict[str, str]:
+        """The options as they are kept; raises InvalidValue and MissingValue with the option's name as the field."""
+        return {name: str(value) for name, value in parse(self.options, options).model_dump().items()}
+
+    def clash(self, options: Options, other: Options) -> str:
+        """The name of the option by which two networks of the kind would be one; "" where none does."""
+        return ""
+
+    def uplink(self, options: Options, node: str) -> str:
+        """The interface of the node of this name that the network goes out by; "" for none of its own."""
+        return ""
+
+
+KINDS: dict[str, Kind] = {}
+"""All kinds by their names."""
+
+
+def register(kind: K) -> K:
+    """Class decorator: have the kind among those that networks can be of."""
+    KINDS[kind.name] = kind()
+    return kind

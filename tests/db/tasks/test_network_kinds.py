@@ -1,0 +1,81 @@
+"""Every operation goes there and back on a kind of network that is one file on either side."""
+
+from __future__ import annotations
+
+import pytest
+from rest_framework.test import APIClient
+
+from panel.accounts.models import User
+from panel.cluster import fake
+from panel.cluster.models import Node
+from panel.cluster.selectors import default_cluster
+from panel.core.errors import OperationFailed
+from panel.doctor.services import look
+from panel.images.models import Image
+from panel.network.models import IpPool, Network
+from panel.tasks.models import Status
+from panel.tasks.registry import get as operation_named
+from tests.db.conftest import make_node, run_task
+from tests.db.tasks.scenarios import SCENARIOS, ask_create
+from tests.db.tasks.strikes import Strike
+from tests.db.tasks.test_every_operation import REMAINS, operation_of, undoable
+from tests.db.tasks.world import world
+from tests.kinds import memory_network_agent, memory_network_panel
+
+
+@pytest.fixture
+def memory_network() -> Network:
+    """The cluster's first network, of that kind."""
+    assert memory_network_panel.MemoryNetworkKind.name == memory_network_agent.Memory.KIND
+    network = Network.objects.create(
+        cluster=default_cluster(),
+        name="private",
+        kind="memory",
+        options={"wire": "a"},
+        bridge="vmbr-m",
+        subnet="10.77.0.0/24",
+        gateway="10.77.0.1",
+        nameservers=["1.1.1.1"],
+    )
+    IpPool.objects.create(network=network, first="10.77.0.10", last="10.77.0.254")
+    return network
+
+
+@pytest.fixture
+def node(memory_network: Network) -> Node:
+    """A node that has it."""
+    return make_node()
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_every_operation_is_undone_and_done(admin: User, node: Node, image: Image, name: str) -> None:
+    ask, operation = SCENARIOS[name](admin, node), operation_of(name)
+    before, last = world(), undoable(name)[-1]
+    # Those that have interfaces, or networks on nodes.
+    holds = operation.on_failure == "undo" and ("interface" in name or name in ("vm.create", "vm.clone", "node.add"))
+    if holds and not last.inline and last == operation.steps[-1]:
+        failed = run_task(ask(), Strike(last.name, "before", OperationFailed("It was meant to fail.", step=last.name)))
+        assert (failed.status, world()) == (Status.FAILED, before), failed.error
+    done = run_task(ask())
+    assert done.status == Status.DONE, done.error
+    assert {finding.code for finding in look()} == REMAINS.get(name, set())
+
+
+def test_a_node_tells_of_its_networks(admin: User, node: Node, memory_network: Network) -> None:
+    api = APIClient()
+    api.force_authenticate(admin)
+    run_task(operation_named("node.check").submit(admin, {}, object_id=node.pk))
+    told = api.get(f"/api/v1/nodes/{node.pk}").json()["networks"]
+    assert [(each["network"], each["bridge"], each["uplink"], each["state"], each["error"]) for each in told] == [
+        ("private", "vmbr-m", "up-a", "ready", "")
+    ]
+    Network.objects.update(options={"wire": "?"})
+    run_task(operation_named("node.check").submit(admin, {}, object_id=node.pk))
+    (told,) = api.get(f"/api/v1/nodes/{node.pk}").json()["networks"]
+    assert (told["state"], "letters and digits" in told["error"]) == ("failed", True)
+
+
+def test_a_guest_joins_its_bridge(admin: User, node: Node, image: Image) -> None:
+    run_task(ask_create(admin))
+    (domain,) = fake.node(node.pk).domains.values()
+    assert [each.bridge for each in domain.now.interfaces] == ["vmbr-m"]
