@@ -8,6 +8,9 @@ from django.db import models
 
 from panel.core.rows import QuickModel
 
+LARGEST_KIBPS = 1024**3
+"""What an interface may be limited to at most, in KiB a second."""
+
 
 class CpuMode(models.TextChoices):
     """Which CPU the guest sees."""

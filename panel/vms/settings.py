@@ -8,13 +8,19 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from panel.accounts.models import User
+from panel.core import permissions
 from panel.core.errors import InvalidValue, MissingValue
 from panel.core.validation import Params
 from panel.images.selectors import flavor_named
-from panel.vms.machine import BootDevice, Clock, CpuMode, Firmware, MachineType
+from panel.vms.machine import BootDevice, Clock, CpuMode, Firmware, MachineType, settings_of
 from panel.vms.models import Vm
 
 CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+NEED_A_RIGHT = frozenset(
+    {"max_memory_mib", "max_vcpus", "cpu_weight", "cpu_limit_percent", "io_weight", "cpu_mode", "cpu_model"}
+)
+"""Settings of a VM that is yet to be made which whoever may make it does not choose by that alone."""
 OF_THE_HOST = (CpuMode.HOST_MODEL, CpuMode.HOST_PASSTHROUGH)
 """Modes in which the guest has the host's own CPU, which a node that emulates cannot pass on."""
 
@@ -93,6 +99,16 @@ class Settings(Params):
         if named.get("cpu_mode", CpuMode.CUSTOM) != CpuMode.CUSTOM:
             named["cpu_model"] = ""
         return named
+
+
+def require_rights(viewer: User, asked: Mapping[str, Any], like: Vm) -> None:
+    """Raise AccessDenied for settings other than those of `like` that need the right to change a VM's.
+
+    Whoever may make VMs chooses their sizes, which are limited, and what the guest sees; not its share of the node.
+    """
+    now = settings_of(like)
+    if any(asked[name] != now[name] for name in NEED_A_RIGHT & asked.keys()):
+        permissions.require(viewer, "vms.configure")
 
 
 def check_settings(wanted: Vm, changes: Mapping[str, Any]) -> None:

@@ -161,7 +161,8 @@ def test_what_is_chosen_in_the_list_is_stopped_together(
         expect(page.locator("#group")).to_be_hidden()
         page.get_by_label("Choose all").check()
         # A test that failed before may have left others.
-        for left in page.locator("[data-choose]:not([aria-label='Choose seen']):not([aria-label='Choose seen2'])").all():
+        others = "[data-choose]:not([aria-label='Choose seen']):not([aria-label='Choose seen2'])"
+        for left in page.locator(others).all():
             left.uncheck()
         expect(page.locator(".chosen")).to_have_text("2 chosen")
         shot(page, "chosen")

@@ -23,14 +23,13 @@ from panel.mgrapi.functions.presets import flavor_of, gib_of
 from panel.mgrapi.functions.vm_work import keys_of, node_choices, node_name, password_of
 from panel.mgrapi.functions.vms import form_state, vm_row
 from panel.tasks import registry
-from panel.tasks.models import Task
 from panel.tasks.wishes import still_to_ask
 from panel.vms.machine import Clock, CpuMode
 from panel.vms.models import Interface, Vm
 from panel.vms.selectors import get_vm
 
 SETTINGS = {"mem": "memory_mib", "vcpu": "vcpus", "cputune": "cpu_weight", "blkiotune": "io_weight"}
-"""Numbers of vm.configure by their classic names; those of a new VM that vm.create has too come first."""
+"""Numbers of vm.configure by their classic names; those of a new VM's size come first."""
 SPEEDS = {"inbound": "inbound_kibps", "outbound": "outbound_kibps"}
 FROM_IMAGE, FROM_ISO = "installtemplate", "installiso"
 CPU_MODES = {"default": "", **{mode.value: mode.value for mode in CpuMode if mode not in ("", CpuMode.CUSTOM)}}
@@ -79,16 +78,8 @@ def _created(viewer: User, call: Call) -> Done:
     asked |= _installed(viewer, call, asked.get("owner"))
     sizes = {"memory_mib": call.number("mem"), "vcpus": call.number("vcpu"), "disk_gib": gib_of(call)}
     asked |= {name: value for name, value in sizes.items() if value is not None}
-    settings = _settings(call, ("cputune", "blkiotune"))
-    speeds = _speeds(call)
-
-    def submit() -> Task:
-        task = registry.get("vm.create").submit(viewer, asked)
-        assert task.object_id is not None
-        _configure(viewer, get_vm(_owner_or(viewer, asked), task.object_id), settings, speeds)
-        return task
-
-    made = _together(submit).steps.get(position=0).output["result"]
+    asked |= _settings(call, ("cputune", "blkiotune")) | _speeds(call)
+    made = registry.get("vm.create").submit(viewer, asked).steps.get(position=0).output["result"]
     interface = Interface.objects.select_related("network", "address").filter(vm_id=made["vm"]).first()
     return Done({"id": made["vm"], "elid": made["vm"], "ip": made["address"], **became(interface)})
 
@@ -121,10 +112,6 @@ def _iso_name(viewer: User, call: Call, owner: str | None) -> str:
     if found is None or isos.filter(name=found.name).first() != found:
         raise NotFound(object="iso", id=asked, field="iso")
     return found.name
-
-
-def _owner_or(viewer: User, asked: dict[str, Any]) -> User:
-    return user_named(asked["owner"]) if asked.get("owner") else viewer
 
 
 def _user_name(asked: str) -> str:

@@ -55,7 +55,7 @@ from panel.vms.requirements import (
     undrifted,
     wrong_state,
 )
-from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates
+from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates, require_rights
 from panel.vms.spec import with_values
 from panel.vms.status import tell_pages
 from panel.vms.usage import note_shape
@@ -336,6 +336,7 @@ class CloneVm(Operation[CloneParams]):
             ctx.params.password or ctx.params.ssh_keys
         ):
             raise MissingValue("This image needs a password or an ssh key.", field="password")
+        require_rights(viewer, ctx.asked, source)
         check_settings(ctx.wanted, ctx.asked)
         if ctx.asked.get("cpu_mode") in OF_THE_HOST and source.node.accel != "kvm":
             raise emulates()

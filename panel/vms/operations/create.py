@@ -28,6 +28,7 @@ from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms.context import VmContext
 from panel.vms.limits import Room, refuse_no_room, require_room
+from panel.vms.machine import LARGEST_KIBPS
 from panel.vms.models import Disk, Installation, Interface, Vm, VmStatus, Wanted
 from panel.vms.operations import deploying
 from panel.vms.operations.answering import find_answering_node
@@ -47,13 +48,14 @@ from panel.vms.operations.deploying import (
 from panel.vms.operations.removing import release_records, undefine_domain
 from panel.vms.placing import candidates, hold_promises, promise_of
 from panel.vms.services import refuse_taken_name, refuse_unfit_owner
-from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates
+from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates, require_rights
 from panel.vms.spec import host_spec
 from panel.vms.status import tell_pages
 from panel.vms.usage import note_shape
 
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 GIB = 1024**3
+SPEEDS = {"inbound_kibps", "outbound_kibps"}
 
 
 def check_name(value: str) -> str:
@@ -84,6 +86,10 @@ class CreateVmParams(AccessParams, Settings):
     address: str | None = Field(
         default=None, max_length=45, description="A free address of the network's ranges; none: the first free one."
     )
+    inbound_kibps: int = Field(
+        default=0, ge=0, le=LARGEST_KIBPS, description="KiB a second that its interface may receive; 0: no limit."
+    )
+    outbound_kibps: int = Field(default=0, ge=0, le=LARGEST_KIBPS, description="The same for what it may send.")
     pool: str | None = Field(default=None, max_length=64, description="Name of a pool; none: the first that has room.")
     owner: str | None = Field(
         default=None, max_length=64, description="Name of the user whom it belongs to; none: whoever asks."
@@ -198,7 +204,8 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     if ctx.iso is not None:
         Installation.objects.create(vm=vm)
     address = network_services.allocate(ctx.network, ctx.params.address)
-    Interface.objects.create(vm=vm, network=ctx.network, address=address, mac=network_services.new_mac())
+    limits = ctx.params.model_dump(include=SPEEDS)
+    Interface.objects.create(vm=vm, network=ctx.network, address=address, mac=network_services.new_mac(), **limits)
     note_shape(vm.pk)
     ctx.set_object("vm", vm.pk, vm.name)
     ctx.set_node(node.pk)
@@ -325,6 +332,10 @@ class CreateVm(Operation[CreateVmParams]):
         ctx.resolve()
         if ctx.params.node and not permissions.allows(viewer, "cluster.view"):
             raise NotFound(object="node", id=ctx.params.node, field="node")
+        require_rights(viewer, ctx.settings, Vm())
+        if any(ctx.params.model_dump(include=SPEEDS).values()):
+            # As vm.change-interface has it.
+            permissions.require(viewer, "cluster.manage")
         refuse_taken_name(ctx.cluster, ctx.params.name)
         check_settings(ctx.wanted, ctx.settings)
         if ctx.image is None:

@@ -21,6 +21,7 @@ from panel.vms import drift
 from panel.vms.context import VmContext
 from panel.vms.devices import DeviceOperation, describe_interface, interface_of, make_live, refuse_no_slot, told, unplug
 from panel.vms.limits import Room, refuse_no_room, require_room
+from panel.vms.machine import LARGEST_KIBPS
 from panel.vms.models import Interface, Vm
 from panel.vms.operations.guest_network import by_hand, tell_network
 from panel.vms.requirements import undrifted
@@ -28,7 +29,6 @@ from panel.vms.spec import interface_spec, network_of, with_values
 from panel.vms.usage import note_shape
 
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
-LARGEST_KIBPS = 1024**3
 MOST_INTERFACES = 8
 
 

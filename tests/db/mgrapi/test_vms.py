@@ -44,6 +44,7 @@ def test_an_order_is_created_suspended_resized_restarted_and_deleted(
 ) -> None:
     made = values_of(world.call("admin", "vm.edit", **NEW, inbound="1024", outbound="512", cputune="300"))
     assert made["id"] == made["elid"]
+    assert [task.operation for task in Task.objects.filter(object_id=made["id"])] == ["vm.create"]
     waiting = next(row for row in rows_of(world.call("anna", "vm")) if row["id"] == made["id"])
     assert (waiting["ip"], waiting["installos"], waiting["vdsize"]) == (made["ip"], "on", "20480")
     run_tasks()

@@ -9,13 +9,13 @@ import pytest
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.core.errors import CapacityError, RequestError
+from panel.core.errors import AccessDenied, CapacityError, RequestError
 from panel.images.models import Image
 from panel.tasks import registry
 from panel.tasks.models import Status
 from panel.vms.machine import SETTINGS, settings_of
 from panel.vms.models import Vm
-from panel.vms.settings import Settings
+from panel.vms.settings import NEED_A_RIGHT, Settings
 from tests.db.conftest import run_task
 from tests.db.tasks.scenarios import ask_create
 
@@ -115,3 +115,31 @@ def test_what_memory_may_grow_to_is_promised_by_a_creation_too(admin: User, node
     raw = {"name": "web2", "image": "small", "flavor": "tiny", **ACCESS, "max_memory_mib": 4 * 1024 * 1024}
     with pytest.raises(CapacityError, match="memory"):
         registry.get("vm.create").submit(admin, raw)
+
+
+@pytest.mark.parametrize("name", sorted(NEED_A_RIGHT - {"cpu_model"}))
+def test_who_may_make_vms_does_not_give_them_more_of_the_node_by_that_alone(
+    admin: User, user: User, vm: Vm, name: str
+) -> None:
+    Vm.objects.update(owner=user)
+    raw: dict[str, Any] = {"name": "web2", **ACCESS, name: ASKED[name]}
+    if name == "cpu_mode":
+        raw["cpu_model"] = ASKED["cpu_model"]
+    for operation, more, object_id in (
+        ("vm.create", {"image": "small", "flavor": "tiny"}, None),
+        ("vm.clone", {}, vm.pk),
+    ):
+        with pytest.raises(AccessDenied):
+            registry.get(operation).submit(user, {**raw, **more}, object_id=object_id)
+    # What the guest sees, and what it is as it is, is free.
+    free = {"clock": "localtime", "firmware": "uefi", "cpu_weight": 0, "title": "Mine"}
+    registry.get("vm.create").submit(user, {"name": "web3", "image": "small", "flavor": "tiny", **ACCESS, **free})
+
+
+def test_the_speed_of_a_new_vm_s_interface_is_an_operator_s_to_limit(admin: User, user: User, vm: Vm) -> None:
+    raw = {"name": "web2", "image": "small", "flavor": "tiny", **ACCESS}
+    with pytest.raises(AccessDenied):
+        registry.get("vm.create").submit(user, {**raw, "inbound_kibps": 10})
+    found = made(admin, "vm.create", {**raw, "inbound_kibps": 10, "outbound_kibps": 20})
+    [spec] = fake.node(found.node_id or 0).domains[str(found.uuid)].spec.interfaces
+    assert (spec.inbound_kibps, spec.outbound_kibps) == (10, 20)
