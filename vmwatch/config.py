@@ -48,7 +48,7 @@ class MasterConfig:
 class NodeConfig:
     """vmwatch-node.conf. `secret` is this node's own.
 
-    `resync` are the seconds between two full pictures, `statistics` between two collections.
+    `resync` are the seconds between two full reports, `statistics` between two collections.
 
     `server_key` is the master's public CURVE key, empty where messages travel in the open.
     """

@@ -1,4 +1,4 @@
-"""The events of the last minutes, so that each picture can tell them again to whoever missed them.
+"""The events of the last minutes, so that each full report can tell them again to whoever missed them.
 
 They are also in a file in memory (/run), where the next run of a daemon that was killed finds those that
 it may not have sent.
@@ -19,7 +19,7 @@ from vmwatch.kept import Event, Kept
 
 KEPT = 10_000
 TOLD_AGAIN = 1_000
-"""Events that one picture tells again at most; where there are more, the next one goes on, and comes sooner."""
+"""Events that one full report tells again at most; where there are more, the next one goes on, and comes sooner."""
 TOLD_SECONDS = 60.0
 """So long each event is told again, by the time for which the master was there."""
 FILE_LINES = 2 * KEPT
@@ -68,12 +68,12 @@ class Journal:
             self._rewrite()
 
     @property
-    def pictures(self) -> int:
-        """How many pictures it takes to tell all of it."""
+    def full_reports(self) -> int:
+        """How many full reports it takes to tell all of it."""
         return max(1, -(-len(self._entries) // TOLD_AGAIN))
 
     def recent(self) -> List[wire.PastEvent]:
-        """The events that the next picture tells again, oldest first: all, or as many as go on where the last ended."""
+        """The events that the next full report tells again, oldest first: all, or what fits, after the last one's."""
         now, count = time.monotonic(), len(self._entries)
         first = max(0, self._told - self._gone)
         if count <= TOLD_AGAIN or first >= count:

@@ -1,4 +1,4 @@
-"""libvirt's lifecycle events and full pictures, as states of wire.py."""
+"""libvirt's lifecycle events and full reports, as states of wire.py."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Watcher:
         self.jobs: Dict[str, str] = {}
         """What was under way with domains when that was looked at last, by their UUIDs; put here by another thread."""
         self.over = threading.Event()
-        """Something that was under way is not any more: a picture says so."""
+        """Something that was under way is not any more: a full report says so."""
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         libvirt.virEventRegisterDefaultImpl()
         threading.Thread(target=self._loop, name="libvirt-events", daemon=True).start()
@@ -168,7 +168,7 @@ class Watcher:
         ):
             self.conn.domainEventRegisterAny(None, event, function, None)
 
-    def picture(self) -> List[wire.DomainState]:
+    def full_report(self) -> List[wire.DomainState]:
         """All domains as they are now, by one call or two; raises libvirt.libvirtError."""
         found = [
             wire.DomainState(uuid, domain.name(), self._now(uuid, told.get("state.state"), told.get("state.reason")))

@@ -1,4 +1,4 @@
-"""vmwatch-node: pushes every change of a domain's state, and a full picture now and then, to the master.
+"""vmwatch-node: pushes every change of a domain's state, and a full report now and then, to the master.
 
 Ends with 3 when the connection to libvirt is lost (its service manager starts it again), 2 for a
 bad configuration, 0 on SIGTERM. SIGHUP reads the configuration again.
@@ -38,7 +38,7 @@ ALIVE_SECONDS = 5.0
 """How long the daemon is silent at most; a third of the resync interval where that is less."""
 BUSY_SECONDS = 0.2
 SETTLE_SECONDS = 0.05
-"""How much later than a picture libvirt may still tell of what happened before it."""
+"""How much later than a full report libvirt may still tell of what happened before it."""
 QUEUE_LENGTH = 10_000
 """Events that libvirt's thread may be ahead of the main thread."""
 log = logging.getLogger("vmwatch-node")
@@ -110,23 +110,25 @@ class Node:
             return BAD_CONFIG
         log.info("watching as node %s, for %s", self.config.node_id, self.config.connect)
         self.collector.start(self.config.statistics)
-        next_picture = 0.0
+        next_report = 0.0
         while not self.over:
             if self.reload:
                 self._read_again(outbox)
-                next_picture = 0.0
+                next_report = 0.0
             if watcher.over.is_set():
                 watcher.over.clear()
-                next_picture = 0.0
-            if time.monotonic() >= next_picture:
-                # Before the picture, so that what happened before it is not told after it.
+                next_report = 0.0
+            if time.monotonic() >= next_report:
+                # Before the full report, so that what happened before it is not told after it.
                 self._pass_on(outbox, self.events.qsize())
-                if not self._send_picture(watcher, outbox):
+                if not self._send_report(watcher, outbox):
                     break
-                # While events wait for a master that is there but slow, the picture was not said.
+                # While events wait for a master that is there but slow, the full report was not said.
                 busy = len(outbox) and not outbox.away
-                next_picture = time.monotonic() + (BUSY_SECONDS if busy else self.config.resync / self.journal.pictures)
-            self._pass_on(outbox, 1, next_picture - time.monotonic())
+                next_report = time.monotonic() + (
+                    BUSY_SECONDS if busy else self.config.resync / self.journal.full_reports
+                )
+            self._pass_on(outbox, 1, next_report - time.monotonic())
             outbox.flush()
             self.journal.look(there=not outbox.away)
             if outbox.came_back():
@@ -134,7 +136,7 @@ class Node:
                 if self._statistics_owed:
                     self._statistics_owed = False
                     self.collector.soon()
-                next_picture = 0.0
+                next_report = 0.0
             elif not outbox.away and time.monotonic() - outbox.sent_at >= self._alive_seconds:
                 outbox.put(wire.ALIVE)
             if watcher.lost.is_set():
@@ -153,7 +155,7 @@ class Node:
         return min(ALIVE_SECONDS, self.config.resync / 3)
 
     def _set_told_seconds(self) -> None:
-        # Two pictures at least tell each event again.
+        # Two full reports at least tell each event again.
         self.journal.told_seconds = max(TOLD_SECONDS, 2 * self.config.resync)
 
     def stop(self, *_: Any) -> None:
@@ -173,7 +175,7 @@ class Node:
         if self.events.qsize() < QUEUE_LENGTH:
             self.events.put(Happened(time.monotonic(), event, last))
         else:
-            log.warning("an event was dropped; the next picture makes up for it")
+            log.warning("an event was dropped; the next full report makes up for it")
 
     def _look(self) -> None:
         if self._watcher is not None:
@@ -228,32 +230,34 @@ class Node:
         self.collector.change(config.statistics)
         log.info("configuration read again: node %s, for %s", self.config.node_id, self.config.connect)
 
-    def _send_picture(self, watcher: Watcher, outbox: Outbox) -> bool:
+    def _send_report(self, watcher: Watcher, outbox: Outbox) -> bool:
         looked_at = time.monotonic()
         try:
-            domains = watcher.picture()
+            domains = watcher.full_report()
         except libvirt.libvirtError as error:
             log.error("libvirt does not answer: %s", error)
             return False
-        outbox.put(wire.PICTURE, with_events(domains, self._settle(outbox)), self.journal.recent(), looked_at=looked_at)
+        outbox.put(
+            wire.FULL_REPORT, with_events(domains, self._settle(outbox)), self.journal.recent(), looked_at=looked_at
+        )
         if outbox.dropped:
             log.warning("%d events were dropped while the master was away", outbox.dropped)
             outbox.dropped = 0
         return True
 
 
-def with_events(picture: List[wire.DomainState], last: Dict[str, wire.DomainState]) -> List[wire.DomainState]:
-    """The picture as it is after events that came while it was made.
+def with_events(full_report: List[wire.DomainState], last: Dict[str, wire.DomainState]) -> List[wire.DomainState]:
+    """The full report as it is after events that came while it was made.
 
-    Their messages go before the picture's, so a state that the picture has from before them, or from after
+    Their messages go before the full report's, so a state that the full report has from before them, or from after
     the first of them, would be a change that never was.
     """
     told = [
         replace(each, state=last[each.uuid].state) if each.uuid in last else each
-        for each in picture
+        for each in full_report
         if each.uuid not in last or last[each.uuid].state != wire.MISSING
     ]
-    there = {each.uuid for each in picture}
+    there = {each.uuid for each in full_report}
     told += [
         wire.DomainState(each.uuid, each.name, each.state)
         for each in last.values()

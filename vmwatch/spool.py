@@ -18,7 +18,7 @@ WAITING = 20_000
 LARGEST_BYTES = 64 * 1024 * 1024
 """Of what waits; the file may hold as much again that was delivered or dropped since."""
 MOST_RECENT = 10_000
-"""Events that one picture tells again at most."""
+"""Events that one full report tells again at most."""
 log = logging.getLogger("vmwatch-master")
 
 
@@ -96,7 +96,7 @@ class Spool:
             if message.kind == wire.ALIVE:
                 # That a node was alive then is of no use when the panel comes back.
                 return
-            if message.kind == wire.PICTURE:
+            if message.kind == wire.FULL_REPORT:
                 held = self._instead_of_older(held, message)
         self._number += 1
         self._held[self._number] = held
@@ -123,14 +123,16 @@ class Spool:
             del self._bytes_of[held.node_id]
         self._statistics.pop(number, None)
 
-    def _instead_of_older(self, held: Held, picture: wire.Message) -> Held:
-        """The newer picture, with what older ones of the node told again and nobody else did; those are dropped."""
+    def _instead_of_older(self, held: Held, full_report: wire.Message) -> Held:
+        """The newer full report, with what older ones of the node told again and nobody else did; those are dropped."""
         older = [
-            number for number, each in self._held.items() if each.kind == wire.PICTURE and each.node_id == held.node_id
+            number
+            for number, each in self._held.items()
+            if each.kind == wire.FULL_REPORT and each.node_id == held.node_id
         ]
         if not older:
             return held
-        recent = {(past.epoch, past.sequence): past for past in picture.recent}
+        recent = {(past.epoch, past.sequence): past for past in full_report.recent}
         for number in older:
             # Times that were read from the file are rounded.
             waited = max(0.0, held.since - self._held[number].since)
@@ -140,7 +142,7 @@ class Spool:
                     recent.setdefault((past.epoch, past.sequence), replace(past, domain=earlier))
             self._drop(number)
         merged = [recent[place] for place in sorted(recent)][-MOST_RECENT:]
-        return replace(held, body=wire.to_body(replace(picture, recent=merged)))
+        return replace(held, body=wire.to_body(replace(full_report, recent=merged)))
 
     def _write(self, held: Held) -> None:
         if self._file is None:

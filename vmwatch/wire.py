@@ -26,10 +26,10 @@ MISSING = "missing"
 UNKNOWN = "unknown"
 
 EVENT = "event"
-PICTURE = "picture"
+FULL_REPORT = "picture"
 ALIVE = "alive"
 STATISTICS = "statistics"
-KINDS = (EVENT, PICTURE, ALIVE, STATISTICS)
+KINDS = (EVENT, FULL_REPORT, ALIVE, STATISTICS)
 SEEN_STATES = (RUNNING, PAUSED, SHUT_OFF, SAVED, CRASHED, MISSING, UNKNOWN)
 
 BACKUP, MIGRATION, BLOCK_JOB = "backup", "migration", "block job"
@@ -42,7 +42,7 @@ EPOCH_AHEAD_SECONDS = 86400.0
 """How far a daemon's start may be ahead of the receiver's clock: beyond it no later start could ever follow."""
 PROOF_LENGTH = 64
 LARGEST_MESSAGE = 8 * 1024 * 1024
-"""Bytes; a picture of 20,000 domains is about 2 MB."""
+"""Bytes; a full report of 20,000 domains is about 2 MB."""
 MOST_STATISTICS = 500
 """Domains of one statistics message."""
 LONGEST_TEXT = 255
@@ -73,7 +73,7 @@ class DomainState:
     """One domain as seen: its UUID, name, state, and for an event libvirt's word for what happened.
 
     `age` is how many seconds before the message's `time` that was, by a clock that nobody sets. `job` is told by
-    pictures alone: what libvirt has under way with the domain, one of JOBS.
+    full reports alone: what libvirt has under way with the domain, one of JOBS.
     """
 
     uuid: str
@@ -86,7 +86,7 @@ class DomainState:
 
 @dataclass(frozen=True)
 class PastEvent:
-    """An event told before, told again with a picture: whoever missed its message has it from here."""
+    """An event told before, told again with a full report: whoever missed its message has it from here."""
 
     epoch: int
     sequence: int
@@ -138,12 +138,12 @@ class Message:
     """One message. (`epoch`, `sequence`) orders all messages of a node.
 
     `epoch` is when the daemon started (nanoseconds since 1970), `time` when it spoke (seconds).
-    A picture's `domains` are all that the node has, and `recent` the events of the last minute;
+    A full report's `domains` are all that the node has, and `recent` the events of the last minute;
     an event's `domains` are the one that it is about. `statistics` are those of active domains.
 
     `clock` is `time` by a clock that nobody sets and that begins with the host's start `boot` (CLOCK_MONOTONIC), as the
     agent's readings bear it too: what of both was first is known by it. 0 and empty where a daemon does not say so.
-    `age` is how many seconds before that a picture's domains were looked at, or an event's `statistics` were read:
+    `age` is how many seconds before that a full report's domains were looked at, or an event's `statistics` were read:
     those of the domain that ended with it, as read last. They are `final` when it did nothing more after that.
     """
 

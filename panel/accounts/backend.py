@@ -10,9 +10,9 @@ from django.contrib.auth.backends import ModelBackend
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
-from panel.accounts import guessing
-from panel.accounts.guessing import WRONG_ALLOWED as WRONG_ALLOWED
+from panel.accounts import throttling
 from panel.accounts.models import User
+from panel.accounts.throttling import WRONG_ALLOWED as WRONG_ALLOWED
 from panel.core.addresses import counted_as
 
 log = logging.getLogger(__name__)
@@ -36,11 +36,11 @@ class PasswordBackend(ModelBackend):
         known = User.objects.filter(name=username or "").first()
         # The account's own name: the database finds it by others too, in capitals or with a space behind.
         subject = ("password", counted_as(address), known.name if known is not None else username or "")
-        with guessing.attempt(known, *subject) as of_name:
+        with throttling.attempt(known, *subject) as of_name:
             if of_name.locked:
                 log.warning("too many wrong passwords for %r from %s", username, address)
                 raise PermissionDenied
-            with guessing.from_address(address) as of_address:
+            with throttling.from_address(address) as of_address:
                 user = super().authenticate(request, username=username, password=password, **kwargs)
                 if not isinstance(user, User) and username and password:
                     user = _in_directory(request, username, password)

@@ -7,10 +7,10 @@ from panel.core import origin
 from panel.core.errors import AccessDenied
 
 
-def refuse_opened() -> None:
+def refuse_impersonated() -> None:
     """Raise AccessDenied while an administrator works in the account: what lets somebody in, or is told things, is its
     user's alone, so that nothing of the administrator's stays there."""
-    if origin.current().opened_by:
+    if origin.current().impersonated_by:
         raise AccessDenied(
             "You work in this account as an administrator: its password, e-mail address, second factors, tokens, "
             "sign-in keys, SSH keys and webhooks are changed by its user alone.",
@@ -18,9 +18,9 @@ def refuse_opened() -> None:
         )
 
 
-def refuse_narrowed(viewer: User) -> None:
-    """Raise AccessDenied for a way in that gives only some of the account's rights, as a narrowed token."""
-    if viewer.narrowed_to is not None:
+def refuse_scoped(viewer: User) -> None:
+    """Raise AccessDenied for a way in that gives only some of the account's rights, as a scoped token."""
+    if viewer.scope is not None:
         raise AccessDenied("This token gives single rights, and this is the whole account's.", permission="account")
 
 

@@ -39,7 +39,7 @@ def record(
     return JournalEntry.objects.create(
         user_id=viewer.pk if viewer else None,
         user_name=viewer.name if viewer else "",
-        opened_by=where.opened_by,
+        impersonated_by=where.impersonated_by,
         action=action,
         object_type=object_type,
         object_id=object_id,

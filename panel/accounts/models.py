@@ -51,7 +51,7 @@ class UserManager(BaseUserManager["User"]):
 class User(QuickModel, AbstractBaseUser):
     """Somebody who signs in, owns VMs or runs the cluster."""
 
-    narrowed_to: frozenset[str] | None = None
+    scope: frozenset[str] | None = None
     """The rights that the way in leaves of the user's own, such as a token's; None leaves all. Not stored."""
     by_token: Token | None = None
     """The token that is the way in. Not stored."""
@@ -84,7 +84,7 @@ class User(QuickModel, AbstractBaseUser):
             rights = (permissions.ALWAYS | frozenset(self.role.rights)) & most
         if not self.may_create_vms:
             rights -= {"vms.create"}
-        return rights if self.narrowed_to is None else rights & self.narrowed_to
+        return rights if self.scope is None else rights & self.scope
 
     @property
     def withheld(self) -> frozenset[str]:
@@ -125,7 +125,9 @@ class BrowserSession(models.Model):
     """A hash of the key that the browser holds: who reads the database signs in nowhere."""
     data = models.TextField()
     user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="sessions")
-    opened_by = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="opened_sessions")
+    impersonated_by = models.ForeignKey(
+        User, null=True, on_delete=models.CASCADE, related_name="impersonating_sessions"
+    )
     """The administrator who works in the user's account."""
     by = models.CharField(max_length=16, blank=True)
     """How the user proved who they are: "password", "code", "security key", "key" (of one use) or "opened"."""
@@ -267,7 +269,7 @@ class JournalEntry(models.Model):
     at = models.DateTimeField(auto_now_add=True)
     user_id = models.BigIntegerField(null=True)
     user_name = models.CharField(max_length=64)
-    opened_by = models.CharField(max_length=64, blank=True)
+    impersonated_by = models.CharField(max_length=64, blank=True)
     """The administrator who worked in the user's account."""
     action = models.CharField(max_length=64)
     object_type = models.CharField(max_length=32)

@@ -55,7 +55,7 @@ def put_role(
     except IntegrityError as error:
         raise AlreadyExists(field="name", object="role") from error
     if before:
-        _end_opened_without_right(role)
+        _end_impersonation_without_right(role)
         live.tell_rights()
     journal.record(
         viewer,
@@ -75,10 +75,10 @@ def _refuse_unknown(withheld: set[str], operations: Collection[str] | None) -> N
             raise InvalidValue(f"There is no operation “{name}”.", field="withheld")
 
 
-def _end_opened_without_right(role: Role) -> None:
+def _end_impersonation_without_right(role: Role) -> None:
     """Nobody works on in another's account who may not open one any more."""
     if "users.open" not in role.rights:
-        BrowserSession.objects.filter(opened_by__role=role).delete()
+        BrowserSession.objects.filter(impersonated_by__role=role).delete()
 
 
 @transaction.atomic

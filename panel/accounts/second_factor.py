@@ -12,9 +12,9 @@ from typing import Any
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import transaction
 
-from panel.accounts import guessing, journal, recovery, security_keys, totp
+from panel.accounts import journal, recovery, security_keys, throttling, totp
 from panel.accounts.backend import knows_password
-from panel.accounts.guards import refuse_narrowed, refuse_opened, require_power_over
+from panel.accounts.guards import refuse_impersonated, refuse_scoped, require_power_over
 from panel.accounts.models import SecurityKey, User
 from panel.core import permissions
 from panel.core.errors import AccessDenied, InvalidValue, NotFound, SecondFactorRequired, WrongState
@@ -58,8 +58,8 @@ def turn_off_app(user: User, password: str, code: str) -> None:
 
     Raises InvalidValue (the password, the code), WrongState (it is off) and AccessDenied as totp.enrol().
     """
-    refuse_opened()
-    refuse_narrowed(user)
+    refuse_impersonated()
+    refuse_scoped(user)
     if not totp.is_on(user):
         raise WrongState("The second factor is off.", object="user", id=user.pk, state="off")
     # The code first: wrong ones are counted.
@@ -79,8 +79,8 @@ def remove_key(user: User, key_id: int, password: str) -> None:
 
     Raises NotFound, InvalidValue (the password) and AccessDenied as totp.enrol().
     """
-    refuse_opened()
-    refuse_narrowed(user)
+    refuse_impersonated()
+    refuse_scoped(user)
     key = SecurityKey.objects.filter(user=user, pk=key_id).first()
     if key is None:
         raise NotFound(object="security key", id=key_id)
@@ -99,7 +99,7 @@ def reset(viewer: User, user: User) -> None:
     """
     permissions.require(viewer, "users.manage")
     require_power_over(viewer, user)
-    refuse_opened()
+    refuse_impersonated()
     if viewer.pk == user.pk:
         raise AccessDenied("Turn your own second factor off with a code.", permission="users.manage")
     had_app, keys = totp.forget(user), security_keys.forget(user)
@@ -109,16 +109,16 @@ def reset(viewer: User, user: User) -> None:
 
 
 @contextmanager
-def _attempt(user: User) -> Iterator[guessing.Attempt]:
+def _attempt(user: User) -> Iterator[throttling.Attempt]:
     """A try at the user's second factor; raises SecondFactorRequired after too many."""
-    with guessing.attempt(user, *_subject(user)) as attempt:
+    with throttling.attempt(user, *_subject(user)) as attempt:
         if attempt.locked:
             raise SecondFactorRequired("Too many codes were wrong. Try again in a quarter of an hour.", field="code")
         yield attempt
 
 
 def _require_password(user: User, password: str) -> None:
-    with guessing.attempt(user, *_subject(user)) as attempt:
+    with throttling.attempt(user, *_subject(user)) as attempt:
         if attempt.locked:
             raise InvalidValue("Too many were wrong. Try again in a quarter of an hour.", field="password")
         if not knows_password(user, password):

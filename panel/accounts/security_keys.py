@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.http import urlsafe_base64_decode
 
 from panel.accounts import journal, recovery, totp
-from panel.accounts.guards import refuse_narrowed, refuse_opened
+from panel.accounts.guards import refuse_impersonated, refuse_scoped
 from panel.accounts.models import SecurityKey, User
 from panel.core.errors import AccessDenied, AlreadyExists, InvalidValue, LimitExceeded, WrongState
 
@@ -51,8 +51,8 @@ def keys_of(user: User) -> list[SecurityKey]:
 def begin_registration(user: User, session: SessionBase | None) -> dict[str, Any]:
     """What navigator.credentials.create() is to be given; register() takes its answer.
 
-    Raises AccessDenied (a call that is no signed-in browser's; an opened account; a narrowed token), LimitExceeded and
-    WrongState (no PublicUrl).
+    Raises AccessDenied (a call that is no signed-in browser's; an impersonated account; a scoped token), LimitExceeded
+    and WrongState (no PublicUrl).
     """
     # Here, since the library of the ceremonies is loaded by those processes alone that need it.
     from panel.accounts import ceremony
@@ -139,8 +139,8 @@ def forget(user: User) -> int:
 
 def _own(user: User, session: SessionBase | None) -> SessionBase:
     """The session, if a browser is signed in by it as the user and nobody works in their account."""
-    refuse_opened()
-    refuse_narrowed(user)
+    refuse_impersonated()
+    refuse_scoped(user)
     if session is None or session.get(SESSION_KEY) != str(user.pk):
         raise AccessDenied("A security key is registered in a browser that is signed in.", permission="account")
     return session

@@ -14,8 +14,8 @@ from django.http import HttpRequest
 from pydantic import Field, SecretStr
 
 from nodeagent.protocol import words
-from panel.accounts import guessing, journal, second_factor
-from panel.accounts.guards import refuse_narrowed, refuse_opened
+from panel.accounts import journal, second_factor, throttling
+from panel.accounts.guards import refuse_impersonated, refuse_scoped
 from panel.accounts.guards import require_power_over as require_power_over
 from panel.accounts.limits import LIMITS, limits_of, set_limits
 from panel.accounts.models import Level, Role, SshKey, User
@@ -86,8 +86,8 @@ def change_user(viewer: User, user: User, raw: dict[str, Any], current: str | No
     """
     values = parse(UserChange, raw)
     if viewer.pk == user.pk:
-        refuse_opened()
-    if viewer.pk != user.pk or not values.model_fields_set <= {"password", "email"} or viewer.narrowed_to is not None:
+        refuse_impersonated()
+    if viewer.pk != user.pk or not values.model_fields_set <= {"password", "email"} or viewer.scope is not None:
         permissions.require(viewer, "users.manage")
         require_power_over(viewer, user)
     if viewer.pk == user.pk and values.password is not None:
@@ -98,20 +98,20 @@ def change_user(viewer: User, user: User, raw: dict[str, Any], current: str | No
 def change_password(user: User, current: str, password: str) -> None:
     """Give oneself another password, which ends all one's sessions; callers renew the one that asks.
 
-    Raises InvalidValue (“current” is wrong; the new one is weak), AccessDenied (narrowed token; opened account).
+    Raises InvalidValue (“current” is wrong; the new one is weak), AccessDenied (scoped token; impersonated account).
     """
     change_user(user, user, {"password": password}, current)
 
 
 def _require_current(user: User, current: str | None) -> None:
     """Whoever has somebody's browser or token for a moment does not keep the account by a password of their own."""
-    refuse_opened()
-    refuse_narrowed(user)
+    refuse_impersonated()
+    refuse_scoped(user)
     if current is None:
         message = "Your own password is changed with the present one beside it: POST /api/v1/me/password."
         raise InvalidValue(message, field="password")
     subject = ("password", "of", str(user.pk))
-    with guessing.attempt(user, *subject) as attempt:
+    with throttling.attempt(user, *subject) as attempt:
         if attempt.locked or not user.check_password(current):
             raise InvalidValue("This is not your password.", field="current")
         attempt.forgive()
@@ -134,7 +134,7 @@ def _put(viewer: User, user: User, values: UserChange, action: str) -> User:
     if before.get("level") == Level.SUPER and user.level != Level.SUPER:
         _refuse_last(user)
     if values.password is not None:
-        refuse_opened()
+        refuse_impersonated()
         _set_password(user, values.password.get_secret_value())
     try:
         with transaction.atomic():
@@ -273,8 +273,8 @@ def add_ssh_key(user: User, name: str, public_key: str) -> SshKey:
 
     Raises InvalidValue for what is none for nodes, AlreadyExists for a name in use and AccessDenied.
     """
-    refuse_opened()
-    refuse_narrowed(user)
+    refuse_impersonated()
+    refuse_scoped(user)
     if not words.is_public_key(public_key):
         text = "This is not one public key, as in authorized_keys, of printable characters and without tabs."
         raise InvalidValue(text, field="public_key")
@@ -291,11 +291,11 @@ def add_ssh_key(user: User, name: str, public_key: str) -> SshKey:
 @transaction.atomic
 def remove_ssh_key(user: User, key_id: int) -> bool:
     """Forget one of the user's keys; VMs that let it in still do. Answers if there was one; raises AccessDenied."""
-    refuse_opened()
+    refuse_impersonated()
     key = SshKey.objects.filter(user=user, pk=key_id).first()
     if key is None:
         return False
-    refuse_narrowed(user)
+    refuse_scoped(user)
     key.delete()
     journal.record(user, "ssh_key.remove", "ssh_key", key_id, key.name, owner_id=user.pk)
     return True

@@ -47,10 +47,10 @@ def end_others_of(user: User) -> None:
 
 def drop_all(user: User) -> None:
     """End what the user is signed in to, others' accounts too: their password, level or leave to come in changed."""
-    opened = BrowserSession.objects.filter(opened_by=user).values_list("user_id", flat=True)
+    opened = BrowserSession.objects.filter(impersonated_by=user).values_list("user_id", flat=True)
     for user_id in {user.pk, *opened}:
         live.tell_rights(user_id)
-    BrowserSession.objects.filter(Q(user=user) | Q(opened_by=user)).delete()
+    BrowserSession.objects.filter(Q(user=user) | Q(impersonated_by=user)).delete()
     end_others_of(user)
 
 
@@ -101,7 +101,7 @@ class SessionStore(SessionBase):
             "data": self.encode(data),
             "expires_at": self.get_expiry_date(),
             "user_id": data.get(SESSION_KEY),
-            "opened_by_id": data.get("opened_by_id"),
+            "impersonated_by_id": data.get("impersonated_by_id"),
             "by": data.get("by", ""),
             "address": data.get("address", ""),
             "agent": data.get("agent", ""),

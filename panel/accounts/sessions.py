@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from panel.accounts import journal
-from panel.accounts.guards import refuse_narrowed, refuse_opened, require_power_over
+from panel.accounts.guards import refuse_impersonated, refuse_scoped, require_power_over
 from panel.accounts.models import BrowserSession, User
 from panel.accounts.session_store import digest, end_others_of
 from panel.core import live, permissions
@@ -26,11 +26,11 @@ MOST = 200
 
 
 @transaction.atomic
-def begin(request: HttpRequest, user: User, by: str, *, opened_by: User | None = None) -> None:
+def begin(request: HttpRequest, user: User, by: str, *, impersonated_by: User | None = None) -> None:
     """The browser is signed in as `user`, and nothing is left of before.
 
     The user proved who they are `by` “password”, “code”, “security key” or (of one use) “key”; “opened” and “back”
-    are an administrator's ways. `opened_by` is the administrator who works in the user's account; see open_as().
+    are an administrator's ways. `impersonated_by` is the administrator who works in the user's account; see open_as().
     """
     request.session.flush()
     login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
@@ -41,19 +41,19 @@ def begin(request: HttpRequest, user: User, by: str, *, opened_by: User | None =
             "agent": request.headers.get("User-Agent", "")[:LONGEST_AGENT],
         }
     )
-    if opened_by is not None:
+    if impersonated_by is not None:
         request.session.update(
             {
-                "opened_by": opened_by.name,
-                "opened_by_id": opened_by.pk,
-                "opened_by_hash": opened_by.get_session_auth_hash(),
+                "impersonated_by": impersonated_by.name,
+                "impersonated_by_id": impersonated_by.pk,
+                "impersonated_by_hash": impersonated_by.get_session_auth_hash(),
             }
         )
     request.session.save()
-    if opened_by is None:
+    if impersonated_by is None:
         _record("session.begin", user, user, by)
     else:
-        _record("user.open", opened_by, user, by)
+        _record("user.open", impersonated_by, user, by)
 
 
 def end(request: HttpRequest) -> None:
@@ -67,7 +67,7 @@ def end(request: HttpRequest) -> None:
 def list_sessions(user: User) -> QuerySet[BrowserSession]:
     """The user's sessions that are good still, the latest first; callers take MOST at the most."""
     now = timezone.now()
-    found = BrowserSession.objects.filter(user=user, expires_at__gt=now).select_related("opened_by")
+    found = BrowserSession.objects.filter(user=user, expires_at__gt=now).select_related("impersonated_by")
     return found.order_by("-last_seen_at", "pk")
 
 
@@ -112,7 +112,7 @@ def end_others(viewer: User, user: User, keep: HttpRequest | None = None) -> int
 def require_sight(viewer: User, user: User) -> None:
     """Raise AccessDenied unless the viewer may see and end the user's sessions: their own, or with users.manage."""
     if viewer.pk == user.pk:
-        refuse_narrowed(viewer)
+        refuse_scoped(viewer)
     else:
         permissions.require(viewer, "users.manage")
         require_power_over(viewer, user)
@@ -131,10 +131,10 @@ def open_as(request: HttpRequest, viewer: User, user: User) -> None:
     """
     permissions.require(viewer, "users.open")
     require_power_over(viewer, user)
-    refuse_opened()
+    refuse_impersonated()
     if not user.is_active or user.pk == viewer.pk:
         raise AccessDenied("Nobody works in this account.", permission="users.open")
-    begin(request, user, "opened", opened_by=viewer)
+    begin(request, user, "opened", impersonated_by=viewer)
 
 
 def go_back(request: HttpRequest) -> User:
@@ -142,8 +142,8 @@ def go_back(request: HttpRequest) -> User:
 
     Raises AccessDenied in a session that nobody opened, or whose administrator must not come in any more.
     """
-    opener = User.objects.filter(pk=request.session.get("opened_by_id", 0), is_active=True).first()
-    proof = request.session.get("opened_by_hash", "")
+    opener = User.objects.filter(pk=request.session.get("impersonated_by_id", 0), is_active=True).first()
+    proof = request.session.get("impersonated_by_hash", "")
     if opener is None or not constant_time_compare(proof, opener.get_session_auth_hash()):
         raise AccessDenied("There is nobody to go back to: sign in again.", permission="users.open")
     begin(request, opener, "back")

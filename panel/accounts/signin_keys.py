@@ -12,7 +12,7 @@ from django.urls import Resolver404, resolve
 from django.utils import timezone
 
 from panel.accounts import journal
-from panel.accounts.guards import refuse_opened
+from panel.accounts.guards import refuse_impersonated
 from panel.accounts.models import SigninKey, User
 from panel.accounts.services import require_power_over
 from panel.accounts.tokens import TOKEN_BYTES, digest
@@ -34,7 +34,7 @@ def issue(viewer: User, user: User, key: str | None = None, leads_to: str = "/")
     """
     permissions.require(viewer, "users.open")
     require_power_over(viewer, user)
-    refuse_opened()
+    refuse_impersonated()
     if key is not None and not SHORTEST <= len(key) <= 128:
         raise InvalidValue(f"A key has {SHORTEST} to 128 characters.", field="key")
     # A path of ours alone: "//host" and "/\\host" would lead a browser elsewhere.

@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from panel.accounts import journal
-from panel.accounts.guards import refuse_narrowed, refuse_opened
+from panel.accounts.guards import refuse_impersonated, refuse_scoped
 from panel.accounts.models import Token, User
 from panel.core import live
 from panel.core.addresses import in_ranges
@@ -52,12 +52,12 @@ def create_token(
 
     Raises InvalidValue, LimitExceeded (TokensPerUser), and AccessDenied while an administrator works in the account.
     """
-    refuse_opened()
+    refuse_impersonated()
     for right in rights or ():
         if right not in RIGHTS:
             raise InvalidValue(f"There is no right “{right}”.", field="rights")
-    if user.narrowed_to is not None:
-        rights = sorted(user.narrowed_to if rights is None else user.narrowed_to & set(rights))
+    if user.scope is not None:
+        rights = sorted(user.scope if rights is None else user.scope & set(rights))
     if expires_at is not None and expires_at <= timezone.now():
         raise InvalidValue("A token ends in the future.", field="expires_at")
     ranges = parse_ranges(addresses, "addresses")
@@ -128,12 +128,12 @@ def revoke_token(user: User, token_id: int) -> bool:
 
     Raises AccessDenied as create_token(), and for any token but itself where the way in is a narrowed one.
     """
-    refuse_opened()
+    refuse_impersonated()
     token = Token.objects.filter(user=user, pk=token_id).first()
     if token is None:
         return False
     if token != user.by_token:
-        refuse_narrowed(user)
+        refuse_scoped(user)
     _forget(user, token)
     return True
 
@@ -171,7 +171,7 @@ def user_of_token(text: str, address: str = "") -> User:
         Token.objects.filter(pk=token.pk).update(last_used_at=now, last_used_from=address[:45])
     user = token.user
     user.by_token = token
-    user.narrowed_to = None if token.rights is None else frozenset(token.rights)
+    user.scope = None if token.rights is None else frozenset(token.rights)
     return user
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from panel.accounts import journal, recovery
-from panel.accounts.guards import refuse_narrowed, refuse_opened
+from panel.accounts.guards import refuse_impersonated, refuse_scoped
 from panel.accounts.models import Totp, User
 from panel.core import secretbox
 from panel.core.errors import InvalidValue, WrongState
@@ -42,10 +42,10 @@ def is_on(user: User) -> bool:
 def enrol(user: User) -> Enrolment:
     """A new secret for the user's app, not in force until confirm().
 
-    Raises WrongState while an app is in use, and AccessDenied (a narrowed token; an opened account).
+    Raises WrongState while an app is in use, and AccessDenied (a scoped token; an impersonated account).
     """
-    refuse_opened()
-    refuse_narrowed(user)
+    refuse_impersonated()
+    refuse_scoped(user)
     if is_on(user):
         raise WrongState("The second factor is on: turn it off first.", object="user", id=user.pk, state="on")
     secret = pyotp.random_base32()
@@ -63,8 +63,8 @@ def confirm(user: User, code: str) -> list[str]:
 
     Raises InvalidValue (a wrong code), WrongState (nothing to confirm) and AccessDenied as enrol().
     """
-    refuse_opened()
-    refuse_narrowed(user)
+    refuse_impersonated()
+    refuse_scoped(user)
     totp = Totp.objects.select_for_update().filter(user=user, confirmed_at=None).first()
     if totp is None:
         raise WrongState("There is nothing to confirm.", object="user", id=user.pk, state="not being enrolled")

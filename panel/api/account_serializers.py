@@ -100,6 +100,7 @@ class JournalSerializer(serializers.ModelSerializer[JournalEntry]):
 
     before: Any = VeiledField()
     after: Any = VeiledField()
+    opened_by = serializers.CharField(source="impersonated_by", read_only=True)
 
     class Meta:
         model = JournalEntry

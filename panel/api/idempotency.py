@@ -86,8 +86,8 @@ def _earlier(viewer: User, key: str, digest: str) -> Response | None:
 def _digest(request: Request) -> str:
     # Keyed, since a body may hold a secret.
     # The rights of the way in too: what a wide token was answered is not for a narrow one.
-    narrowed_to = viewer_of(request).narrowed_to
-    rights = None if narrowed_to is None else sorted(narrowed_to)
+    scope = viewer_of(request).scope
+    rights = None if scope is None else sorted(scope)
     text = json.dumps([request.method, request.get_full_path(), request.data, rights], sort_keys=True, default=str)
     return hmac.new(settings.SECRET_KEY.encode(), text.encode(), hashlib.sha256).hexdigest()
 

@@ -22,7 +22,7 @@ from panel.core.validation import Params, parse
 class BrowserSessionSerializer(serializers.ModelSerializer[BrowserSession]):
     """A browser that is signed in."""
 
-    opened_by = serializers.CharField(source="opened_by.name", default="", read_only=True)
+    opened_by = serializers.CharField(source="impersonated_by.name", default="", read_only=True)
     current = serializers.SerializerMethodField()
 
     class Meta:

@@ -37,6 +37,7 @@ JOURNAL_COLUMNS = (
     "id", "at", "user_name", "opened_by", "action", "object_type", "object_id", "object_name", "door", "address",
     "request_id", "task_id",
 )  # fmt: skip
+FIELD_OF = {"opened_by": "impersonated_by"}
 
 
 class UsersView(ListView):
@@ -265,7 +266,9 @@ class JournalExportView(JournalView):
     )
     def get(self, request: Request) -> StreamingHttpResponse:  # type: ignore[override]
         """The newest entries that the viewer may read as CSV, at most a hundred thousand, searched like the list."""
-        entries = self.searched(request).values_list(*JOURNAL_COLUMNS)[:MOST_EXPORTED]
+        entries = self.searched(request).values_list(*[FIELD_OF.get(name, name) for name in JOURNAL_COLUMNS])[
+            :MOST_EXPORTED
+        ]
         answer = StreamingHttpResponse(_csv(entries), content_type="text/csv; charset=utf-8")
         answer.headers["Content-Disposition"] = 'attachment; filename="journal.csv"'
         return answer

@@ -273,19 +273,19 @@ class OperationFailed(PanelError):
     sentence = "The operation failed."
 
 
-class NotYet(PanelError):
-    """A step waits for something and is to be run again in `seconds`; no failure. `so_far` is kept for it.
+class Reschedule(PanelError):
+    """A step waits for something and is to be run again in `seconds`; no failure. `checkpoint` is kept for it.
 
-    For waits that are too long to hold a worker. The step finds what it kept in ctx.so_far.
+    For waits that are too long to hold a worker. The step finds what it kept in ctx.checkpoint.
     """
 
     code = "not_yet"
     sentence = "It is waited for something."
 
-    def __init__(self, seconds: float, so_far: dict[str, Any]) -> None:
+    def __init__(self, seconds: float, checkpoint: dict[str, Any]) -> None:
         super().__init__()
         self.seconds = seconds
-        self.so_far = so_far
+        self.checkpoint = checkpoint
 
 
 class UndoFailed(PanelError):

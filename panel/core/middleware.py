@@ -39,7 +39,7 @@ class OriginMiddleware:
             origin.Origin(
                 door=_door(request),
                 address=str(request.META.get("REMOTE_ADDR", ""))[:45],
-                opened_by=str(request.session.get("opened_by", ""))[:64],
+                impersonated_by=str(request.session.get("impersonated_by", ""))[:64],
             )
         )
         try:

@@ -13,12 +13,12 @@ Door = Literal["page", "rest", "classic", "panel"]
 class Origin:
     """The door that was used ("panel" for what the panel does by itself) and the caller's address, "" for none.
 
-    `opened_by` is the administrator who works in the account of the user that asks, "" for nobody.
+    `impersonated_by` is the administrator who works in the account of the user that asks, "" for nobody.
     """
 
     door: Door = "panel"
     address: str = ""
-    opened_by: str = ""
+    impersonated_by: str = ""
 
 
 NOBODY = Origin()

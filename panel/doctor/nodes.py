@@ -22,7 +22,7 @@ from panel.network.models import Network
 from panel.storage.models import NodePool, Volume
 from panel.storage.selectors import volumes_at
 from panel.tasks.models import ENDED, Task
-from panel.vms.models import Interface, Purpose, Sighting, Spare, Vm, VmStatus
+from panel.vms.models import AuxiliaryDisk, Interface, Purpose, Sighting, Vm, VmStatus
 from panel.vms.spec import takes_seed, uses_seed
 
 CALL_SECONDS = 60.0
@@ -97,22 +97,28 @@ def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
     for volume in Volume.objects.filter(disk__vm__uuid__in=found.last_here).select_related("pool"):
         found.others.add(volume.place)
     found.networks = list(Network.objects.filter(cluster=node.cluster_id))
-    spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool", "volume__pool"))
+    auxiliary_disks = Prefetch(
+        "auxiliary_disks", AuxiliaryDisk.objects.select_related("image", "vm__pool", "volume__pool")
+    )
     ports = Prefetch("interfaces", Interface.objects.select_related("address"))
-    for vm in Vm.objects.filter(node=node).select_related("pool", "image").prefetch_related(spares, ports, "snapshots"):
+    for vm in (
+        Vm.objects.filter(node=node)
+        .select_related("pool", "image")
+        .prefetch_related(auxiliary_disks, ports, "snapshots")
+    ):
         found.vms[str(vm.uuid)] = vm
         if vm.pk in busy_vms:
             found.busy |= {str(vm.uuid), vm.seed_ref.name}
-        for spare in vm.spares.all():
-            if vm.pk in busy_vms or spare.purpose != Purpose.RESCUE:
+        for auxiliary_disk in vm.auxiliary_disks.all():
+            if vm.pk in busy_vms or auxiliary_disk.purpose != Purpose.RESCUE:
                 # What is to be deleted may be gone in part; records.py tells of it.
-                found.busy |= {spare.seed_ref.name, spare.volume.name}
-            if takes_seed(spare.image):
-                found.files.setdefault(vm.pool.store.name, {})[f"seeds/{spare.seed_ref.name}"] = f"vm {vm.pk}"
+                found.busy |= {auxiliary_disk.seed_ref.name, auxiliary_disk.volume.name}
+            if takes_seed(auxiliary_disk.image):
+                found.files.setdefault(vm.pool.store.name, {})[f"seeds/{auxiliary_disk.seed_ref.name}"] = f"vm {vm.pk}"
         if uses_seed(vm):
             found.files.setdefault(vm.pool.store.name, {})[f"seeds/{vm.seed_ref.name}"] = f"vm {vm.pk}"
-    for volume in volumes_at(node).select_related("pool", "disk", "spare"):
-        disk = getattr(volume, "disk", None) or getattr(volume, "spare", None)
+    for volume in volumes_at(node).select_related("pool", "disk", "auxiliary_disk"):
+        disk = getattr(volume, "disk", None) or getattr(volume, "auxiliary_disk", None)
         found.files.setdefault(volume.pool.name, {})[f"volumes/{volume.name}"] = (
             f"vm {disk.vm_id}" if disk is not None else f"volume {volume.uuid}"
         )

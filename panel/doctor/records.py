@@ -17,7 +17,7 @@ from panel.tasks import locks
 from panel.tasks.models import ENDED, Status, Task, TaskLock, TaskSecret
 from panel.vms import drift, elsewhere
 from panel.vms.machine import FACTS
-from panel.vms.models import Disk, Purpose, Sighting, Snapshot, SnapshotState, Spare, Vm
+from panel.vms.models import AuxiliaryDisk, Disk, Purpose, Sighting, Snapshot, SnapshotState, Vm
 from panel.vms.usage import differing
 
 ABANDONED = timedelta(seconds=60)
@@ -86,12 +86,16 @@ def _left_by_tasks() -> Iterator[Finding]:
 def _left_by_vms() -> Iterator[Finding]:
     for address in Address.objects.filter(interface=None).order_by("pk")[:MOST]:
         yield Finding("address_left", f"address {address.ip}", "In use by nothing.")
-    for volume in Volume.objects.filter(disk=None, spare=None).order_by("pk")[:MOST]:
+    for volume in Volume.objects.filter(disk=None, auxiliary_disk=None).order_by("pk")[:MOST]:
         yield Finding("volume_left", f"volume {volume.uuid}", "No VM has it.")
     busy = busy_vms()
-    for spare in Spare.objects.exclude(purpose=Purpose.RESCUE).select_related("vm").order_by("pk")[:MOST]:
-        if spare.vm_id not in busy:
-            yield Finding("volume_left", f"vm {spare.vm_id}", f"A system of {spare.vm} that is to be deleted.")
+    for auxiliary_disk in (
+        AuxiliaryDisk.objects.exclude(purpose=Purpose.RESCUE).select_related("vm").order_by("pk")[:MOST]
+    ):
+        if auxiliary_disk.vm_id not in busy:
+            yield Finding(
+                "volume_left", f"vm {auxiliary_disk.vm_id}", f"A system of {auxiliary_disk.vm} that is to be deleted."
+            )
     for disk in (
         Disk.objects.exclude(volume__node=None)
         .exclude(volume__node=F("vm__node"))

@@ -8,7 +8,7 @@ from nodeagent import storage as storages
 from panel.cluster.models import Node
 from panel.storage.models import NodePool, Volume
 from panel.storage.selectors import node_of_volume
-from panel.vms.models import Spare, Vm
+from panel.vms.models import AuxiliaryDisk, Vm
 from panel.vms.spec import takes_seed, uses_seed
 
 
@@ -25,10 +25,14 @@ def files_of_others(node: Node) -> set[str]:
         for volume in Volume.objects.filter(pool__in=marks).annotate(at=node_of_volume()).select_related("pool")
         if (volume.at, volume.pool_id) in same
     }
-    spares = Prefetch("spares", Spare.objects.select_related("image", "vm__pool"))
+    auxiliary_disks = Prefetch("auxiliary_disks", AuxiliaryDisk.objects.select_related("image", "vm__pool"))
     vms = Vm.objects.filter(pool__in=marks).exclude(node=node).select_related("pool", "image")
-    for vm in vms.prefetch_related(spares):
+    for vm in vms.prefetch_related(auxiliary_disks):
         if (vm.node_id, vm.pool_id) in same and not vm.pool.store_apart:
             found |= {storages.place(vm.seed_ref)} if uses_seed(vm) else set()
-            found |= {storages.place(spare.seed_ref) for spare in vm.spares.all() if takes_seed(spare.image)}
+            found |= {
+                storages.place(auxiliary_disk.seed_ref)
+                for auxiliary_disk in vm.auxiliary_disks.all()
+                if takes_seed(auxiliary_disk.image)
+            }
     return found

@@ -92,7 +92,7 @@ def acting_as(viewer: User, name: str) -> User:
     if user is None:
         raise NotFound(object="user", id=name[:64])
     require_power_over(viewer, user)
-    user.narrowed_to = viewer.narrowed_to
-    origin.bind(dataclasses.replace(origin.current(), opened_by=viewer.name[:64]))
+    user.scope = viewer.scope
+    origin.bind(dataclasses.replace(origin.current(), impersonated_by=viewer.name[:64]))
     journal.record(user, "user.open", "user", user.pk, user.name, owner_id=user.pk)
     return user

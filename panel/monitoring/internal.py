@@ -22,7 +22,7 @@ def take_messages(request: HttpRequest) -> HttpResponse:
     """Take in a batch of messages; 403 without proof, 400 or 413 for what can never be taken."""
     held = keys.current()
     proof = request.headers.get(SIGNATURE_HEADER, "")
-    # Not request.body, which is bounded for browsers' forms: a picture of a large node is larger.
+    # Not request.body, which is bounded for browsers' forms: a full report of a large node is larger.
     body = request.read(LARGEST_BATCH + 1)
     if len(body) > LARGEST_BATCH:
         return JsonResponse({"code": "bad_request", "message": "The batch is too large."}, status=413)

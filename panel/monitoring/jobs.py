@@ -1,4 +1,4 @@
-"""What pictures tell that is under way with VMs on their nodes by hand: backups, migrations, copies of disks."""
+"""What full reports tell that is under way with VMs on their nodes by hand: backups, migrations, copies of disks."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Told:
-    """One event, from its own message or told again with a picture."""
+    """One event, from its own message or told again with a full report."""
 
     heard: Heard
     epoch: int
@@ -147,8 +147,8 @@ class Intake:
                 vm = self.vms.get(each.node.pk, {}).get(told.domain.uuid)
                 if vm is not None and self._see(vm, told):
                     happened.append((vm, told.domain, told.at))
-            # A picture that comes late says nothing that the newer one did not say.
-            if each.message.kind == wire.PICTURE and not each.late:
+            # A full report that comes late says nothing that the newer one did not say.
+            if each.message.kind == wire.FULL_REPORT and not each.late:
                 self._look_at(each)
         self.log.write()
         happenings.report(happened)
@@ -161,7 +161,7 @@ class Intake:
         waiting.keep((each.message, each.at - timedelta(seconds=each.message.age)) for each in counted)
 
     def _events(self, heard: Heard) -> Iterator[Told]:
-        """The message's own event, or those of a picture that never came by themselves."""
+        """The message's own event, or those of a full report that never came by themselves."""
         message = heard.message
         if message.kind == wire.EVENT:
             for domain in message.domains:
@@ -179,7 +179,7 @@ class Intake:
         return True
 
     def _look_at(self, heard: Heard) -> None:
-        """Record what a picture says of its node's VMs."""
+        """Record what a full report says of its node's VMs."""
         message, vms = heard.message, self.vms.get(heard.node.pk, {})
         at, clock = heard.at - timedelta(seconds=message.age), heard.clock_before(message.age)
         looked = Observation(
@@ -193,7 +193,7 @@ class Intake:
             if domain.state == VmStatus.MISSING and not vm.installed:
                 continue
             if precedes_reading(vm, looked):
-                # A task has read it since the picture was made.
+                # A task has read it since the full report was made.
                 continue
             if domain.state == vm.status:
                 as_before.append(vm)
@@ -215,16 +215,16 @@ class Intake:
     def _sights(self) -> Iterator[duplicates.Sight]:
         """What the messages say of domains of VMs that belong elsewhere, in their order."""
         for each in self.heard:
-            if each.late or each.message.kind not in (wire.EVENT, wire.PICTURE):
+            if each.late or each.message.kind not in (wire.EVENT, wire.FULL_REPORT):
                 continue
             own = self.vms.get(each.node.pk, {})
             states = {d.uuid: d.state for d in each.message.domains if d.uuid not in own}
-            yield duplicates.Sight(each.node, each.at, states, whole=each.message.kind == wire.PICTURE)
+            yield duplicates.Sight(each.node, each.at, states, whole=each.message.kind == wire.FULL_REPORT)
 
 
 def _vms_of(heard: Iterable[Heard]) -> dict[int, dict[str, Vm]]:
     """The VMs that the messages say something of, by node and UUID; one query, held until the transaction ends."""
-    whole = {each.node.pk for each in heard if each.message.kind == wire.PICTURE}
+    whole = {each.node.pk for each in heard if each.message.kind == wire.FULL_REPORT}
     named: dict[int, set[str]] = {}
     for each in heard:
         if each.message.kind == wire.EVENT and each.node.pk not in whole:

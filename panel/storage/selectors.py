@@ -49,7 +49,7 @@ def known_pools(node: Node) -> dict[str, KnownPool]:
 
 def node_of_volume() -> Coalesce:
     """For a query of volumes: the node that one is on, in a shared pool that of the VM that has it."""
-    return Coalesce("node_id", "disk__vm__node_id", "spare__vm__node_id")
+    return Coalesce("node_id", "disk__vm__node_id", "auxiliary_disk__vm__node_id")
 
 
 def volumes_at(node: Node) -> QuerySet[Volume]:

@@ -36,8 +36,8 @@ class Context(Generic[P]):
         """While the operation is asked for: the object's values of those parameters that have one."""
         self.to_reserve: list[tuple[str, int, dict[str, int]]] = []
         """What inline steps reserve while the task has no row yet."""
-        self.so_far: dict[str, Any] = {}
-        """What the present step has put down by raising NotYet before."""
+        self.checkpoint: dict[str, Any] = {}
+        """What the present step has put down by raising Reschedule before."""
         self.committed = False
         """Whether a step that commits is done."""
         self.failed_step = ""

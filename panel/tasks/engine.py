@@ -25,9 +25,9 @@ from panel.core.errors import (
     Fenced,
     NodeUnreachable,
     NotUnderstood,
-    NotYet,
     OperationFailed,
     PanelError,
+    Reschedule,
     UndoFailed,
 )
 from panel.notices.models import Severity
@@ -226,7 +226,7 @@ class Run:
 
     def _do(self, step: Step) -> None:
         row = self._begin(step, StepStatus.RUNNING)
-        self.ctx.so_far = row.output
+        self.ctx.checkpoint = row.output
         try:
             if row.attempts > MOST_ATTEMPTS:
                 raise OperationFailed(f"Step “{row.title}” was begun {MOST_ATTEMPTS} times in vain.", step=row.name)
@@ -234,7 +234,7 @@ class Run:
             output = step.run(self.ctx) or {}
             self.node_silent = False
             self.observer.ran(self.task, row)
-        except NotYet as wait:
+        except Reschedule as wait:
             self._put_aside(row, wait)
         except Exception as raised:
             error = _as_panel_error(raised, row)
@@ -310,12 +310,12 @@ class Run:
         self._update_task(status=Status.RETRYING, lease_until=None, next_run_at=Now() + timedelta(seconds=wait))
         raise _Later
 
-    def _put_aside(self, row: TaskStep, wait: NotYet) -> None:
+    def _put_aside(self, row: TaskStep, wait: Reschedule) -> None:
         """Let the worker go; the step is run again when its wait is over."""
         self.node_silent = False
         row.attempts -= 1
         # What failed before has not failed now: it would count from then on.
-        row.output, row.failing_since, row.error = wait.so_far, None, None
+        row.output, row.failing_since, row.error = wait.checkpoint, None, None
         self._save(row, "attempts", "output", "failing_since", "error")
         later = Now() + timedelta(seconds=wait.seconds)
         self._update_task(status=Status.RETRYING, lease_until=None, next_run_at=later)

@@ -14,7 +14,7 @@ from panel.tasks.models import ENDED, Task
 
 
 def list_tasks(viewer: User) -> QuerySet[Task]:
-    """The tasks that the viewer may see, newest first; raises AccessDenied (a narrow token)."""
+    """The tasks that the viewer may see, newest first; raises AccessDenied (a scoped token)."""
     permissions.require(viewer, "tasks.view")
     tasks = Task.objects.select_related("owner")
     return tasks if viewer.sees_all else tasks.filter(owner=viewer)

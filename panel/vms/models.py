@@ -150,7 +150,7 @@ class Vm(Machine):
     def in_rescue(self) -> bool:
         """Whether it boots a rescue system instead of its own; lists read it with the row."""
         known = getattr(self, "rescued", None)
-        return self.spares.filter(purpose=Purpose.RESCUE).exists() if known is None else bool(known)
+        return self.auxiliary_disks.filter(purpose=Purpose.RESCUE).exists() if known is None else bool(known)
 
     @property
     def seed_ref(self) -> VolumeRef:
@@ -294,7 +294,7 @@ class StatusChange(models.Model):
     """One observation of a VM that is history: when, where, what, and why.
 
     `repeated` are those that found the status as it was before (a reboot, an event that followed a
-    picture): the history is the others. They are kept so that an observation that comes late can be put
+    full report): the history is the others. They are kept so that an observation that comes late can be put
     where it belongs. `epoch` and `sequence` are vmwatch's, 0 for what a task read and for silence.
     """
 
@@ -386,21 +386,21 @@ class Purpose(models.TextChoices):
     LEFT = "left", "To be deleted"
 
 
-class Spare(models.Model):
+class AuxiliaryDisk(models.Model):
     """A system that belongs to a VM and is not its own: a volume that is none of its disks, with a seed.
 
     One for rescue means that the VM is in rescue mode, running or not. The others live as long as a task.
     """
 
-    vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="spares")
+    vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="auxiliary_disks")
     purpose = models.CharField(max_length=16, choices=Purpose.choices)
-    volume = models.OneToOneField(Volume, on_delete=models.PROTECT, related_name="spare")
+    volume = models.OneToOneField(Volume, on_delete=models.PROTECT, related_name="auxiliary_disk")
     image = models.ForeignKey(Image, null=True, on_delete=models.SET_NULL, related_name="+")
     seed = models.UUIDField(null=True, help_text="What its seed is called; none: the VM's UUID.")
 
     class Meta:
         ordering = ["id"]
-        constraints = [models.UniqueConstraint(fields=["vm", "purpose"], name="one_spare_a_purpose")]
+        constraints = [models.UniqueConstraint(fields=["vm", "purpose"], name="one_auxiliary_disk_a_purpose")]
 
     def __str__(self) -> str:
         return f"{self.vm_id} {self.purpose}"

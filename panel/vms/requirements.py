@@ -47,7 +47,7 @@ def _suspended(vm: Vm) -> PanelError | None:
 
 def _in_rescue(*purposes: Purpose) -> Refusal:
     def refusal(vm: Vm) -> PanelError | None:
-        if not vm.spares.filter(purpose__in=purposes).exists():
+        if not vm.auxiliary_disks.filter(purpose__in=purposes).exists():
             return None
         return wrong_state(vm, "rescue", "The VM is in rescue mode. End that first.")
 

@@ -9,18 +9,18 @@ from panel.cluster.models import Node
 from panel.core import permissions
 from panel.core.errors import InvalidValue, NotFound
 from panel.tasks import reservations
-from panel.vms.models import Disk, Interface, Purpose, Spare, StatusChange, Vm
+from panel.vms.models import AuxiliaryDisk, Disk, Interface, Purpose, StatusChange, Vm
 
 
 def list_vms(viewer: User) -> QuerySet[Vm]:
-    """The VMs that the viewer may see, with all that a list shows of them; raises AccessDenied (a narrow token)."""
+    """The VMs that the viewer may see, with all that a list shows of them; raises AccessDenied (a scoped token)."""
     permissions.require(viewer, "vms.view")
     # Of what every VM has, in queries of its own: MariaDB would begin a join with the few nodes or owners, and
     # sort all VMs for each page. `counters` is the monitoring room's row, from which lists know warnings.
     vms = (
         Vm.objects.select_related("image", "iso", "installation", "counters")
         .defer("counters__reading")
-        .annotate(rescued=Exists(Spare.objects.filter(vm=OuterRef("pk"), purpose=Purpose.RESCUE)))
+        .annotate(rescued=Exists(AuxiliaryDisk.objects.filter(vm=OuterRef("pk"), purpose=Purpose.RESCUE)))
         .prefetch_related(
             "node",
             "owner",

@@ -14,7 +14,7 @@ from panel.core.errors import WrongState
 from panel.images.models import Customization, Image
 from panel.tasks.models import StepStatus, TaskStep
 from panel.vms.limits import OVER
-from panel.vms.models import Disk, Interface, Purpose, Spare, Vm
+from panel.vms.models import AuxiliaryDisk, Disk, Interface, Purpose, Vm
 
 M = TypeVar("M", Vm, Disk, Interface)
 
@@ -29,15 +29,17 @@ def own_spec(vm: Vm) -> HostSpec:
     return _spec(due(vm), None)
 
 
-def rescue_spec(vm: Vm, rescue: Spare) -> HostSpec:
+def rescue_spec(vm: Vm, rescue: AuxiliaryDisk) -> HostSpec:
     """The same of a VM that boots this rescue system, whatever mode it is in."""
     return _spec(due(vm), rescue)
 
 
 def rows_spec(vm: Vm) -> HostSpec:
     """The domain of exactly these values, also of changes whose turn has not come; the VM's row need not have them."""
-    spares = vm.spares.filter(purpose=Purpose.RESCUE).select_related("volume__pool", "image", "vm__pool")
-    return _spec(vm, spares.first())
+    auxiliary_disks = vm.auxiliary_disks.filter(purpose=Purpose.RESCUE).select_related(
+        "volume__pool", "image", "vm__pool"
+    )
+    return _spec(vm, auxiliary_disks.first())
 
 
 def due(vm: Vm) -> Vm:
@@ -67,7 +69,7 @@ def with_values(row: M, values: dict[str, Any]) -> M:
     return other
 
 
-def _spec(vm: Vm, rescue: Spare | None) -> HostSpec:
+def _spec(vm: Vm, rescue: AuxiliaryDisk | None) -> HostSpec:
     own = [disk_spec(disk) for disk in vm.disks.filter(attached=True).select_related("volume__pool")]
     interfaces = [
         interface_spec(interface)
@@ -148,7 +150,7 @@ def interface_spec(interface: Interface) -> InterfaceSpec:
 RESCUE_TARGET = "vda"
 
 
-def rescue_disks(rescue: Spare, own: list[DiskSpec]) -> list[DiskSpec]:
+def rescue_disks(rescue: AuxiliaryDisk, own: list[DiskSpec]) -> list[DiskSpec]:
     """The rescue system's disk, which the VM boots, and the VM's own behind it, each a letter further."""
     volume = rescue.volume
     first = DiskSpec(volume=volume.ref, format=volume.format, target=RESCUE_TARGET)
@@ -160,7 +162,7 @@ def _further(target: str) -> str:
     return f"vd{chr(ord(target[2]) + 1)}" if target.startswith("vd") else target
 
 
-def _seeds(vm: Vm, rescue: Spare | None) -> list[VolumeRef]:
+def _seeds(vm: Vm, rescue: AuxiliaryDisk | None) -> list[VolumeRef]:
     if rescue is not None:
         return [rescue.seed_ref] if takes_seed(rescue.image) else []
     return [vm.seed_ref] if uses_seed(vm) else []

@@ -265,7 +265,7 @@ def _insert_late(vm: Vm, seen: Observation) -> None:
     if after is not None:
         StatusChange.objects.filter(pk=after.pk).update(repeated=after.status == seen.status)
     elif vm.status != seen.status:
-        # That the VM is something else since was known from a picture that changed nothing.
+        # That the VM is something else since was known from a full report that changed nothing.
         since = max(vm.observed_at or at, at + TICK)
         now = Observation(
             vm.status, since, Cause.VMWATCH, seen.node, vm.observed_epoch, vm.observed_sequence, detail="seen"

@@ -23,7 +23,7 @@ from panel.core.rows import Prepared
 from panel.images.models import Image, Iso
 from panel.network.models import Network
 from panel.storage.models import Pool
-from panel.vms.models import Disk, Interface, Purpose, Spare, Vm
+from panel.vms.models import AuxiliaryDisk, Disk, Interface, Purpose, Vm
 
 SHARED: dict[str, tuple[type[Model], str]] = {
     "node": (Node, "name"),
@@ -49,7 +49,7 @@ class ToldVms(QuerySet[Vm]):
 
 
 def told_vms(viewer: User) -> QuerySet[Vm]:
-    """The VMs that the viewer may see, as REST tells them; raises AccessDenied (a narrow token)."""
+    """The VMs that the viewer may see, as REST tells them; raises AccessDenied (a scoped token)."""
     permissions.require(viewer, "vms.view")
     vms = _every_vm().all()
     return vms if viewer.sees_all else vms.filter(owner=viewer)
@@ -71,7 +71,7 @@ def _every_vm() -> QuerySet[Vm]:
         ToldVms(Vm)
         .select_related("installation", "counters")
         .defer(*NOT_TOLD)
-        .annotate(rescued=Exists(Spare.objects.filter(vm=OuterRef("pk"), purpose=Purpose.RESCUE)))
+        .annotate(rescued=Exists(AuxiliaryDisk.objects.filter(vm=OuterRef("pk"), purpose=Purpose.RESCUE)))
     )
 
 

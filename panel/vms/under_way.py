@@ -2,8 +2,8 @@
 
 It is a backup, a copy of a disk or a migration.
 
-vmwatch's pictures tell of it, so it is known when an operation is asked for; what began since then is looked for when
-the operation's turn comes, before its first step.
+vmwatch's full reports tell of it, so it is known when an operation is asked for; what began since then is looked for
+when the operation's turn comes, before its first step.
 """
 
 from __future__ import annotations

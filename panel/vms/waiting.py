@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from nodeagent.protocol import host
-from panel.core.errors import NodeTimeout, NotYet
+from panel.core.errors import NodeTimeout, Reschedule
 from panel.vms.context import VmContext
 from panel.vms.models import VmStatus
 from panel.vms.spec import first_interface
@@ -27,18 +27,18 @@ LONGEST_WAIT = 5.0
 def shut_down(ctx: VmContext[Any], limit: float) -> bool:
     """The VM is off: its guest obeyed within `limit` seconds, or was forced; answers whether it was.
 
-    Raises NotYet while the guest has time left.
+    Raises Reschedule while the guest has time left.
     """
     now = time.time()
-    began, asked = ctx.so_far.get("began", now), ctx.so_far.get("asked", 0.0)
+    began, asked = ctx.checkpoint.get("began", now), ctx.checkpoint.get("asked", 0.0)
     if _is_off(_look(ctx, now, asked, began + limit - now)):
         # Recorded but now: a guest that still runs at every look is no history.
         ctx.read_state(host.HostInfo(uuid=str(ctx.vm.uuid)))
         return False
     waited = time.time() - began
     if waited < limit:
-        so_far = {"began": began, "asked": now if _is_due(now, asked) else asked}
-        _put_down(ctx, waited, limit, so_far, "waiting for the guest")
+        checkpoint = {"began": began, "asked": now if _is_due(now, asked) else asked}
+        _put_down(ctx, waited, limit, checkpoint, "waiting for the guest")
     ctx.log(f"The guest did not shut down within {limit:g} s: forcing it off.", "warning")
     ctx.read_state(host.HostStop(uuid=str(ctx.vm.uuid)))
     return True
@@ -64,9 +64,9 @@ def _is_off(state: host.HostState) -> bool:
 def reach(ctx: VmContext[Any], port: int) -> float:
     """The guest answers on its address; answers after how many seconds it did.
 
-    Raises NotYet while it has time left, then NodeTimeout.
+    Raises Reschedule while it has time left, then NodeTimeout.
     """
-    limit, began = float(settings.CONFIG.guest_reachable_seconds), float(ctx.so_far.get("began", time.time()))
+    limit, began = float(settings.CONFIG.guest_reachable_seconds), float(ctx.checkpoint.get("began", time.time()))
     address = first_interface(ctx.vm).address.ip
     look = host.GuestWait(uuid=str(ctx.vm.uuid), address=address, port=port, timeout_seconds=PATIENCE_SECONDS)
     try:
@@ -80,8 +80,8 @@ def reach(ctx: VmContext[Any], port: int) -> float:
     return round(time.time() - began, 1)
 
 
-def _put_down(ctx: VmContext[Any], waited: float, limit: float, so_far: dict[str, Any], text: str) -> None:
-    """Raise NotYet; who has waited long is looked at less often."""
+def _put_down(ctx: VmContext[Any], waited: float, limit: float, checkpoint: dict[str, Any], text: str) -> None:
+    """Raise Reschedule; who has waited long is looked at less often."""
     ctx.progress(waited / limit, text)
     wait = min(max(LOOK_AGAIN_SECONDS, waited / 10), LONGEST_WAIT)
-    raise NotYet(min(wait, limit - waited), so_far)
+    raise Reschedule(min(wait, limit - waited), checkpoint)

@@ -30,7 +30,7 @@ def page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
     viewer = viewer_of(request)
     context.setdefault("problem_count", list_problems(viewer).count())
     veil = Veil(viewer)
-    frame = {"viewer": viewer, "veil": veil, "opened_by": request.session.get("opened_by")}
+    frame = {"viewer": viewer, "veil": veil, "impersonated_by": request.session.get("impersonated_by")}
     return render(request, template, {**frame, **context})
 
 

@@ -19,7 +19,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from panel.accounts import guessing, second_factor, sessions, signin_keys
+from panel.accounts import second_factor, sessions, signin_keys, throttling
 from panel.accounts.models import User
 from panel.cluster.selectors import default_cluster, get_node, list_nodes
 from panel.core import own_origin, permissions
@@ -83,7 +83,7 @@ class SignIn(LoginView):
 def sign_in_by_key(request: HttpRequest, key: str) -> HttpResponse:
     """Sign the browser in by a one-time key, as a billing system sends it; a key that is none leads to the form."""
     try:
-        with guessing.from_address(str(request.META.get("REMOTE_ADDR", ""))) as attempt:
+        with throttling.from_address(str(request.META.get("REMOTE_ADDR", ""))) as attempt:
             user, leads_to = signin_keys.redeem(key)
             attempt.forgive()
     except (BadCredentials, Throttled) as error:

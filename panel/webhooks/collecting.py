@@ -59,7 +59,7 @@ def _webhooks() -> list[Webhook]:
     webhooks = list(found)
     for webhook in webhooks:
         if webhook.token is not None and webhook.token.rights is not None:
-            webhook.owner.narrowed_to = frozenset(webhook.token.rights)
+            webhook.owner.scope = frozenset(webhook.token.rights)
     return webhooks
 
 

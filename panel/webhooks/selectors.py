@@ -1,4 +1,4 @@
-"""Reading webhooks: everybody's own, and nobody else's; by a narrowed token those alone that it made."""
+"""Reading webhooks: everybody's own, and nobody else's; by a scoped token those alone that it made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from panel.webhooks.models import Delivery, Webhook
 def list_webhooks(viewer: User) -> QuerySet[Webhook]:
     """The viewer's webhooks."""
     webhooks = Webhook.objects.filter(owner=viewer)
-    if viewer.narrowed_to is None:
+    if viewer.scope is None:
         return webhooks
     return webhooks.filter(token=viewer.by_token) if viewer.by_token is not None else webhooks.none()
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from pydantic import Field, SecretStr
 
 from panel.accounts import journal
-from panel.accounts.guards import refuse_narrowed, refuse_opened
+from panel.accounts.guards import refuse_impersonated, refuse_scoped
 from panel.accounts.models import Token, User
 from panel.core import secretbox
 from panel.core.errors import InvalidValue, LimitExceeded, MissingValue
@@ -39,10 +39,10 @@ class Values(Params):
 def create_webhook(viewer: User, raw: dict[str, Any]) -> tuple[Webhook, str]:
     """A new webhook and its secret, which is shown this once; it is made where none is given.
 
-    Raises AccessDenied (a narrowed way in; while an administrator works in the account), MissingValue, InvalidValue and
+    Raises AccessDenied (a scoped way in; while an administrator works in the account), MissingValue, InvalidValue and
     LimitExceeded.
     """
-    refuse_opened()
+    refuse_impersonated()
     values = parse(Values, raw)
     if values.url is None:
         raise MissingValue(field="url")
@@ -69,7 +69,7 @@ def create_webhook(viewer: User, raw: dict[str, Any]) -> tuple[Webhook, str]:
 @transaction.atomic
 def change_webhook(viewer: User, webhook: Webhook, raw: dict[str, Any]) -> Webhook:
     """Have the webhook as the values say; raises AccessDenied while an administrator works in the account."""
-    refuse_opened()
+    refuse_impersonated()
     values = parse(Values, raw)
     before = {"url": webhook.url, "events": webhook.events, "active": webhook.active}
     if values.url is not None:
@@ -91,7 +91,7 @@ def change_webhook(viewer: User, webhook: Webhook, raw: dict[str, Any]) -> Webho
 @transaction.atomic
 def delete_webhook(viewer: User, webhook: Webhook) -> None:
     """Forget the webhook and its deliveries; raises AccessDenied while an administrator works in the account."""
-    refuse_opened()
+    refuse_impersonated()
     journal.record(viewer, "webhook.delete", "webhook", webhook.pk, webhook.url, owner_id=viewer.pk)
     webhook.delete()
 
@@ -109,7 +109,7 @@ def _binding(viewer: User) -> Token | None:
     """The token that the webhook ends with: else a narrow or short way in would leave a wide and lasting one behind."""
     by = viewer.by_token
     if by is None:
-        refuse_narrowed(viewer)
+        refuse_scoped(viewer)
     return by if by is not None and by.is_limited else None
 
 

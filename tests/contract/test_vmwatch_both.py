@@ -14,8 +14,8 @@ from vmwatch import config, journal, wire
 def test_every_change_of_a_domain_reaches_the_panel_in_its_order(daemons: Daemons) -> None:
     daemons.master()
     node = daemons.node()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
-    assert daemons.panel.messages[0]["kind"] == wire.PICTURE
+    wait_until(lambda: daemons.panel.messages, "the first full report")
+    assert daemons.panel.messages[0]["kind"] == wire.FULL_REPORT
     assert [each["name"] for each in daemons.panel.messages[0]["domains"]] == ["test"]
     steps = [
         (f"define web1 {WEB1}", "defined:added", wire.SHUT_OFF),
@@ -36,7 +36,7 @@ def test_every_change_of_a_domain_reaches_the_panel_in_its_order(daemons: Daemon
 def test_an_event_is_with_the_panel_in_a_tenth_of_a_second(daemons: Daemons) -> None:
     daemons.master()
     node = daemons.node()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
     tell(node, f"define web1 {WEB1}")
     latencies = []
     for number in range(20):
@@ -50,7 +50,7 @@ def test_an_event_is_with_the_panel_in_a_tenth_of_a_second(daemons: Daemons) -> 
 
 def test_both_end_cleanly_when_told_to(daemons: Daemons) -> None:
     master, node = daemons.master("--pid-file", str(daemons.folder / "pid")), daemons.node()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
     assert (daemons.folder / "pid").read_text() == str(master.pid)
     for process in (node, master):
         process.send_signal(signal.SIGTERM)
@@ -79,7 +79,7 @@ def test_messages_wait_for_a_panel_that_is_away_in_their_order(daemons: Daemons)
 
 
 def test_a_secret_can_be_changed_while_both_run(daemons: Daemons) -> None:
-    # What the one says in the new secret before the other knows it comes with the next picture.
+    # What the one says in the new secret before the other knows it comes with the next full report.
     daemons.configure(secret="OLD", node={"resync": "0.5"})
     master, node = daemons.master(), daemons.node()
     wait_until(lambda: "watching" in daemons.log("node"), "the node watches")
@@ -91,9 +91,9 @@ def test_a_secret_can_be_changed_while_both_run(daemons: Daemons) -> None:
     wait_until(lambda: daemons.panel.state_of(WEB1) == wire.RUNNING, "the event under the new secret")
 
 
-def test_a_killed_master_comes_back_to_a_new_picture(daemons: Daemons) -> None:
+def test_a_killed_master_comes_back_to_a_new_full_report(daemons: Daemons) -> None:
     master, node = daemons.master(), daemons.node()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
     master.kill()
     master.wait()
     tell(node, f"define web1 {WEB1}", "create web1")
@@ -101,8 +101,8 @@ def test_a_killed_master_comes_back_to_a_new_picture(daemons: Daemons) -> None:
     daemons.panel.messages.clear()
     daemons.master()
     wait_until(lambda: daemons.panel.state_of(WEB1) == wire.RUNNING, "the panel knows of the change")
-    # The resync interval is an hour here: the picture came because the master did.
-    wait_until(lambda: any(each["kind"] == wire.PICTURE for each in daemons.panel.messages), "a new picture")
+    # The resync interval is an hour here: the full report came because the master did.
+    wait_until(lambda: any(each["kind"] == wire.FULL_REPORT for each in daemons.panel.messages), "a new full report")
 
 
 def test_an_event_that_the_killed_master_took_along_is_told_again(daemons: Daemons) -> None:
@@ -118,9 +118,9 @@ def test_an_event_that_the_killed_master_took_along_is_told_again(daemons: Daemo
     (daemons.folder / "vmwatch-master.waiting").unlink(missing_ok=True)
     daemons.panel.status = 200
     daemons.master()
-    wait_until(lambda: any(each["kind"] == wire.PICTURE for each in daemons.panel.messages), "a new picture")
-    [picture] = [each for each in daemons.panel.messages if each["kind"] == wire.PICTURE]
-    assert [past["domain"]["detail"] for past in picture["recent"]] == ["defined:added", "started:booted"]
+    wait_until(lambda: any(each["kind"] == wire.FULL_REPORT for each in daemons.panel.messages), "a new full report")
+    [full_report] = [each for each in daemons.panel.messages if each["kind"] == wire.FULL_REPORT]
+    assert [past["domain"]["detail"] for past in full_report["recent"]] == ["defined:added", "started:booted"]
 
 
 def test_the_panel_hears_of_both_daemons_though_nothing_happens(daemons: Daemons) -> None:
@@ -128,7 +128,7 @@ def test_the_panel_hears_of_both_daemons_though_nothing_happens(daemons: Daemons
     daemons.master()
     daemons.node()
     kinds = lambda: [each["kind"] for each in daemons.panel.messages]  # noqa: E731
-    wait_until(lambda: kinds().count(wire.ALIVE) >= 2 and kinds().count(wire.PICTURE) >= 2, "words of life")
+    wait_until(lambda: kinds().count(wire.ALIVE) >= 2 and kinds().count(wire.FULL_REPORT) >= 2, "words of life")
     for process in daemons.processes[1:]:
         process.kill()
     before = len(daemons.panel.arrived)
@@ -177,7 +177,7 @@ def test_a_node_that_learns_of_new_curve_keys_later_loses_no_event(daemons: Daem
 
     give(node=0, master=0)
     master, node = daemons.master(), daemons.node()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
     tell(node, f"define web1 {WEB1}", "create web1")
     wait_until(lambda: daemons.panel.state_of(WEB1) == wire.RUNNING, "the events under the first keys")
     give(node=0, master=1)
@@ -189,7 +189,7 @@ def test_a_node_that_learns_of_new_curve_keys_later_loses_no_event(daemons: Daem
     node.send_signal(signal.SIGHUP)
 
     def told() -> set[int]:
-        """The numbers of the events that came by themselves or with a picture."""
+        """The numbers of the events that came by themselves or with a full report."""
         found: set[int] = set()
         for message in list(daemons.panel.messages):
             found |= {message["sequence"]} if message["kind"] == wire.EVENT else set()

@@ -46,7 +46,7 @@ def test_a_disabled_master_ends_with_4_or_waits_until_it_is_enabled(daemons: Dae
     waiting = daemons.master("--wait")
     daemons.node()
     daemons.configure()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
     daemons.configure(disabled="yes")
     waiting.send_signal(signal.SIGHUP)
     assert waiting.wait(10) == 4

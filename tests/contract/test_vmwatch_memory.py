@@ -33,7 +33,7 @@ def test_ten_thousand_events_within_a_minute_leave_the_node_under_forty_megabyte
     daemons.configure(node={"resync": "1"})
     daemons.master()
     node = daemons.node_alone(uri)
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
     package = {"PYTHONPATH": str(daemons.package), "VMPANEL_LIBVIRT_URI": uri}
     hand = daemons.run(SYSTEM_PYTHON, str(HOST), "--hand", **package)
     for number in range(DOMAINS):
@@ -46,7 +46,7 @@ def test_ten_thousand_events_within_a_minute_leave_the_node_under_forty_megabyte
     read = 0
 
     def heard() -> bool:
-        """Whether every event was told by itself, and twice with pictures."""
+        """Whether every event was told by itself, and twice with full reports."""
         nonlocal read
         messages = daemons.panel.messages[read:]
         read += len(messages)

@@ -15,7 +15,7 @@ RSS_LIMIT_KIB = 40 * 1024
 def test_the_node_runs_from_its_one_file_in_forty_megabytes(daemons: Daemons) -> None:
     daemons.master()
     node = daemons.node_alone()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
     assert memory_kib(node) < RSS_LIMIT_KIB
 
 
@@ -39,7 +39,7 @@ def test_a_killed_node_comes_back_with_a_later_epoch_though_the_clock_was_set_ba
     ahead = time.time_ns() + 3600 * 10**9
     (daemons.folder / "epoch").write_text(str(ahead), encoding="ascii")
     daemons.node()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
     assert daemons.panel.messages[0]["epoch"] == ahead + 1
 
 
@@ -60,7 +60,7 @@ def test_statistics_of_active_domains_come_by_themselves(daemons: Daemons) -> No
 def test_what_happens_besides_changes_of_state_is_told_with_the_present_state(daemons: Daemons) -> None:
     daemons.master()
     node = daemons.node()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
     tell(node, f"define web1 {WEB1}", "create web1")
     # What the hand does comes from another thread than what libvirt tells.
     wait_until(lambda: "started:booted" in daemons.panel.details(), "it runs")
@@ -84,7 +84,7 @@ def test_what_happens_besides_changes_of_state_is_told_with_the_present_state(da
 def test_what_a_guest_does_as_often_as_it_likes_is_not_told_as_often(daemons: Daemons) -> None:
     daemons.master()
     node = daemons.node()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
     tell(node, f"define web1 {WEB1}")
     begun = time.monotonic()
     tell(node, *["happen web1 agent"] * 200)
@@ -103,7 +103,7 @@ def test_what_a_killed_node_could_not_say_is_told_by_its_next_run(daemons: Daemo
     epoch = int((daemons.folder / "epoch").read_text())
     daemons.node()
     daemons.master()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
     recent = daemons.panel.messages[0]["recent"]
     assert [(past["epoch"], past["sequence"], past["domain"]["detail"]) for past in recent] == [
         (epoch, 1, "defined:added"),
@@ -129,7 +129,7 @@ def test_a_domain_whose_memory_is_saved_is_told_as_saved_until_it_is_discarded(d
     daemons.configure(node={"resync": "0.3"})
     daemons.master()
     node = daemons.node()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
     tell(node, f"define web1 {WEB1}", "create web1", "save web1")
     wait_until(lambda: "stopped:saved" in daemons.panel.details(), "it is saved")
 
@@ -138,17 +138,17 @@ def test_a_domain_whose_memory_is_saved_is_told_as_saved_until_it_is_discarded(d
         return str(next((each["state"] for each in of_kind[-1].get("domains", ()) if each["uuid"] == WEB1), ""))
 
     assert last(wire.EVENT) == wire.SAVED
-    wait_until(lambda: last(wire.PICTURE) == wire.SAVED, "a picture says so too")
+    wait_until(lambda: last(wire.FULL_REPORT) == wire.SAVED, "a full report says so too")
     tell(node, "discard web1")
     # libvirt tells nobody of it.
-    wait_until(lambda: last(wire.PICTURE) == wire.SHUT_OFF, "a picture says that it is not any more")
+    wait_until(lambda: last(wire.FULL_REPORT) == wire.SHUT_OFF, "a full report says that it is not any more")
 
 
 def test_the_event_of_an_end_brings_what_the_domain_had_counted_when_it_was_read_last(daemons: Daemons) -> None:
     daemons.configure(node={"resync": "0.2"})
     daemons.master()
     node = daemons.node()
-    wait_until(lambda: daemons.panel.messages, "the first picture")
+    wait_until(lambda: daemons.panel.messages, "the first full report")
 
     def ends() -> list[dict[str, Any]]:
         events = [each for each in daemons.panel.messages if each["kind"] == wire.EVENT]
@@ -174,8 +174,8 @@ def test_the_event_of_an_end_brings_what_the_domain_had_counted_when_it_was_read
     assert 0 <= first["domains"][0]["age"] <= first["age"] < 10
     told = len(daemons.panel.messages)
     tell(node, "create web1")
-    # Nothing tells of it until it is looked at, as often as pictures are sent.
-    wait_until(lambda: len(daemons.panel.messages) > told + 6, "a few pictures")
+    # Nothing tells of it until it is looked at, as often as full reports are sent.
+    wait_until(lambda: len(daemons.panel.messages) > told + 6, "a few full reports")
     tell(node, "destroy web1")
     wait_until(lambda: len(ends()) == 3, "the third end")
     assert ends()[2]["statistics"][0]["run"] not in runs and not ends()[2].get("final")

@@ -118,11 +118,11 @@ class Panel:
         return f"https://127.0.0.1:{self.server.server_address[1]}"
 
     def state_of(self, domain: str) -> str:
-        """What the messages so far say of a domain: an event of it, or its place in a picture."""
+        """What the messages so far say of a domain: an event of it, or its place in a full report."""
         state = ""
         for message in self.messages:
             told = {each["uuid"]: each["state"] for each in message.get("domains", ())}
-            if message["kind"] == wire.PICTURE:
+            if message["kind"] == wire.FULL_REPORT:
                 state = told.get(domain, wire.MISSING)
             else:
                 state = told.get(domain, state)

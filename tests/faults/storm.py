@@ -30,8 +30,8 @@ FAULTS_A_STORM = 4
 RESYNC_SECONDS = 5.0
 """What the nodes are told, and what the limit is made of."""
 COMMIT_SECONDS = 2.0
-"""From a picture that is due to what the API answers: libvirt is asked, the master tries a panel that was away every
-half second, the panel commits, and all of it shares two cores with forty QEMUs."""
+"""From a full report that is due to what the API answers: libvirt is asked, the master tries a panel that was away
+every half second, the panel commits, and all of it shares two cores with forty QEMUs."""
 LIMIT_SECONDS = RESYNC_SECONDS + COMMIT_SECONDS
 NEAR, FAR = (30, -30), (3600, -3600)
 """Seconds that a clock jumps: within what messages may be off (120 s), and beyond."""

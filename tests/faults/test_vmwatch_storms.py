@@ -63,7 +63,7 @@ def sites(cluster: list[Node], stack: Stack) -> Iterator[list[Site]]:
 
 @pytest.fixture(scope="module")
 def relay(sites: list[Site], stack: Stack, api: httpx.Client) -> Iterator[Relay]:
-    """All messages go through it, and nodes tell pictures every RESYNC_SECONDS, until the last storm is over."""
+    """All messages go through it, and nodes tell full reports every RESYNC_SECONDS, until the last storm is over."""
     listen = master_of(stack)
     port = free_port()
     made = Relay(f"tcp://{listen[0]}:{port}", f"tcp://{listen[0]}:{listen[1]}")

@@ -1,4 +1,4 @@
-"""The panel's picture of a VM becomes true again whatever dies: real libvirt, real daemons, a real guest."""
+"""The panel's knowledge of a VM becomes true again whatever dies: real libvirt, real daemons, a real guest."""
 
 from __future__ import annotations
 

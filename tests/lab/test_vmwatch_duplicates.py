@@ -96,7 +96,7 @@ def test_a_second_active_copy_is_an_alarm_at_once_until_it_is_forced_off(twins: 
     done(twins.api, twins.api.post(f"{twins.path}/restart"))
 
 
-def test_a_copy_that_its_node_tells_in_a_picture_is_an_alarm_as_well(twins: Twins) -> None:
+def test_a_copy_that_its_node_tells_in_a_full_report_is_an_alarm_as_well(twins: Twins) -> None:
     pattern = "^/usr/bin/python3 /usr/lib/vmpanel/vmwatch.pyz"
     twins.other.run(["pkill", "-KILL", "-f", pattern])
     twins.start_copy()

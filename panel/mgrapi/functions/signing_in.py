@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from panel import __version__
-from panel.accounts import guessing, journal, signin_keys
+from panel.accounts import journal, signin_keys, throttling
 from panel.accounts.models import User
 from panel.accounts.services import sign_in
 from panel.accounts.sessions import begin
@@ -39,7 +39,7 @@ def _by_key(call: Call, key: str) -> Answer:
     name = call.text("username")
     known = User.objects.filter(name=name).first()
     subject = ("key", counted_as(address_of(call.request)), known.name if known is not None else name)
-    with guessing.attempt(known, *subject) as attempt:
+    with throttling.attempt(known, *subject) as attempt:
         if attempt.locked:
             raise BadCredentials()
         user, leads_to = signin_keys.redeem(key, name or None)

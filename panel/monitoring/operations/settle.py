@@ -116,7 +116,7 @@ def settle(ctx: SettleContext) -> dict[str, Any]:
             log = StatusLog()
             log.record(vm, Observation(status, timezone.now(), Cause.TASK, right, task_id=ctx.task.pk))
             log.write()
-            Volume.objects.filter(Q(disk__vm=vm) | Q(spare__vm=vm)).exclude(node=None).update(node=right)
+            Volume.objects.filter(Q(disk__vm=vm) | Q(auxiliary_disk__vm=vm)).exclude(node=None).update(node=right)
             if was_active:
                 seen = {"status": VmStatus.RUNNING, "seen_at": timezone.now()}
                 Sighting.objects.update_or_create(vm=vm, node=left, defaults=seen)
@@ -173,8 +173,8 @@ def _leave_or_delete(ctx: SettleContext, node: Node) -> bool:
     exists = agent.call(host.HostInfo(uuid=uuid)).exists
     if not exists:
         agent.call(network.GuardsEnsure(guards=[network.VmGuards(uuid, [])]))
-    spares = list(vm.spares.select_related("volume__pool", "vm__pool"))
-    volumes = [*ctx.volumes(), *[spare.volume for spare in spares]]
+    auxiliary_disks = list(vm.auxiliary_disks.select_related("volume__pool", "vm__pool"))
+    volumes = [*ctx.volumes(), *[auxiliary_disk.volume for auxiliary_disk in auxiliary_disks]]
     own = [each for each in volumes if _has(agent, each) and not see_the_same(right, agent, each.pool)]
     if exists or own:
         if not ctx.params.delete_others:
@@ -184,7 +184,11 @@ def _leave_or_delete(ctx: SettleContext, node: Node) -> bool:
     for volume in own:
         agent.call(storage.VolumeDelete(volume.ref))
     # Without a domain a seed is of no use, and it holds secrets: nobody else would ever remove it.
-    seeds = [seed for seed in (vm.seed_ref, *[spare.seed_ref for spare in spares]) if _has_seed(agent, seed)]
+    seeds = [
+        seed
+        for seed in (vm.seed_ref, *[auxiliary_disk.seed_ref for auxiliary_disk in auxiliary_disks])
+        if _has_seed(agent, seed)
+    ]
     if seeds and (vm.pool.store_apart or not see_the_same(right, agent, vm.pool)):
         for seed in seeds:
             agent.call(storage.SeedDelete(seed))

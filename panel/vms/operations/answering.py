@@ -9,7 +9,7 @@ from django.db import transaction
 from nodeagent.protocol import host
 from panel.cluster.models import Node
 from panel.cluster.placement import Need, choose
-from panel.core.errors import CapacityError, LibvirtFailure, NodeError, NodeTimeout, NodeUnreachable, NotYet
+from panel.core.errors import CapacityError, LibvirtFailure, NodeError, NodeTimeout, NodeUnreachable, Reschedule
 from panel.storage.models import Volume
 from panel.tasks import locks
 from panel.tasks.models import Task, TaskLock, TaskStep
@@ -27,18 +27,18 @@ ANSWER_SECONDS = 10.0
 def find_answering_node(ctx: DeployContext[Any]) -> None:
     """The VM's node and its libvirt answer.
 
-    Where they do not, nothing is there yet and the request named no node, the VM is the next node's: raises NotYet, so
-    that the step begins anew with it. Where there is none, raises what the node did.
+    Where they do not, nothing is there yet and the request named no node, the VM is the next node's: raises Reschedule,
+    so that the step begins anew with it. Where there is none, raises what the node did.
     """
     try:
         ctx.agent.call(host.HostInfo(uuid=str(ctx.vm.uuid)), deadline=ANSWER_SECONDS)
     except (NodeUnreachable, NodeTimeout, LibvirtFailure) as error:
         if not error.retriable or ctx.params.node or not _is_begun_first(ctx):
             raise
-        tried = [*ctx.so_far.get("tried", []), ctx.vm.node_id]
+        tried = [*ctx.checkpoint.get("tried", []), ctx.vm.node_id]
         if not _move_on(ctx, tried, error):
             raise
-        raise NotYet(0.0, {"tried": tried}) from error
+        raise Reschedule(0.0, {"tried": tried}) from error
 
 
 def _is_begun_first(ctx: DeployContext[Any]) -> bool:

@@ -10,7 +10,7 @@ from panel.accounts.models import User
 from panel.cluster import services
 from panel.cluster.context import NodeContext
 from panel.cluster.models import NodeState
-from panel.core.errors import NotYet, OperationFailed, PanelError, WrongState
+from panel.core.errors import OperationFailed, PanelError, Reschedule, WrongState
 from panel.tasks import registry
 from panel.tasks.models import OPEN, Status, Task
 from panel.tasks.operation import Operation, Params, Step
@@ -32,8 +32,8 @@ def begin_maintenance(ctx: NodeContext[Any]) -> None:
 
 
 def move_vms(ctx: NodeContext[EvacuateParams]) -> dict[str, Any]:
-    """Every VM has its answer: moved, or why not. Raises NotYet while some are on their way."""
-    refused: dict[str, str] = dict(ctx.so_far.get("refused", {}))
+    """Every VM has its answer: moved, or why not. Raises Reschedule while some are on their way."""
+    refused: dict[str, str] = dict(ctx.checkpoint.get("refused", {}))
     prefix = f"evacuate-{ctx.task.pk}-"
     asked = {task.object_id: task for task in Task.objects.filter(idempotency_key__startswith=prefix).order_by("pk")}
     others = [vm for vm in Vm.objects.filter(node=ctx.node) if vm.pk not in asked and vm.name not in refused]
@@ -56,7 +56,7 @@ def move_vms(ctx: NodeContext[EvacuateParams]) -> dict[str, Any]:
     total = len(asked) + len(refused) + len(left) + len(on_its_way)
     if under_way:
         ctx.progress((total - len(left) - under_way) / total, f"{total - len(left) - under_way} of {total} VMs")
-        raise NotYet(LOOK_AGAIN_SECONDS, {"refused": refused})
+        raise Reschedule(LOOK_AGAIN_SECONDS, {"refused": refused})
     return _answer(ctx, list(asked.values()), refused)
 
 

@@ -389,7 +389,7 @@ def _switch(ctx: MigrateContext, there: host.HostState) -> None:
         vm.observed_epoch = vm.observed_sequence = 0
         vm.save(update_fields=["node", "observed_epoch", "observed_sequence"])
         # A system beside the VM's own is yet to be made, by a task that waits.
-        Volume.objects.filter(Q(disk__vm=vm) | Q(spare__vm=vm)).exclude(node=None).update(node=target)
+        Volume.objects.filter(Q(disk__vm=vm) | Q(auxiliary_disk__vm=vm)).exclude(node=None).update(node=target)
         log = StatusLog()
         seen = Observation(there.state, sent_at, Cause.TASK, target, task_id=ctx.task.pk, detail="migrated")
         log.record(vm, replace(seen, clock=there.clock, boot=there.boot))

@@ -17,8 +17,8 @@ from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms import drift, saved, waiting
-from panel.vms.models import Disk, Purpose, Spare, Vm
-from panel.vms.operations import deploying, spares
+from panel.vms.models import AuxiliaryDisk, Disk, Purpose, Vm
+from panel.vms.operations import auxiliary, deploying
 from panel.vms.operations.deploying import (
     AccessParams,
     copy_image,
@@ -50,7 +50,7 @@ class ReinstallParams(AccessParams):
     image: str | None = Field(default=None, max_length=64, description="Name of an OS image; none: the same again.")
 
 
-class ReinstallContext(spares.SpareContext[ReinstallParams]):
+class ReinstallContext(auxiliary.AuxiliaryContext[ReinstallParams]):
     """The VM with its old system and the new one beside it."""
 
     purposes = (Purpose.REINSTALL,)
@@ -78,13 +78,13 @@ class ReinstallContext(spares.SpareContext[ReinstallParams]):
 
 def reserve_system(ctx: ReinstallContext) -> dict[str, Any]:
     """The new system's volume stands in the database."""
-    return spares.reserve(ctx, ctx.wanted_image, ctx.system.volume.size_gib)
+    return auxiliary.reserve(ctx, ctx.wanted_image, ctx.system.volume.size_gib)
 
 
 def place_image(ctx: ReinstallContext) -> dict[str, Any]:
     """The node has the image, and nobody else has the old system, which will be deleted."""
     refuse_used(ctx, [ctx.system.volume])
-    return spares.place_image(ctx)
+    return auxiliary.place_image(ctx)
 
 
 def grow_disk(ctx: ReinstallContext) -> None:
@@ -100,7 +100,7 @@ def grow_disk(ctx: ReinstallContext) -> None:
 
 def stop_old(ctx: ReinstallContext) -> None:
     """The old system does not run."""
-    spares.shut_down(ctx)
+    auxiliary.shut_down(ctx)
     # Nobody could go on from it: the system that it belongs to goes.
     saved.discard(ctx)
 
@@ -117,9 +117,9 @@ def swap_back(ctx: ReinstallContext) -> None:
 
     They are not when the last step has deleted them and its answer was lost: then the VM stays with the new ones.
     """
-    spare = ctx.find_spare()
-    if ctx.system.volume_id == ctx.output(reserve_system)["volume"] and spare is not None:
-        old = spare.volume
+    auxiliary_disk = ctx.find_auxiliary_disk()
+    if ctx.system.volume_id == ctx.output(reserve_system)["volume"] and auxiliary_disk is not None:
+        old = auxiliary_disk.volume
         if not ctx.agent.call(storage.VolumeInfo(old.ref, old.format)).exists:
             ctx.log("The old system is deleted already: the VM keeps the new one.", "warning")
             return
@@ -130,21 +130,21 @@ def swap_back(ctx: ReinstallContext) -> None:
 def _swap(ctx: ReinstallContext) -> None:
     with transaction.atomic():
         vm = Vm.objects.select_for_update().get(pk=ctx.vm.pk)
-        spare = Spare.objects.get(vm=vm, purpose=Purpose.REINSTALL)
+        auxiliary_disk = AuxiliaryDisk.objects.get(vm=vm, purpose=Purpose.REINSTALL)
         disk = ctx.system
-        old, new = disk.volume_id, spare.volume_id
-        Vm.objects.filter(pk=vm.pk).update(image=spare.image_id, seed=spare.seed)
+        old, new = disk.volume_id, auxiliary_disk.volume_id
+        Vm.objects.filter(pk=vm.pk).update(image=auxiliary_disk.image_id, seed=auxiliary_disk.seed)
         Disk.objects.filter(pk=disk.pk).update(volume=new)
-        Spare.objects.filter(pk=spare.pk).update(image=vm.image_id, seed=vm.seed, volume=old)
+        AuxiliaryDisk.objects.filter(pk=auxiliary_disk.pk).update(image=vm.image_id, seed=vm.seed, volume=old)
 
 
 def _define(ctx: ReinstallContext) -> None:
     """The domain has the system that the rows say is its own; what it had was the one that is beside it now."""
     # What the context remembers of the VM may be from before the swap.
-    after, spare, target = host_spec(ctx.look_again()), ctx.find_spare(), ctx.system.target
-    if spare is None:
+    after, auxiliary_disk, target = host_spec(ctx.look_again()), ctx.find_auxiliary_disk(), ctx.system.target
+    if auxiliary_disk is None:
         return
-    old = replace(disk_spec(ctx.system), volume=spare.volume.ref, format=spare.volume.format)
+    old = replace(disk_spec(ctx.system), volume=auxiliary_disk.volume.ref, format=auxiliary_disk.volume.format)
     others = [each for each in after.disks if each.target != target]
     now = replace(after, disks=[disk_spec(ctx.system), *others])
     drift.define(ctx, now, replace(after, disks=[old, *others], cdroms=[drift.ANYTHING]))
@@ -158,11 +158,11 @@ def wait_for_new(ctx: ReinstallContext) -> dict[str, Any]:
 
 def delete_old(ctx: ReinstallContext) -> dict[str, Any]:
     """Nothing of the old system is left."""
-    if (spare := ctx.find_spare()) is not None:
-        spares.delete_files(ctx, spare)
-        spares.drop(spare)
+    if (auxiliary_disk := ctx.find_auxiliary_disk()) is not None:
+        auxiliary.delete_files(ctx, auxiliary_disk)
+        auxiliary.drop(auxiliary_disk)
     Vm.objects.filter(pk=ctx.vm.pk).update(known_to_former_owner=False)
-    spares.remember_running(ctx)
+    auxiliary.remember_running(ctx)
     return {"result": {"image": ctx.vm.image.name if ctx.vm.image else None}}
 
 
@@ -194,7 +194,7 @@ class ReinstallVm(Operation[ReinstallParams]):
     warning = "Everything on the system's disk is lost."
     locks = (exclusive("vm"), shared("node"), shared("pool"))
     steps = (
-        Step(reserve_system, "Reserve the disk", undo=spares.release, inline=True),
+        Step(reserve_system, "Reserve the disk", undo=auxiliary.release, inline=True),
         Step(place_image, "Send the image to the node", undo=delete_upload, weight=5),
         Step(copy_image, "Copy the image", undo=delete_copy, weight=10),
         # No undo: the volume goes as a whole.
@@ -203,7 +203,7 @@ class ReinstallVm(Operation[ReinstallParams]):
         Step(
             stop_old,
             "Shut the old system down",
-            undo=spares.start_as_before,
+            undo=auxiliary.start_as_before,
             weight=3,
             describe=lambda ctx: saved.and_discard(ctx, "the old system is shut down"),
         ),
@@ -221,4 +221,4 @@ class ReinstallVm(Operation[ReinstallParams]):
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse an unknown or unfit image, and a VM that is missing or in rescue mode."""
-        spares.check_image(ctx.vm, ctx.wanted_image, disk_gib=ctx.system.volume.size_gib, params=ctx.params)
+        auxiliary.check_image(ctx.vm, ctx.wanted_image, disk_gib=ctx.system.volume.size_gib, params=ctx.params)

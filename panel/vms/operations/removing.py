@@ -85,7 +85,10 @@ def delete_volumes(ctx: VmContext[Any]) -> None:
     vm = ctx.find_vm()
     if vm is not None:
         delete_overlays(ctx)
-        for volume in [*ctx.volumes(), *[spare.volume for spare in vm.spares.select_related("volume__pool")]]:
+        for volume in [
+            *ctx.volumes(),
+            *[auxiliary_disk.volume for auxiliary_disk in vm.auxiliary_disks.select_related("volume__pool")],
+        ]:
             ctx.agent.call(storage.VolumeDelete(volume.ref))
 
 
@@ -101,7 +104,10 @@ def delete_overlays(ctx: VmContext[Any]) -> None:
 def delete_seeds(ctx: VmContext[Any]) -> None:
     """None of the VM's seeds is on the node."""
     if (vm := ctx.find_vm()) is not None:
-        for seed in [vm.seed_ref, *[spare.seed_ref for spare in vm.spares.select_related("vm__pool")]]:
+        for seed in [
+            vm.seed_ref,
+            *[auxiliary_disk.seed_ref for auxiliary_disk in vm.auxiliary_disks.select_related("vm__pool")],
+        ]:
             ctx.agent.call(storage.SeedDelete(seed))
 
 
@@ -126,7 +132,10 @@ def forget_vm(vm: Vm, order: str = "") -> None:
         if not Vm.objects.select_for_update().filter(pk=vm.pk).exists():
             return
         vm_id = vm.pk
-        volumes = [*vm.disks.values_list("volume_id", flat=True), *vm.spares.values_list("volume_id", flat=True)]
+        volumes = [
+            *vm.disks.values_list("volume_id", flat=True),
+            *vm.auxiliary_disks.values_list("volume_id", flat=True),
+        ]
         addresses = list(vm.interfaces.values_list("address_id", flat=True))
         tell_ending(vm_id)
         vm.delete()

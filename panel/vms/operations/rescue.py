@@ -15,8 +15,8 @@ from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift, waiting
 from panel.vms.context import VmContext
-from panel.vms.models import Purpose, Spare, Wanted
-from panel.vms.operations import spares
+from panel.vms.models import AuxiliaryDisk, Purpose, Wanted
+from panel.vms.operations import auxiliary
 from panel.vms.operations.deploying import (
     AccessParams,
     copy_image,
@@ -46,7 +46,7 @@ class RescueParams(AccessParams):
     image: str | None = Field(default=None, max_length=64, description="Name of an OS image; none: RescueImage.")
 
 
-class RescueContext(spares.SpareContext[RescueParams]):
+class RescueContext(auxiliary.AuxiliaryContext[RescueParams]):
     """The VM with the rescue system beside its own."""
 
     purposes = (Purpose.PREPARED, Purpose.RESCUE)
@@ -63,37 +63,37 @@ class RescueContext(spares.SpareContext[RescueParams]):
 def reserve_rescue(ctx: RescueContext) -> dict[str, Any]:
     """The rescue system's volume stands in the database."""
     image = ctx.wanted_image
-    return spares.reserve(ctx, image, spares.smallest_gib(image))
+    return auxiliary.reserve(ctx, image, auxiliary.smallest_gib(image))
 
 
 def stop_own(ctx: VmContext[Any]) -> None:
     """The VM's own system does not run."""
-    spares.shut_down(ctx)
+    auxiliary.shut_down(ctx)
 
 
 def define_rescue(ctx: RescueContext) -> None:
     """The domain boots the rescue system and has the VM's disks behind it."""
     # Not before: what has its turn ahead of this task would describe the domain with a disk that is not there yet.
-    ctx.vm.spares.filter(purpose=Purpose.PREPARED).update(purpose=Purpose.RESCUE)
+    ctx.vm.auxiliary_disks.filter(purpose=Purpose.PREPARED).update(purpose=Purpose.RESCUE)
     drift.define(ctx, host_spec(ctx.vm), own_spec(ctx.vm))
 
 
 def define_own_again(ctx: RescueContext) -> None:
     """The domain boots the VM's own system, and the VM is in rescue mode no more."""
-    if ctx.find_vm() is not None and (spare := ctx.find_spare()) is not None:
-        define_own(ctx, spare)
-        ctx.vm.spares.filter(purpose=Purpose.RESCUE).update(purpose=Purpose.PREPARED)
+    if ctx.find_vm() is not None and (auxiliary_disk := ctx.find_auxiliary_disk()) is not None:
+        define_own(ctx, auxiliary_disk)
+        ctx.vm.auxiliary_disks.filter(purpose=Purpose.RESCUE).update(purpose=Purpose.PREPARED)
 
 
-def define_own(ctx: VmContext[Any], spare: Spare) -> None:
+def define_own(ctx: VmContext[Any], auxiliary_disk: AuxiliaryDisk) -> None:
     """The domain boots the VM's own system, where it booted the rescue system."""
-    drift.define(ctx, own_spec(ctx.vm), rescue_spec(ctx.vm, spare))
+    drift.define(ctx, own_spec(ctx.vm), rescue_spec(ctx.vm, auxiliary_disk))
 
 
 def wait_for_rescue(ctx: RescueContext) -> dict[str, Any]:
     """The rescue system answers on the VM's address, and shall run."""
     seconds = waiting.reach(ctx, ctx.target_image.reachable_port)
-    spares.remember_running(ctx)
+    auxiliary.remember_running(ctx)
     return {"seconds": seconds}
 
 
@@ -120,13 +120,13 @@ class RescueVm(Operation[RescueParams]):
     context = RescueContext
     locks = (exclusive("vm"), shared("node"), shared("pool"))
     steps = (
-        Step(reserve_rescue, "Reserve a disk", undo=spares.release, inline=True),
-        Step(spares.place_image, "Send the image to the node", undo=delete_upload, weight=5),
+        Step(reserve_rescue, "Reserve a disk", undo=auxiliary.release, inline=True),
+        Step(auxiliary.place_image, "Send the image to the node", undo=delete_upload, weight=5),
         Step(copy_image, "Copy the image", undo=delete_copy, weight=5),
         # No undo: the volume goes as a whole.
         Step(grow_disk, "Grow the disk to what the image needs"),
         Step(customize_guest, "Prepare the rescue system's settings", undo=delete_seed, weight=2, ends_secrets=True),
-        Step(stop_own, "Shut the VM down", undo=spares.start_as_before, weight=3),
+        Step(stop_own, "Shut the VM down", undo=auxiliary.start_as_before, weight=3),
         Step(define_rescue, "Boot from the rescue system", undo=define_own_again),
         Step(start_domain, "Start the rescue system", undo=stop_domain, weight=2),
         # No undo: waiting changes nothing, and what is wanted is remembered last.
@@ -140,7 +140,7 @@ class RescueVm(Operation[RescueParams]):
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that is in rescue mode or missing, and an unknown or unfit image."""
         image = ctx.wanted_image
-        spares.check_image(ctx.vm, image, disk_gib=spares.smallest_gib(image), params=ctx.params)
+        auxiliary.check_image(ctx.vm, image, disk_gib=auxiliary.smallest_gib(image), params=ctx.params)
 
 
 class EndRescueParams(Params):
@@ -150,30 +150,30 @@ class EndRescueParams(Params):
 def stop_rescue(ctx: VmContext[Any]) -> None:
     """The rescue system does not run."""
     if _left(ctx, Purpose.RESCUE) is not None:
-        spares.shut_down(ctx)
+        auxiliary.shut_down(ctx)
 
 
 def leave_rescue(ctx: VmContext[Any]) -> None:
     """The domain boots the VM's own system, and the VM is in rescue mode no more."""
-    if (spare := _left(ctx, Purpose.RESCUE)) is not None:
-        define_own(ctx, spare)
-        Spare.objects.filter(pk=spare.pk).update(purpose=Purpose.LEFT)
+    if (auxiliary_disk := _left(ctx, Purpose.RESCUE)) is not None:
+        define_own(ctx, auxiliary_disk)
+        AuxiliaryDisk.objects.filter(pk=auxiliary_disk.pk).update(purpose=Purpose.LEFT)
 
 
 def delete_rescue(ctx: VmContext[Any]) -> None:
     """Nothing of the rescue system is left."""
-    if (spare := _left(ctx, Purpose.LEFT)) is not None:
-        spares.delete_files(ctx, spare)
-        spares.drop(spare)
+    if (auxiliary_disk := _left(ctx, Purpose.LEFT)) is not None:
+        auxiliary.delete_files(ctx, auxiliary_disk)
+        auxiliary.drop(auxiliary_disk)
 
 
 def start_again(ctx: VmContext[Any]) -> None:
     """The VM's own system runs, if the VM was last wanted to and nobody keeps it off."""
-    spares.start_if(ctx, ctx.vm.wanted == Wanted.RUNNING)
+    auxiliary.start_if(ctx, ctx.vm.wanted == Wanted.RUNNING)
 
 
-def _left(ctx: VmContext[Any], purpose: Purpose) -> Spare | None:
-    return ctx.vm.spares.filter(purpose=purpose).select_related("volume__pool", "vm__pool").first()
+def _left(ctx: VmContext[Any], purpose: Purpose) -> AuxiliaryDisk | None:
+    return ctx.vm.auxiliary_disks.filter(purpose=purpose).select_related("volume__pool", "vm__pool").first()
 
 
 class EndRescue(Operation[EndRescueParams]):
@@ -185,7 +185,7 @@ class EndRescue(Operation[EndRescueParams]):
     name = "vm.end-rescue"
     label = "End rescue"
     requires = (NOT_ELSEWHERE, FINISHED, NOT_MISSING)
-    offered = (requirement("in rescue mode", lambda vm: vm.spares.exists(), "not in rescue mode"),)
+    offered = (requirement("in rescue mode", lambda vm: vm.auxiliary_disks.exists(), "not in rescue mode"),)
     rare = True
     permission = "vms.rescue"
     params = EndRescueParams

@@ -92,7 +92,7 @@ class SuspendVm(_Suspension):
     params = SuspendParams
     asks = True
     dangerous = True
-    # The VM would be forced off by the next picture anyway: cancelling would only look as if it helped.
+    # The VM would be forced off by the next full report anyway: cancelling would only look as if it helped.
     cancellable = "never"
     supersedes = ("vm.stop", "vm.restart")
     steps = (

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
-from panel.accounts import directory, guessing, second_factor, totp
+from panel.accounts import directory, second_factor, throttling, totp
 from panel.accounts.models import JournalEntry, Level, Role, User
 from panel.accounts.tokens import create_token
 from panel.config import parse
@@ -28,7 +28,7 @@ GROUPS = f"ou=groups,{BASE}"
 @pytest.fixture
 def slapd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slapd]:
     """A directory that the panel is configured for, without groups."""
-    guessing.client().flushall()
+    throttling.client().flushall()
     server = Slapd(tmp_path)
     server.start()
     server.fill()
@@ -78,7 +78,7 @@ def test_a_user_of_the_directory_is_made_at_the_first_sign_in(slapd: Slapd) -> N
 
 
 def test_guessing_is_stopped_for_them_too(slapd: Slapd) -> None:
-    for number in range(guessing.WRONG_ALLOWED):
+    for number in range(throttling.WRONG_ALLOWED):
         _sign_in("dora", f"guess {number}")
     assert _sign_in("dora", "dora's own") == 401
 

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
-from panel.accounts import directory, guessing
+from panel.accounts import directory, throttling
 from panel.accounts.models import User
 from panel.config import parse
 from panel.core.errors import ConfigError
@@ -36,7 +36,7 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 def slapd(tmp_path: Path, authority: Authority) -> Iterator[Slapd]:
     """A directory with a certificate for 127.0.0.1."""
-    guessing.client().flushall()
+    throttling.client().flushall()
     server = Slapd(tmp_path, authority.issue(HOST))
     server.start()
     server.fill()
@@ -149,7 +149,7 @@ def test_a_wrong_certificate_ends_it_before_a_password_is_sent(
 
 
 def test_a_directory_that_refuses_starttls_gets_no_password(tmp_path: Path, led: Led, configure: Configure) -> None:
-    guessing.client().flushall()
+    throttling.client().flushall()
     server = Slapd(tmp_path)
     server.start()
     try:
@@ -182,7 +182,7 @@ BY_HALVES = b"\x30\x0c\x02\x01\x01\x78\x07"
 def test_a_directory_that_takes_calls_and_says_nothing_holds_nobody_up(
     user: User, led: Led, configure: Configure, monkeypatch: pytest.MonkeyPatch, scheme: str, more: str, greets: bytes
 ) -> None:
-    guessing.client().flushall()
+    throttling.client().flushall()
     monkeypatch.setattr(directory, "SECONDS", 1)
     wire = led(0, hold=True, greets=greets)
     configure(f"{scheme}://{HOST}:{wire.port}", more)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from panel.accounts import ceremony, guessing, recovery, second_factor, security_keys, totp
+from panel.accounts import ceremony, recovery, second_factor, security_keys, throttling, totp
 from panel.accounts.models import BrowserSession, JournalEntry, RecoveryCode, SecurityKey, User
 from panel.accounts.tokens import create_token
 from panel.config import parse
@@ -33,7 +33,7 @@ KEYS = "/api/v1/me/security-keys"
 def public_url(monkeypatch: pytest.MonkeyPatch) -> None:
     """The panel knows its name, and no wrong answer of an earlier test counts."""
     monkeypatch.setattr(settings.CONFIG, "public_url", ORIGIN)
-    guessing.client().flushall()
+    throttling.client().flushall()
 
 
 def _post(client: Client, path: str, **values: Any) -> Any:
@@ -208,7 +208,7 @@ def test_what_is_no_answer_is_refused(key: Authenticator, nothing: Any) -> None:
 
 def test_wrong_answers_lock_the_account_and_count_with_wrong_codes(key: Authenticator) -> None:
     door = Door()
-    for number in range(guessing.WRONG_ALLOWED):
+    for number in range(throttling.WRONG_ALLOWED):
         if number % 2:
             door.give(key.sign(door.options, origin="https://evil.example"))
         else:
@@ -248,7 +248,7 @@ def test_a_recovery_code_is_the_way_back_and_a_lost_key_is_removed(user: User, k
 
 def test_guessing_the_password_of_a_removal_is_stopped(user: User, key: Authenticator) -> None:
     row = SecurityKey.objects.get(user=user)
-    for _ in range(guessing.WRONG_ALLOWED):
+    for _ in range(throttling.WRONG_ALLOWED):
         with pytest.raises(InvalidValue):
             second_factor.remove_key(user, row.pk, "guess")
     with pytest.raises(InvalidValue, match="Too many"):
@@ -328,10 +328,10 @@ def test_a_call_that_is_no_browsers_registers_nothing(user: User) -> None:
     assert client.post("/api/v1/batch", batch, format="json").json()["results"][0]["status"] == 403
 
 
-def test_neither_a_narrowed_token_nor_an_administrator_inside_touches_them(user: User, key: Authenticator) -> None:
+def test_neither_a_scoped_token_nor_an_administrator_inside_touches_them(user: User, key: Authenticator) -> None:
     session = signed_in(user).session
     row = SecurityKey.objects.get(user=user)
-    token = origin.bind(origin.Origin(opened_by="admin"))
+    token = origin.bind(origin.Origin(impersonated_by="admin"))
     try:
         with pytest.raises(AccessDenied):
             security_keys.begin_registration(user, session)
@@ -339,7 +339,7 @@ def test_neither_a_narrowed_token_nor_an_administrator_inside_touches_them(user:
             second_factor.remove_key(user, row.pk, PASSWORD)
     finally:
         origin.reset(token)
-    user.narrowed_to = frozenset({"vms.view"})
+    user.scope = frozenset({"vms.view"})
     with pytest.raises(AccessDenied):
         security_keys.begin_registration(user, session)
 

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from panel.accounts import guessing, sessions
+from panel.accounts import sessions, throttling
 from panel.accounts.models import BrowserSession, JournalEntry, Level, User
 from panel.accounts.periodic import purge
 from panel.accounts.signin_keys import issue
@@ -23,7 +23,7 @@ from panel.accounts.tokens import create_token
 @pytest.fixture(autouse=True)
 def nothing_counted() -> None:
     """No wrong password of an earlier test counts."""
-    guessing.client().flushall()
+    throttling.client().flushall()
 
 
 def browser(name: str = "anna", password: str = "correct horse", agent: str = "Firefox") -> Client:
@@ -102,7 +102,7 @@ def test_ones_password_cannot_be_guessed_from_a_stolen_session(user: User) -> No
         body = {"current": current, "password": "battery staple"}
         return client.post("/api/v1/me/password", body, content_type="application/json", secure=True).status_code
 
-    assert {change(f"guess {number}") for number in range(guessing.WRONG_ALLOWED)} == {400}
+    assert {change(f"guess {number}") for number in range(throttling.WRONG_ALLOWED)} == {400}
     assert change("correct horse") == 400
 
 
@@ -130,7 +130,7 @@ def test_a_disabled_user_comes_back_to_no_session(user: User, api: APIClient) ->
     assert _get(client, "me").status_code == 401
 
 
-def test_a_narrowed_token_touches_no_session_and_no_password(user: User) -> None:
+def test_a_scoped_token_touches_no_session_and_no_password(user: User) -> None:
     browser()
     _token, text = create_token(user, "narrow", rights=["vms.view"])
     client = APIClient()
@@ -172,7 +172,7 @@ def test_a_one_time_key_begins_a_session_of_its_own_kind(user: User, admin: User
 
 
 def test_a_lock_out_stands_in_the_journal_once_and_names_no_stranger(user: User) -> None:
-    for number in range(guessing.WRONG_ALLOWED + 3):
+    for number in range(throttling.WRONG_ALLOWED + 3):
         for name in ("anna", "nobody"):
             Client().post("/login", {"username": name, "password": f"guess {number}"}, secure=True)
     entries = JournalEntry.objects.filter(action="session.locked")

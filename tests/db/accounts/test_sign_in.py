@@ -23,7 +23,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from panel.accounts import guessing, hashing
+from panel.accounts import hashing, throttling
 from panel.accounts.backend import WRONG_ALLOWED
 from panel.accounts.models import JournalEntry, Token, User
 from panel.accounts.tokens import create_token
@@ -186,7 +186,7 @@ def test_many_right_passwords_at_the_same_moment_are_all_taken(user: User, looke
 def test_wrong_passwords_of_all_names_from_one_address_are_limited_together(
     user: User, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guessing, "WRONG_OF_ADDRESS", 4)
+    monkeypatch.setattr(throttling, "WRONG_OF_ADDRESS", 4)
     client = Client(REMOTE_ADDR="192.0.2.1")
 
     def ask(name: str, password: str) -> str:

@@ -59,7 +59,7 @@ def test_a_token_never_gives_more_than_its_user_has(user: User) -> None:
     assert _with(text).get("/api/v1/me").json()["rights"] == ["vms.view"]
 
 
-def test_a_narrow_token_makes_no_wider_one(user: User) -> None:
+def test_a_scoped_token_makes_no_wider_one(user: User) -> None:
     _token, text = create_token(user, "narrow", rights=["vms.view", "vms.power"])
     assert _with(text).post("/api/v1/tokens", {"name": "wide"}).json()["rights"] == ["vms.power", "vms.view"]
     made = _with(text).post("/api/v1/tokens", {"name": "w", "rights": ["vms.view", "vms.delete"]})
@@ -165,7 +165,7 @@ def test_an_account_has_no_more_tokens_than_allowed_and_those_that_are_over_do_n
     assert set(Token.objects.filter(by_sign_in=False).values_list("name", flat=True)) == {"t0", "t2", "t3"}
 
 
-def test_a_narrow_token_takes_nothing_from_the_account(user: User) -> None:
+def test_a_scoped_token_takes_nothing_from_the_account(user: User) -> None:
     key = SshKey.objects.create(user=user, name="mine", public_key="ssh-ed25519 AAAA")
     other, _text = create_token(user, "other")
     narrow, text = create_token(user, "narrow", rights=["vms.view"])
@@ -176,7 +176,7 @@ def test_a_narrow_token_takes_nothing_from_the_account(user: User) -> None:
     assert list(Token.objects.values_list("pk", flat=True)) == [other.pk] and SshKey.objects.exists()
 
 
-def test_a_narrow_token_is_not_given_the_answer_that_a_wide_one_had(user: User) -> None:
+def test_a_scoped_token_is_not_given_the_answer_that_a_wide_one_had(user: User) -> None:
     _wide, wide = create_token(user, "wide")
     _narrow, narrow = create_token(user, "narrow", rights=["vms.view"])
     asked = {"name": "made"}

@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from panel.accounts import guessing, recovery, second_factor, totp
+from panel.accounts import recovery, second_factor, throttling, totp
 from panel.accounts.models import BrowserSession, JournalEntry, Level, RecoveryCode, Totp, User
 from panel.accounts.tokens import create_token
 from panel.core import origin
@@ -47,7 +47,7 @@ class Phone:
 @pytest.fixture(autouse=True)
 def nothing_counted() -> None:
     """No wrong code of an earlier test counts."""
-    guessing.client().flushall()
+    throttling.client().flushall()
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_each_recovery_code_opens_once(user: User, phone: Phone) -> None:
 
 
 def test_codes_cannot_be_guessed_from_many_addresses(phone: Phone) -> None:
-    for number in range(guessing.WRONG_ALLOWED):
+    for number in range(throttling.WRONG_ALLOWED):
         client = APIClient(REMOTE_ADDR=f"192.0.2.{number}")
         answer = client.post("/api/v1/auth/token", {"name": "anna", "password": PASSWORD, "code": f"00000{number}"})
         assert answer.status_code == 401
@@ -134,7 +134,7 @@ def test_of_many_codes_at_the_same_moment_no_more_are_looked_at(
 
     monkeypatch.setattr(totp, "take", take)
     at_once(24, ask)
-    assert len(looked_at) == guessing.WRONG_ALLOWED
+    assert len(looked_at) == throttling.WRONG_ALLOWED
 
 
 def test_the_page_asks_in_a_second_step_and_is_signed_in_after_it_alone(user: User, phone: Phone) -> None:
@@ -209,8 +209,8 @@ def test_an_administrator_resets_a_users_and_nobody_their_own(
     assert JournalEntry.objects.get(action="user.totp_reset").user_name == "admin"
 
 
-def test_neither_a_narrowed_token_nor_an_administrator_inside_touches_it(user: User, phone: Phone) -> None:
-    token = origin.bind(origin.Origin(opened_by="admin"))
+def test_neither_a_scoped_token_nor_an_administrator_inside_touches_it(user: User, phone: Phone) -> None:
+    token = origin.bind(origin.Origin(impersonated_by="admin"))
     try:
         with pytest.raises(AccessDenied):
             second_factor.turn_off_app(user, PASSWORD, phone.later())
@@ -218,6 +218,6 @@ def test_neither_a_narrowed_token_nor_an_administrator_inside_touches_it(user: U
             create_token(user, "mine")
     finally:
         origin.reset(token)
-    user.narrowed_to = frozenset({"vms.view"})
+    user.scope = frozenset({"vms.view"})
     with pytest.raises(AccessDenied):
         totp.enrol(user)

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
-from panel.accounts import guessing, services
+from panel.accounts import services, throttling
 from panel.accounts.models import Level, Role, User
 from panel.accounts.services import set_active
 from panel.accounts.tokens import create_token
@@ -168,7 +168,7 @@ def test_nobody_below_a_super_administrator_makes_or_touches_administrators(mana
 
 @pytest.mark.parametrize("level", list(Level))
 def test_nobody_changes_their_own_password_without_the_present_one(level: Level) -> None:
-    guessing.client().flushall()
+    throttling.client().flushall()
     somebody = User.objects.create_user("somebody", "correct horse", level=level)
     _token, text = create_token(somebody, "stolen")
     client = APIClient()

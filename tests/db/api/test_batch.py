@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
-from panel.accounts import guessing
+from panel.accounts import throttling
 from panel.accounts.models import Token, User
 from panel.accounts.tokens import create_token
 from panel.api import batch, batch_undo
@@ -148,7 +148,7 @@ def test_a_batch_has_at_most_fifty_calls(api: APIClient) -> None:
 
 
 def test_a_batch_of_a_browser_knows_which_session_asks(user: User) -> None:
-    guessing.client().flushall()
+    throttling.client().flushall()
     browser, other = Client(), Client()
     for each in (browser, other):
         each.post("/login", {"username": "anna", "password": "correct horse"}, secure=True)
@@ -163,7 +163,7 @@ def test_a_batch_of_a_browser_knows_which_session_asks(user: User) -> None:
 
 
 def test_a_browser_stays_signed_in_where_its_new_password_is_undone_with_the_batch(user: User) -> None:
-    guessing.client().flushall()
+    throttling.client().flushall()
     browser = Client()
     browser.post("/login", {"username": "anna", "password": "correct horse"}, secure=True)
     change = {"current": "correct horse", "password": "battery staple"}

@@ -151,7 +151,7 @@ def test_events_of_one_microsecond_have_numbers_of_their_own(admin: User) -> Non
 
 def test_a_token_without_the_right_is_told_nothing(user: User) -> None:
     narrowed = create_token(user, "narrow", rights=["tasks.view"])[0]
-    user.narrowed_to = frozenset(narrowed.rights or [])
+    user.scope = frozenset(narrowed.rights or [])
     assert not live.may_see(user, {"topic": "vm", "id": 1, "owner": user.pk})
     assert live.may_see(user, {"topic": "task", "id": 1, "owner": user.pk})
 

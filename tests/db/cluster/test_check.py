@@ -43,7 +43,7 @@ from panel.tasks import engine, registry
 from panel.tasks.models import Status, Task
 from panel.vms.models import Vm
 from tests.db.conftest import GIB, make_node, run_task
-from tests.db.monitoring.messages import picture
+from tests.db.monitoring.messages import full_report
 from vmwatch import wire
 
 BROKEN = CommandFailed(node="fake1", command="bridge_ensure", agent_code="command_failed", text="ip says no")
@@ -300,25 +300,25 @@ class TestHeard:
         other = make_node("fake2")
         self.lose(node)
         for sequence in range(1, 4):
-            monitoring.take_messages([picture(node, [], sequence), picture(other, [], sequence)])
+            monitoring.take_messages([full_report(node, [], sequence), full_report(other, [], sequence)])
             assert (self.checks(node), self.checks(other)) == (1, 0)
         run_task(Task.objects.get(operation="node.check", status=Status.QUEUED))
         assert (state(node), problems(node)) == (NodeState.READY, {})
-        monitoring.take_messages([picture(node, [], 4)])
+        monitoring.take_messages([full_report(node, [], 4)])
         assert self.checks(node) == 0
 
     def test_it_is_not_asked_for_again_when_that_check_fails_too(self, node: Node) -> None:
         self.lose(node)
-        monitoring.take_messages([picture(node, [], 1)])
+        monitoring.take_messages([full_report(node, [], 1)])
         fake.node(node.pk).fail("update_programs", LOST)
         run_task(Task.objects.get(operation="node.check", status=Status.QUEUED))
-        monitoring.take_messages([picture(node, [], 2)])
+        monitoring.take_messages([full_report(node, [], 2)])
         assert (state(node), self.checks(node)) == (NodeState.UNREACHABLE, 0)
 
     def test_each_time_that_it_is_lost_it_is_checked_anew(self, node: Node) -> None:
         for sequence in range(1, 3):
             self.lose(node)
-            monitoring.take_messages([picture(node, [], sequence)])
+            monitoring.take_messages([full_report(node, [], sequence)])
             run_task(Task.objects.get(operation="node.check", status=Status.QUEUED))
             assert state(node) == NodeState.READY
 

@@ -20,7 +20,7 @@ from panel.tasks.models import Status, Task, TaskLock, TaskLog, TaskSecret
 from panel.vms.models import Vm
 from panel.vms.usage import differing
 from tests.db.conftest import make_node, run_task
-from tests.db.monitoring.messages import picture, told
+from tests.db.monitoring.messages import full_report, told
 
 PAST = "2000-01-01T00:00:00Z"
 
@@ -153,7 +153,7 @@ def test_a_vm_that_lives_on_another_node_by_now_is_settled_first(node: Node, vm:
 def test_what_a_forgotten_node_says_when_it_comes_back_changes_nothing(node: Node, vm: Vm, api: APIClient) -> None:
     other = make_node("fake2")
     assert forget(api, node, forget_vms=True).status == Status.DONE
-    assert monitoring.take_messages([picture(node, [told(vm, "running")], 1), picture(other, [], 1)]) == 1
+    assert monitoring.take_messages([full_report(node, [told(vm, "running")], 1), full_report(other, [], 1)]) == 1
     assert not (Vm.objects.exists() or Node.objects.filter(pk=node.pk).exists())
 
 

@@ -177,10 +177,12 @@ def test_an_administrator_acts_as_a_user_whose_rights_count_and_it_is_recorded(w
     assert error_of(world.call("admin", "vmhostnode", su="anna")) == ("access", "vmhostnode")
     assert error_of(world.call("admin", "vm.restart", su="bert", elid="237")) == ("missed", "vm")
     world.call("admin", "vm.restart", su="anna", elid="237")
-    kept = JournalEntry.objects.filter(opened_by="admin", user_name="anna").values_list("action", "door", "address")
+    kept = JournalEntry.objects.filter(impersonated_by="admin", user_name="anna").values_list(
+        "action", "door", "address"
+    )
     assert {("user.open", "classic", ADDRESS), ("vm.restart", "classic", ADDRESS)} <= set(kept)
     world.call("admin", "vm.restart", elid="237")
-    assert JournalEntry.objects.latest("pk").opened_by == ""
+    assert JournalEntry.objects.latest("pk").impersonated_by == ""
 
 
 def test_who_acts_as_a_user_has_no_more_rights_than_the_token_that_they_came_with(world: World) -> None:

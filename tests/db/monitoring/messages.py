@@ -43,9 +43,9 @@ def event(
     return wire.Message(node_id, epoch, sequence, time.time(), wire.EVENT, [told(vm, state, detail)])
 
 
-def picture(node: Node, domains: list[wire.DomainState], sequence: int, epoch: int = EPOCH) -> wire.Message:
-    """A full picture of a node."""
-    return wire.Message(node.pk, epoch, sequence, time.time(), wire.PICTURE, domains)
+def full_report(node: Node, domains: list[wire.DomainState], sequence: int, epoch: int = EPOCH) -> wire.Message:
+    """A full report of a node."""
+    return wire.Message(node.pk, epoch, sequence, time.time(), wire.FULL_REPORT, domains)
 
 
 def status_of(vm: Vm) -> str:

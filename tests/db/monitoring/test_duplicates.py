@@ -14,7 +14,7 @@ from panel.monitoring import services
 from panel.notices.models import Problem, Severity
 from panel.vms.models import Sighting, Vm, VmStatus
 from tests.db.conftest import make_node
-from tests.db.monitoring.messages import define, event, make_vm, picture, status_of, told
+from tests.db.monitoring.messages import define, event, full_report, make_vm, status_of, told
 from vmwatch import wire
 
 
@@ -35,16 +35,18 @@ def problem() -> Problem | None:
     return Problem.objects.filter(open_key__endswith=":duplicate").first()
 
 
-@pytest.mark.parametrize("as_picture", [False, True])
-def test_a_second_active_copy_is_an_alarm_at_once(vm: Vm, other: Node, as_picture: bool) -> None:
-    second = picture(other, [told(vm, wire.RUNNING)], 1) if as_picture else event(vm, wire.RUNNING, 1, node=other)
+@pytest.mark.parametrize("as_full_report", [False, True])
+def test_a_second_active_copy_is_an_alarm_at_once(vm: Vm, other: Node, as_full_report: bool) -> None:
+    second = (
+        full_report(other, [told(vm, wire.RUNNING)], 1) if as_full_report else event(vm, wire.RUNNING, 1, node=other)
+    )
     services.take_messages([second])
     found = problem()
     assert found is not None
     assert (found.severity, found.object_type, found.object_id) == (Severity.ALARM, "vm", vm.pk)
     assert vm.node.name in found.text and other.name in found.text
     assert status_of(vm) == VmStatus.RUNNING
-    services.take_messages([picture(other, [told(vm, wire.RUNNING)], 2)])
+    services.take_messages([full_report(other, [told(vm, wire.RUNNING)], 2)])
     assert Problem.objects.count() == 1
 
 
@@ -60,18 +62,18 @@ def test_a_copy_that_runs_while_the_vm_itself_is_off_is_an_error_and_an_alarm_wh
 
 
 def test_a_copy_that_is_off_is_no_problem(vm: Vm, other: Node) -> None:
-    services.take_messages([picture(other, [told(vm, wire.SHUT_OFF)], 1)])
+    services.take_messages([full_report(other, [told(vm, wire.SHUT_OFF)], 1)])
     assert problem() is None
     assert not Sighting.objects.exists()
 
 
-@pytest.mark.parametrize("gone", ["event", "picture", "picture without it"])
+@pytest.mark.parametrize("gone", ["event", "full report", "full report without it"])
 def test_it_is_over_when_the_copy_is_gone(vm: Vm, other: Node, gone: str) -> None:
     services.take_messages([event(vm, wire.RUNNING, 1, node=other)])
     ends = {
         "event": event(vm, wire.SHUT_OFF, 2, node=other),
-        "picture": picture(other, [told(vm, wire.SHUT_OFF)], 2),
-        "picture without it": picture(other, [], 2),
+        "full report": full_report(other, [told(vm, wire.SHUT_OFF)], 2),
+        "full report without it": full_report(other, [], 2),
     }
     services.take_messages([ends[gone]])
     assert problem() is None
@@ -123,7 +125,7 @@ class TestSettling:
         assert fake.node(left.pk).domains[str(vm.uuid)].state == VmStatus.RUNNING
         found = problem()
         assert found is not None and found.severity == Severity.WARNING and left.name in found.text
-        services.take_messages([picture(left, [], 2)])
+        services.take_messages([full_report(left, [], 2)])
         assert problem() is None
         services.take_messages([event(vm, wire.PAUSED, 2, node=other)])
         assert status_of(vm) == VmStatus.PAUSED

@@ -33,7 +33,7 @@ from panel.vms.models import Cause, StatusChange, Vm, VmStatus
 from panel.vms.services import record_task_reading
 from panel.vms.status import Observation, StatusLog
 from tests.db.conftest import make_node
-from tests.db.monitoring.messages import EPOCH, event, history, make_vm, picture, status_of, told
+from tests.db.monitoring.messages import EPOCH, event, full_report, history, make_vm, status_of, told
 from tests.stack import wait_until
 from vmwatch import config, wire
 
@@ -166,36 +166,36 @@ class TestTasksAndEvents:
         assert status_of(vm) == VmStatus.PAUSED
 
 
-class TestPictures:
+class TestFullReports:
     """All that a node has."""
 
-    def test_a_vm_that_a_picture_lacks_is_missing_and_stays_a_row(self, vm: Vm, user: User) -> None:
+    def test_a_vm_that_a_full_report_lacks_is_missing_and_stays_a_row(self, vm: Vm, user: User) -> None:
         other = make_vm(vm.node, user, "web2")
-        services.take_messages([picture(vm.node, [told(other, wire.PAUSED)], 1)])
+        services.take_messages([full_report(vm.node, [told(other, wire.PAUSED)], 1)])
         assert (status_of(vm), status_of(other)) == (VmStatus.MISSING, VmStatus.PAUSED)
         assert history(vm) == [(wire.MISSING, Cause.OUTSIDE)]
         vm.refresh_from_db()
         assert vm.owner == user
 
     def test_a_missing_vm_that_is_seen_again_is_what_it_is_seen_to_be(self, vm: Vm) -> None:
-        services.take_messages([picture(vm.node, [], 1), picture(vm.node, [told(vm, wire.RUNNING)], 2)])
+        services.take_messages([full_report(vm.node, [], 1), full_report(vm.node, [told(vm, wire.RUNNING)], 2)])
         assert [status for status, _ in history(vm)] == [wire.MISSING, wire.RUNNING]
 
-    def test_a_picture_of_one_node_says_nothing_of_anothers_vms(self, vm: Vm, user: User) -> None:
+    def test_a_full_report_of_one_node_says_nothing_of_anothers_vms(self, vm: Vm, user: User) -> None:
         elsewhere = make_vm(make_node("fake2"), user, "web2")
-        services.take_messages([picture(vm.node, [told(vm, wire.RUNNING)], 1)])
+        services.take_messages([full_report(vm.node, [told(vm, wire.RUNNING)], 1)])
         assert status_of(elsewhere) == VmStatus.RUNNING
 
     def test_a_vm_that_is_being_made_is_not_missing_yet(self, node: Node, user: User) -> None:
         young = make_vm(node, user, "young", installed=False, status=VmStatus.UNKNOWN)
-        services.take_messages([picture(node, [], 1)])
+        services.take_messages([full_report(node, [], 1)])
         assert (status_of(young), history(young)) == (VmStatus.UNKNOWN, [])
 
-    def test_an_event_after_a_picture_in_one_batch_wins(self, vm: Vm) -> None:
-        services.take_messages([picture(vm.node, [told(vm, wire.RUNNING)], 1), event(vm, wire.SHUT_OFF, 2)])
+    def test_an_event_after_a_full_report_in_one_batch_wins(self, vm: Vm) -> None:
+        services.take_messages([full_report(vm.node, [told(vm, wire.RUNNING)], 1), event(vm, wire.SHUT_OFF, 2)])
         assert status_of(vm) == VmStatus.SHUT_OFF
 
-    def test_an_unchanged_picture_costs_as_many_queries_for_thirty_vms_as_for_three(
+    def test_an_unchanged_full_report_costs_as_many_queries_for_thirty_vms_as_for_three(
         self, node: Node, user: User
     ) -> None:
         counts = []
@@ -203,7 +203,7 @@ class TestPictures:
         services.take_messages([wire.Message(node.pk, EPOCH, 1, time.time(), wire.ALIVE)])
         for size, sequence in ((3, 2), (30, 3)):
             vms += [make_vm(node, user, f"vm{size}-{n}") for n in range(size - len(vms))]
-            whole = picture(node, [told(vm, wire.RUNNING) for vm in vms], sequence)
+            whole = full_report(node, [told(vm, wire.RUNNING) for vm in vms], sequence)
             with CaptureQueriesContext(connection) as queries:
                 services.take_messages([whole])
             counts.append(len(queries))
@@ -224,17 +224,17 @@ class TestWhatComesLate:
         services.take_messages([event(vm, wire.PAUSED, 1), event(vm, wire.PAUSED, 3), event(vm, wire.RUNNING, 2)])
         assert [status for status, _ in history(vm)] == [wire.PAUSED, wire.RUNNING, wire.PAUSED]
 
-    def test_what_a_picture_found_is_one_change_with_the_event_that_comes_after_it(self, vm: Vm) -> None:
-        services.take_messages([event(vm, wire.RUNNING, 1), picture(vm.node, [told(vm, wire.SHUT_OFF)], 3)])
+    def test_what_a_full_report_found_is_one_change_with_the_event_that_comes_after_it(self, vm: Vm) -> None:
+        services.take_messages([event(vm, wire.RUNNING, 1), full_report(vm.node, [told(vm, wire.SHUT_OFF)], 3)])
         services.take_messages([event(vm, wire.SHUT_OFF, 2)])
         assert [status for status, _ in history(vm)] == [wire.SHUT_OFF]
 
-    def test_a_lost_event_is_told_again_by_the_next_picture(self, vm: Vm) -> None:
+    def test_a_lost_event_is_told_again_by_the_next_full_report(self, vm: Vm) -> None:
         lost = [
             wire.PastEvent(EPOCH, 2, dataclasses.replace(told(vm, wire.SHUT_OFF, "stopped:destroyed"), age=4.0)),
             wire.PastEvent(EPOCH, 3, dataclasses.replace(told(vm, wire.RUNNING, "started:booted"), age=3.0)),
         ]
-        whole = dataclasses.replace(picture(vm.node, [told(vm, wire.RUNNING)], 4), recent=lost)
+        whole = dataclasses.replace(full_report(vm.node, [told(vm, wire.RUNNING)], 4), recent=lost)
         Vm.objects.filter(pk=vm.pk).update(observed_at=timezone.now() - timedelta(hours=1))
         services.take_messages([event(vm, wire.RUNNING, 1)], [60.0])
         for sequence in (4, 5):
@@ -247,7 +247,7 @@ class TestWhatComesLate:
     def test_what_an_earlier_run_of_the_daemon_could_not_say_is_told_by_the_next(self, vm: Vm) -> None:
         services.take_messages([event(vm, wire.RUNNING, 7)])
         unsaid = [wire.PastEvent(EPOCH, 8, told(vm, wire.PAUSED)), wire.PastEvent(EPOCH, 9, told(vm, wire.RUNNING))]
-        whole = dataclasses.replace(picture(vm.node, [told(vm, wire.RUNNING)], 1, EPOCH + 1), recent=unsaid)
+        whole = dataclasses.replace(full_report(vm.node, [told(vm, wire.RUNNING)], 1, EPOCH + 1), recent=unsaid)
         services.take_messages([whole])
         assert [status for status, _ in history(vm)] == [wire.PAUSED, wire.RUNNING]
 
@@ -266,10 +266,10 @@ class TestWhatComesLate:
         assert status_of(vm) == VmStatus.RUNNING
         assert history(vm)[0] == (wire.SHUT_OFF, Cause.OUTSIDE)
 
-    def test_a_picture_from_before_a_tasks_reading_does_not_overwrite_it(self, vm: Vm) -> None:
+    def test_a_full_report_from_before_a_tasks_reading_does_not_overwrite_it(self, vm: Vm) -> None:
         Vm.objects.filter(pk=vm.pk).update(observed_at=timezone.now() - timedelta(hours=1), status=VmStatus.SHUT_OFF)
         record_task_reading(vm.pk, wire.RUNNING, sent_at=timezone.now(), node=vm.node, task_id=1)
-        services.take_messages([picture(vm.node, [told(vm, wire.SHUT_OFF)], 1)], [30.0])
+        services.take_messages([full_report(vm.node, [told(vm, wire.SHUT_OFF)], 1)], [30.0])
         assert status_of(vm) == VmStatus.RUNNING
 
     @pytest.mark.parametrize("seed", range(20))
@@ -321,11 +321,11 @@ class TestSilence:
         services.take_messages([wire.Message(vm.node_id, EPOCH, 2, time.time(), wire.ALIVE)])
         assert silence.mark_silent() == 0
 
-    def test_the_next_picture_brings_the_status_back_as_seen_not_as_done(self, vm: Vm) -> None:
+    def test_the_next_full_report_brings_the_status_back_as_seen_not_as_done(self, vm: Vm) -> None:
         services.take_messages([event(vm, wire.RUNNING, 1)])
         self.silence(vm.node, 3600)
         silence.mark_silent()
-        services.take_messages([picture(vm.node, [told(vm, wire.RUNNING)], 2)])
+        services.take_messages([full_report(vm.node, [told(vm, wire.RUNNING)], 2)])
         assert history(vm) == [(wire.UNKNOWN, Cause.SILENCE), (wire.RUNNING, Cause.VMWATCH)]
 
     def test_a_silent_node_is_one_problem_that_closes_when_it_speaks(self, vm: Vm) -> None:
@@ -334,7 +334,7 @@ class TestSilence:
         for _ in range(2):
             silence.mark_silent()
         assert Problem.objects.get(open_key=f"node:{vm.node_id}:silent").object_id == vm.node_id
-        services.take_messages([picture(vm.node, [told(vm, wire.RUNNING)], 2)])
+        services.take_messages([full_report(vm.node, [told(vm, wire.RUNNING)], 2)])
         silence.mark_silent()
         assert not Problem.objects.filter(open_key__isnull=False).exists()
 
@@ -373,7 +373,7 @@ class TestSilence:
         assert problem.open_key == silence.MASTER_KEY and "stood still" in problem.text
         assert StatusChange.objects.filter(vm=vm).latest("id").detail == "vmwatch-master is silent"
         MasterWatch.objects.update(heard_at=timezone.now())
-        services.take_messages([picture(node, [told(vm, wire.RUNNING)], 2)])
+        services.take_messages([full_report(node, [told(vm, wire.RUNNING)], 2)])
         self.silence(vm.node, 3600)
         silence.mark_silent()
         assert StatusChange.objects.filter(vm=vm).latest("id").detail == "its node is silent"
@@ -426,11 +426,11 @@ class TestDoor:
         assert self.post(json.dumps(content).encode()).status_code == 400
         assert status_of(vm) == VmStatus.RUNNING
 
-    def test_a_picture_of_a_large_node_passes(self, vm: Vm) -> None:
+    def test_a_full_report_of_a_large_node_passes(self, vm: Vm) -> None:
         many = [
             wire.DomainState(f"00000000-0000-0000-0000-{n:012x}", f"vm-{n:055d}", wire.RUNNING) for n in range(25_000)
         ]
-        content = self.envelope(picture(vm.node, [told(vm, wire.PAUSED), *many], 1))
+        content = self.envelope(full_report(vm.node, [told(vm, wire.PAUSED), *many], 1))
         assert len(content) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         assert self.post(content).status_code == 200
         assert status_of(vm) == VmStatus.PAUSED

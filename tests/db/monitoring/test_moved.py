@@ -20,7 +20,7 @@ from panel.tasks import registry
 from panel.tasks.models import Status, Task
 from panel.vms.models import Vm, VmStatus
 from tests.db.conftest import make_node, run_task
-from tests.db.monitoring.messages import event, picture, told
+from tests.db.monitoring.messages import event, full_report, told
 from vmwatch import wire
 
 
@@ -94,7 +94,7 @@ def test_it_is_active_there_again_when_somebody_starts_it_there(vm: Vm, other: N
     services.take_messages([event(vm, wire.RUNNING, 3, node=other)])
     assert vm.sightings.get().status == VmStatus.RUNNING
     # Without a domain that stays: what was transient is gone when it stops, and its disks are still there.
-    services.take_messages([picture(other, [], 4)])
+    services.take_messages([full_report(other, [], 4)])
     assert vm.sightings.get().status == VmStatus.MISSING
 
 
@@ -270,5 +270,7 @@ def test_a_domain_that_somebody_removed_is_a_problem_until_it_is_there_again(
     fake.node(node.pk).domains.clear()
     run_task(registry.get("node.check").submit(admin, {}, object_id=node.pk))
     assert open_problems() == ["missing"]
-    services.take_messages([picture(node, [told(vm, wire.MISSING)], 2), picture(node, [told(vm, wire.RUNNING)], 3)])
+    services.take_messages(
+        [full_report(node, [told(vm, wire.MISSING)], 2), full_report(node, [told(vm, wire.RUNNING)], 3)]
+    )
     assert open_problems() == []

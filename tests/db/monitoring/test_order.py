@@ -18,7 +18,7 @@ from panel.tasks import registry
 from panel.tasks.models import Status, Task
 from panel.vms.models import Cause, StatusChange, Vm, VmStatus
 from panel.vms.services import record_task_reading
-from tests.db.monitoring.messages import EPOCH, event, history, picture, status_of, told
+from tests.db.monitoring.messages import EPOCH, event, full_report, history, status_of, told
 from vmwatch import wire
 
 BOOT = "0a1b2c3d-0000-4000-8000-000000000001"
@@ -40,8 +40,10 @@ def seen(vm: Vm, state: str, sequence: int, clock: float, detail: str = "", boot
 
 
 def looked(vm: Vm, state: str, sequence: int, clock: float) -> wire.Message:
-    """A picture that was made then, and told when libvirt had nothing more to say of it."""
-    return dataclasses.replace(picture(vm.node, [told(vm, state)], sequence), clock=clock + 0.06, age=0.06, boot=BOOT)
+    """A full report that was made then, and told when libvirt had nothing more to say of it."""
+    return dataclasses.replace(
+        full_report(vm.node, [told(vm, state)], sequence), clock=clock + 0.06, age=0.06, boot=BOOT
+    )
 
 
 def reading(vm: Vm, state: str, clock: float, boot: str = BOOT) -> None:
@@ -57,10 +59,10 @@ def work(vm: Vm, operation: str, **fields: Any) -> Task:
 
 
 PAUSE = {
-    # As the guest was resumed before, its pause, and what the command's answer and a picture say of it.
+    # As the guest was resumed before, its pause, and what the command's answer and a full report say of it.
     "resumed": lambda vm: services.take_messages([seen(vm, wire.RUNNING, 1, NOW - 0.2)]),
     "suspended": lambda vm: services.take_messages([seen(vm, wire.PAUSED, 2, NOW + 0.1)]),
-    "picture": lambda vm: services.take_messages([looked(vm, wire.RUNNING, 3, NOW)]),
+    "full report": lambda vm: services.take_messages([looked(vm, wire.RUNNING, 3, NOW)]),
     "read": lambda vm: reading(vm, VmStatus.PAUSED, NOW + 0.2),
 }
 

@@ -9,7 +9,7 @@ from panel.cluster.models import Node
 from panel.network.models import Address
 from panel.storage.models import Volume
 from panel.tasks.models import Reservation, TaskLock, TaskSecret
-from panel.vms.models import Disk, Interface, Snapshot, Spare, Vm
+from panel.vms.models import AuxiliaryDisk, Disk, Interface, Snapshot, Vm
 
 
 def world() -> dict[str, Any]:
@@ -31,7 +31,8 @@ def world() -> dict[str, Any]:
             "tickets": sorted(memory.tickets),
         }
     counts = {
-        model.__name__: model.objects.count() for model in (Vm, Disk, Interface, Volume, Address, Node, Snapshot, Spare)
+        model.__name__: model.objects.count()
+        for model in (Vm, Disk, Interface, Volume, Address, Node, Snapshot, AuxiliaryDisk)
     }
     held = {model.__name__: model.objects.count() for model in (TaskLock, TaskSecret, Reservation)}
     return {"nodes": nodes, "rows": counts, "held": held}

@@ -38,7 +38,7 @@ from panel.vms.models import Vm, VmStatus
 from panel.webhooks import collecting
 from panel.webhooks.models import Delivery, DeliveryState, Webhook
 from tests.db.monitoring.counting import collected
-from tests.db.monitoring.messages import EPOCH, event, picture, told
+from tests.db.monitoring.messages import EPOCH, event, full_report, told
 from vmwatch import wire
 
 WITHOUT_ROWS = {"Group", "Session"}
@@ -99,7 +99,7 @@ def _of_vmwatch() -> list[str]:
     monitoring.take_messages([collected(vm, 3, 500), event(vm, wire.PAUSED, 4, detail="paused")])
     RolledUp.objects.get_or_create(step=Step.HOUR, defaults={"until": timezone.now()})
     past = [wire.PastEvent(EPOCH, 5, told(vm, wire.RUNNING, "unpaused"))]
-    seen = picture(vm.node, [told(vm, wire.RUNNING)], 6)
+    seen = full_report(vm.node, [told(vm, wire.RUNNING)], 6)
     coming = [
         event(vm, wire.RUNNING, 5, detail="unpaused"),
         wire.Message(**{**vars(seen), "recent": past}),

@@ -35,7 +35,7 @@ def assert_right(
     lost: Collection[int],
     litter: Mapping[str, set[str]],
 ) -> None:
-    """What is always so, after full pictures that are taken back again.
+    """What is always so, after full reports that are taken back again.
 
     `open_tasks` have not been begun yet. `left` are, by VM, the kinds of findings that the doctor may have: somebody
     went behind the panel's back, or an operation that only goes forward failed and nobody asked again; `drifted`

@@ -39,7 +39,7 @@ from panel.vms.models import Vm
 from panel.vms.usage import note_shape
 from tests.contract.local_agent import PYTHON, LocalAgent
 from tests.contract.subjects import make_image
-from tests.db.monitoring.messages import picture
+from tests.db.monitoring.messages import full_report
 from tests.refs import directory
 from vmwatch import wire
 
@@ -230,16 +230,16 @@ class World:
         )
 
     def glance(self) -> Glance:
-        """Full pictures as each vmwatch-node would make them now."""
+        """Full reports as each vmwatch-node would make them now."""
         self.sequence += 1
         at, messages = time.time(), []
         for place in self.places:
             seen = [wire.DomainState(each.uuid, each.name, each.state) for each in place.domains().values()]
-            messages.append(picture(place.node, seen, self.sequence))
+            messages.append(full_report(place.node, seen, self.sequence))
         return Glance(messages, at)
 
     def deliver(self, glance: Glance) -> None:
-        """vmwatch-master hands the pictures over, having held them since they were made."""
+        """vmwatch-master hands the full reports over, having held them since they were made."""
         take_messages(glance.messages, [max(0.0, time.time() - glance.at)] * len(glance.messages))
 
     def check(self) -> None:

@@ -62,8 +62,8 @@ def test_a_reinstallation_keeps_password_and_keys_where_none_are_asked_for(api: 
 
 def test_a_rescue_system_lets_in_whom_the_vm_does(api: APIClient, vm: Vm) -> None:
     assert do(api, vm, "rescue", image="small").status == "done"
-    spare = vm.spares.get()
-    rescue = fake.node(vm.node_id).seeds[place(spare.seed_ref)][1]
+    auxiliary_disk = vm.auxiliary_disks.get()
+    rescue = fake.node(vm.node_id).seeds[place(auxiliary_disk.seed_ref)][1]
     assert (rescue.password_hash, rescue.ssh_keys) == (told(vm).password_hash, [KEY])
 
 

@@ -21,7 +21,7 @@ from panel.tasks import registry
 from panel.tasks.models import Status, Task, TaskLock
 from panel.vms.models import Vm
 from tests.db.conftest import make_node, run_task
-from tests.db.monitoring.messages import picture
+from tests.db.monitoring.messages import full_report
 from tests.refs import ref
 from vmwatch import wire
 
@@ -174,7 +174,7 @@ WAYS = {"backup": "virsh domjobabort web1", "migration": "virsh domjobabort web1
 def test_what_is_under_way_by_hand_refuses_in_words_what_libvirt_would_and_nothing_else(
     admin: User, vm: Vm, api: APIClient, job: str, known: bool
 ) -> None:
-    """At the call when a picture told of it, else when the task's turn comes."""
+    """At the call when a full report told of it, else when the task's turn comes."""
     domain(vm).job = job
     if known:
         see(vm, 1, job)
@@ -206,6 +206,6 @@ def test_what_a_task_has_under_way_is_nobodys_by_hand(admin: User, vm: Vm) -> No
 
 
 def see(vm: Vm, sequence: int, job: str) -> None:
-    """A picture of the VM's node comes, in which that is under way with it."""
+    """A full report of the VM's node comes, in which that is under way with it."""
     told = wire.DomainState(str(vm.uuid), vm.name, wire.RUNNING, job=job)
-    take_messages([picture(vm.node, [told], sequence)])
+    take_messages([full_report(vm.node, [told], sequence)])

@@ -20,7 +20,7 @@ from panel.core.errors import LibvirtFailure
 from panel.doctor.services import look
 from panel.images.models import Customization, Image
 from panel.tasks.models import Task, TaskLog
-from panel.vms.models import Purpose, Spare, Vm, VmStatus
+from panel.vms.models import AuxiliaryDisk, Purpose, Vm, VmStatus
 from panel.vms.operations.clone import HELD_STILL, NOT_HELD_STILL
 from tests.db.conftest import run_task
 
@@ -242,7 +242,7 @@ def test_a_reinstalled_vm_has_the_new_image_and_nothing_of_the_old_system(
     assert len(after) == len(before) and not {path for path in before & after if "/images/" not in path}
     [(_, told)] = fake.node(node.pk).seeds.values()
     assert (told.login, told.hostname) == ("admin", "web1")
-    assert not Spare.objects.exists()
+    assert not AuxiliaryDisk.objects.exists()
     assert look() == set()
     assert do(api, vm, "delete").status == "done"
     assert [path for path in fake.node(node.pk).files if "/images/" not in path] == []
@@ -306,7 +306,7 @@ def test_when_the_old_system_is_deleted_in_part_the_vm_keeps_the_new_one(api: AP
     new = vm.disks.get().volume
     [domain] = memory.domains.values()
     assert ([place(each.volume) for each in domain.spec.disks], domain.state) == ([new.place], "running")
-    assert not Spare.objects.exists()
+    assert not AuxiliaryDisk.objects.exists()
     assert look() == set()
 
 
@@ -320,13 +320,13 @@ def test_in_rescue_mode_the_vm_boots_the_rescue_system_with_its_disks_behind(
 ) -> None:
     own = vm.disks.get().volume.place
     do(api, vm, "rescue", image="small", password="another horse")
-    spare = Spare.objects.select_related("volume__pool", "vm__pool").get()
+    auxiliary_disk = AuxiliaryDisk.objects.select_related("volume__pool", "vm__pool").get()
     [domain] = fake.node(node.pk).domains.values()
     assert [(place(each.volume), each.target) for each in domain.spec.disks] == [
-        (spare.volume.place, "vda"),
+        (auxiliary_disk.volume.place, "vda"),
         (own, "vdb"),
     ]
-    assert domain.spec.cdroms == [spare.seed_ref]
+    assert domain.spec.cdroms == [auxiliary_disk.seed_ref]
     assert api.get(f"/api/v1/vms/{vm.pk}").json()["in_rescue"] is True
     for verb, raw in (("rescue", {"image": "small"}), ("reinstall", {}), ("configure-guest", {"hostname": "a"})):
         assert refused(api, vm, verb, **raw)[1] == "wrong_state"
@@ -376,7 +376,7 @@ def test_what_is_left_of_a_rescue_is_found_and_goes_with_the_next_try(api: APICl
     do(api, vm, "rescue", image="small")
     fake.node(node.pk).fail("seed_delete", refusal("seed_delete"))
     assert do(api, vm, "end-rescue").status == "failed"
-    assert Spare.objects.get().purpose == Purpose.LEFT
+    assert AuxiliaryDisk.objects.get().purpose == Purpose.LEFT
     assert {finding.code for finding in look()} == {"volume_left"}
     assert do(api, vm, "end-rescue").status == "done"
     assert look() == set()

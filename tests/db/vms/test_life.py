@@ -150,7 +150,7 @@ class Life(Meddling):
 
     @rule(how=st.sampled_from(["at once", "later", "arrives", "arrives twice"]))
     def look(self, how: str) -> None:
-        """vmwatch-node makes a picture, which arrives at once or later; or the oldest that is under way arrives."""
+        """vmwatch-node makes a full report, which arrives at once or later; or the oldest that is under way arrives."""
         if how == "later":
             self.glances.append(self.world.glance())
             return

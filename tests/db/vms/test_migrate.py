@@ -31,7 +31,7 @@ from panel.tasks.models import Status, Task
 from panel.tasks.services import cancel
 from panel.vms.models import Migration, Sighting, Vm, VmStatus
 from tests.db.conftest import GIB, make_node, run_task
-from tests.db.monitoring.messages import event, picture, told
+from tests.db.monitoring.messages import event, full_report, told
 from vmwatch import wire
 
 
@@ -115,7 +115,7 @@ def test_a_vm_that_is_on_its_way_is_no_duplicate_but_one_that_stays_behind_is(
 ) -> None:
     task = task_of(ask(api, vm))
     services.take_messages([event(vm, wire.PAUSED, 1, node=other)])
-    services.take_messages([picture(other, [told(vm, wire.RUNNING)], 2)])
+    services.take_messages([full_report(other, [told(vm, wire.RUNNING)], 2)])
     assert not Problem.objects.filter(object_type="vm").exists()
     assert run_task(task).status == Status.DONE
     # A message that left the source before the move's end is no news; a later one is.
@@ -123,7 +123,7 @@ def test_a_vm_that_is_on_its_way_is_no_duplicate_but_one_that_stays_behind_is(
     services.take_messages([event(vm, wire.RUNNING, 1, node=node)])
     assert not Sighting.objects.exists()
     Migration.objects.update(ended_at=timezone.now() - timedelta(seconds=5))
-    services.take_messages([picture(node, [told(vm, wire.RUNNING)], 2)])
+    services.take_messages([full_report(node, [told(vm, wire.RUNNING)], 2)])
     assert Problem.objects.filter(object_type="vm", severity=Severity.ALARM).exists()
 
 

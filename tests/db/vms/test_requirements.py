@@ -18,7 +18,7 @@ from panel.tasks import registry
 from panel.tasks.models import Status
 from panel.tasks.operation import Operation
 from panel.tasks.requirements import Requirement
-from panel.vms.models import Disk, DiskCache, Installation, Migration, Purpose, Spare, Vm, VmStatus
+from panel.vms.models import AuxiliaryDisk, Disk, DiskCache, Installation, Migration, Purpose, Vm, VmStatus
 from tests.db.conftest import run_task
 from tests.db.tasks.scenarios import ask_create
 
@@ -28,7 +28,7 @@ def _set(**values: Any) -> Callable[[Vm], None]:
 
 
 def _rescued(vm: Vm) -> None:
-    Spare.objects.create(
+    AuxiliaryDisk.objects.create(
         vm=vm, purpose=Purpose.RESCUE, volume=Volume.objects.create(pool=vm.pool, node=vm.node, size_gib=1)
     )
 

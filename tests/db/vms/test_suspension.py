@@ -17,7 +17,7 @@ from panel.tasks import registry
 from panel.tasks.models import Status, Task
 from panel.vms.models import Vm, VmStatus
 from tests.db.conftest import run_task
-from tests.db.monitoring.messages import event, picture, told
+from tests.db.monitoring.messages import event, full_report, told
 from tests.db.tasks.scenarios import ask_create
 from vmwatch import wire
 
@@ -96,10 +96,10 @@ def test_a_suspension_is_not_cancelled_since_it_holds_already(vm: Vm, api: APICl
     assert vm.suspended
 
 
-@pytest.mark.parametrize("seen", ["event", "picture"])
+@pytest.mark.parametrize("seen", ["event", "full report"])
 def test_one_that_virsh_started_is_forced_off(vm: Vm, node: Node, seen: str, run_tasks: Callable[[], None]) -> None:
     domain(vm).state = VmStatus.RUNNING
-    message = event(vm, wire.RUNNING, 1) if seen == "event" else picture(node, [told(vm, wire.RUNNING)], 1)
+    message = event(vm, wire.RUNNING, 1) if seen == "event" else full_report(node, [told(vm, wire.RUNNING)], 1)
     services.take_messages([message])
     assert Task.objects.filter(operation="vm.keep-off").count() == 1
     run_tasks()

@@ -194,13 +194,13 @@ def test_an_administrator_works_in_an_account_and_goes_back(helper: User, user: 
     signed_in(user)
     assert client.delete("/api/v1/me/sessions", secure=True).status_code == 204
     entry = JournalEntry.objects.get(action="session.end")
-    assert (entry.user_name, entry.opened_by) == ("anna", "helper")
+    assert (entry.user_name, entry.impersonated_by) == ("anna", "helper")
     assert JournalEntry.objects.filter(action="user.open", user_name="helper", object_name="anna").count() == 1
     assert _post(client, "/back") == f"/users/{user.pk}"
     assert _me(client) == "helper" and "work as" not in _text(client, "/")
 
 
-def test_what_proves_who_a_user_is_stays_theirs_in_an_opened_account(helper: User, user: User) -> None:
+def test_what_proves_who_a_user_is_stays_theirs_in_an_impersonated_account(helper: User, user: User) -> None:
     client = signed_in(helper)
     _post(client, f"/users/{user.pk}/open")
 
@@ -295,7 +295,7 @@ def test_administrators_are_opened_by_a_super_administrator_alone_and_no_account
     assert _me(boss) == "helper"
 
 
-def test_an_opened_account_closes_with_its_administrators_own(helper: User, user: User, api: APIClient) -> None:
+def test_an_impersonated_account_closes_with_its_administrators_own(helper: User, user: User, api: APIClient) -> None:
     client = signed_in(helper)
     _post(client, f"/users/{user.pk}/open")
     assert _me(client) == "anna"

@@ -479,7 +479,7 @@ def test_a_webhook_ends_with_the_token_that_made_it(api_as_user: APIClient, user
     assert api_as_user.get(f"/api/v1/webhooks/{theirs[1]}").status_code == 404
 
 
-def test_a_narrow_token_reaches_its_own_webhooks_alone(api_as_user: APIClient, user: User) -> None:
+def test_a_scoped_token_reaches_its_own_webhooks_alone(api_as_user: APIClient, user: User) -> None:
     own = make(api_as_user, "https://billing.example/hook")
     _token, narrow = by_token(user, rights=["vms.view"])
     made = make(narrow, "https://billing.example/hook")

@@ -99,7 +99,7 @@ def test_while_somebody_makes_a_backup_a_snapshot_is_refused_in_words_and_the_wa
         task = wait_for_task(vm.api, task_of(answer))
         assert (task["status"], task["error"]["code"]) == ("failed", "wrong_state")
         assert f"virsh domjobabort {NAME}" in task["error"]["message"]
-        # The next picture tells of it, and it is refused at the call.
+        # The next full report tells of it, and it is refused at the call.
         wait_until(lambda: vm.api.post(plan, json={"name": "meanwhile"}).status_code == 409, "it is known", 20)
         answer = vm.ask("snapshot", name="meanwhile")
     assert answer.status_code == 409 and f"virsh domjobabort {NAME}" in answer.text

@@ -1,4 +1,4 @@
-"""What a picture tells again, also after the daemon was killed."""
+"""What a full report tells again, also after the daemon was killed."""
 
 from __future__ import annotations
 
@@ -99,15 +99,15 @@ def test_memory_file_and_message_are_bounded(tmp_path: Path, monkeypatch: pytest
     journal = Journal(tmp_path / "recent")
     for sequence in range(500):
         journal.remember(7, sequence, DOMAIN)
-    # As one picture cannot hold them all, one after the other goes on.
+    # As one full report cannot hold them all, one after the other goes on.
     pages = [told(journal) for _ in range(3)]
     assert [number for page in pages for number in page] == list(range(470, 500))
     assert told(journal) == pages[0]
-    assert journal.pictures == 3
+    assert journal.full_reports == 3
     assert len((tmp_path / "recent").read_bytes().splitlines()) <= 60
 
 
-def test_every_picture_tells_all_that_it_can_hold(
+def test_every_full_report_tells_all_that_it_can_hold(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "TOLD_AGAIN", 10)

@@ -154,7 +154,7 @@ def test_a_paused_domain_does_not_run_on_its_way_off(by_event: bool) -> None:
 
     def seen(state: int) -> str:
         watcher.conn.state = state
-        [domain] = watcher.picture()
+        [domain] = watcher.full_report()
         return domain.state
 
     assert seen(libvirt.VIR_DOMAIN_RUNNING) == seen(libvirt.VIR_DOMAIN_SHUTDOWN) == wire.RUNNING

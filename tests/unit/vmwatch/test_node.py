@@ -1,4 +1,4 @@
-"""What vmwatch-node makes of a picture and the events that came meanwhile."""
+"""What vmwatch-node makes of a full report and the events that came meanwhile."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def domain(number: int, state: str) -> wire.DomainState:
     return wire.DomainState(f"00000000-0000-0000-0000-{number:012x}", f"vm{number}", state)
 
 
-def told(picture: list[wire.DomainState], *events: wire.DomainState) -> dict[str, str]:
-    """Names and states of the picture with the events."""
-    return {each.name: each.state for each in node.with_events(picture, {each.uuid: each for each in events})}
+def told(full_report: list[wire.DomainState], *events: wire.DomainState) -> dict[str, str]:
+    """Names and states of the full report with the events."""
+    return {each.name: each.state for each in node.with_events(full_report, {each.uuid: each for each in events})}
 
 
-def test_without_events_the_picture_is_as_it_was_seen() -> None:
+def test_without_events_the_full_report_is_as_it_was_seen() -> None:
     assert told([domain(1, wire.RUNNING), domain(2, wire.SHUT_OFF)]) == {"vm1": wire.RUNNING, "vm2": wire.SHUT_OFF}
 
 

@@ -73,7 +73,7 @@ def test_an_event_says_how_long_ago_it_was(outbox: Outbox, master: Any, config: 
     assert 0.2 <= message.domains[0].age <= time.monotonic() - before
 
 
-@pytest.mark.parametrize("kind", [wire.PICTURE, wire.ALIVE, wire.STATISTICS])
+@pytest.mark.parametrize("kind", [wire.FULL_REPORT, wire.ALIVE, wire.STATISTICS])
 def test_what_is_true_only_now_does_not_wait(outbox: Outbox, master: Any, config: NodeConfig, kind: str) -> None:
     assert not outbox.put(kind)
     outbox.put_event(DOMAIN)

@@ -40,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_while_the_panel_is_there_nothing_is_written(path: Path) -> None:
     spool = Spool(path)
-    add(spool, message(1), message(2, wire.ALIVE), message(3, wire.PICTURE), message(4, wire.PICTURE))
+    add(spool, message(1), message(2, wire.ALIVE), message(3, wire.FULL_REPORT), message(4, wire.FULL_REPORT))
     assert held(spool) == [(1, 1), (1, 2), (1, 3), (1, 4)]
     assert not path.exists()
 
@@ -86,29 +86,34 @@ def test_what_waited_before_a_restart_has_waited_all_the_time(path: Path, monkey
     assert 599 < after.waited < 602
 
 
-def test_of_pictures_that_wait_the_newest_says_all(path: Path) -> None:
+def test_of_full_reports_that_wait_the_newest_says_all(path: Path) -> None:
     spool = Spool(path)
     spool.panel_away()
-    older, newer = message(3, wire.PICTURE, recent=(1, 2)), message(6, wire.PICTURE, recent=(2, 5))
-    add(spool, older, message(9, wire.PICTURE, node_id=2), message(4), message(7, wire.ALIVE), newer)
+    older, newer = message(3, wire.FULL_REPORT, recent=(1, 2)), message(6, wire.FULL_REPORT, recent=(2, 5))
+    add(spool, older, message(9, wire.FULL_REPORT, node_id=2), message(4), message(7, wire.ALIVE), newer)
     assert held(spool) == [(2, 9), (1, 4), (1, 6)]
-    picture = wire.from_body(spool.first(10, 1 << 30)[-1].body)
-    assert [past.sequence for past in picture.recent] == [1, 2, 5]
+    full_report = wire.from_body(spool.first(10, 1 << 30)[-1].body)
+    assert [past.sequence for past in full_report.recent] == [1, 2, 5]
     # What the older one told happened longer ago, seen from the newer one.
-    assert picture.recent[0].domain.age > 0 == picture.recent[-1].domain.age
+    assert full_report.recent[0].domain.age > 0 == full_report.recent[-1].domain.age
 
 
-def test_what_has_come_by_itself_is_not_kept_with_pictures_as_well(path: Path) -> None:
+def test_what_has_come_by_itself_is_not_kept_with_full_reports_as_well(path: Path) -> None:
     spool = Spool(path, lambda _node, _epoch, sequence: sequence == 1)
     spool.panel_away()
-    add(spool, message(3, wire.PICTURE, recent=(1, 2)), message(4, wire.PICTURE))
-    [picture] = spool.first(10, 1 << 30)
-    assert [past.sequence for past in wire.from_body(picture.body).recent] == [2]
+    add(spool, message(3, wire.FULL_REPORT, recent=(1, 2)), message(4, wire.FULL_REPORT))
+    [full_report] = spool.first(10, 1 << 30)
+    assert [past.sequence for past in wire.from_body(full_report.body).recent] == [2]
 
 
-def test_pictures_of_an_earlier_run_become_one_as_well(path: Path) -> None:
+def test_full_reports_of_an_earlier_run_become_one_as_well(path: Path) -> None:
     spool = Spool(path)
-    add(spool, message(3, wire.PICTURE, recent=(1,)), message(4, wire.PICTURE, recent=(2,)), message(5, wire.ALIVE))
+    add(
+        spool,
+        message(3, wire.FULL_REPORT, recent=(1,)),
+        message(4, wire.FULL_REPORT, recent=(2,)),
+        message(5, wire.ALIVE),
+    )
     spool.panel_away()
     again = Spool(path)
     assert held(again) == [(1, 4)]

@@ -15,7 +15,7 @@ from panel.storage.services import new_volume
 from panel.vms import drift, waiting
 from panel.vms.audit import refuse_drift
 from panel.vms.context import VmContext
-from panel.vms.models import ON, Purpose, Spare, Vm
+from panel.vms.models import ON, AuxiliaryDisk, Purpose, Vm
 from panel.vms.operations import deploying
 from panel.vms.operations.deploying import AccessParams, DeployContext, Target
 from panel.vms.placing import hold_promises, refuse_no_storage
@@ -26,7 +26,7 @@ GIB = 1024**3
 P = TypeVar("P", bound=AccessParams)
 
 
-class SpareContext(DeployContext[P]):
+class AuxiliaryContext(DeployContext[P]):
     """The context of an operation that makes a system beside the VM's own."""
 
     purposes: tuple[Purpose, ...]
@@ -37,20 +37,22 @@ class SpareContext(DeployContext[P]):
         """The VM's own, but for what a former owner knows."""
         return self.vm.seed_ref if keeps_access(self.vm) else None
 
-    def find_spare(self) -> Spare | None:
+    def find_auxiliary_disk(self) -> AuxiliaryDisk | None:
         """The system beside the VM's own, or None."""
-        spares = Spare.objects.select_related("volume__pool", "image", "vm__pool")
-        return spares.filter(vm_id=self.task.object_id or 0, purpose__in=self.purposes).first()
+        auxiliary = AuxiliaryDisk.objects.select_related("volume__pool", "image", "vm__pool")
+        return auxiliary.filter(vm_id=self.task.object_id or 0, purpose__in=self.purposes).first()
 
     def find_target(self) -> Target | None:
         """The new system's volume and seed; cloud-init is told that it is a guest of its own."""
-        spare = self.find_spare()
-        if spare is None:
+        auxiliary_disk = self.find_auxiliary_disk()
+        if auxiliary_disk is None:
             return None
-        return Target(spare.image, spare.volume, spare.seed_ref, str(spare.volume.uuid))
+        return Target(
+            auxiliary_disk.image, auxiliary_disk.volume, auxiliary_disk.seed_ref, str(auxiliary_disk.volume.uuid)
+        )
 
 
-def reserve(ctx: SpareContext[Any], image: Image, size_gib: int) -> dict[str, Any]:
+def reserve(ctx: AuxiliaryContext[Any], image: Image, size_gib: int) -> dict[str, Any]:
     """The new system stands in the database; answers its volume."""
     vm = ctx.vm
     hold_promises(vm.cluster_id)
@@ -58,23 +60,23 @@ def reserve(ctx: SpareContext[Any], image: Image, size_gib: int) -> dict[str, An
     # The VM has a place for one.
     ctx.refuse_second()
     volume = new_volume(vm.pool, vm.node, format=vm.pool.volume_format, size_gib=size_gib)
-    Spare.objects.create(vm=vm, purpose=ctx.purposes[0], volume=volume, image=image, seed=uuid.uuid4())
+    AuxiliaryDisk.objects.create(vm=vm, purpose=ctx.purposes[0], volume=volume, image=image, seed=uuid.uuid4())
     return {"volume": volume.pk}
 
 
-def release(ctx: SpareContext[Any]) -> None:
+def release(ctx: AuxiliaryContext[Any]) -> None:
     """The new system does not stand in the database."""
-    drop(ctx.find_spare())
+    drop(ctx.find_auxiliary_disk())
 
 
-def drop(spare: Spare | None) -> None:
-    """The spare's rows are gone."""
-    if spare is not None:
-        spare.delete()
-        spare.volume.delete()
+def drop(auxiliary_disk: AuxiliaryDisk | None) -> None:
+    """The auxiliary disk's rows are gone."""
+    if auxiliary_disk is not None:
+        auxiliary_disk.delete()
+        auxiliary_disk.volume.delete()
 
 
-def place_image(ctx: SpareContext[Any]) -> dict[str, Any]:
+def place_image(ctx: AuxiliaryContext[Any]) -> dict[str, Any]:
     """The node has the image; whether the VM runs is known. Not when it was asked for: what went ahead decides that.
 
     A VM whose disks go on in other files than the panel knows is refused before anything of it is touched.
@@ -83,15 +85,15 @@ def place_image(ctx: SpareContext[Any]) -> dict[str, Any]:
     return {**deploying.place_image(ctx), "ran": ctx.vm.status in ON}
 
 
-def delete_files(ctx: VmContext[Any], spare: Spare) -> None:
-    """The spare's volume and seed are not on the node.
+def delete_files(ctx: VmContext[Any], auxiliary_disk: AuxiliaryDisk) -> None:
+    """The auxiliary disk's volume and seed are not on the node.
 
     The volume goes first: as long as it is there, so is the seed, and the system can be booted again.
     """
-    volume = spare.volume
+    volume = auxiliary_disk.volume
     ctx.agent.call(storage.VolumeDelete(volume.ref))
     # A system that has no cloud-init has no seed: absent is success.
-    ctx.agent.call(storage.SeedDelete(spare.seed_ref))
+    ctx.agent.call(storage.SeedDelete(auxiliary_disk.seed_ref))
 
 
 def shut_down(ctx: VmContext[Any]) -> None:
@@ -99,7 +101,7 @@ def shut_down(ctx: VmContext[Any]) -> None:
     waiting.shut_down(ctx, float(settings.CONFIG.shutdown_seconds))
 
 
-def start_as_before(ctx: SpareContext[Any]) -> None:
+def start_as_before(ctx: AuxiliaryContext[Any]) -> None:
     """The VM runs, if it did before it was shut down."""
     start_if(ctx, bool(ctx.output(place_image).get("ran")))
 
