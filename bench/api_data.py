@@ -25,7 +25,7 @@ from panel.storage.models import Volume
 from panel.storage.services import ensure_default_pool
 from panel.usage import ledger
 from panel.usage.models import Entry
-from panel.vms.models import Disk, Interface, Vm
+from panel.vms.models import Disk, Interface, InterfaceAddress, Vm
 
 NODES, USERS = 200, 2000
 BATCH = 1000
@@ -54,7 +54,7 @@ def make(vms: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "ANALYZE TABLE vms_vm, vms_disk, vms_interface, storage_volume, network_address, cluster_node,"
-            " accounts_user, usage_entry, monitoring_vmtraffic, monitoring_vmusage, tasks_task"
+            " vms_interfaceaddress, accounts_user, usage_entry, monitoring_vmtraffic, monitoring_vmusage, tasks_task"
         )
 
 
@@ -94,10 +94,14 @@ def _batch(numbers: list[int], cluster, pool, network, nodes, users) -> None:  #
         Interface(
             vm=vm,
             network=network,
-            address=addresses[ip],
             mac=f"52:54:{number >> 16:02x}:{number >> 8 & 255:02x}:{number & 255:02x}:01",
         )
-        for vm, ip, number in zip(vms, ips, numbers, strict=True)
+        for vm, number in zip(vms, numbers, strict=True)
+    )
+    interfaces = {interface.vm_id: interface for interface in Interface.objects.filter(vm__in=vms)}
+    InterfaceAddress.objects.bulk_create(
+        InterfaceAddress(interface=interfaces[vm.pk], address=addresses[ip], primary=4)
+        for vm, ip in zip(vms, ips, strict=True)
     )
     size = {"vcpus": 1, "disk_gib": 10, "addresses": 1, "request_id": "bench"}
     for sequence, at, memory_mib in ((1, MONTH - timedelta(days=9), 512), (2, MONTH + timedelta(days=9), 1024)):

@@ -165,6 +165,7 @@ def read_seed(files: Dict[str, str]) -> Tuple[str, storage.GuestIdentity]:
         password_hash=told["PASSWORD_HASH"],
         timezone=user_data["timezone"],
         keeps_password=user_data["ssh_pwauth"] is None,
+        further=[_address(each) for each in told.get("FURTHER", "").split()],
     )
     return json.loads(files["meta-data"])["instance-id"], identity
 
@@ -215,15 +216,25 @@ def _user_data(guest: storage.GuestIdentity) -> Dict[str, Any]:
 def _network(guest: storage.GuestIdentity) -> Dict[str, Any]:
     interface: Dict[str, Any] = {
         "match": {"macaddress": guest.mac},
-        "addresses": [f"{guest.address}/{guest.prefix}"],
-        "gateway4": guest.gateway,
+        "addresses": [f"{each.address}/{each.prefix}" for each in guest.every_address()],
     }
+    for each in guest.every_address():
+        if each.gateway:
+            # The first of a version, which is the primary one.
+            interface.setdefault("gateway6" if ":" in each.gateway else "gateway4", each.gateway)
     if guest.nameservers:
         interface["nameservers"] = {"addresses": list(guest.nameservers)}
     return {"version": 2, "ethernets": {"vmpanel0": interface}}
 
 
+def _address(text: str) -> storage.GuestAddress:
+    """What _env() wrote of a further address; raises ValueError."""
+    address, prefix, gateway = text.split("/")
+    return storage.GuestAddress(address, int(prefix), gateway)
+
+
 def _env(guest: storage.GuestIdentity) -> str:
+    further = " ".join(f"{each.address}/{each.prefix}/{each.gateway}" for each in guest.further)
     values = {
         "HOSTNAME": guest.hostname,
         "ADDRESS": guest.address,
@@ -233,6 +244,7 @@ def _env(guest: storage.GuestIdentity) -> str:
         "NAMESERVERS": " ".join(guest.nameservers),
         "LOGIN": guest.login,
         "PASSWORD_HASH": guest.password_hash,
+        **({"FURTHER": further} if further else {}),
     }
     return "".join(f"{name}={value}\n" for name, value in values.items())
 

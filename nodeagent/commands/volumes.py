@@ -206,11 +206,10 @@ def _guest_files(guest: storage.GuestIdentity) -> Iterator[Tuple[str, str, str]]
 
 
 def _networkd(told: Union[storage.GuestIdentity, guest.GuestNetwork]) -> str:
-    dns = "".join(f"DNS={server}\n" for server in told.nameservers)
-    return (
-        f"[Match]\nMACAddress={told.mac}\n\n[Network]\n"
-        f"Address={told.address}/{told.prefix}\nGateway={told.gateway}\n{dns}"
-    )
+    lines = [f"Address={each.address}/{each.prefix}" for each in told.every_address()]
+    lines += dict.fromkeys(f"Gateway={each.gateway}" for each in told.every_address() if each.gateway)
+    lines += [f"DNS={server}" for server in told.nameservers]
+    return f"[Match]\nMACAddress={told.mac}\n\n[Network]\n" + "".join(f"{line}\n" for line in lines)
 
 
 def _write(folder: str, name: str, text: str) -> str:

@@ -335,8 +335,20 @@ class VolumeDelete(Request[Nothing]):
 
 
 @dataclass(frozen=True)
+class GuestAddress:
+    """An address of a guest's interface; `gateway` is its version's, or "" for none."""
+
+    address: str
+    prefix: int
+    gateway: str = ""
+
+
+@dataclass(frozen=True)
 class GuestIdentity:
     """What a guest is told about itself. `password_hash` is a crypt(3) hash or empty.
+
+    `address`, `prefix` and `gateway` ("" for none) are those of its interface's primary address, `further` its others,
+    of either version of IP.
 
     With `keeps_password` no hash means that the guest's password, which nobody here knows, stays and lets it in.
     """
@@ -352,6 +364,11 @@ class GuestIdentity:
     password_hash: str = ""
     timezone: str = "UTC"
     keeps_password: bool = False
+    further: List[GuestAddress] = field(default_factory=list)
+
+    def every_address(self) -> List[GuestAddress]:
+        """All its addresses, the primary one first."""
+        return [GuestAddress(self.address, self.prefix, self.gateway), *self.further]
 
 
 NOBODY_ENTERS = "Neither a password nor a key of the VM is known, so nobody could enter its new system: name one."
@@ -377,17 +394,27 @@ def check_identity(guest: GuestIdentity) -> None:
     for name, shape in _SHAPES.items():
         if not shape.match(getattr(guest, name)):
             raise BadMessage(f"guest.{name}", "is not acceptable")
-    addresses = {"address": [guest.address], "gateway": [guest.gateway], "nameservers": guest.nameservers}
+    _check_addresses(guest)
+    if not all(words.is_one_line(key) for key in guest.ssh_keys):
+        raise BadMessage("guest.ssh_keys", "must be one line each")
+
+
+def _check_addresses(guest: GuestIdentity) -> None:
+    addresses = {"address": [guest.address], "gateway": [guest.gateway or guest.address]}
+    addresses["nameservers"] = guest.nameservers
+    addresses["further"] = [value for each in guest.further for value in (each.address, each.gateway or each.address)]
     for name, values in addresses.items():
         try:
             for value in values:
                 ipaddress.ip_address(value)
         except ValueError as error:
             raise BadMessage(f"guest.{name}", "is not acceptable") from error
-    if not 0 <= guest.prefix <= ipaddress.ip_address(guest.address).max_prefixlen:
-        raise BadMessage("guest.prefix", "is not acceptable")
-    if not all(words.is_one_line(key) for key in guest.ssh_keys):
-        raise BadMessage("guest.ssh_keys", "must be one line each")
+    for each in guest.every_address():
+        address = ipaddress.ip_address(each.address)
+        if not 0 <= each.prefix <= address.max_prefixlen:
+            raise BadMessage("guest.prefix", "is not acceptable")
+        if each.gateway and ipaddress.ip_address(each.gateway).version != address.version:
+            raise BadMessage("guest.gateway", "is not acceptable")
 
 
 @command

@@ -82,11 +82,17 @@ class InterfaceSerializer(QuickSerializer[Interface]):
     """A network interface of a VM."""
 
     network = serializers.CharField(source="network.name")
-    address = serializers.CharField(source="address.ip")
+    address = serializers.CharField(source="ip", allow_null=True, help_text="The first of its addresses.")
+    addresses = serializers.ListField(
+        source="ips",
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="All of them: the primary one of each version of IP first, IPv4's before IPv6's.",
+    )
 
     class Meta:
         model = Interface
-        fields = ["mac", "network", "address", "attached", "guarded", "inbound_kibps", "outbound_kibps"]
+        fields = ["mac", "network", "address", "addresses", "attached", "guarded", "inbound_kibps", "outbound_kibps"]
 
 
 class VmSerializer(QuickSerializer[Vm]):

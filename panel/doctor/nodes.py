@@ -100,7 +100,7 @@ def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
     auxiliary_disks = Prefetch(
         "auxiliary_disks", AuxiliaryDisk.objects.select_related("image", "vm__pool", "volume__pool")
     )
-    ports = Prefetch("interfaces", Interface.objects.select_related("address"))
+    ports = Prefetch("interfaces", Interface.objects.with_ips())
     for vm in (
         Vm.objects.filter(node=node)
         .select_related("pool", "image")

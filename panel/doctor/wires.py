@@ -60,10 +60,10 @@ def guards(
             if not (interface.guarded and interface.attached):
                 continue
             guard, about = there.pop((uuid, port_name(interface.mac)), None), f"vm {vm.pk}"
-            wanted = (interface.mac, [interface.address.ip])
+            wanted = (interface.mac, sorted(interface.ips))
             if guard is None or (guard.mac, guard.addresses) != wanted:
                 having = f"for {guard.mac} with {', '.join(guard.addresses) or 'no address'}" if guard else "not at all"
-                text = f"{interface.mac} of {vm} with {interface.address.ip} is guarded {having}."
+                text = f"{interface.mac} of {vm} with {', '.join(interface.ips) or 'no address'} is guarded {having}."
                 yield Finding("guard_missing", about, text, node, AGAIN)
             elif not guard.in_force:
                 text = f"The rules of {interface.mac} of {vm} are not in the kernel as they should be."

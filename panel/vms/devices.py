@@ -107,7 +107,7 @@ def disk_of(vm: Vm, target: str) -> Disk:
 
 def interface_of(vm: Vm, mac: str) -> Interface:
     """The VM's interface with this MAC address; raises NotFound."""
-    found = vm.interfaces.select_related("network", "address").filter(mac=mac.lower()).first()
+    found = vm.interfaces.select_related("network").with_ips().filter(mac=mac.lower()).first()
     if found is None:
         raise NotFound(f"The VM has no interface “{mac}”.", object="interface", id=mac, field="interface")
     return found

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from django.db.models import Prefetch
+
 from nodeagent.protocol.host import InterfaceSpec
 from nodeagent.protocol.network import GuardsEnsure, GuardState, VmGuards
 from nodeagent.xml.describe import port_name
@@ -33,7 +35,8 @@ def mending(node: Node, seen: Sequence[GuardState]) -> tuple[GuardsEnsure, list[
 
 def _settled(node: Node) -> list[Vm]:
     """The VMs of the node that no task holds."""
-    vms = list(Vm.objects.filter(node=node).prefetch_related("interfaces__network", "interfaces__address"))
+    interfaces = Prefetch("interfaces", Interface.objects.select_related("network").with_ips())
+    vms = list(Vm.objects.filter(node=node).prefetch_related(interfaces))
     held = locks.holders("vm", [vm.pk for vm in vms])
     return [vm for vm in vms if vm.pk not in held and vm.installed]
 

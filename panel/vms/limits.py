@@ -18,7 +18,7 @@ from panel.core.errors import LimitExceeded
 from panel.storage.models import Volume
 from panel.tasks import reservations
 from panel.tasks.models import Status
-from panel.vms.models import Disk, Interface, Vm
+from panel.vms.models import Disk, InterfaceAddress, Vm
 
 OVER = (Status.DONE, Status.FAILED, Status.CANCELLED)
 """A stuck task may still be tried again."""
@@ -39,7 +39,9 @@ class Room:
     @classmethod
     def of(cls, vm: Vm) -> Room:
         """What a VM takes."""
-        return cls(1, vm.memory_mib, vm.vcpus, disk_gib_of(vm), vm.interfaces.count())
+        return cls(
+            1, vm.memory_mib, vm.vcpus, disk_gib_of(vm), InterfaceAddress.objects.filter(interface__vm=vm).count()
+        )
 
     @classmethod
     def at_most(cls, vm: Vm) -> Room:
@@ -64,7 +66,7 @@ def used_by(user: User) -> Room:
         vcpus=(vms["cpus"] or 0) + coming["vcpus"],
         disk_gib=(Disk.objects.filter(vm__owner=user).aggregate(all=Sum("volume__size_gib"))["all"] or 0)
         + coming["disk_gib"],
-        addresses=Interface.objects.filter(vm__owner=user).count(),
+        addresses=InterfaceAddress.objects.filter(interface__vm__owner=user).count(),
     )
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import models
+from django.db.models.expressions import OrderByList
 
 from nodeagent.protocol.host import EMPTY
 from nodeagent.protocol.storage import VolumeRef, file_ref
@@ -127,7 +128,7 @@ class Vm(Machine):
     def told_interfaces(self) -> list[Interface]:
         """Its interfaces with their addresses and networks, likewise."""
         known: list[Interface] | None = self.__dict__.get("_told_interfaces")
-        return list(self.interfaces.select_related("address", "network")) if known is None else known
+        return list(self.interfaces.select_related("network").with_ips()) if known is None else known
 
     @property
     def installing(self) -> bool:
@@ -211,12 +212,31 @@ class Disk(QuickModel):
         return f"{self.vm_id}/{self.target}"
 
 
+class JoinedIps(models.Aggregate):
+    """Addresses in one text, the primary ones first, IPv4's before IPv6's, then as they were given."""
+
+    function = "GROUP_CONCAT"
+    arg_joiner = " "
+    output_field = models.TextField(null=True)
+
+    def __init__(self) -> None:
+        super().__init__("address__ip", OrderByList(models.F("primary").asc(nulls_last=True), models.F("pk")))
+
+
+class InterfaceSet(models.QuerySet["Interface"]):
+    """Interfaces."""
+
+    def with_ips(self) -> InterfaceSet:
+        """Each with its addresses, in the same query."""
+        held = InterfaceAddress.objects.filter(interface=models.OuterRef("pk")).order_by().values("interface")
+        return self.annotate(joined_ips=models.Subquery(held.annotate(all=JoinedIps()).values("all")))
+
+
 class Interface(QuickModel):
-    """A network interface of a VM with its address. Limits are KiB a second, 0 for none; `attached` as of a disk."""
+    """A network interface of a VM. Limits are KiB a second, 0 for none; `attached` as of a disk."""
 
     vm = models.ForeignKey(Vm, on_delete=models.CASCADE, related_name="interfaces")
     network = models.ForeignKey(Network, on_delete=models.PROTECT, related_name="interfaces")
-    address = models.OneToOneField(Address, on_delete=models.PROTECT, related_name="interface")
     mac = models.CharField(max_length=17, unique=True)
     position = models.PositiveSmallIntegerField(default=0)
     attached = models.BooleanField(default=True)
@@ -224,11 +244,47 @@ class Interface(QuickModel):
     inbound_kibps = models.PositiveIntegerField(default=0)
     outbound_kibps = models.PositiveIntegerField(default=0)
 
+    objects = InterfaceSet.as_manager()
+
     class Meta:
         ordering = ["position"]
 
     def __str__(self) -> str:
         return self.mac
+
+    @property
+    def ips(self) -> list[str]:
+        """Its addresses, the primary ones first, IPv4's before IPv6's; with_ips() reads them with the row."""
+        if "joined_ips" not in self.__dict__:
+            return [each.address.ip for each in self.held_addresses()]
+        joined: str | None = self.__dict__["joined_ips"]
+        return joined.split(",") if joined else []
+
+    @property
+    def ip(self) -> str | None:
+        """The first of them, by which it is named where one alone is; None where it has none."""
+        return next(iter(self.ips), None)
+
+    def held_addresses(self) -> list[InterfaceAddress]:
+        """Its addresses as rows, in the order of `ips`."""
+        held = self.held.select_related("address").order_by(models.F("primary").asc(nulls_last=True), "pk")
+        return list(held)
+
+
+class InterfaceAddress(models.Model):
+    """An address that an interface has. One of each version is primary: the guest is reached by it."""
+
+    interface = models.ForeignKey(Interface, on_delete=models.CASCADE, related_name="held")
+    address = models.OneToOneField(Address, on_delete=models.PROTECT, related_name="held")
+    primary = models.PositiveSmallIntegerField(
+        null=True, help_text="The version of IP of which it is the interface's primary address; null: of none."
+    )
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["interface", "primary"], name="one_primary_a_version")]
+
+    def __str__(self) -> str:
+        return f"{self.address} of {self.interface}"
 
 
 class SnapshotState(models.TextChoices):

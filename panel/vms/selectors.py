@@ -27,7 +27,7 @@ def list_vms(viewer: User) -> QuerySet[Vm]:
             "pool",
             "cluster",
             Prefetch("disks", Disk.objects.select_related("volume")),
-            Prefetch("interfaces", Interface.objects.select_related("address", "network")),
+            Prefetch("interfaces", Interface.objects.select_related("network").with_ips()),
         )
     )
     return vms if viewer.sees_all else vms.filter(owner=viewer)
@@ -54,9 +54,9 @@ def get_vm(viewer: User, vm_id: int) -> Vm:
 
 
 def list_interfaces(viewer: User) -> QuerySet[Interface]:
-    """The interfaces of the VMs that the viewer may see, each with its address, network and VM."""
+    """The interfaces of the VMs that the viewer may see, each with its addresses, network and VM."""
     permissions.require(viewer, "vms.view")
-    interfaces = Interface.objects.select_related("address", "network", "vm").order_by("pk")
+    interfaces = Interface.objects.select_related("network", "vm").with_ips().order_by("pk")
     return interfaces if viewer.sees_all else interfaces.filter(vm__owner=viewer)
 
 

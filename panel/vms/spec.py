@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from nodeagent.protocol.guest import GuestNetwork
 from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
-from nodeagent.protocol.storage import GuestIdentity, VolumeRef
+from nodeagent.protocol.storage import GuestAddress, GuestIdentity, VolumeRef
 from panel.core.errors import WrongState
 from panel.images.models import Customization, Image
 from panel.tasks.models import StepStatus, TaskStep
@@ -73,7 +73,7 @@ def _spec(vm: Vm, rescue: AuxiliaryDisk | None) -> HostSpec:
     own = [disk_spec(disk) for disk in vm.disks.filter(attached=True).select_related("volume__pool")]
     interfaces = [
         interface_spec(interface)
-        for interface in vm.interfaces.filter(attached=True).select_related("network", "address")
+        for interface in vm.interfaces.filter(attached=True).select_related("network").with_ips()
     ]
     return spec_with(
         vm,
@@ -141,7 +141,7 @@ def interface_spec(interface: Interface) -> InterfaceSpec:
         mac=interface.mac,
         bridge=interface.network.bridge,
         guarded=interface.guarded,
-        addresses=[interface.address.ip],
+        addresses=interface.ips,
         inbound_kibps=interface.inbound_kibps,
         outbound_kibps=interface.outbound_kibps,
     )
@@ -180,7 +180,7 @@ def takes_seed(image: Image | None) -> bool:
 
 def first_interface(vm: Vm) -> Interface:
     """The interface whose address the VM's guest is told and reached by; raises WrongState where there is none."""
-    interface = vm.interfaces.select_related("network", "address").order_by("position").first()
+    interface = vm.interfaces.select_related("network").order_by("position").first()
     if interface is None:
         text = "The VM has no network interface: a new system could be told of no address. Add one first."
         raise WrongState(text, object="vm", id=vm.pk, state="without interface", field="id")
@@ -193,15 +193,23 @@ def guest_network(vm: Vm) -> GuestNetwork:
 
 
 def network_of(interface: Interface) -> GuestNetwork:
-    """What a guest is to be told of the interface."""
+    """What a guest is to be told of the interface; raises WrongState where it has no address."""
     network = interface.network
-    return GuestNetwork(
-        mac=interface.mac,
-        address=interface.address.ip,
-        prefix=network.prefix,
-        gateway=network.gateway,
-        nameservers=list(network.nameservers),
-    )
+    first, *further = _guest_addresses(interface)
+    return GuestNetwork(mac=interface.mac, **vars(first), nameservers=list(network.nameservers), further=further)
+
+
+def _guest_addresses(interface: Interface) -> list[GuestAddress]:
+    if not (ips := interface.ips):
+        text = f"The network interface {interface.mac} has no address: a new system could be told of none."
+        raise WrongState(text, object="vm", id=interface.vm_id, state="without address", field="id")
+    network = interface.network
+    return [GuestAddress(ip, network.prefix, network.gateway) for ip in ips]
+
+
+def reached_by(vm: Vm) -> str:
+    """The address that the VM's guest is reached by; raises WrongState as guest_network()."""
+    return guest_network(vm).address
 
 
 def guest_identity(vm: Vm, login: str, *, password_hash: str, ssh_keys: list[str]) -> GuestIdentity:

@@ -9,7 +9,7 @@ from django.db.models.functions import Coalesce
 
 from panel.usage import ledger
 from panel.usage.ledger import Shape
-from panel.vms.models import Disk, Interface, Vm
+from panel.vms.models import Disk, InterfaceAddress, Vm
 
 VMS_A_QUERY = 500
 
@@ -44,10 +44,11 @@ def differing() -> Iterator[int]:
 def shapes(vms: QuerySet[Vm]) -> list[Shape]:
     """What the ledger should say of these VMs; one query."""
     disks = Disk.objects.filter(vm=OuterRef("pk")).order_by().values("vm").annotate(all=Sum("volume__size_gib"))
-    interfaces = Interface.objects.filter(vm=OuterRef("pk")).order_by().values("vm").annotate(all=Count("pk"))
+    held = InterfaceAddress.objects.filter(interface__vm=OuterRef("pk")).order_by().values("interface__vm")
+    addresses = held.annotate(all=Count("pk"))
     sized = vms.annotate(
         disk_gib=Coalesce(Subquery(disks.values("all")), 0, output_field=IntegerField()),
-        addresses=Coalesce(Subquery(interfaces.values("all")), 0, output_field=IntegerField()),
+        addresses=Coalesce(Subquery(addresses.values("all")), 0, output_field=IntegerField()),
     ).only("pk", "uuid", "name", "owner_id", "vcpus", "memory_mib", "suspended_at", "pending")
     return [
         Shape(

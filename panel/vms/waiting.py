@@ -14,7 +14,7 @@ from nodeagent.protocol import host
 from panel.core.errors import NodeTimeout, Reschedule
 from panel.vms.context import VmContext
 from panel.vms.models import VmStatus
-from panel.vms.spec import first_interface
+from panel.vms.spec import reached_by
 
 PATIENCE_SECONDS = 1.0
 """How long one look at a guest may hold a worker."""
@@ -67,7 +67,7 @@ def reach(ctx: VmContext[Any], port: int) -> float:
     Raises Reschedule while it has time left, then NodeTimeout.
     """
     limit, began = float(settings.CONFIG.guest_reachable_seconds), float(ctx.checkpoint.get("began", time.time()))
-    address = first_interface(ctx.vm).address.ip
+    address = reached_by(ctx.vm)
     look = host.GuestWait(uuid=str(ctx.vm.uuid), address=address, port=port, timeout_seconds=PATIENCE_SECONDS)
     try:
         ctx.agent.call(look, deadline=PATIENCE_SECONDS + 30.0, quietly=True)

@@ -30,7 +30,7 @@ FAMILY_WORDS = {"ipv4": "IPv4", "ipv6": "IPv6"}
 TYPES = ("public", "private", "nat")
 SPECIAL = "special"
 """The family of an address that is named."""
-FILTERS = {"id": "pk", "ip": "address__ip", "name": "address__ip"}
+FILTERS = {"id": "pk", "ip": "held__address__ip", "name": "held__address__ip"}
 
 
 def check_domain(call: Call) -> None:
@@ -122,8 +122,8 @@ def types_of(network: Network) -> tuple[str, ...]:
 def _row(interface: Interface) -> Mapping[str, Cell]:
     return {
         "id": interface.pk,
-        "name": interface.address.ip,
-        "ip": interface.address.ip,
+        "name": interface.ip or "",
+        "ip": interface.ip or "",
         "domain": interface.vm.name,
         "vm": interface.vm_id,
         "family": interface.network.name,
@@ -161,7 +161,7 @@ def became(interface: Interface | None) -> Mapping[str, Cell]:
     if interface is None:
         return {}
     network = interface.network
-    return {"ip": interface.address.ip, "iptype": types_of(network)[0], "family": network.name}
+    return {"ip": interface.ip or "", "iptype": types_of(network)[0], "family": network.name}
 
 
 def _known(viewer: User, call: Call) -> Form:

@@ -80,7 +80,7 @@ def _created(viewer: User, call: Call) -> Done:
     asked |= {name: value for name, value in sizes.items() if value is not None}
     asked |= _settings(call, ("cputune", "blkiotune")) | _speeds(call)
     made = registry.get("vm.create").submit(viewer, asked).steps.get(position=0).output["result"]
-    interface = Interface.objects.select_related("network", "address").filter(vm_id=made["vm"]).first()
+    interface = Interface.objects.select_related("network").with_ips().filter(vm_id=made["vm"]).first()
     return Done({"id": made["vm"], "elid": made["vm"], "ip": made["address"], **became(interface)})
 
 

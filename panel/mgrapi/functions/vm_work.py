@@ -107,7 +107,7 @@ def clone(viewer: User, call: Call) -> Answer:
         asked["password"] = password
     task = registry.get("vm.clone").submit(viewer, asked, object_id=vm.pk, queue=True)
     made = task.steps.get(position=0).output["result"]
-    interface = Interface.objects.select_related("network", "address").filter(vm_id=made["vm"]).first()
+    interface = Interface.objects.select_related("network").with_ips().filter(vm_id=made["vm"]).first()
     return Done({"id": made["vm"], "elid": made["vm"], **became(interface)})
 
 

@@ -25,7 +25,7 @@ SYSTEM_WORK = ("vm.create", "vm.clone", "vm.reinstall")
 FILTERS = {
     "id": "pk",
     "name": "name__icontains",
-    "ip": "interfaces__address__ip",
+    "ip": "interfaces__held__address__ip",
     "user": "owner__name",
     "hostnode": "node__name",
 }
@@ -43,7 +43,7 @@ def size_mib(vm: Vm) -> int:
 
 def first_ip(vm: Vm) -> str:
     """The address of its first interface; empty for none."""
-    return next((interface.address.ip for interface in vm.interfaces.all()), "")
+    return next((ip for interface in vm.interfaces.all() for ip in interface.ips), "")
 
 
 def vm_row(vm: Vm, viewer: User) -> Mapping[str, Cell]:

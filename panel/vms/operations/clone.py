@@ -26,6 +26,7 @@ from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.tasks.requirements import Requirement
 from panel.vms import drift, services
+from panel.vms.addresses import hold
 from panel.vms.audit import refuse_drift
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.machine import settings_of
@@ -183,7 +184,8 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
         Disk.objects.create(vm=vm, volume=volume, **same)
     network = ctx.network
     address = network_services.allocate(network)
-    Interface.objects.create(vm=vm, network=network, address=address, mac=network_services.new_mac())
+    interface = Interface.objects.create(vm=vm, network=network, mac=network_services.new_mac())
+    hold(interface, [address])
     note_shape(vm.pk)
     ctx.set_object("vm", vm.pk, vm.name)
     transaction.on_commit(lambda: tell_pages([vm]))

@@ -26,6 +26,7 @@ from panel.storage.selectors import pool_named
 from panel.storage.services import new_volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
+from panel.vms.addresses import hold
 from panel.vms.context import VmContext
 from panel.vms.limits import Room, refuse_no_room, require_room
 from panel.vms.machine import LARGEST_KIBPS
@@ -205,7 +206,8 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
         Installation.objects.create(vm=vm)
     address = network_services.allocate(ctx.network, ctx.params.address)
     limits = ctx.params.model_dump(include=SPEEDS)
-    Interface.objects.create(vm=vm, network=ctx.network, address=address, mac=network_services.new_mac(), **limits)
+    interface = Interface.objects.create(vm=vm, network=ctx.network, mac=network_services.new_mac(), **limits)
+    hold(interface, [address])
     note_shape(vm.pk)
     ctx.set_object("vm", vm.pk, vm.name)
     ctx.set_node(node.pk)

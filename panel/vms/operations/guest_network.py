@@ -44,7 +44,8 @@ def tell_network(ctx: VmContext[Any], interface: Interface) -> None:
 def by_hand(told: guest.GuestNetwork) -> str:
     """What somebody must tell the guest."""
     servers = f", name servers {', '.join(told.nameservers)}" if told.nameservers else ""
-    return (
-        f"The guest must be told by hand: interface {told.mac}, address {told.address}/{told.prefix}, "
-        f"gateway {told.gateway}{servers}."
-    )
+    every = told.every_address()
+    addresses = ", ".join(f"{each.address}/{each.prefix}" for each in every)
+    gateways = "".join(f", gateway {each}" for each in dict.fromkeys(each.gateway for each in every) if each)
+    noun = "address" if len(every) == 1 else "addresses"
+    return f"The guest must be told by hand: interface {told.mac}, {noun} {addresses}{gateways}{servers}."

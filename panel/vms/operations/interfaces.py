@@ -17,7 +17,7 @@ from panel.network.models import Network
 from panel.network.selectors import free_count, network_named, network_with
 from panel.tasks.operation import Params, Step
 from panel.tasks.requirements import demand
-from panel.vms import drift
+from panel.vms import addresses, drift
 from panel.vms.context import VmContext
 from panel.vms.devices import DeviceOperation, describe_interface, interface_of, make_live, refuse_no_slot, told, unplug
 from panel.vms.limits import Room, refuse_no_room, require_room
@@ -54,7 +54,7 @@ class AddInterfaceContext(VmContext[AddInterfaceParams]):
     def find_interface(self) -> Interface | None:
         """The interface that was reserved, None when it is gone again."""
         pk = self.output(reserve_interface).get("interface", 0)
-        return Interface.objects.select_related("network", "address").filter(pk=pk).first()
+        return Interface.objects.select_related("network").with_ips().filter(pk=pk).first()
 
     @property
     def interface(self) -> Interface:
@@ -74,13 +74,14 @@ def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     interface = Interface.objects.create(
         vm=ctx.vm,
         network=ctx.network,
-        address=network_services.allocate(ctx.network, ctx.params.address),
         mac=network_services.new_mac(),
         position=last.position + 1 if last else 0,
         attached=False,
     )
+    address = network_services.allocate(ctx.network, ctx.params.address)
+    addresses.hold(interface, [address])
     note_shape(ctx.vm.pk)
-    return {"interface": interface.pk, "result": {"interface": interface.mac, "address": interface.address.ip}}
+    return {"interface": interface.pk, "result": {"interface": interface.mac, "address": address.ip}}
 
 
 def release_interface(ctx: AddInterfaceContext) -> None:
@@ -95,7 +96,7 @@ def attach_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     Interface.objects.filter(pk=interface.pk).update(attached=True)
     describe_interface(ctx, interface_spec(interface), None)
     state = ctx.agent.call(devices.InterfaceAttach(uuid=str(ctx.vm.uuid), interface=interface_spec(interface)))
-    return told(state, interface=interface.mac, address=interface.address.ip)
+    return told(state, interface=interface.mac, address=interface.ip)
 
 
 def tell_of_new_interface(ctx: AddInterfaceContext) -> None:
@@ -154,7 +155,7 @@ class RemoveInterfaceParams(Params):
 
 def find_named_interface(ctx: VmContext[RemoveInterfaceParams]) -> Interface | None:
     """The interface to be removed, None when it is gone already."""
-    found = ctx.vm.interfaces.select_related("network", "address").filter(mac=ctx.params.interface.lower())
+    found = ctx.vm.interfaces.select_related("network").with_ips().filter(mac=ctx.params.interface.lower())
     return found.first()
 
 
@@ -168,7 +169,7 @@ def unplug_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
 
 def tell_of_next_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
     """The guest is told of the interface that is its first when this one is gone."""
-    first, *others = ctx.vm.interfaces.select_related("network", "address").order_by("position")[:2] or (None,)
+    first, *others = ctx.vm.interfaces.select_related("network").with_ips().order_by("position")[:2] or (None,)
     if first is not None and others and first == find_named_interface(ctx):
         tell_network(ctx, others[0])
 
@@ -229,13 +230,30 @@ def reserve_change(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
     if ctx.params.network is not None:
         network = network_named(ctx.vm.cluster, ctx.params.network)
         if network.pk != interface.network_id:
-            after |= {"network_id": network.pk, "address_id": network_services.allocate(network).pk}
-    return {"interface": interface.pk, "before": {name: getattr(interface, name) for name in after}, "after": after}
+            after |= {"network_id": network.pk}
+    before = {name: getattr(interface, name) for name in after}
+    if "network_id" in after:
+        before |= {"addresses": addresses.ids_of(interface)}
+        after |= {"addresses": [network_services.allocate(network).pk]}
+    return {"interface": interface.pk, "before": before, "after": after}
+
+
+def _addresses(values: dict[str, Any]) -> list[int]:
+    """The ids of the addresses that the interface has by these values; none where it keeps its own."""
+    # A task of an older release remembered the one that an interface had.
+    one = [values["address_id"]] if "address_id" in values else []
+    ids: list[int] = values.get("addresses", one)
+    return ids
+
+
+def _columns(values: dict[str, Any]) -> dict[str, Any]:
+    """What of the values stands in the interface's own row."""
+    return {name: value for name, value in values.items() if name not in ("addresses", "address_id")}
 
 
 def release_new_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
     """The address that was reserved in the other network is free again."""
-    if (address := ctx.output(reserve_change)["after"].get("address_id")) is not None:
+    for address in _addresses(ctx.output(reserve_change)["after"]):
         network_services.release(address)
 
 
@@ -247,8 +265,8 @@ def change_interface(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
 def tell_of_change(ctx: VmContext[ChangeInterfaceParams]) -> None:
     """The guest is told of another MAC or address of its first interface; of another one's by hand."""
     remembered = ctx.output(reserve_change)
-    interface = ctx.vm.interfaces.select_related("network", "address").filter(pk=remembered["interface"]).first()
-    if interface is None or not remembered["after"].keys() & {"mac", "address_id"}:
+    interface = ctx.vm.interfaces.select_related("network").with_ips().filter(pk=remembered["interface"]).first()
+    if interface is None or not remembered["after"].keys() & {"mac", "network_id"}:
         return
     if interface == ctx.vm.interfaces.order_by("position").first():
         tell_network(ctx, interface)
@@ -265,7 +283,7 @@ def change_interface_back(ctx: VmContext[ChangeInterfaceParams]) -> None:
 
 def release_old_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
     """The address in the network that was left is free."""
-    if (address := ctx.output(reserve_change)["before"].get("address_id")) is not None:
+    for address in _addresses(ctx.output(reserve_change)["before"]):
         network_services.release(address)
 
 
@@ -277,15 +295,26 @@ def _become(ctx: VmContext[ChangeInterfaceParams], which: str) -> dict[str, Any]
     uuid, wanted = str(ctx.vm.uuid), remembered[which]
     for mac in {remembered["before"].get("mac"), remembered["after"].get("mac")} - {wanted.get("mac")}:
         unplug(ctx, devices.InterfaceDetach(uuid=uuid, mac=mac))
-    Interface.objects.filter(pk=remembered["interface"]).update(**wanted)
-    interface = Interface.objects.select_related("network", "address").get(pk=remembered["interface"])
-    other = with_values(interface, remembered["before" if which == "after" else "after"])
+    interface = _write(remembered["interface"], wanted)
+    before = remembered["before" if which == "after" else "after"]
+    had = {"joined_ips": addresses.joined(_addresses(before))} if _addresses(before) else {}
+    other = with_values(interface, {**_columns(before), **had})
     spec = interface_spec(interface)
     describe_interface(ctx, spec, interface_spec(other))
     if "mac" in wanted:
         make_live(ctx, devices.InterfaceAttach(uuid=uuid, interface=spec))
     state = make_live(ctx, devices.InterfaceChange(uuid=uuid, interface=spec))
-    return told(state, interface=interface.mac, address=interface.address.ip)
+    return told(state, interface=interface.mac, address=interface.ip)
+
+
+@transaction.atomic
+def _write(pk: int, values: dict[str, Any]) -> Interface:
+    """The interface's rows have these values; answers it as it is then."""
+    if columns := _columns(values):
+        Interface.objects.filter(pk=pk).update(**columns)
+    if ids := _addresses(values):
+        addresses.exchange(Interface.objects.get(pk=pk), ids)
+    return Interface.objects.select_related("network").with_ips().get(pk=pk)
 
 
 class ChangeInterface(DeviceOperation):
@@ -349,6 +378,8 @@ def _detach(ctx: VmContext[Any], interface: Interface) -> None:
 
 def _forget(interface: Interface) -> None:
     with transaction.atomic():
+        held = addresses.ids_of(interface)
         interface.delete()
-        network_services.release(interface.address_id)
+        for address in held:
+            network_services.release(address)
         note_shape(interface.vm_id)

@@ -16,7 +16,7 @@ from panel.storage.models import Volume
 from panel.usage.models import OrderEnd
 from panel.vms.context import VmContext
 from panel.vms.elsewhere import refuse_moved
-from panel.vms.models import Vm, VmStatus
+from panel.vms.models import InterfaceAddress, Vm, VmStatus
 from panel.vms.status import tell_gone
 from panel.vms.usage import note_shape, tell_ending
 
@@ -136,7 +136,7 @@ def forget_vm(vm: Vm, order: str = "") -> None:
             *vm.disks.values_list("volume_id", flat=True),
             *vm.auxiliary_disks.values_list("volume_id", flat=True),
         ]
-        addresses = list(vm.interfaces.values_list("address_id", flat=True))
+        addresses = list(InterfaceAddress.objects.filter(interface__vm=vm).values_list("address_id", flat=True))
         tell_ending(vm_id)
         vm.delete()
         close_problems_of("vm", vm_id)

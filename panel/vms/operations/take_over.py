@@ -35,6 +35,7 @@ from panel.storage.services import new_volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
+from panel.vms.addresses import hold
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
 from panel.vms.limits import Room, disk_gib_of, refuse_no_room, require_room
@@ -179,10 +180,9 @@ def record_vm(ctx: TakeOverContext) -> dict[str, Any]:
     for position, each in enumerate(ctx.details.interfaces):
         network = ctx.networks[each.bridge]
         address = network_services.allocate_certain(network, ctx.params.addresses[each.mac])
-        Interface.objects.create(
+        interface = Interface.objects.create(
             vm=vm,
             network=network,
-            address=address,
             mac=each.mac,
             position=position,
             # Guards know ports by names that the domain's ports do not have yet.
@@ -190,6 +190,7 @@ def record_vm(ctx: TakeOverContext) -> dict[str, Any]:
             inbound_kibps=each.inbound_kibps,
             outbound_kibps=each.outbound_kibps,
         )
+        hold(interface, [address])
     note_shape(vm.pk)
     was = ctx.foreign.name
     ctx.set_object("vm", vm.pk, vm.name)

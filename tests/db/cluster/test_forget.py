@@ -81,14 +81,14 @@ def test_a_dead_node_goes_with_its_vms_and_says_what_may_be_left(node: Node, vm:
 
 
 def test_names_and_addresses_are_free_again_on_another_node(node: Node, vm: Vm, api: APIClient) -> None:
-    address = vm.interfaces.get().address.ip
+    address = vm.interfaces.get().ip
     other = make_node("fake2")
     die(node)
     assert forget(api, node, forget_vms=True).status == Status.DONE
     answer = api.post("/api/v1/vms", {"name": "web1", "image": "small", "flavor": "small"}, format="json")
     assert run_task(Task.objects.get(pk=answer.json()["task"]["id"])).status == Status.DONE
     again = Vm.objects.get()
-    assert (again.node, again.interfaces.get().address.ip) == (other, address)
+    assert (again.node, again.interfaces.get().ip) == (other, address)
     assert again.uuid != vm.uuid
 
 

@@ -22,6 +22,7 @@ from panel.monitoring.models.statistics import slot
 from panel.network.models import Address, Network
 from panel.network.selectors import network_named
 from panel.storage.models import Volume
+from panel.vms.addresses import hold
 from panel.vms.models import Disk, Interface, Vm
 from tests.db.conftest import make_node
 from tests.db.monitoring.messages import make_vm
@@ -139,7 +140,7 @@ def make_world(image: Image) -> World:
     Disk.objects.create(pk=80, vm=vm, volume=volume)
     network = network_named(vm.cluster, None)
     address = Address.objects.create(network=network, ip="10.77.0.10")
-    Interface.objects.create(pk=70, vm=vm, network=network, address=address, mac="52:54:00:00:00:ed")
+    hold(Interface.objects.create(pk=70, vm=vm, network=network, mac="52:54:00:00:00:ed"), [address])
     iso = Iso.objects.create(
         pk=40, name="rescue", title="Rescue system", file_name="r.iso", sha256="b" * 64, size_bytes=2**21
     )

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from panel.vms.addresses import hold
 from panel.vms.models import Interface, Snapshot, Vm, VmStatus
 from tests.db.mgrapi.classic import World, doc_of, error_of, rows_of
 from tests.db.monitoring.messages import make_vm
@@ -93,9 +94,8 @@ def test_a_list_is_sorted_by_a_column_before_it_is_cut(
 def test_addresses_are_sorted_as_numbers(world: World) -> None:
     for number in (29, 120, 31):
         address = world.network.addresses.create(ip=f"10.77.0.{number}")
-        Interface.objects.create(
-            vm=world.vm, network=world.network, address=address, mac=f"52:54:00:00:02:{number:02x}"
-        )
+        made = Interface.objects.create(vm=world.vm, network=world.network, mac=f"52:54:00:00:02:{number:02x}")
+        hold(made, [address])
     found = rows_of(world.call("admin", "iplist", p_sort="ip"))
     assert [row["ip"] for row in found] == ["10.77.0.10", "10.77.0.29", "10.77.0.31", "10.77.0.120"]
 

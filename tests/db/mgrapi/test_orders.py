@@ -13,6 +13,7 @@ from panel.images.models import Image
 from panel.network.models import IpPool, Network
 from panel.vms.models import Interface, Vm
 from tests.db.mgrapi.classic import World, error_of, values_of
+from tests.kinds import memory_network_panel
 
 ORDER = {
     "sok": "ok",
@@ -35,7 +36,7 @@ SPECIAL = {"family": "special", "ip": "10.88.0.20", "iptype": "nat"}
 @pytest.fixture
 def networks(world: World) -> None:
     """Two more networks, the last one of public addresses."""
-    for name, kind, start in (("office", "nat", OFFICE), ("world", "routed", WORLD)):
+    for name, kind, start in (("office", "nat", OFFICE), ("world", memory_network_panel.MemoryNetworkKind.name, WORLD)):
         network = Network.objects.create(
             cluster=world.vm.cluster, name=name, kind=kind, bridge=name, subnet=f"{start}0/24", gateway=f"{start}1"
         )
@@ -74,7 +75,7 @@ def test_an_order_gets_an_address_of_the_network_that_it_means(
     made = values_of(world.call("admin", "vm.edit", **{**ORDER, **asked}))
     assert made["ip"].startswith(address) and asked.get("ip") in (None, made["ip"])
     interface = Interface.objects.get(vm=made["id"])
-    assert (made["ip"], made["family"]) == (interface.address.ip, interface.network.name)
+    assert (made["ip"], made["family"]) == (interface.ip, interface.network.name)
     # The same for one more address.
     one_more = {**SPECIAL, "ip": "10.88.0.21"} if asked is SPECIAL else {**asked, "ip": "auto"}
     more = values_of(world.call("admin", "iplist.edit", sok="ok", plid="237", **{"iptype": "public", **one_more}))

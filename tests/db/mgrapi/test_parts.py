@@ -95,7 +95,7 @@ def test_a_vm_is_copied(world: World, vm: Vm, run_tasks: Callable[[], None]) -> 
     run_tasks()
     done()
     copy = Vm.objects.get(pk=made["id"])
-    assert (copy.name, copy.owner.name, made["ip"]) == ("copy", "anna", copy.interfaces.get().address.ip)
+    assert (copy.name, copy.owner.name, made["ip"]) == ("copy", "anna", copy.interfaces.get().ip)
 
 
 def test_what_an_administrator_deletes_is_gone_all_of_it_or_nothing(

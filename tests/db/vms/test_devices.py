@@ -23,6 +23,7 @@ from panel.network.models import Address, IpPool, Network
 from panel.storage.models import NodePool, Volume
 from panel.tasks import engine
 from panel.tasks.models import Status, Task, TaskLog, TaskStep
+from panel.vms.addresses import ids_of
 from panel.vms.devices import SLOTS
 from panel.vms.models import Disk, Interface, Vm, VmStatus
 from panel.vms.operations.interfaces import MOST_INTERFACES
@@ -339,7 +340,7 @@ def test_a_change_that_fails_frees_the_new_address_and_keeps_the_old(vm: Vm, ask
     refusal = LibvirtFailure(node="fake1", command="interface_change", text="no bridge", libvirt_code=1)
     fake.node(node.pk).fail("interface_change", refusal)
     assert ask("change-interface", interface=before.mac, network="other")["status"] == "failed"
-    assert list(Address.objects.values_list("pk", flat=True)) == [before.address_id]
+    assert list(Address.objects.values_list("pk", flat=True)) == ids_of(before)
     assert spec_of(vm).interfaces[0].bridge == now_of(vm).interfaces[0].bridge == "vmbr-nat0"
 
 

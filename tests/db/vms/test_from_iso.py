@@ -154,7 +154,7 @@ def test_a_vm_gets_the_address_that_was_asked_for_and_its_network(user: User, is
     )
     IpPool.objects.create(network=other, first="10.78.0.10", last="10.78.0.11")
     vm = make(user, address="10.78.0.11")
-    assert [(each.network, each.address.ip) for each in vm.interfaces.all()] == [(other, "10.78.0.11")]
+    assert [(each.network, each.ip) for each in vm.interfaces.all()] == [(other, "10.78.0.11")]
 
 
 def test_an_address_is_given_to_one_of_two_who_ask_for_it(user: User, iso: Iso) -> None:

@@ -79,7 +79,7 @@ def test_a_running_domain_becomes_a_vm_as_it_is(
         "writeback",
     )
     assert disk.read_iops_sec == 100
-    assert (interface.mac, interface.address.ip, interface.guarded) == (MAC, "10.77.0.200", False)
+    assert (interface.mac, interface.ip, interface.guarded) == (MAC, "10.77.0.200", False)
     change = StatusChange.objects.get(vm=vm)
     assert (change.status, change.cause, change.task_id) == ("running", "task", answer.json()["task"]["id"])
     domain = fake.node(node.pk).domains[uuid]

@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 from nodeagent.commands.seeds import read_seed, replaces_keys, seed_files
-from nodeagent.protocol.storage import GuestIdentity
+from nodeagent.protocol.storage import GuestAddress, GuestIdentity
 
 GUEST = GuestIdentity(
     hostname="vm-1.example.org",
@@ -104,3 +104,25 @@ def test_a_guest_that_is_told_again_keeps_its_host_keys_and_drops_keys_that_are_
 def test_a_seed_knows_whether_keys_that_it_does_not_name_go() -> None:
     assert not replaces_keys(seed_files("i-1", dataclasses.replace(GUEST, login="root")))
     assert replaces_keys(seed_files("i-1", GUEST, again=True, replace=True))
+
+
+def test_a_guest_has_addresses_of_both_versions() -> None:
+    more = [GuestAddress("2001:db8::5", 64, "2001:db8::1"), GuestAddress("10.77.0.6", 24, "10.77.0.1")]
+    guest = dataclasses.replace(GUEST, further=more)
+    files = seed_files("i-1", guest)
+    assert json.loads(files["network-config"])["ethernets"]["vmpanel0"] == {
+        "match": {"macaddress": GUEST.mac},
+        "addresses": ["10.77.0.5/24", "2001:db8::5/64", "10.77.0.6/24"],
+        "gateway4": "10.77.0.1",
+        "gateway6": "2001:db8::1",
+        "nameservers": {"addresses": GUEST.nameservers},
+    }
+    assert read_seed(files) == ("i-1", guest)
+
+
+def test_a_guest_has_ipv6_alone_and_no_gateway() -> None:
+    guest = dataclasses.replace(GUEST, address="2001:db8::5", prefix=64, gateway="")
+    files = seed_files("i-1", guest)
+    told = json.loads(files["network-config"])["ethernets"]["vmpanel0"]
+    assert (told["addresses"], told.keys() & {"gateway4", "gateway6"}) == (["2001:db8::5/64"], set())
+    assert read_seed(files)[1] == guest
