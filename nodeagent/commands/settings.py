@@ -113,7 +113,7 @@ def hosts_audit(request: audit.HostsAudit, job: Job) -> audit.Audit:
     specs = {spec.uuid: spec for spec in request.specs}
     seen: Set[str] = set()
     differing: List[audit.Differing] = []
-    foreign: List[audit.ForeignHost] = []
+    foreign: List[audit.UnmanagedDomain] = []
     kept: List[audit.Kept] = []
     with libvirtd.translated() as conn:
         for number, domain in enumerate(conn.listAllDomains() if request.others else _of(conn, specs)):
@@ -121,7 +121,7 @@ def hosts_audit(request: audit.HostsAudit, job: Job) -> audit.Audit:
             try:
                 uuid = domain.UUIDString()
                 if uuid not in specs:
-                    foreign.append(_foreign(domain))
+                    foreign.append(_unmanaged(domain))
                     continue
                 found, snapshots = _compare(domain, specs[uuid]), snapshots_of(domain)
             except libvirt.libvirtError as error:
@@ -154,10 +154,10 @@ def _compare(domain: Any, spec: HostSpec) -> audit.Differing:
     return audit.Differing(uuid=spec.uuid, drift=drift, pending=_pending(domain))
 
 
-def _foreign(domain: Any) -> audit.ForeignHost:
+def _unmanaged(domain: Any) -> audit.UnmanagedDomain:
     described = persistent(domain)
     found = facts.facts_of(described)
-    return audit.ForeignHost(
+    return audit.UnmanagedDomain(
         uuid=domain.UUIDString(),
         name=domain.name(),
         state=state_word(domain),
@@ -165,7 +165,7 @@ def _foreign(domain: Any) -> audit.ForeignHost:
         vcpus=found["vcpus"],
         disks=[facts.place_of(disk) for disk in described.disks if disk.device != "cdrom"],
         macs=[each.mac or "" for each in described.interfaces],
-        details=audit.ForeignDetails(
+        details=audit.UnmanagedDetails(
             disks=[_disk_spec(disk) for disk in described.disks if disk.device != "cdrom"],
             interfaces=[
                 InterfaceSpec(

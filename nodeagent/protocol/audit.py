@@ -15,12 +15,12 @@ __all__ = [
     "Configured",
     "Difference",
     "Differing",
-    "ForeignDetails",
-    "ForeignHost",
     "HostConfigure",
     "HostRepair",
     "HostsAudit",
     "Kept",
+    "UnmanagedDetails",
+    "UnmanagedDomain",
 ]
 
 
@@ -73,7 +73,7 @@ class Differing:
 
 
 @dataclass(frozen=True)
-class ForeignDetails:
+class UnmanagedDetails:
     """What must be known of a domain to take it over: its devices as far as a spec can say them, and its facts.
 
     Disks are named by their places, in no pool: in which one they lie is for whoever knows the pools to say. An
@@ -90,7 +90,7 @@ class ForeignDetails:
 
 
 @dataclass(frozen=True)
-class ForeignHost:
+class UnmanagedDomain:
     """A domain that no spec is about. `disks` are their places."""
 
     uuid: str
@@ -100,7 +100,7 @@ class ForeignHost:
     vcpus: int
     disks: List[str] = field(default_factory=list)
     macs: List[str] = field(default_factory=list)
-    details: Optional[ForeignDetails] = None
+    details: Optional[UnmanagedDetails] = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Audit:
 
     differing: List[Differing] = field(default_factory=list)
     absent: List[str] = field(default_factory=list)
-    foreign: List[ForeignHost] = field(default_factory=list)
+    foreign: List[UnmanagedDomain] = field(default_factory=list)
     kept: Optional[List[Kept]] = field(default=None, compare=False)
 
 

@@ -70,7 +70,7 @@ def change(domain: Domain, after: HostSpec, before: Optional[HostSpec] = None) -
     if before is None or before.ends_at_reboot != after.ends_at_reboot:
         domain.on_reboot = "destroy" if after.ends_at_reboot else "restart"
     for interface in after.interfaces:
-        # A guard knows a port by the name that is described; a domain that was taken over has none.
+        # A guard knows a port by the name that is described; a domain that was imported has none.
         if interface.guarded and (found := find_interface(domain, interface.mac)) is not None:
             found.target_dev = port_name(interface.mac)
 

@@ -13,7 +13,7 @@ from panel.api.operations import viewer_of
 from panel.api.parameters import ApiView
 from panel.cluster.selectors import get_node
 from panel.core import permissions
-from panel.vms.models import ForeignDomain
+from panel.vms.models import UnmanagedDomain
 from panel.vms.selectors import get_vm
 
 
@@ -32,11 +32,11 @@ class DriftSerializer(serializers.Serializer[Any]):
     differences = DifferenceSerializer(source="drift", many=True)
 
 
-class ForeignDomainSerializer(serializers.ModelSerializer[ForeignDomain]):
+class UnmanagedDomainSerializer(serializers.ModelSerializer[UnmanagedDomain]):
     """A domain on a node that is no VM of ours."""
 
     class Meta:
-        model = ForeignDomain
+        model = UnmanagedDomain
         fields = ["uuid", "name", "status", "memory_mib", "vcpus", "disks", "macs", "seen_at"]
 
 
@@ -50,11 +50,11 @@ class VmDriftView(ApiView):
         return Response(DriftSerializer(get_vm(viewer_of(request), object_id)).data)
 
 
-class NodeForeignView(ApiView):
+class NodeUnmanagedView(ApiView):
     """Domains of a node that the panel does not know."""
 
-    @extend_schema(operation_id="node_foreign", responses=ForeignDomainSerializer(many=True))
+    @extend_schema(operation_id="node_foreign", responses=UnmanagedDomainSerializer(many=True))
     def get(self, request: Request, object_id: int) -> Response:
         """Those that the last comparison found, by name."""
         node = get_node(viewer_of(request), object_id)
-        return Response(ForeignDomainSerializer(node.foreign_domains.all(), many=True).data)
+        return Response(UnmanagedDomainSerializer(node.unmanaged_domains.all(), many=True).data)

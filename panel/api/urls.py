@@ -68,7 +68,7 @@ urlpatterns = [
     path("vms/<int:object_id>/usage", usage.VmBillView.as_view()),
     path("usage", usage.BillView.as_view()),
     path("vms/<int:object_id>/drift", audit.VmDriftView.as_view()),
-    path("nodes/<int:object_id>/foreign", audit.NodeForeignView.as_view()),
+    path("nodes/<int:object_id>/foreign", audit.NodeUnmanagedView.as_view()),
     path("cluster", monitoring.ClusterView.as_view()),
     path("vmwatch", monitoring.WatchingView.as_view()),
     path("vmwatch/nodes", monitoring.WatchedNodesView.as_view()),

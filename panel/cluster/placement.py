@@ -127,7 +127,7 @@ def _lacks_room(candidate: Candidate, need: Need) -> str:
 def lacks_storage(room: StorageRoom | None, *, promised_bytes: int, written_bytes: int = 0, there: bool = False) -> str:
     """Why a storage cannot take disks of so many bytes, of which so many are written at once; "" when it can.
 
-    Their files may be `there` already, such as those of a domain that is taken over.
+    Their files may be `there` already, such as those of a domain that is imported.
 
     What all its disks are promised stays within the overselling of its size. Without overselling a promise must be
     kept whatever else fills the storage: then it must be free, too.

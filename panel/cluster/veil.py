@@ -21,7 +21,7 @@ _MEANT_OTHERWISE = (
     r"\b(?:Rename|Clone|Give) VM [a-z0-9-]+ to [\w.@+-]+"
     r"|\bVM (?:“[^”]*”|[a-z0-9-]+(?![\w-]|\.\w))"
     r"|\bsnapshot “[^”]*”"
-    r"|\bTake over domain \S+"
+    r"|\b(?:Import|Take over) domain \S+"
 )
 """Where a name stands that is no node's, whatever nodes are called. No text of ours has a node's name there."""
 _MIGRATE = re.compile(r"\b(Migrate VM [a-z0-9-]+ to) \S+")

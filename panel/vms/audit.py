@@ -21,7 +21,7 @@ from panel.notices.models import Severity
 from panel.notices.services import close_problems, open_problem
 from panel.tasks import locks
 from panel.vms import drift, missing, services
-from panel.vms.models import ON, ForeignDomain, Vm
+from panel.vms.models import ON, UnmanagedDomain, Vm
 from panel.vms.snapshot_audit import record, record_all
 from panel.vms.spec import host_spec, rows_spec
 from panel.vms.usage import note_shape
@@ -39,7 +39,7 @@ def audit_node(node: Node, ask: Ask) -> None:
     _record(specs, answer)
     uuids = {spec.uuid: pk for pk, spec in specs.items()}
     record_all([pk for uuid, pk in uuids.items() if uuid not in set(answer.absent)], uuids, answer.kept)
-    _record_foreign(node, answer.foreign)
+    _record_unmanaged(node, answer.foreign)
 
 
 def audit_vm(vm: Vm, ask: Ask) -> list[Difference]:
@@ -116,12 +116,12 @@ def _report(vm: Vm, differs: list[dict[str, Any]]) -> None:
     close_problems([f"vm:{vm.pk}:{name}" for name, of in (("undefined", undefined), ("drift", others)) if not of])
 
 
-def _record_foreign(node: Node, found: Iterable[audit.ForeignHost]) -> None:
+def _record_unmanaged(node: Node, found: Iterable[audit.UnmanagedDomain]) -> None:
     now = timezone.now()
     strangers = {each.uuid: each for each in found}
     known = {str(uuid) for uuid in Vm.objects.filter(uuid__in=strangers).values_list("uuid", flat=True)}
     with transaction.atomic():
-        ForeignDomain.objects.filter(node=node).exclude(uuid__in=set(strangers) - known).delete()
+        UnmanagedDomain.objects.filter(node=node).exclude(uuid__in=set(strangers) - known).delete()
         for uuid, each in strangers.items():
             if uuid not in known:
                 values = {
@@ -134,4 +134,4 @@ def _record_foreign(node: Node, found: Iterable[audit.ForeignHost]) -> None:
                     "details": to_dict(each.details) if each.details else {},
                     "seen_at": now,
                 }
-                ForeignDomain.objects.update_or_create(node=node, uuid=uuid, defaults=values)
+                UnmanagedDomain.objects.update_or_create(node=node, uuid=uuid, defaults=values)

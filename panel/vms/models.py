@@ -21,8 +21,8 @@ from panel.core.rows import QuickModel
 from panel.images.models import Image, Iso
 from panel.network.models import Address, Network
 from panel.storage.models import Pool, Volume
-from panel.vms.foreign import ForeignDomain as ForeignDomain
 from panel.vms.machine import Machine
+from panel.vms.unmanaged import UnmanagedDomain as UnmanagedDomain
 from vmwatch import wire
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)

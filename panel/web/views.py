@@ -34,7 +34,7 @@ from panel.tasks.operation import Operation
 from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
 from panel.vms import snapshots, timeline
 from panel.vms.machine import may_adopt
-from panel.vms.models import ForeignDomain
+from panel.vms.models import UnmanagedDomain
 from panel.vms.selectors import get_vm, history, list_vms
 from panel.web import console, devices, differences, settings_form, signing_in
 from panel.web.rendering import found_or_404 as _or_404
@@ -295,14 +295,14 @@ def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
         node=node,
         actions=_actions("node", viewer, node, task),
         vms=list_vms(viewer).filter(node=node)[:MOST_INSIDE],
-        foreign=[(each, _take_over(each)) for each in node.foreign_domains.all()[:MOST_INSIDE]],
-        take_over=permissions.allows(viewer, registry.get("vm.take-over").permission),
+        foreign=[(each, _import(each)) for each in node.unmanaged_domains.all()[:MOST_INSIDE]],
+        import_domain=permissions.allows(viewer, registry.get("vm.take-over").permission),
         problems=list_problems(viewer).filter(object_type="node", object_id=node.pk),
         task=task,
     )
 
 
-def _take_over(domain: ForeignDomain) -> dict[str, Any]:
+def _import(domain: UnmanagedDomain) -> dict[str, Any]:
     """The button that makes a VM of a domain that the panel does not know."""
     operation = registry.get("vm.take-over")
     fixed = json.dumps({"domain": str(domain.uuid)})

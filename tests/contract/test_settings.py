@@ -166,7 +166,7 @@ def test_a_domain_that_libvirt_forgets_when_it_stops_differs_until_it_is_repaire
     assert audited(node, spec) == audit.Audit()
 
 
-def test_a_domain_that_nobody_named_is_foreign(node: Subject) -> None:
+def test_a_domain_that_nobody_named_is_unmanaged(node: Subject) -> None:
     spec = create(node, name="stranger")
     (found,) = audited(node).foreign
     assert (found.uuid, found.name, found.state, found.memory_mib, found.vcpus) == (

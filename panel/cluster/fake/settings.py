@@ -69,7 +69,7 @@ class Settings(Snapshots, Volumes):
             if (domain := self.domains.get(uuid)) is not None
         ]
         foreign = [
-            audit.ForeignHost(
+            audit.UnmanagedDomain(
                 uuid,
                 domain.spec.name,
                 domain.state,
@@ -77,7 +77,7 @@ class Settings(Snapshots, Volumes):
                 domain.spec.vcpus,
                 [storages.place(disk.volume) for disk in domain.spec.disks],
                 [interface.mac for interface in domain.spec.interfaces],
-                audit.ForeignDetails(
+                audit.UnmanagedDetails(
                     disks=[
                         replace(disk, volume=storages.at(storages.place(disk.volume))) for disk in domain.spec.disks
                     ],

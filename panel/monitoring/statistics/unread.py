@@ -94,7 +94,7 @@ def _not_yet(vm_ids: Collection[int], now: datetime) -> tuple[dict[int, list[Per
     changes = _changes(since)
     found = {}
     for vm_id, _created_at, status, read_at, closed, _waiting in vms:
-        # One that was taken over as it ran, or that was moved here, began to run unseen.
+        # One that was imported as it ran, or that was moved here, began to run unseen.
         unseen = vm_id not in changes and status in ON
         was_on = unseen or (read_at is not None and not closed)
         ended, runs = ran(since[vm_id], was_on, changes.get(vm_id, ()))

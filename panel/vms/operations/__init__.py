@@ -11,6 +11,7 @@ from panel.vms.operations.discard_saved import DiscardSaved
 from panel.vms.operations.disks import AddDisk, ChangeDisk, GrowDisk, RemoveDisk
 from panel.vms.operations.evacuate import EvacuateNode
 from panel.vms.operations.finish_install import FinishInstall
+from panel.vms.operations.import_domain import ImportDomain
 from panel.vms.operations.interfaces import AddInterface, ChangeInterface, RemoveInterface
 from panel.vms.operations.isos import EjectIso, MountIso
 from panel.vms.operations.lost_snapshots import AdoptSnapshot, ForgetSnapshot
@@ -23,7 +24,6 @@ from panel.vms.operations.rescue import EndRescue, RescueVm
 from panel.vms.operations.settle_drift import AdoptVm, RepairVm
 from panel.vms.operations.snapshots import DeleteSnapshot, RevertSnapshot, TakeSnapshot
 from panel.vms.operations.suspend import KeepOffVm, SuspendVm, UnsuspendVm
-from panel.vms.operations.take_over import TakeOverVm
 
 ALL = (
     CreateVm,
@@ -60,5 +60,5 @@ ALL = (
     EndRescue,
     MigrateVm,
     EvacuateNode,
-    TakeOverVm,
+    ImportDomain,
 )

@@ -278,7 +278,7 @@ def test_names_are_hidden_where_nodes_are_meant_alone(nodes: list[Node], user: U
         "Add a disk: VM rack7",
         "Gives way to task 3 (Rename VM rack7 to rack8).",
         "Take snapshot “rack7” of VM rack8",
-        "Take over domain rack7",
+        "Import domain rack7",
     ):
         assert veil.text(told) == told
     assert veil.text("VM “rack7” is active on “rack7” and on “rack8”") == "VM “rack7” is active on a node and on a node"

@@ -63,7 +63,7 @@ def domains(vm: Vm) -> dict[str, fake.FakeDomain]:
     return fake.node(vm.node_id).domains
 
 
-def run_foreign(vm: Vm) -> None:
+def run_unmanaged(vm: Vm) -> None:
     spec = HostSpec(STRANGER, "stranger", 64, 1, "qemu", [], [])
     domains(vm)[spec.uuid] = fake.FakeDomain(spec, VmStatus.RUNNING)
 
@@ -117,7 +117,7 @@ HARM: dict[str, Callable[[Vm], object]] = {
     "usage_differs": lambda vm: Vm.objects.update(memory_mib=4096),
     "node_silent": lambda vm: fake.node(vm.node_id).lose_answer("hosts_read", times=9),
     "domain_missing": lambda vm: domains(vm).clear(),
-    "domain_foreign": run_foreign,
+    "domain_foreign": run_unmanaged,
     "domain_undefined": lambda vm: setattr(domains(vm)[str(vm.uuid)], "persistent", False),
     "domain_differs": lambda vm: Vm.objects.update(drift=[{"field": "clock", "node": "localtime", "stored": "utc"}]),
     "moved": lambda vm: Sighting.objects.create(

@@ -23,7 +23,7 @@ from panel.network.node_part import bridge_of
 from panel.storage.models import Pool
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
-from panel.vms.models import ForeignDomain, Interface, Sighting, Snapshot, Vm, VmStatus
+from panel.vms.models import Interface, Sighting, Snapshot, UnmanagedDomain, Vm, VmStatus
 from panel.vms.spec import host_spec
 from tests.db.conftest import make_node, run_task
 
@@ -278,7 +278,7 @@ def _forget(admin: User, node: Node) -> Callable[[], Task]:
     return lambda: registry.get("node.forget").submit(admin, {"forget_vms": True}, object_id=node.pk)
 
 
-def _take_over(admin: User, node: Node) -> Callable[[], Task]:
+def _import(admin: User, node: Node) -> Callable[[], Task]:
     """A domain that somebody defined, with a name that no VM can have."""
     raw, memory = _raw_of_stranger(), fake.node(node.pk)
     pool, network = Pool.objects.earliest("pk"), Network.objects.earliest("pk")
@@ -297,7 +297,7 @@ def _raw_of_stranger() -> dict[str, Any]:
     """As RAW has it, or with other numbers where that domain is there already."""
     raw, more = (
         raw_of("vm.take-over"),
-        ForeignDomain.objects.count() + Vm.objects.filter(name__startswith="shop").count(),
+        UnmanagedDomain.objects.count() + Vm.objects.filter(name__startswith="shop").count(),
     )
     if not more:
         return raw
@@ -342,7 +342,7 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     **{name: _on_devices(name, raw) for name, raw in DEVICES.items()},
     "vmwatch.configure": lambda admin, node: lambda: registry.get("vmwatch.configure").submit(admin, {}, object_id=1),
     "vm.migrate": _migrate,
-    "vm.take-over": _take_over,
+    "vm.take-over": _import,
     "node.check": _on_node("node.check"),
     "node.accept-storage": _accept_storage,
     "node.maintain": _on_node("node.maintain"),

@@ -15,7 +15,7 @@ from panel.cluster.models import Node
 from panel.network.models import Network
 from panel.network.node_part import bridge_of
 from panel.storage.models import NodePool, Volume
-from panel.vms.models import ForeignDomain, Vm
+from panel.vms.models import UnmanagedDomain, Vm
 from panel.vms.spec import host_spec
 
 Domains = dict[str, dict[str, Any]]
@@ -48,12 +48,12 @@ def remember(found: Domains) -> None:
         size = volume.size_bytes or 1024**3
         fake.node(volume.node_id).files[volume.place] = fake.FakeVolume(volume.format, size)
     vms = {str(vm.uuid): vm for vm in Vm.objects.select_related("pool", "iso")}
-    foreign = {str(domain.uuid): domain for domain in ForeignDomain.objects.all()}
+    foreign = {str(domain.uuid): domain for domain in UnmanagedDomain.objects.all()}
     for key, said in found.items():
         node_id, uuid = key.split()
         # The rest are domains of VMs that are forgotten.
         if uuid in vms or uuid in foreign:
-            spec = host_spec(vms[uuid]) if uuid in vms else _foreign_spec(foreign[uuid])
+            spec = host_spec(vms[uuid]) if uuid in vms else _unmanaged_spec(foreign[uuid])
             _define(fake.node(int(node_id)), spec, **said)
 
 
@@ -68,7 +68,7 @@ def _define(memory: fake.FakeNode, spec: HostSpec, state: str, snapshots: list[s
         domain.snapshots[name] = fake.FakeSnapshot("running", with_memory=True, parent=parent)
 
 
-def _foreign_spec(foreign: ForeignDomain) -> HostSpec:
+def _unmanaged_spec(foreign: UnmanagedDomain) -> HostSpec:
     disks = [DiskSpec(storages.at(place), "qcow2", "vda") for place in foreign.disks]
     interfaces = [InterfaceSpec(mac=mac, bridge="vmbr-nat0") for mac in foreign.macs]
     named = (str(foreign.uuid), foreign.name, foreign.memory_mib, foreign.vcpus)

@@ -19,7 +19,7 @@ from panel.core.errors import OperationFailed
 from panel.images.models import Image
 from panel.notices.models import Problem
 from panel.tasks import registry
-from panel.vms.models import ForeignDomain, Vm, VmStatus
+from panel.vms.models import UnmanagedDomain, Vm, VmStatus
 from tests.contract.subjects import make_spec
 from tests.db.conftest import make_node, run_task
 
@@ -243,7 +243,7 @@ def test_a_vm_that_a_task_holds_is_not_compared(
     check()
     assert differences(api, vm) == []
     # Nor is its domain a stranger.
-    assert not ForeignDomain.objects.exists()
+    assert not UnmanagedDomain.objects.exists()
 
 
 def test_a_vm_that_changed_while_the_node_was_asked_is_left_for_the_next_time(
@@ -288,7 +288,7 @@ def test_a_copy_of_another_nodes_vm_is_no_stranger(
     (known,) = fake.node(node.pk).domains
     fake.node(other.pk).domains[known] = fake.FakeDomain(domain(node).spec)
     run_task(registry.get("node.check").submit(admin, {}, object_id=other.pk))
-    assert not ForeignDomain.objects.exists()
+    assert not UnmanagedDomain.objects.exists()
 
 
 def test_customers_see_neither(api_as_user: APIClient, user: User, vm: int, node: Node) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from nodeagent.protocol import from_dict
-from nodeagent.protocol.audit import ForeignDetails
+from nodeagent.protocol.audit import UnmanagedDetails
 from nodeagent.storage import at
 from panel.storage.models import Pool, Volume
 from panel.vms.operations.move_checks import copied_bytes
@@ -23,5 +23,5 @@ def test_disks_of_unmanaged_domains_are_named_by_their_places() -> None:
     old = {"path": "/srv/a.img", "format": "raw", "target": "vda", "bus": "virtio", "cache": "none"}
     new = migration._disk(old)
     assert migration._disk(new) == new
-    (disk,) = from_dict(ForeignDetails, {"disks": [new]}).disks
+    (disk,) = from_dict(UnmanagedDetails, {"disks": [new]}).disks
     assert (disk.volume, disk.format, disk.target) == (at("/srv/a.img"), "raw", "vda")

@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 
 from nodeagent import storage as storages
 from nodeagent.protocol import from_dict, guest, host, storage
-from nodeagent.protocol.audit import ForeignDetails
+from nodeagent.protocol.audit import UnmanagedDetails
 from nodeagent.protocol.host import DiskSpec, InterfaceSpec
 from nodeagent.xml.describe import domain_of
 from nodeagent.xml.facts import Facts, facts_of
@@ -39,7 +39,7 @@ from panel.vms.addresses import hold
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
 from panel.vms.limits import Room, disk_gib_of, refuse_no_room, require_room
-from panel.vms.models import ON, Disk, DiskBus, DiskCache, ForeignDomain, Interface, Vm, VmStatus, Wanted
+from panel.vms.models import ON, Disk, DiskBus, DiskCache, Interface, UnmanagedDomain, Vm, VmStatus, Wanted
 from panel.vms.operations.change_owner import refuse_owner
 from panel.vms.operations.create import HOST_NAME, check_name
 from panel.vms.operations.removing import release_records
@@ -54,7 +54,7 @@ FORMATS = ("qcow2", "raw")
 LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
 
 
-class TakeOverParams(Params):
+class ImportParams(Params):
     """Which domain, whose it shall be, and the address of each of its interfaces."""
 
     domain: str = Field(max_length=36, description="The domain's UUID, from the node's list.")
@@ -77,7 +77,7 @@ class TakeOverParams(Params):
         return {mac.lower(): ip.strip() for mac, ip in value.items()}
 
 
-class TakeOverContext(VmContext[TakeOverParams]):
+class ImportContext(VmContext[ImportParams]):
     """The domain as it is listed, and the VM as soon as it is recorded."""
 
     @cached_property
@@ -86,10 +86,10 @@ class TakeOverContext(VmContext[TakeOverParams]):
         return Node.objects.select_related("cluster").get(pk=self.task.node_id or 0)
 
     @cached_property
-    def foreign(self) -> ForeignDomain:
+    def unmanaged(self) -> UnmanagedDomain:
         """The domain of the node's list; raises NotFound."""
         try:
-            found = self.node.foreign_domains.filter(uuid=UUID(self.params.domain)).first()
+            found = self.node.unmanaged_domains.filter(uuid=UUID(self.params.domain)).first()
         except ValueError:
             found = None
         if found is None:
@@ -97,17 +97,17 @@ class TakeOverContext(VmContext[TakeOverParams]):
         return found
 
     @cached_property
-    def details(self) -> ForeignDetails:
+    def details(self) -> UnmanagedDetails:
         """What the list says of it; raises WrongState where it was made before it said so much."""
-        if not self.foreign.details:
+        if not self.unmanaged.details:
             text = "Too little is known of the domain yet. Check the node first."
             raise WrongState(text, object="domain", id=self.params.domain, state="not described", field="domain")
-        return from_dict(ForeignDetails, self.foreign.details)
+        return from_dict(UnmanagedDetails, self.unmanaged.details)
 
     @property
     def wanted_name(self) -> str:
         """What the VM is called."""
-        return self.params.name or self.foreign.name
+        return self.params.name or self.unmanaged.name
 
     @cached_property
     def networks(self) -> dict[str, Network]:
@@ -128,15 +128,15 @@ class TakeOverContext(VmContext[TakeOverParams]):
         """The VM's row with the settings of the domain, as far as a VM can have them; not saved."""
         first = next((place[0] for disk in self.details.disks if (place := self.place_of(disk))), None)
         vm = Vm(
-            uuid=self.foreign.uuid,
+            uuid=self.unmanaged.uuid,
             name=self.wanted_name,
             cluster=self.node.cluster,
             node=self.node,
             pool=first or pool_named(self.node.cluster, None),
-            memory_mib=self.foreign.memory_mib,
-            vcpus=self.foreign.vcpus,
+            memory_mib=self.unmanaged.memory_mib,
+            vcpus=self.unmanaged.vcpus,
             autostart=self.details.autostart,
-            wanted=Wanted.RUNNING if self.foreign.status in ON else Wanted.SHUT_OFF,
+            wanted=Wanted.RUNNING if self.unmanaged.status in ON else Wanted.SHUT_OFF,
         )
         for name, value in adoptable(vm, self.details.facts).items():
             setattr(vm, name, value)
@@ -145,7 +145,7 @@ class TakeOverContext(VmContext[TakeOverParams]):
     @property
     def room(self) -> Room:
         """What the VM takes of its owner's limits; its disks are measured later."""
-        return Room(1, self.foreign.memory_mib, self.foreign.vcpus, 0, len(self.details.interfaces))
+        return Room(1, self.unmanaged.memory_mib, self.unmanaged.vcpus, 0, len(self.details.interfaces))
 
     def planned_facts(self) -> Facts:
         """What the panel will say of the domain."""
@@ -160,7 +160,7 @@ class TakeOverContext(VmContext[TakeOverParams]):
         )
 
 
-def record_vm(ctx: TakeOverContext) -> dict[str, Any]:
+def record_vm(ctx: ImportContext) -> dict[str, Any]:
     """The VM, its volumes and its addresses stand in the database; the domain is as before."""
     hold_promises(ctx.node.cluster_id)
     refuse(ctx)
@@ -192,20 +192,20 @@ def record_vm(ctx: TakeOverContext) -> dict[str, Any]:
         )
         hold(interface, [address])
     note_shape(vm.pk)
-    was = ctx.foreign.name
+    was = ctx.unmanaged.name
     ctx.set_object("vm", vm.pk, vm.name)
     transaction.on_commit(lambda: tell_pages([vm]))
     return {"was": was, "result": {"vm": vm.pk, "uuid": str(vm.uuid), "node": ctx.node.name}}
 
 
-def see_domain(ctx: TakeOverContext) -> None:
+def see_domain(ctx: ImportContext) -> None:
     """The node has the domain, by the name that was listed, or already by its new one."""
     state = ctx.agent.call(host.HostInfo(uuid=str(ctx.vm.uuid)))
     if not state.exists or not state.persistent or state.name not in (ctx.output(record_vm)["was"], ctx.vm.name):
         raise OperationFailed("The domain is not any more what was listed. Check the node.", step=ctx.step_name)
 
 
-def measure_volumes(ctx: TakeOverContext) -> None:
+def measure_volumes(ctx: ImportContext) -> None:
     """The volumes' sizes are known."""
     sizes = {}
     for volume in ctx.volumes():
@@ -229,13 +229,13 @@ def measure_volumes(ctx: TakeOverContext) -> None:
         note_shape(ctx.vm.pk)
 
 
-def rename_domain(ctx: TakeOverContext) -> None:
+def rename_domain(ctx: ImportContext) -> None:
     """The domain bears the VM's name."""
     if ctx.vm.name != ctx.output(record_vm)["was"]:
         ctx.agent.call(guest.HostRename(uuid=str(ctx.vm.uuid), name=ctx.vm.name))
 
 
-def rename_domain_back(ctx: TakeOverContext) -> None:
+def rename_domain_back(ctx: ImportContext) -> None:
     """The domain bears the name that it had."""
     was = ctx.output(record_vm)["was"]
     vm = ctx.find_vm()
@@ -245,17 +245,17 @@ def rename_domain_back(ctx: TakeOverContext) -> None:
         ctx.agent.call(guest.HostRename(uuid=str(vm.uuid), name=was))
 
 
-def compare(ctx: TakeOverContext) -> dict[str, Any]:
+def compare(ctx: ImportContext) -> dict[str, Any]:
     """The VM counts as installed; its status, and in what its description differs, are known."""
     vm = ctx.vm
     Vm.objects.filter(pk=vm.pk).update(installed=True)
     ctx.read_state(host.HostInfo(uuid=str(vm.uuid)))
     left = audit_vm(vm, lambda request: ctx.agent.call(request, deadline=AUDIT_SECONDS))
-    ForeignDomain.objects.filter(uuid=vm.uuid).delete()
+    UnmanagedDomain.objects.filter(uuid=vm.uuid).delete()
     return {"result": {"left": [each.field for each in left]}}
 
 
-def refuse(ctx: TakeOverContext) -> None:
+def refuse(ctx: ImportContext) -> None:
     """Raise what keeps the domain from becoming a VM; reads only."""
     refuse_owner(user_named(ctx.params.owner))
     if reasons := list(_reasons(ctx)):
@@ -266,14 +266,14 @@ def refuse(ctx: TakeOverContext) -> None:
         raise MissingValue(text, field="name")
     services.refuse_taken_name(ctx.node.cluster, ctx.wanted_name)
     refuse_no_room(user_named(ctx.params.owner), ctx.room)
-    if ctx.wanted_name != ctx.foreign.name and ctx.foreign.status in (*ON, VmStatus.SAVED):
+    if ctx.wanted_name != ctx.unmanaged.name and ctx.unmanaged.status in (*ON, VmStatus.SAVED):
         text = "Shut the domain down first, with no memory saved: it gets another name."
-        raise WrongState(text, object="domain", id=ctx.params.domain, state=ctx.foreign.status, field="name")
+        raise WrongState(text, object="domain", id=ctx.params.domain, state=ctx.unmanaged.status, field="name")
     _refuse_addresses(ctx)
 
 
-def _reasons(ctx: TakeOverContext) -> Iterator[str]:
-    if Vm.objects.filter(uuid=ctx.foreign.uuid).exists():
+def _reasons(ctx: ImportContext) -> Iterator[str]:
+    if Vm.objects.filter(uuid=ctx.unmanaged.uuid).exists():
         yield "a VM has its UUID"
     if not ctx.details.persistent:
         yield "libvirt forgets it when it stops"
@@ -281,7 +281,7 @@ def _reasons(ctx: TakeOverContext) -> Iterator[str]:
         yield "it has snapshots"
     in_sight = Q(node=ctx.node) | Q(node=None, pool__in=ctx.pools)
     taken = {volume.place for volume in Volume.objects.filter(in_sight).select_related("pool")}
-    others = ctx.node.foreign_domains.exclude(uuid=ctx.foreign.uuid)
+    others = ctx.node.unmanaged_domains.exclude(uuid=ctx.unmanaged.uuid)
     taken |= {place for places in others.values_list("disks", flat=True) for place in places}
     for disk in ctx.details.disks:
         about = f"disk {disk.target} ({storages.place(disk.volume) or 'no file'})"
@@ -300,7 +300,7 @@ def _reasons(ctx: TakeOverContext) -> Iterator[str]:
             yield f"another VM has the MAC address {each.mac}"
 
 
-def _refuse_addresses(ctx: TakeOverContext) -> None:
+def _refuse_addresses(ctx: ImportContext) -> None:
     asked, macs = ctx.params.addresses, [each.mac for each in ctx.details.interfaces]
     for mac in asked:
         if mac not in macs:
@@ -322,7 +322,7 @@ def _lines(facts: Facts) -> list[str]:
     return [f"{name}: {value}\n" for name, value in sorted(facts.items())]
 
 
-class TakeOverVm(Operation[TakeOverParams]):
+class ImportDomain(Operation[ImportParams]):
     """Make a VM of a domain that somebody else defined on a node, with its disks, interfaces and addresses.
 
     It goes on running. Where the panel would describe it otherwise it has a difference afterwards, which can be
@@ -330,10 +330,10 @@ class TakeOverVm(Operation[TakeOverParams]):
     """
 
     name = "vm.take-over"
-    label = "Take over"
+    label = "Import"
     permission = "cluster.manage"
-    params = TakeOverParams
-    context = TakeOverContext
+    params = ImportParams
+    context = ImportContext
     placed = True
     locks = (exclusive("vm"), shared("node"), shared("pool"))
     steps = (
@@ -352,7 +352,7 @@ class TakeOverVm(Operation[TakeOverParams]):
         Step(compare, "Compare", difference=lambda ctx: ctx.drift()),
     )
 
-    def initial(self, obj: ForeignDomain) -> dict[str, Any]:
+    def initial(self, obj: UnmanagedDomain) -> dict[str, Any]:
         """The domain's name where a VM can have it, and its interfaces, each with no address yet."""
         macs = [each["mac"] for each in obj.details.get("interfaces", [])]
         return {"name": obj.name if HOST_NAME.match(obj.name) else "", "addresses": dict.fromkeys(macs, "")}
@@ -364,7 +364,7 @@ class TakeOverVm(Operation[TakeOverParams]):
 
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
-        return f"Take over domain {ctx.task.object_name}"
+        return f"Import domain {ctx.task.object_name}"
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse what cannot be described, with every reason, and names and addresses that are not free."""

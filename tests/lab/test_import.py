@@ -25,7 +25,7 @@ def findings(api: httpx.Client, node: Node) -> list[str]:
     return [each["code"] for each in found if each["node"] == node.name]
 
 
-def test_a_running_domain_is_taken_over_and_lives_on(cluster: list[Node], api: httpx.Client) -> None:
+def test_a_running_domain_is_imported_and_lives_on(cluster: list[Node], api: httpx.Client) -> None:
     host = cluster[0]
     before = findings(api, host)
     host.run(["qemu-img", "create", "-q", "-f", "qcow2", DISK, "1G"])

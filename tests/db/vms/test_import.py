@@ -21,7 +21,7 @@ from panel.images.models import Image
 from panel.network.models import Address, Network
 from panel.storage.models import Pool, Volume
 from panel.tasks import registry
-from panel.vms.models import ForeignDomain, StatusChange, Vm
+from panel.vms.models import StatusChange, UnmanagedDomain, Vm
 from tests.contract.subjects import make_spec
 from tests.db.conftest import GIB, run_task
 from tests.refs import ref
@@ -84,7 +84,7 @@ def test_a_running_domain_becomes_a_vm_as_it_is(
     assert (change.status, change.cause, change.task_id) == ("running", "task", answer.json()["task"]["id"])
     domain = fake.node(node.pk).domains[uuid]
     assert (domain.spec, domain.state) == (before, "running")
-    assert not ForeignDomain.objects.exists()
+    assert not UnmanagedDomain.objects.exists()
     # It differs in what the panel gives each VM, which is shown; nothing else is wrong.
     assert {each.code for each in look()} == {"domain_differs"}
 
@@ -107,7 +107,7 @@ def test_what_the_panel_would_say_otherwise_is_in_the_plan_and_drift_afterwards(
     assert vm.drift == []
 
 
-def test_settings_that_a_vm_can_have_are_taken_over(
+def test_settings_that_a_vm_can_have_are_imported(
     api: APIClient, user: User, node: Node, define: Callable[..., str], run_tasks: Callable[[], None]
 ) -> None:
     settings = dataclasses.replace(make_spec("/srv/pool").settings, clock="localtime", firmware="uefi")
@@ -141,7 +141,7 @@ def test_a_disk_of_two_domains_and_a_mac_of_a_vm_are_refused(
     assert "belongs to another domain too" in ask(api, node, first).json()["detail"]
     del fake.node(node.pk).domains[second]
     again = define(name="third")
-    ForeignDomain.objects.filter(uuid=second).delete()
+    UnmanagedDomain.objects.filter(uuid=second).delete()
     assert ask(api, node, first).status_code == 202
     run_tasks()
     assert (
@@ -203,10 +203,10 @@ def test_a_disk_of_a_broken_size_ends_it_and_leaves_nothing(
     shown = api.get(f"/api/v1/tasks/{task}").json()
     assert shown["status"] == "failed" and "whole GiB" in shown["error"]["message"]
     assert (Vm.objects.count(), Address.objects.count(), Volume.objects.count()) == (0, 0, 0)
-    assert uuid in fake.node(node.pk).domains and ForeignDomain.objects.get().name == "legacy"
+    assert uuid in fake.node(node.pk).domains and UnmanagedDomain.objects.get().name == "legacy"
 
 
-def test_a_take_over_that_fails_gives_the_domain_its_name_back(
+def test_a_import_that_fails_gives_the_domain_its_name_back(
     api: APIClient, user: User, node: Node, define: Callable[..., str], run_tasks: Callable[[], None]
 ) -> None:
     uuid = define(name="Old_Name", state="shut off")
@@ -217,7 +217,7 @@ def test_a_take_over_that_fails_gives_the_domain_its_name_back(
     assert not Vm.objects.exists()
 
 
-def test_a_vm_that_was_taken_over_is_deleted_with_its_files(
+def test_a_vm_that_was_imported_is_deleted_with_its_files(
     api: APIClient, user: User, node: Node, define: Callable[..., str], run_tasks: Callable[[], None]
 ) -> None:
     ask(api, node, define())
