@@ -5,16 +5,14 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Any, Literal
 
-from django.contrib.auth import authenticate
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
-from django.http import HttpRequest
 from pydantic import Field, SecretStr
 
 from nodeagent.protocol import words
-from panel.accounts import journal, second_factor, throttling
+from panel.accounts import journal, throttling
 from panel.accounts.guards import refuse_impersonated, refuse_scoped
 from panel.accounts.guards import require_power_over as require_power_over
 from panel.accounts.limits import LIMITS, limits_of, set_limits
@@ -22,7 +20,7 @@ from panel.accounts.models import Level, Role, SshKey, User
 from panel.accounts.session_store import drop_all
 from panel.accounts.tokens import end_sign_ins
 from panel.core import live, permissions
-from panel.core.errors import AccessDenied, AlreadyExists, BadCredentials, InvalidValue, NotFound, WrongState
+from panel.core.errors import AccessDenied, AlreadyExists, InvalidValue, NotFound, WrongState
 from panel.core.validation import Params, parse, plain_name
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@+-]*$")]
@@ -243,18 +241,6 @@ def _set_password(user: User, password: str) -> None:
     except ValidationError as error:
         raise InvalidValue(" ".join(error.messages), field="password") from error
     user.set_password(password)
-
-
-def sign_in(request: HttpRequest, name: str, password: str, code: str | None = None) -> User:
-    """The user with this name and password, and a code of the second factor where the account has one.
-
-    Raises BadCredentials, the same for every reason, and SecondFactorRequired once the password is right.
-    """
-    user = authenticate(request, username=name, password=password)
-    if not isinstance(user, User):
-        raise BadCredentials("The name or the password is wrong.")
-    second_factor.require_code(user, code)
-    return user
 
 
 @transaction.atomic

@@ -11,7 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from panel.accounts.selectors import list_ssh_keys, list_tokens
-from panel.accounts.services import add_ssh_key, remove_ssh_key, sign_in
+from panel.accounts.services import add_ssh_key, remove_ssh_key
+from panel.accounts.signing_in import sign_in
 from panel.accounts.tokens import create_token, revoke_token, sign_in_token
 from panel.api import idempotency, serializers
 from panel.api.account_serializers import NewTokenSerializer, TokenSerializer

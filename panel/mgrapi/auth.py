@@ -11,7 +11,8 @@ from django.http import HttpRequest, QueryDict
 
 from panel.accounts import journal
 from panel.accounts.models import Level, User
-from panel.accounts.services import require_power_over, sign_in
+from panel.accounts.services import require_power_over
+from panel.accounts.signing_in import sign_in
 from panel.accounts.tokens import user_of_token
 from panel.core import origin, permissions
 from panel.core.addresses import in_ranges

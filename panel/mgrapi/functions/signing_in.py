@@ -7,8 +7,8 @@ from collections.abc import Callable
 from panel import __version__
 from panel.accounts import journal, signin_keys, throttling
 from panel.accounts.models import User
-from panel.accounts.services import sign_in
 from panel.accounts.sessions import begin
+from panel.accounts.signing_in import sign_in
 from panel.core.addresses import counted_as
 from panel.core.errors import BadCredentials
 from panel.mgrapi import sessions
