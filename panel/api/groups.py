@@ -27,7 +27,7 @@ from panel.cluster.veil import Veil
 from panel.core import permissions, rates
 from panel.core.errors import InvalidValue, PanelError
 from panel.tasks import registry
-from panel.tasks.operation import Operation
+from panel.tasks.declaration import Declaration
 from panel.tasks.queue import announced_together
 
 MOST = 100
@@ -64,7 +64,7 @@ def group_views() -> list[URLPattern]:
     ]
 
 
-def _view_of(operation: Operation[Any]) -> Any:
+def _view_of(operation: Declaration[Any]) -> Any:
     class GroupView(ApiView):
         """One operation on many objects."""
 
@@ -99,7 +99,7 @@ def _view_of(operation: Operation[Any]) -> Any:
 
 
 def _one(
-    operation: Operation[Any], request: Request, asked: dict[str, Any], object_id: int, key: str | None
+    operation: Declaration[Any], request: Request, asked: dict[str, Any], object_id: int, key: str | None
 ) -> dict[str, Any]:
     try:
         task = operation.submit(

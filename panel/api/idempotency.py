@@ -1,6 +1,6 @@
 """Idempotency keys of calls that are no operations: the answer is kept, and given again to the same call.
 
-Operations have their own: the task itself bears the key (tasks/operation.py).
+Operations have their own: the task itself bears the key (tasks/submission.py).
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ from panel.api.reading import viewer_of as viewer_of
 from panel.api.serializers import TaskDetailSerializer
 from panel.cluster.veil import Veil
 from panel.tasks import registry
+from panel.tasks.declaration import Declaration
 from panel.tasks.models import Task
-from panel.tasks.operation import Operation
 
 PLURALS = {"vm": "vms", "node": "nodes", "vmwatch": "vmwatch", "cluster": "cluster"}
 ONLY_ONE = {"vmwatch": 1, "cluster": 1}
@@ -47,7 +47,7 @@ def policies_of(serializer: type[serializers.ModelSerializer[Any]], request: Req
     return dict(asked.validated_data)
 
 
-def submit(operation: Operation[Any], request: Request, object_id: int | None = None) -> Response:
+def submit(operation: Declaration[Any], request: Request, object_id: int | None = None) -> Response:
     """Carry a request to its operation: 202 with the task, or 200 with the plan for `?plan=1`."""
     viewer = viewer_of(request)
     raw = body_of(request)
@@ -134,7 +134,7 @@ TWICE = ("vm.delete", "node.remove")
 """Operations that DELETE of the object asks for too, which is what the schema tells of: one name a call."""
 
 
-def describe(operation: Operation[Any], *, hidden: bool = False) -> Any:
+def describe(operation: Declaration[Any], *, hidden: bool = False) -> Any:
     """The schema of an operation's action; `hidden` where another call asks for the same."""
     takes_body = bool(operation.params.model_fields) and operation.verb not in REMOVING_VERBS
     return extend_schema(
@@ -162,7 +162,7 @@ def action_views() -> list[URLPattern]:
     return found
 
 
-def _view_of(operation: Operation[Any]) -> Any:
+def _view_of(operation: Declaration[Any]) -> Any:
     class OperationView(ApiView):
         """One operation on one object."""
 

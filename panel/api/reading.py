@@ -18,7 +18,7 @@ from rest_framework.response import Response
 
 from panel.accounts.models import User
 from panel.core.errors import ConfirmationRequired, InvalidValue
-from panel.tasks.operation import Operation
+from panel.tasks.declaration import Declaration
 
 MOST_BYTES = 1024 * 1024
 """Of a body. The largest that is meant is a batch of operations."""
@@ -143,7 +143,7 @@ def is_asked(request: Request, name: str) -> bool:
     return text in ("1", "true", "yes")
 
 
-def refuse_unconfirmed(request: Request, operation: Operation[Any]) -> None:
+def refuse_unconfirmed(request: Request, operation: Declaration[Any]) -> None:
     """Raise ConfirmationRequired where a page did not ask its user before what cannot be taken back.
 
     A page is known by its session; who calls with a token knows what it asks for. A plan changes nothing.

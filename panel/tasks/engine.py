@@ -34,9 +34,9 @@ from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 from panel.tasks import live, locks, queue, registry, reservations, shares, understanding
 from panel.tasks.context import Context
+from panel.tasks.declaration import Declaration, Step
 from panel.tasks.lease import Lease
 from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskSecret, TaskStep
-from panel.tasks.operation import Operation, Step
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class Run:
     def __init__(self, task: Task, lease: Lease, observer: Observer) -> None:
         self.task = task
         self.observer = observer
-        self.operation: Operation[Any] = understanding.operation_of(task)
+        self.operation: Declaration[Any] = understanding.operation_of(task)
         self.rows = understanding.rows_of(self.operation, task)
         self.ctx = self._context(lease)
         self.last_report = 0.0

@@ -1,6 +1,6 @@
 """Tasks, their steps, locks, secrets and log: everything that a run of an operation is.
 
-Celery knows only a task's id. Who may change which field: engine.py alone, and submit in operation.py.
+Celery knows only a task's id. Who may change which field: engine.py alone, and submission.py.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ from typing import Any
 from panel.core import permissions
 from panel.core.errors import NotFound
 from panel.core.permissions import Viewer
-from panel.tasks.operation import Operation
+from panel.tasks.declaration import Declaration
 
-_operations: dict[str, Operation[Any]] = {}
+_operations: dict[str, Declaration[Any]] = {}
 
 
-def register(*classes: type[Operation[Any]]) -> None:
+def register(*classes: type[Declaration[Any]]) -> None:
     """Make operations known; a second class of one name is a programming error."""
     for cls in classes:
         if cls.name in _operations and type(_operations[cls.name]) is not cls:
@@ -21,7 +21,7 @@ def register(*classes: type[Operation[Any]]) -> None:
         _operations[cls.name] = cls()
 
 
-def get(name: str) -> Operation[Any]:
+def get(name: str) -> Declaration[Any]:
     """The operation of this name; raises NotFound."""
     try:
         return _operations[name]
@@ -29,17 +29,17 @@ def get(name: str) -> Operation[Any]:
         raise NotFound(object="operation", id=name) from None
 
 
-def find(name: str) -> Operation[Any] | None:
+def find(name: str) -> Declaration[Any] | None:
     """The operation of this name; None where no app of this release has it."""
     return _operations.get(name)
 
 
-def every() -> Iterable[Operation[Any]]:
+def every() -> Iterable[Declaration[Any]]:
     """All operations, ordered by name."""
     return [_operations[name] for name in sorted(_operations)]
 
 
-def for_object(kind: str, viewer: Viewer) -> list[Operation[Any]]:
+def for_object(kind: str, viewer: Viewer) -> list[Declaration[Any]]:
     """The operations on an existing object of `kind` that the viewer has the right to."""
     return [
         operation

@@ -10,6 +10,7 @@ from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import NotFound
 from panel.core.rows import Prepared
+from panel.tasks import registry
 from panel.tasks.models import ENDED, Task
 
 
@@ -35,8 +36,6 @@ def get_task(viewer: User, task_id: int) -> Task:
 
 
 def _may_ask_for(viewer: User, task: Task) -> bool:
-    from panel.tasks import registry
-
     known = [each for each in registry.every() if each.name == task.operation]
     return any(permissions.allows_operation(viewer, each.permission, each.name) for each in known)
 

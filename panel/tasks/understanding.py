@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from panel.core import secretbox
 from panel.core.errors import NotUnderstood
 from panel.tasks import registry
+from panel.tasks.declaration import Declaration, Step
 from panel.tasks.models import StepStatus, Task, TaskSecret, TaskStep
-from panel.tasks.operation import Operation, Step
 
 
-def operation_of(task: Task) -> Operation[Any]:
+def operation_of(task: Task) -> Declaration[Any]:
     """The task's operation, which takes its parameters; raises NotUnderstood."""
     operation = registry.find(task.operation)
     if operation is None:
@@ -33,7 +33,7 @@ def operation_of(task: Task) -> Operation[Any]:
     return operation
 
 
-def params_of(operation: Operation[Any], task: Task) -> Any:
+def params_of(operation: Declaration[Any], task: Task) -> Any:
     """The task's parameters in the operation's present form, with their secrets while it has any.
 
     Raises NotUnderstood.
@@ -50,7 +50,7 @@ def params_of(operation: Operation[Any], task: Task) -> Any:
         raise not_understood(task, f"its parameters are none of “{task.operation}”{_fields(error)}.") from error
 
 
-def rows_of(operation: Operation[Any], task: Task) -> dict[str, TaskStep]:
+def rows_of(operation: Declaration[Any], task: Task) -> dict[str, TaskStep]:
     """The task's steps by the ids that the operation has now; one that it had not yet is added where its turn can come.
 
     Raises NotUnderstood.

@@ -13,8 +13,8 @@ from panel.images.selectors import isos_for
 from panel.network.selectors import list_networks
 from panel.storage.models import Pool
 from panel.tasks import registry
+from panel.tasks.declaration import Declaration
 from panel.tasks.models import Task
-from panel.tasks.operation import Operation
 from panel.vms.models import ON, Disk, DiskBus, Interface, Vm
 from panel.web.templatetags.units import size
 
@@ -84,7 +84,7 @@ class Buttons:
 
     def _form(
         self,
-        operation: Operation[Any],
+        operation: Declaration[Any],
         fixed: Mapping[str, str],
         choices: Mapping[str, Sequence[str]],
         initial: Mapping[str, Any],

@@ -29,8 +29,8 @@ from panel.monitoring.statistics.selectors import PERIODS, traffic, warnings
 from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
 from panel.tasks import registry
+from panel.tasks.declaration import Declaration
 from panel.tasks.models import Task
-from panel.tasks.operation import Operation
 from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
 from panel.vms import snapshots, timeline
 from panel.vms.machine import may_adopt
@@ -131,7 +131,7 @@ def _open_task(kind: str, object_id: int) -> Task | None:
     return open_tasks_of(kind, [object_id]).get(object_id)
 
 
-def _form(operation: Operation[Any], obj: Any) -> str:
+def _form(operation: Declaration[Any], obj: Any) -> str:
     """What the button's dialog asks for, as JSON for its script; empty where a click is enough."""
     schema = operation.params.model_json_schema()
     if not operation.asks and not schema.get("required"):
