@@ -20,7 +20,7 @@ from panel.cluster.selectors import default_cluster
 from panel.monitoring.models import Step, VmTraffic
 from panel.monitoring.models import VmUsage as UsageRow
 from panel.network.models import Address, Network
-from panel.network.services import ensure_default_network
+from panel.network.services import add_subnet, ensure_default_network
 from panel.storage.models import Volume
 from panel.storage.services import ensure_default_pool
 from panel.usage import ledger
@@ -60,9 +60,9 @@ def make(vms: int) -> None:
 
 def _large_network(cluster: object) -> Network:
     ensure_default_network(cluster)  # type: ignore[arg-type]
-    network, _ = Network.objects.get_or_create(
-        cluster=cluster, name="bench", defaults={"bridge": "bench", "subnet": "10.128.0.0/16", "gateway": "10.128.0.1"}
-    )
+    network, made = Network.objects.get_or_create(cluster=cluster, name="bench", defaults={"bridge": "bench"})
+    if made:
+        add_subnet(network, "10.128.0.0/16", "10.128.0.1")
     return network
 
 

@@ -15,7 +15,7 @@ from panel.cluster.models import Node
 from panel.cluster.veil import Veil
 from panel.images.models import Flavor, Image, Iso
 from panel.monitoring.statistics.selectors import warnings
-from panel.network.models import Network, NodeNetwork
+from panel.network.models import IpPool, Network, NodeNetwork, Subnet
 from panel.network.selectors import free_count
 from panel.notices.models import Problem
 from panel.storage.models import NodePool, Pool
@@ -360,15 +360,49 @@ class FlavorSerializer(serializers.ModelSerializer[Flavor]):
         fields = ["id", "name", "title", "memory_mib", "vcpus", "disk_gib"]
 
 
+class RangeSerializer(serializers.ModelSerializer[IpPool]):
+    """Addresses of a subnet that VMs may get, both ends included."""
+
+    class Meta:
+        model = IpPool
+        fields = ["first", "last"]
+
+
+class SubnetSerializer(serializers.ModelSerializer[Subnet]):
+    """A range of addresses of a network, of one version of IP."""
+
+    ranges = RangeSerializer(many=True)
+    nameservers = serializers.ListField(child=serializers.CharField())
+
+    class Meta:
+        model = Subnet
+        fields = ["version", "cidr", "gateway", "nameservers", "ranges"]
+
+
 class NetworkSerializer(serializers.ModelSerializer[Network]):
     """A network."""
 
     free_addresses = serializers.SerializerMethodField()
     options = serializers.DictField(child=serializers.CharField(), read_only=True, help_text="Those of its kind.")
+    subnets = SubnetSerializer(many=True)
+    subnet = serializers.CharField(read_only=True, help_text="The range of its first subnet.")
+    gateway = serializers.CharField(read_only=True, allow_null=True, help_text="The gateway of its first subnet.")
+    nameservers = serializers.ListField(child=serializers.CharField(), help_text="Those of all its subnets.")
 
     class Meta:
         model = Network
-        fields = ["id", "name", "kind", "options", "bridge", "subnet", "gateway", "nameservers", "free_addresses"]
+        fields = [
+            "id",
+            "name",
+            "kind",
+            "options",
+            "bridge",
+            "subnets",
+            "subnet",
+            "gateway",
+            "nameservers",
+            "free_addresses",
+        ]
 
     def get_free_addresses(self, network: Network) -> int:
         """How many addresses are still free."""

@@ -20,9 +20,6 @@ class Network(models.Model):
     kind = models.CharField(max_length=16, default=NAT, help_text="One of panel/network/kinds.")
     options = models.JSONField(default=dict, help_text="What its kind must know of it.")
     bridge = models.CharField(max_length=15)
-    subnet = models.CharField(max_length=64, help_text="CIDR, as 10.77.0.0/24.")
-    gateway = models.GenericIPAddressField()
-    nameservers = models.JSONField(default=list)
 
     class Meta:
         ordering = ["id"]
@@ -40,9 +37,41 @@ class Network(models.Model):
         return KINDS[self.kind]
 
     @property
-    def prefix(self) -> int:
-        """The length of the subnet's prefix in bits."""
-        return ipaddress.ip_network(self.subnet).prefixlen
+    def first_subnet(self) -> Subnet | None:
+        """Its first subnet, None where it has none."""
+        return next(iter(self.subnets.all()), None)
+
+    @property
+    def subnet(self) -> str:
+        """The range of its first subnet in CIDR form, "" for none: REST and pages told of it before there were more."""
+        found = self.first_subnet
+        return found.cidr if found is not None else ""
+
+    @property
+    def gateway(self) -> str | None:
+        """The gateway of its first subnet."""
+        found = self.first_subnet
+        return found.gateway if found is not None else None
+
+    @property
+    def nameservers(self) -> list[str]:
+        """The name servers of all its subnets."""
+        return list(dict.fromkeys(server for each in self.subnets.all() for server in each.nameservers))
+
+    @property
+    def versions(self) -> set[int]:
+        """Of which versions of IP it has subnets."""
+        return {each.version for each in self.subnets.all()}
+
+    @property
+    def ranges(self) -> list[IpPool]:
+        """The ranges of all its subnets, in their order."""
+        return [pool for each in self.subnets.all() for pool in each.ranges.all()]
+
+    def subnet_with(self, ip: str) -> Subnet | None:
+        """The subnet that the address lies in; None for one of no subnet."""
+        address = ipaddress.ip_address(ip)
+        return next((each for each in self.subnets.all() if address in each.parsed), None)
 
 
 class NetworkState(models.TextChoices):
@@ -70,12 +99,42 @@ class NodeNetwork(models.Model):
         return f"{self.network} on {self.node}"
 
 
-class IpPool(models.Model):
-    """A range of addresses of a network that VMs may get, both ends included."""
+class Subnet(models.Model):
+    """A range of addresses of a network, of either version of IP, of which those in its `ranges` are given out."""
 
-    network = models.ForeignKey(Network, on_delete=models.CASCADE, related_name="ip_pools")
+    network = models.ForeignKey(Network, on_delete=models.CASCADE, related_name="subnets")
+    version = models.PositiveSmallIntegerField(choices=[(4, "IPv4"), (6, "IPv6")])
+    cidr = models.CharField(max_length=64, help_text="As 10.77.0.0/24 or 2001:db8::/64.")
+    gateway = models.GenericIPAddressField(null=True, help_text="Null: none, as of a network of its own.")
+    nameservers = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["network", "cidr"], name="one_subnet_a_network")]
+
+    def __str__(self) -> str:
+        return self.cidr
+
+    @property
+    def parsed(self) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+        """The range as Python knows it."""
+        return ipaddress.ip_network(self.cidr)
+
+    @property
+    def prefix(self) -> int:
+        """The length of its prefix in bits."""
+        return self.parsed.prefixlen
+
+
+class IpPool(models.Model):
+    """A range of addresses of a subnet that VMs may get, both ends included."""
+
+    subnet = models.ForeignKey(Subnet, on_delete=models.CASCADE, related_name="ranges")
     first = models.GenericIPAddressField()
     last = models.GenericIPAddressField()
+
+    class Meta:
+        ordering = ["id"]
 
     def __str__(self) -> str:
         return f"{self.first}-{self.last}"

@@ -12,7 +12,7 @@ from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.cluster.parts import Complaint, Part, complaining
 from panel.core.errors import CommandFailed, OperationFailed
-from panel.network.models import Network, NodeNetwork
+from panel.network.models import Network, NodeNetwork, Subnet
 from panel.network.reach import kept_from
 from panel.network.services import choose_again, ensure_default_network, overlap, record_state
 
@@ -70,13 +70,17 @@ def _against(network: Network, said: protocol.HostNetworks) -> list[str]:
             f"The host has an interface “{network.bridge}” of its own, which would be the bridge of the network "
             f"“{network.name}”. Rename it first."
         )
-    alone = network.of_kind.node_is_gateway
-    if used := [each.how for each in said.networks if alone and overlap(each.network, network.subnet)]:
+    alone = [each.cidr for each in network.subnets.all() if network.of_kind.node_is_gateway]
+    if used := [each.how for each in said.networks if any(overlap(each.network, cidr) for cidr in alone)]:
         against.append(
-            f"The network “{network.name}” ({network.subnet}) overlaps what is the host's own: {', '.join(used)}. "
+            f"The network “{network.name}” ({_ranges(network)}) overlaps what is the host's own: {', '.join(used)}. "
             "Change that on the host; a new cluster's network is set by the option FirstNetwork."
         )
     return against
+
+
+def _ranges(network: Network) -> str:
+    return ", ".join(each.cidr for each in network.subnets.all())
 
 
 def remove(ctx: NodeContext[Any]) -> None:
@@ -96,7 +100,7 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
         with complaining(complaints, f"The bridge of the network “{network.name}” cannot be made"):
             state = ensure_network(ctx, network)
             if state.overlaps:
-                text = f"The network “{network.name}” ({network.subnet}) overlaps what is the host's own by now"
+                text = f"The network “{network.name}” ({_ranges(network)}) overlaps what is the host's own by now"
                 complaints.append(Complaint(f"{text}: {', '.join(state.overlaps)}."))
             if state.barriers:
                 complaints.append(Complaint(_shut_in(network, state.barriers)))
@@ -112,7 +116,7 @@ def _shut_in(network: Network, barriers: Sequence[str]) -> str:
 
 
 def _networks(node: Node) -> list[Network]:
-    return list(Network.objects.filter(cluster=node.cluster).select_related("cluster"))
+    return list(Network.objects.filter(cluster=node.cluster).select_related("cluster").prefetch_related("subnets"))
 
 
 def bridge_of(network: Network) -> protocol.BridgeEnsure:
@@ -121,15 +125,22 @@ def bridge_of(network: Network) -> protocol.BridgeEnsure:
 
 
 def lasting_part(network: Network) -> protocol.BridgeEnsure:
-    """What of the network's bridge is the same whatever nodes there are; reads nothing."""
+    """What of the network's bridge is the same whatever nodes there are; reads its subnets alone."""
+    first, *further = [_on_node(each) for each in network.subnets.all()] or [protocol.Subnet("")]
     return protocol.BridgeEnsure(
         name=network.bridge,
-        gateway=f"{network.gateway}/{network.prefix}" if network.of_kind.node_is_gateway else "",
-        subnet=network.subnet,
+        **vars(first),
+        further=further,
         nat=network.of_kind.translated,
         kind=network.kind,
         options=network.options,
     )
+
+
+def _on_node(subnet: Subnet) -> protocol.Subnet:
+    """The subnet as nodes know it: with the gateway's address where they are the gateway."""
+    own = subnet.gateway and subnet.network.of_kind.node_is_gateway
+    return protocol.Subnet(subnet.cidr, f"{subnet.gateway}/{subnet.prefix}" if own else "")
 
 
 def leaves(ctx: NodeContext[Any]) -> list[str]:

@@ -14,7 +14,7 @@ from panel.network.models import IpPool, Network
 
 def list_networks(viewer: User) -> QuerySet[Network]:
     """All networks, each with `used_count` addresses in use."""
-    return Network.objects.prefetch_related("ip_pools").annotate(used_count=Count("addresses", distinct=True))
+    return Network.objects.prefetch_related("subnets__ranges").annotate(used_count=Count("addresses", distinct=True))
 
 
 def pool_size(pool: IpPool) -> int:
@@ -27,7 +27,7 @@ def free_count(network: Network) -> int:
     used = getattr(network, "used_count", None)
     if used is None:
         used = network.addresses.count()
-    return sum(pool_size(pool) for pool in network.ip_pools.all()) - used
+    return sum(pool_size(pool) for pool in network.ranges) - used
 
 
 def in_range(pool: IpPool, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
@@ -42,8 +42,9 @@ def network_with(cluster: Cluster, ip: str) -> Network | None:
         address = ipaddress.ip_address(ip)
     except ValueError:
         return None
-    pools = IpPool.objects.filter(network__cluster=cluster).select_related("network").order_by("network", "pk")
-    return next((pool.network for pool in pools if in_range(pool, address)), None)
+    pools = IpPool.objects.filter(subnet__network__cluster=cluster).select_related("subnet__network")
+    ordered = pools.order_by("subnet__network", "subnet", "pk")
+    return next((pool.subnet.network for pool in ordered if in_range(pool, address)), None)
 
 
 def network_named(cluster: Cluster, name: str | None) -> Network:

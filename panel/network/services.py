@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from panel.cluster.models import Cluster, Node
 from panel.core.errors import AlreadyExists, CapacityError, InvalidValue
-from panel.network.models import Address, IpPool, Network, NetworkState, NodeNetwork
+from panel.network.models import Address, IpPool, Network, NetworkState, NodeNetwork, Subnet
 from panel.network.selectors import in_range
 
 FIRST_SUBNETS = (
@@ -39,7 +39,7 @@ def allocate(network: Network, wanted: str | None = None) -> Address:
         refuse_not_free(network, wanted)
         return Address.objects.create(network=network, ip=str(ipaddress.ip_address(wanted)))
     used = {int(ipaddress.ip_address(ip)) for ip in network.addresses.values_list("ip", flat=True)}
-    for pool in network.ip_pools.order_by("pk"):
+    for pool in network.ranges:
         first, last = int(ipaddress.ip_address(pool.first)), int(ipaddress.ip_address(pool.last))
         free = next((number for number in range(first, last + 1) if number not in used), None)
         if free is not None:
@@ -59,16 +59,77 @@ def allocate_certain(network: Network, ip: str) -> Address:
 
 def refuse_address(network: Network, ip: str) -> None:
     """Raise what keeps a guest from having this address of the network; see allocate_certain."""
-    subnet = ipaddress.ip_network(network.subnet)
     try:
-        wanted = ipaddress.ip_address(ip)
+        subnet = network.subnet_with(ip)
     except ValueError:
         raise InvalidValue(f"“{ip}” is not an IP address.", field="addresses") from None
-    of_its_own = (ipaddress.ip_address(network.gateway), subnet.network_address, subnet.broadcast_address)
-    if wanted not in subnet or wanted in of_its_own:
-        raise InvalidValue(f"{ip} is no address for a guest of “{network.name}” ({subnet}).", field="addresses")
+    if subnet is None or ipaddress.ip_address(ip) in _of_its_own(subnet):
+        there = ", ".join(each.cidr for each in network.subnets.all()) or "it has no subnet"
+        raise InvalidValue(f"{ip} is no address for a guest of “{network.name}” ({there}).", field="addresses")
     if network.addresses.filter(ip=ip).exists():
         raise AlreadyExists(f"The address {ip} is in use.", field="addresses", object="address")
+
+
+def _of_its_own(subnet: Subnet) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """The addresses of a subnet that are no guest's."""
+    gateway, parsed = {ipaddress.ip_address(subnet.gateway)} if subnet.gateway else set(), subnet.parsed
+    if parsed.max_prefixlen - parsed.prefixlen < 2:
+        return gateway
+    return gateway | {parsed.network_address} | ({parsed.broadcast_address} if parsed.version == 4 else set())
+
+
+@transaction.atomic
+def add_subnet(
+    network: Network,
+    cidr: str,
+    gateway: str | None = None,
+    *,
+    nameservers: Iterable[str] = (),
+    ranges: Iterable[tuple[str, str]] = (),
+) -> Subnet:
+    """A new subnet of the network; addresses of its ranges are given out.
+
+    Raises InvalidValue for what the network's kind cannot have, or does not lie in the subnet, and AlreadyExists for
+    a subnet that overlaps another one of the network.
+    """
+    Network.objects.select_for_update().get(pk=network.pk)
+    parsed = _subnet(network, cidr)
+    if gateway is None and network.of_kind.node_is_gateway:
+        raise InvalidValue("Nodes are the gateway of such a network, which has an address of its own.", field="gateway")
+    for each in network.subnets.all():
+        if each.version == parsed.version and each.parsed.overlaps(parsed):
+            raise AlreadyExists(f"The subnet {each} overlaps {parsed}.", field="cidr", object="subnet")
+    if gateway is not None:
+        # What lies outside of it is reached by a route that the kind of the network must know.
+        _inside(parsed, [gateway], "gateway")
+    subnet = Subnet.objects.create(
+        network=network, version=parsed.version, cidr=str(parsed), gateway=gateway, nameservers=list(nameservers)
+    )
+    for first, last in ranges:
+        _inside(parsed, [first, last], "ranges")
+        if ipaddress.ip_address(first).packed > ipaddress.ip_address(last).packed:
+            raise InvalidValue(f"A range ends at its last address: {first} comes after {last}.", field="ranges")
+        IpPool.objects.create(subnet=subnet, first=first, last=last)
+    return subnet
+
+
+def _subnet(network: Network, cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        parsed = ipaddress.ip_network(cidr)
+    except ValueError:
+        raise InvalidValue(f"“{cidr}” is no subnet, as 192.0.2.0/24 is one.", field="cidr") from None
+    if parsed.version not in network.of_kind.versions:
+        raise InvalidValue(f"A network of this kind has no subnets of IPv{parsed.version}.", field="cidr")
+    return parsed
+
+
+def _inside(subnet: ipaddress.IPv4Network | ipaddress.IPv6Network, addresses: Iterable[str], field: str) -> None:
+    try:
+        outside = [each for each in addresses if ipaddress.ip_address(each) not in subnet]
+    except ValueError as error:
+        raise InvalidValue(f"This is no address: {error}.", field=field) from None
+    if outside:
+        raise InvalidValue(f"{outside[0]} does not lie in {subnet}.", field=field)
 
 
 def refuse_not_free(network: Network, ip: str, field: str = "address") -> None:
@@ -77,7 +138,7 @@ def refuse_not_free(network: Network, ip: str, field: str = "address") -> None:
         wanted = ipaddress.ip_address(ip)
     except ValueError:
         raise InvalidValue(f"“{ip}” is not an IP address.", field=field) from None
-    if not any(in_range(pool, wanted) for pool in network.ip_pools.all()):
+    if not any(in_range(pool, wanted) for pool in network.ranges):
         raise InvalidValue(f"{wanted} is not in the ranges of “{network.name}”.", field=field)
     if network.addresses.filter(ip=str(wanted)).exists():
         raise AlreadyExists(f"The address {wanted} is in use.", field=field, object="address")
@@ -103,7 +164,7 @@ def ensure_default_network(cluster: Cluster, used: Iterable[str] = ()) -> Networ
     network = Network.objects.filter(cluster=cluster).order_by("pk").first()
     if network is not None:
         return network
-    network = Network(cluster=cluster, name="private", bridge="vmbr-nat0", nameservers=NAMESERVERS)
+    network = Network.objects.create(cluster=cluster, name="private", bridge="vmbr-nat0")
     return _with_subnet(network, free_subnet(used))
 
 
@@ -113,7 +174,7 @@ def choose_again(network: Network, used: Iterable[str]) -> Network:
     Network.objects.select_for_update().get(pk=network.pk)
     if settings.CONFIG.first_network or network.addresses.exists():
         return network
-    network.ip_pools.all().delete()
+    network.subnets.all().delete()
     return _with_subnet(network, free_subnet(used))
 
 
@@ -144,13 +205,13 @@ def free_subnet(used: Iterable[str]) -> str:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether two ranges in CIDR form have addresses in common."""
-    return ipaddress.IPv4Network(one).overlaps(ipaddress.IPv4Network(other))
+    """Whether two ranges in CIDR form have addresses in common; those of different versions have none."""
+    first, second = ipaddress.ip_network(one), ipaddress.ip_network(other)
+    return first.version == second.version and first.overlaps(second)
 
 
 def _with_subnet(network: Network, subnet: str) -> Network:
     parsed = ipaddress.ip_network(subnet)
-    network.subnet, network.gateway = str(parsed), str(parsed[1])
-    network.save()
-    IpPool.objects.create(network=network, first=str(parsed[10]), last=str(parsed[-2]))
+    ranges = [(str(parsed[10]), str(parsed[-2]))]
+    add_subnet(network, str(parsed), str(parsed[1]), nameservers=NAMESERVERS, ranges=ranges)
     return network

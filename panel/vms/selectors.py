@@ -56,7 +56,9 @@ def get_vm(viewer: User, vm_id: int) -> Vm:
 def list_interfaces(viewer: User) -> QuerySet[Interface]:
     """The interfaces of the VMs that the viewer may see, each with its addresses, network and VM."""
     permissions.require(viewer, "vms.view")
-    interfaces = Interface.objects.select_related("network", "vm").with_ips().order_by("pk")
+    interfaces = (
+        Interface.objects.select_related("network", "vm").prefetch_related("network__subnets").with_ips().order_by("pk")
+    )
     return interfaces if viewer.sees_all else interfaces.filter(vm__owner=viewer)
 
 

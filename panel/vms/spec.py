@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ipaddress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from nodeagent.protocol.settings import MachineSettings
 from nodeagent.protocol.storage import GuestAddress, GuestIdentity, VolumeRef
 from panel.core.errors import WrongState
 from panel.images.models import Customization, Image
+from panel.network.models import Network
 from panel.tasks.models import StepStatus, TaskStep
 from panel.vms.limits import OVER
 from panel.vms.models import AuxiliaryDisk, Disk, Interface, Purpose, Vm
@@ -203,8 +205,14 @@ def _guest_addresses(interface: Interface) -> list[GuestAddress]:
     if not (ips := interface.ips):
         text = f"The network interface {interface.mac} has no address: a new system could be told of none."
         raise WrongState(text, object="vm", id=interface.vm_id, state="without address", field="id")
-    network = interface.network
-    return [GuestAddress(ip, network.prefix, network.gateway) for ip in ips]
+    return [_guest_address(interface.network, ip) for ip in ips]
+
+
+def _guest_address(network: Network, ip: str) -> GuestAddress:
+    """The address with its subnet's prefix and gateway; one of no subnet is alone."""
+    if (subnet := network.subnet_with(ip)) is None:
+        return GuestAddress(ip, ipaddress.ip_address(ip).max_prefixlen)
+    return GuestAddress(ip, subnet.prefix, subnet.gateway or "")
 
 
 def reached_by(vm: Vm) -> str:

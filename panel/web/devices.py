@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db.models import prefetch_related_objects
+
 from panel.accounts.models import User
 from panel.core import permissions
 from panel.images.selectors import isos_for
@@ -111,6 +113,7 @@ def page(viewer: User, vm: Vm, task: Task | None) -> Page:
     networks = [each.name for each in list_networks(viewer)]
     isos = list(dict.fromkeys(isos_for(vm.owner).values_list("name", flat=True)[:MOST_ISOS]))
     disks, interfaces = list(vm.disks.all()), list(vm.interfaces.all())
+    prefetch_related_objects(interfaces, "network__subnets")
     return Page(
         disks=[_disk(buttons, vm, disk, disk == disks[0], pools, waiting) for disk in disks],
         interfaces=[_interface(buttons, each, networks, waiting) for each in interfaces],

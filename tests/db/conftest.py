@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from rest_framework.test import APIClient
 
 from panel.accounts.models import Level, User
 from panel.cluster import fake
-from panel.cluster.models import Node, NodeState
+from panel.cluster.models import Cluster, Node, NodeState
 from panel.cluster.selectors import default_cluster
 from panel.images.models import Image
 from panel.images.services import ensure_flavors
-from panel.network.services import ensure_default_network
+from panel.network.models import Network
+from panel.network.services import add_subnet, ensure_default_network
 from panel.storage.models import NodePool
 from panel.storage.services import ensure_default_pool
 from panel.tasks import engine
@@ -92,6 +94,15 @@ def make_node(name: str = "fake1", **fields: Any) -> Node:
     memory.bridges[network.bridge] = replace(lasting_part(network), kept_from=[])
     memory.restore_network()
     return node
+
+
+def make_network(
+    cluster: Cluster, name: str, bridge: str, cidr: str, ranges: Iterable[tuple[str, str]] = (), **fields: Any
+) -> Network:
+    """A network with one subnet, whose first address is the gateway's."""
+    network = Network.objects.create(cluster=cluster, name=name, bridge=bridge, **fields)
+    add_subnet(network, cidr, str(ipaddress.ip_network(cidr)[1]), ranges=ranges)
+    return network
 
 
 @pytest.fixture

@@ -329,11 +329,12 @@ def test_an_interface_s_limits_are_live_and_stay(guest: Guest) -> None:
 
 def test_an_interface_moves_to_another_network_and_back(guest: Guest, stack: Stack) -> None:
     code = """
-from panel.network.models import IpPool, Network
+from panel.network.models import Network
+from panel.network.services import add_subnet
 first = Network.objects.order_by("pk").first()
-net, _ = Network.objects.get_or_create(
-    cluster=first.cluster, name="other", bridge="vmbr-nat1", subnet="10.78.0.0/24", gateway="10.78.0.1")
-IpPool.objects.get_or_create(network=net, first="10.78.0.10", last="10.78.0.20")
+net, made = Network.objects.get_or_create(cluster=first.cluster, name="other", bridge="vmbr-nat1")
+if made:
+    add_subnet(net, "10.78.0.0/24", "10.78.0.1", ranges=[("10.78.0.10", "10.78.0.20")])
 """
     stack.manage("shell", "-c", code)
     for node in guest.api.get("nodes").json()["results"]:

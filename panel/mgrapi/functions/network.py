@@ -75,7 +75,7 @@ def _of_family(networks: list[Network], family: str) -> list[Network]:
     if not family:
         return networks
     if version := FAMILIES.get(family.lower()):
-        if not (found := [each for each in networks if _version(each) == version]):
+        if not (found := [each for each in networks if version in each.versions]):
             raise InvalidValue(f"The cluster has no network of the family “{family}”.", field="family")
     elif not (found := [each for each in networks if family in (each.name, str(each.pk)) or _is_range(each, family)]):
         raise NotFound(object="network", id=family[:64], field="family")
@@ -85,7 +85,8 @@ def _of_family(networks: list[Network], family: str) -> list[Network]:
 def _is_range(network: Network, family: str) -> bool:
     """Whether it is the network's range, written as a CIDR with any address of it."""
     try:
-        return "/" in family and ipaddress.ip_network(family, strict=False) == ipaddress.ip_network(network.subnet)
+        asked = ipaddress.ip_network(family, strict=False)
+        return "/" in family and asked in [each.parsed for each in network.subnets.all()]
     except ValueError:
         return False
 
@@ -108,18 +109,15 @@ def family_choices(viewer: User) -> dict[str, str]:
     return {**FAMILY_WORDS, **networks, SPECIAL: "The address of “ip”"}
 
 
-def _version(network: Network) -> int:
-    return ipaddress.ip_network(network.subnet).version
-
-
 def types_of(network: Network) -> tuple[str, ...]:
     """What VMmanager would call the network's addresses: `nat` ones are private too."""
     if network.of_kind.translated:
         return ("nat", "private")
-    return ("private",) if ipaddress.ip_network(network.subnet).is_private else ("public",)
+    return ("private",) if all(each.parsed.is_private for each in network.subnets.all()) else ("public",)
 
 
 def _row(interface: Interface) -> Mapping[str, Cell]:
+    subnet = interface.network.subnet_with(interface.ip) if interface.ip else None
     return {
         "id": interface.pk,
         "name": interface.ip or "",
@@ -129,8 +127,8 @@ def _row(interface: Interface) -> Mapping[str, Cell]:
         "family": interface.network.name,
         "iptype": types_of(interface.network)[0],
         "mac": interface.mac,
-        "gateway": interface.network.gateway,
-        "mask": str(ipaddress.ip_network(interface.network.subnet).netmask),
+        "gateway": (subnet.gateway if subnet else None) or "",
+        "mask": str(subnet.parsed.netmask) if subnet else "",
     }
 
 

@@ -13,11 +13,10 @@ from panel.accounts.models import SshKey, User
 from panel.accounts.tokens import create_token
 from panel.cluster.models import Node
 from panel.images.services import ensure_flavors
-from panel.network.models import Network
 from panel.notices.services import open_problem
 from panel.tasks.models import Task
 from panel.vms.models import Vm
-from tests.db.conftest import make_node
+from tests.db.conftest import make_network, make_node
 from tests.db.monitoring.messages import make_vm
 
 
@@ -141,9 +140,7 @@ def test_every_list_costs_the_same_for_few_and_for_many(api: APIClient, node: No
             make_vm(node, admin, f"vm{number}")
             make_node(f"other{number}")
             Task.objects.create(operation="vm.start", title="t", owner=admin)
-            Network.objects.create(
-                cluster=node.cluster, name=f"n{number}", bridge=f"b{number}", subnet="10.0.0.0/24", gateway="10.0.0.1"
-            )
+            make_network(node.cluster, f"n{number}", f"b{number}", "10.0.0.0/24", [("10.0.0.2", "10.0.0.9")])
             open_problem(f"p{number}", "text")
             create_token(admin, f"t{number}")
             SshKey.objects.create(user=admin, name=f"k{number}", public_key="ssh-ed25519 AAAA")

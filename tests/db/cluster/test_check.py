@@ -35,14 +35,13 @@ from panel.images.models import Image
 from panel.monitoring import keys, reaching
 from panel.monitoring import services as monitoring
 from panel.monitoring.models import MasterWatch, NodeWatch
-from panel.network.models import Network
 from panel.notices.models import Problem
 from panel.notices.services import open_problem
 from panel.storage.models import Pool
 from panel.tasks import engine, registry
 from panel.tasks.models import Status, Task
 from panel.vms.models import Vm
-from tests.db.conftest import GIB, make_node, run_task
+from tests.db.conftest import GIB, make_network, make_node, run_task
 from tests.db.monitoring.messages import full_report
 from vmwatch import wire
 
@@ -169,9 +168,7 @@ class TestParts:
         assert complaint.startswith("libvirtd does not answer")
 
     def test_of_two_bridges_and_storages_the_second_is_made_though_the_first_cannot(self, node: Node) -> None:
-        Network.objects.create(
-            cluster=node.cluster, name="b", bridge="vmbr-b", subnet="10.9.0.0/24", gateway="10.9.0.1"
-        )
+        make_network(node.cluster, "b", "vmbr-b", "10.9.0.0/24")
         Pool.objects.create(cluster=node.cluster, name="b", options={"path": "/srv/b/pool"})
         memory = fake.node(node.pk)
         memory.fail("bridge_ensure", BROKEN)

@@ -48,7 +48,7 @@ def prepare(node: Node) -> None:
 def first() -> tuple[str, str, str]:
     """The first network's range, its gateway, and the addresses that VMs get."""
     network = Network.objects.get()
-    return network.subnet, network.gateway, str(network.ip_pools.get())
+    return network.subnet, network.gateway, str(*network.ranges)
 
 
 def test_the_first_network_has_the_first_range_that_its_first_node_does_not_use(fresh: Node) -> None:

@@ -23,7 +23,7 @@ from panel.core.errors import CommandFailed
 from panel.doctor import findings, services
 from panel.doctor.services import examine, look
 from panel.images.models import Image
-from panel.network.models import Address, Network
+from panel.network.models import Address, Subnet
 from panel.storage.models import Volume
 from panel.tasks import registry
 from panel.tasks.models import Status, Task, TaskLock, TaskSecret
@@ -141,7 +141,7 @@ HARM: dict[str, Callable[[Vm], object]] = {
     "volume_size": lambda vm: Volume.objects.update(size_gib=99),
     "nvram_foreign": lambda vm: node_of(vm).nvram.setdefault(STRANGER, 1),
     "bridge_missing": lambda vm: node_of(vm).links.clear(),
-    "bridge_differs": lambda vm: Network.objects.update(gateway="10.77.0.2"),
+    "bridge_differs": lambda vm: Subnet.objects.update(gateway="10.77.0.2"),
     "bridge_foreign": lambda vm: node_of(vm).links.update({"vmbr-old": BRIDGE}),
     "guard_missing": lambda vm: node_of(vm).rules.clear(),
     "guard_foreign": lambda vm: leave_guard(vm, STRANGER),
@@ -205,7 +205,7 @@ def test_a_vm_without_a_domain_lacks_no_guard(vm: Vm) -> None:
         (lambda vm: leave_guard(vm, ""), "guard_foreign", "node.check"),
         (lambda vm: node_of(vm).links.clear(), "bridge_missing", "node.check"),
         (lambda vm: node_of(vm).bridges.clear(), "bridge_differs", "node.check"),
-        (lambda vm: Network.objects.update(gateway="10.77.0.2"), "bridge_differs", "node.check"),
+        (lambda vm: Subnet.objects.update(gateway="10.77.0.2"), "bridge_differs", "node.check"),
         (lambda vm: Volume.objects.update(size_gib=2), "volume_size", "vm.grow-disk"),
         (lambda vm: (domains(vm).clear(), Vm.objects.update(status=VmStatus.MISSING)), "domain_missing", "vm.repair"),
     ],

@@ -10,8 +10,8 @@ from django.db import transaction
 from panel.config import parse
 from panel.core.errors import ConfigError
 from panel.images.models import Image
-from panel.network.models import IpPool, Network
 from panel.vms.models import Interface, Vm
+from tests.db.conftest import make_network
 from tests.db.mgrapi.classic import World, error_of, values_of
 from tests.kinds import memory_network_panel
 
@@ -37,10 +37,8 @@ SPECIAL = {"family": "special", "ip": "10.88.0.20", "iptype": "nat"}
 def networks(world: World) -> None:
     """Two more networks, the last one of public addresses."""
     for name, kind, start in (("office", "nat", OFFICE), ("world", memory_network_panel.MemoryNetworkKind.name, WORLD)):
-        network = Network.objects.create(
-            cluster=world.vm.cluster, name=name, kind=kind, bridge=name, subnet=f"{start}0/24", gateway=f"{start}1"
-        )
-        IpPool.objects.create(network=network, first=f"{start}10", last=f"{start}200")
+        ranges = [(f"{start}10", f"{start}200")]
+        make_network(world.vm.cluster, name, name, f"{start}0/24", ranges, kind=kind)
 
 
 def config_of(text: str) -> dict[str, str]:

@@ -18,14 +18,14 @@ from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.images.models import Image, Iso
-from panel.network.models import IpPool, Network
+from panel.network.models import Network
 from panel.network.node_part import bridge_of
 from panel.storage.models import Pool
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
 from panel.vms.models import Interface, Sighting, Snapshot, UnmanagedDomain, Vm, VmStatus
 from panel.vms.spec import host_spec
-from tests.db.conftest import make_node, run_task
+from tests.db.conftest import make_network, make_node, run_task
 
 
 def free(name: str) -> str:
@@ -175,9 +175,8 @@ def _on_devices(name: str, raw: dict[str, Any]) -> Callable[[User, Node], Callab
         for iso in ("installer", "rescue"):
             fields = {"file_name": image.file_name, "sha256": image.sha256, "size_bytes": image.size_bytes}
             Iso.objects.get_or_create(name=iso, defaults={"title": iso, **fields})
-        place = {"bridge": "vmbr1", "subnet": "10.78.0.0/24", "gateway": "10.78.0.1"}
-        other, _ = Network.objects.get_or_create(cluster=vm.cluster, name="other", defaults=place)
-        IpPool.objects.get_or_create(network=other, first="10.78.0.10", last="10.78.0.20")
+        other = Network.objects.filter(cluster=vm.cluster, name="other").first()
+        other = other or make_network(vm.cluster, "other", "vmbr1", "10.78.0.0/24", [("10.78.0.10", "10.78.0.20")])
         fake.node(node.pk).call(bridge_of(other))
         for verb, values in (
             ("add-disk", {"size_gib": 2}),

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import pytest
+from django.db import transaction
 from rest_framework.test import APIClient
 
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.cluster.selectors import default_cluster
-from panel.core.errors import OperationFailed
+from panel.core.errors import AlreadyExists, InvalidValue, OperationFailed
 from panel.doctor.services import look
 from panel.images.models import Image
-from panel.network.models import IpPool, Network
+from panel.network.models import Network
+from panel.network.services import add_subnet, allocate_certain
 from panel.tasks.models import Status
 from panel.tasks.registry import get as operation_named
-from tests.db.conftest import make_node, run_task
+from panel.vms.addresses import hold
+from panel.vms.models import Vm
+from panel.vms.spec import guest_network
+from tests.db.conftest import make_network, make_node, run_task
 from tests.db.tasks.scenarios import SCENARIOS, ask_create
 from tests.db.tasks.strikes import Strike
 from tests.db.tasks.test_every_operation import REMAINS, operation_of, undoable
@@ -27,17 +32,9 @@ from tests.kinds import memory_network_agent, memory_network_panel
 def memory_network() -> Network:
     """The cluster's first network, of that kind."""
     assert memory_network_panel.MemoryNetworkKind.name == memory_network_agent.Memory.KIND
-    network = Network.objects.create(
-        cluster=default_cluster(),
-        name="private",
-        kind="memory",
-        options={"wire": "a"},
-        bridge="vmbr-m",
-        subnet="10.77.0.0/24",
-        gateway="10.77.0.1",
-        nameservers=["1.1.1.1"],
-    )
-    IpPool.objects.create(network=network, first="10.77.0.10", last="10.77.0.254")
+    ranges, fields = [("10.77.0.10", "10.77.0.254")], {"kind": "memory", "options": {"wire": "a"}}
+    network = make_network(default_cluster(), "private", "vmbr-m", "10.77.0.0/24", ranges, **fields)
+    add_subnet(network, "2001:db8::/64", "2001:db8::1")
     return network
 
 
@@ -79,3 +76,48 @@ def test_a_guest_joins_its_bridge(admin: User, node: Node, image: Image) -> None
     run_task(ask_create(admin))
     (domain,) = fake.node(node.pk).domains.values()
     assert [each.bridge for each in domain.now.interfaces] == ["vmbr-m"]
+
+
+def test_an_interface_has_addresses_of_both_versions(admin: User, node: Node, image: Image) -> None:
+    vm = Vm.objects.get(pk=run_task(ask_create(admin)).object_id)
+    interface = vm.interfaces.get()
+    with transaction.atomic():
+        hold(interface, [allocate_certain(interface.network, "2001:db8::5")])
+    told = guest_network(vm)
+    assert [vars(each) for each in told.every_address()] == [
+        {"address": "10.77.0.10", "prefix": 24, "gateway": "10.77.0.1"},
+        {"address": "2001:db8::5", "prefix": 64, "gateway": "2001:db8::1"},
+    ]
+
+
+def test_rest_tells_of_a_network_s_subnets(admin: User, node: Node) -> None:
+    api = APIClient()
+    api.force_authenticate(admin)
+    (told,) = api.get("/api/v1/networks").json()["results"]
+    assert (told["subnet"], told["gateway"], told["options"]) == ("10.77.0.0/24", "10.77.0.1", {"wire": "a"})
+    ranges = [{"first": "10.77.0.10", "last": "10.77.0.254"}]
+    assert told["subnets"] == [
+        {"version": 4, "cidr": "10.77.0.0/24", "gateway": "10.77.0.1", "nameservers": [], "ranges": ranges},
+        {"version": 6, "cidr": "2001:db8::/64", "gateway": "2001:db8::1", "nameservers": [], "ranges": []},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cidr", "gateway", "ranges", "field"),
+    [
+        ("memory", "10.77.0.128/25", None, [], "cidr"),
+        ("memory", "10.79.0.1/24", None, [], "cidr"),
+        ("memory", "10.79.0.0/24", "10.80.0.1", [], "gateway"),
+        ("memory", "10.79.0.0/24", None, [("10.79.0.1", "10.80.0.1")], "ranges"),
+        ("memory", "10.79.0.0/24", None, [("10.79.0.9", "10.79.0.1")], "ranges"),
+        ("nat", "10.79.0.0/24", None, [], "gateway"),
+        ("nat", "2001:db8:1::/64", "2001:db8:1::1", [], "cidr"),
+    ],
+)
+def test_a_subnet_that_cannot_be_is_refused(
+    memory_network: Network, kind: str, cidr: str, gateway: str | None, ranges: list[tuple[str, str]], field: str
+) -> None:
+    memory_network.kind = kind
+    with pytest.raises((InvalidValue, AlreadyExists)) as refused:
+        add_subnet(memory_network, cidr, gateway, ranges=ranges)
+    assert refused.value.data["field"] == field

@@ -93,9 +93,8 @@ def _widen(node: Node) -> None:
     Node.objects.filter(pk=node.pk).update(facts={"memory_mib": 1024 * 1024, "cpu_count": 256})
     NodePool.objects.update(capacity_bytes=2**44, free_bytes=2**44)
     network = Network.objects.get()
-    network.ip_pools.all().delete()
-    prefix = network.gateway.rpartition(".")[0]
-    IpPool.objects.create(network=network, first=f"{prefix}.2", last=f"{prefix}.254")
+    prefix = network.subnet.rpartition(".")[0]
+    IpPool.objects.filter(subnet__network=network).update(first=f"{prefix}.2", last=f"{prefix}.254")
 
 
 def _steps_of(operation: str) -> list[Step]:

@@ -16,7 +16,7 @@ from panel.images.models import Customization, Image
 from panel.network.models import Network
 from panel.tasks.models import Task, TaskLog, TaskStep
 from panel.vms.models import Vm
-from tests.db.conftest import run_task
+from tests.db.conftest import make_network, run_task
 from tests.db.vms.test_guests import do, refused
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKept me"
@@ -108,13 +108,7 @@ def first(vm: Vm) -> tuple[str, str, str]:
 @pytest.fixture
 def other_network(node: Node) -> Network:
     """Another network with free addresses."""
-    from panel.network.models import IpPool
-
-    made = Network.objects.create(
-        cluster=node.cluster, name="other", bridge="vmbr-b", subnet="10.9.0.0/24", gateway="10.9.0.1"
-    )
-    IpPool.objects.create(network=made, first="10.9.0.10", last="10.9.0.20")
-    return made
+    return make_network(node.cluster, "other", "vmbr-b", "10.9.0.0/24", [("10.9.0.10", "10.9.0.20")])
 
 
 def test_whatever_changes_its_network_is_told_to_the_guest(api: APIClient, vm: Vm, other_network: Network) -> None:

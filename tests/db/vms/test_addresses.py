@@ -18,7 +18,7 @@ from panel.vms.limits import Room
 from panel.vms.models import Interface, Vm
 from panel.vms.spec import guest_network, host_spec
 from panel.vms.usage import shapes
-from tests.db.conftest import run_task
+from tests.db.conftest import make_network, run_task
 from tests.db.tasks.scenarios import ask_create
 from tests.db.web.test_pages import signed_in
 
@@ -55,17 +55,21 @@ def test_the_filter_and_the_guest_are_told_of_all(admin: User, node: Node, vm: V
     assert {each.code for each in look()} == {"usage_differs"}
     told = guest_network(vm)
     assert [each.address for each in told.every_address()] == ALL
+    # A kind without IPv6 cannot have the subnet that these lie in: each stands alone.
+    assert [(each.prefix, each.gateway) for each in told.every_address()] == [
+        (24, "10.77.0.1"),
+        (128, ""),
+        (24, "10.77.0.1"),
+        (128, ""),
+    ]
 
 
 def test_in_another_network_all_of_them_are_free(admin: User, vm: Vm) -> None:
-    network = vm.interfaces.get().network
-    network.pk, network.name, network.bridge = None, "other", "vmbr-other"
-    network.save()
-    network.ip_pools.create(first="10.77.0.40", last="10.77.0.50")
+    make_network(vm.cluster, "other", "vmbr-other", "10.78.0.0/24", [("10.78.0.40", "10.78.0.50")])
     asked = {"interface": vm.interfaces.get().mac, "network": "other"}
     run_task(registry.get("vm.change-interface").submit(admin, asked, object_id=vm.pk))
-    assert vm.interfaces.get().ips == ["10.77.0.40"]
-    assert list(Address.objects.values_list("ip", flat=True)) == ["10.77.0.40"]
+    assert vm.interfaces.get().ips == ["10.78.0.40"]
+    assert list(Address.objects.values_list("ip", flat=True)) == ["10.78.0.40"]
 
 
 def test_an_interface_may_have_none(admin: User, api: APIClient, vm: Vm) -> None:

@@ -19,7 +19,7 @@ from panel.core.errors import AlreadyExists, InvalidValue, LibvirtFailure, NotFo
 from panel.doctor.services import look
 from panel.images.models import Image, Iso
 from panel.images.services import register_iso
-from panel.network.models import Address, IpPool, Network
+from panel.network.models import Address, Network
 from panel.storage.models import NodePool, Volume
 from panel.tasks import engine
 from panel.tasks.models import Status, Task, TaskLog, TaskStep
@@ -28,7 +28,7 @@ from panel.vms.devices import SLOTS
 from panel.vms.models import Disk, Interface, Vm, VmStatus
 from panel.vms.operations.interfaces import MOST_INTERFACES
 from tests.db.at_once import ask_at_once
-from tests.db.conftest import run_task
+from tests.db.conftest import make_network, run_task
 from tests.refs import ref
 
 Ask = Callable[..., dict[str, Any]]
@@ -69,11 +69,7 @@ def now_of(vm: Vm) -> host.HostSpec:
 
 def other_network(vm: Vm) -> Network:
     """A second network with two addresses."""
-    network = Network.objects.create(
-        cluster=vm.cluster, name="other", bridge="vmbr1", subnet="10.78.0.0/24", gateway="10.78.0.1"
-    )
-    IpPool.objects.create(network=network, first="10.78.0.10", last="10.78.0.11")
-    return network
+    return make_network(vm.cluster, "other", "vmbr1", "10.78.0.0/24", [("10.78.0.10", "10.78.0.11")])
 
 
 def test_a_new_disk_is_live_and_stays(vm: Vm, ask: Ask) -> None:

@@ -20,12 +20,12 @@ from panel.doctor.services import look
 from panel.images.models import Image, Iso
 from panel.images.services import ensure_flavors
 from panel.monitoring import services
-from panel.network.models import Address, IpPool, Network
+from panel.network.models import Address, Network
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
 from panel.vms.models import Installation, InstallStage, Vm
 from panel.vms.selectors import get_vm
-from tests.db.conftest import run_task
+from tests.db.conftest import make_network, run_task
 from tests.db.monitoring.messages import event
 from tests.db.tasks.scenarios import ask_install
 from tests.db.tasks.strikes import Died, Strike, die_and_go_on
@@ -149,10 +149,7 @@ def test_an_owner_s_own_iso_is_installed_whoever_asks(admin: User, user: User, i
 
 
 def test_a_vm_gets_the_address_that_was_asked_for_and_its_network(user: User, iso: Iso, node: Node) -> None:
-    other = Network.objects.create(
-        cluster=node.cluster, name="other", bridge="vmbr1", subnet="10.78.0.0/24", gateway="10.78.0.1"
-    )
-    IpPool.objects.create(network=other, first="10.78.0.10", last="10.78.0.11")
+    other = make_network(node.cluster, "other", "vmbr1", "10.78.0.0/24", [("10.78.0.10", "10.78.0.11")])
     vm = make(user, address="10.78.0.11")
     assert [(each.network, each.ip) for each in vm.interfaces.all()] == [(other, "10.78.0.11")]
 
