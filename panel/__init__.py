@@ -1,3 +1,3 @@
-"""The Django project of vmpanel. docs/architecture.md tells what each room is for and who may know whom."""
+"""The Django project of vmpanel. docs/architecture.md tells what each app is for and who may know whom."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Every address of the panel; the rooms have their own."""
+"""Every address of the panel; the apps have their own."""
 
 from __future__ import annotations
 

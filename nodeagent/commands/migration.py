@@ -1,4 +1,4 @@
-"""Moving a domain: what a target must know, whether it can take it, the way between, the move itself."""
+"""Moving a domain: what a target must know, whether it can take it, the migration tunnel between, the move itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from nodeagent import counters, libvirt_facts, libvirtd, paths, way
+from nodeagent import counters, libvirt_facts, libvirtd, paths, tunnel
 from nodeagent import storage as storages
 from nodeagent.commands import handles
 from nodeagent.commands.bridges import bridge_names
@@ -132,20 +132,20 @@ def _cannot_run(conn: Any, subject: migration.Subject, job: Job) -> List[str]:
 @handles(migration.MigrationOffer)
 def migration_offer(request: migration.MigrationOffer, job: Job) -> migration.Offer:
     """Have a key pair."""
-    return migration.Offer(public_key=way.make_key(request.ticket, job))
+    return migration.Offer(public_key=tunnel.make_key(request.ticket, job))
 
 
 @handles(migration.MigrationAccept)
-def migration_accept(request: migration.MigrationAccept, job: Job) -> migration.Way:
+def migration_accept(request: migration.MigrationAccept, job: Job) -> migration.Tunnel:
     """Let the source in."""
-    way.let_in(request.ticket, request.public_key, request.valid_seconds, job)
-    return migration.Way(libvirt_socket=way.libvirt_socket())
+    tunnel.let_in(request.ticket, request.public_key, request.valid_seconds, job)
+    return migration.Tunnel(libvirt_socket=tunnel.libvirt_socket())
 
 
 @handles(migration.MigrationClose)
 def migration_close(request: migration.MigrationClose, job: Job) -> Nothing:
     """Remove what this node has for the ticket."""
-    way.close(request.ticket)
+    tunnel.close(request.ticket)
     return Nothing()
 
 
@@ -157,19 +157,19 @@ def migration_run(request: migration.MigrationRun, job: Job) -> migration.Moved:
     connection lost in that moment would leave it running on both nodes.
 
     A libvirt of the target that hangs holds up nothing: libvirt's keepalive (libvirtd.conf) ends the move, what we
-    ask of it ourselves has a limit, and its good-bye is said when the way is closed, so that nobody waits for it.
+    ask of it ourselves has a limit, and its good-bye is said when the tunnel is closed, so that nobody waits for it.
     """
     libvirt = libvirtd.bindings()
-    control = way.key_folder(request.ticket) / "libvirt.sock"
-    with libvirtd.translated() as conn, contextlib.ExitStack() as behind_the_way:
+    control = tunnel.key_folder(request.ticket) / "libvirt.sock"
+    with libvirtd.translated() as conn, contextlib.ExitStack() as behind_the_tunnel:
         domain = find(conn, request.uuid)
         _refuse_unsafe(Domain.parse(domain.XMLDesc(0)), request)
-        memory, disks = way.qemu_sockets(request.ticket, domain.name())
+        memory, disks = tunnel.qemu_sockets(request.ticket, domain.name())
         forwards = {control: request.target.libvirt_socket, memory: str(memory), disks: str(disks)}
-        with way.tunnel(request.ticket, request.target, forwards, job):
+        with tunnel.open_through(request.ticket, request.target, forwards, job):
             uri = f"qemu+unix:///system?socket={control}"
             there = libvirtd.answer_within(ANSWER_SECONDS, lambda: libvirt.open(uri), job)
-            behind_the_way.callback(_close, there)
+            behind_the_tunnel.callback(_close, there)
             parameters: Dict[str, Any] = {
                 libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{memory}",
                 libvirt.VIR_MIGRATE_PARAM_DISKS_URI: f"unix://{disks}",
@@ -221,12 +221,13 @@ class _Move:
         self.over = threading.Event()
         self.error: Optional[Exception] = None
         self.counters: Optional[host.LastCounters] = None
-        """What it had counted before its way; vmwatch-node looks at it once more as it stands still at the end."""
+        """What it had counted before its move; vmwatch-node looks at it once more as it stands still at the end."""
         self._last = (time.monotonic(), 0)
 
     def carry_out(self, job: Job) -> None:
         """Return when the domain is off here and paused there; raises libvirtError, Cancelled, DeadlinePassed."""
-        # Not on the way: libvirt keeps whoever asks for them then waiting until the domain has moved, or for a minute.
+        # Not during the move: whoever read them then was seen to wait until the domain had moved, or for a minute, and
+        # with it the reports of progress and a cancellation.
         self.counters = counters.read(self.domain, job)
         threading.Thread(target=self._call, daemon=True).start()
         try:

@@ -1,11 +1,11 @@
-"""What a domain that is off has, from node to node: QEMU's own block protocol through the way between them."""
+"""What a domain that is off has, from node to node: QEMU's own block protocol through the migration tunnel."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from nodeagent import paths, way
+from nodeagent import paths, tunnel
 from nodeagent import storage as storages
 from nodeagent.commands import handles
 from nodeagent.errors import InvalidParams
@@ -31,11 +31,11 @@ def volume_open(request: migration.VolumeOpen, job: Job) -> Nothing:
 
 def _receive(ticket: int, image: str, kind: str, job: Job) -> None:
     """Have it written by whoever sends for the ticket."""
-    way.make_folders(ticket, job)
-    way.end_receiver(ticket)
-    argv = ["qemu-nbd", "--fork", "--persistent", "--pid-file", str(way.receiver_pid(ticket))]
+    tunnel.make_folders(ticket, job)
+    tunnel.end_receiver(ticket)
+    argv = ["qemu-nbd", "--fork", "--persistent", "--pid-file", str(tunnel.receiver_pid(ticket))]
     # It outlives this request: its close, migration_close or the next one that is received ends it.
-    run([*argv, "-k", str(way.receiver_socket(ticket)), "-f", kind, "--", image], job)
+    run([*argv, "-k", str(tunnel.receiver_socket(ticket)), "-f", kind, "--", image], job)
 
 
 @handles(migration.VolumeSend)
@@ -55,8 +55,8 @@ def volume_send(request: migration.VolumeSend, job: Job) -> Nothing:
 
     limit = ["-r", str(int(request.bandwidth_mib) * MIB)] if request.bandwidth_mib else []
     argv = [*SEND, *limit, "-f", request.format, "-O", "raw", pool.image(name)]
-    socket = way.receiver_socket(request.ticket)
-    with way.tunnel(request.ticket, request.target, {socket: str(socket)}, job):
+    socket = tunnel.receiver_socket(request.ticket)
+    with tunnel.open_through(request.ticket, request.target, {socket: str(socket)}, job):
         run([*argv, f"nbd:unix:{socket}"], job, watch=watch)
     return Nothing()
 
@@ -64,7 +64,7 @@ def volume_send(request: migration.VolumeSend, job: Job) -> Nothing:
 @handles(migration.VolumeClose)
 def volume_close(request: migration.VolumeClose, job: Job) -> storage.VolumeState:
     """Receive no more."""
-    way.end_receiver(request.ticket)
+    tunnel.end_receiver(request.ticket)
     pool, name = storages.volume(request.volume)
     return pool.info(name, request.format, job)
 
@@ -76,7 +76,7 @@ def nvram_open(request: migration.NvramOpen, job: Job) -> Nothing:
         raise InvalidParams("A UEFI does not remember so much.", field="size_bytes")
     partial = _partial(request.uuid)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    way.end_receiver(request.ticket)
+    tunnel.end_receiver(request.ticket)
     with open(partial, "wb") as file:
         file.truncate(request.size_bytes)
     partial.chmod(0o600)
@@ -87,10 +87,10 @@ def nvram_open(request: migration.NvramOpen, job: Job) -> Nothing:
 @handles(migration.NvramSend)
 def nvram_send(request: migration.NvramSend, job: Job) -> Nothing:
     """Send it; a guest that runs with it holds its lock."""
-    path, socket = paths.nvram_file(request.uuid), way.receiver_socket(request.ticket)
+    path, socket = paths.nvram_file(request.uuid), tunnel.receiver_socket(request.ticket)
     if not path.exists():
         raise InvalidParams("There is nothing that its UEFI remembers.", field="uuid")
-    with way.tunnel(request.ticket, request.target, {socket: str(socket)}, job):
+    with tunnel.open_through(request.ticket, request.target, {socket: str(socket)}, job):
         run([*SEND, "-f", "raw", "-O", "raw", str(path), f"nbd:unix:{socket}"], job)
     return Nothing()
 
@@ -98,7 +98,7 @@ def nvram_send(request: migration.NvramSend, job: Job) -> Nothing:
 @handles(migration.NvramClose)
 def nvram_close(request: migration.NvramClose, job: Job) -> Nothing:
     """Receive no more; closed already is success."""
-    way.end_receiver(request.ticket)
+    tunnel.end_receiver(request.ticket)
     partial, path = _partial(request.uuid), paths.nvram_file(request.uuid)
     if partial.exists():
         partial.replace(path)

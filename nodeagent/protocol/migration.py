@@ -1,4 +1,4 @@
-"""Requests about moving a domain from one node to another: what both must have, the way between them, the move.
+"""Requests about moving a domain from one node to another: what both must have, the tunnel, the move.
 
 `ticket` is the number of the task that moves it; what the two nodes have for the move bears it and goes with
 `migration_close`. docs/decisions/0010 says how the nodes reach each other.
@@ -56,7 +56,7 @@ class Reasons:
 
 @command
 class MigrationCheck(Request[Reasons]):
-    """Look whether this node can take the domain: its parts, CPU, versions, bridges, memory and room.
+    """Look whether this node can take the domain: its parts, CPU, versions, bridges, memory and free space.
 
     `files` must be here already; `memory_mib` is 0 for a domain that is off.
     """
@@ -89,18 +89,18 @@ class MigrationOffer(Request[Offer]):
 
 
 @dataclass(frozen=True)
-class Way:
+class Tunnel:
     """Where libvirt listens on the target."""
 
     libvirt_socket: str
 
 
 @command
-class MigrationAccept(Request[Way]):
+class MigrationAccept(Request[Tunnel]):
     """Let the source's key in for forwarding alone, for `valid_seconds` at most."""
 
     COMMAND = "migration_accept"
-    RESULT = Way
+    RESULT = Tunnel
     ticket: int
     public_key: str
     valid_seconds: float = 86400.0

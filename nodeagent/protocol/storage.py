@@ -53,7 +53,7 @@ def file_ref(store: PoolRef, folder: str, name: str) -> VolumeRef:
 
 @dataclass(frozen=True)
 class PoolState:
-    """Room of a pool's file system, in bytes, and whether it can clone files by reference.
+    """Space of a pool's file system, in bytes, and whether it can clone files by reference.
 
     `mark` is a random name that the pool's files bear, "" for none. Nodes that read different ones do not see the
     same files; those that read the same one see the same files, or a copy of them (pool_sign tells which).
@@ -97,7 +97,7 @@ class PoolEnsure(Request[PoolState]):
 
 @command
 class PoolInfo(Request[PoolState]):
-    """Read a pool's room."""
+    """Read a pool's free space."""
 
     COMMAND = "pool_info"
     RESULT = PoolState

@@ -1,9 +1,9 @@
-"""Django's entry for the accounts room."""
+"""Django's entry for the accounts app."""
 
 from django.apps import AppConfig
 
 
 class AccountsConfig(AppConfig):
-    """The accounts room."""
+    """The accounts app."""
 
     name = "panel.accounts"

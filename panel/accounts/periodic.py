@@ -1,4 +1,4 @@
-"""Cron's entries of the accounts room."""
+"""Cron's entries of the accounts app."""
 
 from __future__ import annotations
 

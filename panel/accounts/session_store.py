@@ -35,7 +35,7 @@ _others: list[Callable[[User], object]] = []
 
 
 def on_ended(function: Callable[[User], object]) -> None:
-    """Have sessions of another kind ended with the browsers'; for rooms above, from their AppConfig.ready()."""
+    """Have sessions of another kind ended with the browsers'; for apps above, from their AppConfig.ready()."""
     _others.append(function)
 
 

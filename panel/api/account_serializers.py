@@ -1,4 +1,4 @@
-"""Users, roles, tokens and the journal as the REST API shows them; their changes are checked by the accounts room."""
+"""Users, roles, tokens and the journal as the REST API shows them; their changes are checked by the accounts app."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ class StatusChangeSerializer(serializers.ModelSerializer[StatusChange]):
 
 
 class NodePoolSerializer(serializers.ModelSerializer[NodePool]):
-    """A pool's room on a node."""
+    """A pool's free space on a node."""
 
     pool = serializers.CharField(source="pool.name")
 
@@ -435,7 +435,7 @@ class PoolSerializer(serializers.ModelSerializer[Pool]):
         return str(pool.options.get("path", ""))
 
     def get_on_nodes(self, pool: Pool) -> list[dict[str, Any]]:
-        """The pool's room on each node, in bytes."""
+        """The pool's free space on each node, in bytes."""
         return [
             {
                 "node": each.node.name,

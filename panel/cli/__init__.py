@@ -1,1 +1,1 @@
-"""The vmpanel command, over the REST API; imports no other room of the panel."""
+"""The vmpanel command, over the REST API; imports no other app of the panel."""

@@ -1,15 +1,15 @@
-"""Django's entry for the cluster room."""
+"""Django's entry for the cluster app."""
 
 from django.apps import AppConfig
 
 
 class ClusterConfig(AppConfig):
-    """The cluster room: tells the task engine of nodes and of what can be done with them."""
+    """The cluster app: tells the task engine of nodes and of what can be done with them."""
 
     name = "panel.cluster"
 
     def ready(self) -> None:
-        """Register the room's subject and operations."""
+        """Register the app's subject and operations."""
         from panel.cluster import operations, selectors
         from panel.tasks import registry, subjects
 

@@ -43,7 +43,7 @@ def clock_complaints(difference: float) -> list[Complaint]:
 
 
 def disk_complaints(facts: Mapping[str, Any]) -> list[Complaint]:
-    """What is to be said of the room in the node's root file system."""
+    """What is to be said of the free space in the node's root file system."""
     for each in facts.get("file_systems", []):
         low = each["free_bytes"] < min(LOW_ROOT_BYTES, LOW_ROOT_SHARE * each["size_bytes"])
         if each["path"] == "/" and low:

@@ -1,4 +1,4 @@
-"""Clusters and their nodes. How a node is reached and what it is; what runs on it is other rooms' matter."""
+"""Clusters and their nodes. How a node is reached and what it is; what runs on it is other apps' matter."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _tell_pools: list[Callable[[Node], Pools]] = []
 
 
 def tell_pools_by(known: Callable[[Node], Pools]) -> None:
-    """Have nodes told with every request what their pools are; called once, by the room that knows (storage)."""
+    """Have nodes told with every request what their pools are; called once, by the app that knows (storage)."""
     _tell_pools.append(known)
 
 
@@ -34,7 +34,7 @@ _take_counters: list[Counted] = []
 def take_counters_by(take: Counted) -> None:
     """Have this called with what a command tells of a domain that it ended, and when that was read, before it returns.
 
-    Whatever operation it is of; called once, by the room that counts (monitoring).
+    Whatever operation it is of; called once, by the app that counts (monitoring).
     """
     _take_counters.append(take)
 

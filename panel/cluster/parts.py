@@ -1,6 +1,6 @@
-"""What other rooms have on a node: storages, bridges, vmwatch.
+"""What other apps have on a node: storages, bridges, vmwatch.
 
-Those rooms lie above this one, so each registers how its part of a node is made, checked and
+Those apps lie above this one, so each registers how its part of a node is made, checked and
 removed, and the node's operations ask through this table.
 """
 
@@ -26,7 +26,7 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Part:
-    """One room's part of a node. All of it may be repeated.
+    """One app's part of a node. All of it may be repeated.
 
     `look` changes nothing on the host and raises OperationFailed where something of the host's own is in the way.
     `prepare` leaves it there and working, `remove` leaves nothing of it, `check` mends what it can
@@ -49,7 +49,7 @@ _parts: dict[str, Part] = {}
 
 
 def register(name: str, part: Part) -> None:
-    """Make a part known; called once from its room's AppConfig.ready()."""
+    """Make a part known; called once from its app's AppConfig.ready()."""
     _parts[name] = part
 
 

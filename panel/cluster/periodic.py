@@ -1,4 +1,4 @@
-"""Cron's entries of the cluster room."""
+"""Cron's entries of the cluster app."""
 
 from __future__ import annotations
 

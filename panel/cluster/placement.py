@@ -1,6 +1,6 @@
 """Choosing a node for a VM: pure rules over what is known of each candidate.
 
-Filters say why a candidate cannot take the VM, weights which of the others is best. The vms room counts
+Filters say why a candidate cannot take the VM, weights which of the others is best. The vms app counts
 what its VMs take (placing.py there) and asks here; nothing is read or written.
 """
 
@@ -38,7 +38,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class StorageRoom:
+class StorageSpace:
     """A storage on a node: its size, what of it is free, and what of it disks are promised, in bytes."""
 
     capacity_bytes: int
@@ -52,11 +52,11 @@ class StorageRoom:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A node with what its VMs are promised already (those on their way to it too), and the room in the wanted pool."""
+    """A node with what its VMs are promised already (those that move to it too), and free space of the wanted pool."""
 
     node: Node
     promised_mib: int
-    storage: StorageRoom | None
+    storage: StorageSpace | None
     """None when the node does not have the pool."""
     promised_vcpus: int = 0
     vm_count: int = 0
@@ -109,10 +109,10 @@ def lacks(candidate: Candidate, need: Need) -> str:
         return f"the node has an open problem: {candidate.problems[0]}"
     if candidate.unfit:
         return candidate.unfit
-    return _lacks_room(candidate, need)
+    return _lacks_resources(candidate, need)
 
 
-def _lacks_room(candidate: Candidate, need: Need) -> str:
+def _lacks_resources(candidate: Candidate, need: Need) -> str:
     if candidate.node.max_vms is not None and candidate.vm_count >= candidate.node.max_vms:
         return f"it has {candidate.vm_count} VMs, {candidate.node.max_vms} are allowed"
     if candidate.free_mib < need.memory_mib:
@@ -124,7 +124,9 @@ def _lacks_room(candidate: Candidate, need: Need) -> str:
     return lacks_storage(candidate.storage, promised_bytes=need.promised_bytes, written_bytes=need.disk_bytes)
 
 
-def lacks_storage(room: StorageRoom | None, *, promised_bytes: int, written_bytes: int = 0, there: bool = False) -> str:
+def lacks_storage(
+    space: StorageSpace | None, *, promised_bytes: int, written_bytes: int = 0, there: bool = False
+) -> str:
     """Why a storage cannot take disks of so many bytes, of which so many are written at once; "" when it can.
 
     Their files may be `there` already, such as those of a domain that is imported.
@@ -132,19 +134,19 @@ def lacks_storage(room: StorageRoom | None, *, promised_bytes: int, written_byte
     What all its disks are promised stays within the overselling of its size. Without overselling a promise must be
     kept whatever else fills the storage: then it must be free, too.
     """
-    if room is None:
+    if space is None:
         return "the storage is not on this node"
-    if room.fault:
-        return f"the storage is {room.fault}"
-    percent = room.percent
-    left = room.capacity_bytes * percent // 100 - room.promised_bytes
+    if space.fault:
+        return f"the storage is {space.fault}"
+    percent = space.percent
+    left = space.capacity_bytes * percent // 100 - space.promised_bytes
     if promised_bytes > max(left, 0):
         may, asked = max(left, 0) // GIB, -(-promised_bytes // GIB)
         policy = f"disk_overselling_percent is {percent}"
         return f"{may} GiB of storage may still be promised to disks, {asked} GiB needed ({policy})"
     needed = written_bytes if percent > 100 or there else max(promised_bytes, written_bytes)
-    if room.free_bytes < needed:
-        return f"{room.free_bytes >> 20} MiB of storage free, {needed >> 20} MiB needed"
+    if space.free_bytes < needed:
+        return f"{space.free_bytes >> 20} MiB of storage free, {needed >> 20} MiB needed"
     return ""
 
 

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class Watcher(permissions.Viewer, Protocol):
-    """Whoever follows events: an accounts.User, seen from below the accounts room."""
+    """Whoever follows events: an accounts.User, seen from below the accounts app."""
 
     pk: Any
 

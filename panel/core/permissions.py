@@ -1,6 +1,6 @@
 """What anybody may do: single rights, and which of them each level has and may be given by a role.
 
-A right is `room.verb`; an operation names the one it needs. Whose objects somebody reaches is not decided
+A right is `app.verb`; an operation names the one it needs. Whose objects somebody reaches is not decided
 here but by the selectors: a user's own, an administrator's all.
 """
 
@@ -97,7 +97,7 @@ MOST_BY_LEVEL: dict[str, frozenset[str]] = {
 
 
 class Viewer(Protocol):
-    """Whoever asks: an accounts.User, seen from below the accounts room."""
+    """Whoever asks: an accounts.User, seen from below the accounts app."""
 
     @property
     def rights(self) -> frozenset[str]:

@@ -1,9 +1,9 @@
-"""Django's entry for the images room."""
+"""Django's entry for the images app."""
 
 from django.apps import AppConfig
 
 
 class ImagesConfig(AppConfig):
-    """The images room."""
+    """The images app."""
 
     name = "panel.images"

@@ -1,15 +1,15 @@
-"""Django's entry for the monitoring room."""
+"""Django's entry for the monitoring app."""
 
 from django.apps import AppConfig
 
 
 class MonitoringConfig(AppConfig):
-    """The monitoring room: has its part on every node, its operations, and an eye on silence."""
+    """The monitoring app: has its part on every node, its operations, and an eye on silence."""
 
     name = "panel.monitoring"
 
     def ready(self) -> None:
-        """Register the room's part of a node, its operations, and what it does in every sweep."""
+        """Register the app's part of a node, its operations, and what it does in every sweep."""
         from panel.cluster import nodes, parts
         from panel.monitoring import operations
         from panel.monitoring.installing import finish_installations

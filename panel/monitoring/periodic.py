@@ -1,4 +1,4 @@
-"""Cron's entries of the monitoring room."""
+"""Cron's entries of the monitoring app."""
 
 from __future__ import annotations
 

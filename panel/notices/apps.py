@@ -1,9 +1,9 @@
-"""Django's entry for the notices room."""
+"""Django's entry for the notices app."""
 
 from django.apps import AppConfig
 
 
 class NoticesConfig(AppConfig):
-    """The notices room."""
+    """The notices app."""
 
     name = "panel.notices"

@@ -1,15 +1,15 @@
-"""Django's entry for the storage room."""
+"""Django's entry for the storage app."""
 
 from django.apps import AppConfig
 
 
 class StorageConfig(AppConfig):
-    """The storage room: has its part on every node."""
+    """The storage app: has its part on every node."""
 
     name = "panel.storage"
 
     def ready(self) -> None:
-        """Register the room's part of a node."""
+        """Register the app's part of a node."""
         from panel.cluster import nodes, parts
         from panel.storage.node_part import PART
         from panel.storage.operations import ALL

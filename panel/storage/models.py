@@ -78,7 +78,7 @@ class PoolFault(models.TextChoices):
 
 
 class NodePool(models.Model):
-    """A pool on a node: its room as last seen, in bytes, the mark that its files bear, and where they are.
+    """A pool on a node: its free space as last seen, in bytes, the mark that its files bear, and where they are.
 
     By mark and devices the pool is known: what differs is not touched (nodeagent/known.py).
     """

@@ -12,7 +12,7 @@ from panel.cluster.parts import Complaint, Part, complaining
 from panel.core.errors import CommandFailed
 from panel.notices.models import Severity
 from panel.storage.models import NodePool, Pool, PoolFault, Volume
-from panel.storage.services import ensure_default_pool, record_fault, record_room
+from panel.storage.services import ensure_default_pool, record_fault, record_space
 from panel.storage.sharing import not_shared, recorded_marks
 
 HINTS: dict[str, str] = {
@@ -24,7 +24,7 @@ LOW_ROOM_BYTES = 5 * 1024**3
 
 
 def prepare(ctx: NodeContext[Any]) -> None:
-    """Every pool of the cluster is on the node, its room recorded."""
+    """Every pool of the cluster is on the node, its free space recorded."""
     node = ctx.node
     ensure_default_pool(node.cluster)
     for pool in _pools(node):
@@ -32,7 +32,7 @@ def prepare(ctx: NodeContext[Any]) -> None:
 
 
 def ensure_pool(ctx: NodeContext[Any], pool: Pool) -> PoolState:
-    """The pool is on the node, its room recorded. One that was there before is not made anew: it is not mounted."""
+    """The pool is on the node, its space recorded. One that was there before is not made anew: it is not mounted."""
     known = NodePool.objects.filter(node=ctx.node, pool=pool).exclude(mark="", seen_at=None).exists()
     try:
         state = ctx.agent.call(protocol.PoolEnsure(pool=pool.ref, begin=not known))
@@ -41,7 +41,7 @@ def ensure_pool(ctx: NodeContext[Any], pool: Pool) -> PoolState:
         raise
     if pool.store_apart:
         ctx.agent.call(protocol.PoolEnsure(pool.store))
-    record_room(ctx.node, pool, state)
+    record_space(ctx.node, pool, state)
     return state
 
 
@@ -72,7 +72,7 @@ def _remove(ctx: NodeContext[Any], pool: Pool) -> None:
 
 
 def check(ctx: NodeContext[Any]) -> list[Complaint]:
-    """Make pools that are new, record the room, and complain of too little, of one that is gone or cannot be made."""
+    """Make new pools, record their space, and complain of too little, of one that is gone or cannot be made."""
     complaints: list[Complaint] = []
     for pool in _pools(ctx.node):
         with complaining(complaints, f"The storage “{pool.name}” does not work"):

@@ -19,13 +19,13 @@ from panel.storage.models import NodePool, Pool, Volume
 
 
 def list_pools(viewer: User) -> QuerySet[Pool]:
-    """All pools with their room on each node; users see none of that."""
+    """All pools with their free space on each node; users see none of that."""
     pools = Pool.objects.select_related("cluster").prefetch_related("on_nodes__node")
     return pools if permissions.allows(viewer, "cluster.view") else pools.none()
 
 
 def get_pool(viewer: User, pool_id: int) -> Pool:
-    """One pool with its room on each node; raises NotFound, also for those who do not see the cluster."""
+    """One pool with its free space on each node; raises NotFound, also for those who do not see the cluster."""
     pool = list_pools(viewer).filter(pk=pool_id).first()
     if pool is None:
         raise NotFound(object="pool", id=pool_id)

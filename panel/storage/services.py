@@ -1,4 +1,4 @@
-"""Pools: made, changed, the one that a new cluster begins with; their room as seen."""
+"""Pools: made, changed, the one that a new cluster begins with; their free space as seen."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def new_volume(pool: Pool, node: Node, **values: Any) -> Volume:
     return Volume.objects.create(pool=pool, node=None if shared else node, **values)
 
 
-def record_room(node: Node, pool: Pool, state: PoolState) -> None:
-    """Remember a pool's room on a node as just seen."""
+def record_space(node: Node, pool: Pool, state: PoolState) -> None:
+    """Remember a pool's free space on a node as just seen."""
     NodePool.objects.update_or_create(
         node=node,
         pool=pool,
@@ -99,7 +99,7 @@ def record_room(node: Node, pool: Pool, state: PoolState) -> None:
 
 
 def record_fault(node: Node, pool: Pool, agent_code: str) -> None:
-    """Remember that the pool on the node cannot be used, by what the agent called it; its room stays as last seen."""
+    """Remember that the pool on the node cannot be used, by what the agent called it; its space stays as last seen."""
     fault = PoolFault(agent_code) if agent_code in PoolFault.values and agent_code else PoolFault.BROKEN
     NodePool.objects.filter(node=node, pool=pool).update(fault=fault)
 

@@ -1,9 +1,9 @@
-"""Django's entry for the tasks room."""
+"""Django's entry for the tasks app."""
 
 from django.apps import AppConfig
 
 
 class TasksConfig(AppConfig):
-    """The tasks room."""
+    """The tasks app."""
 
     name = "panel.tasks"

@@ -1,6 +1,6 @@
 """What a step sees of the world: parameters, the object, earlier outputs, progress, log.
 
-Rooms above widen it (vms/context.py adds the VM and its node). Nothing here reaches a node.
+Apps above widen it (vms/context.py adds the VM and its node). Nothing here reaches a node.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Context(Generic[P]):
         return self.undoing and failed_so and self.step_name == self.failed_step
 
     def find_object(self) -> Any | None:
-        """The object that the operation was asked for, as it is now; None where it is gone, or of no room above."""
+        """The object that the operation was asked for, as it is now; None where it is gone, or of no app above."""
         return None
 
     def output(self, step: Callable[..., Any]) -> dict[str, Any]:

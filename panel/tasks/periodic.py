@@ -1,4 +1,4 @@
-"""Cron's entries of the tasks room."""
+"""Cron's entries of the tasks app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All operations, by name. A room registers its own from its AppConfig.ready()."""
+"""All operations, by name. An app registers its own from its AppConfig.ready()."""
 
 from __future__ import annotations
 

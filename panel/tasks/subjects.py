@@ -1,6 +1,6 @@
-"""The kinds of object that operations are about, registered by the rooms that own them.
+"""The kinds of object that operations are about, registered by the apps that own them.
 
-The tasks room lies below those rooms, so it asks through this table instead of importing them.
+The tasks app lies below those apps, so it asks through this table instead of importing them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _subjects: dict[str, Subject] = {}
 
 
 def register(subject: Subject) -> None:
-    """Make a kind known; called once from its room's AppConfig.ready()."""
+    """Make a kind known; called once from its app's AppConfig.ready()."""
     _subjects[subject.kind] = subject
 
 

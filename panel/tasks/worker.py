@@ -86,7 +86,7 @@ def find_ready(limit: int = 100) -> list[int]:
 
 
 def on_sweep(function: Callable[[], object]) -> None:
-    """Have a function called in every sweep of every worker; for rooms above, from their AppConfig.ready()."""
+    """Have a function called in every sweep of every worker; for apps above, from their AppConfig.ready()."""
     _others.append(function)
 
 

@@ -1,9 +1,9 @@
-"""Django's entry for the usage room."""
+"""Django's entry for the usage app."""
 
 from django.apps import AppConfig
 
 
 class UsageConfig(AppConfig):
-    """The usage room."""
+    """The usage app."""
 
     name = "panel.usage"

@@ -1,6 +1,6 @@
 """The ledger: what each VM was from when on. Rows are only ever added, and outlive the VM.
 
-This room lies below the VMs: it knows them by id, uuid and name. vms/usage.py says when a VM's rows
+This app lies below the VMs: it knows them by id, uuid and name. vms/usage.py says when a VM's rows
 have changed; intervals.py makes sums of the entries.
 """
 

@@ -1,15 +1,15 @@
-"""Django's entry for the vms room."""
+"""Django's entry for the vms app."""
 
 from django.apps import AppConfig
 
 
 class VmsConfig(AppConfig):
-    """The vms room: tells the task engine of VMs and of what can be done with them."""
+    """The vms app: tells the task engine of VMs and of what can be done with them."""
 
     name = "panel.vms"
 
     def ready(self) -> None:
-        """Register the room's subject and operations."""
+        """Register the app's subject and operations."""
         from panel.cluster import parts
         from panel.tasks import registry, subjects
         from panel.vms import operations, saved, selectors, under_way

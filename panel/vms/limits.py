@@ -27,7 +27,7 @@ COUNTED = ("vms", "memory_mib", "vcpus", "disk_gib", "addresses")
 
 
 @dataclass(frozen=True)
-class Room:
+class Resources:
     """So much of each, used or asked for."""
 
     vms: int = 0
@@ -37,14 +37,14 @@ class Room:
     addresses: int = 0
 
     @classmethod
-    def of(cls, vm: Vm) -> Room:
+    def of(cls, vm: Vm) -> Resources:
         """What a VM takes."""
         return cls(
             1, vm.memory_mib, vm.vcpus, disk_gib_of(vm), InterfaceAddress.objects.filter(interface__vm=vm).count()
         )
 
     @classmethod
-    def at_most(cls, vm: Vm) -> Room:
+    def at_most(cls, vm: Vm) -> Resources:
         """What a VM takes, with what open tasks may bring it to."""
         now = cls.of(vm)
         coming = _coming(Vm.objects.filter(pk=vm.pk))
@@ -56,11 +56,11 @@ def disk_gib_of(vm: Vm) -> int:
     return vm.disks.aggregate(all=Sum("volume__size_gib"))["all"] or 0
 
 
-def used_by(user: User) -> Room:
+def used_by(user: User) -> Resources:
     """What the user's VMs take, with what open tasks may bring them to; five queries."""
     vms = Vm.objects.filter(owner=user).aggregate(count=Count("pk"), memory=Sum("memory_mib"), cpus=Sum("vcpus"))
     coming = _coming(Vm.objects.filter(owner=user))
-    return Room(
+    return Resources(
         vms=vms["count"],
         memory_mib=(vms["memory"] or 0) + coming["memory_mib"],
         vcpus=(vms["cpus"] or 0) + coming["vcpus"],
@@ -70,12 +70,12 @@ def used_by(user: User) -> Room:
     )
 
 
-def refuse_no_room(owner: User, needed: Room) -> None:
+def refuse_over_limits(owner: User, needed: Resources) -> None:
     """Raise LimitExceeded where so much more would pass a limit of the owner's; reads only, for check()."""
     _refuse(limits_of(owner), owner, needed)
 
 
-def require_room(owner: User, needed: Room) -> None:
+def require_within_limits(owner: User, needed: Resources) -> None:
     """The same with the owner's row held until the transaction ends; before rows are written that take the room."""
     limits = limits_of(owner)
     if any(getattr(limits, name) is not None for name in COUNTED):
@@ -84,7 +84,7 @@ def require_room(owner: User, needed: Room) -> None:
     _refuse(limits, owner, needed)
 
 
-def _refuse(limits: Limits, owner: User, needed: Room) -> None:
+def _refuse(limits: Limits, owner: User, needed: Resources) -> None:
     asked = {name: getattr(needed, name) for name in COUNTED if getattr(needed, name) > 0}
     if all(getattr(limits, name) is None for name in asked):
         return

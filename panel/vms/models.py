@@ -398,7 +398,7 @@ class Sighting(models.Model):
 class Migration(models.Model):
     """The last move of a VM from node to node; under way while it has not ended.
 
-    While it is, the target's room is promised, and both nodes show the VM's domain.
+    While it is, the target's resources are promised, and both nodes show the VM's domain.
     """
 
     vm = models.OneToOneField(Vm, on_delete=models.CASCADE, related_name="migration")

@@ -1,4 +1,4 @@
-"""Cron's entries of the vms room."""
+"""Cron's entries of the vms app."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from django.db.models import Count, QuerySet, Sum
 from django.db.models.functions import Greatest
 
 from panel.cluster.models import Cluster, Node
-from panel.cluster.placement import GIB, Candidate, StorageRoom, lacks_storage
+from panel.cluster.placement import GIB, Candidate, StorageSpace, lacks_storage
 from panel.core.errors import CapacityError
 from panel.notices.models import Problem, Severity
 from panel.storage.models import NodePool, Pool, Volume
@@ -27,7 +27,7 @@ def hold_promises(cluster_id: int) -> None:
     Cluster.objects.select_for_update().only("pk").get(pk=cluster_id)
 
 
-def storage_rooms(pool: Pool, *, but: Volume | None = None) -> dict[int, StorageRoom]:
+def storage_space(pool: Pool, *, but: Volume | None = None) -> dict[int, StorageSpace]:
     """The storage on each node that has it, with what its disks are promised, those to come too.
 
     `but` leaves out what is asked for of one volume already. The files of a shared one are the same on all nodes.
@@ -41,7 +41,7 @@ def storage_rooms(pool: Pool, *, but: Volume | None = None) -> dict[int, Storage
     for node_id, gib in [*coming, *([] if pool.shared else moving)]:
         promised[node_id] += gib
     return {
-        row.node_id: StorageRoom(
+        row.node_id: StorageSpace(
             row.capacity_bytes,
             row.free_bytes,
             (sum(promised.values()) if pool.shared else promised[row.node_id]) * GIB,
@@ -64,8 +64,8 @@ def lacks_disks(
     node: Node, pool: Pool, gib: int, *, written_bytes: int = 0, but: Volume | None = None, there: bool = False
 ) -> str:
     """Why the storage on this node cannot take disks of so many GiB more; "" when it can."""
-    room = storage_rooms(pool, but=but).get(node.pk)
-    return lacks_storage(room, promised_bytes=max(gib, 0) * GIB, written_bytes=written_bytes, there=there)
+    space = storage_space(pool, but=but).get(node.pk)
+    return lacks_storage(space, promised_bytes=max(gib, 0) * GIB, written_bytes=written_bytes, there=there)
 
 
 def refuse_no_storage(
@@ -93,7 +93,7 @@ def _arriving() -> QuerySet[Vm]:
 
 def candidates(nodes: Iterable[Node], pool: Pool, unfit: Callable[[Node], str] = lambda node: "") -> list[Candidate]:
     """The nodes as candidates, by a few queries for all; `unfit` gives the asker's own reason against a node."""
-    storages = storage_rooms(pool)
+    storages = storage_space(pool)
     promised: dict[int, tuple[int, int, int]] = {}
     # One that may grow while it runs has all of that at the moment of its start.
     sums = {"memory": Sum(Greatest("memory_mib", "max_memory_mib")), "cpus": Sum("vcpus"), "count": Count("pk")}

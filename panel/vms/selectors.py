@@ -16,7 +16,7 @@ def list_vms(viewer: User) -> QuerySet[Vm]:
     """The VMs that the viewer may see, with all that a list shows of them; raises AccessDenied (a scoped token)."""
     permissions.require(viewer, "vms.view")
     # Of what every VM has, in queries of its own: MariaDB would begin a join with the few nodes or owners, and
-    # sort all VMs for each page. `counters` is the monitoring room's row, from which lists know warnings.
+    # sort all VMs for each page. `counters` is the monitoring app's row, from which lists know warnings.
     vms = (
         Vm.objects.select_related("image", "iso", "installation", "counters")
         .defer("counters__reading")

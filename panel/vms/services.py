@@ -16,7 +16,7 @@ from panel.core import live
 from panel.core.errors import AlreadyExists, InvalidValue, WrongState
 from panel.core.permissions import allows
 from panel.tasks.models import Task
-from panel.vms.limits import Room, require_room
+from panel.vms.limits import Resources, require_within_limits
 from panel.vms.models import Cause, Vm
 from panel.vms.status import Observation, StatusLog, tell_gone, tell_pages
 from panel.vms.usage import note_shape
@@ -83,7 +83,7 @@ def started_from_iso(vm: Vm) -> None:
 def change_owner(vm: Vm, owner: User) -> None:
     """The VM belongs to `owner`, who sees its tasks; whoever had it before does not any more."""
     if vm.owner_id != owner.pk:
-        require_room(owner, Room.at_most(vm))
+        require_within_limits(owner, Resources.at_most(vm))
     before = Vm.objects.select_for_update().get(pk=vm.pk)
     Vm.objects.filter(pk=vm.pk).update(owner=owner)
     Task.objects.filter(object_type="vm", object_id=vm.pk).update(owner=owner)

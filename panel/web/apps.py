@@ -1,10 +1,10 @@
-"""Django's entry for the web room."""
+"""Django's entry for the web app."""
 
 from django.apps import AppConfig
 
 
 class WebConfig(AppConfig):
-    """The web room."""
+    """The web app."""
 
     name = "panel.web"
 

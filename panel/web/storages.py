@@ -25,10 +25,10 @@ MOST_NAMES = 3
 
 @dataclass(frozen=True)
 class Row:
-    """A storage on a node; without `room` the node does not have it yet. `high_bytes`: more in use is too much."""
+    """A storage on a node; without `space` the node does not have it yet. `high_bytes`: more in use is too much."""
 
     node: Node
-    room: NodePool | None
+    space: NodePool | None
     assigned: Assigned
     same_as: str
     untrue: bool
@@ -36,17 +36,19 @@ class Row:
     @property
     def used_bytes(self) -> int:
         """How much of it is in use, by whatever."""
-        return self.room.capacity_bytes - self.room.free_bytes if self.room else 0
+        return self.space.capacity_bytes - self.space.free_bytes if self.space else 0
 
     @property
     def used_percent(self) -> int:
         """The same in hundredths of it."""
-        return round(100 * self.used_bytes / self.room.capacity_bytes) if self.room and self.room.capacity_bytes else 0
+        return (
+            round(100 * self.used_bytes / self.space.capacity_bytes) if self.space and self.space.capacity_bytes else 0
+        )
 
     @property
     def high_bytes(self) -> int:
         """From which use on the node check complains."""
-        return max(0, self.room.capacity_bytes - LOW_ROOM_BYTES) if self.room else 0
+        return max(0, self.space.capacity_bytes - LOW_ROOM_BYTES) if self.space else 0
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,12 @@ def _on_nodes(pool: Pool, nodes: Sequence[Node], assigned: Mapping[tuple[int, in
 
 
 def _row(pool: Pool, node: Node, nodes: Sequence[Node], known: Mapping[int, NodePool], assigned: Assigned) -> Row:
-    room = known.get(node.pk)
-    mark = room.mark if room else ""
+    space = known.get(node.pk)
+    mark = space.mark if space else ""
     marks = {other.name: known[other.pk].mark for other in nodes if other != node and other.pk in known}
     same = [name for name, others in marks.items() if mark and others == mark]
     different = any(mark and others and others != mark for others in marks.values())
-    return Row(node, room, assigned, _names(same, len(nodes) - 1), untrue=different if pool.shared else bool(same))
+    return Row(node, space, assigned, _names(same, len(nodes) - 1), untrue=different if pool.shared else bool(same))
 
 
 def _names(names: Sequence[str], others: int) -> str:

@@ -1,4 +1,4 @@
-"""What the webhooks room does by itself: in every sweep of a worker, and by cron."""
+"""What the webhooks app does by itself: in every sweep of a worker, and by cron."""
 
 from __future__ import annotations
 

@@ -88,12 +88,12 @@ def test_each_thing_that_is_against_it_is_a_reason(node: Subject, described: mig
 
 
 @pytest.mark.covers("migration_offer", "migration_accept", "migration_close")
-def test_the_way_is_opened_for_one_ticket_and_closed_without_a_trace(node: Subject) -> None:
+def test_the_tunnel_is_opened_for_one_ticket_and_closed_without_a_trace(node: Subject) -> None:
     offer = node.call(migration.MigrationOffer(ticket=TICKET))
     assert node.call(migration.MigrationOffer(ticket=TICKET)) == offer
     for _ in range(2):
-        way = node.call(migration.MigrationAccept(ticket=TICKET, public_key=offer.public_key))
-        assert way.libvirt_socket.endswith("-sock")
+        tunnel = node.call(migration.MigrationAccept(ticket=TICKET, public_key=offer.public_key))
+        assert tunnel.libvirt_socket.endswith("-sock")
     if isinstance(node, AgentSubject):
         keys = (node.agent.folder / "home/.ssh/authorized_keys").read_text(encoding="utf-8").splitlines()
         [line] = [line for line in keys if line.endswith(f" vmpanel-migration-{TICKET}")]

@@ -56,12 +56,12 @@ class Migration(Hosts, Volumes):
         self.tickets.add(request.ticket)
         return migration.Offer(f"ssh-ed25519 AAAA vmpanel-migration-{request.ticket}")
 
-    def _migration_accept(self, request: migration.MigrationAccept, _report: Report | None) -> migration.Way:
+    def _migration_accept(self, request: migration.MigrationAccept, _report: Report | None) -> migration.Tunnel:
         if request.public_key.split()[2:] != [f"vmpanel-migration-{request.ticket}"]:
             raise AgentRefusal("invalid_params", "This is not the key of this ticket.", field="public_key")
         self.tickets.add(request.ticket)
         accepting[request.ticket] = self
-        return migration.Way("/run/libvirt/libvirt-sock")
+        return migration.Tunnel("/run/libvirt/libvirt-sock")
 
     def _migration_close(self, request: migration.MigrationClose, _report: Report | None) -> Nothing:
         self.tickets.discard(request.ticket)

@@ -122,7 +122,7 @@ def check_virtualization(ctx: NodeContext[Any]) -> list[Complaint]:
 
 
 def check_disk(ctx: NodeContext[Any]) -> list[Complaint]:
-    """Complains of too little room beside the storages."""
+    """Complains of too little free space beside the storages."""
     return health.disk_complaints(ctx.node.facts)
 
 

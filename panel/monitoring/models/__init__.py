@@ -1,4 +1,4 @@
-"""The tables of the monitoring room, by what they are about."""
+"""The tables of the monitoring app, by what they are about."""
 
 from panel.monitoring.models.keys import WatchKeys
 from panel.monitoring.models.statistics import RolledUp, Step, Unread, VmCounters, VmTraffic, VmUsage, WaitingStatistics

@@ -56,7 +56,7 @@ def reserve(ctx: AuxiliaryContext[Any], image: Image, size_gib: int) -> dict[str
     """The new system stands in the database; answers its volume."""
     vm = ctx.vm
     hold_promises(vm.cluster_id)
-    refuse_no_room(vm, image, size_gib)
+    refuse_no_capacity(vm, image, size_gib)
     # The VM has a place for one.
     ctx.refuse_second()
     volume = new_volume(vm.pool, vm.node, format=vm.pool.volume_format, size_gib=size_gib)
@@ -138,10 +138,10 @@ def check_image(vm: Vm, image: Image, *, disk_gib: int, params: AccessParams) ->
     has_keys = SshKey.objects.filter(user=vm.owner).exists()
     if not keeps_access(vm) and not (params.password or params.ssh_keys or has_keys):
         raise MissingValue(storage.NOBODY_ENTERS, field="password")
-    refuse_no_room(vm, image, disk_gib)
+    refuse_no_capacity(vm, image, disk_gib)
 
 
-def refuse_no_room(vm: Vm, image: Image, disk_gib: int) -> None:
+def refuse_no_capacity(vm: Vm, image: Image, disk_gib: int) -> None:
     """Raise CapacityError where the VM's storage cannot take a disk of this image beside its own."""
     refuse_no_storage(vm.node, vm.pool, disk_gib, field="image", written_bytes=image.virtual_bytes)
 

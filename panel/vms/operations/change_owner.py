@@ -14,7 +14,7 @@ from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
 from panel.vms.context import VmContext
-from panel.vms.limits import Room, refuse_no_room
+from panel.vms.limits import Resources, refuse_over_limits
 from panel.vms.models import Vm
 
 
@@ -75,4 +75,4 @@ class ChangeOwner(Operation[ChangeOwnerParams]):
         refuse_owner(owner)
         if owner.pk != ctx.vm.owner_id:
             refuse_another_s_iso(ctx.vm, owner)
-            refuse_no_room(owner, Room.at_most(ctx.vm))
+            refuse_over_limits(owner, Resources.at_most(ctx.vm))

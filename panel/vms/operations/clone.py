@@ -28,7 +28,7 @@ from panel.tasks.requirements import Requirement
 from panel.vms import drift, services
 from panel.vms.addresses import hold
 from panel.vms.audit import refuse_drift
-from panel.vms.limits import Room, refuse_no_room, require_room
+from panel.vms.limits import Resources, refuse_over_limits, require_within_limits
 from panel.vms.machine import settings_of
 from panel.vms.models import ON, Disk, Interface, Vm, VmStatus, Wanted
 from panel.vms.operations.create import check_name, define_domain
@@ -142,13 +142,13 @@ class CloneContext(DeployContext[CloneParams]):
         return [self.source_id, self.task.object_id] if kind == "vm" else [self.lock_id(kind)]
 
     @property
-    def room(self) -> Room:
+    def resources(self) -> Resources:
         """What the new VM takes of its owner's limits."""
         disk_gib = sum(disk.volume.size_gib for disk in self.disks)
         wanted = self.wanted
-        return Room(1, wanted.memory_mib, wanted.vcpus, disk_gib, 1)
+        return Resources(1, wanted.memory_mib, wanted.vcpus, disk_gib, 1)
 
-    def refuse_no_room(self) -> None:
+    def refuse_no_capacity(self) -> None:
         """Raise CapacityError when the source's node cannot take another such VM."""
         source = self.source
         node = Node.objects.select_related("cluster").get(pk=source.node_id)
@@ -164,8 +164,8 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
     source = ctx.source
     hold_promises(source.cluster_id)
     services.refuse_taken_name(source.cluster, ctx.params.name)
-    ctx.refuse_no_room()
-    require_room(source.owner, ctx.room)
+    ctx.refuse_no_capacity()
+    require_within_limits(source.owner, ctx.resources)
     vm = Vm.objects.create(
         name=ctx.params.name,
         cluster=source.cluster,
@@ -210,7 +210,7 @@ def grow_along(ctx: CloneContext) -> None:
     """What made the source's disks larger while the task waited makes the new VM's larger; raises LimitExceeded."""
     grown = [(old, new) for old, new in ctx.pairs() if old.size_gib > new.size_gib]
     if grown:
-        require_room(ctx.vm.owner, Room(disk_gib=sum(old.size_gib - new.size_gib for old, new in grown)))
+        require_within_limits(ctx.vm.owner, Resources(disk_gib=sum(old.size_gib - new.size_gib for old, new in grown)))
         hold_promises(ctx.vm.cluster_id)
         for old, new in grown:
             refuse_no_storage(ctx.vm.node, new.pool, old.size_gib - new.size_gib, field="node")
@@ -347,5 +347,5 @@ class CloneVm(Operation[CloneParams]):
             raise CapacityError(
                 f"The network “{ctx.network.name}” has no free address.", field="network", candidates={}
             )
-        ctx.refuse_no_room()
-        refuse_no_room(source.owner, ctx.room)
+        ctx.refuse_no_capacity()
+        refuse_over_limits(source.owner, ctx.resources)

@@ -14,7 +14,7 @@ from django.db import transaction
 from nodeagent.protocol import audit
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
-from panel.cluster.placement import Candidate, Need, StorageRoom, lacks
+from panel.cluster.placement import Candidate, Need, StorageSpace, lacks
 from panel.core.errors import CapacityError, CommandFailed, Drifted
 from panel.tasks import reservations
 from panel.tasks.locks import exclusive, shared
@@ -24,7 +24,7 @@ from panel.tasks.requirements import demand
 from panel.vms import drift, services
 from panel.vms.context import VmContext
 from panel.vms.description import difference
-from panel.vms.limits import Room, refuse_no_room, require_room, sizes_of
+from panel.vms.limits import Resources, refuse_over_limits, require_within_limits, sizes_of
 from panel.vms.machine import FACT_OF, settings_of
 from panel.vms.models import ON, Vm
 from panel.vms.placing import promise_of
@@ -34,7 +34,7 @@ from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates
 from panel.vms.spec import due, host_spec, rows_spec, with_values
 from panel.vms.usage import had, note_shape
 
-NO_DISK, NO_STORAGE = 0, StorageRoom(0, 0)
+NO_DISK, NO_STORAGE = 0, StorageSpace(0, 0)
 
 
 class ConfigureVmParams(Settings):
@@ -67,12 +67,12 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
         return "; ".join(told) or "nothing"
 
     @property
-    def growth(self) -> Room:
+    def growth(self) -> Resources:
         """What the VM takes more of its owner's limits."""
         vm, wanted = self.vm, self.wanted
-        return Room(memory_mib=wanted.memory_mib - vm.memory_mib, vcpus=wanted.vcpus - vm.vcpus)
+        return Resources(memory_mib=wanted.memory_mib - vm.memory_mib, vcpus=wanted.vcpus - vm.vcpus)
 
-    def refuse_no_room(self) -> None:
+    def refuse_no_capacity(self) -> None:
         """Raise CapacityError where the VM grows beyond what its node has left."""
         vm, wanted = self.vm, self.wanted
         memory, cpus = promise_of(wanted), max(wanted.vcpus, wanted.max_vcpus)
@@ -92,10 +92,10 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
 
 def write_settings(ctx: ConfigureVmContext) -> dict[str, Any]:
     """The rows say what is wanted; what they said before is kept for the way back."""
-    # One promise of room at a time in a cluster, as with vm.create.
+    # One promise of resources at a time in a cluster, as with vm.create.
     Cluster.objects.select_for_update().get(pk=ctx.vm.cluster_id)
-    ctx.refuse_no_room()
-    require_room(ctx.vm.owner, ctx.growth)
+    ctx.refuse_no_capacity()
+    require_within_limits(ctx.vm.owner, ctx.growth)
     ctx.reserve("vm", ctx.vm.pk, **sizes_of(ctx.vm))
     before = settings_of(ctx.vm)
     changes = ctx.changes
@@ -222,5 +222,5 @@ class ConfigureVm(Operation[ConfigureVmParams]):
         check_settings(wanted, changes)
         if "cpu_mode" in changes and wanted.cpu_mode in OF_THE_HOST and wanted.node.accel != "kvm":
             raise emulates()
-        ctx.refuse_no_room()
-        refuse_no_room(ctx.vm.owner, ctx.growth)
+        ctx.refuse_no_capacity()
+        refuse_over_limits(ctx.vm.owner, ctx.growth)

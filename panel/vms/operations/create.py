@@ -28,7 +28,7 @@ from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms.addresses import hold
 from panel.vms.context import VmContext
-from panel.vms.limits import Room, refuse_no_room, require_room
+from panel.vms.limits import Resources, refuse_over_limits, require_within_limits
 from panel.vms.machine import LARGEST_KIBPS
 from panel.vms.models import Disk, Installation, Interface, Vm, VmStatus, Wanted
 from panel.vms.operations import deploying
@@ -149,9 +149,9 @@ class CreateVmContext(DeployContext[CreateVmParams]):
         return self.iso.size_bytes if self.iso is not None else 0
 
     @property
-    def room(self) -> Room:
+    def resources(self) -> Resources:
         """What the VM takes of its owner's limits."""
-        return Room(1, self.memory_mib, self.vcpus, self.disk_gib, 1)
+        return Resources(1, self.memory_mib, self.vcpus, self.disk_gib, 1)
 
     def choose_node(self) -> Choice:
         """The node that takes the VM, and why; `pool` is the first of those that may be with room on one of them.
@@ -186,7 +186,7 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     choice = ctx.choose_node()
     node = choice.node
     owner = ctx.task.owner = ctx.owner
-    require_room(owner, ctx.room)
+    require_within_limits(owner, ctx.resources)
     vm = Vm.objects.create(
         name=ctx.params.name,
         cluster=ctx.cluster,
@@ -344,7 +344,7 @@ class CreateVm(Operation[CreateVmParams]):
             refuse_access(ctx.params)
         else:
             refuse_unfit(ctx, ctx.image)
-        refuse_no_room(ctx.owner, ctx.room)
+        refuse_over_limits(ctx.owner, ctx.resources)
         if ctx.params.address:
             network_services.refuse_not_free(ctx.network, ctx.params.address)
         elif free_count(ctx.network) < 1:

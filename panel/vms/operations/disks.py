@@ -30,7 +30,7 @@ from panel.vms.devices import (
     told,
     unplug,
 )
-from panel.vms.limits import Room, refuse_no_room, require_room
+from panel.vms.limits import Resources, refuse_over_limits, require_within_limits
 from panel.vms.models import ON, Disk, DiskBus, DiskCache, Vm
 from panel.vms.operations.removing import refuse_used
 from panel.vms.placing import hold_promises, refuse_no_storage
@@ -83,7 +83,7 @@ def reserve_disk(ctx: AddDiskContext) -> dict[str, Any]:
     asked, vm = ctx.params, ctx.vm
     hold_promises(vm.cluster_id)
     refuse_no_storage(vm.node, ctx.pool, asked.size_gib, field="size_gib")
-    require_room(vm.owner, Room(disk_gib=asked.size_gib))
+    require_within_limits(vm.owner, Resources(disk_gib=asked.size_gib))
     # One at a time: of two who ask at once, the second sees the name and the slot that the first has taken.
     Vm.objects.select_for_update().get(pk=vm.pk)
     _refuse_no_slot(vm, asked.bus)
@@ -166,7 +166,7 @@ class AddDisk(DeviceOperation):
     def check(self, ctx: Any, viewer: User) -> None:
         """A pool without room, a bus without a free place, and a running VM without a free slot."""
         refuse_no_storage(ctx.vm.node, ctx.pool, ctx.params.size_gib, field="size_gib")
-        refuse_no_room(ctx.vm.owner, Room(disk_gib=ctx.params.size_gib))
+        refuse_over_limits(ctx.vm.owner, Resources(disk_gib=ctx.params.size_gib))
         free_target(ctx.vm, ctx.params.bus)
         _refuse_no_slot(ctx.vm, ctx.params.bus)
 
@@ -182,7 +182,7 @@ def reserve_growth(ctx: VmContext[GrowDiskParams]) -> None:
     """Owner and storage have room for it, and from now on the disk counts as what it will be."""
     hold_promises(ctx.vm.cluster_id)
     refuse_no_growth(ctx)
-    require_room(ctx.vm.owner, growth(ctx))
+    require_within_limits(ctx.vm.owner, growth(ctx))
     ctx.reserve("disk", disk_of(ctx.vm, ctx.params.disk).pk, size_gib=ctx.params.size_gib)
 
 
@@ -193,9 +193,9 @@ def refuse_no_growth(ctx: VmContext[GrowDiskParams]) -> None:
     refuse_no_storage(ctx.vm.node, volume.pool, more, field="size_gib", but=volume)
 
 
-def growth(ctx: VmContext[GrowDiskParams]) -> Room:
+def growth(ctx: VmContext[GrowDiskParams]) -> Resources:
     """What the disk takes more of its owner's limits."""
-    return Room(disk_gib=ctx.params.size_gib - disk_of(ctx.vm, ctx.params.disk).volume.size_gib)
+    return Resources(disk_gib=ctx.params.size_gib - disk_of(ctx.vm, ctx.params.disk).volume.size_gib)
 
 
 def grow_volume(ctx: VmContext[GrowDiskParams]) -> None:
@@ -243,7 +243,7 @@ class GrowDisk(DeviceOperation):
             text = "A disk in this storage cannot grow while the VM runs: shut it down first."
             raise WrongState(text, object="vm", id=ctx.vm.pk, state=ctx.vm.status, field="disk")
         refuse_no_growth(ctx)
-        refuse_no_room(ctx.vm.owner, growth(ctx))
+        refuse_over_limits(ctx.vm.owner, growth(ctx))
 
 
 class RemoveDiskParams(Params):

@@ -38,7 +38,7 @@ from panel.vms import services
 from panel.vms.addresses import hold
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
-from panel.vms.limits import Room, disk_gib_of, refuse_no_room, require_room
+from panel.vms.limits import Resources, disk_gib_of, refuse_over_limits, require_within_limits
 from panel.vms.models import ON, Disk, DiskBus, DiskCache, Interface, UnmanagedDomain, Vm, VmStatus, Wanted
 from panel.vms.operations.change_owner import refuse_owner
 from panel.vms.operations.create import HOST_NAME, check_name
@@ -143,9 +143,9 @@ class ImportContext(VmContext[ImportParams]):
         return vm
 
     @property
-    def room(self) -> Room:
+    def resources(self) -> Resources:
         """What the VM takes of its owner's limits; its disks are measured later."""
-        return Room(1, self.unmanaged.memory_mib, self.unmanaged.vcpus, 0, len(self.details.interfaces))
+        return Resources(1, self.unmanaged.memory_mib, self.unmanaged.vcpus, 0, len(self.details.interfaces))
 
     def planned_facts(self) -> Facts:
         """What the panel will say of the domain."""
@@ -166,7 +166,7 @@ def record_vm(ctx: ImportContext) -> dict[str, Any]:
     refuse(ctx)
     vm = ctx.new_vm()
     vm.owner = user_named(ctx.params.owner)
-    require_room(vm.owner, ctx.room)
+    require_within_limits(vm.owner, ctx.resources)
     vm.save()
     for position, disk in enumerate(ctx.details.disks):
         place = ctx.place_of(disk)
@@ -221,7 +221,7 @@ def measure_volumes(ctx: ImportContext) -> None:
         sizes[volume.pk] = state.virtual_bytes // GIB
     with transaction.atomic():
         hold_promises(ctx.vm.cluster_id)
-        require_room(ctx.vm.owner, Room(disk_gib=sum(sizes.values()) - disk_gib_of(ctx.vm)))
+        require_within_limits(ctx.vm.owner, Resources(disk_gib=sum(sizes.values()) - disk_gib_of(ctx.vm)))
         for volume in ctx.volumes():
             more = sizes[volume.pk] - volume.size_gib
             refuse_no_storage(ctx.vm.node, volume.pool, more, field="domain", there=True)
@@ -265,7 +265,7 @@ def refuse(ctx: ImportContext) -> None:
         text = f"“{ctx.wanted_name}” cannot be a VM's name: give another, of a-z, 0-9 and hyphens."
         raise MissingValue(text, field="name")
     services.refuse_taken_name(ctx.node.cluster, ctx.wanted_name)
-    refuse_no_room(user_named(ctx.params.owner), ctx.room)
+    refuse_over_limits(user_named(ctx.params.owner), ctx.resources)
     if ctx.wanted_name != ctx.unmanaged.name and ctx.unmanaged.status in (*ON, VmStatus.SAVED):
         text = "Shut the domain down first, with no memory saved: it gets another name."
         raise WrongState(text, object="domain", id=ctx.params.domain, state=ctx.unmanaged.status, field="name")

@@ -20,7 +20,7 @@ from panel.tasks.requirements import demand
 from panel.vms import addresses, drift
 from panel.vms.context import VmContext
 from panel.vms.devices import DeviceOperation, describe_interface, interface_of, make_live, refuse_no_slot, told, unplug
-from panel.vms.limits import Room, refuse_no_room, require_room
+from panel.vms.limits import Resources, refuse_over_limits, require_within_limits
 from panel.vms.machine import LARGEST_KIBPS
 from panel.vms.models import Interface, Vm
 from panel.vms.operations.guest_network import by_hand, tell_network
@@ -66,7 +66,7 @@ class AddInterfaceContext(VmContext[AddInterfaceParams]):
 
 def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     """The interface and its address stand in the database; the domain does not have it yet."""
-    require_room(ctx.vm.owner, Room(addresses=1))
+    require_within_limits(ctx.vm.owner, Resources(addresses=1))
     # One at a time: of two who ask at once, the second sees the place that the first has taken.
     Vm.objects.select_for_update().get(pk=ctx.vm.pk)
     _refuse_no_place(ctx.vm)
@@ -139,7 +139,7 @@ class AddInterface(DeviceOperation):
 
     def check(self, ctx: Any, viewer: User) -> None:
         """An address that is not free, and more interfaces than the VM can, or its owner may have."""
-        refuse_no_room(ctx.vm.owner, Room(addresses=1))
+        refuse_over_limits(ctx.vm.owner, Resources(addresses=1))
         if ctx.params.address is not None:
             network_services.refuse_not_free(ctx.network, ctx.params.address)
         else:

@@ -139,7 +139,7 @@ class MigrateContext(VmContext[MigrateVmParams]):
 
 
 def reserve_target(ctx: MigrateContext) -> dict[str, Any]:
-    """The target's room is promised to the VM."""
+    """The target's resources are promised to the VM."""
     hold_promises(ctx.vm.cluster_id)
     choice, vm = ctx.choose_target(), ctx.vm
     moving = {"source": vm.node, "target": choice.node, "task_id": None}
@@ -172,15 +172,15 @@ def check_nodes(ctx: MigrateContext) -> dict[str, Any]:
     return found
 
 
-def open_way(ctx: MigrateContext) -> dict[str, Any]:
+def open_tunnel(ctx: MigrateContext) -> dict[str, Any]:
     """The source can sign in at the target, for this move alone."""
     source, target, ticket = ctx.at(ctx.source), ctx.at(ctx.target), ctx.task.pk
     offer = source.call(migration.MigrationOffer(ticket=ticket))
-    way = target.call(migration.MigrationAccept(ticket=ticket, public_key=offer.public_key))
-    return {"libvirt_socket": way.libvirt_socket}
+    tunnel = target.call(migration.MigrationAccept(ticket=ticket, public_key=offer.public_key))
+    return {"libvirt_socket": tunnel.libvirt_socket}
 
 
-def close_way(ctx: MigrateContext) -> None:
+def close_tunnel(ctx: MigrateContext) -> None:
     """Neither node has anything for this move: no key, no socket."""
     for node in (ctx.source, ctx.target):
         ctx.at(node).call(migration.MigrationClose(ticket=ctx.task.pk))
@@ -268,8 +268,8 @@ def clear_source(ctx: MigrateContext) -> None:
 
 
 def end_migration(ctx: MigrateContext) -> None:
-    """The way is closed and the move is over."""
-    close_way(ctx)
+    """The tunnel is closed and the move is over."""
+    close_tunnel(ctx)
     release_target(ctx)
 
 
@@ -304,7 +304,7 @@ def _target(ctx: MigrateContext) -> migration.Target:
         port=node.ssh_port,
         user=node.ssh_user,
         host_key=node.host_key,
-        libvirt_socket=str(ctx.output(open_way)["libvirt_socket"]),
+        libvirt_socket=str(ctx.output(open_tunnel)["libvirt_socket"]),
     )
 
 
@@ -432,14 +432,14 @@ class MigrateVm(Operation[MigrateVmParams]):
     steps = (
         Step(
             reserve_target,
-            "Reserve the room",
+            "Reserve memory and free space",
             undo=release_target,
             inline=True,
             describe=lambda ctx: f"{ctx.vm.memory_mib} MiB of memory on “{ctx.choose_target().node.name}”",
         ),
         # No undo: it only looks.
         Step(check_nodes, "Ask both nodes"),
-        Step(open_way, "Open the way between the nodes", undo=close_way),
+        Step(open_tunnel, "Open the migration tunnel between the nodes", undo=close_tunnel, formerly=("open_way",)),
         Step(copy_seed, "Copy the seed", undo=delete_leftovers),
         Step(
             move_guest,
@@ -454,7 +454,7 @@ class MigrateVm(Operation[MigrateVmParams]):
         ),
         # From here on it goes forward only: the VM is on the target.
         Step(clear_source, "Remove it from the old node"),
-        Step(end_migration, "Close the way between the nodes"),
+        Step(end_migration, "Close the migration tunnel between the nodes"),
     )
 
     def title(self, ctx: Any) -> str:

@@ -16,7 +16,7 @@ from panel.vms import drift, saved, services
 from panel.vms.audit import AUDIT_SECONDS, audit_vm
 from panel.vms.context import VmContext
 from panel.vms.elsewhere import refuse_moved
-from panel.vms.limits import Room, require_room, sizes_of
+from panel.vms.limits import Resources, require_within_limits, sizes_of
 from panel.vms.machine import FACT_OF, FACTS, SETTINGS, CpuMode, may_adopt, settings_of
 from panel.vms.models import Vm, VmStatus
 from panel.vms.operations.configure import hand_on
@@ -80,7 +80,7 @@ def adopt_settings(ctx: VmContext[Any]) -> dict[str, Any]:
     with transaction.atomic():
         ctx.reserve("vm", ctx.vm.pk, **sizes_of(before))
         more = {name: changes[name] - getattr(ctx.vm, name) for name in ("memory_mib", "vcpus") if name in changes}
-        require_room(ctx.vm.owner, Room(**more))
+        require_within_limits(ctx.vm.owner, Resources(**more))
         rows = dict(changes)
         hand_on(ctx, rows)
         Vm.objects.filter(pk=ctx.vm.pk).update(**rows)

@@ -1,4 +1,4 @@
-"""What the monitoring room's tests share."""
+"""What the monitoring app's tests share."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from panel.images.models import Image
 from panel.network.models import Address
 from panel.tasks import registry
 from panel.vms.addresses import hold
-from panel.vms.limits import Room
+from panel.vms.limits import Resources
 from panel.vms.models import Interface, Vm
 from panel.vms.spec import guest_network, host_spec
 from panel.vms.usage import shapes
@@ -41,7 +41,7 @@ def test_all_doors_speak_of_all_the_primary_ones_first(admin: User, api: APIClie
     assert (told["address"], told["addresses"]) == (ALL[0], ALL)
     assert api.get("/api/v1/vms").json()["results"][0]["interfaces"] == [told]
     assert host_spec(vm).interfaces[0].addresses == ALL
-    assert (Room.of(vm).addresses, shapes(Vm.objects.all())[0].addresses) == (4, 4)
+    assert (Resources.of(vm).addresses, shapes(Vm.objects.all())[0].addresses) == (4, 4)
     for page in ("/", f"/vms/{vm.pk}"):
         text = signed_in(admin).get(page).content.decode()
         assert all(f"<code>{ip}</code>" in text for ip in ALL)

@@ -22,14 +22,14 @@ from panel.images.models import Image
 from panel.tasks import engine, registry
 from panel.tasks.models import Status, Task, TaskStep
 from panel.tasks.services import cancel
-from panel.vms.limits import COUNTED, Room, used_by
+from panel.vms.limits import COUNTED, Resources, used_by
 from panel.vms.models import Vm
 from tests.db.at_once import ask_at_once
 from tests.db.conftest import run_task
 from tests.db.tasks.strikes import Strike
 
 ORDER = {"image": "small", "flavor": "tiny", "owner": "anna"}
-TINY = Room(1, 128, 1, 1, 1)
+TINY = Resources(1, 128, 1, 1, 1)
 
 
 def ask(name: str, by: User, raw: dict[str, Any], vm_id: int | None = None) -> Task:

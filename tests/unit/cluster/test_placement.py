@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from panel.cluster.models import Cluster, Node, NodeState
-from panel.cluster.placement import Candidate, Need, StorageRoom, choose, explain, lacks
+from panel.cluster.placement import Candidate, Need, StorageSpace, choose, explain, lacks
 from panel.core.errors import CapacityError
 
 GIB = 1024**3
@@ -16,9 +16,9 @@ NEED = Need(memory_mib=1024, disk_bytes=GIB, vcpus=2)
 LARGE = replace(NEED, promised_bytes=2 * GIB)
 
 
-def room(**changes: Any) -> StorageRoom:
+def space(**changes: Any) -> StorageSpace:
     """A storage of 200 GiB of which half is free."""
-    return replace(StorageRoom(200 * GIB, 100 * GIB), **changes)
+    return replace(StorageSpace(200 * GIB, 100 * GIB), **changes)
 
 
 def candidate(name: str = "one", pk: int = 1, **changes: Any) -> Candidate:
@@ -31,7 +31,7 @@ def candidate(name: str = "one", pk: int = 1, **changes: Any) -> Candidate:
     of_node = {each: changes.pop(each) for each in ("state", "maintenance", "max_vms") if each in changes}
     facts = {"memory_mib": 8192, "cpu_count": 4, **changes.pop("facts", {})}
     node = Node(pk=pk, name=name, cluster=cluster, facts=facts, **{"state": NodeState.READY, **of_node})
-    values: dict[str, Any] = {"promised_mib": 4096, "storage": room(), "promised_vcpus": 4, "vm_count": 4}
+    values: dict[str, Any] = {"promised_mib": 4096, "storage": space(), "promised_vcpus": 4, "vm_count": 4}
     return Candidate(node, **{**values, **changes})
 
 
@@ -56,8 +56,8 @@ def candidate(name: str = "one", pk: int = 1, **changes: Any) -> Candidate:
         ({"cpu_percent": 100}, "0 CPUs may still be promised, 2 needed"),
         ({"cpu_percent": 150}, ""),
         ({"storage": None}, "the storage is not on this node"),
-        ({"storage": room(free_bytes=5 << 20)}, "5 MiB of storage free, 1024 MiB needed"),
-        ({"storage": room(fault="not mounted")}, "the storage is not mounted"),
+        ({"storage": space(free_bytes=5 << 20)}, "5 MiB of storage free, 1024 MiB needed"),
+        ({"storage": space(fault="not mounted")}, "the storage is not mounted"),
     ],
 )
 def test_what_a_node_lacks_is_said(changes: dict[str, Any], reason: str) -> None:
@@ -80,7 +80,7 @@ def test_what_a_node_lacks_is_said(changes: dict[str, Any], reason: str) -> None
 def test_disks_are_promised_what_the_overselling_allows_and_what_is_written_at_once_is_free(
     changes: dict[str, Any], percent: int, reason: str
 ) -> None:
-    said = lacks(candidate(storage=room(**changes, percent=percent)), LARGE)
+    said = lacks(candidate(storage=space(**changes, percent=percent)), LARGE)
     assert said.partition(" (")[0] == reason
 
 

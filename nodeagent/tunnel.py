@@ -1,4 +1,4 @@
-"""The way from one node to another for the time of one move: an ssh connection that forwards Unix sockets.
+"""The migration tunnel from one node to another for the time of one move: an ssh connection that forwards Unix sockets.
 
 libvirt, the guest's memory and its disks all go through it, so that nothing is sent in the open and no
 port is opened. The key pair is made for the one ticket and goes with it. What only root may use (the key,
@@ -118,7 +118,7 @@ def libvirt_socket() -> str:
 
 
 @contextlib.contextmanager
-def tunnel(ticket: int, target: Target, forwards: Dict[Path, str], job: Job) -> Iterator[None]:
+def open_through(ticket: int, target: Target, forwards: Dict[Path, str], job: Job) -> Iterator[None]:
     """Have each socket of `forwards` lead to the target's while the block runs; dies with this thread.
 
     Raises CommandFailed with ssh's words when the target does not let us in.
