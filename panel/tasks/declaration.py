@@ -1,6 +1,6 @@
 """What an operation is: its name, right, parameters, locks and steps, and when it is possible.
 
-An operation is one class in one file under a room's operations/ folder, derived from operation.Operation, which can be
+An operation is one class in one file under an app's operations/ folder, derived from operation.Operation, which can be
 asked for too. registry.py knows them all, engine.py carries them out. Everything that a door needs (path, button,
 permission, title, verb) follows from the class.
 """
