@@ -104,6 +104,8 @@ def _way(name: str, field: serializers.Field[Any, Any, Any, Any]) -> tuple[Reade
     kind = type(field)
     if told_in := getattr(kind, "told_in", None):
         return _reader(source), lambda serializer, value: told_in(serializer.context, value)
+    if isinstance(field, serializers.ListField) and type(field.child) in AS_THEY_ARE:
+        return _reader(source), _all_as_they_are(name, AS_THEY_ARE[type(field.child)])
     if kind in AS_THEY_ARE:
         return _reader(source), _as_it_is(name, AS_THEY_ARE[kind])
     if kind is serializers.DateTimeField:
@@ -132,6 +134,15 @@ def _reader(source: str) -> Reader:
 def _as_it_is(name: str, kind: type | tuple[type, ...]) -> Words:
     def words(serializer: Any, value: Any) -> Any:
         if value is None or isinstance(value, kind):
+            return value
+        return serializer.fields[name].to_representation(value)
+
+    return words
+
+
+def _all_as_they_are(name: str, kind: type | tuple[type, ...]) -> Words:
+    def words(serializer: Any, value: Any) -> Any:
+        if value is None or (isinstance(value, list) and all(isinstance(each, kind) for each in value)):
             return value
         return serializer.fields[name].to_representation(value)
 

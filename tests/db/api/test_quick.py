@@ -81,3 +81,9 @@ def test_a_list_makes_as_many_queries_for_many_as_for_few(
 def test_only_the_asked_fields_are_told(vms: list[Vm], api: APIClient) -> None:
     (first, *_rest) = api.get("/api/v1/vms?fields=name,disks").json()["results"]
     assert set(first) == {"id", "name", "disks"}
+
+
+@pytest.mark.parametrize("kind", [VmSerializer, DiskSerializer, InterfaceSerializer])
+def test_no_field_of_a_vm_goes_the_slow_way(kind: type[quick.QuickSerializer[Any]]) -> None:
+    """One that does has DRF make all fields anew in each request: a fifth of a list of 50."""
+    assert [name for name, read, _words in quick._plan(kind).fields if read is None] == []
