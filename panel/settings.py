@@ -57,6 +57,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "panel.core.middleware.RequestIdMiddleware",
+    "panel.core.middleware.LanguageMiddleware",
     "panel.api.rates.RateLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "panel.web.headers.ContentSecurityPolicyMiddleware",

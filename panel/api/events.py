@@ -49,6 +49,7 @@ async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         last, lost = await _position(client, request.headers.get("Last-Event-ID"))
     except PanelError as error:
         await client.aclose()
+        error.word(nodes=False)
         answer = plain_problem(request, error.status, error.code, error.message, **error.data)
         if isinstance(error, BadCredentials):
             answer.headers["WWW-Authenticate"] = KEYWORD

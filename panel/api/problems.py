@@ -54,6 +54,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     viewer = getattr(context["request"], "_user", None)
     if isinstance(error, PanelError) and isinstance(viewer, User):
         error = Veil(viewer).error(error)
+    elif isinstance(error, PanelError):
+        error.word(nodes=False)
     answer = _answer(error)
     answer.data["instance"] = context["request"].path
     return answer

@@ -23,6 +23,7 @@ class RateLimitMiddleware:
         last = self.counter.count(request, 1)
         if last is not None and last.exceeded:
             error = last.error
+            error.word(nodes=False)
             if request.path.startswith(PREFIX):
                 response = plain_problem(request, error.status, error.code, error.message, **error.data)
             else:

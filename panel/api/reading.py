@@ -18,6 +18,7 @@ from rest_framework.response import Response
 
 from panel.accounts.models import User
 from panel.core.errors import ConfirmationRequired, InvalidValue
+from panel.core.wording import Text
 from panel.tasks.declaration import Declaration
 
 MOST_BYTES = 1024 * 1024
@@ -102,7 +103,8 @@ def refuse_unset(body: Mapping[str, Any], settable: Iterable[str]) -> None:
     allowed = sorted(settable)
     for name in body:
         if name not in allowed:
-            raise InvalidValue(f"“{str(name)[:64]}” cannot be set here.", field=str(name)[:64], allowed=allowed)
+            name = str(name)[:64]
+            raise InvalidValue(Text("“{name}” cannot be set here.", {"name": name}), field=name, allowed=allowed)
 
 
 LONGEST_KEY = 128
@@ -139,7 +141,7 @@ def is_asked(request: Request, name: str) -> bool:
     """Whether a switch of the address is on; raises InvalidValue for what is neither on nor off."""
     text = request.query_params.get(name, "0").lower()
     if text not in ("0", "false", "no", "1", "true", "yes"):
-        raise InvalidValue(f"“{name}” is 1 or 0.", field=name)
+        raise InvalidValue(Text("“{name}” is 1 or 0.", {"name": name}), field=name)
     return text in ("1", "true", "yes")
 
 
@@ -158,12 +160,13 @@ def refuse_unconfirmed(request: Request, operation: Declaration[Any]) -> None:
 
 def numbered(request: Request, field: str, default: int | None, most: int) -> int | None:
     """A number from 1 to `most`; raises InvalidValue."""
-    text = request.query_params.get(field)
-    if text is None:
+    found = request.query_params.get(field)
+    if found is None:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= most):
-        raise InvalidValue(f"“{field}” must be a number from 1 to {most}.", field=field)
-    return int(text)
+    if not (found.isascii() and found.isdigit() and len(found) < 20 and 1 <= int(found) <= most):
+        text = Text("“{field}” must be a number from 1 to {most}.", {"field": field, "most": most})
+        raise InvalidValue(text, field=field)
+    return int(found)
 
 
 def created(data: Any, path: str) -> Response:

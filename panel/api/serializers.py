@@ -13,6 +13,7 @@ from panel.api.quick import QuickSerializer
 from panel.api.reading import Strict
 from panel.cluster.models import Node
 from panel.cluster.veil import Veil
+from panel.core.errors import shown
 from panel.images.models import Flavor, Image, Iso
 from panel.monitoring.statistics.selectors import warnings
 from panel.network.models import IpPool, Network, NodeNetwork, Subnet
@@ -247,6 +248,11 @@ class NodePoliciesSerializer(serializers.ModelSerializer[Node]):
 )
 class ErrorField(VeiledField):
     """Why a task or a step failed: code, message, and the error's own data; null while nothing did."""
+
+    def to_representation(self, value: Any) -> Any:
+        """The error, as the viewer may see it, in their language."""
+        veil: Veil = self.context.get("veil") or Veil(User())
+        return super().to_representation(shown(value, nodes=not veil.is_on))
 
 
 class StepSerializer(serializers.ModelSerializer[TaskStep]):

@@ -12,6 +12,7 @@ from typing import Any
 from panel.cluster.models import Node
 from panel.core import permissions
 from panel.core.errors import CapacityError, PanelError
+from panel.core.wording import translated
 
 HIDDEN = frozenset({"node", "candidates"})
 """Fields of errors, results and parameters that are nodes' names; in others they are replaced."""
@@ -75,7 +76,7 @@ class Veil:
         if isinstance(value, dict):
             if value.get("code") == CapacityError.code and value.get("candidates"):
                 # How much room each node has is no customer's business either.
-                value = {**value, "message": CapacityError.sentence}
+                value = {**value, "message": translated(CapacityError.sentence)}
             told = {name: each for name, each in value.items() if name not in HIDDEN}
             return {name: each if name in NEVER_NODES else self.data(each) for name, each in told.items()}
         if isinstance(value, list):
@@ -83,7 +84,8 @@ class Veil:
         return self.text(value) if isinstance(value, str) else value
 
     def error(self, error: PanelError) -> PanelError:
-        """The same error, for the viewer's eyes."""
+        """The same error, for the viewer's eyes, in the language that is in force."""
+        error.word(nodes=not self.is_on)
         if self.is_on:
             told = self.data(error.as_dict())
             error.message = told.pop("message")

@@ -7,12 +7,20 @@ errors is elsewhere: paramiko's and the agent's in cluster/session.py, the datab
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar
+
+from panel.core.wording import Text
+
+OWN_TEXT = "text_of_message"
+"""Where a stored error has a text that is not its class's sentence."""
 
 
 class PanelError(Exception):
     """Base of all. Keyword arguments are the error's data; they fill `sentence` and go to the caller as they are.
 
+    What says more than `sentence` is a Text with fields of its own, or a sentence without any.
     Never put a secret in the data: it is logged, stored with the task and shown.
     """
 
@@ -22,16 +30,12 @@ class PanelError(Exception):
     retriable: ClassVar[bool] = False
     """Whether doing the same again later may help with nothing else changed."""
 
-    def __init__(self, message: str = "", /, **data: Any) -> None:
+    def __init__(self, message: str | Text = "", /, **data: Any) -> None:
         self.data = data
-        self.message = message or self._worded()
+        self.own_text = message if isinstance(message, Text) else None
+        text = self.own_text or (Text(str(message)) if message else Text(self.sentence, data))
+        self.message = text.english
         super().__init__(self.message)
-
-    def _worded(self) -> str:
-        try:
-            return self.sentence.format(**self.data)
-        except (KeyError, IndexError):
-            return self.sentence
 
     @property
     def field(self) -> str | None:
@@ -39,8 +43,17 @@ class PanelError(Exception):
         return self.data.get("field")
 
     def as_dict(self) -> dict[str, Any]:
-        """The error as stored with a task and sent to callers."""
+        """The error as sent to callers."""
         return {"code": self.code, "message": self.message, **self.data}
+
+    def stored(self) -> dict[str, Any]:
+        """The error as a task's row has it: with the text of its own that shown() makes the message of."""
+        own = {OWN_TEXT: self.own_text.as_dict()} if self.own_text is not None else {}
+        return {**self.as_dict(), **own}
+
+    def word(self, *, nodes: bool) -> None:
+        """Have the message in the reader's language; without the node for who may not know `nodes`."""
+        self.message = shown(self.stored(), nodes=nodes)["message"]
 
 
 class RequestError(PanelError):
@@ -222,7 +235,7 @@ class LibvirtFailure(NodeError):
     code = "libvirt_failure"
     sentence = "libvirt on the node “{node}” refused “{command}”: {text}"
 
-    def __init__(self, message: str = "", /, **data: Any) -> None:
+    def __init__(self, message: str | Text = "", /, **data: Any) -> None:
         super().__init__(message, **data)
         self.retriable = bool(data.get("connection_lost"))  # type: ignore[misc]
 
@@ -236,7 +249,7 @@ class CommandFailed(NodeError):
     code = "command_failed"
     sentence = "“{command}” failed on the node “{node}”: {text}"
 
-    def __init__(self, message: str = "", /, **data: Any) -> None:
+    def __init__(self, message: str | Text = "", /, **data: Any) -> None:
         super().__init__(message, **data)
         self.retriable = data.get("agent_code") in ("corrupt", "still_working")  # type: ignore[misc]
 
@@ -327,3 +340,35 @@ class NotConfigured(ConfigError):
     status = 409
     sentence = "{what} is not configured yet: a worker on the panel's machine (PanelHere) is asked to do it."
     retriable = True
+
+
+def shown(stored: Mapping[str, Any], *, nodes: bool) -> dict[str, Any]:
+    """A stored error for its reader: the message in the reader's language, and nothing of how it was stored.
+
+    The message of earlier releases' rows and what has no template stays, unless a catalogue has just these words.
+    """
+    return {**public(stored), "message": _text_of(stored).shown(nodes=nodes)}
+
+
+def public(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored error as as_dict() has it."""
+    return {name: value for name, value in stored.items() if name != OWN_TEXT}
+
+
+def _text_of(stored: Mapping[str, Any]) -> Text:
+    message = str(stored.get("message", ""))
+    if OWN_TEXT in stored:
+        text = Text.from_dict(stored[OWN_TEXT])
+    else:
+        text = Text(_sentences().get(str(stored.get("code")), ""), stored)
+    return text if text.english == message else Text(message)
+
+
+@cache
+def _sentences() -> dict[str, str]:
+    """The sentences of all classes by their codes."""
+    return {each.code: each.sentence for each in _with_subclasses(PanelError)}
+
+
+def _with_subclasses(cls: type[PanelError]) -> list[type[PanelError]]:
+    return [cls, *(found for each in cls.__subclasses__() for found in _with_subclasses(each))]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
+from django.utils.translation.trans_real import parse_accept_lang_header
 
-from panel.core import origin, request_id
+from panel.core import origin, request_id, wording
 
 
 class RequestIdMiddleware:
@@ -23,6 +26,32 @@ class RequestIdMiddleware:
             return response
         finally:
             request_id.reset(token)
+
+
+class LanguageMiddleware:
+    """Puts in force the language that a program asks REST for (Accept-Language); pages are English as yet."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        asked = request.headers.get("Accept-Language")
+        by_page = settings.SESSION_COOKIE_NAME in request.COOKIES
+        if asked is None or by_page or not request.path.startswith("/api/"):
+            return self.get_response(request)
+        token = wording.bind(preferred(asked))
+        try:
+            response = self.get_response(request)
+        finally:
+            wording.reset(token)
+        patch_vary_headers(response, ["Accept-Language"])
+        return response
+
+
+def preferred(asked: str) -> str:
+    """Of the languages of an Accept-Language header the first that there is a catalogue of; else English."""
+    names = [name.partition("-")[0] for name, quality in parse_accept_lang_header(asked) if quality > 0]
+    return next((name for name in names if name in wording.LANGUAGES), wording.ENGLISH)
 
 
 class OriginMiddleware:

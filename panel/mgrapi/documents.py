@@ -147,6 +147,10 @@ class GoTo:
 Answer = Rows | Form | Done | SignedIn | GoTo
 
 
+QUOTES = (("“", "”"), ("«", "»"))
+"""How sentences quote a field, in any language."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """It was refused: with VMmanager's type, and the object or field that is wrong."""
@@ -183,7 +187,10 @@ def failure(error: PanelError, func: str, sent: Collection[str] = ()) -> Failure
     classic = CLASSIC_NAMES.get(about, about)
     if classic == "password" and "passwd" in sent:
         classic = "passwd"
-    return Failure(kind, classic, error.message.replace(f"“{name}”", f"“{CLASSIC_NAMES.get(name, name)}”"))
+    message = error.message
+    for opening, closing in QUOTES:
+        message = message.replace(f"{opening}{name}{closing}", f"{opening}{CLASSIC_NAMES.get(name, name)}{closing}")
+    return Failure(kind, classic, message)
 
 
 def cells(values: Mapping[str, Cell]) -> list[Element]:

@@ -10,6 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from panel.cluster.veil import Veil
+from panel.core import wording
 from panel.core.errors import BadCredentials, InvalidValue, NotFound, PanelError
 from panel.core.rates import Counter
 from panel.mgrapi import browsers
@@ -39,10 +40,20 @@ def vmmgr(request: HttpRequest) -> HttpResponse:
         call = Call(request)
     except InvalidValue as error:
         return render(failure(error, ""), "xml", {})
+    token = wording.bind(call.text("lang"))
+    try:
+        return _response(call)
+    finally:
+        wording.reset(token)
+
+
+def _response(call: Call) -> HttpResponse:
     try:
         answer = _answer(call)
     except PanelError as error:
         log.info("classic call %.64r refused: %s", call.func, error.code)
+        # What a function raised has passed the viewer's redaction, and stays as that left it.
+        error.word(nodes=True)
         if not call.out and isinstance(error, BadCredentials):
             return redirect(browsers.to_sign_in(call, error))
         return render(failure(error, call.func, call.params), call.out, call.tparams())

@@ -30,6 +30,7 @@ from panel.core.errors import (
     Reschedule,
     UndoFailed,
 )
+from panel.core.wording import Text
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 from panel.tasks import live, locks, queue, registry, reservations, shares, understanding
@@ -51,6 +52,8 @@ PROGRESS_INTERVAL = 0.5
 
 FAULT = "Step “{step}” broke: the panel met a fault of its own, which the worker's log names under task {task}."
 """What a task says of an exception that nobody foresaw: its name tells nothing to whom it happens."""
+
+IN_VAIN = "Step “{step}” was begun {times} times in vain."
 
 
 class Observer:
@@ -153,7 +156,7 @@ def _leave_to_person(task: Task, error: NotUnderstood) -> Task:
         if not Task.objects.select_for_update().filter(pk=task.pk, fence=task.fence).exists():
             raise _Lost
         TaskLog.objects.create(task=task, level="error", text=error.message)
-        ended = {"status": Status.STUCK, "lease_until": None, "finished_at": timezone.now(), "error": error.as_dict()}
+        ended = {"status": Status.STUCK, "lease_until": None, "finished_at": timezone.now(), "error": error.stored()}
         Task.objects.filter(pk=task.pk).update(**ended)
         key, text = f"task:{task.pk}:stuck", f"{task.title}: {error.message}"
         open_problem(key, text, severity=Severity.ALARM, object_type="task", object_id=task.pk)
@@ -229,7 +232,7 @@ class Run:
         self.ctx.checkpoint = row.output
         try:
             if row.attempts > MOST_ATTEMPTS:
-                raise OperationFailed(f"Step “{row.title}” was begun {MOST_ATTEMPTS} times in vain.", step=row.name)
+                raise OperationFailed(Text(IN_VAIN, {"step": row.title, "times": MOST_ATTEMPTS}), step=row.name)
             self.observer.before(self.task, row)
             output = step.run(self.ctx) or {}
             self.node_silent = False
@@ -240,7 +243,7 @@ class Run:
             error = _as_panel_error(raised, row)
             if error.retriable and not isinstance(error, Cancelled):
                 self._retry(row, error, settings.CONFIG.retry_seconds)
-            self._store(row, StepStatus.FAILED, error=error.as_dict())
+            self._store(row, StepStatus.FAILED, error=error.stored())
             raise error from raised
         self.ctx.outputs[step.name] = output
         self.ctx.committed |= step.commits
@@ -257,7 +260,7 @@ class Run:
         if self.operation.on_failure == "stop":
             self._end(Status.CANCELLED if isinstance(error, Cancelled) else Status.FAILED, error)
             return
-        self._update_task(forget_secrets=True, undoing=True, status=Status.UNDOING, error=error.as_dict())
+        self._update_task(forget_secrets=True, undoing=True, status=Status.UNDOING, error=error.stored())
         self.ctx.params = self._params()
 
     def _backwards(self) -> None:
@@ -304,7 +307,7 @@ class Run:
         if (now - since).total_seconds() >= limit:
             return
         wait = BACKOFF_SECONDS[min(row.attempts - 1, len(BACKOFF_SECONDS) - 1)]
-        row.failing_since, row.error = since, error.as_dict()
+        row.failing_since, row.error = since, error.stored()
         self.ctx.log(f"{error.message} Trying again in {wait} s.", "warning")
         self._save(row, "failing_since", "error")
         self._update_task(status=Status.RETRYING, lease_until=None, next_run_at=Now() + timedelta(seconds=wait))
@@ -333,8 +336,8 @@ class Run:
             cause=error.message,
         )
         self.ctx.log(final.message, "error")
-        self._store(row, StepStatus.FAILED, error=error.as_dict())
-        told = self.task.error if self.task.undoing else error.as_dict()
+        self._store(row, StepStatus.FAILED, error=error.stored())
+        told = self.task.error if self.task.undoing else error.stored()
         self._update_task(status=Status.STUCK, lease_until=None, finished_at=timezone.now(), error=told)
         open_problem(
             f"task:{self.task.pk}:stuck",
@@ -399,7 +402,7 @@ class Run:
             if status == Status.DONE:
                 changes.update(progress=1.0, error=None, result=self._result())
             if error is not None:
-                changes["error"] = error.as_dict()
+                changes["error"] = error.stored()
             Task.objects.filter(pk=self.task.pk).update(**changes)
             close_problem(f"task:{self.task.pk}:stuck")
         self.task.refresh_from_db()
@@ -441,4 +444,4 @@ def _as_panel_error(raised: Exception, row: TaskStep) -> PanelError:
         # The engine cannot write either; the lease runs out and another worker takes over.
         raise raised
     log.exception("step %s of task %s met a fault of the panel", row.name, row.task_id)
-    return OperationFailed(FAULT.format(step=row.title, task=row.task_id), step=row.name)
+    return OperationFailed(Text(FAULT, {"step": row.title, "task": row.task_id}), step=row.name)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from panel.core import live
+from panel.core.errors import public
 from panel.tasks.models import ENDED, Status, Task, TaskStep
 
 LONGEST_RESULT = 16_000
@@ -47,5 +48,5 @@ def told(task: Task) -> dict[str, Any]:
         payload["at"] = at
     if task.status in ENDED:
         fits = len(json.dumps(task.result, default=str)) <= LONGEST_RESULT
-        payload |= {"result": task.result if fits else None, "error": task.error}
+        payload |= {"result": task.result if fits else None, "error": public(task.error) if task.error else None}
     return payload

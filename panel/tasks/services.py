@@ -119,7 +119,7 @@ def give_up(task_id: int, reason: str) -> None:
     TaskSecret.objects.filter(task=task).delete()
     TaskLog.objects.create(task=task, level="error", text=reason)
     task.fence += 1
-    task.status, task.error = Status.FAILED, OperationFailed(reason, step="").as_dict()
+    task.status, task.error = Status.FAILED, OperationFailed(reason, step="").stored()
     task.lease_until, task.finished_at = None, timezone.now()
     task.save(update_fields=["fence", "status", "error", "lease_until", "finished_at"])
     close_problem(f"task:{task.pk}:stuck")

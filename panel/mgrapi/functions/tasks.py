@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from panel.accounts.models import User
 from panel.cluster.veil import Veil
+from panel.core.errors import shown
 from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Cell, Rows, Translated
 from panel.mgrapi.functions.lists import listed
@@ -26,7 +27,7 @@ def _row(task: Task, veil: Veil) -> Mapping[str, Cell]:
         "status": Translated(task.status, task.get_status_display()),
         "progress": f"{task.progress:.0%}",
         "created": task.created_at.isoformat(timespec="seconds"),
-        "errmsg": veil.data(task.error or {}).get("message"),
+        "errmsg": veil.data(shown(task.error, nodes=not veil.is_on))["message"] if task.error else None,
     }
 
 

@@ -1,0 +1,98 @@
+"""Texts at the edge: a template and data, of which the sentence is made when it is shown, for its reader.
+
+A template is an English sentence with named fields, and the key of the catalogues (panel/locale).
+What is no template, such as another program's words, is a Text without data: it is never filled in.
+See docs/decisions/0023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from panel.core import catalogue
+
+LOCALE = Path(__file__).parent.parent / "locale"
+ENGLISH = "en"
+LANGUAGES = (ENGLISH, "ru")
+NODE_FIELDS = (" “{node}”", " «{node}»")
+"""How templates name a node; who may not know nodes is shown the sentence without it."""
+NOUNS = frozenset({"object"})
+"""Fields whose value is a word of ours, which has a translation itself."""
+
+_language: ContextVar[str] = ContextVar("language", default=ENGLISH)
+
+
+def bind(language: str) -> Token[str]:
+    """Put the reader's language in force; one that has no catalogue is English."""
+    return _language.set(language if language in LANGUAGES else ENGLISH)
+
+
+def reset(token: Token[str]) -> None:
+    """Take back what bind() did."""
+    _language.reset(token)
+
+
+def current() -> str:
+    """The language of whoever reads what is made now."""
+    return _language.get()
+
+
+def translated(template: str) -> str:
+    """The template in the reader's language; as it is where no catalogue has it."""
+    return _catalogue(current()).get(template, template)
+
+
+@cache
+def _catalogue(language: str) -> dict[str, str]:
+    return catalogue.read(LOCALE / language / "LC_MESSAGES" / "django.po")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A sentence that is not made yet. `data` fills the template; None: it is a finished sentence."""
+
+    template: str
+    data: Mapping[str, Any] | None = None
+
+    @property
+    def english(self) -> str:
+        """The sentence as logs have it, and rows for earlier releases."""
+        return self._filled(self.template, self.data or {})
+
+    def shown(self, *, nodes: bool) -> str:
+        """The sentence in the reader's language, without the node that it names for who may not know `nodes`."""
+        template, data = translated(self.template), dict(self.data or {})
+        if not nodes and self.data is not None:
+            template = _without_node(template)
+            data |= {"node": translated("a node")} if "node" in data else {}
+        nouns = {name: translated(str(data[name])) for name in NOUNS & data.keys()}
+        return self._filled(template, data | nouns)
+
+    def _filled(self, template: str, data: Mapping[str, Any]) -> str:
+        if self.data is None:
+            return template
+        try:
+            return template.format_map(data)
+        except (LookupError, ValueError, TypeError):
+            # Better a gap than no error at all.
+            return template
+
+    def as_dict(self) -> dict[str, Any]:
+        """As rows have it."""
+        return {"template": self.template, "data": None if self.data is None else dict(self.data)}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Text:
+        """What as_dict() stored."""
+        return cls(stored["template"], stored["data"])
+
+
+def _without_node(template: str) -> str:
+    for named in NODE_FIELDS:
+        template = template.replace(named, "")
+    return template

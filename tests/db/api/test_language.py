@@ -1,0 +1,52 @@
+"""Errors in the language that a program asks for: REST's Accept-Language, the classic API's `lang`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.test import Client
+from rest_framework.test import APIClient
+
+from panel.accounts.models import User
+from panel.core.errors import NodeUnreachable
+from panel.tasks.models import Status, Task
+from tests.db.web.test_pages import signed_in
+
+
+def told(api: APIClient, path: str, language: str) -> Any:
+    """What an address answers in a language."""
+    return api.get(f"/api/v1/{path}", HTTP_ACCEPT_LANGUAGE=language)
+
+
+def test_an_error_is_in_the_language_that_was_asked_for(api: APIClient, admin: User) -> None:
+    answer = told(api, "vms/77", "ru-RU,en;q=0.5")
+    assert answer.json()["detail"] == "Не найдено: ВМ «77»."
+    assert (answer.json()["code"], answer.json()["object"]) == ("not_found", "vm")
+    assert "Accept-Language" in answer.headers["Vary"]
+    assert told(api, "vms/77", "fr").json()["detail"] == "There is no vm “77”."
+    # The next request is another reader's; pages are English as yet.
+    assert api.get("/api/v1/vms/77").json()["detail"] == "There is no vm “77”."
+    page = signed_in(admin).get("/api/v1/vms/77", HTTP_ACCEPT_LANGUAGE="ru", secure=True)
+    assert page.json()["detail"] == "There is no vm “77”."
+    nobody = Client().get("/api/v1/vms", HTTP_ACCEPT_LANGUAGE="ru", secure=True)
+    assert nobody.json()["code"] == "bad_credentials"
+
+
+def test_a_task_s_error_is_worded_for_whoever_reads_it(
+    api: APIClient, api_as_user: APIClient, admin: User, user: User
+) -> None:
+    error = NodeUnreachable(node="rack77", reason="?").stored()
+    task = Task.objects.create(operation="vm.start", title="Start", status=Status.FAILED, error=error, owner=user)
+    path = f"tasks/{task.pk}"
+    assert told(api, path, "ru").json()["error"]["message"] == "Узел «rack77» недоступен: ?."
+    assert told(api_as_user, path, "ru").json()["error"]["message"] == "Узел недоступен: ?."
+    assert api_as_user.get(f"/api/v1/{path}").json()["error"] == {
+        "code": "node_unreachable",
+        "message": "The node cannot be reached: ?.",
+        "reason": "?",
+    }
+
+
+def test_the_classic_api_has_a_language(client: Client) -> None:
+    answer = client.get("/vmmgr?func=vm&out=xml&lang=ru", secure=True)
+    assert "Войдите с действительными" in answer.content.decode()

@@ -1,0 +1,114 @@
+"""Sentences in the reader's language: what the source says has a Russian one with the same fields."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from panel.core import catalogue, errors, wording
+from panel.core.errors import CommandFailed, InvalidValue, NodeUnreachable, NotFound, PanelError, shown
+from panel.core.middleware import preferred
+from panel.core.wording import Text
+
+TOP = Path(__file__).parents[3]
+PO = wording.LOCALE / "ru" / "LC_MESSAGES" / "django.po"
+CLASSES = {name: each for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, PanelError)}
+
+
+@pytest.fixture
+def russian() -> Iterator[None]:
+    """The reader reads Russian."""
+    token = wording.bind("ru")
+    yield
+    wording.reset(token)
+
+
+def templates_of(tree: ast.Module) -> Iterator[str]:
+    """The finished sentences of errors, and the templates of Texts, that a module has."""
+    constants = {
+        target.id: each.value
+        for each in tree.body
+        if isinstance(each, ast.Assign)
+        for target in each.targets
+        if isinstance(target, ast.Name)
+    }
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or not call.args:
+            continue
+        name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+        first = call.args[0]
+        if isinstance(first, ast.Name):
+            first = constants.get(first.id, first)
+        if (name == "Text" or name in CLASSES) and isinstance(first, ast.Constant) and isinstance(first.value, str):
+            yield first.value
+
+
+def in_source() -> set[str]:
+    """All of the panel's."""
+    found = {each.sentence for each in CLASSES.values()}
+    for path in (TOP / "panel").rglob("*.py"):
+        found |= set(templates_of(ast.parse(path.read_text())))
+    return found - {""}
+
+
+def fields(template: str) -> set[str]:
+    """The named fields of a template, with their formats."""
+    return {f"{name}:{form}" for _, name, form, _ in Formatter().parse(template) if name is not None}
+
+
+def test_every_sentence_of_the_source_has_a_russian_one_with_the_same_fields() -> None:
+    russian = catalogue.read(PO)
+    missing = sorted(in_source() - russian.keys())
+    assert not missing, f"to be added to {PO.relative_to(TOP)}: {missing}"
+    assert not [each for each, told in russian.items() if fields(each) != fields(told)]
+
+
+def test_no_language_is_english() -> None:
+    assert NotFound(object="vm", id=7).message == "There is no vm “7”."
+    error = InvalidValue(Text("“{name}” is 1 or 0.", {"name": "plan"}), field="plan")
+    assert (error.message, str(error)) == ("“plan” is 1 or 0.",) * 2
+    assert shown(error.stored(), nodes=True) == error.as_dict()
+
+
+@pytest.mark.usefixtures("russian")
+def test_a_stored_error_is_shown_in_the_reader_s_language() -> None:
+    assert shown(NotFound(object="vm", id=7).stored(), nodes=True)["message"] == "Не найдено: ВМ «7»."
+    own = InvalidValue(Text("“{name}” is 1 or 0.", {"name": "plan"}), field="plan")
+    assert shown(own.stored(), nodes=True) == {**own.as_dict(), "message": "«plan» принимает значение 1 или 0."}
+
+
+@pytest.mark.usefixtures("russian")
+@pytest.mark.parametrize("said", ["VM {7} would not, {node}", "There is no vm “{id}”.", ""])
+def test_what_another_program_said_or_an_earlier_release_stored_stays(said: str) -> None:
+    stored = {"code": "not_found", "message": said, "id": 7}
+    assert shown(stored, nodes=True) == stored
+
+
+def test_a_node_that_may_not_be_known_is_not_in_the_sentence() -> None:
+    away = NodeUnreachable(node="rack7", reason="no answer").stored()
+    failed = CommandFailed(node="rack7", command="pool_info", text="no {node}").stored()
+    assert shown(away, nodes=False)["message"] == "The node cannot be reached: no answer."
+    assert shown(failed, nodes=False)["message"] == "“pool_info” failed on the node: no {node}"
+    assert shown(away, nodes=True)["message"] == "The node “rack7” cannot be reached: no answer."
+
+
+@pytest.mark.usefixtures("russian")
+def test_nor_is_it_in_another_language() -> None:
+    data = {"node": "rack7", "reason": "?", "command": "?", "text": "?", "seconds": 1, "agent": 1, "panel": 2}
+    for each in CLASSES.values():
+        if "{node}" in each.sentence:
+            told = shown(each(**data).stored(), nodes=False)["message"]
+            assert told != each.sentence and "rack7" not in told and "«»" not in told, told
+
+
+@pytest.mark.parametrize(
+    ("asked", "language"),
+    [("ru", "ru"), ("ru-RU,en;q=0.5", "ru"), ("fr,ru;q=0.3", "ru"), ("ru;q=0.2,en", "en"), ("*", "en"), ("\x00", "en"),
+     ("", "en"), ("ru;q=0", "en")],
+)  # fmt: skip
+def test_the_first_language_that_there_is_a_catalogue_of(asked: str, language: str) -> None:
+    assert preferred(asked) == language
