@@ -7,3 +7,13 @@ class AccountsConfig(AppConfig):
     """The accounts app."""
 
     name = "panel.accounts"
+
+    def ready(self) -> None:
+        """Register the app's kinds of objects."""
+        from panel.core import kinds
+
+        kinds.register(
+            kinds.Kind("user", "users", "user", page="/users/{}"),
+            kinds.Kind("role", "roles", "role", page="/roles/{}"),
+            kinds.Kind("token", "tokens", "token"),
+        )

@@ -12,13 +12,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from panel.api.models import Batch, BatchCall, BatchState, Undo
+from panel.core import kinds
 from panel.core.errors import PanelError, WrongState
 from panel.tasks import registry, services
 from panel.tasks.models import ENDED, Status, Task
 
 log = logging.getLogger(__name__)
 AT_ONCE = 50
-REMOVERS = {"vm": "vm.delete", "node": "node.remove"}
 
 
 def settle() -> None:
@@ -72,11 +72,12 @@ def _undo(batch: Batch, call: BatchCall, task: Task) -> None:
 def _remove(batch: Batch, call: BatchCall, task: Task) -> None:
     call.undo = Undo.STAYS
     operation = registry.find(task.operation)
-    if operation is None or not operation.creates or task.object_type not in REMOVERS or task.object_id is None:
+    kind = kinds.find(task.object_type)
+    if operation is None or not operation.creates or kind is None or not kind.remove or task.object_id is None:
         return
     try:
         with transaction.atomic():
-            made = registry.get(REMOVERS[task.object_type]).submit(
+            made = registry.get(kind.remove).submit(
                 batch.user,
                 {},
                 object_id=task.object_id,

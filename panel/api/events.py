@@ -26,8 +26,9 @@ from panel.api.authentication import KEYWORD, caller_now
 from panel.api.parameters import refuse_unknown
 from panel.api.problems import RETRY_SECONDS, plain_problem
 from panel.cluster.veil import Veil
+from panel.core import kinds
 from panel.core.errors import BadCredentials, InvalidValue, PanelError
-from panel.core.live import ASK_SECONDS, RIGHTS, STREAM, may_end, may_see, outward
+from panel.core.live import ASK_SECONDS, STREAM, may_end, may_see, outward
 
 HEARTBEAT_SECONDS = 15.0
 ONE_READ = 200
@@ -82,10 +83,10 @@ def _topics(request: HttpRequest) -> frozenset[str]:
     refuse_unknown(request.GET, ("topics",))
     text = request.GET.get("topics")
     if text is None:
-        return frozenset(RIGHTS)
+        return frozenset(kinds.topics())
     chosen = frozenset(each.strip() for each in text.split(","))
-    if not chosen <= set(RIGHTS):
-        raise InvalidValue(f"Topics are {', '.join(RIGHTS)}.", field="topics", allowed=sorted(RIGHTS))
+    if not chosen <= set(topics := kinds.topics()):
+        raise InvalidValue(f"Topics are {', '.join(topics)}.", field="topics", allowed=sorted(topics))
     return chosen
 
 

@@ -13,7 +13,6 @@ from rest_framework.response import Response
 from panel.api.operations import (
     KEY_HEADER,
     LONGEST_KEY,
-    PLURALS,
     SWITCHES,
     body_of,
     idempotency_key,
@@ -24,7 +23,7 @@ from panel.api.operations import (
 from panel.api.parameters import ApiView
 from panel.api.reading import Strict
 from panel.cluster.veil import Veil
-from panel.core import permissions, rates
+from panel.core import kinds, permissions, rates
 from panel.core.errors import InvalidValue, PanelError
 from panel.tasks import registry
 from panel.tasks.declaration import Declaration
@@ -58,7 +57,7 @@ class GroupAnswerSerializer(serializers.Serializer[Any]):
 def group_views() -> list[URLPattern]:
     """A path for each operation on an existing VM."""
     return [
-        path(f"{PLURALS[each.object_type]}/group/{each.verb}", _view_of(each))
+        path(f"{kinds.get(each.object_type).plural}/group/{each.verb}", _view_of(each))
         for each in registry.every()
         if each.object_type == "vm" and not each.creates
     ]
@@ -71,7 +70,7 @@ def _view_of(operation: Declaration[Any]) -> Any:
         @extend_schema(
             operation_id=f"{operation.name.replace('.', '_').replace('-', '_')}_group",
             summary=f"{operation.label} many",
-            tags=[PLURALS[operation.object_type]],
+            tags=[kinds.get(operation.object_type).plural],
             parameters=[each for each in SWITCHES if each.name not in ("plan", "If-Match")],
             request=GroupSerializer,
             responses=GroupAnswerSerializer,

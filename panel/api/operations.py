@@ -28,13 +28,11 @@ from panel.api.reading import refuse_unset as refuse_unset
 from panel.api.reading import viewer_of as viewer_of
 from panel.api.serializers import TaskDetailSerializer
 from panel.cluster.veil import Veil
+from panel.core import kinds
 from panel.tasks import registry
 from panel.tasks.declaration import Declaration
 from panel.tasks.models import Task
 
-PLURALS = {"vm": "vms", "node": "nodes", "vmwatch": "vmwatch", "cluster": "cluster"}
-ONLY_ONE = {"vmwatch": 1, "cluster": 1}
-"""Kinds of which there is one object, with its id: their paths name none."""
 REMOVING_VERBS = ("delete", "remove")
 
 
@@ -142,7 +140,7 @@ def describe(operation: Declaration[Any], *, hidden: bool = False) -> Any:
         exclude=hidden,
         summary=f"{operation.label} {operation.object_type}",
         description=(type(operation).__doc__ or "").strip(),
-        tags=[PLURALS[operation.object_type]],
+        tags=[kinds.get(operation.object_type).plural],
         parameters=SWITCHES,
         request=operation.params if takes_body else None,
         responses={200: OpenApiResponse(PlanSerializer, "The plan, for `?plan=1`."), 202: ACCEPTED},
@@ -153,10 +151,10 @@ def action_views() -> list[URLPattern]:
     """A path for each operation on an existing object."""
     found = []
     for operation in registry.every():
-        plural = PLURALS[operation.object_type]
-        if operation.object_type in ONLY_ONE:
-            only = {"object_id": ONLY_ONE[operation.object_type]}
-            found.append(path(f"{plural}/{operation.verb}", _view_of(operation), only))
+        kind = kinds.get(operation.object_type)
+        plural = kind.plural
+        if kind.only is not None:
+            found.append(path(f"{plural}/{operation.verb}", _view_of(operation), {"object_id": kind.only}))
         elif not operation.creates:
             found.append(path(f"{plural}/<int:object_id>/{operation.verb}", _view_of(operation)))
     return found

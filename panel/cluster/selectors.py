@@ -9,10 +9,19 @@ from panel.cluster.models import Cluster, Node
 from panel.core import permissions
 from panel.core.errors import NotFound
 
+ONLY = 1
+"""How paths name the one cluster, whatever its id."""
+
 
 def default_cluster() -> Cluster:
     """The cluster that nodes and VMs belong to unless told otherwise, made on first use."""
     return Cluster.objects.order_by("pk").first() or Cluster.objects.create(name="main")
+
+
+def find_cluster(viewer: User, object_id: int) -> Cluster | None:
+    """The cluster, for those who see all of it."""
+    cluster = default_cluster()
+    return cluster if permissions.allows(viewer, "cluster.view") and object_id in (ONLY, cluster.pk) else None
 
 
 def list_nodes(viewer: User) -> QuerySet[Node]:

@@ -15,16 +15,13 @@ from typing import Any, Protocol
 import redis
 from django.db import transaction
 
-from panel.core import permissions
+from panel.core import kinds, permissions
 from panel.core.redis_client import client
 
 CHANNEL = "vmpanel:live"
 STREAM = "vmpanel:events"
 """The last events in their order, each under `event` as JSON; Redis forgets the oldest."""
 KEPT = 50_000
-OWNED = ("vm", "task")
-"""Topics whose events bear their owner; the others are the cluster's."""
-RIGHTS = {"vm": "vms.view", "task": "tasks.view", "node": "cluster.view", "problem": "cluster.view"}
 RIGHTS_CHANGE = "rights"
 """The topic of what nobody is shown: somebody's session, rights or VM ended, or became another's."""
 ASK_SECONDS = 10.0
@@ -57,10 +54,10 @@ class Watcher(permissions.Viewer, Protocol):
 
 def may_see(viewer: Watcher, event: dict[str, Any]) -> bool:
     """Whether an event is the viewer's business."""
-    topic = event.get("topic")
-    if topic not in RIGHTS or not permissions.allows(viewer, RIGHTS[topic]):
+    kind = kinds.topics().get(event.get("topic", ""))
+    if kind is None or not permissions.allows(viewer, kind.topic_right):
         return False
-    return viewer.sees_all or (topic in OWNED and event.get("owner") == viewer.pk)
+    return viewer.sees_all or (kind.owned and event.get("owner") == viewer.pk)
 
 
 def tell_rights(user_id: int | None = None, vm_id: int | None = None) -> None:

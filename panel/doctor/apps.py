@@ -9,10 +9,8 @@ class DoctorConfig(AppConfig):
     name = "panel.doctor"
 
     def ready(self) -> None:
-        """Register the operation and the kind of object that it is about."""
+        """Register the operation."""
         from panel.doctor import operations
-        from panel.doctor.operations.examine import SUBJECT
-        from panel.tasks import registry, subjects
+        from panel.tasks import registry
 
-        subjects.register(SUBJECT)
         registry.register(*operations.ALL)

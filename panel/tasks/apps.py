@@ -7,3 +7,11 @@ class TasksConfig(AppConfig):
     """The tasks app."""
 
     name = "panel.tasks"
+
+    def ready(self) -> None:
+        """Register the app's kind of object."""
+        from panel.core import kinds
+
+        kinds.register(
+            kinds.Kind("task", "tasks", "task", page="/tasks/{}", topic_right="tasks.view", owned=True),
+        )

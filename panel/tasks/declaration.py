@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal
 
 from panel.accounts.models import User
+from panel.core import kinds
 from panel.core.errors import PanelError
 from panel.core.validation import parse
-from panel.tasks import subjects
 from panel.tasks.context import Context, P
 from panel.tasks.locks import LockSpec
 from panel.tasks.models import Task
@@ -133,21 +133,21 @@ class Declaration(Generic[P]):
     def refuse_state(self, obj: Any) -> None:
         """Raise RequestError where the object's state forbids the operation, whatever its own check looks at."""
         if not self.creates:
-            subjects.get(self.object_type).refuse(self.name, obj)
+            kinds.get(self.object_type).refuse(self.name, obj)
             demand(obj, *self.requires)
 
     def refuse_now(self, ctx: Context[P]) -> None:
         """refuse_state() when the task's turn comes: the object may have changed while it waited."""
         if self.creates:
             return
-        subjects.get(self.object_type).refuse_at_turn(self.name, ctx)
+        kinds.get(self.object_type).refuse_at_turn(self.name, ctx)
         # One that is gone is the steps' matter.
         if (obj := ctx.find_object()) is not None:
             demand(obj, *(each.again for each in self.requires))
 
     def warning_about(self, obj: Any) -> str:
         """What a page says of the object before it does it: the operation's own warning, and what its state adds."""
-        added = "" if self.creates else subjects.get(self.object_type).warning(self.name, obj)
+        added = "" if self.creates else kinds.get(self.object_type).warning(self.name, obj)
         return " ".join(filter(None, (self.warning, added)))
 
     def initial(self, obj: Any) -> dict[str, Any]:

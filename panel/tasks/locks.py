@@ -14,10 +14,9 @@ from typing import Any
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
+from panel.core import kinds
 from panel.core.errors import Busy
 from panel.tasks.models import LockAnchor, Status, Task, TaskLock
-
-ORDER = ("cluster", "vm", "node", "pool", "network")
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,20 @@ def planned(task: Task, wanted: Sequence[tuple[LockSpec, int | None]]) -> list[d
 def _rows(task: Task, wanted: Sequence[tuple[LockSpec, int | None]]) -> list[TaskLock]:
     """The task's locks in the written order, each once; not saved."""
     keys = sorted(
-        {(ORDER.index(spec.kind), spec.kind, object_id, spec.exclusive) for spec, object_id in wanted if object_id}
+        {(_place_of(spec.kind), spec.kind, object_id, spec.exclusive) for spec, object_id in wanted if object_id}
     )
     return [
         TaskLock(task=task, kind=kind, object_id=object_id, exclusive=exclusive)
         for _order, kind, object_id, exclusive in keys
     ]
+
+
+def _place_of(name: str) -> int:
+    """Where in the written order a kind is; LookupError for one that is never locked is a programming error."""
+    place = kinds.get(name).lock_order
+    if place is None:
+        raise LookupError(name)
+    return place
 
 
 def hold(kind: str, object_id: int) -> None:

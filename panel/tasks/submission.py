@@ -21,10 +21,10 @@ from pydantic import BaseModel, SecretStr
 from panel import __version__
 from panel.accounts import journal
 from panel.accounts.models import User
-from panel.core import permissions, request_id, secretbox
+from panel.core import kinds, permissions, request_id, secretbox
 from panel.core.errors import IdempotencyMismatch, MissingValue, NotFound, PanelError
 from panel.core.transactions import again_if_lost
-from panel.tasks import live, locks, subjects
+from panel.tasks import live, locks
 from panel.tasks.context import Context, P
 from panel.tasks.declaration import Declaration
 from panel.tasks.locks import LockSpec
@@ -125,17 +125,17 @@ def _new_context(operation: Declaration[P], viewer: User, params: P, object_id: 
     if operation.creates:
         task.object_type = operation.object_type
     else:
-        subject = subjects.get(operation.object_type)
+        kind = kinds.get(operation.object_type)
         if object_id is None:
             raise MissingValue(field="id")
-        obj = subject.find(viewer, object_id)
+        obj = kind.find(viewer, object_id)
         if obj is None:
             raise NotFound(object=operation.object_type, id=object_id)
         operation.refuse_state(obj)
         ctx.set_object(operation.object_type, obj.pk, str(obj))
         ctx.earlier = _present(obj, task.params)
-        task.owner = subject.owner(obj) or viewer
-        if (node_id := subject.node_id(obj)) is not None:
+        task.owner = kind.owner(obj) or viewer
+        if (node_id := kind.node_id(obj)) is not None:
             ctx.set_node(node_id)
     return ctx
 

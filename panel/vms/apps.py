@@ -4,20 +4,28 @@ from django.apps import AppConfig
 
 
 class VmsConfig(AppConfig):
-    """The vms app: tells the task engine of VMs and of what can be done with them."""
+    """The vms app: VMs and what can be done with them, and their part on every node."""
 
     name = "panel.vms"
 
     def ready(self) -> None:
-        """Register the app's subject and operations."""
+        """Register the app's kind of object, operations and part of a node."""
         from panel.cluster import parts
-        from panel.tasks import registry, subjects
+        from panel.core import kinds
+        from panel.tasks import registry
         from panel.vms import operations, saved, selectors, under_way
         from panel.vms.node_part import PART
 
-        subjects.register(
-            subjects.Subject(
+        kinds.register(
+            kinds.Kind(
                 "vm",
+                "vms",
+                "VM",
+                page="/vms/{}",
+                remove="vm.delete",
+                topic_right="vms.view",
+                owned=True,
+                lock_order=20,
                 find=selectors.find_bare_vm,
                 owner=lambda vm: vm.owner,
                 node_id=lambda vm: vm.node_id,

@@ -9,8 +9,10 @@ class WebhooksConfig(AppConfig):
     name = "panel.webhooks"
 
     def ready(self) -> None:
-        """Register what the app does in every sweep."""
+        """Register the app's kind of object, and what it does in every sweep."""
+        from panel.core import kinds
         from panel.tasks import worker
         from panel.webhooks.periodic import collect_and_send
 
+        kinds.register(kinds.Kind("webhook", "webhooks", "webhook"))
         worker.on_sweep(collect_and_send)

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from panel.accounts.models import User
-from panel.cluster.models import Cluster
-from panel.cluster.selectors import default_cluster
-from panel.core import permissions
 from panel.doctor.services import examine
 from panel.tasks.context import Context
 from panel.tasks.operation import Operation, Params, Step
-from panel.tasks.subjects import Subject
 
-ONLY = 1
-"""The cluster as a path without a number names it."""
 MOST_TOLD = 500
 """Findings that a task's result holds; their number is told besides."""
 
@@ -47,12 +40,3 @@ class ExamineCluster(Operation[ExamineParams]):
     def title(self, ctx: Any) -> str:
         """The task's title, for people."""
         return "Examine the cluster"
-
-
-def find(viewer: User, object_id: int) -> Cluster | None:
-    """The cluster, for those who see all of it."""
-    cluster = default_cluster()
-    return cluster if permissions.allows(viewer, "cluster.view") and object_id in (ONLY, cluster.pk) else None
-
-
-SUBJECT = Subject("cluster", find=find)

@@ -11,11 +11,11 @@ from panel.cluster.models import Node, NodeState
 from panel.cluster.nodes import Agent
 from panel.core import permissions
 from panel.core.errors import NodeError
+from panel.core.kinds import Kind
 from panel.monitoring import configure
 from panel.monitoring.models import WatchKeys
 from panel.tasks.context import Context
 from panel.tasks.operation import Operation, Params, Step
-from panel.tasks.subjects import Subject
 
 ONLY = 1
 """The one object that the operation is about."""
@@ -96,4 +96,4 @@ def find(viewer: User, object_id: int) -> WatchKeys | None:
     )
 
 
-SUBJECT = Subject("vmwatch", find=find)
+KIND = Kind("vmwatch", "vmwatch", "vmwatch", only=ONLY, find=find)

@@ -11,8 +11,9 @@ from rest_framework.test import APIClient
 from panel.accounts.models import User
 from panel.accounts.services import ensure_administrator
 from panel.accounts.tokens import create_token
-from panel.api.operations import ONLY_ONE, PLURALS, TWICE
+from panel.api.operations import TWICE
 from panel.api.urls import urlpatterns
+from panel.core import kinds
 from panel.tasks import registry
 
 
@@ -62,9 +63,9 @@ def test_every_operation_has_an_action_in_the_schema(api: APIClient) -> None:
     schema = api.get("/api/v1/schema?format=json").json()
     assert schema["openapi"].startswith("3.1")
     for operation in registry.every():
-        plural = PLURALS[operation.object_type]
+        plural = kinds.get(operation.object_type).plural
         path = f"/api/v1/{plural}" if operation.creates else f"/api/v1/{plural}/{{object_id}}/{operation.verb}"
-        if operation.object_type in ONLY_ONE:
+        if kinds.get(operation.object_type).only is not None:
             path = f"/api/v1/{plural}/{operation.verb}"
         if operation.name in TWICE:
             assert path not in schema["paths"] and "delete" in schema["paths"][path.rpartition("/")[0]]

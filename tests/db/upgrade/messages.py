@@ -25,7 +25,7 @@ from panel.accounts.models import (
 from panel.accounts.tokens import create_token
 from panel.api.models import KeptAnswer
 from panel.cluster.models import Node
-from panel.core import live, secretbox
+from panel.core import kinds, live, secretbox
 from panel.core.redis_client import client
 from panel.mgrapi.models import ClassicSession
 from panel.monitoring import services as monitoring
@@ -115,7 +115,7 @@ def _of_webhooks(admin: User) -> None:
     sealed = secretbox.seal({"secret": "a secret of the billing system"})
     Webhook.objects.create(owner=admin, url="https://192.0.2.7/told", events=["*"], sealed=sealed)
     collecting.collect()
-    for topic in live.RIGHTS:
+    for topic in kinds.topics():
         live.publish(topic, {"id": 1, "owner": admin.pk, "status": "done", "title": "Told", "open": True})
     collecting.collect()
     for state, delivery in zip(DeliveryState.values, Delivery.objects.order_by("pk"), strict=False):

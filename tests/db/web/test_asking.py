@@ -12,8 +12,8 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from panel.accounts.models import User
-from panel.api.operations import ONLY_ONE, PLURALS
 from panel.cluster.models import Node
+from panel.core import kinds
 from panel.storage.models import NodePool
 from panel.tasks import registry
 from panel.tasks.models import Task
@@ -31,8 +31,9 @@ def test_what_destroys_is_refused_to_a_page_that_did_not_ask(
     admin: User, vm: int, node: Node, operation: Operation[Any]
 ) -> None:
     page, before = signed_in(admin), Task.objects.count()
-    plural = PLURALS[operation.object_type]
-    assert operation.object_type not in ONLY_ONE
+    kind = kinds.get(operation.object_type)
+    plural = kind.plural
+    assert kind.only is None
     object_id = {"vm": vm, "node": node.pk}[operation.object_type]
     calls = [("POST", f"/api/v1/{plural}/{object_id}/{operation.verb}", {})]
     if operation.object_type == "vm":
