@@ -316,10 +316,19 @@ class TaskDetailSerializer(TaskSerializer):
         fields = [*TaskSerializer.Meta.fields, "steps"]
 
 
+class LogTextField(VeiledTextField):
+    """The sentence of a line, for its reader."""
+
+    def to_representation(self, value: TaskLog) -> Any:
+        """The sentence, in the language that is in force."""
+        veil: Veil = self.context.get("veil") or Veil(User())
+        return super().to_representation(value.shown(nodes=not veil.is_on))
+
+
 class TaskLogSerializer(serializers.ModelSerializer[TaskLog]):
     """A line of a task's log."""
 
-    text = VeiledTextField()
+    text = LogTextField(source="*")
 
     class Meta:
         model = TaskLog

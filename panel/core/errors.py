@@ -33,8 +33,8 @@ class PanelError(Exception):
     def __init__(self, message: str | Text = "", /, **data: Any) -> None:
         self.data = data
         self.own_text = message if isinstance(message, Text) else None
-        text = self.own_text or (Text(str(message)) if message else Text(self.sentence, data))
-        self.message = text.english
+        self.text = self.own_text or (Text(str(message)) if message else Text(self.sentence, data))
+        self.message = self.text.english
         super().__init__(self.message)
 
     @property

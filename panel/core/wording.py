@@ -19,8 +19,10 @@ from panel.core import catalogue
 LOCALE = Path(__file__).parent.parent / "locale"
 ENGLISH = "en"
 LANGUAGES = (ENGLISH, "ru")
-NODE_FIELDS = (" “{node}”", " «{node}»")
-"""How templates name a node; who may not know nodes is shown the sentence without it."""
+NODE_FIELDS = (" “{node}”", " «{node}»", " {worker}")
+"""How templates name a node, or a worker's machine; who may not know nodes is shown the sentence without it."""
+UNNAMED = {"node": "a node", "successor": "another"}
+"""What stands for it where it is named otherwise."""
 NOUNS = frozenset({"object"})
 """Fields whose value is a word of ours, which has a translation itself."""
 
@@ -54,7 +56,10 @@ def _catalogue(language: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Text:
-    """A sentence that is not made yet. `data` fills the template; None: it is a finished sentence."""
+    """A sentence that is not made yet. `data` fills the template; None: it is a finished sentence.
+
+    A value may be a Text itself: a line of a log that has an error's.
+    """
 
     template: str
     data: Mapping[str, Any] | None = None
@@ -62,14 +67,16 @@ class Text:
     @property
     def english(self) -> str:
         """The sentence as logs have it, and rows for earlier releases."""
-        return self._filled(self.template, self.data or {})
+        data = {name: each.english if isinstance(each, Text) else each for name, each in (self.data or {}).items()}
+        return self._filled(self.template, data)
 
     def shown(self, *, nodes: bool) -> str:
         """The sentence in the reader's language, without the node that it names for who may not know `nodes`."""
-        template, data = translated(self.template), dict(self.data or {})
+        template, given = translated(self.template), self.data or {}
+        data = {name: each.shown(nodes=nodes) if isinstance(each, Text) else each for name, each in given.items()}
         if not nodes and self.data is not None:
             template = _without_node(template)
-            data |= {"node": translated("a node")} if "node" in data else {}
+            data |= {name: translated(each) for name, each in UNNAMED.items() if name in data}
         nouns = {name: translated(str(data[name])) for name in NOUNS & data.keys()}
         return self._filled(template, data | nouns)
 
@@ -84,12 +91,22 @@ class Text:
 
     def as_dict(self) -> dict[str, Any]:
         """As rows have it."""
-        return {"template": self.template, "data": None if self.data is None else dict(self.data)}
+        if self.data is None:
+            return {"template": self.template, "data": None}
+        data = {name: each.as_dict() if isinstance(each, Text) else each for name, each in self.data.items()}
+        return {"template": self.template, "data": data}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Text:
         """What as_dict() stored."""
-        return cls(stored["template"], stored["data"])
+        if stored["data"] is None:
+            return cls(stored["template"])
+        return cls(stored["template"], {name: _from_row(each) for name, each in stored["data"].items()})
+
+
+def _from_row(value: Any) -> Any:
+    is_text = isinstance(value, dict) and value.keys() == {"template", "data"}
+    return Text.from_dict(value) if is_text else value
 
 
 def _without_node(template: str) -> str:

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from nodeagent.protocol import Fence
 from panel.core.errors import Cancelled, Fenced
-from panel.tasks import reservations
-from panel.tasks.models import Task, TaskLog
+from panel.core.wording import Text
+from panel.tasks import logbook, reservations
+from panel.tasks.models import Task
 
 P = TypeVar("P", bound=BaseModel)
 
@@ -112,7 +113,7 @@ class Context(Generic[P]):
         if self.cancelled.is_set() and not self.undoing and not self.committed:
             raise Cancelled(by=self.task.cancel_requested_by)
 
-    def log(self, text: str, level: str = "info") -> None:
+    def log(self, text: str | Text, level: str = "info") -> None:
         """Add a line to the task's log. Never a secret."""
         if self.task.pk is not None:
-            TaskLog.objects.create(task_id=self.task.pk, step=self.step_name, level=level, text=text)
+            logbook.write(self.task.pk, text, step=self.step_name, level=level)

@@ -33,11 +33,11 @@ from panel.core.errors import (
 from panel.core.wording import Text
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
-from panel.tasks import live, locks, queue, registry, reservations, shares, understanding
+from panel.tasks import live, locks, logbook, queue, registry, reservations, shares, understanding
 from panel.tasks.context import Context
 from panel.tasks.declaration import Declaration, Step
 from panel.tasks.lease import Lease
-from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskSecret, TaskStep
+from panel.tasks.models import Status, StepStatus, Task, TaskSecret, TaskStep
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,10 @@ PROGRESS_INTERVAL = 0.5
 FAULT = "Step “{step}” broke: the panel met a fault of its own, which the worker's log names under task {task}."
 """What a task says of an exception that nobody foresaw: its name tells nothing to whom it happens."""
 
+LOST_AT_STEP = "The worker {worker} was lost at step “{step}”; taken over by {successor}."
+LOST_AT_END = "The worker {worker} was lost at its end; taken over by {successor}."
+TRYING_AGAIN = "{error} Trying again in {seconds} s."
+NOT_FINISHED = "Step “{step}” of task {task} could not be finished."
 IN_VAIN = "Step “{step}” was begun {times} times in vain."
 
 
@@ -119,9 +123,9 @@ def _note_takeover(task: Task, owner: str) -> None:
     # It may have died between two steps: then it is the one that was next.
     ahead = [row for row in (reversed(rows) if task.undoing else rows) if row.status in waiting]
     step = next(iter(begun + ahead), None)
-    where = f"at step “{step.title}”" if step is not None else "at its end"
-    text = f"The worker {task.lease_owner} was lost {where}; taken over by {owner}."
-    TaskLog.objects.create(task=task, step=step.name if step else "", level="warning", text=text)
+    workers = {"worker": task.lease_owner, "successor": owner}
+    text = Text(LOST_AT_STEP, {**workers, "step": step.title}) if step is not None else Text(LOST_AT_END, workers)
+    logbook.write(task.pk, text, step=step.name if step else "", level="warning")
 
 
 def run(task_id: int, owner: str, observer: Observer | None = None) -> Task | None:
@@ -155,7 +159,7 @@ def _leave_to_person(task: Task, error: NotUnderstood) -> Task:
     with transaction.atomic():
         if not Task.objects.select_for_update().filter(pk=task.pk, fence=task.fence).exists():
             raise _Lost
-        TaskLog.objects.create(task=task, level="error", text=error.message)
+        logbook.write(task.pk, error.text, level="error")
         ended = {"status": Status.STUCK, "lease_until": None, "finished_at": timezone.now(), "error": error.stored()}
         Task.objects.filter(pk=task.pk).update(**ended)
         key, text = f"task:{task.pk}:stuck", f"{task.title}: {error.message}"
@@ -254,7 +258,7 @@ class Run:
 
     def _turn_back(self, error: PanelError) -> None:
         log.warning("task %s (%s): %s", self.task.pk, self.task.title, error)
-        self.ctx.log(error.message, "error")
+        self.ctx.log(error.text, "error")
         if self.ctx.committed:
             self._stuck(self.rows[self.ctx.step_name], error)
         if self.operation.on_failure == "stop":
@@ -308,7 +312,7 @@ class Run:
             return
         wait = BACKOFF_SECONDS[min(row.attempts - 1, len(BACKOFF_SECONDS) - 1)]
         row.failing_since, row.error = since, error.stored()
-        self.ctx.log(f"{error.message} Trying again in {wait} s.", "warning")
+        self.ctx.log(Text(TRYING_AGAIN, {"error": error.text, "seconds": wait}), "warning")
         self._save(row, "failing_since", "error")
         self._update_task(status=Status.RETRYING, lease_until=None, next_run_at=Now() + timedelta(seconds=wait))
         raise _Later
@@ -329,13 +333,13 @@ class Run:
         """Leave the task, its locks and a problem to a person: what cannot be undone, or not be finished."""
         could_not = "undone" if self.task.undoing else "finished"
         final = UndoFailed(
-            f"Step “{row.title}” of task {self.task.pk} could not be {could_not}.",
+            "" if self.task.undoing else Text(NOT_FINISHED, {"step": row.title, "task": self.task.pk}),
             task=self.task.pk,
             step=row.title,
             node=str(error.data.get("node", "")),
             cause=error.message,
         )
-        self.ctx.log(final.message, "error")
+        self.ctx.log(final.text, "error")
         self._store(row, StepStatus.FAILED, error=error.stored())
         told = self.task.error if self.task.undoing else error.stored()
         self._update_task(status=Status.STUCK, lease_until=None, finished_at=timezone.now(), error=told)

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import models
 
 from panel.core.rows import QuickModel
+from panel.core.wording import Text
 
 
 class Status(models.TextChoices):
@@ -198,10 +199,16 @@ class TaskLog(models.Model):
     at = models.DateTimeField(auto_now_add=True)
     step = models.CharField(max_length=64, blank=True)
     level = models.CharField(max_length=8, default="info")
-    text = models.TextField()
+    text = models.TextField(help_text="The sentence in English, as earlier releases stored it alone.")
+    said = models.JSONField(null=True, help_text="What shown() makes the sentence of: a Text's template and data.")
 
     class Meta:
         ordering = ["id"]
 
     def __str__(self) -> str:
         return self.text
+
+    def shown(self, *, nodes: bool) -> str:
+        """The line in the reader's language; `nodes`: whether they may know nodes."""
+        text = Text.from_dict(self.said) if self.said is not None else Text(self.text)
+        return text.shown(nodes=nodes)

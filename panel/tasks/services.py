@@ -10,9 +10,10 @@ from django.utils import timezone
 from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import OperationFailed, WrongState
+from panel.core.wording import Text
 from panel.notices.services import close_problem
-from panel.tasks import live, locks, registry, reservations
-from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskSecret, TaskStep
+from panel.tasks import live, locks, logbook, registry, reservations
+from panel.tasks.models import Status, StepStatus, Task, TaskSecret, TaskStep
 from panel.tasks.queue import enqueue
 
 
@@ -70,7 +71,8 @@ def give_way(superseded: list[Task], to: Task, by: User) -> None:
             _ask_for_end(task, by)
         except WrongState:
             continue
-        TaskLog.objects.create(task=task, level="warning", text=f"Gives way to task {to.pk} ({to.title}).")
+        text = Text("Gives way to task {task} ({operation}).", {"task": to.pk, "operation": to.title})
+        logbook.write(task.pk, text, level="warning")
 
 
 def retry_undo(task: Task, by: User) -> Task:
@@ -101,12 +103,12 @@ def give_up_stuck(task: Task, by: User) -> Task:
         task = Task.objects.select_for_update().get(pk=task.pk)
         if task.status != Status.STUCK:
             raise WrongState(object="task", id=task.pk, state=task.status)
-        give_up(task.pk, f"Given up by {by.name}. What it had done is left as it is.")
+        give_up(task.pk, Text("Given up by {by}. What it had done is left as it is.", {"by": by.name}))
     task.refresh_from_db()
     return task
 
 
-def give_up(task_id: int, reason: str) -> None:
+def give_up(task_id: int, reason: str | Text) -> None:
     """End a task where it is, without undoing: for an end that must be possible whatever the task waits for.
 
     Call it in a transaction. A worker that is at it is shut out by the task's fence; a task that has ended is left.
@@ -117,7 +119,7 @@ def give_up(task_id: int, reason: str) -> None:
     next_ids = locks.release(task)
     reservations.release(task)
     TaskSecret.objects.filter(task=task).delete()
-    TaskLog.objects.create(task=task, level="error", text=reason)
+    logbook.write(task.pk, reason, level="error")
     task.fence += 1
     task.status, task.error = Status.FAILED, OperationFailed(reason, step="").stored()
     task.lease_until, task.finished_at = None, timezone.now()

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from nodeagent.protocol import host
 from panel.core.errors import NodeTimeout, Reschedule
+from panel.core.wording import Text
 from panel.vms.context import VmContext
 from panel.vms.models import VmStatus
 from panel.vms.spec import reached_by
@@ -39,7 +40,7 @@ def shut_down(ctx: VmContext[Any], limit: float) -> bool:
     if waited < limit:
         checkpoint = {"began": began, "asked": now if _is_due(now, asked) else asked}
         _put_down(ctx, waited, limit, checkpoint, "waiting for the guest")
-    ctx.log(f"The guest did not shut down within {limit:g} s: forcing it off.", "warning")
+    ctx.log(Text("The guest did not shut down within {limit:g} s: forcing it off.", {"limit": limit}), "warning")
     ctx.read_state(host.HostStop(uuid=str(ctx.vm.uuid)))
     return True
 

@@ -28,6 +28,7 @@ from panel.cluster.porter import Porter
 from panel.cluster.selectors import default_cluster
 from panel.cluster.way_in import HostAddress, PrivateKey, WayInParams
 from panel.core.errors import AlreadyExists, CommandFailed, InvalidValue, NodeRefused, OperationFailed
+from panel.core.wording import Text
 from panel.notices.models import Severity
 from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Step
@@ -89,7 +90,7 @@ def check_host(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
         shown = connection.host_key
         found = keys.fingerprint(shown)
         Node.objects.filter(pk=ctx.node.pk).update(host_key=shown)
-        ctx.log(f"The host shows the key {found}.")
+        ctx.log(Text("The host shows the key {key}.", {"key": found}))
         with connection.porter() as porter:
             _tell_of_start_files(ctx, porter)
             release = _os_release(porter.look()["os_release"])

@@ -27,6 +27,7 @@ from panel.core.errors import (
     NodeUnreachable,
     VersionMismatch,
 )
+from panel.core.wording import Text
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 from panel.tasks.locks import shared
@@ -85,7 +86,7 @@ def bring_programs(ctx: NodeContext[Any]) -> list[Complaint]:
         text = f"The panel's programs cannot be brought up to date: {error.data['text']}."
         return [Complaint(f"{text}{_full_disks(ctx)}", Severity.ERROR)]
     if replaced:
-        ctx.log(f"Brought up to date: {', '.join(replaced)}.")
+        ctx.log(Text("Brought up to date: {programs}.", {"programs": ", ".join(replaced)}))
     return []
 
 

@@ -15,6 +15,7 @@ from panel.cluster import parts
 from panel.cluster.context import NodeContext
 from panel.cluster.operations.remove import delete_record, mark_removing
 from panel.core.errors import WrongState
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive
 from panel.tasks.models import Status, Task
 from panel.tasks.operation import Operation, Params, Step
@@ -71,7 +72,7 @@ def note_leftovers(ctx: ForgetContext) -> dict[str, Any]:
     left = [*OURS, *(each for part in parts.every().values() for each in part.leaves(ctx))]
     vms = list(ctx.node.vms.values_list("name", flat=True))
     for each in left:
-        ctx.log(f"May be left on the host: {each}.", "warning")
+        ctx.log(Text("May be left on the host: {thing}.", {"thing": each}), "warning")
     return {"result": {"left": left, "vms": vms}}
 
 

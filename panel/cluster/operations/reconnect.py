@@ -23,6 +23,7 @@ from panel.cluster.operations import add_looks
 from panel.cluster.operations.check import check_node
 from panel.cluster.way_in import OtherAddress, PrivateKey, WayInParams
 from panel.core.errors import AlreadyExists, HostUnsuitable, InvalidValue, NodeRefused, OperationFailed
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Step
 
@@ -52,7 +53,7 @@ def look_at_host(ctx: NodeContext[ReconnectParams]) -> dict[str, Any]:
     _refuse_another(ctx, seen)
     add_looks.refuse_unsuitable(node, seen, only=add_looks.OF_SSH)
     found = keys.fingerprint(shown)
-    ctx.log(f"The host shows the key {found}.")
+    ctx.log(Text("The host shows the key {key}.", {"key": found}))
     return {"host_key": shown, "before": before, "result": {"fingerprint": found}}
 
 

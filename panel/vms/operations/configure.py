@@ -16,6 +16,7 @@ from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.cluster.placement import Candidate, Need, StorageSpace, lacks
 from panel.core.errors import CapacityError, CommandFailed, Drifted
+from panel.core.wording import Text
 from panel.tasks import reservations
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Status, TaskStep
@@ -156,7 +157,7 @@ def configure_domain(ctx: ConfigureVmContext) -> dict[str, Any]:
     except Drifted as found:
         raise drift.error(vm, found.data["differences"]) from found
     for remark in answer.remarks:
-        ctx.log(f"Not while it runs: {remark}", "warning")
+        ctx.log(Text("Not while it runs: {remark}", {"remark": remark}), "warning")
     pending = services.record_pending(vm.pk, answer.pending)
     return {"result": {"pending": pending}}
 

@@ -11,6 +11,7 @@ from panel.cluster import services
 from panel.cluster.context import NodeContext
 from panel.cluster.models import NodeState
 from panel.core.errors import OperationFailed, PanelError, Reschedule, WrongState
+from panel.core.wording import Text
 from panel.tasks import registry
 from panel.tasks.models import OPEN, Status, Task
 from panel.tasks.operation import Operation, Params, Step
@@ -62,7 +63,7 @@ def move_vms(ctx: NodeContext[EvacuateParams]) -> dict[str, Any]:
 
 def _stays(ctx: NodeContext[Any], vm: Vm, reason: str, refused: dict[str, str]) -> None:
     refused[vm.name] = reason
-    ctx.log(f"VM “{vm.name}” cannot be moved: {reason}", "warning")
+    ctx.log(Text("VM “{vm}” cannot be moved: {reason}", {"vm": vm.name, "reason": reason}), "warning")
 
 
 def _ask(ctx: NodeContext[EvacuateParams], vm: Vm, key: str) -> Task:
@@ -81,7 +82,7 @@ def _answer(ctx: NodeContext[Any], asked: list[Task], refused: dict[str, str]) -
             stay[task.object_name] = str((task.error or {}).get("message", task.get_status_display()))
     moved = [task.object_name for task in asked if task.status == Status.DONE]
     for name, reason in sorted(stay.items()):
-        ctx.log(f"VM “{name}” stays: {reason}", "error")
+        ctx.log(Text("VM “{vm}” stays: {reason}", {"vm": name, "reason": reason}), "error")
     if stay:
         told = "; ".join(f"{name}: {reason}" for name, reason in sorted(stay.items()))
         raise OperationFailed(

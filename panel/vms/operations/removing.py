@@ -10,6 +10,7 @@ from nodeagent import storage as storages
 from nodeagent.protocol import host, storage
 from panel.cluster.nodes import Agent
 from panel.core.errors import Cancelled, WrongState
+from panel.core.wording import Text
 from panel.network.models import Address
 from panel.notices.services import close_problems_of
 from panel.storage.models import Volume
@@ -38,7 +39,7 @@ def see_disks(ctx: VmContext[Any]) -> dict[str, Any]:
     upon = {each.place for each in used if each.uuid == str(vm.uuid) and each.target in targets}
     overlays = [place for place in others if place in upon and storages.named(_pools(ctx), place)]
     if left := [place for place in others if place not in overlays]:
-        ctx.log(f"Not the panel's, and left where they are: {', '.join(left)}.", "warning")
+        ctx.log(Text("Not the panel's, and left where they are: {files}.", {"files": ", ".join(left)}), "warning")
     return {"overlays": overlays}
 
 
@@ -98,7 +99,7 @@ def delete_overlays(ctx: VmContext[Any]) -> None:
         volume = storages.named(_pools(ctx), place)
         if volume is not None:
             ctx.agent.call(storage.VolumeDelete(volume))
-            ctx.log(f"Deleted “{place}”, which somebody made of its disk by hand.")
+            ctx.log(Text("Deleted “{file}”, which somebody made of its disk by hand.", {"file": place}))
 
 
 def delete_seeds(ctx: VmContext[Any]) -> None:

@@ -9,6 +9,9 @@ from rest_framework.test import APIClient
 
 from panel.accounts.models import User
 from panel.core.errors import NodeUnreachable
+from panel.core.wording import Text
+from panel.tasks import logbook
+from panel.tasks.engine import TRYING_AGAIN
 from panel.tasks.models import Status, Task
 from tests.db.web.test_pages import signed_in
 
@@ -45,6 +48,18 @@ def test_a_task_s_error_is_worded_for_whoever_reads_it(
         "message": "The node cannot be reached: ?.",
         "reason": "?",
     }
+
+
+def test_a_line_of_a_log_too(api: APIClient, api_as_user: APIClient, user: User) -> None:
+    task = Task.objects.create(operation="vm.start", title="Start", status=Status.FAILED, owner=user)
+    error = NodeUnreachable(node="rack77", reason="?").text
+    logbook.write(task.pk, Text(TRYING_AGAIN, {"error": error, "seconds": 2}), level="warning")
+    logbook.write(task.pk, "Of an earlier release: {node}.")
+    lines = [each["text"] for each in told(api_as_user, f"tasks/{task.pk}/log", "ru").json()]
+    assert lines == ["Узел недоступен: ?. Повтор через 2 с.", "Of an earlier release: {node}."]
+    told_in_english = api.get(f"/api/v1/tasks/{task.pk}/log").json()[0]["text"]
+    assert told_in_english == task.log.get(level="warning").text
+    assert told_in_english == "The node “rack77” cannot be reached: ?. Trying again in 2 s."
 
 
 def test_the_classic_api_has_a_language(client: Client) -> None:

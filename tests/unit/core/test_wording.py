@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
@@ -13,6 +14,7 @@ from panel.core import catalogue, errors, wording
 from panel.core.errors import CommandFailed, InvalidValue, NodeUnreachable, NotFound, PanelError, shown
 from panel.core.middleware import preferred
 from panel.core.wording import Text
+from panel.tasks.engine import LOST_AT_END, TRYING_AGAIN
 
 TOP = Path(__file__).parents[3]
 PO = wording.LOCALE / "ru" / "LC_MESSAGES" / "django.po"
@@ -28,7 +30,7 @@ def russian() -> Iterator[None]:
 
 
 def templates_of(tree: ast.Module) -> Iterator[str]:
-    """The finished sentences of errors, and the templates of Texts, that a module has."""
+    """The finished sentences of errors and of task logs, and the templates of Texts, that a module has."""
     constants = {
         target.id: each.value
         for each in tree.body
@@ -40,11 +42,16 @@ def templates_of(tree: ast.Module) -> Iterator[str]:
         if not isinstance(call, ast.Call) or not call.args:
             continue
         name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-        first = call.args[0]
-        if isinstance(first, ast.Name):
-            first = constants.get(first.id, first)
-        if (name == "Text" or name in CLASSES) and isinstance(first, ast.Constant) and isinstance(first.value, str):
-            yield first.value
+        if name in ("Text", "log", *CLASSES):
+            for each in either(call.args[0]):
+                found = constants.get(each.id, each) if isinstance(each, ast.Name) else each
+                if isinstance(found, ast.Constant) and isinstance(found.value, str):
+                    yield found.value
+
+
+def either(value: ast.expr) -> list[ast.expr]:
+    """Both values of a conditional expression, else the one."""
+    return [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
 
 
 def in_source() -> set[str]:
@@ -103,6 +110,21 @@ def test_nor_is_it_in_another_language() -> None:
         if "{node}" in each.sentence:
             told = shown(each(**data).stored(), nodes=False)["message"]
             assert told != each.sentence and "rack7" not in told and "«»" not in told, told
+
+
+@pytest.mark.usefixtures("russian")
+def test_a_text_that_holds_another_comes_back_from_its_row() -> None:
+    error = NodeUnreachable(node="rack7", reason="?").text
+    text = Text.from_dict(json.loads(json.dumps(Text(TRYING_AGAIN, {"error": error, "seconds": 2}).as_dict())))
+    assert text.english == "The node “rack7” cannot be reached: ?. Trying again in 2 s."
+    assert text.shown(nodes=True) == "Узел «rack7» недоступен: ?. Повтор через 2 с."
+    assert text.shown(nodes=False) == "Узел недоступен: ?. Повтор через 2 с."
+
+
+@pytest.mark.usefixtures("russian")
+def test_a_worker_s_machine_is_no_customer_s_business() -> None:
+    text = Text(LOST_AT_END, {"worker": "w1@panel7", "successor": "w2@panel8"})
+    assert "panel" in text.shown(nodes=True) and "panel" not in text.shown(nodes=False)
 
 
 @pytest.mark.parametrize(
