@@ -25,6 +25,15 @@ class Complaint:
 
 
 @dataclass(frozen=True)
+class PartStep:
+    """The id and title of a step that prepares or removes a part, and how large it is beside the others."""
+
+    id: str
+    title: str
+    weight: int = 1
+
+
+@dataclass(frozen=True)
 class Part:
     """One app's part of a node. All of it may be repeated.
 
@@ -34,6 +43,8 @@ class Part:
     is its complaint too, unless the node cannot be reached. `reach` are the panel's addresses that the node must
     reach for it, as host and port, as far as they are known. Of a node that is not spoken to any more, `leaves` names
     what it has of the part on its host, and `forget` leaves nothing of it in the database.
+
+    `making` and `removing` are the steps that it is in node.add and node.remove; without them it needs none.
     """
 
     prepare: Callable[[NodeContext[Any]], None]
@@ -43,6 +54,8 @@ class Part:
     reach: Callable[[], Sequence[tuple[str, int]]] = tuple
     leaves: Callable[[NodeContext[Any]], Sequence[str]] = lambda ctx: ()
     forget: Callable[[NodeContext[Any]], None] = lambda ctx: None
+    making: PartStep | None = None
+    removing: PartStep | None = None
 
 
 _parts: dict[str, Part] = {}

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from nodeagent.protocol import node as protocol
 from panel.cluster.context import NodeContext
-from panel.cluster.parts import Complaint, Part
+from panel.cluster.parts import Complaint, Part, PartStep
 from panel.monitoring import keys, reaching
 from panel.monitoring.configure import end_rotation, narrow, tell_node
 from panel.monitoring.models import NodeWatch
@@ -66,4 +66,13 @@ def leaves(ctx: NodeContext[Any]) -> list[str]:
     return ["the service vmwatch-node; its secret is this node's own, and is not believed any more"]
 
 
-PART = Part(prepare=prepare, remove=remove, check=check, reach=reach, leaves=leaves, forget=forget)
+PART = Part(
+    prepare=prepare,
+    remove=remove,
+    check=check,
+    reach=reach,
+    leaves=leaves,
+    forget=forget,
+    making=PartStep("configure_vmwatch", "Configure vmwatch", weight=2),
+    removing=PartStep("remove_vmwatch", "Remove vmwatch-node"),
+)

@@ -10,7 +10,7 @@ from typing import Any
 from nodeagent.protocol import network as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
-from panel.cluster.parts import Complaint, Part, complaining
+from panel.cluster.parts import Complaint, Part, PartStep, complaining
 from panel.core.errors import CommandFailed, OperationFailed
 from panel.network.models import Network, NodeNetwork, Subnet
 from panel.network.reach import kept_from
@@ -148,4 +148,12 @@ def leaves(ctx: NodeContext[Any]) -> list[str]:
     return [f"the bridge {network.bridge} with the rules of its network" for network in _networks(ctx.node)]
 
 
-PART = Part(prepare=prepare, remove=remove, check=check, look=look, leaves=leaves)
+PART = Part(
+    prepare=prepare,
+    remove=remove,
+    check=check,
+    look=look,
+    leaves=leaves,
+    making=PartStep("make_bridges", "Make the bridges"),
+    removing=PartStep("remove_bridges", "Remove the bridges"),
+)

@@ -8,7 +8,7 @@ from nodeagent.protocol import storage as protocol
 from nodeagent.protocol.storage import PoolState
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
-from panel.cluster.parts import Complaint, Part, complaining
+from panel.cluster.parts import Complaint, Part, PartStep, complaining
 from panel.core.errors import CommandFailed
 from panel.notices.models import Severity
 from panel.storage.models import NodePool, Pool, PoolFault, Volume
@@ -119,4 +119,12 @@ def forget(ctx: NodeContext[Any]) -> None:
     Volume.objects.filter(node=ctx.node).delete()
 
 
-PART = Part(prepare=prepare, remove=remove, check=check, leaves=leaves, forget=forget)
+PART = Part(
+    prepare=prepare,
+    remove=remove,
+    check=check,
+    leaves=leaves,
+    forget=forget,
+    making=PartStep("make_storages", "Make the storages"),
+    removing=PartStep("remove_storages", "Remove the storages"),
+)

@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, field_validator
 from nodeagent.protocol import node as protocol
 from nodeagent.protocol import to_dict
 from panel.accounts.models import User
-from panel.cluster import agent_package, bare, health, keys, marks, parts, services, ssh
+from panel.cluster import agent_package, bare, health, keys, marks, part_steps, parts, services, ssh
 from panel.cluster.client import NodeAddress
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node, NodeState, Virtualization
@@ -213,36 +213,6 @@ def probe_virtualization(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
     return {"accel": accel}
 
 
-def make_storages(ctx: NodeContext[AddNodeParams]) -> None:
-    """Every storage of the cluster is on the node."""
-    parts.get("storage").prepare(ctx)
-
-
-def unmake_storages(ctx: NodeContext[AddNodeParams]) -> None:
-    """No storage of the cluster is on the node."""
-    parts.get("storage").remove(ctx)
-
-
-def make_bridges(ctx: NodeContext[AddNodeParams]) -> None:
-    """Every network of the cluster has its bridge on the node."""
-    parts.get("network").prepare(ctx)
-
-
-def unmake_bridges(ctx: NodeContext[AddNodeParams]) -> None:
-    """No network of the cluster has a bridge on the node."""
-    parts.get("network").remove(ctx)
-
-
-def configure_vmwatch(ctx: NodeContext[AddNodeParams]) -> None:
-    """vmwatch-node runs on the node and vmwatch-master expects it."""
-    parts.get("vmwatch").prepare(ctx)
-
-
-def unconfigure_vmwatch(ctx: NodeContext[AddNodeParams]) -> None:
-    """vmwatch-node is not on the node."""
-    parts.get("vmwatch").remove(ctx)
-
-
 def verify_node(ctx: NodeContext[AddNodeParams]) -> None:
     """Everything was seen working, and the node takes VMs."""
     complaints = [parts.complaint(each) for part in parts.every().values() for each in part.check(ctx)]
@@ -298,23 +268,23 @@ class AddNode(Operation[AddNodeParams]):
     context = NodeContext
     creates = True
     locks = (exclusive("node"),)
-    steps = (
-        Step(reserve_node, "Reserve the name", undo=delete_record, inline=True),
-        # No undo: it changes nothing on the host, and the pinned key goes with the record.
-        Step(check_host, "Check the host and pin its key"),
-        Step(authorize_key, "Let the panel's key in", undo=deauthorize_key, ends_secrets=True),
-        Step(install_agent, "Install the agent and vmwatch-node", undo=remove_agent, weight=2),
-        # No undo: distribution packages are the host's own, others may use them by now.
-        Step(install_packages, "Install packages", weight=20),
-        # No undo of its own: remove_agent stops a libvirtd that we keep running.
-        Step(start_libvirt, "Start libvirt", weight=2),
-        # No undo: it only looks.
-        Step(probe_virtualization, "Try virtualization", weight=3),
-        Step(make_storages, "Make the storages", undo=unmake_storages),
-        Step(make_bridges, "Make the bridges", undo=unmake_bridges),
-        Step(configure_vmwatch, "Configure vmwatch", undo=unconfigure_vmwatch, weight=2),
-        # No undo: the record's removal takes the state along.
-        Step(verify_node, "Verify"),
+    steps = part_steps.Steps(
+        lambda: (
+            Step(reserve_node, "Reserve the name", undo=delete_record, inline=True),
+            # No undo: it changes nothing on the host, and the pinned key goes with the record.
+            Step(check_host, "Check the host and pin its key"),
+            Step(authorize_key, "Let the panel's key in", undo=deauthorize_key, ends_secrets=True),
+            Step(install_agent, "Install the agent and vmwatch-node", undo=remove_agent, weight=2),
+            # No undo: distribution packages are the host's own, others may use them by now.
+            Step(install_packages, "Install packages", weight=20),
+            # No undo of its own: remove_agent stops a libvirtd that we keep running.
+            Step(start_libvirt, "Start libvirt", weight=2),
+            # No undo: it only looks.
+            Step(probe_virtualization, "Try virtualization", weight=3),
+            *part_steps.making(),
+            # No undo: the record's removal takes the state along.
+            Step(verify_node, "Verify"),
+        )
     )
 
     def title(self, ctx: Any) -> str:

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from nodeagent.protocol import node as protocol
 from panel.accounts.models import User
-from panel.cluster import keys, marks, parts, services
+from panel.cluster import keys, marks, part_steps, services
 from panel.cluster.context import NodeContext
 from panel.cluster.models import NodeState
 from panel.cluster.nodes import client
@@ -70,24 +70,6 @@ def _is_ours(ctx: NodeContext[Any]) -> bool:
     return "of_another_panel" not in ctx.output(look_at_host)
 
 
-def remove_vmwatch(ctx: NodeContext[Any]) -> None:
-    """vmwatch-node is not on the host."""
-    if _is_ours(ctx):
-        parts.get("vmwatch").remove(ctx)
-
-
-def remove_bridges(ctx: NodeContext[Any]) -> None:
-    """The panel's bridges and their rules are not on the host."""
-    if _is_ours(ctx):
-        parts.get("network").remove(ctx)
-
-
-def remove_storages(ctx: NodeContext[Any]) -> None:
-    """The panel's storages are not on the host."""
-    if _is_ours(ctx):
-        parts.get("storage").remove(ctx)
-
-
 def remove_agent(ctx: NodeContext[Any]) -> None:
     """The agent is not on the host, and the panel's key no longer lets anybody in."""
     try:
@@ -124,14 +106,14 @@ class RemoveNode(Operation[RemoveNodeParams]):
     dangerous = True
     locks = (exclusive("node"),)
     # No step has an undo: the node can be added again.
-    steps = (
-        Step(mark_removing, "Place no VM here any more", inline=True),
-        Step(look_at_host, "Look at the host"),
-        Step(remove_vmwatch, "Remove vmwatch-node"),
-        Step(remove_bridges, "Remove the bridges"),
-        Step(remove_storages, "Remove the storages"),
-        Step(remove_agent, "Remove the agent and the panel's key"),
-        Step(delete_record, "Forget the node"),
+    steps = part_steps.Steps(
+        lambda: (
+            Step(mark_removing, "Place no VM here any more", inline=True),
+            Step(look_at_host, "Look at the host"),
+            *part_steps.removing(_is_ours),
+            Step(remove_agent, "Remove the agent and the panel's key"),
+            Step(delete_record, "Forget the node"),
+        )
     )
 
     def title(self, ctx: Any) -> str:
