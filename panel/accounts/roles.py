@@ -14,6 +14,7 @@ from panel.accounts.models import BrowserSession, Role, User
 from panel.core import live, permissions
 from panel.core.errors import AlreadyExists, InvalidValue, WrongState
 from panel.core.validation import Params, parse
+from panel.core.wording import Text
 
 
 class RoleValues(Params):
@@ -40,7 +41,9 @@ def put_role(
     values = parse(RoleValues, raw)
     for right in values.rights:
         if right not in permissions.MOST_BY_LEVEL[values.level]:
-            raise InvalidValue(f"Accounts of this level cannot have the right “{right}”.", field="rights")
+            raise InvalidValue(
+                Text("Accounts of this level cannot have the right “{right}”.", {"right": right}), field="rights"
+            )
     before = _public(role) if role else {}
     if role is not None and role.level != values.level and role.users.exists():
         raise WrongState("Accounts of the other level have this role.", object="role", id=role.pk, state="in use")
@@ -72,7 +75,7 @@ def put_role(
 def _refuse_unknown(withheld: set[str], operations: Collection[str] | None) -> None:
     for name in sorted(withheld):
         if operations is not None and name not in operations:
-            raise InvalidValue(f"There is no operation “{name}”.", field="withheld")
+            raise InvalidValue(Text("There is no operation “{name}”.", {"name": name}), field="withheld")
 
 
 def _end_impersonation_without_right(role: Role) -> None:

@@ -22,6 +22,7 @@ from panel.accounts.tokens import end_sign_ins
 from panel.core import live, permissions
 from panel.core.errors import AccessDenied, AlreadyExists, InvalidValue, NotFound, WrongState
 from panel.core.validation import Params, parse, plain_name
+from panel.core.wording import Text
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@+-]*$")]
 Limit = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -128,7 +129,9 @@ def _put(viewer: User, user: User, values: UserChange, action: str) -> User:
         user.role = _role(values.role)
     _refuse_more_than_own(viewer, user)
     if user.role is not None and user.role.level != user.level:
-        raise InvalidValue(f"This role is for accounts of the level “{user.role.level}”.", field="role")
+        raise InvalidValue(
+            Text("This role is for accounts of the level “{level}”.", {"level": user.role.level}), field="role"
+        )
     if before.get("level") == Level.SUPER and user.level != Level.SUPER:
         _refuse_last(user)
     if values.password is not None:
@@ -201,7 +204,10 @@ def delete_user(viewer: User, user: User) -> None:
             user.delete()
     except ProtectedError as error:
         kinds = sorted({str(each._meta.verbose_name_plural) for each in error.protected_objects})
-        message = f"The user still owns {' and '.join(kinds)}: delete them or give them to another user first."
+        message = Text(
+            "The user still owns {kinds}: delete them or give them to another user first.",
+            {"kinds": " and ".join(kinds)},
+        )
         raise WrongState(message, object="user", id=user_id, state="owner") from error
     live.tell_rights(user_id)
     journal.record(viewer, "user.delete", "user", user_id, user.name, before=before)

@@ -18,6 +18,7 @@ from panel.accounts.services import require_power_over
 from panel.accounts.tokens import TOKEN_BYTES, digest
 from panel.core import permissions
 from panel.core.errors import AlreadyExists, BadCredentials, InvalidValue, NotFound, WrongState
+from panel.core.wording import Text
 
 LIFETIME = timedelta(minutes=10)
 SHORTEST = 16
@@ -36,7 +37,7 @@ def issue(viewer: User, user: User, key: str | None = None, leads_to: str = "/")
     require_power_over(viewer, user)
     refuse_impersonated()
     if key is not None and not SHORTEST <= len(key) <= 128:
-        raise InvalidValue(f"A key has {SHORTEST} to 128 characters.", field="key")
+        raise InvalidValue(Text("A key has {least} to 128 characters.", {"least": SHORTEST}), field="key")
     # A path of ours alone: "//host" and "/\\host" would lead a browser elsewhere.
     if (
         not leads_to.startswith("/")
@@ -46,7 +47,7 @@ def issue(viewer: User, user: User, key: str | None = None, leads_to: str = "/")
     ):
         raise InvalidValue("“leads_to” is a path of the panel, as /vms/7/console.", field="leads_to")
     if not _is_page(leads_to, user):
-        raise InvalidValue(f"The panel has no page “{leads_to}”.", field="leads_to")
+        raise InvalidValue(Text("The panel has no page “{page}”.", {"page": leads_to}), field="leads_to")
     if not user.is_active:
         raise WrongState("A disabled account cannot be signed in to.", object="user", id=user.pk, state="disabled")
     text = key or secrets.token_urlsafe(TOKEN_BYTES)

@@ -23,6 +23,7 @@ from panel.core.errors import BadCredentials, InvalidValue, LimitExceeded
 from panel.core.permissions import RIGHTS
 from panel.core.rows import Prepared
 from panel.core.validation import plain_name
+from panel.core.wording import Text
 
 TOKEN_BYTES = 32
 SIGN_IN = "sign-in"
@@ -55,7 +56,7 @@ def create_token(
     refuse_impersonated()
     for right in rights or ():
         if right not in RIGHTS:
-            raise InvalidValue(f"There is no right “{right}”.", field="rights")
+            raise InvalidValue(Text("There is no right “{right}”.", {"right": right}), field="rights")
     if user.scope is not None:
         rights = sorted(user.scope if rights is None else user.scope & set(rights))
     if expires_at is not None and expires_at <= timezone.now():
@@ -188,5 +189,8 @@ def _within(outer: Sequence[str], ranges: list[str]) -> list[str]:
     known = [ipaddress.ip_network(each) for each in outer]
     for each in map(ipaddress.ip_network, ranges):
         if known and not any(each.version == one.version and each.subnet_of(one) for one in known):  # type: ignore[arg-type]
-            raise InvalidValue(f"Your own token is taken from {', '.join(outer)} alone.", field="addresses")
+            raise InvalidValue(
+                Text("Your own token is taken from {addresses} alone.", {"addresses": ", ".join(outer)}),
+                field="addresses",
+            )
     return ranges or list(outer)

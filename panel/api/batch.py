@@ -32,6 +32,7 @@ from panel.api.reading import MOST_BYTES, Strict, body_of, viewer_of
 from panel.core import rates, request_id
 from panel.core.errors import InvalidValue, NotFound
 from panel.core.transactions import again_if_lost, is_whole
+from panel.core.wording import Text
 
 MOST = 50
 PREFIX = "/api/v1/"
@@ -195,10 +196,12 @@ def _one(request: Request, position: int, call: dict[str, Any], referred: _Refer
             raise Resolver404
         match = resolve(parts.path)
     except Resolver404 as error:
-        raise InvalidValue(f"“{path[:64]}” is no address of the API.", field=f"{where}.path") from error
+        raise InvalidValue(
+            Text("“{path}” is no address of the API.", {"path": path[:64]}), field=f"{where}.path"
+        ) from error
     view = getattr(match.func, "view_class", None)
     if view is None or not issubclass(view, ApiView) or view is BatchView or view.authentication_classes == []:
-        raise InvalidValue(f"“{path[:64]}” cannot be called in a batch.", field=f"{where}.path")
+        raise InvalidValue(Text("“{path}” cannot be called in a batch.", {"path": path[:64]}), field=f"{where}.path")
     body = json.dumps(_resolved(call.get("body", {}), referred, f"{where}.body")).encode()
     inner = WSGIRequest(
         {
@@ -221,7 +224,7 @@ def _one(request: Request, position: int, call: dict[str, Any], referred: _Refer
     rates.pass_on(request._request, inner)
     answer = match.func(inner, *match.args, **match.kwargs)
     if not isinstance(answer, Response):
-        raise InvalidValue(f"“{path[:64]}” cannot be called in a batch.", field=f"{where}.path")
+        raise InvalidValue(Text("“{path}” cannot be called in a batch.", {"path": path[:64]}), field=f"{where}.path")
     return answer
 
 
@@ -250,7 +253,7 @@ class _Referred:
             raise InvalidValue("A reference is written as 0.vm: the call's number, then names.", field=where)
         number, *names = reference.split(".")
         if len(number) > 3 or int(number) >= len(self._results):
-            raise InvalidValue(f"“{reference}” refers to no earlier call.", field=where)
+            raise InvalidValue(Text("“{reference}” refers to no earlier call.", {"reference": reference}), field=where)
         found = self._results[int(number)]["body"]
         for name in names:
             found = _inside(found, name, reference, where)
@@ -264,7 +267,10 @@ class _Referred:
             self._sizes[reference] = len(json.dumps(found))
         self._left -= self._sizes[reference]
         if self._left < 0:
-            text = f"What the batch's references stand for is more than {MOST_BYTES >> 20} MiB in all."
+            text = Text(
+                "What the batch's references stand for is more than {most_mib} MiB in all.",
+                {"most_mib": MOST_BYTES >> 20},
+            )
             raise InvalidValue(text, field=where)
 
 
@@ -273,7 +279,12 @@ def _inside(found: Any, name: str, reference: str, where: str) -> Any:
         return found[int(name)]
     if isinstance(found, dict) and name in found:
         return found[name]
-    raise InvalidValue(f"Call {reference.partition('.')[0]} did not answer “{reference}”.", field=where)
+    raise InvalidValue(
+        Text(
+            "Call {call} did not answer “{reference}”.", {"call": reference.partition(".")[0], "reference": reference}
+        ),
+        field=where,
+    )
 
 
 def _in_path(value: Any, where: str) -> str:

@@ -29,6 +29,7 @@ from panel.cluster.veil import Veil
 from panel.core import kinds
 from panel.core.errors import BadCredentials, InvalidValue, PanelError
 from panel.core.live import ASK_SECONDS, STREAM, may_end, may_see, outward
+from panel.core.wording import Text
 
 HEARTBEAT_SECONDS = 15.0
 ONE_READ = 200
@@ -86,7 +87,9 @@ def _topics(request: HttpRequest) -> frozenset[str]:
         return frozenset(kinds.topics())
     chosen = frozenset(each.strip() for each in text.split(","))
     if not chosen <= set(topics := kinds.topics()):
-        raise InvalidValue(f"Topics are {', '.join(topics)}.", field="topics", allowed=sorted(topics))
+        raise InvalidValue(
+            Text("Topics are {topics}.", {"topics": ", ".join(topics)}), field="topics", allowed=sorted(topics)
+        )
     return chosen
 
 

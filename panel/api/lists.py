@@ -15,6 +15,7 @@ from panel.api import paging
 from panel.api.parameters import ApiView
 from panel.api.sparse import PARAMETER, asked_fields, told
 from panel.core.errors import InvalidValue
+from panel.core.wording import Text
 
 LONGEST_FILTER = 200
 NAMES = {"SshKey": "ssh_key", "Account": "user"}
@@ -73,7 +74,9 @@ class ListView(ApiView):
             pk = other._default_manager.filter(**{related: value}).values_list("pk", flat=True).first()
             return found.none() if pk is None else found.filter(**{field: pk})
         except (ValueError, ValidationError) as error:
-            raise InvalidValue(f"“{name}” cannot be “{value[:64]}”.", field=name) from error
+            raise InvalidValue(
+                Text("“{name}” cannot be “{value}”.", {"name": name, "value": value[:64]}), field=name
+            ) from error
 
 
 def listed(serializer: type[serializers.Serializer[Any]], *filters: str, orders: tuple[str, ...] = ("id",)) -> Any:

@@ -7,6 +7,7 @@ from datetime import datetime
 from django.utils.dateparse import parse_datetime
 
 from panel.core.errors import InvalidValue
+from panel.core.wording import Text
 
 
 def moment(text: str | None, field: str) -> datetime | None:
@@ -18,5 +19,7 @@ def moment(text: str | None, field: str) -> datetime | None:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise InvalidValue(f"“{field}” must be a time with its zone, as 2026-01-31T12:00:00Z.", field=field)
+        raise InvalidValue(
+            Text("“{field}” must be a time with its zone, as 2026-01-31T12:00:00Z.", {"field": field}), field=field
+        )
     return moment

@@ -18,6 +18,7 @@ from django.db.models import Model, Q, QuerySet
 from rest_framework.request import Request
 
 from panel.core.errors import InvalidValue
+from panel.core.wording import Text
 
 PAGE = 50
 MOST = 200
@@ -36,7 +37,11 @@ class Order:
         """`name` or `-name`; raises InvalidValue for what the list is not ordered by."""
         field = text.removeprefix("-")
         if field not in allowed:
-            raise InvalidValue(f"The list is ordered by {', '.join(allowed)}.", field="order", allowed=list(allowed))
+            raise InvalidValue(
+                Text("The list is ordered by {allowed}.", {"allowed": ", ".join(allowed)}),
+                field="order",
+                allowed=list(allowed),
+            )
         return cls(field, text.startswith("-"))
 
     def __str__(self) -> str:
@@ -101,7 +106,7 @@ def page_of(found: QuerySet[Any], request: Request, order: Order) -> Page:
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", str(PAGE))
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MOST):
-        raise InvalidValue(f"“limit” is a number from 1 to {MOST}.", field="limit")
+        raise InvalidValue(Text("“limit” is a number from 1 to {most}.", {"most": MOST}), field="limit")
     return int(text)
 
 

@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from panel.core.errors import InvalidValue
+from panel.core.wording import Text
 
 FORMAT = "format"
 """DRF's own, which every call knows: the form of the answer, of which there is one."""
@@ -36,9 +37,11 @@ def refuse_unknown(asked: QueryDict, known: Iterable[str]) -> None:
     allowed = sorted(known)
     for name, values in asked.lists():
         if name not in allowed and name != FORMAT:
-            raise InvalidValue(f"There is no parameter “{name[:64]}” here.", field=name[:64], allowed=allowed)
+            raise InvalidValue(
+                Text("There is no parameter “{name}” here.", {"name": name[:64]}), field=name[:64], allowed=allowed
+            )
         if len(values) > 1:
-            raise InvalidValue(f"The parameter “{name}” is given twice.", field=name)
+            raise InvalidValue(Text("The parameter “{name}” is given twice.", {"name": name}), field=name)
 
 
 def known_to(view: APIView, method: str) -> frozenset[str]:

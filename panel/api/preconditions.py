@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from panel.core.errors import InvalidValue, PreconditionFailed
+from panel.core.wording import Text
 
 VOLATILE = frozenset({"observed_at", "task", "warnings", "facts", "facts_at", "pools", "networks", "vm_count"})
 """Fields that an ETag leaves out: they tell of when something was looked at, or how busy it is, and change by
@@ -79,5 +80,7 @@ def _tags(request: Request, header: str) -> set[str] | None:
         found.add(f"{match[1] or ''}{match[2]}")
         at = match.end()
     if not found or at < len(text):
-        raise InvalidValue(f"“{header}” is * or a list of ETags, each in quotation marks.", field=header)
+        raise InvalidValue(
+            Text("“{header}” is * or a list of ETags, each in quotation marks.", {"header": header}), field=header
+        )
     return found

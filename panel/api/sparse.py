@@ -12,6 +12,7 @@ from panel.api.quick import QuickSerializer
 from panel.api.reading import viewer_of
 from panel.cluster.veil import Veil
 from panel.core.errors import InvalidValue
+from panel.core.wording import Text
 
 FIELDS = "fields"
 ALWAYS = "id"
@@ -28,7 +29,9 @@ def asked_fields(serializer: type[Serializer[Any]], request: Request) -> frozens
     known = serializer().fields
     wanted = frozenset(name.strip() for name in text.split(","))
     if unknown := sorted(wanted - set(known)):
-        raise InvalidValue(f"There is no field “{unknown[0][:64]}”.", field=FIELDS, allowed=sorted(known))
+        raise InvalidValue(
+            Text("There is no field “{name}”.", {"name": unknown[0][:64]}), field=FIELDS, allowed=sorted(known)
+        )
     return wanted | {ALWAYS}
 
 

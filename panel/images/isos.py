@@ -24,6 +24,7 @@ from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import AlreadyExists, InvalidValue, LimitExceeded, WrongState
 from panel.core.validation import Params, parse
+from panel.core.wording import Text
 from panel.images import incoming
 from panel.images.models import Iso
 
@@ -207,7 +208,9 @@ def _room(owner: User | None) -> int:
 def _refuse_no_room(owner: User | None, size_bytes: int) -> None:
     """Raise LimitExceeded where one more of this size would pass a limit of the owner's, InvalidValue for too large."""
     if size_bytes > LARGEST_BYTES:
-        raise InvalidValue(f"An ISO image has at most {LARGEST_BYTES // MIB} MiB.", field="body")
+        raise InvalidValue(
+            Text("An ISO image has at most {most_mib} MiB.", {"most_mib": LARGEST_BYTES // MIB}), field="body"
+        )
     if owner is None:
         return
     limits, used = limits_of(owner), used_by(owner)

@@ -19,6 +19,7 @@ from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import AlreadyExists, InvalidValue, NotFound
 from panel.core.validation import Params, parse
+from panel.core.wording import Text
 from panel.images.models import Customization, Flavor, Image, Iso
 
 FLAVORS = (
@@ -59,10 +60,15 @@ def register_image(metadata_path: Path) -> Image:
     except FileNotFoundError:
         raise NotFound(object="file", id=str(metadata_path)) from None
     except (ValidationError, json.JSONDecodeError) as error:
-        raise InvalidValue(f"{metadata_path.name} does not describe an image: {error}", field="file") from error
+        raise InvalidValue(
+            Text("{file} does not describe an image: {error}", {"file": metadata_path.name, "error": str(error)}),
+            field="file",
+        ) from error
     file = metadata_path.with_suffix(f".{metadata.format}")
     if file.resolve().parent != Path(settings.CONFIG.images_dir).resolve():
-        raise InvalidValue(f"The image must lie in {settings.CONFIG.images_dir}.", field="file")
+        raise InvalidValue(
+            Text("The image must lie in {folder}.", {"folder": str(settings.CONFIG.images_dir)}), field="file"
+        )
     if not file.is_file():
         raise NotFound(object="file", id=str(file))
     refuse_references(file, metadata.format)
@@ -76,7 +82,7 @@ def refuse_references(file: Path, kind: str) -> None:
     with file.open("rb") as opened:
         head = opened.read(image.HEAD_BYTES)
     if reason := image.refusal(head, kind):
-        raise InvalidValue(f"{file.name}: {reason}", field="file")
+        raise InvalidValue(Text("{file}: {reason}", {"file": file.name, "reason": reason}), field="file")
 
 
 ISO_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}\Z")
@@ -91,7 +97,9 @@ def register_iso(file: Path, *, name: str = "", title: str = "") -> Iso:
     if not ISO_NAME.match(name):
         raise InvalidValue("The name of an ISO image consists of a-z, 0-9, points and hyphens.", field="name")
     if file.resolve().parent != Path(settings.CONFIG.images_dir).resolve():
-        raise InvalidValue(f"The ISO image must lie in {settings.CONFIG.images_dir}.", field="file")
+        raise InvalidValue(
+            Text("The ISO image must lie in {folder}.", {"folder": str(settings.CONFIG.images_dir)}), field="file"
+        )
     if not file.is_file():
         raise NotFound(object="file", id=str(file))
     refuse_references(file, "raw")

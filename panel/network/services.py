@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from panel.cluster.models import Cluster, Node
 from panel.core.errors import AlreadyExists, CapacityError, InvalidValue
+from panel.core.wording import Text
 from panel.network.models import Address, IpPool, Network, NetworkState, NodeNetwork, Subnet
 from panel.network.selectors import in_range
 
@@ -44,7 +45,9 @@ def allocate(network: Network, wanted: str | None = None) -> Address:
         free = next((number for number in range(first, last + 1) if number not in used), None)
         if free is not None:
             return Address.objects.create(network=network, ip=str(ipaddress.ip_address(free)))
-    raise CapacityError(f"The network “{network.name}” has no free address.", field="network", candidates={})
+    raise CapacityError(
+        Text("The network “{network}” has no free address.", {"network": network.name}), field="network", candidates={}
+    )
 
 
 def allocate_certain(network: Network, ip: str) -> Address:
@@ -62,12 +65,20 @@ def refuse_address(network: Network, ip: str) -> None:
     try:
         subnet = network.subnet_with(ip)
     except ValueError:
-        raise InvalidValue(f"“{ip}” is not an IP address.", field="addresses") from None
+        raise InvalidValue(Text("“{address}” is not an IP address.", {"address": ip}), field="addresses") from None
     if subnet is None or ipaddress.ip_address(ip) in _of_its_own(subnet):
         there = ", ".join(each.cidr for each in network.subnets.all()) or "it has no subnet"
-        raise InvalidValue(f"{ip} is no address for a guest of “{network.name}” ({there}).", field="addresses")
+        raise InvalidValue(
+            Text(
+                "{address} is no address for a guest of “{network}” ({subnets}).",
+                {"address": str(ip), "network": network.name, "subnets": there},
+            ),
+            field="addresses",
+        )
     if network.addresses.filter(ip=ip).exists():
-        raise AlreadyExists(f"The address {ip} is in use.", field="addresses", object="address")
+        raise AlreadyExists(
+            Text("The address {address} is in use.", {"address": str(ip)}), field="addresses", object="address"
+        )
 
 
 def _of_its_own(subnet: Subnet) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
@@ -98,7 +109,11 @@ def add_subnet(
         raise InvalidValue("Nodes are the gateway of such a network, which has an address of its own.", field="gateway")
     for each in network.subnets.all():
         if each.version == parsed.version and each.parsed.overlaps(parsed):
-            raise AlreadyExists(f"The subnet {each} overlaps {parsed}.", field="cidr", object="subnet")
+            raise AlreadyExists(
+                Text("The subnet {subnet} overlaps {other}.", {"subnet": str(each), "other": str(parsed)}),
+                field="cidr",
+                object="subnet",
+            )
     if gateway is not None:
         # What lies outside of it is reached by a route that the kind of the network must know.
         _inside(parsed, [gateway], "gateway")
@@ -108,7 +123,13 @@ def add_subnet(
     for first, last in ranges:
         _inside(parsed, [first, last], "ranges")
         if ipaddress.ip_address(first).packed > ipaddress.ip_address(last).packed:
-            raise InvalidValue(f"A range ends at its last address: {first} comes after {last}.", field="ranges")
+            raise InvalidValue(
+                Text(
+                    "A range ends at its last address: {first} comes after {last}.",
+                    {"first": str(first), "last": str(last)},
+                ),
+                field="ranges",
+            )
         IpPool.objects.create(subnet=subnet, first=first, last=last)
     return subnet
 
@@ -117,9 +138,13 @@ def _subnet(network: Network, cidr: str) -> ipaddress.IPv4Network | ipaddress.IP
     try:
         parsed = ipaddress.ip_network(cidr)
     except ValueError:
-        raise InvalidValue(f"“{cidr}” is no subnet, as 192.0.2.0/24 is one.", field="cidr") from None
+        raise InvalidValue(
+            Text("“{subnet}” is no subnet, as 192.0.2.0/24 is one.", {"subnet": cidr}), field="cidr"
+        ) from None
     if parsed.version not in network.of_kind.versions:
-        raise InvalidValue(f"A network of this kind has no subnets of IPv{parsed.version}.", field="cidr")
+        raise InvalidValue(
+            Text("A network of this kind has no subnets of IPv{version}.", {"version": parsed.version}), field="cidr"
+        )
     return parsed
 
 
@@ -127,9 +152,12 @@ def _inside(subnet: ipaddress.IPv4Network | ipaddress.IPv6Network, addresses: It
     try:
         outside = [each for each in addresses if ipaddress.ip_address(each) not in subnet]
     except ValueError as error:
-        raise InvalidValue(f"This is no address: {error}.", field=field) from None
+        raise InvalidValue(Text("This is no address: {error}.", {"error": str(error)}), field=field) from None
     if outside:
-        raise InvalidValue(f"{outside[0]} does not lie in {subnet}.", field=field)
+        raise InvalidValue(
+            Text("{address} does not lie in {subnet}.", {"address": str(outside[0]), "subnet": str(subnet)}),
+            field=field,
+        )
 
 
 def refuse_not_free(network: Network, ip: str, field: str = "address") -> None:
@@ -137,11 +165,16 @@ def refuse_not_free(network: Network, ip: str, field: str = "address") -> None:
     try:
         wanted = ipaddress.ip_address(ip)
     except ValueError:
-        raise InvalidValue(f"“{ip}” is not an IP address.", field=field) from None
+        raise InvalidValue(Text("“{address}” is not an IP address.", {"address": ip}), field=field) from None
     if not any(in_range(pool, wanted) for pool in network.ranges):
-        raise InvalidValue(f"{wanted} is not in the ranges of “{network.name}”.", field=field)
+        raise InvalidValue(
+            Text("{address} is not in the ranges of “{network}”.", {"address": str(wanted), "network": network.name}),
+            field=field,
+        )
     if network.addresses.filter(ip=str(wanted)).exists():
-        raise AlreadyExists(f"The address {wanted} is in use.", field=field, object="address")
+        raise AlreadyExists(
+            Text("The address {address} is in use.", {"address": str(wanted)}), field=field, object="address"
+        )
 
 
 def release(address_id: int) -> None:

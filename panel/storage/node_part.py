@@ -10,6 +10,7 @@ from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.cluster.parts import Complaint, Part, PartStep, complaining
 from panel.core.errors import CommandFailed
+from panel.core.wording import Text
 from panel.notices.models import Severity
 from panel.storage.models import NodePool, Pool, PoolFault, Volume
 from panel.storage.services import ensure_default_pool, record_fault, record_space
@@ -68,7 +69,7 @@ def _remove(ctx: NodeContext[Any], pool: Pool) -> None:
         if error.data.get("agent_code") != PoolFault.NOT_MOUNTED:
             raise
         # What is not there cannot be removed, and must not keep a node for ever.
-        ctx.log(f"{error.data['text']} What it held is left where it is.", "warning")
+        ctx.log(Text("{text} What it held is left where it is.", {"text": error.data["text"]}), "warning")
 
 
 def check(ctx: NodeContext[Any]) -> list[Complaint]:

@@ -12,6 +12,7 @@ from nodeagent.protocol.storage import DIRECTORY, PoolState
 from panel.cluster.models import Cluster, Node
 from panel.core.errors import AlreadyExists, InvalidValue
 from panel.core.validation import plain_name
+from panel.core.wording import Text
 from panel.storage.kinds import get_kind
 from panel.storage.kinds.directory import DEFAULT_PATH
 from panel.storage.models import NodePool, Pool, PoolFault, Volume
@@ -38,16 +39,22 @@ def add_pool(cluster: Cluster, values: Mapping[str, Any]) -> Pool:
     options = kind.checked({**values.get("options", {}), **alias})
     form = values.get("volume_format", kind.formats[0])
     if form not in kind.formats:
-        text = f"Volumes of this kind of storage are {' or '.join(kind.formats)}."
+        text = Text("Volumes of this kind of storage are {formats}.", {"formats": " or ".join(kind.formats)})
         raise InvalidValue(text, field="volume_format")
     shared = values.get("shared", False) if kind.shared is None else kind.shared
     with transaction.atomic():
         Cluster.objects.select_for_update().get(pk=cluster.pk)
         for other in Pool.objects.filter(cluster=cluster):
             if other.name == name:
-                raise AlreadyExists(f"There is a storage “{other.name}” already.", field="name", object="pool")
+                raise AlreadyExists(
+                    Text("There is a storage “{name}” already.", {"name": other.name}), field="name", object="pool"
+                )
             if other.kind == kind.name and (field := kind.clash(options, other.options)):
-                raise AlreadyExists(f"The storage “{other.name}” is at {other.where}.", field=field, object="pool")
+                raise AlreadyExists(
+                    Text("The storage “{name}” is at {place}.", {"name": other.name, "place": other.where}),
+                    field=field,
+                    object="pool",
+                )
         return Pool.objects.create(
             cluster=cluster, name=name, kind=kind.name, options=options, volume_format=form, shared=shared
         )

@@ -16,6 +16,7 @@ from panel.accounts.models import Token, User
 from panel.core import secretbox
 from panel.core.errors import InvalidValue, LimitExceeded, MissingValue
 from panel.core.validation import Params, parse
+from panel.core.wording import Text
 from panel.webhooks import sending
 from panel.webhooks.events import NAMES, TOPICS
 from panel.webhooks.models import Delivery, DeliveryState, Webhook
@@ -140,7 +141,9 @@ def _checked_events(names: list[str]) -> list[str]:
     known = {"*", *NAMES, *(f"{topic}.*" for topic in TOPICS)}
     for name in names:
         if name not in known:
-            raise InvalidValue(f"There is no event “{name[:64]}”.", field="events", allowed=sorted(known))
+            raise InvalidValue(
+                Text("There is no event “{name}”.", {"name": name[:64]}), field="events", allowed=sorted(known)
+            )
     if not names:
         raise InvalidValue("A webhook has at least one event.", field="events")
     return sorted(set(names))

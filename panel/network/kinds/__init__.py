@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 
 from panel.core.errors import InvalidValue
+from panel.core.wording import Text
 from panel.network.kinds.kind import KINDS, Kind, register
 
 for _module in pkgutil.iter_modules(__path__):
@@ -20,7 +21,9 @@ for _module in pkgutil.iter_modules(__path__):
 def get_kind(name: str) -> Kind:
     """The kind of this name; raises InvalidValue."""
     if name not in KINDS:
-        raise InvalidValue(f"There is no such kind of network; there are: {', '.join(KINDS)}.", field="kind")
+        raise InvalidValue(
+            Text("There is no such kind of network; there are: {kinds}.", {"kinds": ", ".join(KINDS)}), field="kind"
+        )
     return KINDS[name]
 
 

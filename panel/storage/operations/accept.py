@@ -11,6 +11,7 @@ from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.cluster.operations.check import check_part
 from panel.core.errors import NodeError, WrongState
+from panel.core.wording import Text
 from panel.storage.models import NodePool, Pool, PoolFault
 from panel.storage.node_part import ensure_pool
 from panel.storage.selectors import pool_named, volumes_at
@@ -51,7 +52,10 @@ def take_storage(ctx: AcceptStorageContext) -> dict[str, Any]:
     check_part(ctx, "storage")
     volumes = volumes_at(ctx.node).filter(pool=ctx.pool).count()
     if volumes:
-        ctx.log(f"VMs have {volumes} disks in it on this node: the doctor says which are not there.", "warning")
+        ctx.log(
+            Text("VMs have {count} disks in it on this node: the doctor says which are not there.", {"count": volumes}),
+            "warning",
+        )
     return {"result": {"pool": ctx.pool.name, "mark": state.mark, "free_bytes": state.free_bytes, "volumes": volumes}}
 
 
