@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import List, Mapping, Sequence
 
-from nodeagent import guards, hostnet, memory, paths
+from nodeagent import anti_spoofing, hostnet, memory, paths
 from nodeagent import network as networks
 from nodeagent.commands import handles
 from nodeagent.errors import CommandFailed, Exists, InUse, InvalidParams
@@ -112,22 +112,22 @@ def bridges_read(request: network.BridgesRead, job: Job) -> network.BridgeList:
         left = networks.made(job) - remembered.keys()
         there = {name: any(each.exists(job) for each in networks.unremembered(name, job)) for name in sorted(left)}
     bridges += [network.BridgeState(name, exists, [], remembered=False) for name, exists in there.items()]
-    return network.BridgeList(bridges=bridges, guards=guards.read(job))
+    return network.BridgeList(bridges=bridges, guards=anti_spoofing.read(job))
 
 
-@handles(network.GuardsEnsure)
-def guards_ensure(request: network.GuardsEnsure, job: Job) -> Nothing:
-    """Guard the ports of several VMs as the panel says."""
-    guards.ensure({each.vm: each.interfaces for each in request.guards}, request.gone, job)
+@handles(network.FiltersEnsure)
+def guards_ensure(request: network.FiltersEnsure, job: Job) -> Nothing:
+    """Filter the ports of several VMs as the panel says."""
+    anti_spoofing.ensure({each.vm: each.interfaces for each in request.guards}, request.gone, job)
     return Nothing()
 
 
 def restore(job: Job) -> None:
-    """Make every remembered bridge and guard again; called after the node's start.
+    """Make every remembered bridge and anti-spoofing filter again; called after the node's start.
 
     One that cannot be made holds up no other: the panel asks for each besides, and says why it cannot be made.
     """
-    guards.restore(job)
+    anti_spoofing.restore(job)
     with memory.changing(paths.BRIDGES) as remembered:
         for name, values in remembered.items():
             try:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
-from nodeagent import counters, guards, jobs, libvirtd, paths
+from nodeagent import anti_spoofing, counters, jobs, libvirtd, paths
 from nodeagent.commands import handles
 from nodeagent.errors import (
     DeadlinePassed,
@@ -130,7 +130,7 @@ def host_create(request: host.HostCreate, job: Job) -> host.HostState:
             if before is None:
                 _have_name(there, spec)
                 described.name = spec.name
-        guards.guard(spec.uuid, spec.interfaces, job)
+        anti_spoofing.filter_ports(spec.uuid, spec.interfaces, job)
         domain = conn.defineXML(text_of(described))
         if before is None or before.autostart != spec.autostart:
             domain.setAutostart(int(spec.autostart))
@@ -152,7 +152,7 @@ def text_of(described: Domain) -> str:
         raise InvalidParams("A name or path has a character that XML cannot hold.", field="spec") from error
 
 
-def _have_name(domain: Any, spec: host.HostSpec) -> None:
+def _have_name(domain: Any, spec: host.DomainSpec) -> None:
     """A domain that was renamed by hand has its name again: libvirt defines none anew under another name."""
     if domain.name() != spec.name:
         if domain.isActive():
@@ -181,7 +181,7 @@ def host_delete(request: host.HostDelete, job: Job) -> Nothing:
     for file in (memory, Path(f"{memory}.part")):
         with contextlib.suppress(FileNotFoundError):
             file.unlink()
-    guards.guard(request.uuid, [], job)
+    anti_spoofing.filter_ports(request.uuid, [], job)
     return Nothing()
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, List, Optional, Set, Tuple
 
-from nodeagent import guards, holders, libvirtd
+from nodeagent import anti_spoofing, holders, libvirtd
 from nodeagent import storage as storages
 from nodeagent.commands import handles
 from nodeagent.commands.hosts import find, persistent, refuse_saved, state_word, text_of
@@ -15,7 +15,7 @@ from nodeagent.commands.snapshots import snapshots_of
 from nodeagent.errors import InUse, InvalidParams, NoSuchDomain
 from nodeagent.job import Job
 from nodeagent.protocol import audit
-from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
+from nodeagent.protocol.host import DiskSpec, DomainSpec, InterfaceSpec
 from nodeagent.protocol.settings import Difference
 from nodeagent.xml import edit, facts, machine
 from nodeagent.xml.describe import domain_of
@@ -67,20 +67,20 @@ def host_repair(request: audit.HostRepair, job: Job) -> audit.Configured:
                 if there.isActive():
                     raise InUse("A domain can be given its name back only while it is off.")
                 there.rename(spec.name)
-        guards.guard(spec.uuid, spec.interfaces, job)
+        anti_spoofing.filter_ports(spec.uuid, spec.interfaces, job)
         domain = conn.defineXML(text)
         domain.setAutostart(int(spec.autostart))
         return audit.Configured(pending=_pending(domain))
 
 
-def _refuse_no_disks(spec: HostSpec) -> None:
+def _refuse_no_disks(spec: DomainSpec) -> None:
     """Raise InvalidParams where the domain would have nothing to start from: its deletion stopped half way."""
     gone = [Path(disk.volume.name).name for disk in spec.disks if not storages.exists(disk.volume)]
     if gone:
         raise InvalidParams(audit.DISKS_GONE.format(", ".join(gone)), field="spec")
 
 
-def _refuse_newer(domain: Any, spec: HostSpec) -> None:
+def _refuse_newer(domain: Any, spec: DomainSpec) -> None:
     """Raise Drifted for disks that go on in other files, of which those of the spec lack what was written last."""
     found = {}
     for described in (persistent(domain), Domain.parse(domain.XMLDesc(0))):
@@ -144,7 +144,7 @@ def _of(conn: Any, uuids: Iterable[str]) -> Iterator[Any]:
             yield find(conn, uuid)
 
 
-def _compare(domain: Any, spec: HostSpec) -> audit.Differing:
+def _compare(domain: Any, spec: DomainSpec) -> audit.Differing:
     drift = facts.drift(facts.facts_of(persistent(domain)), facts.facts_of(domain_of(spec)))
     if not domain.isPersistent():
         # Somebody undefined it while it ran: it is gone when it stops.
@@ -253,7 +253,7 @@ def _set_memory(domain: Any, mib: int, live: int, job: Job) -> None:
         job.wait(POLL_SECONDS)
 
 
-def _refuse_impossible(conn: Any, spec: HostSpec) -> None:
+def _refuse_impossible(conn: Any, spec: DomainSpec) -> None:
     """Raise InvalidParams for what would keep the domain from starting here."""
     wanted = spec.settings
     if libvirtd.is_test_driver():

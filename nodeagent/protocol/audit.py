@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
-from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
+from nodeagent.protocol.host import DiskSpec, DomainSpec, InterfaceSpec
 from nodeagent.protocol.settings import Difference
 from nodeagent.protocol.snapshot import SnapshotState
 from nodeagent.protocol.wire import Request, command
@@ -42,8 +42,8 @@ class HostConfigure(Request[Configured]):
 
     COMMAND = "host_configure"
     RESULT = Configured
-    spec: HostSpec
-    before: Optional[HostSpec] = None
+    spec: DomainSpec
+    before: Optional[DomainSpec] = None
 
 
 DISKS_GONE = "Not only the domain is gone, but disks too: {}. Bring them back, or delete the VM."
@@ -51,7 +51,7 @@ DISKS_GONE = "Not only the domain is gone, but disks too: {}. Bring them back, o
 
 @command
 class HostRepair(Request[Configured]):
-    """Define the domain and its guards anew as `spec` says; a running one goes on as it is until its next start.
+    """Define the domain and its filters anew as `spec` says; a running one goes on as it is until its next start.
 
     Refused with `invalid_params` and DISKS_GONE where neither the domain is there nor all of its disks; with `drifted`
     where a disk goes on in another file that builds upon the one of `spec` or was written later, unless `discard`.
@@ -59,7 +59,7 @@ class HostRepair(Request[Configured]):
 
     COMMAND = "host_repair"
     RESULT = Configured
-    spec: HostSpec
+    spec: DomainSpec
     discard: bool = False
 
 
@@ -131,5 +131,5 @@ class HostsAudit(Request[Audit]):
     COMMAND = "hosts_audit"
     RESULT = Audit
     MUTATES = False
-    specs: List[HostSpec]
+    specs: List[DomainSpec]
     others: bool = True

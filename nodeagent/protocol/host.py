@@ -55,7 +55,7 @@ class InterfaceSpec:
 
 
 @dataclass(frozen=True)
-class HostSpec:
+class DomainSpec:
     """A domain as the panel wants it. `virt` is "kvm" or "qemu"; `cdroms` are seeds.
 
     `autostart`: whether libvirt starts it when the node does.
@@ -153,8 +153,8 @@ class HostCreate(Request[HostState]):
 
     COMMAND = "host_create"
     RESULT = HostState
-    spec: HostSpec
-    before: Optional[HostSpec] = None
+    spec: DomainSpec
+    before: Optional[DomainSpec] = None
 
 
 @command

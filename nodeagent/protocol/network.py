@@ -1,4 +1,4 @@
-"""Requests about the bridges of networks, the host's own networks, and guards of ports.
+"""Requests about the bridges of networks, the host's own networks, and anti-spoofing filters of ports.
 
 A network has a kind and that kind's options; what a node makes of it beside the bridge, the kind's driver alone knows
 (nodeagent/network).
@@ -52,10 +52,10 @@ class BridgeState:
 
 
 @dataclass(frozen=True)
-class GuardState:
-    """A guard of a guest's port: of which VM it is (a UUID), and what the node remembers that it lets through.
+class AntiSpoofingFilter:
+    """The anti-spoofing filter of a guest's port: of which VM it is (a UUID), and what it lets through as remembered.
 
-    `in_force`: the kernel has exactly these rules. `vm` is empty where the kernel guards a port of which
+    `in_force`: the kernel has exactly these rules. `vm` is empty where the kernel filters a port of which
     nothing is remembered.
     """
 
@@ -111,15 +111,15 @@ class BridgeRemove(Request[Nothing]):
 
 @dataclass(frozen=True)
 class BridgeList:
-    """The bridges that the panel made on this node, and the guards of guests' ports."""
+    """The bridges that the panel made on this node, and the anti-spoofing filters of guests' ports."""
 
     bridges: List[BridgeState]
-    guards: List[GuardState]
+    guards: List[AntiSpoofingFilter]
 
 
 @command
 class BridgesRead(Request[BridgeList]):
-    """List the bridges that the panel made on this node and the guards of ports, remembered and in the kernel."""
+    """List the bridges that the panel made on this node, and the filters of ports, remembered and in the kernel."""
 
     COMMAND = "bridges_read"
     RESULT = BridgeList
@@ -127,23 +127,23 @@ class BridgesRead(Request[BridgeList]):
 
 
 @dataclass(frozen=True)
-class VmGuards:
-    """The interfaces of a VM (by its UUID); those that want it are guarded."""
+class VmFilters:
+    """The interfaces of a VM (by its UUID); those that want it are filtered."""
 
     vm: str
     interfaces: List[InterfaceSpec]
 
 
 @command
-class GuardsEnsure(Request[Nothing]):
-    """Of each of these VMs guard and remember exactly these interfaces' ports; the ports `gone` are guarded no more.
+class FiltersEnsure(Request[Nothing]):
+    """Of each of these VMs filter and remember exactly these interfaces' ports; `gone` are filtered no more.
 
-    All other guards stay as they are.
+    All other anti-spoofing filters stay as they are.
     """
 
     COMMAND = "guards_ensure"
     RESULT = Nothing
-    guards: List[VmGuards]
+    guards: List[VmFilters]
     gone: List[str] = field(default_factory=list)
 
 

@@ -1,6 +1,6 @@
 """A domain's settings that are neither disks nor interfaces, and how a difference in them is told.
 
-Part of HostSpec (host.py); the requests about them are in audit.py.
+Part of DomainSpec (host.py); the requests about them are in audit.py.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict
 
 from nodeagent import storage as storages
-from nodeagent.protocol.host import ISO_TARGET, DiskSpec, HostSpec, InterfaceSpec
+from nodeagent.protocol.host import ISO_TARGET, DiskSpec, DomainSpec, InterfaceSpec
 from nodeagent.xml import machine
 from nodeagent.xml.domain import DISK_LIMITS, Domain
 
@@ -15,7 +15,7 @@ NEVER = "1970-01-01T00:00:01"
 """A console's password is no good until console_open gives it a time."""
 
 
-def domain_of(spec: HostSpec, *, test_driver: bool = False) -> Domain:
+def domain_of(spec: DomainSpec, *, test_driver: bool = False) -> Domain:
     """The domain's description; the same spec gives the same XML.
 
     `test_driver`: libvirt's test driver takes no domain of another type than "test".
@@ -73,7 +73,7 @@ def interface_values(interface: InterfaceSpec) -> Dict[str, Any]:
 
 
 def port_name(mac: str) -> str:
-    """The name of an interface's port on the node, by which it is guarded before it is there; 15 characters."""
+    """The name of an interface's port on the node, by which it is filtered before it is there; 15 characters."""
     return "tap" + mac.lower().replace(":", "")
 
 
@@ -84,7 +84,7 @@ def _add_ports(domain: Domain) -> None:
         domain.controllers.add(type="pci", model="pcie-root-port", index=number)
 
 
-def _add_storage(domain: Domain, spec: HostSpec) -> None:
+def _add_storage(domain: Domain, spec: DomainSpec) -> None:
     for disk in spec.disks:
         domain.disks.add(**disk_values(disk))
     # Not SATA: the kernels of cloud images have no driver for AHCI. There for disks that come later, too.

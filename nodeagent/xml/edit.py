@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from typing import Any, Dict, List, Optional, Sequence
 
 from nodeagent.errors import Drifted
-from nodeagent.protocol.host import HostSpec
+from nodeagent.protocol.host import DomainSpec
 from nodeagent.protocol.settings import Difference, MachineSettings
 from nodeagent.xml import machine
 from nodeagent.xml.builder import Element
@@ -28,13 +28,13 @@ DEVICES = ("disk ", "cdrom ", "interface ")
 LIMITS = " limits"
 
 
-def touched(before: HostSpec, after: HostSpec) -> List[str]:
+def touched(before: DomainSpec, after: DomainSpec) -> List[str]:
     """The facts, by their names (facts.py), in which the two differ."""
     was, then = facts_of(domain_of(before)), facts_of(domain_of(after))
     return [name for name in {**was, **then} if was.get(name) != then.get(name)]
 
 
-def refuse(now: Facts, before: HostSpec, after: HostSpec, names: Sequence[str]) -> None:
+def refuse(now: Facts, before: DomainSpec, after: DomainSpec, names: Sequence[str]) -> None:
     """Raise Drifted where the node has something else than was, and than shall be, in what changes."""
     was, then = facts_of(domain_of(before)), facts_of(domain_of(after))
     # What lies in a drive is nobody's work that could be lost.
@@ -51,7 +51,7 @@ def drifted(found: Sequence[Difference]) -> Drifted:
     return Drifted(f"Its description was changed by hand ({names}).", differences=told)
 
 
-def change(domain: Domain, after: HostSpec, before: Optional[HostSpec] = None) -> None:
+def change(domain: Domain, after: DomainSpec, before: Optional[DomainSpec] = None) -> None:
     """The description has what changes from `before` to `after`; from whatever it says, where that is None.
 
     Raises Drifted before anything is changed.
@@ -70,12 +70,12 @@ def change(domain: Domain, after: HostSpec, before: Optional[HostSpec] = None) -
     if before is None or before.ends_at_reboot != after.ends_at_reboot:
         domain.on_reboot = "destroy" if after.ends_at_reboot else "restart"
     for interface in after.interfaces:
-        # A guard knows a port by the name that is described; a domain that was imported has none.
+        # An anti-spoofing filter knows a port by the name that is described; a domain that was imported has none.
         if interface.guarded and (found := find_interface(domain, interface.mac)) is not None:
             found.target_dev = port_name(interface.mac)
 
 
-def change_settings(domain: Domain, after: HostSpec, now: Facts, names: Sequence[str]) -> None:
+def change_settings(domain: Domain, after: DomainSpec, now: Facts, names: Sequence[str]) -> None:
     """The settings of these names are as in `after`; of the others what was described stays."""
     changes = set(names)
     spec = _keeping(after, now, changes)
@@ -98,7 +98,7 @@ def find_interface(domain: Domain, mac: Optional[str]) -> Optional[Interface]:
     return next((each for each in domain.interfaces if (each.mac or "").lower() == (mac or "").lower()), None)
 
 
-def _keeping(after: HostSpec, now: Facts, changes: set[str]) -> HostSpec:
+def _keeping(after: DomainSpec, now: Facts, changes: set[str]) -> DomainSpec:
     """The spec with what is described, in all settings that do not change."""
     kept = {name: now[name] for name in SETTINGS if name not in changes and name != "boot"}
     of_settings = {field.name for field in fields(MachineSettings)}
@@ -107,13 +107,13 @@ def _keeping(after: HostSpec, now: Facts, changes: set[str]) -> HostSpec:
     return replace(after, settings=settings, **own)
 
 
-def _set_boot(domain: Domain, after: HostSpec, now: Facts, names: Sequence[str]) -> None:
+def _set_boot(domain: Domain, after: DomainSpec, now: Facts, names: Sequence[str]) -> None:
     """What may be booted from has its number, unless somebody else gave numbers of his own."""
     if "boot" in names or now["boot"] == facts_of(domain_of(after))["boot"]:
         machine.set_boot(domain, after)
 
 
-def _change_devices(domain: Domain, after: HostSpec, names: Sequence[str]) -> None:
+def _change_devices(domain: Domain, after: DomainSpec, names: Sequence[str]) -> None:
     wanted = _devices(domain_of(after))
     devices = [name for name in names if name.startswith(DEVICES)]
     whole = [name for name in devices if not name.endswith(LIMITS)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Iterable, List, Optional, Union
 
-from nodeagent.protocol.host import ISO_TARGET, HostSpec
+from nodeagent.protocol.host import ISO_TARGET, DomainSpec
 from nodeagent.xml.domain import Disk, Domain, Interface
 
 NVRAM = "/var/lib/libvirt/qemu/nvram"
@@ -19,7 +19,7 @@ MADE_BY_LIBVIRT = ("pci", "usb", "sata", "ide")
 """Controllers that libvirt adds to suit the machine type, and would not move to another."""
 
 
-def set_sizes(domain: Domain, spec: HostSpec) -> None:
+def set_sizes(domain: Domain, spec: DomainSpec) -> None:
     """Title, memory, CPUs, and what they may take."""
     wanted = spec.settings
     most_mib, most_vcpus = max(wanted.max_memory_mib, spec.memory_mib), max(wanted.max_vcpus, spec.vcpus)
@@ -41,7 +41,7 @@ def set_sizes(domain: Domain, spec: HostSpec) -> None:
     )
 
 
-def set_system(domain: Domain, spec: HostSpec) -> None:
+def set_system(domain: Domain, spec: DomainSpec) -> None:
     """Machine type and firmware. The same type of a certain version, as libvirt has noted it, stays."""
     same = domain.machine is not None and family(domain.machine) == family(spec.machine)
     domain.set(os_type="hvm", arch="x86_64", machine=domain.machine if same else spec.machine)
@@ -56,7 +56,7 @@ def set_system(domain: Domain, spec: HostSpec) -> None:
         domain.nvram = f"{NVRAM}/{spec.uuid}_VARS.fd"
 
 
-def set_cpu(domain: Domain, spec: HostSpec) -> None:
+def set_cpu(domain: Domain, spec: DomainSpec) -> None:
     """The CPU that the guest sees."""
     # TCG guests hang or abort with the host's model; "maximum" is what the emulator can do at best.
     mode = spec.settings.cpu_mode or ("host-passthrough" if spec.virt == "kvm" else "maximum")
@@ -75,12 +75,12 @@ def set_cpu(domain: Domain, spec: HostSpec) -> None:
         domain.set(cpu_match="exact", cpu_check=check, cpu_model=model, cpu_fallback="forbid")
 
 
-def set_clock(domain: Domain, spec: HostSpec) -> None:
+def set_clock(domain: Domain, spec: DomainSpec) -> None:
     """What the guest's clock shows."""
     domain.clock_offset = spec.settings.clock
 
 
-def set_boot(domain: Domain, spec: HostSpec) -> None:
+def set_boot(domain: Domain, spec: DomainSpec) -> None:
     """Each device that may be booted from has its number."""
     for device in [*domain.disks, *domain.interfaces]:
         device.boot_order = None
@@ -116,7 +116,7 @@ def order_after_reset(described: Optional[int]) -> int:
     return NOT_BOOTED if described is None else described + 1
 
 
-def bootable(domain: Domain, kind: str, spec: HostSpec) -> Iterable[Union[Disk, Interface]]:
+def bootable(domain: Domain, kind: str, spec: DomainSpec) -> Iterable[Union[Disk, Interface]]:
     """The devices of a kind (disk, cdrom, network), in the order of the spec: libvirt keeps them in its own.
 
     Those that no spec has come last.

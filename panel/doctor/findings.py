@@ -55,7 +55,7 @@ CODES = {
     "bridge_missing": "a network without its bridge",
     "bridge_differs": "a bridge that is not as its network says",
     "bridge_foreign": "a bridge or its rules that belong to no network",
-    "guard_missing": "a VM's port that is not guarded as it should be",
-    "guard_foreign": "a guard of a port that no VM has",
+    "guard_missing": "a VM's port that is not filtered as it should be",
+    "guard_foreign": "an anti-spoofing filter of a port that no VM has",
 }
 """Every kind of finding, for people."""

@@ -33,7 +33,7 @@ PARTIAL = ".part"
 
 @dataclass(frozen=True)
 class Reading:
-    """What a node has: its domains by UUID, each pool's files by the pool's name, bridges and guards of ports."""
+    """What a node has: its domains by UUID, each pool's files by the pool's name, bridges and ports' filters."""
 
     domains: Mapping[str, host.HostState]
     nvram: Sequence[str]
@@ -147,7 +147,7 @@ def compare(node: str, said: Wanted, seen: Reading, readings: Mapping[str, Readi
     for pool, text in seen.unread.items():
         yield Finding("storage_unread", f"storage {storages.of(seen.refs[pool]).where}", text, node, "node.check")
     yield from wires.bridges(node, said.networks, seen.network.bridges)
-    yield from wires.guards(node, said.vms, seen.domains.keys(), said.busy, seen.network.guards)
+    yield from wires.filters(node, said.vms, seen.domains.keys(), said.busy, seen.network.guards)
 
 
 def runs_twice(readings: Mapping[str, Reading]) -> Iterator[Finding]:

@@ -1,10 +1,10 @@
-"""Whether a node has the networks' bridges and guards VMs' ports, as the database says, and nothing else."""
+"""Whether a node has the networks' bridges and filters VMs' ports, as the database says, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from nodeagent.protocol.network import BridgeState, GuardState
+from nodeagent.protocol.network import AntiSpoofingFilter, BridgeState
 from nodeagent.xml.describe import port_name
 from panel.doctor.findings import Finding
 from panel.network.models import Network
@@ -12,7 +12,7 @@ from panel.network.node_part import lasting_part
 from panel.vms.models import Vm
 
 AGAIN = "node.check"
-"""What has networks' bridges made again, and ports guarded as the rows say."""
+"""What has networks' bridges made again, and ports filtered as the rows say."""
 
 
 def bridges(node: str, networks: Iterable[Network], seen: Iterable[BridgeState]) -> Iterator[Finding]:
@@ -44,31 +44,35 @@ def _differences(network: Network, bridge: BridgeState) -> Iterator[str]:
         yield "what guests reach of nodes and panel"
 
 
-def guards(
-    node: str, vms: Mapping[str, Vm], domains: Collection[str], busy: Collection[str], seen: Iterable[GuardState]
+def filters(
+    node: str,
+    vms: Mapping[str, Vm],
+    domains: Collection[str],
+    busy: Collection[str],
+    seen: Iterable[AntiSpoofingFilter],
 ) -> Iterator[Finding]:
-    """The ports of VMs (by UUID) that are not guarded as the rows say, and guards of what is no port of a VM.
+    """The ports of VMs (by UUID) that are not filtered as the rows say, and filters of what is no port of a VM.
 
-    A VM that is none of the `domains` is guarded again with its domain.
+    A VM that is none of the `domains` is filtered again with its domain.
     """
     there = {(each.vm, each.port): each for each in seen}
     for uuid, vm in vms.items():
         if uuid in busy or uuid not in domains or not vm.installed:
-            there = {key: guard for key, guard in there.items() if key[0] != uuid}
+            there = {key: found for key, found in there.items() if key[0] != uuid}
             continue
         for interface in vm.interfaces.all():
             if not (interface.guarded and interface.attached):
                 continue
-            guard, about = there.pop((uuid, port_name(interface.mac)), None), f"vm {vm.pk}"
+            found, about = there.pop((uuid, port_name(interface.mac)), None), f"vm {vm.pk}"
             wanted = (interface.mac, sorted(interface.ips))
-            if guard is None or (guard.mac, guard.addresses) != wanted:
-                having = f"for {guard.mac} with {', '.join(guard.addresses) or 'no address'}" if guard else "not at all"
-                text = f"{interface.mac} of {vm} with {', '.join(interface.ips) or 'no address'} is guarded {having}."
+            if found is None or (found.mac, found.addresses) != wanted:
+                having = f"for {found.mac} with {', '.join(found.addresses) or 'no address'}" if found else "not at all"
+                text = f"{interface.mac} of {vm} with {', '.join(interface.ips) or 'no address'} is filtered {having}."
                 yield Finding("guard_missing", about, text, node, AGAIN)
-            elif not guard.in_force:
+            elif not found.in_force:
                 text = f"The rules of {interface.mac} of {vm} are not in the kernel as they should be."
                 yield Finding("guard_missing", about, text, node, AGAIN)
     for uuid, port in sorted(there):
         if uuid not in busy:
             owner = f"domain {uuid}" if uuid else "nothing that is remembered"
-            yield Finding("guard_foreign", f"port {port}", f"It is guarded for {owner}.", node, "" if uuid else AGAIN)
+            yield Finding("guard_foreign", f"port {port}", f"It is filtered for {owner}.", node, "" if uuid else AGAIN)

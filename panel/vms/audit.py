@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from nodeagent.protocol import audit, host, to_dict
-from nodeagent.protocol.host import HostSpec
+from nodeagent.protocol.host import DomainSpec
 from nodeagent.protocol.settings import Difference
 from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
@@ -23,7 +23,7 @@ from panel.tasks import locks
 from panel.vms import drift, missing, services
 from panel.vms.models import ON, UnmanagedDomain, Vm
 from panel.vms.snapshot_audit import record, record_all
-from panel.vms.spec import host_spec, rows_spec
+from panel.vms.spec import domain_spec, rows_spec
 from panel.vms.usage import note_shape
 
 AUDIT_SECONDS = 120.0
@@ -44,7 +44,7 @@ def audit_node(node: Node, ask: Ask) -> None:
 
 def audit_vm(vm: Vm, ask: Ask) -> list[Difference]:
     """The same of one VM, for the task that holds it; answers its drift."""
-    spec = host_spec(vm)
+    spec = domain_spec(vm)
     answer = ask(audit.HostsAudit(specs=[spec], others=False))
     found = {each.uuid: each for each in answer.differing}.get(spec.uuid)
     if spec.uuid not in answer.absent:
@@ -67,7 +67,7 @@ def refuse_drift(vm: Vm, agent: Agent, counts: drift.Counts) -> None:
         raise drift.error(vm, against)
 
 
-def _record(specs: dict[int, HostSpec], answer: audit.Audit) -> None:
+def _record(specs: dict[int, DomainSpec], answer: audit.Audit) -> None:
     differing, absent = {each.uuid: each for each in answer.differing}, set(answer.absent)
     seen = {pk: spec for pk, spec in specs.items() if spec.uuid not in absent}
     for vm in Vm.objects.filter(uuid__in=absent, pk__in=specs, installed=True).select_related("node"):
@@ -81,11 +81,11 @@ def _record(specs: dict[int, HostSpec], answer: audit.Audit) -> None:
             _record_one(pk, spec, differing.get(spec.uuid))
 
 
-def _record_one(pk: int, spec: HostSpec, found: audit.Differing | None, *, held: bool = False) -> None:
+def _record_one(pk: int, spec: DomainSpec, found: audit.Differing | None, *, held: bool = False) -> None:
     """Keep what differs of one VM, unless it became another while the node was asked."""
     with transaction.atomic():
         vm = Vm.objects.select_for_update().filter(pk=pk).first()
-        if vm is None or host_spec(vm) != spec or (not held and locks.holders("vm", [pk])):
+        if vm is None or domain_spec(vm) != spec or (not held and locks.holders("vm", [pk])):
             return
         differs = [
             {"field": each.field, "node": each.now, "stored": each.then} for each in (found.drift if found else [])

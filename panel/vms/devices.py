@@ -24,7 +24,7 @@ from panel.vms.limits import OVER
 from panel.vms.machine import MachineType
 from panel.vms.models import ON, Disk, DiskBus, Interface, Vm
 from panel.vms.requirements import NOT_ELSEWHERE, NOT_IN_RESCUE, NOT_MISSING
-from panel.vms.spec import host_spec
+from panel.vms.spec import domain_spec
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 DRIVES = ("sda", "sdb", "sdf")
@@ -52,13 +52,13 @@ class DeviceOperation(Operation[Any]):
 
 def describe_disk(ctx: VmContext[Any], now: DiskSpec | None, before: DiskSpec | None) -> None:
     """The description has the disk as it is `now`, as its row says (none: not at all), and all else of it as it was."""
-    spec = host_spec(ctx.vm)
+    spec = domain_spec(ctx.vm)
     drift.define(ctx, spec, replace(spec, disks=_instead(spec.disks, now, before)))
 
 
 def describe_interface(ctx: VmContext[Any], now: InterfaceSpec | None, before: InterfaceSpec | None) -> None:
-    """The same of an interface; guards are those of the rows."""
-    spec = host_spec(ctx.vm)
+    """The same of an interface; anti-spoofing filters are those of the rows."""
+    spec = domain_spec(ctx.vm)
     drift.define(ctx, spec, replace(spec, interfaces=_instead(spec.interfaces, now, before)))
 
 

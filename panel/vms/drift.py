@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from nodeagent import storage as storages
 from nodeagent.protocol import host
-from nodeagent.protocol.host import HostSpec
+from nodeagent.protocol.host import DomainSpec
 from panel.core.errors import Drifted
 from panel.tasks.models import Task
 from panel.vms.context import VmContext
@@ -106,7 +106,7 @@ def known_error(vm: Vm, counts: Counts) -> Drifted | None:
     return error(vm, found, known=True) if found else None
 
 
-def define(ctx: VmContext[Any], after: HostSpec, before: HostSpec) -> None:
+def define(ctx: VmContext[Any], after: DomainSpec, before: DomainSpec) -> None:
     """The node's description has what differs between the two, and otherwise what it had.
 
     Raises Drifted, with nothing changed, where somebody changed that by hand, and WrongState where the domain is gone:

@@ -12,8 +12,8 @@ from panel.cluster.context import NodeContext
 from panel.cluster.parts import Complaint, Part, complaining
 from panel.images.selectors import known_sums
 from panel.storage.models import NodePool, Pool, PoolFault
+from panel.vms.anti_spoofing import mending
 from panel.vms.audit import AUDIT_SECONDS, audit_node
-from panel.vms.guarding import mending
 from panel.vms.models import Vm
 from panel.vms.operations.removing import forget_vm
 
@@ -31,8 +31,8 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
     """Differences are kept with the VMs and are problems of theirs; complains of copies that cannot be removed."""
     audit_node(ctx.node, lambda request: ctx.agent.call(request, deadline=AUDIT_SECONDS))
     complaints: list[Complaint] = []
-    with complaining(complaints, "VMs' ports cannot be guarded"):
-        guard_again(ctx)
+    with complaining(complaints, "VMs' ports cannot be filtered"):
+        filter_again(ctx)
     # What lies in a shared one may be in the drive of a VM on another node, which this one cannot look at.
     usable = NodePool.objects.filter(node=ctx.node, fault=PoolFault.NONE)
     pools = Pool.objects.filter(cluster=ctx.node.cluster_id, on_nodes__in=usable)
@@ -45,13 +45,13 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
     return complaints
 
 
-def guard_again(ctx: NodeContext[Any]) -> None:
-    """The node remembers and has the guards of all its VMs, whatever became of its record of them."""
+def filter_again(ctx: NodeContext[Any]) -> None:
+    """The node remembers and has the anti-spoofing filters of all its VMs, whatever became of its record of them."""
     if mend := mending(ctx.node, ctx.agent.call(network.BridgesRead()).guards):
         request, names = mend
         ctx.agent.call(request)
         if names:
-            ctx.log(f"Not guarded as they should be, and now again: {', '.join(names)}.", "warning")
+            ctx.log(f"Not filtered as they should be, and now again: {', '.join(names)}.", "warning")
 
 
 def leaves(ctx: NodeContext[Any]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from nodeagent.protocol.guest import GuestNetwork
-from nodeagent.protocol.host import DiskSpec, HostSpec, InterfaceSpec
+from nodeagent.protocol.host import DiskSpec, DomainSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
 from nodeagent.protocol.storage import GuestAddress, GuestIdentity, VolumeRef
 from panel.core.errors import WrongState
@@ -21,22 +21,22 @@ from panel.vms.models import AuxiliaryDisk, Disk, Interface, Purpose, Vm
 M = TypeVar("M", Vm, Disk, Interface)
 
 
-def host_spec(vm: Vm) -> HostSpec:
+def domain_spec(vm: Vm) -> DomainSpec:
     """The domain that a node shall have of the VM now; in rescue mode it boots the rescue system."""
     return rows_spec(due(vm))
 
 
-def own_spec(vm: Vm) -> HostSpec:
+def own_spec(vm: Vm) -> DomainSpec:
     """The same of a VM that boots its own system, whatever mode it is in."""
     return _spec(due(vm), None)
 
 
-def rescue_spec(vm: Vm, rescue: AuxiliaryDisk) -> HostSpec:
+def rescue_spec(vm: Vm, rescue: AuxiliaryDisk) -> DomainSpec:
     """The same of a VM that boots this rescue system, whatever mode it is in."""
     return _spec(due(vm), rescue)
 
 
-def rows_spec(vm: Vm) -> HostSpec:
+def rows_spec(vm: Vm) -> DomainSpec:
     """The domain of exactly these values, also of changes whose turn has not come; the VM's row need not have them."""
     auxiliary_disks = vm.auxiliary_disks.filter(purpose=Purpose.RESCUE).select_related(
         "volume__pool", "image", "vm__pool"
@@ -71,7 +71,7 @@ def with_values(row: M, values: dict[str, Any]) -> M:
     return other
 
 
-def _spec(vm: Vm, rescue: AuxiliaryDisk | None) -> HostSpec:
+def _spec(vm: Vm, rescue: AuxiliaryDisk | None) -> DomainSpec:
     own = [disk_spec(disk) for disk in vm.disks.filter(attached=True).select_related("volume__pool")]
     interfaces = [
         interface_spec(interface)
@@ -88,9 +88,9 @@ def _spec(vm: Vm, rescue: AuxiliaryDisk | None) -> HostSpec:
 
 def spec_with(
     vm: Vm, *, disks: list[DiskSpec], interfaces: list[InterfaceSpec], cdroms: list[VolumeRef], boot_iso: bool = False
-) -> HostSpec:
+) -> DomainSpec:
     """The domain of a VM with these devices; the VM need not be saved."""
-    return HostSpec(
+    return DomainSpec(
         uuid=str(vm.uuid),
         name=vm.name,
         memory_mib=vm.memory_mib,

@@ -22,7 +22,7 @@ from panel.web.templatetags.units import size
 
 DISK_LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
 ONLY_OPERATORS = (*DISK_LIMITS, "guarded", "mac", "inbound_kibps", "outbound_kibps")
-"""Parameters that limit and guard a customer, who cannot set them."""
+"""Parameters that limit and filter a customer, who cannot set them."""
 DRIVE = "cdrom sdf"
 """What a comparison with the node calls the drive for ISO images."""
 MOST_ISOS = 500

@@ -32,8 +32,8 @@ def damage(node: Subject, fake: Callable[[FakeSubject], object], *commands: str)
             node.agent.run_in_namespace(*command.split())
 
 
-def guarded(node: Subject) -> host.HostSpec:
-    """A domain whose port is guarded."""
+def guarded(node: Subject) -> host.DomainSpec:
+    """A domain whose port is filtered."""
     spec = make_spec(node.pool)
     mine = replace(spec.interfaces[0], guarded=True, addresses=["10.77.0.11", "10.77.0.10"])
     spec = replace(spec, interfaces=[mine])

@@ -308,7 +308,7 @@ def upload(subject: Subject, image: Path, sha256: str, task: int = 0) -> str:
     return path
 
 
-def make_spec(pool: str, *, name: str = "", bridge: str = "vmbr-nat0", **changes: Any) -> host.HostSpec:
+def make_spec(pool: str, *, name: str = "", bridge: str = "vmbr-nat0", **changes: Any) -> host.DomainSpec:
     """A VM's description."""
     vm = changes.pop("uuid", None) or str(uuid.uuid4())
     values: dict[str, Any] = {
@@ -321,7 +321,7 @@ def make_spec(pool: str, *, name: str = "", bridge: str = "vmbr-nat0", **changes
         "interfaces": [host.InterfaceSpec(mac="52:54:00:12:34:56", bridge=bridge)],
         "cdroms": [ref(f"{pool}/seeds/{vm}.iso")],
     }
-    return host.HostSpec(**{**values, **changes})
+    return host.DomainSpec(**{**values, **changes})
 
 
 def code_of(error: NodeError) -> str:

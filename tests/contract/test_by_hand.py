@@ -16,7 +16,7 @@ from tests.contract.test_settings import audited, changed
 from tests.refs import ref
 
 
-def by_hand(node: Subject, spec: host.HostSpec, **changes: Any) -> host.HostSpec:
+def by_hand(node: Subject, spec: host.DomainSpec, **changes: Any) -> host.DomainSpec:
     """The domain is there, and somebody has changed its description since."""
     node.call(host.HostCreate(spec=spec))
     other = changed(spec, **changes)
@@ -24,19 +24,19 @@ def by_hand(node: Subject, spec: host.HostSpec, **changes: Any) -> host.HostSpec
     return other
 
 
-def overlay(spec: host.HostSpec) -> list[host.DiskSpec]:
+def overlay(spec: host.DomainSpec) -> list[host.DiskSpec]:
     """The first disk goes on in another file, as after a snapshot made by hand."""
     first, *others = spec.disks
     return [dataclasses.replace(first, volume=ref(f"{place(first.volume)}.by-hand")), *others]
 
 
-def with_interface(spec: host.HostSpec) -> host.HostSpec:
+def with_interface(spec: host.DomainSpec) -> host.DomainSpec:
     """One more interface."""
     more = host.InterfaceSpec(mac="52:54:00:00:00:77", bridge="vmbr-nat0")
     return dataclasses.replace(spec, interfaces=[*spec.interfaces, more])
 
 
-def drift_of(node: Subject, spec: host.HostSpec) -> dict[str, tuple[Any, Any]]:
+def drift_of(node: Subject, spec: host.DomainSpec) -> dict[str, tuple[Any, Any]]:
     """What the node has otherwise than this."""
     return {each.field: (each.now, each.then) for found in audited(node, spec).differing for each in found.drift}
 

@@ -148,21 +148,21 @@ def test_an_absent_domain_has_no_devices(node: Subject) -> None:
         assert refusal(node, change) == "invalid_params"
 
 
-def guarded(pool: str) -> host.HostSpec:
-    """A VM whose port is guarded."""
+def guarded(pool: str) -> host.DomainSpec:
+    """A VM whose port is filtered."""
     spec = make_spec(pool)
     interface = dataclasses.replace(spec.interfaces[0], guarded=True, addresses=["10.77.0.10"])
     return dataclasses.replace(spec, interfaces=[interface])
 
 
 def guards(node: AgentSubject) -> set[str]:
-    """The ports that the kernel guards."""
+    """The ports that the kernel filters."""
     ruleset = json.loads(node.agent.run_in_namespace("nft", "-j", "list", "ruleset"))["nftables"]
     return {each["chain"]["name"] for each in ruleset if "chain" in each} - {"prerouting"}
 
 
 @pytest.mark.netns
-def test_a_port_is_guarded_from_its_domain_s_description_to_its_end(node: Subject) -> None:
+def test_a_port_is_filtered_from_its_domain_s_description_to_its_end(node: Subject) -> None:
     first, second = guarded(node.pool), guarded(node.pool)
     second = dataclasses.replace(
         second, interfaces=[dataclasses.replace(second.interfaces[0], mac="52:54:00:00:00:02")]
@@ -186,7 +186,7 @@ def test_a_port_is_guarded_from_its_domain_s_description_to_its_end(node: Subjec
 
 @pytest.mark.netns
 @pytest.mark.parametrize("changes", [{"mac": "52:54:00:12:34:56 accept"}, {"addresses": ["10.0.0.0/8"]}])
-def test_a_guard_of_what_is_no_address_is_refused(node: Subject, changes: dict[str, object]) -> None:
+def test_a_filter_of_what_is_no_address_is_refused(node: Subject, changes: dict[str, object]) -> None:
     spec = guarded(node.pool)
     interface = dataclasses.replace(spec.interfaces[0], **changes)  # type: ignore[arg-type]
     assert refusal(node, host.HostCreate(spec=dataclasses.replace(spec, interfaces=[interface]))) == "invalid_params"

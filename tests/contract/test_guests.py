@@ -21,7 +21,7 @@ from tests.refs import directory, ref
 MIB = 1024**2
 
 
-def create(node: Subject, **changes: object) -> host.HostSpec:
+def create(node: Subject, **changes: object) -> host.DomainSpec:
     """A VM that is off."""
     spec = make_spec(node.pool, **changes)  # type: ignore[arg-type]
     node.call(host.HostCreate(spec=spec))
@@ -328,7 +328,7 @@ def test_what_is_not_there_is_not_cloned(node: Subject) -> None:
     assert refusal(node, request) == "invalid_params"
 
 
-def make_copies(node: Subject, spec: host.HostSpec) -> list[guest.DiskCopy]:
+def make_copies(node: Subject, spec: host.DomainSpec) -> list[guest.DiskCopy]:
     """The volume of a VM's disk, and where its copy shall be."""
     source = place(spec.disks[0].volume)
     node.call(storage.PoolEnsure(pool=directory(node.pool)))

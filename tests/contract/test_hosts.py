@@ -14,7 +14,7 @@ from panel.core.errors import LibvirtFailure, NodeError
 from tests.contract.subjects import AgentSubject, FakeSubject, Subject, code_of, make_spec
 
 
-def create(node: Subject, **changes: object) -> host.HostSpec:
+def create(node: Subject, **changes: object) -> host.DomainSpec:
     """A VM that is off."""
     spec = make_spec(node.pool, **changes)  # type: ignore[arg-type]
     node.call(host.HostCreate(spec=spec))

@@ -324,7 +324,7 @@ def test_a_lost_connection_fails_every_open_call_and_the_next_call_connects_agai
             outcomes.append(error)
 
     vm = "11111111-2222-4333-8444-555555555555"
-    client.call(host.HostCreate(spec=host.HostSpec(vm, "vm", 64, 1, "qemu", [], [])))
+    client.call(host.HostCreate(spec=host.DomainSpec(vm, "vm", 64, 1, "qemu", [], [])))
     client.call(host.HostStart(uuid=vm))
     with socket.create_server(("127.0.0.1", 0)) as free:
         free_port = free.getsockname()[1]

@@ -17,14 +17,14 @@ from tests.contract.subjects import Subject, make_spec
 from tests.contract.test_hosts import create, refusal
 
 
-def changed(spec: host.HostSpec, **values: Any) -> host.HostSpec:
+def changed(spec: host.DomainSpec, **values: Any) -> host.DomainSpec:
     """The spec with other values, those of its settings too."""
     names = {field.name for field in dataclasses.fields(MachineSettings)}
     settings = dataclasses.replace(spec.settings, **{name: values.pop(name) for name in names & set(values)})
     return dataclasses.replace(spec, settings=settings, **values)
 
 
-def audited(node: Subject, *specs: host.HostSpec) -> audit.Audit:
+def audited(node: Subject, *specs: host.DomainSpec) -> audit.Audit:
     """What a comparison with these specs finds; what was there before the test is left out."""
     found = node.call(audit.HostsAudit(specs=list(specs)))
     # libvirt's test driver has a domain of its own.

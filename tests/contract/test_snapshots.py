@@ -12,12 +12,12 @@ from tests.contract.subjects import Subject
 from tests.contract.test_hosts import create, refusal
 
 
-def take(node: Subject, spec: host.HostSpec, name: str, *, with_memory: bool = False) -> snapshot.SnapshotState:
+def take(node: Subject, spec: host.DomainSpec, name: str, *, with_memory: bool = False) -> snapshot.SnapshotState:
     """A snapshot of the VM."""
     return node.call(snapshot.SnapshotCreate(uuid=spec.uuid, name=name, with_memory=with_memory))
 
 
-def listed(node: Subject, spec: host.HostSpec) -> dict[str, snapshot.SnapshotState]:
+def listed(node: Subject, spec: host.DomainSpec) -> dict[str, snapshot.SnapshotState]:
     """The VM's snapshots by name."""
     return {each.name: each for each in node.call(snapshot.SnapshotsRead(uuid=spec.uuid)).snapshots}
 

@@ -376,7 +376,7 @@ def test_a_pool_s_list_tells_how_large_its_volumes_are(node: Subject, name: str,
     assert node.call(storage.PoolList(pool=directory(node.pool))).sizes == {}
 
 
-def volume_of(node: Subject, spec: host.HostSpec) -> str:
+def volume_of(node: Subject, spec: host.DomainSpec) -> str:
     """The domain's disk is there; answers its path."""
     path = place(spec.disks[0].volume)
     node.call(storage.VolumeCreate(volume=ref(path), size_bytes=4 * MIB))

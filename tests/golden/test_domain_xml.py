@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.protocol.host import EMPTY, DiskSpec, HostSpec, InterfaceSpec
+from nodeagent.protocol.host import EMPTY, DiskSpec, DomainSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
 from nodeagent.storage import place, source
 from nodeagent.xml.describe import domain_of
@@ -26,9 +26,9 @@ NAT = InterfaceSpec(mac="52:54:00:12:34:56", bridge="vmbr-nat0")
 SEED = ref(f"{POOL}/seeds/{VM}.iso")
 
 SPECS = {
-    "one-disk-tcg": HostSpec(VM, "vm-1", 1024, 1, "qemu", [SYSTEM], [NAT], cdroms=[SEED]),
-    "one-disk-kvm": HostSpec(VM, "vm-1", 1024, 2, "kvm", [SYSTEM], [NAT], cdroms=[SEED]),
-    "two-disks-two-interfaces": HostSpec(
+    "one-disk-tcg": DomainSpec(VM, "vm-1", 1024, 1, "qemu", [SYSTEM], [NAT], cdroms=[SEED]),
+    "one-disk-kvm": DomainSpec(VM, "vm-1", 1024, 2, "kvm", [SYSTEM], [NAT], cdroms=[SEED]),
+    "two-disks-two-interfaces": DomainSpec(
         VM,
         "vm-2",
         2048,
@@ -38,7 +38,7 @@ SPECS = {
         [NAT, InterfaceSpec(mac="52:54:00:12:34:57", bridge="vmbr1", model="e1000e")],
         cdroms=[SEED, ref(f"{POOL}/images/rescue.iso")],
     ),
-    "sata-disk-no-network": HostSpec(
+    "sata-disk-no-network": DomainSpec(
         VM,
         "vm-3",
         256,
@@ -47,7 +47,7 @@ SPECS = {
         [DiskSpec(volume=ref("/p/volumes/x.img"), format="raw", target="sda", bus="sata")],
         [],
     ),
-    "every-setting-uefi": HostSpec(
+    "every-setting-uefi": DomainSpec(
         VM,
         "vm-5",
         1024,
@@ -72,7 +72,7 @@ SPECS = {
             description="Of the shop",
         ),
     ),
-    "limits-guard-and-iso": HostSpec(
+    "limits-filter-and-iso": DomainSpec(
         VM,
         "vm-5",
         512,
@@ -105,11 +105,11 @@ SPECS = {
         iso=ref(f"{POOL}/images/{'a' * 64}.img"),
         boot_iso=True,
     ),
-    "installer": HostSpec(
+    "installer": DomainSpec(
         VM, "vm-7", 512, 1, "kvm", [SYSTEM], [NAT], iso=ref(f"{POOL}/images/x.img"), boot_iso=True, ends_at_reboot=True
     ),
-    "empty-drive": HostSpec(VM, "vm-6", 512, 1, "kvm", [SYSTEM], [NAT], iso=EMPTY),
-    "title-with-xml-characters": HostSpec(VM, "vm-4", 512, 1, "qemu", [SYSTEM], [NAT], title='<A & B\'s "first">'),
+    "empty-drive": DomainSpec(VM, "vm-6", 512, 1, "kvm", [SYSTEM], [NAT], iso=EMPTY),
+    "title-with-xml-characters": DomainSpec(VM, "vm-4", 512, 1, "qemu", [SYSTEM], [NAT], title='<A & B\'s "first">'),
 }
 
 

@@ -42,12 +42,12 @@ def client(alone: Node) -> Iterator[session.Session]:
 
 
 @pytest.fixture
-def running(client: session.Session) -> Iterator[host.HostSpec]:
+def running(client: session.Session) -> Iterator[host.DomainSpec]:
     """A VM with an empty disk: its firmware finds nothing to start and heeds no button."""
     vm = str(uuid.uuid4())
     disk = f"{POOL}/volumes/{vm}.qcow2"
     client.call(storage.VolumeCreate(ref(disk), size_bytes=16 * 1024**2))
-    spec = host.HostSpec(
+    spec = host.DomainSpec(
         uuid=vm,
         name="deaf",
         memory_mib=64,
@@ -78,7 +78,7 @@ def lets_in(client: session.Session, port: int, password: str) -> bool:
 
 
 def test_a_console_lets_nobody_in_but_for_a_moment_who_has_its_password(
-    client: session.Session, running: host.HostSpec
+    client: session.Session, running: host.DomainSpec
 ) -> None:
     port = client.call(host.HostInfo(uuid=running.uuid)).vnc_port
     assert port is not None
@@ -91,30 +91,30 @@ def test_a_console_lets_nobody_in_but_for_a_moment_who_has_its_password(
     assert not lets_in(client, port, "")
 
 
-def test_a_console_listens_on_the_loopback_address_only(alone: Node, running: host.HostSpec) -> None:
+def test_a_console_listens_on_the_loopback_address_only(alone: Node, running: host.DomainSpec) -> None:
     listening = [line.split()[3] for line in alone.run(["ss", "-ltnH"]).stdout.splitlines()]
     consoles = [each for each in listening if ":59" in each]
     assert consoles and all(each.startswith("127.0.0.1:") for each in consoles)
 
 
 def test_a_guest_that_does_not_obey_is_still_running_after_the_time(
-    client: session.Session, running: host.HostSpec
+    client: session.Session, running: host.DomainSpec
 ) -> None:
     assert client.call(host.HostShutdown(uuid=running.uuid, timeout_seconds=1.0)).state == "running"
 
 
-def test_a_bridge_with_a_guest_is_not_removed(client: session.Session, running: host.HostSpec) -> None:
+def test_a_bridge_with_a_guest_is_not_removed(client: session.Session, running: host.DomainSpec) -> None:
     with pytest.raises(NodeError) as caught:
         client.call(network.BridgeRemove(name=BRIDGE))
     assert caught.value.data["agent_code"] == "in_use"
 
 
-def test_a_volume_in_use_by_a_guest_can_be_read(client: session.Session, running: host.HostSpec) -> None:
+def test_a_volume_in_use_by_a_guest_can_be_read(client: session.Session, running: host.DomainSpec) -> None:
     state = client.call(storage.VolumeInfo(running.disks[0].volume))
     assert state.virtual_bytes == 16 * 1024**2
 
 
-def test_a_guest_that_is_destroyed_ends_the_wait_for_it(client: session.Session, running: host.HostSpec) -> None:
+def test_a_guest_that_is_destroyed_ends_the_wait_for_it(client: session.Session, running: host.DomainSpec) -> None:
     errors: list[NodeError] = []
     begun = threading.Event()
 
@@ -134,7 +134,7 @@ def test_a_guest_that_is_destroyed_ends_the_wait_for_it(client: session.Session,
 
 
 def test_a_libvirtd_that_dies_comes_back_and_its_guests_live(
-    client: session.Session, alone: Node, running: host.HostSpec
+    client: session.Session, alone: Node, running: host.DomainSpec
 ) -> None:
     before = alone.run(["pidof", "libvirtd"]).stdout
     alone.run(["pkill", "-KILL", "-x", "libvirtd"])

@@ -1,4 +1,4 @@
-"""Devices of a VM on a real host: disks, the drive for ISO images, interfaces, and the guard at its port."""
+"""Devices of a VM on a real host: disks, the drive for ISO images, interfaces, and the filter at its port."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_a_guest_sends_from_no_other_ipv4_address_and_answers_for_none(guest: Gu
         assert not sends_from(guest, FREE)
         assert reached(guest.node, guest.address)
 
-        # It is the guard that holds it back: without one it gets through, until it is guarded again.
+        # It is the anti-spoofing filter that holds it back: without one it gets through, until it is filtered again.
         mac = guest.shown()["interfaces"][0]["mac"]
         guest.do("change-interface", interface=mac, guarded=False)
         assert reached(guest.node, FREE) and sends_from(guest, FREE)
@@ -233,13 +233,13 @@ def test_a_guest_has_no_other_mac_address(guest: Guest) -> None:
 
     guest.do("change-interface", interface=own, guarded=False)
     take_mac(guest, STRANGER)
-    wait_until(lambda: carries(guest, STRANGER), "without a guard it is", 30)
+    wait_until(lambda: carries(guest, STRANGER), "without an anti-spoofing filter it is", 30)
     wait_until(lambda: carries(guest, own), "it is itself again", 60)
     guest.do("change-interface", interface=own, guarded=True)
     assert guest.answers()
 
 
-def test_guards_come_back_with_a_check_of_the_node(guest: Guest) -> None:
+def test_filters_come_back_with_a_check_of_the_node(guest: Guest) -> None:
     node_id = guest.api.get("nodes", params={"name": guest.node.name}).json()["results"][0]["id"]
     guest.node.run(["nft", "delete", "table", "bridge", "vmpanel_guard"])
     done(guest.api, guest.api.post(f"nodes/{node_id}/check", json={}))

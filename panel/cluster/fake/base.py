@@ -56,8 +56,8 @@ class Node:
     """Chains of its firewall that let no guest out."""
     unreached: dict[int, str] = field(default_factory=dict)
     """Ports elsewhere that it cannot reach, and why."""
-    guards: dict[str, list[network.GuardState]] = field(default_factory=dict)
-    rules: dict[str, network.GuardState] = field(default_factory=dict)
+    guards: dict[str, list[network.AntiSpoofingFilter]] = field(default_factory=dict)
+    rules: dict[str, network.AntiSpoofingFilter] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
     fences: dict[int, int] = field(default_factory=dict)
     tickets: set[int] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""Bridges, and the guards of ports."""
+"""Bridges, and the anti-spoofing filters of ports."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ class Bridges(Node):
             ],
             guards=[
                 *(replace(each, in_force=self.rules.get(each.port) == each) for each in remembered),
-                *(network.GuardState(port) for port in sorted(self.rules.keys() - ports)),
+                *(network.AntiSpoofingFilter(port) for port in sorted(self.rules.keys() - ports)),
             ],
         )
 
-    def _guards_ensure(self, request: network.GuardsEnsure, _report: Report | None) -> Nothing:
+    def _guards_ensure(self, request: network.FiltersEnsure, _report: Report | None) -> Nothing:
         left = {port: rule for port, rule in self._left_rules().items() if port not in request.gone}
         for each in request.guards:
-            self._remember_guards(each.vm, each.interfaces)
+            self._remember_filters(each.vm, each.interfaces)
         self._write_rules(left)
         return Nothing()
 
@@ -98,28 +98,28 @@ class Bridges(Node):
         if self.guards:
             self._write_rules(self._left_rules())
 
-    def _guard(self, uuid: str, interfaces: Sequence[InterfaceSpec]) -> None:
+    def _filter_ports(self, uuid: str, interfaces: Sequence[InterfaceSpec]) -> None:
         before, left = self.guards.get(uuid), self._left_rules()
-        self._remember_guards(uuid, interfaces)
+        self._remember_filters(uuid, interfaces)
         if before is not None or uuid in self.guards:
             self._write_rules(left)
 
-    def _remember_guards(self, uuid: str, interfaces: Sequence[InterfaceSpec]) -> None:
+    def _remember_filters(self, uuid: str, interfaces: Sequence[InterfaceSpec]) -> None:
         self.guards.pop(uuid, None)
         wanted = [
-            network.GuardState(port_name(each.mac), uuid, each.mac.lower(), sorted(each.addresses))
+            network.AntiSpoofingFilter(port_name(each.mac), uuid, each.mac.lower(), sorted(each.addresses))
             for each in interfaces
             if each.guarded
         ]
         if wanted:
             self.guards[uuid] = wanted
 
-    def _left_rules(self) -> dict[str, network.GuardState]:
-        """The guards that its kernel has and nobody remembers."""
+    def _left_rules(self) -> dict[str, network.AntiSpoofingFilter]:
+        """The anti-spoofing filters that its kernel has and nobody remembers."""
         known = {each.port for guards in self.guards.values() for each in guards}
         return {port: rule for port, rule in self.rules.items() if port not in known and rule.mac}
 
-    def _write_rules(self, left: dict[str, network.GuardState]) -> None:
+    def _write_rules(self, left: dict[str, network.AntiSpoofingFilter]) -> None:
         self.rules = left | {each.port: each for guards in self.guards.values() for each in guards}
 
 

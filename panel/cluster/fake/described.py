@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import fields, replace
 from typing import Any
 
-from nodeagent.protocol.host import HostSpec
+from nodeagent.protocol.host import DomainSpec
 from nodeagent.protocol.settings import MachineSettings
 from nodeagent.xml.domain import DISK_LIMITS
 from nodeagent.xml.edit import SETTINGS
@@ -14,7 +14,7 @@ from nodeagent.xml.edit import SETTINGS
 OF_SPEC = ("title", "memory_mib", "vcpus", "machine")
 
 
-def changed_spec(there: HostSpec, before: HostSpec, after: HostSpec, names: Collection[str]) -> HostSpec:
+def changed_spec(there: DomainSpec, before: DomainSpec, after: DomainSpec, names: Collection[str]) -> DomainSpec:
     """What is there, with what has these names (of facts) from `after`; all else of it stays."""
     touched = {name.removesuffix(" limits") for name in names}
     disks = {each.target: each for each in there.disks}
@@ -44,7 +44,7 @@ def changed_spec(there: HostSpec, before: HostSpec, after: HostSpec, names: Coll
     )
 
 
-def changed_settings(there: HostSpec, after: HostSpec, names: Collection[str]) -> HostSpec:
+def changed_settings(there: DomainSpec, after: DomainSpec, names: Collection[str]) -> DomainSpec:
     """What is there, with the settings of these names from `after`."""
     of_settings = {field.name for field in fields(MachineSettings)} & set(names) & set(SETTINGS)
     settings = replace(there.settings, **{name: getattr(after.settings, name) for name in of_settings})
@@ -60,5 +60,5 @@ def _in_order(there: Collection[str], wanted: list[str]) -> list[str]:
     return [*[name for name in wanted if name in there], *[name for name in there if name not in wanted]]
 
 
-def _differ(before: HostSpec, after: HostSpec, name: str) -> Any:
+def _differ(before: DomainSpec, after: DomainSpec, name: str) -> Any:
     return getattr(before, name) != getattr(after, name)

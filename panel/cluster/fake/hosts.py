@@ -62,7 +62,7 @@ class Hosts(Bridges):
             raise AgentRefusal("invalid_params", "A name has a character that XML cannot hold.", field="spec")
         for interface in spec.interfaces:
             if interface.guarded:
-                self._check_guard(interface)
+                self._check_filter(interface)
         if not spec.name or "/" in spec.name or "\n" in spec.name:
             text = f"XML error: the name {spec.name!r} is not acceptable"
             raise AgentRefusal("libvirt", text, libvirt_code=27, connection_lost=False)
@@ -75,7 +75,7 @@ class Hosts(Bridges):
             raise AgentRefusal("libvirt", text, libvirt_code=9, connection_lost=False)
         if there is not None and there.spec.name != spec.name and there.state in STATES_ON:
             raise AgentRefusal("in_use", f"The domain runs under the name “{there.spec.name}”.")
-        self._guard(spec.uuid, request.spec.interfaces)
+        self._filter_ports(spec.uuid, request.spec.interfaces)
         self._define(spec)
         return self._state(spec.uuid)
 
@@ -85,28 +85,28 @@ class Hosts(Bridges):
                 "memory_saved", "Its memory is saved on the node: start it, or discard the memory, first."
             )
 
-    def _changed(self, there: host.HostSpec, before: host.HostSpec, after: host.HostSpec) -> host.HostSpec:
+    def _changed(self, there: host.DomainSpec, before: host.DomainSpec, after: host.DomainSpec) -> host.DomainSpec:
         """What is described, with what differs between the two; refused where it is neither."""
         names = edit.touched(before, after)
         self._refuse_drift(there, before, after, names)
         return changed_spec(there, before, after, names)
 
     def _refuse_drift(
-        self, there: host.HostSpec, before: host.HostSpec, after: host.HostSpec, names: Sequence[str]
+        self, there: host.DomainSpec, before: host.DomainSpec, after: host.DomainSpec, names: Sequence[str]
     ) -> None:
         try:
             edit.refuse(facts_of(domain_of(there)), before, after, names)
         except Drifted as error:
             raise AgentRefusal(error.code, error.message, **error.data) from error
 
-    def _define(self, spec: host.HostSpec) -> FakeDomain:
+    def _define(self, spec: host.DomainSpec) -> FakeDomain:
         there = self.domains.setdefault(spec.uuid, FakeDomain(spec))
         if there.state in STATES_ON and there.running is None:
             there.running = there.spec
         there.spec, there.persistent = spec, True
         return there
 
-    def _check_guard(self, interface: host.InterfaceSpec) -> None:
+    def _check_filter(self, interface: host.InterfaceSpec) -> None:
         if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", interface.mac.lower()):
             raise AgentRefusal("invalid_params", "This is not a MAC address.", field="mac")
         try:
@@ -121,7 +121,7 @@ class Hosts(Bridges):
         self.domains.pop(request.uuid, None)
         self.nvram.pop(request.uuid, None)
         self.receiving.pop(request.uuid, None)
-        self._guard(request.uuid, [])
+        self._filter_ports(request.uuid, [])
         return Nothing()
 
     def _host_start(self, request: host.HostStart, _report: Report | None) -> host.HostState:

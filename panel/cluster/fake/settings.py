@@ -43,10 +43,10 @@ class Settings(Snapshots, Volumes):
             raise AgentRefusal("invalid_params", audit.DISKS_GONE.format(", ".join(gone)), field="spec")
         if there is not None and there.spec.name != request.spec.name and there.state in STATES_ON:
             raise AgentRefusal("in_use", "A domain can be given its name back only while it is off.")
-        self._guard(request.spec.uuid, request.spec.interfaces)
+        self._filter_ports(request.spec.uuid, request.spec.interfaces)
         return audit.Configured(pending=self._pending(self._define(request.spec)))
 
-    def _refuse_newer(self, there: FakeDomain, spec: host.HostSpec) -> None:
+    def _refuse_newer(self, there: FakeDomain, spec: host.DomainSpec) -> None:
         own, found = {disk.target: storages.place(disk.volume) for disk in spec.disks}, {}
         for disk in (*there.spec.disks, *there.now.disks):
             now = storages.place(disk.volume)
@@ -109,7 +109,7 @@ class Settings(Snapshots, Volumes):
         return facts.pending(_facts(domain.running), _facts(domain.spec))
 
 
-def _drift(domain: FakeDomain, spec: host.HostSpec) -> list[Difference]:
+def _drift(domain: FakeDomain, spec: host.DomainSpec) -> list[Difference]:
     found = facts.drift(_facts(domain.spec), _facts(spec))
     if not domain.persistent:
         return [*found, Difference("persistent", False, True)]
@@ -117,11 +117,11 @@ def _drift(domain: FakeDomain, spec: host.HostSpec) -> list[Difference]:
     return found if same else [*found, Difference("autostart", domain.spec.autostart, spec.autostart)]
 
 
-def _facts(spec: host.HostSpec) -> facts.Facts:
+def _facts(spec: host.DomainSpec) -> facts.Facts:
     return facts.facts_of(domain_of(spec))
 
 
-def _changed_live(running: host.HostSpec, spec: host.HostSpec) -> host.HostSpec:
+def _changed_live(running: host.DomainSpec, spec: host.DomainSpec) -> host.DomainSpec:
     """What runs after QEMU was asked for everything that it can change: all but what it was built with."""
     then, most = spec.settings, running.settings
     most_mib, most_vcpus = max(most.max_memory_mib, running.memory_mib), max(most.max_vcpus, running.vcpus)

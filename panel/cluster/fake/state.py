@@ -35,13 +35,13 @@ class FakeSnapshot:
 class FakeDomain:
     """A domain: its description and its state."""
 
-    spec: host.HostSpec
+    spec: host.DomainSpec
     state: str = "shut off"
     obeys: bool = True
     """Whether its guest heeds a request to shut down."""
     answers: bool = True
     """Whether its guest can be reached while it runs."""
-    running: host.HostSpec | None = None
+    running: host.DomainSpec | None = None
     """What it was started with and what was changed live since; None: what is described."""
     snapshots: dict[str, FakeSnapshot] = field(default_factory=dict)
     current: str | None = None
@@ -77,7 +77,7 @@ class FakeDomain:
         self.run, self.received, self.sent = self.run + 1, 0, 0
 
     @property
-    def now(self) -> host.HostSpec:
+    def now(self) -> host.DomainSpec:
         """What the running guest has."""
         return self.running or self.spec
 

@@ -26,7 +26,7 @@ def look(ctx: Context[ExamineParams]) -> dict[str, Any]:
 
 
 class ExamineCluster(Operation[ExamineParams]):
-    """Compare the database with every node: domains, disks, bridges, guards, addresses, locks. Changes nothing."""
+    """Compare the database with every node: domains, disks, bridges, filters, addresses, locks. Changes nothing."""
 
     name = "cluster.examine"
     label = "Examine"

@@ -25,7 +25,7 @@ from panel.vms.context import VmContext
 from panel.vms.models import Cause, Sighting, Vm, VmStatus
 from panel.vms.operations.configure_guest import restore_seed
 from panel.vms.requirements import requirement
-from panel.vms.spec import host_spec
+from panel.vms.spec import domain_spec
 from panel.vms.status import Observation, StatusLog
 
 
@@ -131,15 +131,15 @@ def settle(ctx: SettleContext) -> dict[str, Any]:
 
 
 def have_domain(ctx: SettleContext) -> dict[str, Any]:
-    """The node has the VM's domain for good, its seed and the guards of its ports; one that is there stays as it is."""
+    """The node has the VM's domain for good, its seed and its ports' filters; one that is there stays as it is."""
     vm = ctx.look_again()
     ctx.__dict__.pop("agent", None)
     restore_seed(ctx)
-    spec = host_spec(vm)
+    spec = domain_spec(vm)
     there = ctx.agent.call(host.HostInfo(uuid=spec.uuid))
     if there.exists and there.persistent:
         # Also of one whose memory is saved, which is described no more until it goes on.
-        ctx.agent.call(network.GuardsEnsure(guards=[network.VmGuards(spec.uuid, spec.interfaces)]))
+        ctx.agent.call(network.FiltersEnsure(guards=[network.VmFilters(spec.uuid, spec.interfaces)]))
     else:
         ctx.agent.call(host.HostCreate(spec=spec, before=spec))
     ctx.agent.call(host.HostAutostart(uuid=spec.uuid, enabled=spec.autostart))
@@ -168,11 +168,11 @@ def delete_copies(ctx: SettleContext) -> dict[str, Any]:
 
 
 def _leave_or_delete(ctx: SettleContext, node: Node) -> bool:
-    """Whether anything of the VM was deleted on the node; a domain that is not there is guarded no more."""
+    """Whether anything of the VM was deleted on the node; a domain that is not there is filtered no more."""
     vm, agent, right, uuid = ctx.vm, ctx.at(node), ctx.at(ctx.vm.node), str(ctx.vm.uuid)
     exists = agent.call(host.HostInfo(uuid=uuid)).exists
     if not exists:
-        agent.call(network.GuardsEnsure(guards=[network.VmGuards(uuid, [])]))
+        agent.call(network.FiltersEnsure(guards=[network.VmFilters(uuid, [])]))
     auxiliary_disks = list(vm.auxiliary_disks.select_related("volume__pool", "vm__pool"))
     volumes = [*ctx.volumes(), *[auxiliary_disk.volume for auxiliary_disk in auxiliary_disks]]
     own = [each for each in volumes if _has(agent, each) and not see_the_same(right, agent, each.pool)]

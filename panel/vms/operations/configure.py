@@ -32,7 +32,7 @@ from panel.vms.placing import promise_of
 from panel.vms.requirements import NOT_ELSEWHERE, NOT_MISSING, undrifted
 from panel.vms.selectors import promised_mib
 from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates
-from panel.vms.spec import due, host_spec, rows_spec, with_values
+from panel.vms.spec import domain_spec, due, rows_spec, with_values
 from panel.vms.usage import had, note_shape
 
 NO_DISK, NO_STORAGE = 0, StorageSpace(0, 0)
@@ -153,7 +153,7 @@ def configure_domain(ctx: ConfigureVmContext) -> dict[str, Any]:
     vm = ctx.vm
     before = with_values(due(vm), ctx.output(write_settings)["before"])
     try:
-        answer = ctx.agent.call(audit.HostConfigure(spec=host_spec(vm), before=rows_spec(before)))
+        answer = ctx.agent.call(audit.HostConfigure(spec=domain_spec(vm), before=rows_spec(before)))
     except Drifted as found:
         raise drift.error(vm, found.data["differences"]) from found
     for remark in answer.remarks:
@@ -169,7 +169,7 @@ def restore_domain(ctx: ConfigureVmContext) -> None:
         return
     before = with_values(due(vm), ctx.output(write_settings).get("before", {}))
     try:
-        answer = ctx.agent.call(audit.HostConfigure(spec=rows_spec(before), before=host_spec(vm)))
+        answer = ctx.agent.call(audit.HostConfigure(spec=rows_spec(before), before=domain_spec(vm)))
     except Drifted as found:
         # Of somebody else's hand since, or why it was refused: not ours to overwrite.
         drift.give_way(ctx, found)

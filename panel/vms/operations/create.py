@@ -50,7 +50,7 @@ from panel.vms.operations.removing import release_records, undefine_domain
 from panel.vms.placing import candidates, hold_promises, promise_of
 from panel.vms.services import refuse_taken_name, refuse_unfit_owner
 from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates, require_rights
-from panel.vms.spec import host_spec
+from panel.vms.spec import domain_spec
 from panel.vms.status import tell_pages
 from panel.vms.usage import note_shape
 
@@ -224,7 +224,7 @@ def place_image(ctx: CreateVmContext) -> dict[str, Any]:
 
 def define_domain(ctx: VmContext[Any]) -> None:
     """The node's libvirt has the domain, shut off."""
-    ctx.agent.call(host.HostCreate(spec=host_spec(ctx.vm)))
+    ctx.agent.call(host.HostCreate(spec=domain_spec(ctx.vm)))
 
 
 def from_what(ctx: CreateVmContext) -> str:

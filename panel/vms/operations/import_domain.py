@@ -185,7 +185,7 @@ def record_vm(ctx: ImportContext) -> dict[str, Any]:
             network=network,
             mac=each.mac,
             position=position,
-            # Guards know ports by names that the domain's ports do not have yet.
+            # Filters know ports by names that the domain's ports do not have yet.
             guarded=False,
             inbound_kibps=each.inbound_kibps,
             outbound_kibps=each.outbound_kibps,

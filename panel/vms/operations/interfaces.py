@@ -318,7 +318,7 @@ def _write(pk: int, values: dict[str, Any]) -> Interface:
 
 
 class ChangeInterface(DeviceOperation):
-    """Change a network interface's network, MAC address, limits or guard, while the VM runs too.
+    """Change a network interface's network, MAC address, limits or anti-spoofing filter, while the VM runs too.
 
     A guest with cloud-init learns another MAC or address of its first interface when it is started next.
     """
@@ -370,7 +370,7 @@ def _refuse_no_place(vm: Vm) -> None:
 
 
 def _detach(ctx: VmContext[Any], interface: Interface) -> None:
-    """The guest first: while it has the interface, its description and its guard stay."""
+    """The guest first: while it has the interface, its description and its anti-spoofing filter stay."""
     unplug(ctx, devices.InterfaceDetach(uuid=str(ctx.vm.uuid), mac=interface.mac))
     Interface.objects.filter(pk=interface.pk).update(attached=False)
     describe_interface(ctx, None, interface_spec(interface))

@@ -20,7 +20,7 @@ from panel.vms.devices import DeviceOperation, make_live, told
 from panel.vms.models import Vm
 from panel.vms.operations.deploying import bring_file
 from panel.vms.requirements import requirement
-from panel.vms.spec import host_spec, with_values
+from panel.vms.spec import domain_spec, with_values
 
 EMPTY = {"iso_id": None, "boot_iso": False, "boot_iso_once": False}
 """The drive's columns where nothing lies in it."""
@@ -77,8 +77,8 @@ def empty_drive(ctx: VmContext[Any]) -> dict[str, Any]:
 
 def _become(ctx: VmContext[Any], values: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     # Whatever lies in the drive, of somebody else too, makes room.
-    other = replace(host_spec(with_values(ctx.vm, before)), iso=drift.ANYTHING)
-    drift.define(ctx, host_spec(with_values(ctx.vm, values)), other)
+    other = replace(domain_spec(with_values(ctx.vm, before)), iso=drift.ANYTHING)
+    drift.define(ctx, domain_spec(with_values(ctx.vm, values)), other)
     Vm.objects.filter(pk=ctx.vm.pk).update(**values)
     ctx.vm.refresh_from_db(fields=list(values))
     change = devices.CdromChange(uuid=str(ctx.vm.uuid), target=ISO_TARGET, iso=ctx.vm.iso_ref)

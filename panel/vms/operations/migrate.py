@@ -44,7 +44,7 @@ from panel.vms.requirements import (
     requirement,
     undrifted,
 )
-from panel.vms.spec import host_spec, uses_seed
+from panel.vms.spec import domain_spec, uses_seed
 from panel.vms.status import Observation, StatusLog, tell_pages
 
 MOVE_SECONDS = 24 * 3600.0
@@ -340,10 +340,10 @@ def _move_stopped(ctx: MigrateContext) -> migration.Moved:
 
 
 def _define(ctx: MigrateContext) -> host.HostState:
-    """The target has the VM's domain, with the guards of its ports: as the rows describe it, or as it came along."""
+    """The target has the VM's domain, with the filters of its ports: as the rows describe it, or as it came along."""
     vm = ctx.vm
     vm.node = ctx.target
-    spec = host_spec(vm)
+    spec = domain_spec(vm)
     vm.node = ctx.source
     target = ctx.at(ctx.target)
     target.call(host.HostCreate(spec=spec, before=spec))
@@ -374,7 +374,7 @@ def _send_nvram(ctx: MigrateContext) -> int:
 def _switch(ctx: MigrateContext, there: host.HostState) -> None:
     """The VM and its volumes belong to the target, and its guest goes on there if it ran."""
     target, sent_at = ctx.target, timezone.now()
-    # Of a domain that came running, libvirt knows the description alone: not what guards its ports.
+    # Of a domain that came running, libvirt knows the description alone: not what filters its ports.
     _define(ctx)
     if ctx.ran and there.state == VmStatus.PAUSED:
         there = ctx.at(target).call(host.HostStart(uuid=ctx.uuid))

@@ -41,7 +41,7 @@ from panel.vms.requirements import (
     NOT_SUSPENDED,
     undrifted,
 )
-from panel.vms.spec import disk_spec, host_spec
+from panel.vms.spec import disk_spec, domain_spec
 
 
 class ReinstallParams(AccessParams):
@@ -141,7 +141,7 @@ def _swap(ctx: ReinstallContext) -> None:
 def _define(ctx: ReinstallContext) -> None:
     """The domain has the system that the rows say is its own; what it had was the one that is beside it now."""
     # What the context remembers of the VM may be from before the swap.
-    after, auxiliary_disk, target = host_spec(ctx.look_again()), ctx.find_auxiliary_disk(), ctx.system.target
+    after, auxiliary_disk, target = domain_spec(ctx.look_again()), ctx.find_auxiliary_disk(), ctx.system.target
     if auxiliary_disk is None:
         return
     old = replace(disk_spec(ctx.system), volume=auxiliary_disk.volume.ref, format=auxiliary_disk.volume.format)

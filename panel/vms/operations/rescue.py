@@ -37,7 +37,7 @@ from panel.vms.requirements import (
     requirement,
     undrifted,
 )
-from panel.vms.spec import host_spec, own_spec, rescue_spec
+from panel.vms.spec import domain_spec, own_spec, rescue_spec
 
 
 class RescueParams(AccessParams):
@@ -75,7 +75,7 @@ def define_rescue(ctx: RescueContext) -> None:
     """The domain boots the rescue system and has the VM's disks behind it."""
     # Not before: what has its turn ahead of this task would describe the domain with a disk that is not there yet.
     ctx.vm.auxiliary_disks.filter(purpose=Purpose.PREPARED).update(purpose=Purpose.RESCUE)
-    drift.define(ctx, host_spec(ctx.vm), own_spec(ctx.vm))
+    drift.define(ctx, domain_spec(ctx.vm), own_spec(ctx.vm))
 
 
 def define_own_again(ctx: RescueContext) -> None:

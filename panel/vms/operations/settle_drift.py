@@ -23,7 +23,7 @@ from panel.vms.operations.configure import hand_on
 from panel.vms.operations.configure_guest import restore_seed
 from panel.vms.requirements import NOT_ELSEWHERE, requirement
 from panel.vms.settings import Settings
-from panel.vms.spec import due, host_spec, with_values
+from panel.vms.spec import domain_spec, due, with_values
 from panel.vms.usage import note_shape
 
 
@@ -43,7 +43,7 @@ class RepairParams(Params):
 def repair_domain(ctx: VmContext[RepairParams]) -> dict[str, Any]:
     """The node's libvirt has the domain as the rows say, and its seed; one that was gone is there again, off."""
     refuse_moved(ctx)
-    request = audit.HostRepair(spec=host_spec(ctx.vm), discard=ctx.params.discard_newer)
+    request = audit.HostRepair(spec=domain_spec(ctx.vm), discard=ctx.params.discard_newer)
     try:
         try:
             answer = ctx.agent.call(request)

@@ -28,7 +28,7 @@ from panel.vms.models import ON, Snapshot, SnapshotState, Vm, VmStatus, Wanted
 from panel.vms.requirements import NO_OVERLAYS, NOT_IN_RESCUE, NOT_MISSING, undrifted
 from panel.vms.snapshot_audit import record
 from panel.vms.snapshots import MAY_RUN, REVERTIBLE, report
-from panel.vms.spec import host_spec
+from panel.vms.spec import domain_spec
 
 MEMORY_SECONDS = 1800.0
 """How long QEMU may take to write a guest's memory into its disk, or to read it back."""
@@ -119,7 +119,7 @@ def revert_domain(ctx: VmContext[SnapshotParams]) -> dict[str, Any]:
 
 def define_anew(ctx: VmContext[SnapshotParams]) -> None:
     """The domain's description is the panel's again: libvirt went back to that of the snapshot."""
-    ctx.agent.call(host.HostCreate(spec=host_spec(ctx.vm)))
+    ctx.agent.call(host.HostCreate(spec=domain_spec(ctx.vm)))
 
 
 def record_revert(ctx: VmContext[SnapshotParams]) -> None:

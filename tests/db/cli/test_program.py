@@ -146,7 +146,7 @@ def test_1_is_a_task_that_failed_a_silent_node_and_what_the_doctor_found(vmpanel
     assert (followed.returncode, followed.stderr) == (1, "It failed.\n")
     Node.objects.update(is_fake=True, state="ready")
     assert vmpanel("doctor", meanwhile=carried_out).returncode == 0
-    spec = host.HostSpec(str(uuid.uuid4()), "stray", 128, 1, "qemu", [], [])
+    spec = host.DomainSpec(str(uuid.uuid4()), "stray", 128, 1, "qemu", [], [])
     fake.node(node.pk).domains[spec.uuid] = fake.FakeDomain(spec, "running")
     found = vmpanel("doctor", meanwhile=carried_out)
     assert found.returncode == 1 and "stray" in found.stdout

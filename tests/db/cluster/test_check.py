@@ -14,7 +14,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from nodeagent.protocol import storage
-from nodeagent.protocol.network import GuardState
+from nodeagent.protocol.network import AntiSpoofingFilter
 from panel.accounts.models import User
 from panel.accounts.system import system_user
 from panel.cluster import fake
@@ -390,7 +390,7 @@ def test_copies_of_images_that_were_deleted_leave_the_node(node: Node, image: Im
     assert problems(node) == {"vms": "error"}
 
 
-def test_lost_and_stray_guards_are_mended_and_a_vm_that_a_task_holds_is_left_to_it(
+def test_lost_and_stray_filters_are_mended_and_a_vm_that_a_task_holds_is_left_to_it(
     node: Node, admin: User, image: Image
 ) -> None:
     memory = fake.node(node.pk)
@@ -398,7 +398,7 @@ def test_lost_and_stray_guards_are_mended_and_a_vm_that_a_task_holds_is_left_to_
     for name in ("web1", "web2"):
         run_task(registry.get("vm.create").submit(admin, {"name": name, **raw}))
     before, rules = dict(memory.guards), dict(memory.rules)
-    stray = GuardState("tap525400000099", mac="52:54:00:00:00:99")
+    stray = AntiSpoofingFilter("tap525400000099", mac="52:54:00:00:00:99")
     memory.guards.clear()
     memory.rules = {**rules, stray.port: stray}
     held = Vm.objects.get(name="web2")

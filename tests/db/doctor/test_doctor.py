@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from nodeagent.protocol.host import HostSpec
-from nodeagent.protocol.network import BridgeEnsure, GuardState
+from nodeagent.protocol.host import DomainSpec
+from nodeagent.protocol.network import AntiSpoofingFilter, BridgeEnsure
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -64,7 +64,7 @@ def domains(vm: Vm) -> dict[str, fake.FakeDomain]:
 
 
 def run_unmanaged(vm: Vm) -> None:
-    spec = HostSpec(STRANGER, "stranger", 64, 1, "qemu", [], [])
+    spec = DomainSpec(STRANGER, "stranger", 64, 1, "qemu", [], [])
     domains(vm)[spec.uuid] = fake.FakeDomain(spec, VmStatus.RUNNING)
 
 
@@ -91,9 +91,9 @@ def guard_otherwise(vm: Vm) -> None:
     node_of(vm).rules[guard.port] = other
 
 
-def leave_guard(vm: Vm, uuid: str) -> None:
-    """A guard for a domain that is not there; of no UUID: in the kernel alone."""
-    guard = GuardState("tap525400000099", uuid, "52:54:00:00:00:99", ["10.77.0.99"])
+def leave_filter(vm: Vm, uuid: str) -> None:
+    """An anti-spoofing filter for a domain that is not there; of no UUID: in the kernel alone."""
+    guard = AntiSpoofingFilter("tap525400000099", uuid, "52:54:00:00:00:99", ["10.77.0.99"])
     node_of(vm).rules[guard.port] = guard
     if uuid:
         node_of(vm).guards[uuid] = [guard]
@@ -144,7 +144,7 @@ HARM: dict[str, Callable[[Vm], object]] = {
     "bridge_differs": lambda vm: Subnet.objects.update(gateway="10.77.0.2"),
     "bridge_foreign": lambda vm: node_of(vm).links.update({"vmbr-old": BRIDGE}),
     "guard_missing": lambda vm: node_of(vm).rules.clear(),
-    "guard_foreign": lambda vm: leave_guard(vm, STRANGER),
+    "guard_foreign": lambda vm: leave_filter(vm, STRANGER),
 }
 ALSO = {
     "domain_name": {"usage_differs"},
@@ -188,7 +188,7 @@ def test_an_agent_of_another_version_hides_no_other_node(vm: Vm) -> None:
     ]
 
 
-def test_a_vm_without_a_domain_lacks_no_guard(vm: Vm) -> None:
+def test_a_vm_without_a_domain_lacks_no_filter(vm: Vm) -> None:
     domains(vm).clear()
     node_of(vm).guards.clear()
     node_of(vm).rules.clear()
@@ -202,7 +202,7 @@ def test_a_vm_without_a_domain_lacks_no_guard(vm: Vm) -> None:
         (guard_otherwise, "guard_missing", "node.check"),
         (lambda vm: node_of(vm).guards.clear(), "guard_missing", "node.check"),
         (lambda vm: node_of(vm).guards.clear() or node_of(vm).rules.clear(), "guard_missing", "node.check"),
-        (lambda vm: leave_guard(vm, ""), "guard_foreign", "node.check"),
+        (lambda vm: leave_filter(vm, ""), "guard_foreign", "node.check"),
         (lambda vm: node_of(vm).links.clear(), "bridge_missing", "node.check"),
         (lambda vm: node_of(vm).bridges.clear(), "bridge_differs", "node.check"),
         (lambda vm: Subnet.objects.update(gateway="10.77.0.2"), "bridge_differs", "node.check"),

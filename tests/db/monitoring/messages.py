@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from nodeagent.protocol.host import HostSpec
+from nodeagent.protocol.host import DomainSpec
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
@@ -60,5 +60,5 @@ def history(vm: Vm) -> list[tuple[str, str]]:
 
 def define(node: Node, vm: Vm, state: str) -> None:
     """Have a domain of the VM in memory on a node."""
-    spec = HostSpec(str(vm.uuid), vm.name, vm.memory_mib, vm.vcpus, "qemu", [], [])
+    spec = DomainSpec(str(vm.uuid), vm.name, vm.memory_mib, vm.vcpus, "qemu", [], [])
     fake.node(node.pk).domains[str(vm.uuid)] = fake.FakeDomain(spec, state)

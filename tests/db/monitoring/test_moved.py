@@ -133,7 +133,7 @@ def test_the_old_copy_is_deleted_where_that_is_asked_for(admin: User, vm: Vm, ot
 
 
 @pytest.mark.parametrize("state", [VmStatus.RUNNING, VmStatus.SAVED])
-def test_whatever_it_does_there_it_is_guarded_there_and_starts_with_that_node(
+def test_whatever_it_does_there_it_is_filtered_there_and_starts_with_that_node(
     admin: User, vm: Vm, other: Node, state: str
 ) -> None:
     left = vm.node

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from nodeagent.protocol.host import EMPTY, DiskSpec, HostCreate, HostSpec, InterfaceSpec
+from nodeagent.protocol.host import EMPTY, DiskSpec, DomainSpec, HostCreate, InterfaceSpec
 from nodeagent.protocol.storage import VolumeRef
 from nodeagent.storage import place
 from panel.accounts.models import User
@@ -24,7 +24,7 @@ from panel.storage.models import Pool
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
 from panel.vms.models import Interface, Sighting, Snapshot, UnmanagedDomain, Vm, VmStatus
-from panel.vms.spec import host_spec
+from panel.vms.spec import domain_spec
 from tests.db.conftest import make_network, make_node, run_task
 
 
@@ -188,7 +188,7 @@ def _on_devices(name: str, raw: dict[str, Any]) -> Callable[[User, Node], Callab
         if not Interface.objects.filter(mac=SECOND_MAC).exists():
             Interface.objects.filter(vm=vm, position=1).update(mac=SECOND_MAC)
         vm.refresh_from_db()
-        fake.node(node.pk).call(HostCreate(spec=host_spec(vm)))
+        fake.node(node.pk).call(HostCreate(spec=domain_spec(vm)))
         fake.node(node.pk).domains[str(vm.uuid)].running = None
         return lambda: registry.get(name).submit(admin, _with_mac_of(vm, raw), object_id=vm.pk)
 
@@ -284,7 +284,7 @@ def _import(admin: User, node: Node) -> Callable[[], Task]:
     volume = VolumeRef(pool.ref, "legacy.qcow2")
     memory.files[place(volume)] = fake.FakeVolume("qcow2", 1024**3)
     interfaces = [InterfaceSpec(mac=mac, bridge=network.bridge) for mac in raw["addresses"]]
-    spec = HostSpec(
+    spec = DomainSpec(
         raw["domain"], "Old_Name", 512, 1, "qemu", [DiskSpec(volume, "qcow2", "vda")], interfaces, iso=EMPTY
     )
     memory.domains[spec.uuid] = fake.FakeDomain(spec)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from nodeagent import storage as storages
-from nodeagent.protocol.host import EMPTY, DiskSpec, HostCreate, HostSpec, InterfaceSpec
+from nodeagent.protocol.host import EMPTY, DiskSpec, DomainSpec, HostCreate, InterfaceSpec
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.network.models import Network
 from panel.network.node_part import bridge_of
 from panel.storage.models import NodePool, Volume
 from panel.vms.models import UnmanagedDomain, Vm
-from panel.vms.spec import host_spec
+from panel.vms.spec import domain_spec
 
 Domains = dict[str, dict[str, Any]]
 """By node and UUID, as `1 308c97c0-…`."""
@@ -53,11 +53,11 @@ def remember(found: Domains) -> None:
         node_id, uuid = key.split()
         # The rest are domains of VMs that are forgotten.
         if uuid in vms or uuid in foreign:
-            spec = host_spec(vms[uuid]) if uuid in vms else _unmanaged_spec(foreign[uuid])
+            spec = domain_spec(vms[uuid]) if uuid in vms else _unmanaged_spec(foreign[uuid])
             _define(fake.node(int(node_id)), spec, **said)
 
 
-def _define(memory: fake.FakeNode, spec: HostSpec, state: str, snapshots: list[str]) -> None:
+def _define(memory: fake.FakeNode, spec: DomainSpec, state: str, snapshots: list[str]) -> None:
     for volume in (*spec.cdroms, spec.iso or EMPTY, *(disk.volume for disk in spec.disks)):
         if volume:
             memory.files.setdefault(storages.place(volume), fake.FakeVolume("qcow2", 1024**3))
@@ -68,8 +68,8 @@ def _define(memory: fake.FakeNode, spec: HostSpec, state: str, snapshots: list[s
         domain.snapshots[name] = fake.FakeSnapshot("running", with_memory=True, parent=parent)
 
 
-def _unmanaged_spec(foreign: UnmanagedDomain) -> HostSpec:
+def _unmanaged_spec(foreign: UnmanagedDomain) -> DomainSpec:
     disks = [DiskSpec(storages.at(place), "qcow2", "vda") for place in foreign.disks]
     interfaces = [InterfaceSpec(mac=mac, bridge="vmbr-nat0") for mac in foreign.macs]
     named = (str(foreign.uuid), foreign.name, foreign.memory_mib, foreign.vcpus)
-    return HostSpec(*named, "qemu", disks, interfaces, iso=EMPTY)
+    return DomainSpec(*named, "qemu", disks, interfaces, iso=EMPTY)

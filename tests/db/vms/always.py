@@ -17,7 +17,7 @@ from panel.notices.models import Problem
 from panel.storage.models import Volume
 from panel.tasks.models import ENDED, Status, Task, TaskLock, TaskSecret
 from panel.vms.models import Interface, Snapshot, StatusChange, Vm, VmStatus
-from panel.vms.spec import host_spec
+from panel.vms.spec import domain_spec
 from tests.db.vms.life import Place, World
 from tests.refs import directory
 
@@ -66,7 +66,7 @@ def assert_right(
     _assert_addresses()
     _assert_history()
     for place in world.places:
-        _assert_guarded(place, drifted)
+        _assert_filtered(place, drifted)
         _assert_described(place, drifted, overlaid, open_tasks)
 
 
@@ -102,7 +102,7 @@ def _assert_addresses() -> None:
     assert len({each.mac for each in interfaces}) == len(interfaces)
 
 
-def _assert_guarded(place: Place, excused: set[int]) -> None:
+def _assert_filtered(place: Place, excused: set[int]) -> None:
     wanted: dict[str, set[str]] = {}
     for vm in Vm.objects.filter(installed=True, node=place.node).exclude(pk__in=excused):
         ports = vm.interfaces.filter(attached=True, guarded=True)
@@ -126,7 +126,7 @@ def _assert_described(place: Place, excused: set[int], overlaid: Collection[int]
     told_later = Task.objects.filter(pk__in=open_tasks, operation__in=("vm.suspend", "vm.unsuspend"))
     excused = excused | set(told_later.values_list("object_id", flat=True))
     vms = Vm.objects.filter(installed=True, node=place.node).exclude(pk__in=excused)
-    specs = {str(vm.uuid): host_spec(vm) for vm in vms.select_related("node", "pool", "image")}
+    specs = {str(vm.uuid): domain_spec(vm) for vm in vms.select_related("node", "pool", "image")}
     upon = {str(vm.uuid) for vm in vms if vm.pk in overlaid}
     for each in place.call(audit.HostsAudit(specs=list(specs.values()))).differing:
         found = [drift for drift in each.drift if not (each.uuid in upon and drift.field.startswith("disk "))]

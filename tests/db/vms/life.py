@@ -1,8 +1,8 @@
 """Nodes whose agents are the real ones on libvirt's test driver: the world that test_life.py does things in.
 
-Each agent has a network namespace of its own, so bridges and guards are the kernel's; all addresses of it answer
-there, so a guest is found as soon as its domain runs. The second node is there from the moment that somebody moves a
-VM to it; its pool is where the first has its own, and other files.
+Each agent has a network namespace of its own, so bridges and filters of ports are the kernel's; all addresses of it
+answer there, so a guest is found as soon as its domain runs. The second node is there from the moment that somebody
+moves a VM to it; its pool is where the first has its own, and other files.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Place:
         return self.call(request, deadline=AUDIT_SECONDS)
 
     def guarded(self) -> dict[str, set[str]]:
-        """The addresses that the agent guards, by VM and MAC."""
+        """The addresses that the agent anti-spoofing filters, by VM and MAC."""
         path = self.agent.root / "var/lib/vmpanel/guards.json"
         kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return {uuid: {port["mac"] for port in ports.values()} for uuid, ports in kept.items()}

@@ -24,7 +24,7 @@ from nodeagent.xml.describe import port_name
 from panel.storage.models import Volume
 from panel.tasks.models import ENDED, Task
 from panel.vms.models import Interface, Vm, VmStatus
-from panel.vms.spec import host_spec
+from panel.vms.spec import domain_spec
 from tests.db.vms.always import ON
 from tests.db.vms.life import Place, World
 
@@ -252,7 +252,7 @@ class Meddling(RuleBasedStateMachine):
 
     def _redefine(self, scene: Scene) -> None:
         # By hand it is described under the name that it has there, which may be another by now.
-        spec = replace(host_spec(scene.vm), name=scene.there.name, title="By hand")
+        spec = replace(domain_spec(scene.vm), name=scene.there.name, title="By hand")
         scene.place.call(host.HostCreate(spec=spec))
         self.drifted.add(scene.vm.pk)
 

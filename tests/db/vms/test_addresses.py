@@ -16,7 +16,7 @@ from panel.tasks import registry
 from panel.vms.addresses import hold
 from panel.vms.limits import Resources
 from panel.vms.models import Interface, Vm
-from panel.vms.spec import guest_network, host_spec
+from panel.vms.spec import domain_spec, guest_network
 from panel.vms.usage import shapes
 from tests.db.conftest import make_network, run_task
 from tests.db.tasks.scenarios import ask_create
@@ -40,7 +40,7 @@ def test_all_doors_speak_of_all_the_primary_ones_first(admin: User, api: APIClie
     (told,) = api.get(f"/api/v1/vms/{vm.pk}").json()["interfaces"]
     assert (told["address"], told["addresses"]) == (ALL[0], ALL)
     assert api.get("/api/v1/vms").json()["results"][0]["interfaces"] == [told]
-    assert host_spec(vm).interfaces[0].addresses == ALL
+    assert domain_spec(vm).interfaces[0].addresses == ALL
     assert (Resources.of(vm).addresses, shapes(Vm.objects.all())[0].addresses) == (4, 4)
     for page in ("/", f"/vms/{vm.pk}"):
         text = signed_in(admin).get(page).content.decode()
@@ -77,7 +77,7 @@ def test_an_interface_may_have_none(admin: User, api: APIClient, vm: Vm) -> None
     interface.held.all().delete()
     (told,) = api.get(f"/api/v1/vms/{vm.pk}").json()["interfaces"]
     assert (told["address"], told["addresses"]) == (None, [])
-    assert host_spec(vm).interfaces[0].addresses == []
+    assert domain_spec(vm).interfaces[0].addresses == []
     with pytest.raises(WrongState):
         guest_network(vm)
     assert signed_in(admin).get("/").status_code == 200

@@ -227,7 +227,7 @@ def test_a_plan_of_nothing_changes_nothing(api: APIClient, vm: int) -> None:
 
 def test_devices_that_came_meanwhile_stay(node: Node, configure: Callable[..., dict[str, Any]]) -> None:
     held = domain(node)
-    spec = host.HostSpec(**{**vars(held.spec), "cdroms": [ref("/iso/rescue.iso")]})
+    spec = host.DomainSpec(**{**vars(held.spec), "cdroms": [ref("/iso/rescue.iso")]})
     held.spec = spec
     configure(vcpus=2)
     assert domain(node).spec.cdroms == [ref("/iso/rescue.iso")]

@@ -57,12 +57,12 @@ def ask(api: APIClient, vm: Vm, run_tasks: Callable[[], None]) -> Ask:
     return ask
 
 
-def spec_of(vm: Vm) -> host.HostSpec:
+def spec_of(vm: Vm) -> host.DomainSpec:
     """What the node's libvirt was told of the VM last."""
     return fake.node(vm.node_id).domains[str(vm.uuid)].spec
 
 
-def now_of(vm: Vm) -> host.HostSpec:
+def now_of(vm: Vm) -> host.DomainSpec:
     """What the running guest has."""
     return fake.node(vm.node_id).domains[str(vm.uuid)].now
 
@@ -161,7 +161,7 @@ def test_a_missing_vm_has_no_devices_to_change(vm: Vm, ask: Ask) -> None:
         assert ask(verb, **raw)["code"] == "wrong_state"
 
 
-def test_customers_change_their_devices_but_not_what_limits_and_guards_them(
+def test_customers_change_their_devices_but_not_what_limits_and_filters_them(
     api_as_user: APIClient, user: User, vm: Vm
 ) -> None:
     Vm.objects.update(owner=user)

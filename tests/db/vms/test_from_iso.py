@@ -44,7 +44,7 @@ def iso(node: Node, image: Image) -> Iso:
     return make_iso("installer", None, image)
 
 
-def spec_of(vm: Vm) -> host.HostSpec:
+def spec_of(vm: Vm) -> host.DomainSpec:
     """What the node's libvirt was told of the VM last."""
     return fake.node(vm.node_id).domains[str(vm.uuid)].spec
 

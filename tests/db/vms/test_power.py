@@ -16,7 +16,7 @@ from panel.images.models import Image
 from panel.tasks import engine, registry
 from panel.tasks.models import Status, Task, TaskStep
 from panel.vms.models import Vm, VmStatus
-from panel.vms.spec import host_spec
+from panel.vms.spec import domain_spec
 from tests.db.conftest import run_task
 from tests.db.tasks.scenarios import ask_create
 
@@ -111,7 +111,7 @@ def test_autostart_is_told_to_libvirt_and_stands_in_every_later_description(
         run_tasks()
         assert api.get(f"/api/v1/vms/{vm.pk}").json()["autostart"] is enabled
         assert domain(vm).spec.autostart is enabled
-    assert host_spec(Vm.objects.get(pk=vm.pk)).autostart
+    assert domain_spec(Vm.objects.get(pk=vm.pk)).autostart
 
 
 def test_an_autostart_that_is_cancelled_while_it_waits_changes_nothing(api: APIClient, vm: Vm) -> None:

@@ -87,7 +87,7 @@ def test_a_vms_devices_stand_in_rows_each_with_what_can_be_done_with_it(
     assert "What is on it cannot be brought back." in row and "disabled" not in row
 
 
-def test_a_customer_is_not_asked_for_what_limits_and_guards_him(user: User, vm: int) -> None:
+def test_a_customer_is_not_asked_for_what_limits_and_filters_him(user: User, vm: int) -> None:
     Vm.objects.update(owner=user)
     page = _text(signed_in(user), f"/vms/{vm}/devices")
     _text(signed_in(User.objects.create_user("ben", "correct horse")), f"/vms/{vm}/devices", 404)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nodeagent.commands.settings import controllers
-from nodeagent.protocol.host import EMPTY, DiskSpec, HostSpec, InterfaceSpec
+from nodeagent.protocol.host import EMPTY, DiskSpec, DomainSpec, InterfaceSpec
 from nodeagent.protocol.settings import Difference, MachineSettings
 from nodeagent.xml import edit, facts, machine
 from nodeagent.xml.describe import domain_of
@@ -17,7 +17,7 @@ from nodeagent.xml.domain import Domain
 from tests.refs import ref
 
 VM = "11111111-2222-4333-8444-555555555555"
-SPEC = HostSpec(
+SPEC = DomainSpec(
     VM,
     "vm",
     512,
@@ -41,7 +41,7 @@ KEPT = f"""<domain type='qemu'><name>vm</name><uuid>{VM}</uuid>
 <address type='pci' bus='0x03'/></controller><hostdev mode='subsystem' type='usb'/></devices></domain>"""
 
 
-def set_all(domain: Domain, spec: HostSpec) -> None:
+def set_all(domain: Domain, spec: DomainSpec) -> None:
     """The domain has all settings of the spec."""
     edit.change_settings(domain, spec, facts.facts_of(domain), edit.SETTINGS)
 

@@ -15,7 +15,7 @@ from nodeagent.protocol import REQUESTS, BadMessage, Fence, Nothing, from_dict, 
 from nodeagent.protocol import node as machine
 from tests.refs import ref
 
-SPEC = host.HostSpec(
+SPEC = host.DomainSpec(
     uuid="u",
     name="n",
     memory_mib=1,

@@ -1,8 +1,8 @@
-"""Guards of guests' ports: what a guest sends bears its own MAC and IP addresses, else it is dropped.
+"""Anti-spoofing filters of guests' ports: what a guest sends bears its own MAC and IP addresses, else it is dropped.
 
 One nft table of the bridge family with a chain a port. Ports are known by names that the panel gives them
-(xml/describe.py), so a guard stands before its port is there, and outlasts every restart of the guest,
-whoever starts it. What is guarded is remembered in a file, for the node's own restart.
+(xml/describe.py), so an anti-spoofing filter stands before its port is there, and outlasts every restart of the guest,
+whoever starts it. What is filtered is remembered in a file, for the node's own restart.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from nodeagent import memory, nft, paths
 from nodeagent.errors import InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol.host import InterfaceSpec
-from nodeagent.protocol.network import GuardState
+from nodeagent.protocol.network import AntiSpoofingFilter
 from nodeagent.run import run
 from nodeagent.xml.describe import port_name
 
 TABLE = "vmpanel_guard"
 BASE = "prerouting"
 Port = Dict[str, Any]
-"""What a port's guard lets through: "mac" and "addresses"."""
+"""What a port's anti-spoofing filter lets through: "mac" and "addresses"."""
 _PORT = re.compile(r"[A-Za-z0-9_]{1,15}\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
 
-def guard(uuid: str, interfaces: Sequence[InterfaceSpec], job: Job) -> None:
-    """Of this VM, exactly these interfaces' ports are guarded (those that want it).
+def filter_ports(uuid: str, interfaces: Sequence[InterfaceSpec], job: Job) -> None:
+    """Of this VM, exactly these interfaces' ports are filtered (those that want it).
 
     Raises InvalidParams before anything is changed.
     """
@@ -36,9 +36,9 @@ def guard(uuid: str, interfaces: Sequence[InterfaceSpec], job: Job) -> None:
 
 
 def ensure(vms: Mapping[str, Sequence[InterfaceSpec]], gone: Sequence[str], job: Job) -> None:
-    """The same of several VMs; the ports `gone` are guarded no more, all others as they were."""
+    """The same of several VMs; the ports `gone` are filtered no more, all others as they were."""
     wanted = {uuid: _wanted(interfaces) for uuid, interfaces in vms.items()}
-    with memory.changing(paths.GUARDS) as remembered:
+    with memory.changing(paths.FILTERS) as remembered:
         if not gone and not any(ports or uuid in remembered for uuid, ports in wanted.items()):
             return
         left = _left(remembered, job)
@@ -51,24 +51,24 @@ def ensure(vms: Mapping[str, Sequence[InterfaceSpec]], gone: Sequence[str], job:
 
 
 def restore(job: Job) -> None:
-    """Have all that is remembered guarded; called after the node's start, and whenever the node is checked."""
-    with memory.changing(paths.GUARDS) as remembered:
+    """Have all that is remembered filtered; called after the node's start, and whenever the node is checked."""
+    with memory.changing(paths.FILTERS) as remembered:
         if remembered:
             _write(remembered, _left(remembered, job), job)
 
 
-def read(job: Job) -> List[GuardState]:
-    """Every guard that is remembered, whether the kernel has it so, and those that only the kernel has."""
-    with memory.changing(paths.GUARDS) as remembered:
+def read(job: Job) -> List[AntiSpoofingFilter]:
+    """Every filter that is remembered, whether the kernel has it so, and those that only the kernel has."""
+    with memory.changing(paths.FILTERS) as remembered:
         there = nft.listed("bridge", TABLE, job)
         meant = nft.meant(rules(remembered), job) if remembered else {}
     leads = _leads(there.pop(BASE, []), meant.pop(BASE, []))
     found = [
-        GuardState(name, vm, port["mac"], port["addresses"], name in leads and there.get(name) == meant[name])
+        AntiSpoofingFilter(name, vm, port["mac"], port["addresses"], name in leads and there.get(name) == meant[name])
         for vm, ports in sorted(remembered.items())
         for name, port in sorted(ports.items())
     ]
-    return found + [GuardState(name) for name in sorted(there.keys() - meant.keys())]
+    return found + [AntiSpoofingFilter(name) for name in sorted(there.keys() - meant.keys())]
 
 
 def _leads(there: List[Any], meant: List[Any]) -> Set[str]:
@@ -89,7 +89,7 @@ def _wanted(interfaces: Sequence[InterfaceSpec]) -> Dict[str, Port]:
 
 
 def _left(remembered: Dict[str, Dict[str, Port]], job: Job) -> Dict[str, Port]:
-    """The guards that the kernel has and nobody remembers: what was remembered may have been lost, they must not."""
+    """The filters that the kernel has and nobody remembers: what was remembered may have been lost, they must not."""
     known = {BASE, *(name for ports in remembered.values() for name in ports)}
     chains = {name: chain for name, chain in nft.listed("bridge", TABLE, job).items() if name not in known}
     found = {name: _recovered(chain) for name, chain in chains.items() if _PORT.match(name)}

@@ -1,4 +1,4 @@
-"""Guards of ports: in force, lost, damaged by hand, and told of; on the fake node and in a namespace."""
+"""Anti-spoofing filters of ports: in force, lost, damaged by hand, and told of; on the fake node and in a namespace."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.contract.subjects import AgentSubject, FakeSubject, Subject, make_spe
 pytestmark = pytest.mark.netns
 
 
-def guards(node: Subject) -> list[network.GuardState]:
-    """What the node says of guards."""
+def guards(node: Subject) -> list[network.AntiSpoofingFilter]:
+    """What the node says of anti-spoofing filters."""
     return node.call(network.BridgesRead()).guards
 
 
-def test_a_guard_is_told_of_as_long_as_its_domain(node: Subject) -> None:
+def test_a_filter_is_told_of_as_long_as_its_domain(node: Subject) -> None:
     spec = guarded(node)
-    mine = network.GuardState(PORT, spec.uuid, "52:54:00:12:34:56", ["10.77.0.10", "10.77.0.11"])
+    mine = network.AntiSpoofingFilter(PORT, spec.uuid, "52:54:00:12:34:56", ["10.77.0.10", "10.77.0.11"])
     other = replace(spec.interfaces[0], mac="52:54:00:00:00:02")
     second = make_spec(node.pool, interfaces=[other])
     node.call(host.HostCreate(spec=second))
@@ -42,7 +42,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("command", DAMAGES)
-def test_a_guard_that_the_kernel_does_not_have_as_remembered_is_not_in_force(node: Subject, command: str) -> None:
+def test_a_filter_that_the_kernel_does_not_have_as_remembered_is_not_in_force(node: Subject, command: str) -> None:
     spec = guarded(node)
     assert [each.in_force for each in guards(node)] == [True]
     damage(node, lambda fake: fake.node.rules.clear(), command)
@@ -50,16 +50,16 @@ def test_a_guard_that_the_kernel_does_not_have_as_remembered_is_not_in_force(nod
 
 
 @pytest.mark.parametrize("command", DAMAGES)
-def test_a_domain_that_is_defined_anew_is_guarded_whatever_became_of_its_guard(node: Subject, command: str) -> None:
+def test_a_domain_that_is_defined_anew_is_filtered_whatever_became_of_its_filter(node: Subject, command: str) -> None:
     spec = guarded(node)
     damage(node, lambda fake: fake.node.rules.clear(), command)
     node.call(host.HostCreate(spec=spec))
     assert [(each.vm, each.in_force) for each in guards(node)] == [(spec.uuid, True)]
 
 
-def test_a_guard_that_only_the_kernel_has_is_told_of(node: Subject) -> None:
+def test_a_filter_that_only_the_kernel_has_is_told_of(node: Subject) -> None:
     spec = guarded(node)
-    stray = network.GuardState("tap525400000099")
+    stray = network.AntiSpoofingFilter("tap525400000099")
     rules = f"nft add chain bridge vmpanel_guard {stray.port}"
     damage(node, lambda fake: fake.node.rules.update({stray.port: stray}), rules)
     assert {each.port: (each.vm, each.in_force) for each in guards(node)} == {
@@ -68,7 +68,7 @@ def test_a_guard_that_only_the_kernel_has_is_told_of(node: Subject) -> None:
     }
 
 
-def test_a_domain_that_is_repaired_is_guarded_again(node: Subject) -> None:
+def test_a_domain_that_is_repaired_is_filtered_again(node: Subject) -> None:
     spec = guarded(node)
     node.call(host.HostDelete(uuid=spec.uuid))
     assert guards(node) == []
@@ -77,8 +77,8 @@ def test_a_domain_that_is_repaired_is_guarded_again(node: Subject) -> None:
     assert [(each.vm, each.in_force) for each in guards(node)] == [(spec.uuid, True)]
 
 
-def two_guarded(node: Subject) -> tuple[host.HostSpec, host.HostSpec]:
-    """Two domains whose ports are guarded, the second with an IPv6 address too."""
+def two_filtered(node: Subject) -> tuple[host.DomainSpec, host.DomainSpec]:
+    """Two domains whose ports are filtered, the second with an IPv6 address too."""
     first = guarded(node)
     other = replace(first.interfaces[0], mac="52:54:00:00:00:02", addresses=["10.77.0.12", "fd00::12"])
     second = make_spec(node.pool, interfaces=[other])
@@ -86,8 +86,8 @@ def two_guarded(node: Subject) -> tuple[host.HostSpec, host.HostSpec]:
     return first, second
 
 
-def forget_guards(node: Subject) -> None:
-    """What the node remembers of guards is lost; its kernel has them still."""
+def forget_filters(node: Subject) -> None:
+    """What the node remembers of anti-spoofing filters is lost; its kernel has them still."""
     if isinstance(node, FakeSubject):
         node.node.guards.clear()
     elif isinstance(node, AgentSubject):
@@ -103,10 +103,10 @@ def rules_of(node: Subject) -> dict[str, object]:
     return {part.split()[0]: part.partition("{")[2] for part in shown.split("chain ")[1:]}
 
 
-def test_what_is_remembered_of_guards_may_be_lost_and_no_port_becomes_unguarded(node: Subject) -> None:
-    first, _ = two_guarded(node)
+def test_what_is_remembered_of_filters_may_be_lost_and_no_port_becomes_unfiltered(node: Subject) -> None:
+    first, _ = two_filtered(node)
     before = rules_of(node)
-    forget_guards(node)
+    forget_filters(node)
     node.call(host.HostCreate(spec=first))
     assert rules_of(node) == before
     # The second is the kernel's alone until the panel says again whose it is.
@@ -116,28 +116,28 @@ def test_what_is_remembered_of_guards_may_be_lost_and_no_port_becomes_unguarded(
 
 
 @pytest.mark.covers("guards_ensure")
-def test_the_panel_says_which_ports_are_guarded_and_which_no_more(node: Subject) -> None:
-    first, second = two_guarded(node)
+def test_the_panel_says_which_ports_are_filtered_and_which_no_more(node: Subject) -> None:
+    first, second = two_filtered(node)
     told = guards(node)
-    forget_guards(node)
-    stray = network.GuardState("tap525400000099")
+    forget_filters(node)
+    stray = network.AntiSpoofingFilter("tap525400000099")
     damage(
         node,
         lambda fake: fake.node.rules.update({stray.port: stray}),
         f"nft add chain bridge vmpanel_guard {stray.port}",
     )
-    wanted = [network.VmGuards(each.uuid, each.interfaces) for each in (first, second)]
+    wanted = [network.VmFilters(each.uuid, each.interfaces) for each in (first, second)]
     for _ in range(2):
-        assert node.call(network.GuardsEnsure(guards=wanted, gone=[stray.port])) == Nothing()
+        assert node.call(network.FiltersEnsure(guards=wanted, gone=[stray.port])) == Nothing()
         assert sorted(guards(node), key=str) == sorted(told, key=str)
-    node.call(network.GuardsEnsure(guards=[network.VmGuards(second.uuid, [])], gone=[]))
+    node.call(network.FiltersEnsure(guards=[network.VmFilters(second.uuid, [])], gone=[]))
     assert [each.vm for each in guards(node)] == [first.uuid]
 
 
-def test_a_broken_record_of_guards_is_a_lost_one(node: Subject) -> None:
+def test_a_broken_record_of_filters_is_a_lost_one(node: Subject) -> None:
     if not isinstance(node, AgentSubject):
         pytest.skip("the fake has no files")
-    first, _ = two_guarded(node)
+    first, _ = two_filtered(node)
     before = rules_of(node)
     (node.agent.root / "var/lib/vmpanel/guards.json").write_text('{"half')
     node.call(host.HostCreate(spec=first))

@@ -1,7 +1,7 @@
-"""Whether a node guards VMs' ports as the rows say, mended with every check of the node.
+"""Whether a node filters VMs' ports as the rows say, mended with every check of the node.
 
 The node keeps a record of its own, which may be lost; the rows are what counts. VMs that a task holds are left
-to it, and so is what is guarded of VMs that are elsewhere: they may be on their way.
+to it, and so is what is filtered of VMs that are elsewhere: they may be on their way.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from django.db.models import Prefetch
 
 from nodeagent.protocol.host import InterfaceSpec
-from nodeagent.protocol.network import GuardsEnsure, GuardState, VmGuards
+from nodeagent.protocol.network import AntiSpoofingFilter, FiltersEnsure, VmFilters
 from nodeagent.xml.describe import port_name
 from panel.cluster.models import Node
 from panel.tasks import locks
@@ -19,18 +19,18 @@ from panel.vms.models import Interface, Vm
 from panel.vms.spec import interface_spec
 
 Ports = dict[str, tuple[str, list[str]]]
-"""MAC and addresses of each guarded port, by its name."""
+"""MAC and addresses of each filtered port, by its name."""
 
 
-def mending(node: Node, seen: Sequence[GuardState]) -> tuple[GuardsEnsure, list[str]] | None:
-    """What makes the node guard as the rows say, and the names of the VMs that were not guarded so; None: it does."""
+def mending(node: Node, seen: Sequence[AntiSpoofingFilter]) -> tuple[FiltersEnsure, list[str]] | None:
+    """What makes the node filter as the rows say, and the VMs whose ports were not; None: it does."""
     interfaces = {vm: _interfaces(vm) for vm in _settled(node)}
     differing = [vm for vm, each in interfaces.items() if _differs(str(vm.uuid), each, seen)]
     strays = _strays(seen, {name for each in interfaces.values() for name in _ports(each)})
     if not differing and not strays:
         return None
-    guards = [VmGuards(str(vm.uuid), interfaces[vm]) for vm in differing]
-    return GuardsEnsure(guards=guards, gone=strays), [vm.name for vm in differing]
+    guards = [VmFilters(str(vm.uuid), interfaces[vm]) for vm in differing]
+    return FiltersEnsure(guards=guards, gone=strays), [vm.name for vm in differing]
 
 
 def _settled(node: Node) -> list[Vm]:
@@ -45,7 +45,7 @@ def _interfaces(vm: Vm) -> list[InterfaceSpec]:
     return [interface_spec(each) for each in vm.interfaces.all() if each.attached]
 
 
-def _differs(uuid: str, interfaces: Iterable[InterfaceSpec], seen: Iterable[GuardState]) -> bool:
+def _differs(uuid: str, interfaces: Iterable[InterfaceSpec], seen: Iterable[AntiSpoofingFilter]) -> bool:
     mine = [each for each in seen if each.vm == uuid]
     there = {each.port: (each.mac, each.addresses) for each in mine}
     return there != _ports(interfaces) or not all(each.in_force for each in mine)
@@ -55,8 +55,8 @@ def _ports(interfaces: Iterable[InterfaceSpec]) -> Ports:
     return {port_name(each.mac): (each.mac.lower(), sorted(each.addresses)) for each in interfaces if each.guarded}
 
 
-def _strays(seen: Iterable[GuardState], wanted: set[str]) -> list[str]:
-    """The ports that only the kernel guards and that belong to no interface of any VM."""
+def _strays(seen: Iterable[AntiSpoofingFilter], wanted: set[str]) -> list[str]:
+    """The ports that only the kernel filters and that belong to no interface of any VM."""
     unknown = {each.port for each in seen if not each.vm} - wanted
     if not unknown:
         return []
