@@ -43,14 +43,15 @@ class VmContext(Context[P]):
         """The VM."""
         return self.find_vm()
 
-    def refuse_second(self, **reserved: int) -> None:
+    def refuse_second(self, *also: str, **reserved: int) -> None:
         """Raise Busy while the same is asked for already: it could not even wait. For the step that reserves.
 
-        `reserved` narrows it down to tasks of which a step's output has these values. Of two who ask at once, the
-        second sees the task of the first.
+        `also` are other operations that do the same. `reserved` narrows it down to tasks of which a step's output has
+        these values. Of two who ask at once, the second sees the task of the first.
         """
         Vm.objects.select_for_update().get(pk=self.vm.pk)
-        same = Task.objects.filter(operation=self.task.operation, object_type="vm", object_id=self.vm.pk)
+        operations = {self.task.operation, *also}
+        same = Task.objects.filter(operation__in=operations, object_type="vm", object_id=self.vm.pk)
         if reserved:
             steps = TaskStep.objects.filter(**{f"output__{name}": value for name, value in reserved.items()})
             same = same.filter(pk__in=steps.values("task"))

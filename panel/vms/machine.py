@@ -10,6 +10,8 @@ from panel.core.rows import QuickModel
 
 LARGEST_KIBPS = 1024**3
 """What an interface may be limited to at most, in KiB a second."""
+SPEEDS = ("inbound_kibps", "outbound_kibps")
+"""An interface's limits, which operations on the VM itself take for its first one."""
 
 
 class CpuMode(models.TextChoices):

@@ -361,7 +361,7 @@ SCENARIOS: dict[str, Scenario] = {
     "vm.forget-snapshot": Scenario(ON, {"anyway": True}, prepare=_with_lost_snapshot),
     "vm.adopt-snapshot": Scenario(ON, {"name": "by_hand"}, prepare=_by_hand),
     "vm.finish-install": Scenario(OFF, prepare=_installing),
-    "vm.configure": Scenario(OFF, {"clock": "localtime"}),
+    "vm.configure": Scenario(OFF, {"clock": "localtime", "inbound_kibps": 1024}),
     "vm.repair": Scenario(ON, prepare=_drifted),
     "vm.adopt": Scenario(ON, prepare=_drifted),
     "vm.add-disk": Scenario(ON, {"size_gib": 1}),

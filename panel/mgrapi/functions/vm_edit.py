@@ -182,19 +182,16 @@ def _speeds(call: Call) -> dict[str, int]:
 
 
 def _configure(viewer: User, vm: Vm, settings: dict[str, Any], speeds: dict[str, int]) -> None:
-    """Ask for what differs from the VM, behind what is under way with it."""
-    changed = still_to_ask("vm.configure", vm.pk, settings, {name: getattr(vm, name) for name in settings})
-    if changed:
-        registry.get("vm.configure").submit(viewer, changed, object_id=vm.pk, queue=True)
+    """Ask for what differs from the VM, behind what is under way with it: one task, whatever it is."""
     interface = next(iter(vm.interfaces.all()), None)
     now = {name: getattr(interface, name, 0) for name in speeds}
-    mac = interface.mac if interface is not None else ""
-    faster = still_to_ask("vm.change-interface", vm.pk, speeds, now, interface=mac)
-    if faster and interface is None:
-        raise InvalidValue("The VM has no network interface.", field="inbound")
-    if faster and interface is not None:
-        asked = {"interface": mac, **faster}
-        registry.get("vm.change-interface").submit(viewer, asked, object_id=vm.pk, queue=True)
+    present = {**{name: getattr(vm, name) for name in settings}, **now}
+    changed = still_to_ask("vm.configure", vm.pk, {**settings, **speeds}, present)
+    if interface is not None:
+        # A change of the interface alone may wait too, by REST or from its page.
+        changed |= still_to_ask("vm.change-interface", vm.pk, speeds, now, interface=interface.mac)
+    if changed:
+        registry.get("vm.configure").submit(viewer, changed, object_id=vm.pk, queue=True)
 
 
 def _together(submit: Callable[[], T]) -> T:

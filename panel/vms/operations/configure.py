@@ -1,7 +1,8 @@
-"""vm.configure: sizes, weights, CPU, boot order, machine type, firmware, clock, title.
+"""vm.configure: sizes, weights, CPU, boot order, machine type, firmware, clock, title, the first interface's speed.
 
 The rows are the truth. They change with the request; the node's description follows at the task's turn (spec.due),
-and what runs as far as QEMU can. The rest is `pending` until the next start.
+and what runs as far as QEMU can. The rest is `pending` until the next start. An interface is changed at the task's
+turn, as vm.change-interface does it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from functools import cached_property
 from typing import Any
 
 from django.db import transaction
+from pydantic import Field
 
 from nodeagent.protocol import audit
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.cluster.placement import Candidate, Need, StorageSpace, lacks
-from panel.core.errors import CapacityError, CommandFailed, Drifted
+from panel.core import permissions
+from panel.core.errors import CapacityError, CommandFailed, Drifted, InvalidValue
 from panel.core.wording import Text
 from panel.tasks import reservations
 from panel.tasks.locks import exclusive, shared
@@ -26,10 +29,11 @@ from panel.vms import drift, services
 from panel.vms.context import VmContext
 from panel.vms.description import difference
 from panel.vms.limits import Resources, refuse_over_limits, require_within_limits, sizes_of
-from panel.vms.machine import FACT_OF, settings_of
-from panel.vms.models import ON, Vm
+from panel.vms.machine import FACT_OF, LARGEST_KIBPS, SPEEDS, settings_of
+from panel.vms.models import ON, Interface, Vm
+from panel.vms.operations.interfaces import become, is_there, note_change
 from panel.vms.placing import promise_of
-from panel.vms.requirements import NOT_ELSEWHERE, NOT_MISSING, undrifted
+from panel.vms.requirements import NOT_ELSEWHERE, NOT_IN_RESCUE, NOT_MISSING, undrifted
 from panel.vms.selectors import promised_mib
 from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates
 from panel.vms.spec import domain_spec, due, rows_spec, with_values
@@ -40,6 +44,13 @@ NO_DISK, NO_STORAGE = 0, StorageSpace(0, 0)
 
 class ConfigureVmParams(Settings):
     """What is to change; what is not named stays. 0 takes a limit away."""
+
+    inbound_kibps: int | None = Field(
+        default=None, ge=0, le=LARGEST_KIBPS, description="KiB a second that its first interface may receive."
+    )
+    outbound_kibps: int | None = Field(
+        default=None, ge=0, le=LARGEST_KIBPS, description="The same for what it may send."
+    )
 
 
 class ConfigureVmContext(VmContext[ConfigureVmParams]):
@@ -56,6 +67,19 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
         now = settings_of(self.vm)
         return {name: value for name, value in self.asked.items() if now[name] != value}
 
+    @cached_property
+    def speeds(self) -> dict[str, int]:
+        """The limits of the first interface that are asked for."""
+        return self.params.model_dump(include=set(SPEEDS), exclude_none=True)
+
+    @property
+    def interface(self) -> Interface:
+        """The first interface; raises InvalidValue where there is none, of the field that asks for one."""
+        found = self.vm.interfaces.order_by("position").first()
+        if found is None:
+            raise InvalidValue("The VM has no network interface.", field=next(iter(self.speeds)))
+        return found
+
     @property
     def wanted(self) -> Vm:
         """The VM with the changes, not saved."""
@@ -63,8 +87,11 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
 
     def describe(self) -> str:
         """The changes as one line."""
-        now = settings_of(self.vm)
-        told = [f"{name}: {now[name] or '–'} → {value or '–'}" for name, value in self.changes.items()]
+        now, changes = settings_of(self.vm), dict(self.changes)
+        for name, value in self.speeds.items():
+            now[name] = getattr(self.interface, name)
+            changes |= {name: value} if now[name] != value else {}
+        told = [f"{name}: {now[name] or '–'} → {value or '–'}" for name, value in changes.items()]
         return "; ".join(told) or "nothing"
 
     @property
@@ -104,7 +131,22 @@ def write_settings(ctx: ConfigureVmContext) -> dict[str, Any]:
     note_shape(ctx.vm.pk)
     transaction.on_commit(lambda: services.tell_changed(ctx.vm.pk))
     # Of all that is asked for: what equals an earlier wish is this one's too if that one is taken back (hand_on).
-    return {"before": {name: before[name] for name in ctx.asked}, "result": {"changes": changes}}
+    asked = {"before": {name: before[name] for name in ctx.asked}, "result": {"changes": changes}}
+    return asked | _note_speeds(ctx)
+
+
+def _note_speeds(ctx: ConfigureVmContext) -> dict[str, Any]:
+    if not ctx.speeds:
+        return {}
+    interface = ctx.interface
+    before = note_change(ctx, interface, ctx.speeds)
+    return {"interface": interface.pk, "speeds": {"mac": interface.mac, "before": before, "after": ctx.speeds}}
+
+
+def _noted_speeds(ctx: ConfigureVmContext) -> dict[str, Any] | None:
+    """What become() is to know of the interface; None where its speed was not asked for."""
+    noted = ctx.output(write_settings)
+    return {"interface": noted["interface"], **noted["speeds"]} if "speeds" in noted else None
 
 
 def _not_had_yet(vm: Vm, changes: dict[str, Any]) -> list[dict[str, Any]]:
@@ -150,7 +192,9 @@ def hand_on(ctx: VmContext[Any], values: dict[str, Any]) -> None:
 
 def configure_domain(ctx: ConfigureVmContext) -> dict[str, Any]:
     """The node's description says it too, and what runs as far as it can."""
-    vm = ctx.vm
+    vm, speeds = ctx.vm, _noted_speeds(ctx)
+    if speeds is not None:
+        demand(vm, NOT_IN_RESCUE.again)
     before = with_values(due(vm), ctx.output(write_settings)["before"])
     try:
         answer = ctx.agent.call(audit.HostConfigure(spec=domain_spec(vm), before=rows_spec(before)))
@@ -159,7 +203,8 @@ def configure_domain(ctx: ConfigureVmContext) -> dict[str, Any]:
     for remark in answer.remarks:
         ctx.log(Text("Not while it runs: {remark}", {"remark": remark}), "warning")
     pending = services.record_pending(vm.pk, answer.pending)
-    return {"result": {"pending": pending}}
+    limited = {} if speeds is None else become(ctx, speeds, "after")["result"]
+    return {"result": {"pending": pending, **limited}}
 
 
 def restore_domain(ctx: ConfigureVmContext) -> None:
@@ -167,6 +212,9 @@ def restore_domain(ctx: ConfigureVmContext) -> None:
     vm = ctx.find_vm()
     if vm is None:
         return
+    speeds = _noted_speeds(ctx)
+    if speeds is not None and is_there(speeds):
+        become(ctx, speeds, "before")
     before = with_values(due(vm), ctx.output(write_settings).get("before", {}))
     try:
         answer = ctx.agent.call(audit.HostConfigure(spec=rows_spec(before), before=domain_spec(vm)))
@@ -220,6 +268,10 @@ class ConfigureVm(Operation[ConfigureVmParams]):
         """Refuse what contradicts itself, the image or the node, before anything is touched."""
         wanted, changes = ctx.wanted, ctx.changes
         demand(ctx.vm, undrifted(drift.named(*(FACT_OF.get(name, name) for name in changes))))
+        if ctx.speeds:
+            permissions.require(viewer, "cluster.manage")
+            demand(ctx.vm, NOT_IN_RESCUE)
+            _ = ctx.interface
         check_settings(wanted, changes)
         if "cpu_mode" in changes and wanted.cpu_mode in OF_THE_HOST and wanted.node.accel != "kvm":
             raise emulates()

@@ -29,7 +29,7 @@ from panel.tasks.operation import Operation, Step
 from panel.vms.addresses import hold
 from panel.vms.context import VmContext
 from panel.vms.limits import Resources, refuse_over_limits, require_within_limits
-from panel.vms.machine import LARGEST_KIBPS
+from panel.vms.machine import LARGEST_KIBPS, SPEEDS
 from panel.vms.models import Disk, Installation, Interface, Vm, VmStatus, Wanted
 from panel.vms.operations import deploying
 from panel.vms.operations.answering import find_answering_node
@@ -56,7 +56,6 @@ from panel.vms.usage import note_shape
 
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 GIB = 1024**3
-SPEEDS = {"inbound_kibps", "outbound_kibps"}
 
 
 def check_name(value: str) -> str:
@@ -205,7 +204,7 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     if ctx.iso is not None:
         Installation.objects.create(vm=vm)
     address = network_services.allocate(ctx.network, ctx.params.address)
-    limits = ctx.params.model_dump(include=SPEEDS)
+    limits = ctx.params.model_dump(include=set(SPEEDS))
     interface = Interface.objects.create(vm=vm, network=ctx.network, mac=network_services.new_mac(), **limits)
     hold(interface, [address])
     note_shape(vm.pk)
@@ -335,7 +334,7 @@ class CreateVm(Operation[CreateVmParams]):
         if ctx.params.node and not permissions.allows(viewer, "cluster.view"):
             raise NotFound(object="node", id=ctx.params.node, field="node")
         require_rights(viewer, ctx.settings, Vm())
-        if any(ctx.params.model_dump(include=SPEEDS).values()):
+        if any(ctx.params.model_dump(include=set(SPEEDS)).values()):
             # As vm.change-interface has it.
             permissions.require(viewer, "cluster.manage")
         refuse_taken_name(ctx.cluster, ctx.params.name)

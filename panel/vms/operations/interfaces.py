@@ -30,6 +30,8 @@ from panel.vms.usage import note_shape
 
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
 MOST_INTERFACES = 8
+CHANGE_ONE = ("vm.change-interface", "vm.configure")
+"""Operations that change an interface which is there."""
 
 
 class AddInterfaceParams(Params):
@@ -224,18 +226,26 @@ class ChangeInterfaceParams(Params):
 def reserve_change(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
     """What the interface was and shall be is in the task; in another network an address is reserved for it."""
     interface = interface_of(ctx.vm, ctx.params.interface)
-    # What a second change would go back to, and the address that it would free, is what the first makes of it.
-    ctx.refuse_second(interface=interface.pk)
     after = ctx.params.model_dump(exclude={"interface", "network"}, exclude_none=True)
     if ctx.params.network is not None:
         network = network_named(ctx.vm.cluster, ctx.params.network)
         if network.pk != interface.network_id:
             after |= {"network_id": network.pk}
-    before = {name: getattr(interface, name) for name in after}
+    before = note_change(ctx, interface, after)
     if "network_id" in after:
         before |= {"addresses": addresses.ids_of(interface)}
         after |= {"addresses": [network_services.allocate(network).pk]}
     return {"interface": interface.pk, "before": before, "after": after}
+
+
+def note_change(ctx: VmContext[Any], interface: Interface, after: dict[str, Any]) -> dict[str, Any]:
+    """What the interface has of what is to change; raises Busy while another task changes it or waits for that.
+
+    For a step with `inline`, whose output says which `interface` it is.
+    """
+    # What a second change would go back to, and the address that it would free, is what the first makes of it.
+    ctx.refuse_second(*CHANGE_ONE, interface=interface.pk)
+    return {name: getattr(interface, name) for name in after}
 
 
 def _addresses(values: dict[str, Any]) -> list[int]:
@@ -259,7 +269,7 @@ def release_new_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
 
 def change_interface(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
     """The interface is as was asked for, in the running guest too."""
-    return _become(ctx, "after")
+    return become(ctx, _remembered(ctx), "after")
 
 
 def tell_of_change(ctx: VmContext[ChangeInterfaceParams]) -> None:
@@ -276,9 +286,14 @@ def tell_of_change(ctx: VmContext[ChangeInterfaceParams]) -> None:
 
 def change_interface_back(ctx: VmContext[ChangeInterfaceParams]) -> None:
     """The interface is as it was; one that was removed before its turn came, or with its VM, stays so."""
-    if Interface.objects.filter(pk=ctx.output(reserve_change)["interface"]).exists():
-        _become(ctx, "before")
+    remembered = _remembered(ctx)
+    if is_there(remembered):
+        become(ctx, remembered, "before")
         tell_of_change(ctx)
+
+
+def _remembered(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
+    return {**ctx.output(reserve_change), "mac": ctx.params.interface}
 
 
 def release_old_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
@@ -287,11 +302,20 @@ def release_old_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
         network_services.release(address)
 
 
-def _become(ctx: VmContext[ChangeInterfaceParams], which: str) -> dict[str, Any]:
-    remembered = ctx.output(reserve_change)
-    if not Interface.objects.filter(pk=remembered["interface"]).exists():
+def is_there(remembered: dict[str, Any]) -> bool:
+    """Whether the interface of which a task remembers this is still there."""
+    return Interface.objects.filter(pk=remembered["interface"]).exists()
+
+
+def become(ctx: VmContext[Any], remembered: dict[str, Any], which: str) -> dict[str, Any]:
+    """The interface is as it was before, or shall be after: in its row, the description and the running guest.
+
+    `remembered` has the row's key as `interface`, the `mac` that was named, and the values `before` and `after`.
+    Raises NotFound, Drifted.
+    """
+    if not is_there(remembered):
         text = "The interface was removed meanwhile."
-        raise NotFound(text, object="interface", id=ctx.params.interface, field="interface")
+        raise NotFound(text, object="interface", id=remembered["mac"], field="interface")
     uuid, wanted = str(ctx.vm.uuid), remembered[which]
     for mac in {remembered["before"].get("mac"), remembered["after"].get("mac")} - {wanted.get("mac")}:
         unplug(ctx, devices.InterfaceDetach(uuid=uuid, mac=mac))

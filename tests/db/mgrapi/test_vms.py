@@ -227,6 +227,23 @@ def test_a_speed_that_it_has_while_another_waits_is_not_passed_over(
     assert Interface.objects.get(vm=elid["elid"]).inbound_kibps == 1024
 
 
+def test_settings_and_speeds_of_a_vm_change_by_one_task(world: World, run_tasks: Callable[[], None]) -> None:
+    elid = {"elid": values_of(world.call("admin", "vm.edit", **NEW))["elid"]}
+    run_tasks()
+    made = Task.objects.latest("pk").pk
+    form = values_of(world.call("admin", "vm.edit", **elid))
+    changes = {"mem": "2048", "cputune": "300", "inbound": "1024", "outbound": "512"}
+    doc_of(world.call("admin", "vm.edit", **{**form, **changes}, sok="ok"))
+    assert [task.operation for task in Task.objects.filter(pk__gt=made)] == ["vm.configure"]
+    run_tasks()
+    form = values_of(world.call("admin", "vm.edit", **elid))
+    assert {name: form[name] for name in changes} == changes
+    # Another right, and another operation.
+    doc_of(world.call("admin", "vm.edit", **elid, mem="1024", inbound="0", user="bert", blocked="on", sok="ok"))
+    asked = [task.operation for task in Task.objects.filter(pk__gt=made).order_by("pk")]
+    assert asked == ["vm.configure", "vm.configure", "vm.change-owner", "vm.suspend"]
+
+
 def test_a_size_that_waits_and_one_that_was_before_are_both_asked_for(
     world: World, run_tasks: Callable[[], None]
 ) -> None:

@@ -9,14 +9,14 @@ import pytest
 from rest_framework.test import APIClient
 
 from nodeagent.protocol import audit, host
-from panel.accounts.models import User
+from panel.accounts.models import Role, User
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import LibvirtFailure
 from panel.images.models import Image
 from panel.tasks.models import Task
 from panel.vms.machine import settings_of
-from panel.vms.models import Vm
+from panel.vms.models import AuxiliaryDisk, Interface, Purpose, Vm
 from tests.db.conftest import run_task
 from tests.refs import ref
 
@@ -285,3 +285,69 @@ def test_what_was_asked_for_twice_stays_though_the_first_of_both_fails(
     first, second = Task.objects.filter(operation="vm.configure").order_by("pk")
     assert (first.status, second.status) == ("failed", "done")
     assert Vm.objects.get(pk=vm).memory_mib == domain(node).spec.memory_mib == 768
+
+
+LIMITS = {"inbound_kibps": 2048, "outbound_kibps": 1024}
+
+
+def limits_of(vm: int, node: Node) -> list[tuple[int, int]]:
+    """The limits of the VM's first interface: in its row, in the description, in the running guest."""
+    held = domain(node)
+    assert held.running is not None
+    found = (Interface.objects.get(vm=vm, position=0), held.spec.interfaces[0], held.running.interfaces[0])
+    return [(each.inbound_kibps, each.outbound_kibps) for each in found]
+
+
+def test_settings_and_the_speed_of_the_first_interface_are_one_task(
+    api: APIClient, vm: int, node: Node, configure: Callable[..., dict[str, Any]]
+) -> None:
+    for _ in range(2):
+        result = configure(title="Now", **LIMITS)["result"]
+        assert result["at_next_start"] is False
+        assert limits_of(vm, node) == [(2048, 1024)] * 3
+    assert (Vm.objects.get(pk=vm).title, domain(node).spec.title) == ("Now", "Now")
+    configure(outbound_kibps=0)
+    assert limits_of(vm, node) == [(2048, 0)] * 3
+
+
+@pytest.mark.parametrize("command", ["host_configure", "host_create", "interface_change"])
+def test_a_speed_that_cannot_be_had_takes_the_settings_back_too(
+    vm: int, node: Node, configure: Callable[..., dict[str, Any]], command: str
+) -> None:
+    row, spec = settings_of(Vm.objects.get(pk=vm)), domain(node).spec
+    fake.node(node.pk).fail(command, LibvirtFailure(node="fake1", command=command, text="no", libvirt_code=1))
+    assert configure(vcpus=2, **LIMITS)["status"] == "failed"
+    assert settings_of(Vm.objects.get(pk=vm)) == row
+    assert (domain(node).spec, limits_of(vm, node)) == (spec, [(0, 0)] * 3)
+
+
+def test_two_changes_of_a_speed_do_not_wait_for_each_other(api: APIClient, vm: int, node: Node) -> None:
+    mac = Interface.objects.get(vm=vm).mac
+    asks = [("configure", LIMITS), ("change-interface", {"interface": mac, "inbound_kibps": 1})]
+    for (first, raw), (second, other) in (asks, asks[::-1], [asks[0]] * 2):
+        task = Task.objects.get(pk=api.post(f"/api/v1/vms/{vm}/{first}?queue=1", raw).json()["task"]["id"])
+        assert api.post(f"/api/v1/vms/{vm}/{second}?queue=1", other).json()["code"] == "busy"
+        assert api.post(f"/api/v1/vms/{vm}/configure?queue=1", {"title": "Now"}).status_code == 202
+        assert run_task(task).status == "done"
+        run_task(Task.objects.latest("pk"))
+
+
+def test_a_speed_is_refused_as_a_change_of_the_interface_is(api: APIClient, user: User, vm: int) -> None:
+    path = f"/api/v1/vms/{vm}/configure"
+    row = Vm.objects.get(pk=vm)
+    rescue = AuxiliaryDisk.objects.create(vm=row, purpose=Purpose.RESCUE, volume=row.disks.get().volume)
+    assert api.post(path, LIMITS).json()["code"] == "wrong_state"
+    assert api.post(f"{path}?plan=1", {"title": "Now"}).status_code == 200
+    rescue.delete()
+    told = api.post(f"{path}?plan=1", LIMITS).json()["steps"][0]["changes"]
+    assert told == "inbound_kibps: – → 2048; outbound_kibps: – → 1024"
+    assert api.post(path, {"inbound_kibps": -1}).json()["field"] == "inbound_kibps"
+    Interface.objects.all().delete()
+    refused = api.post(path, LIMITS).json()
+    assert (refused["code"], refused["field"]) == ("invalid_value", "inbound_kibps")
+    Vm.objects.update(owner=user)
+    user.role = Role.objects.create(name="sizes", level="user", rights=["vms.configure"])
+    user.save()
+    api.force_authenticate(User.objects.get(pk=user.pk))
+    assert api.post(path, {"title": "Mine"}).status_code == 202
+    assert api.post(f"{path}?queue=1", {"outbound_kibps": 0}).json()["code"] == "access_denied"
