@@ -21,8 +21,14 @@ ENGLISH = "en"
 LANGUAGES = (ENGLISH, "ru")
 NODE_FIELDS = (" “{node}”", " «{node}»", " {worker}")
 """How templates name a node, or a worker's machine; who may not know nodes is shown the sentence without it."""
-UNNAMED = {"node": "a node", "successor": "another"}
-"""What stands for it where it is named otherwise."""
+UNNAMED = {
+    "node": "a node",
+    "other_node": "a node",
+    "source_node": "a node",
+    "target_node": "a node",
+    "successor": "another",
+}
+"""What stands for it where it is named otherwise, without its quotation marks."""
 NOUNS = frozenset({"object"})
 """Fields whose value is a word of ours, which has a translation itself."""
 
@@ -112,4 +118,6 @@ def _from_row(value: Any) -> Any:
 def _without_node(template: str) -> str:
     for named in NODE_FIELDS:
         template = template.replace(named, "")
+    for name in UNNAMED:
+        template = template.replace(f"“{{{name}}}”", f"{{{name}}}").replace(f"«{{{name}}}»", f"{{{name}}}")
     return template

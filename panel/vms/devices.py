@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 from nodeagent.protocol import devices
 from nodeagent.protocol.host import DiskSpec, InterfaceSpec
 from panel.core.errors import CapacityError, CommandFailed, NotFound
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Task, TaskStep
 from panel.tasks.operation import Operation
@@ -101,7 +102,7 @@ def disk_of(vm: Vm, target: str) -> Disk:
     """The VM's disk of this name; raises NotFound."""
     disk = vm.disks.select_related("volume__pool").filter(target=target).first()
     if disk is None:
-        raise NotFound(f"The VM has no disk “{target}”.", object="disk", id=target, field="disk")
+        raise NotFound(Text("The VM has no disk “{disk}”.", {"disk": target}), object="disk", id=target, field="disk")
     return disk
 
 
@@ -109,7 +110,9 @@ def interface_of(vm: Vm, mac: str) -> Interface:
     """The VM's interface with this MAC address; raises NotFound."""
     found = vm.interfaces.select_related("network").with_ips().filter(mac=mac.lower()).first()
     if found is None:
-        raise NotFound(f"The VM has no interface “{mac}”.", object="interface", id=mac, field="interface")
+        raise NotFound(
+            Text("The VM has no interface “{mac}”.", {"mac": mac}), object="interface", id=mac, field="interface"
+        )
     return found
 
 
@@ -136,5 +139,7 @@ def refuse_no_slot(vm: Vm) -> None:
     if vm.status not in ON or vm.machine != MachineType.Q35:
         return
     if vm.disks.filter(bus=DiskBus.VIRTIO).count() + vm.interfaces.count() >= SLOTS:
-        text = f"A running VM takes at most {SLOTS} virtio disks and interfaces. Shut it down to add more."
+        text = Text(
+            "A running VM takes at most {most} virtio disks and interfaces. Shut it down to add more.", {"most": SLOTS}
+        )
         raise CapacityError(text, field="id", candidates={})

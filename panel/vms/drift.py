@@ -15,6 +15,7 @@ from nodeagent import storage as storages
 from nodeagent.protocol import host
 from nodeagent.protocol.host import DomainSpec
 from panel.core.errors import Drifted
+from panel.core.wording import Text
 from panel.tasks.models import Task
 from panel.vms.context import VmContext
 from panel.vms.limits import OVER
@@ -89,9 +90,12 @@ def file_of(value: Any) -> str:
 def error(vm: Vm, drift: Iterable[Difference], *, known: bool = False) -> Drifted:
     """The refusal that names the differences and the ways out; `known`: by the last comparison, which may be old."""
     found = [dict(each) for each in drift]
-    text = f"The VM was changed on its node by hand, and this would not heed it ({told(found)}). {ways(vm.name, found)}"
+    text = Text(
+        "The VM was changed on its node by hand, and this would not heed it ({differences}). {ways}",
+        {"differences": told(found), "ways": ways(vm.name, found)},
+    )
     if known:
-        text += " If that was done since the node was last checked, check it again."
+        text = Text("{text} If that was done since the node was last checked, check it again.", {"text": text})
     return Drifted(text, object="vm", id=vm.pk, field="id", differences=found)
 
 
@@ -129,7 +133,7 @@ def give_way(ctx: VmContext[Any], found: Drifted) -> None:
     refusal = error(ctx.vm, found.data.get("differences", []))
     if not ctx.undoing:
         raise refusal from found
-    ctx.log(f"Left as it is: {refusal.message}", "warning")
+    ctx.log(Text("Left as it is: {error}", {"error": refusal.text}), "warning")
 
 
 def _value(value: Any) -> str:

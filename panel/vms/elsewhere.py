@@ -16,6 +16,7 @@ from nodeagent.protocol import host
 from panel.cluster.models import Node, NodeState
 from panel.cluster.nodes import Agent
 from panel.core.errors import NodeError
+from panel.core.wording import Text
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 from panel.tasks.requirements import demand
@@ -93,12 +94,21 @@ def look(ctx: VmContext[Any], besides: Node | None = None) -> dict[Node, host.Ho
     own = besides or vm.node
     for node in Node.objects.filter(cluster=vm.cluster_id).exclude(pk=own.pk).exclude(state=NodeState.PREPARING):
         if node.state != NodeState.READY:
-            ctx.log(f"“{node.name}” cannot be asked whether it has a copy of the VM.", "warning")
+            ctx.log(
+                Text("“{other_node}” cannot be asked whether it has a copy of the VM.", {"other_node": node.name}),
+                "warning",
+            )
             continue
         try:
             state = Agent(node, ctx).call(host.HostInfo(uuid=str(vm.uuid)), deadline=LOOK_SECONDS)
         except NodeError as error:
-            ctx.log(f"“{node.name}” does not say whether it has a copy of the VM: {error.message}", "warning")
+            ctx.log(
+                Text(
+                    "“{other_node}” does not say whether it has a copy of the VM: {error}",
+                    {"other_node": node.name, "error": error.text},
+                ),
+                "warning",
+            )
             continue
         if state.exists:
             found[node] = state

@@ -10,6 +10,7 @@ from typing import Any
 from nodeagent.protocol import network, storage
 from panel.cluster.context import NodeContext
 from panel.cluster.parts import Complaint, Part, complaining
+from panel.core.wording import Text
 from panel.images.selectors import known_sums
 from panel.storage.models import NodePool, Pool, PoolFault
 from panel.vms.anti_spoofing import mending
@@ -41,7 +42,7 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
         with complaining(complaints, f"Images that were deleted stay in the storage “{name}”"):
             tidied = ctx.agent.call(storage.ImagesTidy(store=store, keep=known_sums()))
             if tidied.removed:
-                ctx.log(f"Removed {len(tidied.removed)} copies of images that were deleted.")
+                ctx.log(Text("Removed {count} copies of images that were deleted.", {"count": len(tidied.removed)}))
     return complaints
 
 
@@ -51,7 +52,9 @@ def filter_again(ctx: NodeContext[Any]) -> None:
         request, names = mend
         ctx.agent.call(request)
         if names:
-            ctx.log(f"Not filtered as they should be, and now again: {', '.join(names)}.", "warning")
+            ctx.log(
+                Text("Not filtered as they should be, and now again: {names}.", {"names": ", ".join(names)}), "warning"
+            )
 
 
 def leaves(ctx: NodeContext[Any]) -> list[str]:

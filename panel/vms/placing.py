@@ -11,6 +11,7 @@ from django.db.models.functions import Greatest
 from panel.cluster.models import Cluster, Node
 from panel.cluster.placement import GIB, Candidate, StorageSpace, lacks_storage
 from panel.core.errors import CapacityError
+from panel.core.wording import Text
 from panel.notices.models import Problem, Severity
 from panel.storage.models import NodePool, Pool, Volume
 from panel.vms.limits import growing, shrinking
@@ -83,7 +84,7 @@ def refuse_no_storage(
     Whoever reserves it asks again with hold_promises().
     """
     if reason := lacks_disks(node, pool, gib, written_bytes=written_bytes, but=but, there=there):
-        text = f"The node has no room for this: {node.name}: {reason}."
+        text = Text("The node has no room for this: {node}: {reason}.", {"node": node.name, "reason": reason})
         raise CapacityError(text, field=field, candidates={node.name: reason})
 
 

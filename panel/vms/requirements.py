@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 from panel.cluster.models import NodeState
 from panel.core.errors import PanelError, Suspended, WrongState
+from panel.core.wording import Text
 from panel.tasks.requirements import Refusal, Requirement
 from panel.vms import drift
 from panel.vms.models import Purpose, SnapshotState, Vm, VmStatus
@@ -15,7 +16,7 @@ from panel.vms.snapshot_words import AN_OVERLAY, listed, unmanaged_told
 ON = (VmStatus.RUNNING, VmStatus.PAUSED)
 
 
-def wrong_state(vm: Vm, state: str, text: str = "") -> WrongState:
+def wrong_state(vm: Vm, state: str, text: str | Text = "") -> WrongState:
     """The refusal of a VM that is in this state."""
     return WrongState(text, object="vm", id=vm.pk, state=state, field="id")
 
@@ -64,16 +65,21 @@ def _taken_snapshots(vm: Vm) -> PanelError | None:
 
 def _held_by(vm: Vm, names: list[str]) -> PanelError | None:
     if names:
-        return wrong_state(vm, "with snapshots", f"Delete the VM's snapshots first: {listed(names)}.")
+        return wrong_state(
+            vm, "with snapshots", Text("Delete the VM's snapshots first: {snapshots}.", {"snapshots": listed(names)})
+        )
     if vm.unmanaged_snapshots:
-        text = f"This cannot be done now: {unmanaged_told(vm.unmanaged_snapshots)}"
+        text = Text("This cannot be done now: {reason}", {"reason": unmanaged_told(vm.unmanaged_snapshots)})
         return wrong_state(vm, "with snapshots", text)
     return None
 
 
 def _overlays(vm: Vm) -> PanelError | None:
     overlays = [each["name"] for each in vm.unmanaged_snapshots if each["external"]]
-    text = f"The external snapshot {listed(overlays)} was taken on the node by hand: {AN_OVERLAY} first."
+    text = Text(
+        "The external snapshot {snapshots} was taken on the node by hand: {ways} first.",
+        {"snapshots": listed(overlays), "ways": AN_OVERLAY},
+    )
     return wrong_state(vm, "with an overlay", text) if overlays else None
 
 

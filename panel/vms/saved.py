@@ -13,6 +13,7 @@ from typing import Any
 
 from nodeagent.protocol import host
 from panel.core.errors import NodeError, WrongState
+from panel.core.wording import Text
 from panel.vms.context import VmContext
 from panel.vms.models import Vm, VmStatus
 
@@ -98,5 +99,5 @@ def discard(ctx: VmContext[Any]) -> bool:
     if ctx.agent.call(host.HostInfo(uuid=uuid)).state != VmStatus.SAVED:
         return False
     ctx.read_state(host.HostDiscardSaved(uuid=uuid))
-    ctx.log(f"Its saved memory was discarded. {LOST}", "warning")
+    ctx.log(Text("Its saved memory was discarded. {lost}", {"lost": Text(LOST)}), "warning")
     return True

@@ -12,6 +12,7 @@ from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import InvalidValue, MissingValue
 from panel.core.validation import Params
+from panel.core.wording import Text
 from panel.images.selectors import flavor_named
 from panel.vms.machine import BootDevice, Clock, CpuMode, Firmware, MachineType, settings_of
 from panel.vms.models import Vm
@@ -119,14 +120,20 @@ def check_settings(wanted: Vm, changes: Mapping[str, Any]) -> None:
     image = wanted.image
     if image is not None and "memory_mib" in changes and wanted.memory_mib < image.min_memory_mib:
         raise InvalidValue(
-            f"“{image.title}” needs at least {image.min_memory_mib} MiB of memory.",
+            Text(
+                "“{image}” needs at least {memory_mib} MiB of memory.",
+                {"image": image.title, "memory_mib": image.min_memory_mib},
+            ),
             field="memory_mib",
             minimum=image.min_memory_mib,
         )
     for most, now in (("max_memory_mib", "memory_mib"), ("max_vcpus", "vcpus")):
         if 0 < getattr(wanted, most) < getattr(wanted, now):
             raise InvalidValue(
-                f"“{most}” must not be less than “{now}” ({getattr(wanted, now)}), or 0.",
+                Text(
+                    "“{most}” must not be less than “{now}” ({value}), or 0.",
+                    {"most": most, "now": now, "value": getattr(wanted, now)},
+                ),
                 field=most if most in changes else now,
             )
     if wanted.cpu_mode == CpuMode.CUSTOM and not wanted.cpu_model:

@@ -12,6 +12,7 @@ from nodeagent.protocol.host import DiskSpec, DomainSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
 from nodeagent.protocol.storage import GuestAddress, GuestIdentity, VolumeRef
 from panel.core.errors import WrongState
+from panel.core.wording import Text
 from panel.images.models import Customization, Image
 from panel.network.models import Network
 from panel.tasks.models import StepStatus, TaskStep
@@ -203,7 +204,9 @@ def network_of(interface: Interface) -> GuestNetwork:
 
 def _guest_addresses(interface: Interface) -> list[GuestAddress]:
     if not (ips := interface.ips):
-        text = f"The network interface {interface.mac} has no address: a new system could be told of none."
+        text = Text(
+            "The network interface {mac} has no address: a new system could be told of none.", {"mac": interface.mac}
+        )
         raise WrongState(text, object="vm", id=interface.vm_id, state="without address", field="id")
     return [_guest_address(interface.network, ip) for ip in ips]
 

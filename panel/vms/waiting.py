@@ -75,7 +75,7 @@ def reach(ctx: VmContext[Any], port: int) -> float:
     except NodeTimeout as error:
         waited = time.time() - began
         if waited >= limit:
-            text = f"The guest did not answer within {limit:g} s."
+            text = Text("The guest did not answer within {seconds:g} s.", {"seconds": limit})
             raise NodeTimeout(text, node=ctx.vm.node.name, command=look.COMMAND, seconds=limit) from error
         _put_down(ctx, waited, limit, {"began": began}, "waiting for the guest to answer")
     return round(time.time() - began, 1)

@@ -10,6 +10,7 @@ from nodeagent.protocol import host
 from panel.cluster.models import Node
 from panel.cluster.placement import Need, choose
 from panel.core.errors import CapacityError, LibvirtFailure, NodeError, NodeTimeout, NodeUnreachable, Reschedule
+from panel.core.wording import Text
 from panel.storage.models import Volume
 from panel.tasks import locks
 from panel.tasks.models import Task, TaskLock, TaskStep
@@ -62,7 +63,13 @@ def _move_on(ctx: DeployContext[Any], tried: list[int], error: NodeError) -> boo
         Task.objects.filter(pk=ctx.task.pk).update(node_id=node.pk)
         Volume.objects.filter(disk__vm=vm).exclude(node=None).update(node=node)
         Vm.objects.filter(pk=vm.pk).update(node=node)
-        ctx.log(f"{error.message} Nothing is there yet: the VM goes to the node “{node.name}”.", "warning")
+        ctx.log(
+            Text(
+                "{error} Nothing is there yet: the VM goes to the node “{node}”.",
+                {"error": error.text, "node": node.name},
+            ),
+            "warning",
+        )
         moved = ctx.look_again()
         transaction.on_commit(lambda: tell_pages([moved]))
     return True

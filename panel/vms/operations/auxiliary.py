@@ -10,6 +10,7 @@ from django.conf import settings
 from nodeagent.protocol import host, storage
 from panel.accounts.models import SshKey
 from panel.core.errors import InvalidValue, MissingValue
+from panel.core.wording import Text
 from panel.images.models import Customization, Image
 from panel.storage.services import new_volume
 from panel.vms import drift, waiting
@@ -126,13 +127,20 @@ def check_image(vm: Vm, image: Image, *, disk_gib: int, params: AccessParams) ->
     first_interface(vm)
     if vm.memory_mib < image.min_memory_mib:
         raise InvalidValue(
-            f"“{image.title}” needs at least {image.min_memory_mib} MiB of memory.",
+            Text(
+                "“{image}” needs at least {memory_mib} MiB of memory.",
+                {"image": image.title, "memory_mib": image.min_memory_mib},
+            ),
             field="image",
             minimum=image.min_memory_mib,
         )
     smallest = smallest_gib(image)
     if disk_gib < smallest:
-        raise InvalidValue(f"“{image.title}” needs a disk of at least {smallest} GiB.", field="image", minimum=smallest)
+        raise InvalidValue(
+            Text("“{image}” needs a disk of at least {disk_gib} GiB.", {"image": image.title, "disk_gib": smallest}),
+            field="image",
+            minimum=smallest,
+        )
     if image.customization == Customization.VIRT_CUSTOMIZE and not (params.password or params.ssh_keys):
         raise MissingValue("This image needs a password or an ssh key.", field="password")
     has_keys = SshKey.objects.filter(user=vm.owner).exists()

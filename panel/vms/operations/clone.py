@@ -15,6 +15,7 @@ from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.cluster.placement import GIB, Need, choose
 from panel.core.errors import CapacityError, MissingValue, NotFound, WrongState
+from panel.core.wording import Text
 from panel.images.models import Customization
 from panel.network import services as network_services
 from panel.network.models import Network
@@ -271,7 +272,10 @@ def _no_live_copies(vm: Vm) -> WrongState | None:
     for disk in vm.disks.filter(attached=True).select_related("volume__pool"):
         if Can.COPY_LIVE not in disk.volume.can:
             name = disk.volume.pool.name
-            text = f"Disks in the storage “{name}” can be copied only while the VM is off. Shut it down first."
+            text = Text(
+                "Disks in the storage “{pool}” can be copied only while the VM is off. Shut it down first.",
+                {"pool": name},
+            )
             return wrong_state(vm, vm.status, text)
     return None
 
@@ -345,7 +349,9 @@ class CloneVm(Operation[CloneParams]):
         services.refuse_taken_name(source.cluster, ctx.params.name)
         if free_count(ctx.network) < 1:
             raise CapacityError(
-                f"The network “{ctx.network.name}” has no free address.", field="network", candidates={}
+                Text("The network “{network}” has no free address.", {"network": ctx.network.name}),
+                field="network",
+                candidates={},
             )
         ctx.refuse_no_capacity()
         refuse_over_limits(source.owner, ctx.resources)

@@ -114,7 +114,7 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
         name, candidate = vm.node.name, Candidate(vm.node, promised_mib(vm.node, but=vm), NO_STORAGE)
         for field, need in growth.items():
             if reason := lacks(candidate, need):
-                text = f"The VM's node has no room for this: {name}: {reason}."
+                text = Text("The VM's node has no room for this: {node}: {reason}.", {"node": name, "reason": reason})
                 raise CapacityError(text, field=field, candidates={name: reason})
 
 

@@ -16,6 +16,7 @@ from panel.cluster.placement import Choice, Need, choose
 from panel.cluster.selectors import default_cluster
 from panel.core import permissions
 from panel.core.errors import CapacityError, InvalidValue, MissingValue, NotFound
+from panel.core.wording import Text
 from panel.images.models import Customization, Flavor, Image, Iso
 from panel.images.selectors import flavor_named, image_named, iso_for
 from panel.network import services as network_services
@@ -130,7 +131,7 @@ class CreateVmContext(DeployContext[CreateVmParams]):
         if value is None and flavor is not None:
             value = getattr(flavor, field)
         if value is None:
-            raise MissingValue(f"“{field}” is required where no flavor is named.", field=field)
+            raise MissingValue(Text("“{field}” is required where no flavor is named.", {"field": field}), field=field)
         return int(value)
 
     @property
@@ -255,7 +256,9 @@ def refuse_unfit(ctx: CreateVmContext, image: Image) -> None:
     smallest = max(image.min_disk_gib, -(-image.virtual_bytes // GIB))
     if ctx.disk_gib < smallest:
         raise InvalidValue(
-            f"“{image.title}” needs a disk of at least {smallest} GiB.", field="disk_gib", minimum=smallest
+            Text("“{image}” needs a disk of at least {disk_gib} GiB.", {"image": image.title, "disk_gib": smallest}),
+            field="disk_gib",
+            minimum=smallest,
         )
     if image.customization == Customization.VIRT_CUSTOMIZE and not (ctx.params.password or ctx.params.ssh_keys):
         raise MissingValue("This image needs a password or an ssh key.", field="password")
@@ -348,6 +351,8 @@ class CreateVm(Operation[CreateVmParams]):
             network_services.refuse_not_free(ctx.network, ctx.params.address)
         elif free_count(ctx.network) < 1:
             raise CapacityError(
-                f"The network “{ctx.network.name}” has no free address.", field="network", candidates={}
+                Text("The network “{network}” has no free address.", {"network": ctx.network.name}),
+                field="network",
+                candidates={},
             )
         ctx.choose_node()

@@ -15,6 +15,7 @@ from nodeagent.protocol import host, storage, words
 from nodeagent.protocol.storage import VolumeRef
 from panel.accounts.models import SshKey
 from panel.core.errors import OperationFailed
+from panel.core.wording import Text
 from panel.images.models import Customization, Image, Iso
 from panel.storage.models import Volume
 from panel.tasks.operation import Params
@@ -140,7 +141,12 @@ def bring_file(ctx: VmContext[Any], file: Image | Iso) -> bool:
     state = ctx.agent.call(storage.ImageStatus(store=store, sha256=file.sha256, task=task))
     if state.present:
         return False
-    ctx.log(f"The node has no copy of “{file.name}” yet: sending {file.size_bytes >> 20} MiB.")
+    ctx.log(
+        Text(
+            "The node has no copy of “{file}” yet: sending {size_mib} MiB.",
+            {"file": file.name, "size_mib": file.size_bytes >> 20},
+        )
+    )
     ctx.agent.call(storage.UploadBegin(store=store, sha256=file.sha256, task=task))
     ctx.agent.upload(file.path, state.upload_path, deadline=UPLOAD_SECONDS)
     ctx.agent.call(storage.ImageCommit(store=store, sha256=file.sha256, task=task), deadline=COMMIT_SECONDS)

@@ -11,6 +11,7 @@ from nodeagent.protocol import devices, storage
 from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import InvalidValue, MissingValue, NotFound, WrongState
+from panel.core.wording import Text
 from panel.storage.kinds import Can
 from panel.storage.models import Pool, Volume
 from panel.storage.selectors import pool_named
@@ -237,11 +238,11 @@ class GrowDisk(DeviceOperation):
         demand(ctx.vm, undrifted(drift.named(f"disk {ctx.params.disk}")))
         volume = disk_of(ctx.vm, ctx.params.disk).volume
         if ctx.params.size_gib < volume.size_gib:
-            text = f"The disk has {volume.size_gib} GiB and cannot become smaller."
+            text = Text("The disk has {size_gib} GiB and cannot become smaller.", {"size_gib": volume.size_gib})
             raise InvalidValue(text, field="size_gib", minimum=volume.size_gib)
         if Can.GROW_LIVE not in volume.can and ctx.vm.status in ON:
-            text = "A disk in this storage cannot grow while the VM runs: shut it down first."
-            raise WrongState(text, object="vm", id=ctx.vm.pk, state=ctx.vm.status, field="disk")
+            still_on = "A disk in this storage cannot grow while the VM runs: shut it down first."
+            raise WrongState(still_on, object="vm", id=ctx.vm.pk, state=ctx.vm.status, field="disk")
         refuse_no_growth(ctx)
         refuse_over_limits(ctx.vm.owner, growth(ctx))
 

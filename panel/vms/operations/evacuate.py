@@ -86,7 +86,13 @@ def _answer(ctx: NodeContext[Any], asked: list[Task], refused: dict[str, str]) -
     if stay:
         told = "; ".join(f"{name}: {reason}" for name, reason in sorted(stay.items()))
         raise OperationFailed(
-            f"{len(moved)} VMs were moved, {len(stay)} stay. {told}", step=ctx.step_name, moved=moved, stay=stay
+            Text(
+                "{moved} VMs were moved, {count} stay. {reasons}",
+                {"moved": len(moved), "count": len(stay), "reasons": told},
+            ),
+            step=ctx.step_name,
+            moved=moved,
+            stay=stay,
         )
     return {"result": {"moved": moved, "stay": {}}}
 

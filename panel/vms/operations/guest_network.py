@@ -10,6 +10,7 @@ from typing import Any
 
 from nodeagent.protocol import guest
 from panel.core.errors import CommandFailed
+from panel.core.wording import Text
 from panel.vms.context import VmContext
 from panel.vms.models import Interface, VmStatus
 from panel.vms.operations.configure_guest import change_at_rest
@@ -32,20 +33,24 @@ def tell_network(ctx: VmContext[Any], interface: Interface) -> None:
         if error.data.get("agent_code") != "invalid_params":
             raise
         # Somebody has put a seed of his own there.
-        ctx.log(f"{error.data['text']} {by_hand(told)}", "warning")
+        ctx.log(Text("{text} {by_hand}", {"text": error.data["text"], "by_hand": by_hand(told)}), "warning")
         return
     if vm.status not in OFF:
         ctx.log(
-            f"The guest has {told.address} on the interface {told.mac} when it is shut down and started: "
-            "a reboot inside it is not enough."
+            Text(
+                "The guest has {address} on the interface {mac} when it is shut down and started: a reboot "
+                "inside it is not enough.",
+                {"address": told.address, "mac": told.mac},
+            )
         )
 
 
-def by_hand(told: guest.GuestNetwork) -> str:
+def by_hand(told: guest.GuestNetwork) -> Text:
     """What somebody must tell the guest."""
     servers = f", name servers {', '.join(told.nameservers)}" if told.nameservers else ""
     every = told.every_address()
     addresses = ", ".join(f"{each.address}/{each.prefix}" for each in every)
     gateways = "".join(f", gateway {each}" for each in dict.fromkeys(each.gateway for each in every) if each)
     noun = "address" if len(every) == 1 else "addresses"
-    return f"The guest must be told by hand: interface {told.mac}, {noun} {addresses}{gateways}{servers}."
+    facts = f"interface {told.mac}, {noun} {addresses}{gateways}{servers}"
+    return Text("The guest must be told by hand: {facts}.", {"facts": facts})

@@ -27,6 +27,7 @@ from panel.accounts.models import User
 from panel.accounts.selectors import user_named
 from panel.cluster.models import Node
 from panel.core.errors import AlreadyExists, InvalidValue, MissingValue, NotFound, OperationFailed, WrongState
+from panel.core.wording import Text
 from panel.network import services as network_services
 from panel.network.models import Network
 from panel.storage.models import Pool, Volume
@@ -213,10 +214,16 @@ def measure_volumes(ctx: ImportContext) -> None:
         state = ctx.agent.call(storage.VolumeInfo(volume.ref, format=""))
         if not state.exists or state.format != volume.format:
             found = state.format or "nothing"
-            text = f"{volume.place} is described as {volume.format}, but {found} is there."
+            text = Text(
+                "{volume} is described as {format}, but {found} is there.",
+                {"volume": volume.place, "format": volume.format, "found": found},
+            )
             raise OperationFailed(text, step=ctx.step_name)
         if state.virtual_bytes % GIB or not state.virtual_bytes:
-            text = f"{volume.place} has {state.virtual_bytes} bytes. Grow it to whole GiB first."
+            text = Text(
+                "{volume} has {bytes} bytes. Grow it to whole GiB first.",
+                {"volume": volume.place, "bytes": state.virtual_bytes},
+            )
             raise OperationFailed(text, step=ctx.step_name)
         sizes[volume.pk] = state.virtual_bytes // GIB
     with transaction.atomic():
@@ -259,16 +266,16 @@ def refuse(ctx: ImportContext) -> None:
     """Raise what keeps the domain from becoming a VM; reads only."""
     refuse_owner(user_named(ctx.params.owner))
     if reasons := list(_reasons(ctx)):
-        text = "The domain cannot be described as a VM: " + "; ".join(reasons) + "."
-        raise WrongState(text, object="domain", id=ctx.params.domain, state="not fit", field="domain", reasons=reasons)
+        why = Text("The domain cannot be described as a VM: {reasons}.", {"reasons": "; ".join(reasons)})
+        raise WrongState(why, object="domain", id=ctx.params.domain, state="not fit", field="domain", reasons=reasons)
     if not HOST_NAME.match(ctx.wanted_name):
-        text = f"“{ctx.wanted_name}” cannot be a VM's name: give another, of a-z, 0-9 and hyphens."
+        text = Text("“{name}” cannot be a VM's name: give another, of a-z, 0-9 and hyphens.", {"name": ctx.wanted_name})
         raise MissingValue(text, field="name")
     services.refuse_taken_name(ctx.node.cluster, ctx.wanted_name)
     refuse_over_limits(user_named(ctx.params.owner), ctx.resources)
     if ctx.wanted_name != ctx.unmanaged.name and ctx.unmanaged.status in (*ON, VmStatus.SAVED):
-        text = "Shut the domain down first, with no memory saved: it gets another name."
-        raise WrongState(text, object="domain", id=ctx.params.domain, state=ctx.unmanaged.status, field="name")
+        still_on = "Shut the domain down first, with no memory saved: it gets another name."
+        raise WrongState(still_on, object="domain", id=ctx.params.domain, state=ctx.unmanaged.status, field="name")
     _refuse_addresses(ctx)
 
 
@@ -304,10 +311,13 @@ def _refuse_addresses(ctx: ImportContext) -> None:
     asked, macs = ctx.params.addresses, [each.mac for each in ctx.details.interfaces]
     for mac in asked:
         if mac not in macs:
-            raise InvalidValue(f"The domain has no interface {mac}.", field="addresses")
+            raise InvalidValue(Text("The domain has no interface {mac}.", {"mac": mac}), field="addresses")
     for each in ctx.details.interfaces:
         if each.mac not in asked:
-            text = f"Which address of “{ctx.networks[each.bridge]}” has the interface {each.mac}?"
+            text = Text(
+                "Which address of “{network}” has the interface {mac}?",
+                {"network": str(ctx.networks[each.bridge]), "mac": each.mac},
+            )
             raise MissingValue(text, field="addresses")
         network_services.refuse_address(ctx.networks[each.bridge], asked[each.mac])
     if len(set(asked.values())) < len(asked):

@@ -12,6 +12,7 @@ from nodeagent.protocol import devices
 from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import AlreadyExists, CapacityError, MissingValue, NotFound
+from panel.core.wording import Text
 from panel.network import services as network_services
 from panel.network.models import Network
 from panel.network.selectors import free_count, network_named, network_with
@@ -105,7 +106,10 @@ def tell_of_new_interface(ctx: AddInterfaceContext) -> None:
     """The guest is told of its only interface; of one more it must be told by hand."""
     interface = ctx.interface
     if ctx.vm.interfaces.exclude(pk=interface.pk).exists():
-        ctx.log(f"{by_hand(network_of(interface))} It is told of its first interface alone.", "warning")
+        ctx.log(
+            Text("{by_hand} It is told of its first interface alone.", {"by_hand": by_hand(network_of(interface))}),
+            "warning",
+        )
     else:
         tell_network(ctx, interface)
 
@@ -384,12 +388,18 @@ class ChangeInterface(DeviceOperation):
 
 def _refuse_full(network: Network) -> None:
     if free_count(network) < 1:
-        raise CapacityError(f"The network “{network.name}” has no free address.", field="network", candidates={})
+        raise CapacityError(
+            Text("The network “{network}” has no free address.", {"network": network.name}),
+            field="network",
+            candidates={},
+        )
 
 
 def _refuse_no_place(vm: Vm) -> None:
     if vm.interfaces.count() >= MOST_INTERFACES:
-        raise CapacityError(f"A VM has at most {MOST_INTERFACES} interfaces.", field="network", candidates={})
+        raise CapacityError(
+            Text("A VM has at most {most} interfaces.", {"most": MOST_INTERFACES}), field="network", candidates={}
+        )
     refuse_no_slot(vm)
 
 

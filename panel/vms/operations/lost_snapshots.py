@@ -12,6 +12,7 @@ from pydantic import Field
 from nodeagent.protocol import snapshot
 from panel.accounts.models import User
 from panel.core.errors import CommandFailed, InvalidValue, NotFound, WrongState
+from panel.core.wording import Text
 from panel.tasks.operation import Params, Step
 from panel.vms.context import VmContext
 from panel.vms.models import Snapshot, SnapshotState, Vm
@@ -54,9 +55,10 @@ def look_for_it(ctx: VmContext[ForgetParams]) -> None:
             raise
         seen = []
     if row.on_node in {each.name for each in seen}:
-        text = (
-            f"The VM's node still has the snapshot “{row.name}”: delete it. With “anyway” it is forgotten, and stays "
-            "there as one that the panel did not take."
+        text = Text(
+            "The VM's node still has the snapshot “{snapshot}”: delete it. With “anyway” it is forgotten, "
+            "and stays there as one that the panel did not take.",
+            {"snapshot": row.name},
         )
         raise WrongState(text, object="snapshot", id=row.pk, state="on its node", field="anyway")
 
@@ -128,7 +130,10 @@ def record_adopted(ctx: VmContext[AdoptParams]) -> dict[str, Any]:
 
 def _refuse_external(vm: Vm, name: str, *, external: bool) -> None:
     if external:
-        text = f"“{name}” is an external snapshot, which cannot be adopted: {AN_OVERLAY}."
+        text = Text(
+            "“{snapshot}” is an external snapshot, which cannot be adopted: {ways}.",
+            {"snapshot": name, "ways": AN_OVERLAY},
+        )
         raise WrongState(text, object="vm", id=vm.pk, state="with an overlay", field="name")
 
 

@@ -23,6 +23,7 @@ from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
 from panel.cluster.placement import Choice, explain
 from panel.core.errors import Fenced, NodeError, NodeUnreachable, OperationFailed, WrongState
+from panel.core.wording import Text
 from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Task
@@ -46,6 +47,9 @@ from panel.vms.requirements import (
 )
 from panel.vms.spec import domain_spec, uses_seed
 from panel.vms.status import Observation, StatusLog, tell_pages
+
+MOVED = "Moved {size_mib} MiB in {seconds:.1f} s."
+MOVED_LIVE = "Moved {size_mib} MiB in {seconds:.1f} s; the guest stood still for {downtime_ms} ms."
 
 MOVE_SECONDS = 24 * 3600.0
 STOP_SECONDS = 120.0
@@ -133,7 +137,11 @@ class MigrateContext(VmContext[MigrateVmParams]):
         there = self.at(self.target).call(host.HostInfo(uuid=self.uuid))
         if here.state in ON and there.state == VmStatus.RUNNING:
             raise OperationFailed(
-                f"The VM runs on “{self.source.name}” and on “{self.target.name}”.", step=self.step_name
+                Text(
+                    "The VM runs on “{source_node}” and on “{target_node}”.",
+                    {"source_node": self.source.name, "target_node": self.target.name},
+                ),
+                step=self.step_name,
             )
         return here, there
 
@@ -157,7 +165,7 @@ def check_nodes(ctx: MigrateContext) -> dict[str, Any]:
     """Both nodes were asked, and the target can take the VM; what the guest does now is known."""
     if ctx.vm.node_id != ctx.source.pk:
         raise WrongState(object="vm", id=ctx.vm.pk, state="not on the node any more that it was to be moved from")
-    ctx.log(f"{explain(ctx.output(reserve_target)['placement'])}.")
+    ctx.log(Text("{placement}.", {"placement": explain(ctx.output(reserve_target)["placement"])}))
     Migration.objects.filter(vm=ctx.vm, ended_at=None).update(task_id=ctx.task.pk)
     found = examine(ctx.vm, ctx.at(ctx.source), ctx.at(ctx.target))
     # One that runs takes its description along; one that is off is described anew.
@@ -226,7 +234,7 @@ def move_guest(ctx: MigrateContext) -> dict[str, Any]:
             here, there = ctx.look()
             if not _arrived(here, there):
                 raise
-            ctx.log(f"{error.message} But the VM has arrived.", "warning")
+            ctx.log(Text("{error} But the VM has arrived.", {"error": error.text}), "warning")
         else:
             here, there = ctx.look()
     if not _arrived(here, there):
@@ -234,8 +242,8 @@ def move_guest(ctx: MigrateContext) -> dict[str, Any]:
     _switch(ctx, there)
     if moved is None:
         return {}
-    still = f"; the guest stood still for {moved.downtime_ms} ms" if moved.downtime_ms else ""
-    ctx.log(f"Moved {moved.moved_bytes >> 20} MiB in {moved.seconds:.1f} s{still}.")
+    told = {"size_mib": moved.moved_bytes >> 20, "seconds": moved.seconds, "downtime_ms": moved.downtime_ms}
+    ctx.log(Text(MOVED_LIVE if moved.downtime_ms else MOVED, told))
     numbers = {"seconds": round(moved.seconds, 2), "downtime_ms": moved.downtime_ms, "bytes": moved.moved_bytes}
     return {"result": numbers}
 
@@ -249,7 +257,10 @@ def bring_back(ctx: MigrateContext) -> None:
         return
     here, there = ctx.look()
     if _arrived(here, there):
-        ctx.log(f"The VM had arrived on “{ctx.target.name}” already and stays there.", "warning")
+        ctx.log(
+            Text("The VM had arrived on “{target_node}” already and stays there.", {"target_node": ctx.target.name}),
+            "warning",
+        )
         _switch(ctx, there)
         return
     _wake(ctx, here)
@@ -259,7 +270,9 @@ def bring_back(ctx: MigrateContext) -> None:
 def clear_source(ctx: MigrateContext) -> None:
     """The source has nothing of the VM; the target was seen to have it."""
     if not ctx.switched or not ctx.at(ctx.target).call(host.HostInfo(uuid=ctx.uuid)).persistent:
-        raise OperationFailed(f"The VM is not on “{ctx.target.name}”.", step=ctx.step_name)
+        raise OperationFailed(
+            Text("The VM is not on “{target_node}”.", {"target_node": ctx.target.name}), step=ctx.step_name
+        )
     source = ctx.at(ctx.source)
     # A domain that somebody started there again is refused here, before its volumes are touched.
     source.call(host.HostDelete(uuid=ctx.uuid))

@@ -14,6 +14,7 @@ from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
 from panel.cluster.placement import GIB, Choice, Need, choose, lacks_storage
 from panel.core.errors import CapacityError, NotFound, OperationFailed, WrongState
+from panel.core.wording import Text
 from panel.storage.models import Pool, Volume
 from panel.storage.sharing import not_shared, recorded_marks, see_the_same, untrue
 from panel.tasks.requirements import Requirement
@@ -89,8 +90,11 @@ def cached(vm: Vm, targets: list[str]) -> WrongState | None:
     if not targets:
         return None
     return WrongState(
-        f"Its node keeps writes to {', '.join(targets)} in its memory, where another node does not see them: "
-        "set the cache mode of disks on a shared storage to “none”, and restart the VM.",
+        Text(
+            "Its node keeps writes to {disks} in its memory, where another node does not see them: set the "
+            "cache mode of disks on a shared storage to “none”, and restart the VM.",
+            {"disks": ", ".join(targets)},
+        ),
         object="vm",
         id=vm.pk,
         state="cached",
@@ -118,8 +122,11 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
     subject = source.call(migration.MigrationDescribe(uuid=str(vm.uuid)))
     if subject.snapshots:
         raise WrongState(
-            f"The VM has snapshots, which cannot be moved: {_snapshots(vm, subject)}. Delete them first, those that "
-            "were taken by hand on the node, or once they are adopted.",
+            Text(
+                "The VM has snapshots, which cannot be moved: {snapshots}. Delete them first, those that were "
+                "taken by hand on the node, or once they are adopted.",
+                {"snapshots": _snapshots(vm, subject)},
+            ),
             object="vm",
             id=vm.pk,
             state="with snapshots",
@@ -129,7 +136,13 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
     # A disk that the domain does not have is yet to be made, by a task that waits, or was on its way out.
     attached = set(vm.disks.filter(attached=True).values_list("volume", flat=True))
     if missing := [each.place for each in volumes if not found[each.pk].exists and each.pk in attached]:
-        raise OperationFailed(f"The volume {missing[0]} is missing on “{source.node.name}”.", step="check_nodes")
+        raise OperationFailed(
+            Text(
+                "The volume {volume} is missing on “{source_node}”.",
+                {"volume": missing[0], "source_node": source.node.name},
+            ),
+            step="check_nodes",
+        )
     # Read once: what is declared may change while the nodes are asked.
     pools = pools_of(vm)
     shared = {pool.pk for pool in pools if pool.shared}
@@ -153,7 +166,11 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
     reasons += target.call(request).reasons
     if reasons:
         name, told = target.node.name, "; ".join(reasons)
-        raise CapacityError(f"“{name}” cannot take this VM: {told}.", field="node", candidates={name: told})
+        raise CapacityError(
+            Text("“{target_node}” cannot take this VM: {reasons}.", {"target_node": name, "reasons": told}),
+            field="node",
+            candidates={name: told},
+        )
     return {
         "state": subject.state,
         "sizes": {

@@ -21,6 +21,15 @@ from panel.vms.models import InterfaceAddress, Vm, VmStatus
 from panel.vms.status import tell_gone
 from panel.vms.usage import note_shape, tell_ending
 
+SHARED = (
+    "The domain “{domain}” on its node has the file “{file}” too (its disk {disk}), and would lose it. "
+    "Take the disk from that domain first."
+)
+BUILT_UPON = (
+    "The domain “{domain}” on its node builds upon the file “{file}” too (its disk {disk}), and would lose it. "
+    "Take the disk from that domain first."
+)
+
 
 def see_disks(ctx: VmContext[Any]) -> dict[str, Any]:
     """Nobody else has the VM's disks, and what its domain has besides them is known: nothing was touched yet.
@@ -58,12 +67,14 @@ def refuse_used(ctx: VmContext[Any], volumes: list[Volume], agent: Agent | None 
     strangers = [each for each in used if each.place in places and each.uuid != asked.uuid]
     if strangers:
         other = strangers[0]
-        name, how = other.place.rpartition("/")[2], "builds upon" if other.backing else "has"
-        text = (
-            f"The domain “{other.domain}” on its node {how} the file “{name}” too (its disk {other.target}), and would "
-            "lose it. Take the disk from that domain first."
+        data = {"domain": other.domain, "file": other.place.rpartition("/")[2], "disk": other.target}
+        raise WrongState(
+            Text(BUILT_UPON if other.backing else SHARED, data),
+            object="vm",
+            id=ctx.vm.pk,
+            state="sharing a disk",
+            field="id",
         )
-        raise WrongState(text, object="vm", id=ctx.vm.pk, state="sharing a disk", field="id")
     return used
 
 

@@ -16,6 +16,7 @@ from nodeagent.protocol import host, snapshot
 from panel.accounts.limits import limits_of
 from panel.accounts.models import User
 from panel.core.errors import AlreadyExists, InvalidValue, LimitExceeded, NodeError, NotFound, WrongState
+from panel.core.wording import Text
 from panel.storage.kinds import Can
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
@@ -135,7 +136,9 @@ def _look_for(ctx: VmContext[SnapshotParams], row: Snapshot) -> None:
     seen = ctx.agent.call(snapshot.SnapshotsRead(uuid=str(ctx.vm.uuid))).snapshots
     if row.on_node not in {each.name for each in seen}:
         record(ctx.vm.pk, seen, held=True)
-        text = f"The snapshot “{row.name}” is not on the VM's node any more. Delete or forget it."
+        text = Text(
+            "The snapshot “{snapshot}” is not on the VM's node any more. Delete or forget it.", {"snapshot": row.name}
+        )
         raise WrongState(text, object="snapshot", id=row.pk, state="missing on its node", field="snapshot")
 
 
@@ -189,12 +192,15 @@ def refuse_snapshot(vm: Vm, asked: TakeParams) -> None:
     for disk in vm.disks.select_related("volume__pool"):
         if Can.SNAPSHOTS not in disk.volume.can:
             able = disk.volume.pool.of_kind.can_in("qcow2")
-            text = (
-                f"The disk “{disk.target}” is {disk.volume.format}; snapshots need disks that are all qcow2."
+            unable = (
+                Text(
+                    "The disk “{disk}” is {format}; snapshots need disks that are all qcow2.",
+                    {"disk": disk.target, "format": disk.volume.format},
+                )
                 if Can.SNAPSHOTS in able
-                else f"The storage of the disk “{disk.target}” can take no snapshots."
+                else Text("The storage of the disk “{disk}” can take no snapshots.", {"disk": disk.target})
             )
-            raise WrongState(text, object="disk", id=disk.pk, state=disk.volume.format, field="id")
+            raise WrongState(unable, object="disk", id=disk.pk, state=disk.volume.format, field="id")
     refuse_one_more(vm, asked.name)
     if vm.status in ON and vm.firmware == Firmware.UEFI:
         raise WrongState(snapshot.RUNNING_UEFI, object="vm", id=vm.pk, state=vm.status, field="id")
