@@ -14,6 +14,7 @@ from panel.cluster import fake, keys, session
 from panel.cluster.client import NodeAddress, NodeClient, Pools, Progress
 from panel.cluster.models import Node
 from panel.core.errors import CommandFailed
+from panel.core.wording import Text
 from panel.tasks.context import Context
 
 R = TypeVar("R")
@@ -84,7 +85,7 @@ class Agent:
             )
         except CommandFailed as error:
             if request.REMOVES and error.data.get("agent_code") == NOT_MOUNTED and self.ctx.undoes_refused(NOT_MOUNTED):
-                self.ctx.log(f"{error.message} This step made nothing there, so nothing is left.")
+                self.ctx.log(Text("{error} This step made nothing there, so nothing is left.", {"error": error.text}))
                 return from_dict(request.RESULT, {})
             raise
         if isinstance(answer, (host.HostState, migration.Moved)) and answer.counters is not None:

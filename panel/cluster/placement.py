@@ -13,6 +13,7 @@ from typing import Any
 from nodeagent.protocol.node import OFF
 from panel.cluster.models import Node, NodeState
 from panel.core.errors import CapacityError
+from panel.core.wording import Text
 
 MEMORY_POINTS = 1.0
 """What a GiB of memory that may still be promised counts."""
@@ -168,7 +169,9 @@ def choose(candidates: Sequence[Candidate], need: Need) -> Choice:
     fit = [candidate for candidate in candidates if not reasons[candidate.node.name]]
     if not fit:
         told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the cluster has no other node"
-        raise CapacityError(f"No node can take this VM: {told}.", field="node", candidates=reasons)
+        raise CapacityError(
+            Text("No node can take this VM: {reasons}.", {"reasons": told}), field="node", candidates=reasons
+        )
     best = max(fit, key=lambda candidate: (points(candidate), -candidate.node.pk))
     return Choice(best.node, [_told(candidate, reasons[candidate.node.name]) for candidate in candidates])
 

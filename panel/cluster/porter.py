@@ -24,6 +24,7 @@ import panel
 from panel.cluster import answers
 from panel.cluster.client import NodeAddress, Progress, Report
 from panel.core.errors import NodeRefused, NodeUnreachable
+from panel.core.wording import Text
 
 COMMAND = (
     "/usr/bin/env -u LD_PRELOAD -u LD_LIBRARY_PATH PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "
@@ -146,7 +147,11 @@ class Porter:
             if "error" in answer:
                 path = f"{answer['path']}: " if answer.get("path") else ""
                 reason = f"{path}{answer['error']}"
-                raise NodeRefused(f"The node “{self.node}” refused: {reason}.", node=self.node, reason=reason)
+                raise NodeRefused(
+                    Text("The node “{node}” refused: {reason}.", {"node": self.node, "reason": reason}),
+                    node=self.node,
+                    reason=reason,
+                )
 
     def _read_line(self) -> bytes:
         with self._translated("answer"):
@@ -208,7 +213,10 @@ class Porter:
         )
 
     def _unusable(self, reason: str) -> NodeRefused:
-        text = f"The node “{self.node}” lets us in, but the panel's programs cannot be started there: {reason}."
+        text = Text(
+            "The node “{node}” lets us in, but the panel's programs cannot be started there: {reason}.",
+            {"node": self.node, "reason": reason},
+        )
         return NodeRefused(text, node=self.node, reason=reason)
 
 

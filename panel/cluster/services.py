@@ -14,6 +14,7 @@ from panel.cluster.models import Cluster, Node, NodeState
 from panel.cluster.periodic import check_nodes
 from panel.core import live
 from panel.core.errors import AlreadyExists
+from panel.core.wording import Text
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 
@@ -46,9 +47,13 @@ def refuse_known_host(host_uuid: str | None, node: Node) -> None:
     other = Node.objects.filter(host_uuid=host_uuid).exclude(pk=node.pk).first()
     if other is not None:
         raise AlreadyExists(
-            f"libvirt's UUID of this host, {host_uuid}, is that of the node “{other.name}” too. Boards without a UUID "
-            "of their own share one: set another as host_uuid in /etc/libvirt/libvirtd.conf of one of them and restart "
-            f"its libvirtd. If this is the host of “{other.name}”, installed anew, reconnect or forget that node.",
+            Text(
+                "libvirt's UUID of this host, {uuid}, is that of the node “{node}” too. Boards without a UUID of "
+                "their own share one: set another as host_uuid in /etc/libvirt/libvirtd.conf of one of them and "
+                "restart its libvirtd. If this is the host of “{other_node}”, installed anew, reconnect or "
+                "forget that node.",
+                {"uuid": str(host_uuid), "node": other.name, "other_node": other.name},
+            ),
             field="address",
             object="node",
         )

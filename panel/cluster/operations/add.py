@@ -98,7 +98,7 @@ def check_host(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
             seen = add_looks.look(porter)
         add_looks.refuse_another_s(ctx.node, seen, shown)
         add_looks.refuse_unsuitable(ctx.node, seen)
-    ctx.log(f"The host runs {release.get('PRETTY_NAME', 'an unknown system')}.")
+    ctx.log(Text("The host runs {system}.", {"system": release.get("PRETTY_NAME", "an unknown system")}))
     return {"host_key": shown, "fingerprint": found, "result": {"fingerprint": found}}
 
 
@@ -112,16 +112,27 @@ def _pin_given_key(ctx: NodeContext[AddNodeParams]) -> None:
 def _tell_of_start_files(ctx: NodeContext[Any], porter: Porter) -> None:
     """The log says what a login shell with its start files does at each command, where it is worth a word."""
     if porter.said:
-        ctx.log(f"The start files of the host's login shell print “{porter.said}” at each command.", "warning")
+        ctx.log(
+            Text(
+                "The start files of the host's login shell print “{printed}” at each command.", {"printed": porter.said}
+            ),
+            "warning",
+        )
     if porter.seconds > SLOW_SHELL_SECONDS:
-        ctx.log(f"The host's login shell takes {porter.seconds:.1f} s to start a command.", "warning")
+        ctx.log(
+            Text("The host's login shell takes {seconds:.1f} s to start a command.", {"seconds": porter.seconds}),
+            "warning",
+        )
 
 
 def _refuse_unsuitable(release: dict[str, str]) -> None:
     system = release.get("ID", "unknown")
     if system not in SYSTEMS:
         raise OperationFailed(
-            f"The host runs {release.get('PRETTY_NAME', system)}; nodes run Debian or a system of the Red Hat family.",
+            Text(
+                "The host runs {system}; nodes run Debian or a system of the Red Hat family.",
+                {"system": release.get("PRETTY_NAME", system)},
+            ),
             step="check_host",
         )
 
@@ -189,7 +200,11 @@ def install_packages(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
     for part in parts.every().values():
         part.look(ctx)
     done = ctx.agent.call(protocol.PackagesInstall(), deadline=PACKAGES_SECONDS)
-    ctx.log(f"Installed: {', '.join(done.packages)}." if done.packages else "Every package was there already.")
+    ctx.log(
+        Text("Installed: {packages}.", {"packages": ", ".join(done.packages)})
+        if done.packages
+        else "Every package was there already."
+    )
     return {"packages": done.packages}
 
 

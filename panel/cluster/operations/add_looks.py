@@ -18,6 +18,7 @@ from panel.cluster.marks import Mark, panel_id, parse
 from panel.cluster.models import Node
 from panel.cluster.porter import Porter
 from panel.core.errors import AlreadyExists, HostUnsuitable
+from panel.core.wording import Text
 
 AUTHORIZED_KEYS = ".ssh/authorized_keys"
 MACHINE = "x86_64"
@@ -54,7 +55,7 @@ def refuse_unsuitable(node: Node, seen: dict[str, Any], only: Collection[str] = 
     if found:
         text = " ".join(each.text for each in found)
         raise HostUnsuitable(
-            f"The host cannot be a node as it is. {text} Nothing was written on it.",
+            Text("The host cannot be a node as it is. {reasons} Nothing was written on it.", {"reasons": text}),
             node=node.name,
             reasons=[asdict(each) for each in found],
         )
@@ -152,7 +153,10 @@ def refuse_another_s(node: Node, seen: dict[str, Any], host_key: str) -> None:
     other = Node.objects.filter(host_uuid=uuid).exclude(pk=node.pk).first() if uuid else None
     if other is not None and other.host_key == host_key:
         raise AlreadyExists(
-            f"This host is in the cluster already, as “{other.name}”: it shows the same host key.",
+            Text(
+                "This host is in the cluster already, as “{other_node}”: it shows the same host key.",
+                {"other_node": other.name},
+            ),
             field="address",
             object="node",
         )
@@ -165,14 +169,21 @@ def refuse_mark(node: Node, mark: Mark | None) -> None:
         return
     if mark.panel != panel_id():
         raise HostUnsuitable(
-            f"The host is a node of another panel, {mark.described}: remove it there first. If that panel is no more, "
-            f"delete {mark.PATH} on the host. Nothing was written on it.",
+            Text(
+                "The host is a node of another panel, {panel}: remove it there first. If that panel is no more, "
+                "delete {file} on the host. Nothing was written on it.",
+                {"panel": mark.described, "file": str(mark.PATH)},
+            ),
             node=node.name,
             reasons=[asdict(Refusal("another_panel", f"It is a node of another panel, {mark.described}."))],
         )
     other = Node.objects.filter(pk=mark.node).exclude(pk=node.pk).first()
     if other is not None:
-        raise AlreadyExists(f"This host is in the cluster already, as “{other.name}”.", field="address", object="node")
+        raise AlreadyExists(
+            Text("This host is in the cluster already, as “{other_node}”.", {"other_node": other.name}),
+            field="address",
+            object="node",
+        )
 
 
 def _answers(host: str, port: int) -> bool:

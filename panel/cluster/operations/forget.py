@@ -27,6 +27,9 @@ OURS = (
     "the panel's programs and files in /usr/lib/vmpanel, /etc/vmpanel, /var/lib/vmpanel and /var/log/vmpanel",
 )
 
+VM = "{count} VM"
+VMS = "{count} VMs"
+
 
 class ForgetNodeParams(Params):
     """What becomes of its VMs."""
@@ -121,16 +124,22 @@ class ForgetNode(Operation[ForgetNodeParams]):
         names = [str(name) for name in vms.values_list("name", flat=True)]
         state = {"object": "node", "id": ctx.node.pk, "state": "in use"}
         if names and not ctx.params.forget_vms:
-            count = f"{len(names)} VM{'s' if names[1:] else ''}"
+            count = Text(VMS if names[1:] else VM, {"count": len(names)})
             raise WrongState(
-                f"The node has {count}: {_shown(names)}. They are forgotten with it if you say so (forget_vms); "
-                "what of their disks is to be kept must be fetched from the host.",
+                Text(
+                    "The node has {count}: {vms}. They are forgotten with it if you say so (forget_vms); what of "
+                    "their disks is to be kept must be fetched from the host.",
+                    {"count": count, "vms": _shown(names)},
+                ),
                 field="forget_vms",
                 vms=names,
                 **state,
             )
         if elsewhere := [str(name) for name in vms.filter(seen_elsewhere=True).values_list("name", flat=True)]:
-            raise WrongState(f"Another node runs {_shown(elsewhere)}: say first which one is right (settle).", **state)
+            raise WrongState(
+                Text("Another node runs {vms}: say first which one is right (settle).", {"vms": _shown(elsewhere)}),
+                **state,
+            )
 
 
 def _shown(names: list[str]) -> str:

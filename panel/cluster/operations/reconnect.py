@@ -76,8 +76,11 @@ def _refuse_key(node: Node, found: str, given: str) -> None:
     """Raise NodeRefused, with the key that is shown, where that is not the one given, or pinned where none was."""
     if found != (given or node.fingerprint):
         raise NodeRefused(
-            f"The host shows the key {found}, and {given or node.fingerprint or 'none'} is expected. If that is the "
-            "host's (there: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), ask again with it as host_key.",
+            Text(
+                "The host shows the key {found}, and {expected} is expected. If that is the host's (there: "
+                "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), ask again with it as host_key.",
+                {"found": found, "expected": given or node.fingerprint or "none"},
+            ),
             node=node.name,
             reason="its host key is another one",
             fingerprint=found,
@@ -96,9 +99,12 @@ def _refuse_another(ctx: NodeContext[ReconnectParams], seen: dict[str, Any]) -> 
         return
     if not ctx.params.other_host:
         raise HostUnsuitable(
-            f"Nothing on the host says that it is “{node.name}”: neither the panel's mark nor libvirt's UUID "
-            f"({seen['host_uuid']}, and the node's is {node.host_uuid}). If it is to be this node all the same, ask "
-            "again with other_host; VMs whose disks are not on it are missing then.",
+            Text(
+                "Nothing on the host says that it is “{other_node}”: neither the panel's mark nor libvirt's UUID "
+                "({seen}, and the node's is {stored}). If it is to be this node all the same, ask again with "
+                "other_host; VMs whose disks are not on it are missing then.",
+                {"other_node": node.name, "seen": str(seen["host_uuid"]), "stored": str(node.host_uuid)},
+            ),
             node=node.name,
             reasons=[{"code": "another_host", "text": "Nothing on it says that it is this node."}],
         )
@@ -117,7 +123,12 @@ def set_access(ctx: NodeContext[ReconnectParams]) -> None:
     now = {**_where(node, ctx.params), "host_key": ctx.output(look_at_host)["host_key"]}
     session.forget(address_of(node))
     Node.objects.filter(pk=node.pk).update(**now)
-    ctx.log(f"Reached as {now['address']}:{now['ssh_port']}, with the host key {keys.fingerprint(now['host_key'])}.")
+    ctx.log(
+        Text(
+            "Reached as {address}:{port}, with the host key {key}.",
+            {"address": now["address"], "port": now["ssh_port"], "key": keys.fingerprint(now["host_key"])},
+        )
+    )
 
 
 def set_access_back(ctx: NodeContext[ReconnectParams]) -> None:

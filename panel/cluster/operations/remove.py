@@ -21,9 +21,13 @@ from panel.core.errors import (
     VersionMismatch,
     WrongState,
 )
+from panel.core.wording import Text
 from panel.notices.services import close_problems_of
 from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Params, Step
+
+HAS_VM = "The node has {count} VM; delete or move them first."
+HAS_VMS = "The node has {count} VMs; delete or move them first."
 
 
 class RemoveNodeParams(Params):
@@ -46,15 +50,21 @@ def look_at_host(ctx: NodeContext[Any]) -> dict[str, Any]:
         services.set_state(ctx.node, NodeState.UNREACHABLE)
         services.report_unreachable(ctx.node, error.message)
         raise OperationFailed(
-            f"{error.message} Nothing was removed. Reconnect the node if it is reached otherwise by now, or forget "
-            "it if its host is gone for good.",
+            Text(
+                "{error} Nothing was removed. Reconnect the node if it is reached otherwise by now, or forget it "
+                "if its host is gone for good.",
+                {"error": error.text},
+            ),
             step="look_at_host",
             node=ctx.node.name,
         ) from error
     if mark.panel in ("", marks.panel_id()):
         return {}
     other = marks.Mark(mark.panel, mark.node, mark.name, mark.panel_name).described
-    ctx.log(f"The host is a node of another panel by now, {other}: nothing on it is touched.", "warning")
+    ctx.log(
+        Text("The host is a node of another panel by now, {panel}: nothing on it is touched.", {"panel": other}),
+        "warning",
+    )
     return {"of_another_panel": other}
 
 
@@ -125,7 +135,7 @@ class RemoveNode(Operation[RemoveNodeParams]):
         count = ctx.node.vms.count()
         if count:
             raise WrongState(
-                f"The node has {count} VM{'s' if count > 1 else ''}; delete or move them first.",
+                Text(HAS_VMS if count > 1 else HAS_VM, {"count": count}),
                 object="node",
                 id=ctx.node.pk,
                 state="in use",

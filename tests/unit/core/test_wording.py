@@ -18,7 +18,7 @@ from panel.tasks.engine import LOST_AT_END, TRYING_AGAIN
 
 TOP = Path(__file__).parents[3]
 PO = wording.LOCALE / "ru" / "LC_MESSAGES" / "django.po"
-UNCONVERTED = {"cluster", "config.py", "core", "doctor", "mgrapi", "monitoring"}
+UNCONVERTED = {"config.py", "core", "doctor", "mgrapi", "monitoring"}
 """Where errors and lines of logs still have f-strings for sentences, which are English only; nowhere else."""
 CLASSES = {name: each for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, PanelError)}
 
@@ -143,6 +143,13 @@ def test_a_node_that_may_not_be_known_is_not_in_the_sentence() -> None:
     assert shown(away, nodes=False)["message"] == "The node cannot be reached: no answer."
     assert shown(failed, nodes=False)["message"] == "“pool_info” failed on the node: no {node}"
     assert shown(away, nodes=True)["message"] == "The node “rack7” cannot be reached: no answer."
+
+
+def test_a_node_that_a_sentence_cannot_do_without_is_any_node() -> None:
+    names = {"other_node": "rack7", "target_node": "rack8"}
+    text = Text("“{other_node}” is not “{target_node}”, and {text}", {**names, "text": "“x”"})
+    assert text.english == "“rack7” is not “rack8”, and “x”"
+    assert text.shown(nodes=False) == "a node is not a node, and “x”"
 
 
 @pytest.mark.usefixtures("russian")
