@@ -484,9 +484,15 @@ class PoolPoliciesSerializer(serializers.ModelSerializer[Pool]):
 class ProblemSerializer(serializers.ModelSerializer[Problem]):
     """A problem."""
 
+    text = serializers.SerializerMethodField()
+
     class Meta:
         model = Problem
         fields = ["id", "key", "severity", "text", "object_type", "object_id", "opened_at", "seen_at"]
+
+    def get_text(self, problem: Problem) -> str:
+        """The sentence, in the reader's language; problems are told to those who know nodes."""
+        return problem.shown(nodes=True)
 
 
 class UserSerializer(serializers.ModelSerializer[User]):

@@ -72,7 +72,7 @@ def report_unreachable(node: Node, reason: str) -> None:
         set_state(node, NodeState.UNREACHABLE)
     open_problem(
         f"node:{node.pk}:unreachable",
-        f"The node “{node.name}” cannot be reached: {reason}",
+        Text("The node “{node}” cannot be reached: {reason}", {"node": node.name, "reason": reason}),
         severity=Severity.ERROR,
         object_type="node",
         object_id=node.pk,

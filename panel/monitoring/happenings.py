@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from panel.core.wording import Text
 from panel.notices.models import Severity
 from panel.notices.services import close_problems, open_problem
 from panel.vms.models import Vm, VmStatus
 from vmwatch import wire
 
 BAD = {
-    "io-error": "reports an error of its disk {what}. A full storage is the usual reason",
-    "watchdog": "had its watchdog strike: the guest hangs ({what})",
+    "io-error": "VM “{vm}” reports an error of its disk {what}. A full storage is the usual reason.",
+    "watchdog": "VM “{vm}” had its watchdog strike: the guest hangs ({what}).",
 }
 OVER = ("started", "resumed", "rebooted", "stopped", "undefined")
 """Words after which an earlier trouble is no more."""
@@ -32,7 +33,7 @@ def report(happened: Iterable[tuple[Vm, wire.DomainState, datetime]]) -> None:
         close_problems(over)
     for (vm, word), what in last.items():
         if what:
-            text = f"VM “{vm.name}” {BAD[word].format(what=what)}."
+            text = Text(BAD[word], {"vm": vm.name, "what": what})
             open_problem(_key(vm, word), text, severity=Severity.ERROR, object_type="vm", object_id=vm.pk)
 
 

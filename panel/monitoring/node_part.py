@@ -10,6 +10,7 @@ from django.db import transaction
 from nodeagent.protocol import node as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.parts import Complaint, Part, PartStep
+from panel.core.wording import Text
 from panel.monitoring import keys, reaching
 from panel.monitoring.configure import end_rotation, narrow, tell_node
 from panel.monitoring.models import NodeWatch
@@ -44,7 +45,7 @@ def check(ctx: NodeContext[Any]) -> Sequence[str | Complaint]:
     known = NodeWatch.objects.filter(node=ctx.node).exclude(keys_digest="").exists()
     if known and not ctx.agent.call(protocol.VmwatchStatus()).running:
         ctx.log("vmwatch-node did not run; it is configured and started again.", "warning")
-        text = f"Node “{ctx.node.name}”: vmwatch-node did not run."
+        text = Text("Node “{node}”: vmwatch-node did not run.", {"node": ctx.node.name})
         open_problem(key, text, severity=Severity.WARNING, object_type="node", object_id=ctx.node.pk)
     prepare(ctx)
     if not ctx.agent.call(protocol.VmwatchStatus()).running:

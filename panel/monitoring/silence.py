@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from panel.cluster.models import Node
 from panel.cluster.periodic import check_nodes
+from panel.core.wording import Text
 from panel.monitoring import master
 from panel.monitoring.configure import configure_again
 from panel.monitoring.models import MasterWatch, NodeWatch, WatchKeys
@@ -22,6 +23,7 @@ from panel.vms.models import Cause, Vm, VmStatus
 from panel.vms.status import Observation, StatusLog
 
 MASTER_KEY = "vmwatch:master"
+UNHEARD = "Nothing is heard of node “{node}”: the status of its VMs is not known."
 MASTER_SILENT = timedelta(seconds=60)
 """How long vmwatch-master, which speaks every 5 seconds, may say nothing to its check."""
 
@@ -78,9 +80,10 @@ def _is_recent(at: datetime | None) -> bool:
 
 
 def _say_master_is_silent() -> None:
-    text = "vmwatch-master is silent: the status of VMs is not known. That says nothing of the nodes."
+    text = Text("vmwatch-master is silent: the status of VMs is not known. That says nothing of the nodes.", {})
     if settings.CONFIG.panel_here and master.end_standing_still():
-        text = f"{text} Its process stood still, and was ended for its service manager to start it again."
+        ended = Text("Its process stood still, and was ended for its service manager to start it again.", {})
+        text = Text("{text} {ended}", {"text": text, "ended": ended})
     open_problem(MASTER_KEY, text, severity=Severity.ALARM, object_type="vmwatch")
 
 
@@ -94,7 +97,7 @@ def _forget_node(watch_id: int, before: datetime, *, of_master: bool) -> int:
         if not of_master:
             open_problem(
                 _key(watch),
-                f"Nothing is heard of node “{watch.node.name}”: the status of its VMs is not known.",
+                Text(UNHEARD, {"node": watch.node.name}),
                 severity=Severity.ERROR,
                 object_type="node",
                 object_id=watch.node_id,

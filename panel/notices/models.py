@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from panel.core.wording import Text
+
 
 class Severity(models.TextChoices):
     """How bad a problem is."""
@@ -20,7 +22,8 @@ class Problem(models.Model):
     key = models.CharField(max_length=190, db_index=True)
     open_key = models.CharField(max_length=190, unique=True, null=True, help_text="The key while open, else NULL.")
     severity = models.CharField(max_length=16, choices=Severity.choices)
-    text = models.TextField()
+    text = models.TextField(help_text="The sentence in English, as earlier releases stored it alone.")
+    said = models.JSONField(null=True, help_text="What shown() makes the sentence of: a Text's template and data.")
     object_type = models.CharField(max_length=32, blank=True)
     object_id = models.BigIntegerField(null=True)
     opened_at = models.DateTimeField(auto_now_add=True)
@@ -32,3 +35,8 @@ class Problem(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+    def shown(self, *, nodes: bool) -> str:
+        """The sentence in the reader's language; `nodes`: whether they may know nodes."""
+        text = Text.from_dict(self.said) if self.said is not None else Text(self.text)
+        return text.shown(nodes=nodes)

@@ -9,14 +9,16 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from panel.core import live
+from panel.core.wording import Text
 from panel.notices.models import Problem, Severity
 
 
 def open_problem(
-    key: str, text: str, *, severity: str = Severity.ERROR, object_type: str = "", object_id: int | None = None
+    key: str, text: str | Text, *, severity: str = Severity.ERROR, object_type: str = "", object_id: int | None = None
 ) -> Problem:
     """Have the problem `key` open with this text; a second report only refreshes text and time."""
-    fields = {"severity": severity, "text": text, "object_type": object_type, "object_id": object_id}
+    english, said = (text.english, text.as_dict()) if isinstance(text, Text) else (text, None)
+    fields = {"severity": severity, "text": english, "said": said, "object_type": object_type, "object_id": object_id}
     try:
         with transaction.atomic():
             problem, created = Problem.objects.update_or_create(

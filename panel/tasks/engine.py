@@ -56,6 +56,8 @@ FAULT = "Step “{step}” broke: the panel met a fault of its own, which the wo
 LOST_AT_STEP = "The worker {worker} was lost at step “{step}”; taken over by {successor}."
 LOST_AT_END = "The worker {worker} was lost at its end; taken over by {successor}."
 TRYING_AGAIN = "{error} Trying again in {seconds} s."
+STUCK_UNDOING = "{title}: step “{step}” could not be undone: {cause}"
+STUCK_FINISHING = "{title}: step “{step}” could not be finished: {cause}"
 NOT_FINISHED = "Step “{step}” of task {task} could not be finished."
 IN_VAIN = "Step “{step}” was begun {times} times in vain."
 
@@ -162,7 +164,7 @@ def _leave_to_person(task: Task, error: NotUnderstood) -> Task:
         logbook.write(task.pk, error.text, level="error")
         ended = {"status": Status.STUCK, "lease_until": None, "finished_at": timezone.now(), "error": error.stored()}
         Task.objects.filter(pk=task.pk).update(**ended)
-        key, text = f"task:{task.pk}:stuck", f"{task.title}: {error.message}"
+        key, text = f"task:{task.pk}:stuck", Text("{title}: {cause}", {"title": task.title, "cause": error.text})
         open_problem(key, text, severity=Severity.ALARM, object_type="task", object_id=task.pk)
     task.refresh_from_db()
     live.task_changed(task)
@@ -331,7 +333,7 @@ class Run:
 
     def _stuck(self, row: TaskStep, error: PanelError) -> None:
         """Leave the task, its locks and a problem to a person: what cannot be undone, or not be finished."""
-        could_not = "undone" if self.task.undoing else "finished"
+        told_of = STUCK_UNDOING if self.task.undoing else STUCK_FINISHING
         final = UndoFailed(
             "" if self.task.undoing else Text(NOT_FINISHED, {"step": row.title, "task": self.task.pk}),
             task=self.task.pk,
@@ -345,7 +347,7 @@ class Run:
         self._update_task(status=Status.STUCK, lease_until=None, finished_at=timezone.now(), error=told)
         open_problem(
             f"task:{self.task.pk}:stuck",
-            f"{self.task.title}: step “{row.title}” could not be {could_not}: {error.message}",
+            Text(told_of, {"title": self.task.title, "step": row.title, "cause": error.text}),
             severity=Severity.ALARM,
             object_type="task",
             object_id=self.task.pk,

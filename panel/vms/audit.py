@@ -17,6 +17,7 @@ from nodeagent.protocol.host import DomainSpec
 from nodeagent.protocol.settings import Difference
 from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
+from panel.core.wording import Text
 from panel.notices.models import Severity
 from panel.notices.services import close_problems, open_problem
 from panel.tasks import locks
@@ -28,6 +29,9 @@ from panel.vms.usage import note_shape
 
 AUDIT_SECONDS = 120.0
 Ask = Callable[[audit.HostsAudit], audit.Audit]
+
+UNDEFINED = "VM “{vm}” runs, but libvirt on its node does not define it any more: it is gone when it stops. Repair it."
+DIFFERS = "VM “{vm}” is described otherwise on its node than in the panel ({fields}). {ways}"
 
 
 def audit_node(node: Node, ask: Ask) -> None:
@@ -106,12 +110,11 @@ def _report(vm: Vm, differs: list[dict[str, Any]]) -> None:
     undefined = [each for each in differs if each["field"] == "persistent"]
     others = [each for each in differs if each["field"] != "persistent"]
     if undefined:
-        text = f"VM “{vm.name}” runs, but libvirt on its node does not define it any more: it is gone when it stops."
-        open_problem(f"vm:{vm.pk}:undefined", f"{text} Repair it.", object_type="vm", object_id=vm.pk)
+        text = Text(UNDEFINED, {"vm": vm.name})
+        open_problem(f"vm:{vm.pk}:undefined", text, object_type="vm", object_id=vm.pk)
     if others:
         fields = ", ".join(each["field"] for each in others)
-        text = f"VM “{vm.name}” is described otherwise on its node than in the panel ({fields})."
-        text = f"{text} {drift.ways(vm.name, others)}"
+        text = Text(DIFFERS, {"vm": vm.name, "fields": fields, "ways": drift.ways(vm.name, others)})
         open_problem(f"vm:{vm.pk}:drift", text, severity=Severity.WARNING, object_type="vm", object_id=vm.pk)
     close_problems([f"vm:{vm.pk}:{name}" for name, of in (("undefined", undefined), ("drift", others)) if not of])
 

@@ -26,6 +26,16 @@ from panel.vms.requirements import NOT_ELSEWHERE
 
 ACTIVE = (VmStatus.RUNNING, VmStatus.PAUSED)
 LOOK_SECONDS = 20.0
+COPY = "A copy of VM “{vm}” that was decided against is still active on {others}."
+TWICE = (
+    "VM “{vm}” is active on “{own}” and on {others} at the same time. Both may write to its disks. "
+    "Say which one is right."
+)
+ELSEWHERE = "VM “{vm}” is active on {others}, but belongs to “{own}”. Say which one is right."
+MOVED = (
+    "VM “{vm}” ran last on {others}, where it is off now, but belongs to “{own}”: it was moved by hand, and "
+    "its newest data are where it ran last. Say where it lives (vm.settle)."
+)
 
 
 def say(vm: Vm) -> None:
@@ -42,26 +52,15 @@ def say(vm: Vm) -> None:
     open_problem(_key(vm), text, severity=severity, object_type="vm", object_id=vm.pk)
 
 
-def _worded(vm: Vm, sightings: list[Sighting], undecided: list[Sighting]) -> tuple[str, str]:
-    elsewhere = _nodes(sightings)
+def _worded(vm: Vm, sightings: list[Sighting], undecided: list[Sighting]) -> tuple[Text, str]:
+    where = {"vm": vm.name, "own": vm.node.name}
     if not undecided:
-        text = f"A copy of VM “{vm.name}” that was decided against is still active on {elsewhere}."
-        return text, Severity.WARNING
+        return Text(COPY, {**where, "others": _nodes(sightings)}), Severity.WARNING
     if active := [each for each in undecided if each.status in ACTIVE]:
-        elsewhere = _nodes(active)
-        if vm.status in ACTIVE:
-            text = (
-                f"VM “{vm.name}” is active on “{vm.node.name}” and on {elsewhere} at the same time. "
-                "Both may write to its disks. Say which one is right."
-            )
-            return text, Severity.ALARM
-        text = f"VM “{vm.name}” is active on {elsewhere}, but belongs to “{vm.node.name}”. Say which one is right."
-        return text, Severity.ERROR
-    text = (
-        f"VM “{vm.name}” ran last on {_nodes(undecided)}, where it is off now, but belongs to “{vm.node.name}”: it was "
-        "moved by hand, and its newest data are where it ran last. Say where it lives (vm.settle)."
-    )
-    return text, Severity.ERROR
+        twice = vm.status in ACTIVE
+        severity = Severity.ALARM if twice else Severity.ERROR
+        return Text(TWICE if twice else ELSEWHERE, {**where, "others": _nodes(active)}), severity
+    return Text(MOVED, {**where, "others": _nodes(undecided)}), Severity.ERROR
 
 
 def _nodes(sightings: list[Sighting]) -> str:

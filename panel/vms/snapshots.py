@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from panel.core.errors import RequestError
+from panel.core.wording import Text
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 from panel.tasks.requirements import demand
@@ -16,6 +17,10 @@ from panel.vms.models import Snapshot, SnapshotState, Vm
 from panel.vms.requirements import NO_OVERLAYS, NOT_ELSEWHERE, NOT_IN_RESCUE, NOT_SUSPENDED
 from panel.vms.saved import refuse_saved
 from panel.vms.snapshot_words import listed, unmanaged_told
+
+LOST_ONE = "VM “{vm}”: the snapshot {names} is not on its node any more. Delete or forget it."
+LOST = "VM “{vm}”: the snapshot {names} are not on its node any more. Delete or forget it."
+NOT_DELETED = "VM “{vm}”: the snapshot “{name}” was not deleted: {reason}. Delete it again, or forget it."
 
 
 @dataclass
@@ -61,22 +66,23 @@ def on_node(vm: Vm, names: Iterable[str]) -> list[str]:
 def report(vm: Vm) -> None:
     """The problem of the VM's snapshots says what is wrong with them now, or is closed."""
     key = f"vm:{vm.pk}:snapshots"
-    if told := " ".join(_wrong(vm)):
-        open_problem(key, told, severity=Severity.WARNING, object_type="vm", object_id=vm.pk)
+    told = _wrong(vm)
+    if told:
+        whole = {f"text{number}": each for number, each in enumerate(told)}
+        text = Text(" ".join(f"{{{name}}}" for name in whole), whole)
+        open_problem(key, text, severity=Severity.WARNING, object_type="vm", object_id=vm.pk)
     else:
         close_problem(key)
 
 
-def _wrong(vm: Vm) -> Iterable[str]:
-    rows = [row for row in vm.snapshots.all() if row.lost]
+def _wrong(vm: Vm) -> list[Text]:
+    rows, named = [row for row in vm.snapshots.all() if row.lost], {"vm": vm.name}
+    said = []
     if missing := [row.name for row in rows if row.state == SnapshotState.MISSING]:
-        are = "is" if len(missing) == 1 else "are"
-        yield f"VM “{vm.name}”: the snapshot {listed(missing)} {are} not on its node any more. Delete or forget it."
+        said.append(Text(LOST_ONE if len(missing) == 1 else LOST, {**named, "names": listed(missing)}))
     for row in rows:
         if row.state == SnapshotState.FAILED:
-            yield (
-                f"VM “{vm.name}”: the snapshot “{row.name}” was not deleted: {row.reason.rstrip('.')}. "
-                "Delete it again, or forget it."
-            )
+            said.append(Text(NOT_DELETED, {**named, "name": row.name, "reason": row.reason.rstrip(".")}))
     if vm.unmanaged_snapshots:
-        yield f"VM “{vm.name}”: {unmanaged_told(vm.unmanaged_snapshots)}"
+        said.append(Text("VM “{vm}”: {told}", {**named, "told": unmanaged_told(vm.unmanaged_snapshots)}))
+    return said

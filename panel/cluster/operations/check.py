@@ -179,7 +179,8 @@ def _report(node: Node, name: str, complaints: Sequence[Complaint]) -> None:
     if not complaints:
         close_problem(key)
         return
-    text = f"Node “{node.name}”: {' '.join(each.text for each in complaints)}"
+    wrong = " ".join(each.text for each in complaints)
+    text = Text("Node “{node}”: {wrong}", {"node": node.name, "wrong": wrong})
     open_problem(key, text, severity=parts.worst(complaints), object_type="node", object_id=node.pk)
 
 

@@ -8,8 +8,11 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from panel.accounts.models import User
+from panel.cluster.models import Node
+from panel.cluster.services import report_unreachable
 from panel.core.errors import NodeUnreachable
 from panel.core.wording import Text
+from panel.notices.services import open_problem
 from panel.tasks import logbook
 from panel.tasks.engine import TRYING_AGAIN
 from panel.tasks.models import Status, Task
@@ -60,6 +63,18 @@ def test_a_line_of_a_log_too(api: APIClient, api_as_user: APIClient, user: User)
     told_in_english = api.get(f"/api/v1/tasks/{task.pk}/log").json()[0]["text"]
     assert told_in_english == task.log.get(level="warning").text
     assert told_in_english == "The node “rack77” cannot be reached: ?. Trying again in 2 s."
+
+
+def test_a_problem_too_whatever_release_opened_it(api: APIClient, node: Node) -> None:
+    report_unreachable(node, "no route to host")
+    open_problem("of:before", "What an earlier release stored: {node}.")
+    said = {each["key"]: each["text"] for each in told(api, "problems", "ru").json()["results"]}
+    assert said == {
+        f"node:{node.pk}:unreachable": f"Узел «{node.name}» недоступен: no route to host",
+        "of:before": "What an earlier release stored: {node}.",
+    }
+    in_english = f"The node “{node.name}” cannot be reached: no route to host"
+    assert in_english in [each["text"] for each in api.get("/api/v1/problems").json()["results"]]
 
 
 def test_the_classic_api_has_a_language(client: Client) -> None:
