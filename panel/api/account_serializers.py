@@ -9,7 +9,7 @@ from rest_framework import serializers
 from panel.accounts.limits import LIMITS
 from panel.accounts.models import JournalEntry, Level, Limits, Role, Token, User
 from panel.api.reading import Strict
-from panel.api.serializers import VeiledField
+from panel.api.serializers import RedactedField
 
 
 class LimitsSerializer(serializers.ModelSerializer[Limits]):
@@ -98,8 +98,8 @@ class NewTokenSerializer(TokenSerializer):
 class JournalSerializer(serializers.ModelSerializer[JournalEntry]):
     """An entry of the journal."""
 
-    before: Any = VeiledField()
-    after: Any = VeiledField()
+    before: Any = RedactedField()
+    after: Any = RedactedField()
     opened_by = serializers.CharField(source="impersonated_by", read_only=True)
 
     class Meta:

@@ -25,7 +25,7 @@ from panel.accounts.selectors import name_of
 from panel.api.authentication import KEYWORD, caller_now
 from panel.api.parameters import refuse_unknown
 from panel.api.problems import RETRY_SECONDS, plain_problem
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.core import kinds
 from panel.core.errors import BadCredentials, InvalidValue, PanelError
 from panel.core.live import ASK_SECONDS, STREAM, may_end, may_see, outward
@@ -47,7 +47,7 @@ async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     client: Redis = redis.asyncio.Redis.from_url(settings.CONFIG.redis_url, decode_responses=True)
     try:
         topics = _topics(request)
-        viewer, veil = await sync_to_async(_viewer)(request)
+        viewer, redaction = await sync_to_async(_viewer)(request)
         last, lost = await _position(client, request.headers.get("Last-Event-ID"))
     except PanelError as error:
         await client.aclose()
@@ -61,20 +61,20 @@ async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         answer = plain_problem(request, 503, "unavailable", "Events cannot be told now. Try again in a moment.")
         answer.headers["Retry-After"] = str(RETRY_SECONDS)
         return answer
-    told = _events(request, client, viewer, veil, topics, last, lost)
+    told = _events(request, client, viewer, redaction, topics, last, lost)
     response = StreamingHttpResponse(told, content_type="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-def _viewer(request: HttpRequest) -> tuple[User, Veil]:
+def _viewer(request: HttpRequest) -> tuple[User, Redaction]:
     """Who asks, and what is between them and the nodes; raises BadCredentials."""
     try:
         viewer = caller_now(request)
-        veil = Veil(viewer)
-        veil.read_names()
-        return viewer, veil
+        redaction = Redaction(viewer)
+        redaction.read_names()
+        return viewer, redaction
     finally:
         # The answer lasts as long as the caller listens; without this its database connection would too.
         connections.close_all()
@@ -115,29 +115,35 @@ async def _position(client: Redis, asked: str | None) -> tuple[str, bool]:
 
 
 async def _events(
-    request: HttpRequest, client: Redis, viewer: User, veil: Veil, topics: frozenset[str], last: str, lost: bool
+    request: HttpRequest,
+    client: Redis,
+    viewer: User,
+    redaction: Redaction,
+    topics: frozenset[str],
+    last: str,
+    lost: bool,
 ) -> AsyncIterator[str]:
     try:
         yield f"retry: 2000\nid: {last}\nevent: {'reset' if lost else 'hello'}\ndata: {{}}\n\n"
         asked_at, names = time.monotonic(), {viewer.pk: viewer.name}
         while True:
             if time.monotonic() - asked_at >= ASK_SECONDS:
-                (viewer, veil), asked_at = await sync_to_async(_viewer)(request), time.monotonic()
+                (viewer, redaction), asked_at = await sync_to_async(_viewer)(request), time.monotonic()
             silent = min(HEARTBEAT_SECONDS, ASK_SECONDS - (time.monotonic() - asked_at))
             answer = await client.xread({STREAM: last}, count=ONE_READ, block=max(1, int(silent * 1000)))
             entries = answer[0][1] if answer else []
             told = last
             for last, fields in entries:
                 event = json.loads(fields["event"])
-                if may_end(event, viewer.pk) or (event["topic"] == "node" and veil.is_on):
+                if may_end(event, viewer.pk) or (event["topic"] == "node" and redaction.is_on):
                     # A node may be a new one.
-                    viewer, veil = await sync_to_async(_viewer)(request)
+                    viewer, redaction = await sync_to_async(_viewer)(request)
                 if event["topic"] in topics and may_see(viewer, event):
                     told = last
                     owner = event.get("owner")
                     if owner is not None and owner not in names:
                         names |= await sync_to_async(name_of)(owner)
-                    data = json.dumps(outward(veil.event(event), names))
+                    data = json.dumps(outward(redaction.event(event), names))
                     yield f"id: {last}\nevent: {event['topic']}\ndata: {data}\n\n"
             if not entries or told != last:
                 # What is not the caller's moves their position on nevertheless.

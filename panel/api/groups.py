@@ -22,7 +22,7 @@ from panel.api.operations import (
 )
 from panel.api.parameters import ApiView
 from panel.api.reading import Strict
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.core import kinds, permissions, rates
 from panel.core.errors import InvalidValue, PanelError
 from panel.tasks import registry
@@ -109,5 +109,5 @@ def _one(
             queue=is_asked(request, "queue"),
         )
     except PanelError as error:
-        return {"id": object_id, "error": Veil(viewer_of(request)).error(error).as_dict()}
+        return {"id": object_id, "error": Redaction(viewer_of(request)).error(error).as_dict()}
     return {"id": object_id, "task": task.pk}

@@ -24,9 +24,9 @@ from panel.api.preconditions import IF_MATCH
 from panel.api.reading import numbered
 from panel.api.serializers import StatusChangeSerializer
 from panel.cluster.models import Cluster, Node
+from panel.cluster.redaction import Redaction
 from panel.cluster.selectors import default_cluster
 from panel.cluster.services import set_policies
-from panel.cluster.veil import Veil
 from panel.core import permissions
 from panel.monitoring.models import VmTraffic, VmUsage
 from panel.monitoring.models.statistics import COUNTERS
@@ -157,7 +157,7 @@ class VmHistoryView(ApiView):
         limit = numbered(request, "limit", CHANGES, MOST_CHANGES)
         before = numbered(request, "before", None, 2**63 - 1)
         changes = history(vm, limit or CHANGES, before)
-        return Response(StatusChangeSerializer(changes, many=True, context={"veil": Veil(viewer)}).data)
+        return Response(StatusChangeSerializer(changes, many=True, context={"redaction": Redaction(viewer)}).data)
 
 
 class VmStatisticsView(ApiView):

@@ -18,7 +18,7 @@ from panel.accounts.models import User
 from panel.api import preconditions, sparse
 from panel.api.parameters import ApiView
 from panel.api.reading import viewer_of
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Kind:
 
     def told(self, found: Any, viewer: User) -> dict[str, Any]:
         """The object in full, as the viewer may see it."""
-        return dict(self.serializer(found, context={**self.context(found), "veil": Veil(viewer)}).data)
+        return dict(self.serializer(found, context={**self.context(found), "redaction": Redaction(viewer)}).data)
 
 
 KINDS: dict[str, Kind] = {}

@@ -27,7 +27,7 @@ from panel.api.reading import refuse_unconfirmed as refuse_unconfirmed
 from panel.api.reading import refuse_unset as refuse_unset
 from panel.api.reading import viewer_of as viewer_of
 from panel.api.serializers import TaskDetailSerializer
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.core import kinds
 from panel.tasks import registry
 from panel.tasks.declaration import Declaration
@@ -51,10 +51,10 @@ def submit(operation: Declaration[Any], request: Request, object_id: int | None 
     raw = body_of(request)
     refuse_unconfirmed(request, operation)
     if is_asked(request, "plan"):
-        plan, veil = operation.plan(viewer, raw, object_id=object_id), Veil(viewer)
+        plan, redaction = operation.plan(viewer, raw, object_id=object_id), Redaction(viewer)
         # Which node and storage it is, and who is at work there, is told to those who see nodes.
-        locks = [each for each in plan["locks"] if each["kind"] == "vm" or not veil.is_on]
-        return Response({"operation": operation.name, "locks": locks, "steps": veil.data(plan["steps"])})
+        locks = [each for each in plan["locks"] if each["kind"] == "vm" or not redaction.is_on]
+        return Response({"operation": operation.name, "locks": locks, "steps": redaction.data(plan["steps"])})
     key = idempotency_key(request)
     task = operation.submit(
         viewer,
@@ -69,10 +69,10 @@ def submit(operation: Declaration[Any], request: Request, object_id: int | None 
 
 def accepted(task: Task, viewer: User) -> Response:
     """202, the task, what its reservation made, and where to follow it."""
-    veil = Veil(viewer)
-    body: dict[str, Any] = {"task": TaskDetailSerializer(task, context={"veil": veil}).data}
+    redaction = Redaction(viewer)
+    body: dict[str, Any] = {"task": TaskDetailSerializer(task, context={"redaction": redaction}).data}
     for step in task.steps.all():
-        body.update(veil.data(step.output.get("result", {})))
+        body.update(redaction.data(step.output.get("result", {})))
     replayed = {REPLAYED: "true"} if task.replayed else {}
     return Response(body, status=202, headers={"Location": f"/api/v1/tasks/{task.pk}", **replayed})
 

@@ -19,7 +19,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from panel.accounts.models import User
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.core import request_id
 from panel.core.errors import BadCredentials, PanelError, Throttled
 from panel.core.transactions import is_whole, was_lost
@@ -53,7 +53,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     # DRF's own request: who asks is known by now, or nobody is.
     viewer = getattr(context["request"], "_user", None)
     if isinstance(error, PanelError) and isinstance(viewer, User):
-        error = Veil(viewer).error(error)
+        error = Redaction(viewer).error(error)
     elif isinstance(error, PanelError):
         error.word(nodes=False)
     answer = _answer(error)

@@ -12,7 +12,7 @@ from panel.accounts.models import SshKey, User
 from panel.api.quick import QuickSerializer
 from panel.api.reading import Strict
 from panel.cluster.models import Node
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.core.errors import shown
 from panel.images.models import Flavor, Image, Iso
 from panel.monitoring.statistics.selectors import warnings
@@ -25,14 +25,14 @@ from panel.vms.machine import SETTINGS
 from panel.vms.models import Disk, Interface, StatusChange, Vm
 
 
-class _Veiled(serializers.Field[Any, Any, Any, Any]):
-    """Passes what it tells through the `veil` of the context; without one, as through a customer's."""
+class _Redacted(serializers.Field[Any, Any, Any, Any]):
+    """Passes what it tells through the `redaction` of the context; without one, as through a customer's."""
 
     def to_representation(self, value: Any) -> Any:
         """The value, as the viewer may see it."""
         told = super().to_representation(value)
-        veil: Veil = self.context.get("veil") or Veil(User())
-        return veil.data(told)
+        redaction: Redaction = self.context.get("redaction") or Redaction(User())
+        return redaction.data(told)
 
 
 class NodeNameField(serializers.CharField):
@@ -45,15 +45,15 @@ class NodeNameField(serializers.CharField):
     @staticmethod
     def told_in(context: Mapping[str, Any], name: str) -> str | None:
         """The same, for quick.py."""
-        veil: Veil = context.get("veil") or Veil(User())
-        return None if veil.is_on else name
+        redaction: Redaction = context.get("redaction") or Redaction(User())
+        return None if redaction.is_on else name
 
 
-class VeiledTextField(_Veiled, serializers.CharField):
+class RedactedTextField(_Redacted, serializers.CharField):
     """A sentence that may name nodes."""
 
 
-class VeiledField(_Veiled, serializers.JSONField):
+class RedactedField(_Redacted, serializers.JSONField):
     """Values that may name nodes."""
 
 
@@ -246,19 +246,19 @@ class NodePoliciesSerializer(serializers.ModelSerializer[Node]):
         "additionalProperties": True,
     }
 )
-class ErrorField(VeiledField):
+class ErrorField(RedactedField):
     """Why a task or a step failed: code, message, and the error's own data; null while nothing did."""
 
     def to_representation(self, value: Any) -> Any:
         """The error, as the viewer may see it, in their language."""
-        veil: Veil = self.context.get("veil") or Veil(User())
-        return super().to_representation(shown(value, nodes=not veil.is_on))
+        redaction: Redaction = self.context.get("redaction") or Redaction(User())
+        return super().to_representation(shown(value, nodes=not redaction.is_on))
 
 
 class StepSerializer(serializers.ModelSerializer[TaskStep]):
     """A step of a task."""
 
-    progress_text = VeiledTextField()
+    progress_text = RedactedTextField()
     error = ErrorField()
 
     class Meta:
@@ -280,9 +280,9 @@ class StepSerializer(serializers.ModelSerializer[TaskStep]):
 class TaskSerializer(serializers.ModelSerializer[Task]):
     """A task without its steps, as lists show it."""
 
-    title = VeiledTextField()
+    title = RedactedTextField()
     owner = serializers.CharField(source="owner.name", default=None, allow_null=True)
-    result = VeiledField()
+    result = RedactedField()
     error = ErrorField()
 
     class Meta:
@@ -316,13 +316,13 @@ class TaskDetailSerializer(TaskSerializer):
         fields = [*TaskSerializer.Meta.fields, "steps"]
 
 
-class LogTextField(VeiledTextField):
+class LogTextField(RedactedTextField):
     """The sentence of a line, for its reader."""
 
     def to_representation(self, value: TaskLog) -> Any:
         """The sentence, in the language that is in force."""
-        veil: Veil = self.context.get("veil") or Veil(User())
-        return super().to_representation(value.shown(nodes=not veil.is_on))
+        redaction: Redaction = self.context.get("redaction") or Redaction(User())
+        return super().to_representation(value.shown(nodes=not redaction.is_on))
 
 
 class TaskLogSerializer(serializers.ModelSerializer[TaskLog]):

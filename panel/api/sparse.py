@@ -10,7 +10,7 @@ from rest_framework.serializers import Serializer
 
 from panel.api.quick import QuickSerializer
 from panel.api.reading import viewer_of
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.core.errors import InvalidValue
 from panel.core.wording import Text
 
@@ -39,7 +39,7 @@ def told(serializer: type[Serializer[Any]], objects: Any, request: Request, cont
     """An object, or a list of them, in the form that the request wants."""
     wanted = asked_fields(serializer, request)
     many = isinstance(objects, list)
-    made: Any = serializer(objects, many=many, context={**context, "veil": Veil(viewer_of(request))})
+    made: Any = serializer(objects, many=many, context={**context, "redaction": Redaction(viewer_of(request))})
     one = made.child if many else made
     if isinstance(one, QuickSerializer):
         one.only = wanted

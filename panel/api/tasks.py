@@ -16,7 +16,7 @@ from panel.api.lists import ListView, listed
 from panel.api.objects import KINDS, Kind, ObjectView, described
 from panel.api.operations import viewer_of
 from panel.api.parameters import ApiView
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.core import permissions
 from panel.tasks import registry, services
 from panel.tasks.models import Task
@@ -68,7 +68,7 @@ class TaskLogView(ApiView):
         """Its lines, at most the first thousand."""
         viewer = viewer_of(request)
         lines = get_task(viewer, object_id).log.all()[:1000]
-        return Response(serializers.TaskLogSerializer(lines, many=True, context={"veil": Veil(viewer)}).data)
+        return Response(serializers.TaskLogSerializer(lines, many=True, context={"redaction": Redaction(viewer)}).data)
 
 
 class TaskCancelView(ApiView):

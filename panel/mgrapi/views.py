@@ -9,7 +9,7 @@ from django.shortcuts import redirect
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.core import wording
 from panel.core.errors import BadCredentials, InvalidValue, NotFound, PanelError
 from panel.core.rates import Counter
@@ -82,4 +82,4 @@ def _answer(call: Call) -> Answer:
     try:
         return function(viewer, call)
     except PanelError as error:
-        raise Veil(viewer).error(error) from error.__cause__
+        raise Redaction(viewer).error(error) from error.__cause__

@@ -20,7 +20,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from panel.accounts.models import User
 from panel.accounts.selectors import name_of
 from panel.accounts.session_store import user_of
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.core.live import ASK_SECONDS, CHANNEL, may_end, outward
 from panel.core.live import may_see as may_see
 
@@ -40,21 +40,21 @@ async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     return response
 
 
-def _viewer(request: HttpRequest) -> tuple[User, Veil] | None:
+def _viewer(request: HttpRequest) -> tuple[User, Redaction] | None:
     """Who is signed in by the page's session now, and what is between them and the nodes; None for nobody."""
     try:
         viewer = user_of(request.session.session_key)
         if viewer is None:
             return None
-        veil = Veil(viewer)
-        veil.read_names()
-        return viewer, veil
+        redaction = Redaction(viewer)
+        redaction.read_names()
+        return viewer, redaction
     finally:
         # The answer lasts as long as the page is open; without this its database connection would too.
         connections.close_all()
 
 
-async def _events(request: HttpRequest, viewer: User, veil: Veil) -> AsyncIterator[str]:
+async def _events(request: HttpRequest, viewer: User, redaction: Redaction) -> AsyncIterator[str]:
     client = redis.asyncio.Redis.from_url(settings.CONFIG.redis_url)
     try:
         async with client.pubsub() as channel:
@@ -66,21 +66,21 @@ async def _events(request: HttpRequest, viewer: User, veil: Veil) -> AsyncIterat
                 if time.monotonic() - asked_at >= ASK_SECONDS:
                     if (found := await sync_to_async(_viewer)(request)) is None:
                         return
-                    (viewer, veil), asked_at = found, time.monotonic()
+                    (viewer, redaction), asked_at = found, time.monotonic()
                 silent = min(HEARTBEAT_SECONDS, ASK_SECONDS - (time.monotonic() - asked_at))
                 message = await channel.get_message(ignore_subscribe_messages=True, timeout=max(silent, 0.0))
                 if message is None:
                     yield ": still here\n\n"
                     continue
                 event = json.loads(message["data"])
-                if may_end(event, viewer.pk) or (event["topic"] == "node" and veil.is_on):
+                if may_end(event, viewer.pk) or (event["topic"] == "node" and redaction.is_on):
                     # A node may be a new one.
                     asked_at = -ASK_SECONDS
                 if may_see(viewer, event):
                     owner = event.get("owner")
                     if owner is not None and owner not in names:
                         names |= await sync_to_async(name_of)(owner)
-                    yield f"event: {event['topic']}\ndata: {json.dumps(outward(veil.event(event), names))}\n\n"
+                    yield f"event: {event['topic']}\ndata: {json.dumps(outward(redaction.event(event), names))}\n\n"
     except (redis.RedisError, asyncio.CancelledError):
         # The browser connects again by itself, and reads what it missed.
         return

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from panel.accounts.models import User
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.core import permissions
 from panel.core.errors import AccessDenied, NotFound
 from panel.notices.selectors import list_problems
@@ -29,8 +29,8 @@ def page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
     """The page with its frame, which knows the viewer, their open problems and who works in their account."""
     viewer = viewer_of(request)
     context.setdefault("problem_count", list_problems(viewer).count())
-    veil = Veil(viewer)
-    frame = {"viewer": viewer, "veil": veil, "impersonated_by": request.session.get("impersonated_by")}
+    redaction = Redaction(viewer)
+    frame = {"viewer": viewer, "redaction": redaction, "impersonated_by": request.session.get("impersonated_by")}
     return render(request, template, {**frame, **context})
 
 

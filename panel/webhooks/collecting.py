@@ -18,7 +18,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from panel.accounts.models import User
-from panel.cluster.veil import Veil, known_names
+from panel.cluster.redaction import Redaction, known_names
 from panel.core import live
 from panel.core.live import STREAM, may_see
 from panel.core.redis_client import client
@@ -107,14 +107,14 @@ def _deliveries(webhooks: list[Webhook], found: list[tuple[str, dict[str, Any]]]
     now = timezone.now()
     names = known_names() if webhooks and found else None
     owners = _owners(event for _position, event in found) if webhooks else {}
-    veils = {webhook.pk: Veil(webhook.owner, names) for webhook in webhooks}
+    redacts = {webhook.pk: Redaction(webhook.owner, names) for webhook in webhooks}
     made = []
     for position, event in found:
         name = events.named(event)
         for webhook in webhooks if name else ():
             owner: User = webhook.owner
             if name and events.wanted(name, webhook.events) and may_see(owner, event):
-                outward = live.outward(veils[webhook.pk].event(event), owners)
+                outward = live.outward(redacts[webhook.pk].event(event), owners)
                 data = {key: value for key, value in outward.items() if key != "topic"}
                 key = events.key_of(event, name, position)
                 made.append(Delivery(webhook=webhook, key=key, event=name, data=data, next_try_at=now))

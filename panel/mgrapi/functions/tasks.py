@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from panel.accounts.models import User
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.core.errors import shown
 from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Cell, Rows, Translated
@@ -16,25 +16,25 @@ from panel.tasks.selectors import list_tasks
 FILTERS = {"id": "pk", "name": "operation", "status": "status", "user": "owner__name"}
 
 
-def _row(task: Task, veil: Veil) -> Mapping[str, Cell]:
+def _row(task: Task, redaction: Redaction) -> Mapping[str, Cell]:
     return {
         "id": task.pk,
         "name": task.operation,
-        "title": veil.text(task.title),
+        "title": redaction.text(task.title),
         "object": task.object_name,
         "objectid": task.object_id,
         "user": task.owner.name if task.owner else "",
         "status": Translated(task.status, task.get_status_display()),
         "progress": f"{task.progress:.0%}",
         "created": task.created_at.isoformat(timespec="seconds"),
-        "errmsg": veil.data(shown(task.error, nodes=not veil.is_on))["message"] if task.error else None,
+        "errmsg": redaction.data(shown(task.error, nodes=not redaction.is_on))["message"] if task.error else None,
     }
 
 
 def task(viewer: User, call: Call) -> Rows:
     """The tasks about the viewer's objects, the newest first."""
-    veil = Veil(viewer)
-    return listed(call, list_tasks(viewer), lambda each: _row(each, veil), FILTERS)
+    redaction = Redaction(viewer)
+    return listed(call, list_tasks(viewer), lambda each: _row(each, redaction), FILTERS)
 
 
 FUNCTIONS = {"task": task}

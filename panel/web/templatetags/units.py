@@ -6,7 +6,7 @@ from typing import Any
 
 from django import template
 
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 
 register = template.Library()
 
@@ -40,6 +40,6 @@ def size(value: Any) -> str:
 
 
 @register.filter
-def veiled(value: Any, veil: Veil) -> Any:
+def redacted(value: Any, redaction: Redaction) -> Any:
     """A text or values without nodes' names, where the viewer does not see nodes."""
-    return veil.data(value)
+    return redaction.data(value)

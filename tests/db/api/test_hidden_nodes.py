@@ -15,7 +15,7 @@ from panel.accounts.models import Role, User
 from panel.accounts.tokens import create_token
 from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.core import live
 from panel.core.errors import CommandFailed
 from panel.core.redis_client import client as redis_client
@@ -214,7 +214,7 @@ def test_a_vm_that_is_called_as_a_node_is_told_by_its_name(
     }
     assert {each["title"] for each in api_as_user.get("/api/v1/tasks").json()["results"]} == titles
     assert set(Delivery.objects.values_list("data__title", flat=True)) == titles
-    # The stream itself is what nobody reads but through a veil.
+    # The stream itself is what nobody reads but through a redaction.
     assert f"Migrate VM rack8 to {target}".encode() in str(redis_client().xrange(live.STREAM)).encode()
     renamed = api_as_user.get("/api/v1/journal?action=vm.rename").json()["results"][0]
     assert renamed["after"]["name"] == "rack8"
@@ -257,18 +257,18 @@ def test_a_customer_s_events_name_no_node(user: User, nodes: list[Node], path: s
 
 
 def test_only_whole_names_are_hidden(nodes: list[Node], user: User, admin: User) -> None:
-    veil = Veil(user)
-    assert veil.text("“rack7” and rack8.invalid: away") == "a node and a node: away"
-    assert veil.text("The node “gone” cannot be reached") == "The node cannot be reached"
-    assert veil.text("VM rack77 of my-rack7.example") == "VM rack77 of my-rack7.example"
-    assert veil.text("The worker host1:77 was lost at step “x”; taken over by host2:8.") == (
+    redaction = Redaction(user)
+    assert redaction.text("“rack7” and rack8.invalid: away") == "a node and a node: away"
+    assert redaction.text("The node “gone” cannot be reached") == "The node cannot be reached"
+    assert redaction.text("VM rack77 of my-rack7.example") == "VM rack77 of my-rack7.example"
+    assert redaction.text("The worker host1:77 was lost at step “x”; taken over by host2:8.") == (
         "The worker was lost at step “x”; taken over by another."
     )
-    assert Veil(admin).text("“rack7”") == "“rack7”"
+    assert Redaction(admin).text("“rack7”") == "“rack7”"
 
 
 def test_names_are_hidden_where_nodes_are_meant_alone(nodes: list[Node], user: User) -> None:
-    veil = Veil(user)
+    redaction = Redaction(user)
     for told in (
         "Rename VM rack7 to rack8",
         "Clone VM rack7 to rack8",
@@ -280,9 +280,14 @@ def test_names_are_hidden_where_nodes_are_meant_alone(nodes: list[Node], user: U
         "Take snapshot “rack7” of VM rack8",
         "Import domain rack7",
     ):
-        assert veil.text(told) == told
-    assert veil.text("VM “rack7” is active on “rack7” and on “rack8”") == "VM “rack7” is active on a node and on a node"
-    assert veil.text("No node can take this VM: rack7: 3 MiB free") == "No node can take this VM: a node: 3 MiB free"
-    assert veil.text("Migrate VM rack7 to gone1") == "Migrate VM rack7 to a node"
-    assert veil.text("The VM on rack7 and the VM rack7.invalid") == "The VM on a node and the VM a node"
-    assert veil.data({"name": "rack7", "text": "rack7", "node": "rack7"}) == {"name": "rack7", "text": "a node"}
+        assert redaction.text(told) == told
+    assert (
+        redaction.text("VM “rack7” is active on “rack7” and on “rack8”")
+        == "VM “rack7” is active on a node and on a node"
+    )
+    assert (
+        redaction.text("No node can take this VM: rack7: 3 MiB free") == "No node can take this VM: a node: 3 MiB free"
+    )
+    assert redaction.text("Migrate VM rack7 to gone1") == "Migrate VM rack7 to a node"
+    assert redaction.text("The VM on rack7 and the VM rack7.invalid") == "The VM on a node and the VM a node"
+    assert redaction.data({"name": "rack7", "text": "rack7", "node": "rack7"}) == {"name": "rack7", "text": "a node"}

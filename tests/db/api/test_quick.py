@@ -16,7 +16,7 @@ from panel.accounts.models import User
 from panel.api import quick
 from panel.api.serializers import DiskSerializer, InterfaceSerializer, VmSerializer
 from panel.cluster.models import Node
-from panel.cluster.veil import Veil
+from panel.cluster.redaction import Redaction
 from panel.images.models import Image, Iso
 from panel.vms.models import Vm
 from panel.vms.selectors import get_vm
@@ -46,7 +46,7 @@ def slowly(vm: Vm, viewer: User, monkeypatch: pytest.MonkeyPatch) -> Any:
     with monkeypatch.context() as patched:
         for each in (VmSerializer, DiskSerializer, InterfaceSerializer):
             patched.setattr(each, "to_representation", serializers.ModelSerializer.to_representation)
-        return json.loads(json.dumps(VmSerializer(vm, context={"veil": Veil(viewer)}).data))
+        return json.loads(json.dumps(VmSerializer(vm, context={"redaction": Redaction(viewer)}).data))
 
 
 def test_the_quick_way_tells_what_drf_would(
@@ -55,7 +55,7 @@ def test_the_quick_way_tells_what_drf_would(
     for viewer in (admin, user):
         for vm in vms:
             if viewer.sees_all or vm.owner_id == viewer.pk:
-                told = VmSerializer(told_vm(viewer, vm.pk), context={"veil": Veil(viewer)}).data
+                told = VmSerializer(told_vm(viewer, vm.pk), context={"redaction": Redaction(viewer)}).data
                 assert json.loads(json.dumps(told)) == slowly(get_vm(viewer, vm.pk), viewer, monkeypatch)
 
 

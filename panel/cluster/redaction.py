@@ -1,7 +1,7 @@
 """What is told to those who do not see nodes: the same, without any node's name or address.
 
 Titles, logs and errors are written for whoever runs the cluster, and read by the owners of VMs too; so every door
-passes them through a Veil of its viewer. For who has the right cluster.view it lets everything through.
+passes them through a Redaction of its viewer. For who has the right cluster.view it lets everything through.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _told(found: re.Match[str]) -> str:
     return found[0] if found["other"] else "a node"
 
 
-class Veil:
+class Redaction:
     """Between what is stored and one viewer. The nodes' names are read when the first text passes."""
 
     def __init__(self, viewer: permissions.Viewer, names: re.Pattern[str] | None = None) -> None:
