@@ -9,6 +9,7 @@ from pydantic import BaseModel, SecretStr, ValidationError, ValidationInfo, fiel
 from nodeagent.protocol import words
 from panel.core.errors import InvalidValue, MissingValue
 from panel.core.texts import is_plain, one_line
+from panel.core.wording import Text
 
 M = TypeVar("M", bound=BaseModel)
 TITLES = frozenset({"title", "reason"})
@@ -69,7 +70,9 @@ def plain_name(text: str, field: str = "name") -> str:
     """A name that comes by no Params, as theirs are; raises InvalidValue."""
     found = text.strip()
     if not is_plain(found):
-        raise InvalidValue(f"“{field}” {NOT_PLAIN}.", field=field)
+        raise InvalidValue(
+            Text("“{field}” must be plain text, without control characters.", {"field": field}), field=field
+        )
     return found
 
 

@@ -7,7 +7,7 @@ See docs/decisions/0023.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from functools import cache
@@ -108,6 +108,11 @@ class Text:
         if stored["data"] is None:
             return cls(stored["template"])
         return cls(stored["template"], {name: _from_row(each) for name, each in stored["data"].items()})
+
+
+def one_of(name: str, choices: Iterable[str]) -> Text:
+    """That a value of this name must be one of these."""
+    return Text("“{name}” must be one of {choices}.", {"name": name, "choices": ", ".join(choices)})
 
 
 def _from_row(value: Any) -> Any:

@@ -10,6 +10,7 @@ from django.http import HttpRequest, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 
 from panel.core.errors import InvalidValue, MissingValue
+from panel.core.wording import Text
 
 NEVER_ECHOED = (
     "authinfo", "auth", "password", "passwd", "old_passwd", "confirm", "code", "key", "sshpubkey", "sok", "su",
@@ -82,14 +83,14 @@ class Call:
         if not value:
             return None
         if not NUMBER.match(value) or int(value) > LARGEST:
-            raise InvalidValue(f"“{name}” must be a number.", field=name)
+            raise InvalidValue(Text("“{name}” must be a number.", {"name": name}), field=name)
         return int(value)
 
     def elids(self) -> list[str]:
         """What the call is about, at least one; raises MissingValue or InvalidValue."""
         found = [each for part in self.need("elid").split(",") if (each := part.strip())]
         if len(found) > MOST_ELIDS:
-            raise InvalidValue(f"“elid” names at most {MOST_ELIDS} at once.", field="elid")
+            raise InvalidValue(Text("“elid” names at most {most} at once.", {"most": MOST_ELIDS}), field="elid")
         if not found:
             raise MissingValue(field="elid")
         return list(dict.fromkeys(found))
@@ -111,5 +112,5 @@ class Call:
 
 def _id(text: str, name: str) -> int:
     if not NUMBER.match(text):
-        raise InvalidValue(f"“{name}” must be an object's number.", field=name)
+        raise InvalidValue(Text("“{name}” must be an object's number.", {"name": name}), field=name)
     return int(text)

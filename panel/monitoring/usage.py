@@ -14,6 +14,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from panel.accounts.models import User
 from panel.core.errors import InvalidValue, NotFound
+from panel.core.wording import Text
 from panel.monitoring.statistics.periods import Traffic, month_of, next_month, traffic_of
 from panel.monitoring.statistics.unread import Period
 from panel.usage import ledger
@@ -49,7 +50,7 @@ def closed_period(begin: datetime | None, end: datetime | None) -> tuple[datetim
     """
     for field, at in (("from", begin), ("to", end)):
         if at is not None and at.microsecond:
-            raise InvalidValue(f"“{field}” must be a whole second.", field=field)
+            raise InvalidValue(Text("“{field}” must be a whole second.", {"field": field}), field=field)
     clock = ledger.read_clock()
     now = max(clock.now, clock.closed)
     if begin is None:
@@ -57,7 +58,7 @@ def closed_period(begin: datetime | None, end: datetime | None) -> tuple[datetim
     if begin >= (end or now):
         raise InvalidValue("“from” must be before “to” and not in the future.", field="from")
     if (end or now) - begin > LONGEST:
-        raise InvalidValue(f"A period has at most {LONGEST.days} days.", field="from")
+        raise InvalidValue(Text("A period has at most {days} days.", {"days": LONGEST.days}), field="from")
     if begin >= now:
         raise InvalidValue("“from” must not be in the future.", field="from")
     until = ledger.close(end or now, clock)
@@ -109,7 +110,7 @@ def _named(name: str) -> int:
     if not former:
         raise NotFound(object="user", id=name, field="owner")
     if len(former) > 1:
-        text = f"Several accounts were called “{name}”: ask by owner_id."
+        text = Text("Several accounts were called “{name}”: ask by owner_id.", {"name": name})
         raise InvalidValue(text, field="owner", allowed=former)
     return former[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from panel.core.wording import Text
 from panel.doctor.services import examine
 from panel.tasks.context import Context
 from panel.tasks.operation import Operation, Params, Step
@@ -21,7 +22,9 @@ def look(ctx: Context[ExamineParams]) -> dict[str, Any]:
     found = examine(ctx.progress)
     for each in found[:MOST_TOLD]:
         mend = f", mended by {each.mend}" if each.mend else ""
-        ctx.log(f"{each.node + ': ' if each.node else ''}{each.object}: {each.text} ({each.code}{mend})", "warning")
+        place = f"{each.node}: " if each.node else ""
+        told = {"place": place, "object": each.object, "text": each.text, "code": each.code, "mend": mend}
+        ctx.log(Text("{place}{object}: {text} ({code}{mend})", told), "warning")
     return {"result": {"findings": [each.as_json() for each in found[:MOST_TOLD]], "count": len(found)}}
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from django.db.models import Model, QuerySet
 
 from panel.core.errors import InvalidValue
+from panel.core.wording import Text, one_of
 from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Cell, Rows, Translated
 
@@ -86,7 +87,7 @@ def ordered(call: Call, rows: Sequence[Row]) -> list[Row]:
     if not column or not rows:
         return list(rows)
     if not any(column in row for row in rows):
-        raise InvalidValue(f"“p_sort” must be one of {', '.join(rows[0])}.", field="p_sort")
+        raise InvalidValue(one_of("p_sort", rows[0]), field="p_sort")
     backwards = asked.startswith("-") or call.text("p_order").lower() in ("desc", "-1", "down")
     return sorted(rows, key=lambda row: _weight(row.get(column)), reverse=backwards)
 
@@ -114,5 +115,5 @@ def _number(call: Call, name: str, default: int) -> int:
         return default
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
-        raise InvalidValue(f"“{name}” must be a number.", field=name)
+        raise InvalidValue(Text("“{name}” must be a number.", {"name": name}), field=name)
     return int(text[:12])

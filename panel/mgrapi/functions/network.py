@@ -13,6 +13,7 @@ from django.db import transaction
 from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import InvalidValue, NotFound
+from panel.core.wording import Text, one_of
 from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form, Rows
 from panel.mgrapi.functions.lists import MOST_ROWS, listed
@@ -58,7 +59,7 @@ def place_of(viewer: User, call: Call) -> Place:
     """
     family, kind = call.text("family"), call.text("iptype").lower()
     if kind and kind not in TYPES:
-        raise InvalidValue(f"“iptype” must be one of {', '.join(TYPES)}.", field="iptype")
+        raise InvalidValue(one_of("iptype", TYPES), field="iptype")
     address = "" if call.text("ip").lower() == "auto" else call.text("ip")
     if family.lower() == SPECIAL:
         family, address = "", address or call.need("ip")
@@ -76,7 +77,9 @@ def _of_family(networks: list[Network], family: str) -> list[Network]:
         return networks
     if version := FAMILIES.get(family.lower()):
         if not (found := [each for each in networks if version in each.versions]):
-            raise InvalidValue(f"The cluster has no network of the family “{family}”.", field="family")
+            raise InvalidValue(
+                Text("The cluster has no network of the family “{family}”.", {"family": family}), field="family"
+            )
     elif not (found := [each for each in networks if family in (each.name, str(each.pk)) or _is_range(each, family)]):
         raise NotFound(object="network", id=family[:64], field="family")
     return found
@@ -98,7 +101,11 @@ def _of_type(networks: list[Network], family: str, kind: str) -> Network | None:
         return next((each for each in networks if kind in types_of(each)), next(iter(networks), None))
     if (found := next((each for each in networks if each.name == meant), None)) is None:
         raise InvalidValue(
-            f"There is no such network “{meant}”, which ClassicIpTypes names for “{kind}”.", field="iptype"
+            Text(
+                "There is no such network “{network}”, which ClassicIpTypes names for “{kind}”.",
+                {"network": meant, "kind": kind},
+            ),
+            field="iptype",
         )
     return found
 

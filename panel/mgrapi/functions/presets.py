@@ -10,6 +10,7 @@ from django.db import transaction
 from panel.accounts.models import User
 from panel.core import permissions
 from panel.core.errors import InvalidValue, NotFound
+from panel.core.wording import Text
 from panel.images.models import Flavor
 from panel.images.selectors import list_flavors
 from panel.images.services import change_flavor, create_flavor, delete_flavor
@@ -72,7 +73,7 @@ def preset_edit(viewer: User, call: Call) -> Answer:
         return Form({"elid": flavor.pk, **_row(flavor)} if flavor else empty)
     for name in WEIGHTS:
         if call.number(name):
-            raise InvalidValue(f"A preset has no “{name}”; set it for each VM.", field=name)
+            raise InvalidValue(Text("A preset has no “{name}”; set it for each VM.", {"name": name}), field=name)
     values: dict[str, Any] = {
         "name": call.text("name"),
         "title": call.text("title"),

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from panel.accounts.models import User
 from panel.core.errors import InvalidValue, MissingValue
+from panel.core.wording import one_of
 from panel.mgrapi.call import NUMBER, Call
 from panel.mgrapi.documents import Rows
 from panel.mgrapi.functions.lists import chosen
@@ -31,7 +32,7 @@ def period_of(name: str, today: date) -> tuple[date, date]:
         "currentyear": (today.replace(month=1, day=1), tomorrow),
     }
     if name not in periods:
-        raise InvalidValue(f"“period” must be one of {', '.join(PERIODS)}.", field="period")
+        raise InvalidValue(one_of("period", PERIODS), field="period")
     return periods[name]
 
 

@@ -13,6 +13,7 @@ from panel.accounts.models import Level, User
 from panel.accounts.selectors import list_users
 from panel.core import permissions
 from panel.core.errors import InvalidValue, MissingValue, NotFound
+from panel.core.wording import one_of
 from panel.mgrapi.auth import LEVELS, level_of
 from panel.mgrapi.call import NUMBER, Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form, Rows
@@ -91,7 +92,7 @@ def _asked(call: Call) -> dict[str, Any]:
     if (number := call.number("level")) is not None:
         level = next((level for level, known in LEVELS.items() if known == number), None)
         if level is None:
-            raise InvalidValue(f"“level” must be one of {', '.join(LEVEL_CHOICES)}.", field="level")
+            raise InvalidValue(one_of("level", LEVEL_CHOICES), field="level")
         found["level"] = level.value
     if limits := {field: call.number(name) for name, field in LIMITS.items() if name in call.params}:
         found["limits"] = limits

@@ -13,6 +13,7 @@ from panel.accounts.selectors import user_named
 from panel.core import permissions
 from panel.core.errors import InvalidValue, NotFound
 from panel.core.transactions import again_if_lost
+from panel.core.wording import Text, one_of
 from panel.images.selectors import isos_for, list_flavors, list_isos
 from panel.mgrapi.call import NUMBER, Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form
@@ -91,7 +92,9 @@ def _installed(viewer: User, call: Call, owner: str | None) -> dict[str, Any]:
         # Clients send a password and keys with every order; an installer asks for them itself.
         return {"iso": _iso_name(viewer, call, owner)}
     if kind != FROM_IMAGE:
-        raise InvalidValue(f"“installtype” is {FROM_IMAGE} or {FROM_ISO}.", field="installtype")
+        raise InvalidValue(
+            Text("“installtype” is {one} or {other}.", {"one": FROM_IMAGE, "other": FROM_ISO}), field="installtype"
+        )
     password = password_of(call)
     return {
         "image": image_of(call) or default_image(viewer) or call.need("vmi"),
@@ -145,7 +148,7 @@ def _changed(viewer: User, call: Call, vm: Vm) -> Done:
     node = (vm.node.name, str(vm.node_id)) if permissions.allows(viewer, "cluster.view") else ()
     for name, now in {"name": (vm.name,), "hostnode": node}.items():
         if call.text(name) and call.text(name) not in now:
-            raise InvalidValue(f"“{name}” cannot be changed here.", field=name)
+            raise InvalidValue(Text("“{name}” cannot be changed here.", {"name": name}), field=name)
     if (size := gib_of(call)) is not None and size != sum(disk.volume.size_gib for disk in vm.disks.all()):
         raise InvalidValue("Disks are grown one by one, on the VM's page or by REST.", field="vsize")
     check_domain(call)
@@ -170,7 +173,7 @@ def _settings(call: Call, names: tuple[str, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {SETTINGS[name]: number for name in names if (number := call.number(name)) is not None}
     if mode := call.text("cpu_mode"):
         if mode not in CPU_MODES:
-            raise InvalidValue(f"“cpu_mode” must be one of {', '.join(CPU_MODES)}.", field="cpu_mode")
+            raise InvalidValue(one_of("cpu_mode", CPU_MODES), field="cpu_mode")
         found["cpu_mode"] = CPU_MODES[mode]
     if clock := call.text("clock_offset"):
         found["clock"] = clock

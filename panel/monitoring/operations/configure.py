@@ -12,6 +12,7 @@ from panel.cluster.nodes import Agent
 from panel.core import permissions
 from panel.core.errors import NodeError
 from panel.core.kinds import Kind
+from panel.core.wording import Text
 from panel.monitoring import configure
 from panel.monitoring.models import WatchKeys
 from panel.tasks.context import Context
@@ -39,7 +40,8 @@ def configure_master(ctx: Context[ConfigureParams]) -> dict[str, Any]:
         # Done twice there is only another pair.
         configure.renew_curve()
     where, _ = configure.configure_master()
-    ctx.log(f"vmwatch-master listens on {where}." if where else "vmwatch-master is disabled until there is a node.")
+    listens = Text("vmwatch-master listens on {where}.", {"where": where})
+    ctx.log(listens if where else Text("vmwatch-master is disabled until there is a node.", {}))
     return {"where": where, "result": {"listen": where}}
 
 
@@ -53,7 +55,7 @@ def configure_nodes(ctx: Context[ConfigureParams]) -> dict[str, Any]:
         try:
             configure.tell_node(Agent(node, ctx), node)
         except NodeError as error:
-            ctx.log(f"{error.message} Its next check configures it.", "warning")
+            ctx.log(Text("{error} Its next check configures it.", {"error": error.text}), "warning")
             missed.append(node.name)
     return {"result": {"configured": len(nodes) - len(missed), "missed": missed}}
 

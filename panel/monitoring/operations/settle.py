@@ -15,6 +15,7 @@ from panel.accounts.models import User
 from panel.cluster.models import Node, NodeState
 from panel.cluster.nodes import Agent
 from panel.core.errors import NodeError, NotFound, OperationFailed, WrongState
+from panel.core.wording import Text
 from panel.monitoring import duplicates
 from panel.storage.models import Volume
 from panel.storage.sharing import see_the_same
@@ -27,6 +28,11 @@ from panel.vms.operations.configure_guest import restore_seed
 from panel.vms.requirements import requirement
 from panel.vms.spec import domain_spec
 from panel.vms.status import Observation, StatusLog
+
+NEITHER = "“{other_node}” has neither a domain of the VM nor all of its disks ({names})."
+RUNS_THERE = "The VM runs on “{source_node}”, and not on “{other_node}”. Have the others stopped, or name that one."
+SAYS_NOT = "“{other_node}” does not say whether it has a copy of the VM: {reason}"
+STAYS = "What “{other_node}” has of the VM stays: a domain, or disks, that are not it any more."
 
 
 class SettleParams(Params):
@@ -71,17 +77,19 @@ def look_at_copies(ctx: SettleContext) -> dict[str, Any]:
     missing = [volume for volume in ctx.volumes() if not _has(ctx.at(right), volume)]
     if not there.exists and missing:
         names = ", ".join(f"“{volume.place}”" for volume in missing)
-        raise OperationFailed(
-            f"“{right.name}” has neither a domain of the VM nor all of its disks ({names}).", step=ctx.step_name
-        )
+        raise OperationFailed(Text(NEITHER, {"other_node": right.name, "names": names}), step=ctx.step_name)
     others = elsewhere.look(ctx, besides=right)
     active = [node.name for node, state in others.items() if state.state in duplicates.ACTIVE]
     if right != vm.node and there.state not in duplicates.ACTIVE and active and not ctx.params.stop_others:
-        text = f"The VM runs on “{active[0]}”, and not on “{right.name}”. Have the others stopped, or name that one."
+        text = Text(RUNS_THERE, {"source_node": active[0], "other_node": right.name})
         raise OperationFailed(text, step=ctx.step_name)
     if missing and right != vm.node:
         ctx.log(
-            f"Not where the panel has it on “{right.name}”: {', '.join(each.place for each in missing)}.", "warning"
+            Text(
+                "Not where the panel has it on “{other_node}”: {places}.",
+                {"other_node": right.name, "places": ", ".join(each.place for each in missing)},
+            ),
+            "warning",
         )
     return {"exists": there.exists, "state": there.state, "others": [node.pk for node in others]}
 
@@ -95,7 +103,7 @@ def stop_copies(ctx: SettleContext) -> dict[str, Any]:
     stopped = []
     for node in sorted(others - {right}, key=lambda each: each.pk):
         ctx.at(node).call(host.HostStop(uuid=str(vm.uuid)))
-        ctx.log(f"The copy on “{node.name}” is off.")
+        ctx.log(Text("The copy on “{other_node}” is off.", {"other_node": node.name}))
         stopped.append(node.name)
     return {"stopped": stopped}
 
@@ -163,7 +171,7 @@ def delete_copies(ctx: SettleContext) -> dict[str, Any]:
         except NodeError as error:
             if node.pk in known:
                 raise
-            ctx.log(f"“{node.name}” does not say whether it has a copy of the VM: {error.message}", "warning")
+            ctx.log(Text(SAYS_NOT, {"other_node": node.name, "reason": error.text}), "warning")
     return {"deleted": deleted}
 
 
@@ -178,7 +186,7 @@ def _leave_or_delete(ctx: SettleContext, node: Node) -> bool:
     own = [each for each in volumes if _has(agent, each) and not see_the_same(right, agent, each.pool)]
     if exists or own:
         if not ctx.params.delete_others:
-            ctx.log(f"What “{node.name}” has of the VM stays: a domain, or disks, that are not it any more.", "warning")
+            ctx.log(Text(STAYS, {"other_node": node.name}), "warning")
             return False
         agent.call(host.HostDelete(uuid=uuid))
     for volume in own:
@@ -192,9 +200,9 @@ def _leave_or_delete(ctx: SettleContext, node: Node) -> bool:
     if seeds and (vm.pool.store_apart or not see_the_same(right, agent, vm.pool)):
         for seed in seeds:
             agent.call(storage.SeedDelete(seed))
-            ctx.log(f"Its seed on “{node.name}” is deleted.")
+            ctx.log(Text("Its seed on “{other_node}” is deleted.", {"other_node": node.name}))
     if exists or own:
-        ctx.log(f"What “{node.name}” had of the VM is deleted.")
+        ctx.log(Text("What “{other_node}” had of the VM is deleted.", {"other_node": node.name}))
     return bool(exists or own)
 
 

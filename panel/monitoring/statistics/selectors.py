@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from panel.accounts.models import User
 from panel.core.errors import InvalidValue
+from panel.core.wording import Text, one_of
 from panel.monitoring.models import RolledUp, Step, VmTraffic, VmUsage
 from panel.vms.models import Vm, VmStatus
 from panel.vms.selectors import get_vm
@@ -49,7 +50,7 @@ def usage(viewer: User, vm_id: int, step: str, since: datetime | None, until: da
     """
     vm = get_vm(viewer, vm_id)
     if step not in STEPS:
-        raise InvalidValue(f"“step” must be one of {', '.join(STEPS)}.", field="step")
+        raise InvalidValue(one_of("step", STEPS), field="step")
     length = timedelta(seconds=STEPS[step])
     end = until or timezone.now()
     try:
@@ -59,7 +60,9 @@ def usage(viewer: User, vm_id: int, step: str, since: datetime | None, until: da
     if begin >= end:
         raise InvalidValue("“from” must be before “to”.", field="from")
     if (end - begin) / length > MOST_ROWS:
-        raise InvalidValue(f"That is more than {MOST_ROWS} rows; ask for less, or a longer step.", field="from")
+        raise InvalidValue(
+            Text("That is more than {most} rows; ask for less, or a longer step.", {"most": MOST_ROWS}), field="from"
+        )
     rows = VmUsage.objects.filter(vm_id=vm.pk, step=STEPS[step], at__gte=begin, at__lt=end)
     return list(rows.order_by("at"))
 

@@ -18,7 +18,7 @@ from panel.tasks.engine import LOST_AT_END, TRYING_AGAIN
 
 TOP = Path(__file__).parents[3]
 PO = wording.LOCALE / "ru" / "LC_MESSAGES" / "django.po"
-UNCONVERTED = {"config.py", "core", "doctor", "mgrapi", "monitoring"}
+UNCONVERTED = {"config.py"}
 """Where errors and lines of logs still have f-strings for sentences, which are English only; nowhere else."""
 CLASSES = {name: each for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, PanelError)}
 
