@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from django.db.models import Max
 
+from panel.core.errors import Busy
 from panel.tasks.models import Reservation, Task
 
 
@@ -17,6 +18,20 @@ def reserve(task: Task, kind: str, object_id: int, **amounts: int) -> None:
         task.reservations.update_or_create(
             kind=kind, object_id=object_id, resource=resource, defaults={"amount": amount}
         )
+
+
+def refuse_held(kind: str, object_id: int, what: str, *, but: int | None) -> None:
+    """Raise Busy where a task other than `but` (its id) has `what` of the object reserved for itself alone."""
+    held = Reservation.objects.filter(kind=kind, object_id=object_id, resource=what).exclude(task_id=but)
+    if (other := held.select_related("task").order_by("pk").first()) is not None:
+        about = other.task
+        raise Busy(task=about.pk, operation=about.operation, object=about.object_type, id=about.object_id)
+
+
+def claimed(kind: str, object_id: int, prefix: str) -> list[str]:
+    """What tasks that have not ended reserve of the object, of the resources that begin so."""
+    rows = Reservation.objects.filter(kind=kind, object_id=object_id, resource__startswith=prefix)
+    return list(rows.order_by("pk").values_list("resource", flat=True))
 
 
 def hand_on(task: Task, to: Task) -> None:

@@ -9,13 +9,15 @@ from django.utils import timezone
 
 from nodeagent.protocol import Request, host
 from panel.cluster.nodes import Agent
-from panel.core.errors import Busy, NotFound
+from panel.core.errors import NotFound
 from panel.storage.models import Volume
+from panel.tasks import reservations
 from panel.tasks.context import Context, P
-from panel.tasks.models import Task, TaskStep
 from panel.vms import services
-from panel.vms.limits import OVER
 from panel.vms.models import Vm
+
+CHANGE = "change"
+"""The resource that a change of an object claims."""
 
 
 class VmContext(Context[P]):
@@ -43,20 +45,15 @@ class VmContext(Context[P]):
         """The VM."""
         return self.find_vm()
 
-    def refuse_second(self, *also: str, **reserved: int) -> None:
-        """Raise Busy while the same is asked for already: it could not even wait. For the step that reserves.
+    def claim(self, kind: str, object_id: int, what: str = CHANGE) -> None:
+        """Have that of an object of the VM for this task alone until it ends; for the step that reserves.
 
-        `also` are other operations that do the same. `reserved` narrows it down to tasks of which a step's output has
-        these values. Of two who ask at once, the second sees the task of the first.
+        Raises Busy while another task has it: it could not even wait, since what it would go back to is what the other
+        makes of it. Of two who ask at once the second sees what the first has reserved.
         """
         Vm.objects.select_for_update().get(pk=self.vm.pk)
-        operations = {self.task.operation, *also}
-        same = Task.objects.filter(operation__in=operations, object_type="vm", object_id=self.vm.pk)
-        if reserved:
-            steps = TaskStep.objects.filter(**{f"output__{name}": value for name, value in reserved.items()})
-            same = same.filter(pk__in=steps.values("task"))
-        if (other := same.exclude(status__in=OVER).first()) is not None:
-            raise Busy(task=other.pk, operation=other.operation, object="vm", id=self.vm.pk)
+        reservations.refuse_held(kind, object_id, what, but=self.task.pk)
+        self.reserve(kind, object_id, **{what: 1})
 
     def volumes(self) -> list[Volume]:
         """The volumes of the VM's disks, in their order."""

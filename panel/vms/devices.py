@@ -16,12 +16,11 @@ from nodeagent.protocol.host import DiskSpec, InterfaceSpec
 from panel.core.errors import CapacityError, CommandFailed, NotFound
 from panel.core.wording import Text
 from panel.tasks.locks import exclusive, shared
-from panel.tasks.models import Task, TaskStep
 from panel.tasks.operation import Operation
 from panel.tasks.requirements import Requirement
+from panel.tasks.reservations import claimed
 from panel.vms import drift
 from panel.vms.context import VmContext
-from panel.vms.limits import OVER
 from panel.vms.machine import MachineType
 from panel.vms.models import ON, Disk, DiskBus, Interface, Vm
 from panel.vms.requirements import NOT_ELSEWHERE, NOT_IN_RESCUE, NOT_MISSING
@@ -35,6 +34,8 @@ UNPLUG_SECONDS = 90.0
 SLOTS = 11
 """A q35 machine is started with sixteen slots (nodeagent/xml/describe.py), of which five are always in use."""
 T = TypeVar("T")
+TARGET = "target:"
+"""How reservations name the guest's name of a disk."""
 
 
 class DeviceOperation(Operation[Any]):
@@ -127,11 +128,14 @@ def free_target(vm: Vm, bus: str) -> str:
     raise CapacityError("The VM has as many disks on this bus as it can have.", field="bus", candidates={})
 
 
+def promise_targets(ctx: VmContext[Any], *targets: str) -> None:
+    """Have no other disk get these names while the task may give them, or give them back."""
+    ctx.reserve("vm", ctx.vm.pk, **{TARGET + each: 1 for each in targets})
+
+
 def _promised_targets(vm: Vm) -> Iterator[str]:
     """The names that changes of disks which were asked for may give them, or give them back."""
-    asked = Task.objects.filter(operation="vm.change-disk", object_type="vm", object_id=vm.pk).exclude(status__in=OVER)
-    for known in TaskStep.objects.filter(task__in=asked, name="remember_disk").values_list("output", flat=True):
-        yield from (known[when]["target"] for when in ("before", "after") if "target" in known[when])
+    yield from (each.removeprefix(TARGET) for each in claimed("vm", vm.pk, TARGET))
 
 
 def refuse_no_slot(vm: Vm) -> None:

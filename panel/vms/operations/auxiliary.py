@@ -59,7 +59,7 @@ def reserve(ctx: AuxiliaryContext[Any], image: Image, size_gib: int) -> dict[str
     hold_promises(vm.cluster_id)
     refuse_no_capacity(vm, image, size_gib)
     # The VM has a place for one.
-    ctx.refuse_second()
+    ctx.claim("vm", vm.pk, ctx.task.operation)
     volume = new_volume(vm.pool, vm.node, format=vm.pool.volume_format, size_gib=size_gib)
     AuxiliaryDisk.objects.create(vm=vm, purpose=ctx.purposes[0], volume=volume, image=image, seed=uuid.uuid4())
     return {"volume": volume.pk}

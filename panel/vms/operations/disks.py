@@ -27,6 +27,7 @@ from panel.vms.devices import (
     disk_of,
     free_target,
     make_live,
+    promise_targets,
     refuse_no_slot,
     told,
     unplug,
@@ -323,11 +324,11 @@ class ChangeDiskParams(Params):
 def remember_disk(ctx: VmContext[ChangeDiskParams]) -> dict[str, Any]:
     """What the disk was and what it shall be is in the task; nothing has changed."""
     disk, asked = disk_of(ctx.vm, ctx.params.disk), ctx.params.model_dump(exclude={"disk"}, exclude_none=True)
-    # What a second change would go back to is what the first makes of it.
-    ctx.refuse_second(disk=disk.pk)
+    ctx.claim("disk", disk.pk)
     after = {name: str(value) if name in ("bus", "cache") else value for name, value in asked.items()}
     if after.get("bus", disk.bus) != disk.bus and DiskBus.VIRTIO in (after["bus"], disk.bus):
         after["target"] = free_target(ctx.vm, after["bus"])
+        promise_targets(ctx, disk.target, after["target"])
     return {"disk": disk.pk, "before": {name: getattr(disk, name) for name in after}, "after": after}
 
 

@@ -31,7 +31,6 @@ from panel.vms.usage import note_shape
 
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
 MOST_INTERFACES = 8
-CHANGE_ONE = ("vm.change-interface", "vm.configure")
 """Operations that change an interface which is there."""
 
 
@@ -247,8 +246,7 @@ def note_change(ctx: VmContext[Any], interface: Interface, after: dict[str, Any]
 
     For a step with `inline`, whose output says which `interface` it is.
     """
-    # What a second change would go back to, and the address that it would free, is what the first makes of it.
-    ctx.refuse_second(*CHANGE_ONE, interface=interface.pk)
+    ctx.claim("interface", interface.pk)
     return {name: getattr(interface, name) for name in after}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
+from django.apps import apps
 
 from panel.accounts.models import User
 from panel.cluster import fake
@@ -87,4 +89,26 @@ def test_a_task_that_is_stuck_keeps_what_it_reserved_until_it_is_given_up(
         engine.run(task.pk, "test")
     assert (Task.objects.get(pk=task.pk).status, reserved()) == (Status.STUCK, {"size_gib": 9})
     services.give_up_stuck(task, admin)
+    assert reserved() == {}
+
+
+def test_what_a_task_changes_is_claimed_until_it_ends_of_an_older_release_s_tasks_too(vm: Vm, admin: User) -> None:
+    mac, asked = vm.interfaces.get().mac, {"object_id": vm.pk, "queue": True}
+    change = registry.get("vm.change-disk").submit(admin, {"disk": "vda", "bus": "scsi"}, **asked)
+    interface = registry.get("vm.change-interface").submit(admin, {"interface": mac, "guarded": False}, **asked)
+    again = registry.get("vm.reinstall").submit(admin, {"image": "small"}, **asked)
+    claims = set(Reservation.objects.values_list("task", "kind", "object_id", "resource", "amount"))
+    assert {(task, resource) for task, _, _, resource, _ in claims} >= {
+        (change.pk, "change"),
+        (change.pk, "target:vda"),
+        (change.pk, "target:sdc"),
+        (interface.pk, "change"),
+        (again.pk, "vm.reinstall"),
+    }
+    Reservation.objects.all().delete()
+    importlib.import_module("panel.vms.migrations.0022_claims").claim(apps, None)
+    assert set(Reservation.objects.values_list("task", "kind", "object_id", "resource", "amount")) == claims
+    for task in (change, interface, again):
+        services.cancel(task, admin)
+        run_task(task)
     assert reserved() == {}
