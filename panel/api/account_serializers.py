@@ -9,7 +9,7 @@ from rest_framework import serializers
 from panel.accounts.limits import LIMITS
 from panel.accounts.models import JournalEntry, Level, Limits, Role, Token, User
 from panel.api.reading import Strict
-from panel.api.serializers import RedactedField
+from panel.api.redacted_fields import RedactedField
 
 
 class LimitsSerializer(serializers.ModelSerializer[Limits]):

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from panel.api import serializers
+from panel.api import serializers, task_serializers
 from panel.api.lists import ListView, listed
 from panel.api.operations import viewer_of
 from panel.images.selectors import list_flavors, list_images
@@ -71,14 +71,14 @@ class NetworksView(ListView):
 class ProblemsView(ListView):
     """Open problems."""
 
-    serializer = serializers.ProblemSerializer
+    serializer = task_serializers.ProblemSerializer
     newest_first = True
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """All open problems, for those who see the cluster."""
         return list_problems(viewer_of(request))
 
-    @listed(serializers.ProblemSerializer)
+    @listed(task_serializers.ProblemSerializer)
     def get(self, request: Request) -> Response:
         """One page of problems, the newest first."""
         return super().get(request)

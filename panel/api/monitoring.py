@@ -22,7 +22,7 @@ from panel.api.operations import policies_of, viewer_of
 from panel.api.parameters import ApiView
 from panel.api.preconditions import IF_MATCH
 from panel.api.reading import numbered
-from panel.api.serializers import StatusChangeSerializer
+from panel.api.vm_serializers import StatusChangeSerializer
 from panel.cluster.models import Cluster, Node
 from panel.cluster.redaction import Redaction
 from panel.cluster.selectors import default_cluster

@@ -26,7 +26,7 @@ from panel.api.reading import is_asked as is_asked
 from panel.api.reading import refuse_unconfirmed as refuse_unconfirmed
 from panel.api.reading import refuse_unset as refuse_unset
 from panel.api.reading import viewer_of as viewer_of
-from panel.api.serializers import TaskDetailSerializer
+from panel.api.task_serializers import TaskDetailSerializer
 from panel.cluster.redaction import Redaction
 from panel.core import kinds
 from panel.tasks import registry

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from panel.accounts.models import User
-from panel.api import operations, serializers
+from panel.api import operations, task_serializers
 from panel.api.lists import ListView, listed
 from panel.api.objects import KINDS, Kind, ObjectView, described
 from panel.api.operations import viewer_of
@@ -26,7 +26,7 @@ from panel.tasks.selectors import get_task, list_tasks
 class TasksView(ListView):
     """Tasks."""
 
-    serializer = serializers.TaskSerializer
+    serializer = task_serializers.TaskSerializer
     newest_first = True
     filters = {
         "status": "status",
@@ -40,13 +40,13 @@ class TasksView(ListView):
         """The tasks about the viewer's objects."""
         return list_tasks(viewer_of(request))
 
-    @listed(serializers.TaskSerializer, *filters)
+    @listed(task_serializers.TaskSerializer, *filters)
     def get(self, request: Request) -> Response:
         """One page of tasks, the newest first."""
         return super().get(request)
 
 
-KINDS["task"] = Kind(Task, serializers.TaskDetailSerializer, get_task)
+KINDS["task"] = Kind(Task, task_serializers.TaskDetailSerializer, get_task)
 
 
 class TaskView(ObjectView):
@@ -54,7 +54,7 @@ class TaskView(ObjectView):
 
     kind = "task"
 
-    @described(serializers.TaskDetailSerializer)
+    @described(task_serializers.TaskDetailSerializer)
     def get(self, request: Request, object_id: int) -> Response:
         """The task with its steps."""
         return super().get(request, object_id)
@@ -63,12 +63,14 @@ class TaskView(ObjectView):
 class TaskLogView(ApiView):
     """A task's log."""
 
-    @extend_schema(responses=serializers.TaskLogSerializer(many=True))
+    @extend_schema(responses=task_serializers.TaskLogSerializer(many=True))
     def get(self, request: Request, object_id: int) -> Response:
         """Its lines, at most the first thousand."""
         viewer = viewer_of(request)
         lines = get_task(viewer, object_id).log.all()[:1000]
-        return Response(serializers.TaskLogSerializer(lines, many=True, context={"redaction": Redaction(viewer)}).data)
+        return Response(
+            task_serializers.TaskLogSerializer(lines, many=True, context={"redaction": Redaction(viewer)}).data
+        )
 
 
 class TaskCancelView(ApiView):

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from panel.api import serializers
+from panel.api import vm_serializers
 from panel.api.lists import ListView, listed
 from panel.api.objects import KINDS, Kind, ObjectView, described
 from panel.api.operations import describe, submit, viewer_of
@@ -22,7 +22,7 @@ from panel.vms.told import told_vm, told_vms
 class VmsView(ListView):
     """VMs."""
 
-    serializer = serializers.VmSerializer
+    serializer = vm_serializers.VmSerializer
     filters = {"name": "name", "status": "status", "node": "node__name", "owner": "owner__name"}
     orders = ("id", "name")
 
@@ -36,7 +36,7 @@ class VmsView(ListView):
         """The tasks that hold them."""
         return {"tasks": open_tasks_of("vm", [vm.pk for vm in page])}
 
-    @listed(serializers.VmSerializer, *filters, orders=orders)
+    @listed(vm_serializers.VmSerializer, *filters, orders=orders)
     def get(self, request: Request) -> Response:
         """One page of VMs."""
         return super().get(request)
@@ -47,7 +47,7 @@ class VmsView(ListView):
         return submit(registry.get("vm.create"), request)
 
 
-KINDS["vm"] = Kind(Vm, serializers.VmSerializer, told_vm, lambda vm: {"tasks": open_tasks_of("vm", [vm.pk])})
+KINDS["vm"] = Kind(Vm, vm_serializers.VmSerializer, told_vm, lambda vm: {"tasks": open_tasks_of("vm", [vm.pk])})
 
 
 class VmView(ObjectView):
@@ -55,7 +55,7 @@ class VmView(ObjectView):
 
     kind = "vm"
 
-    @described(serializers.VmSerializer)
+    @described(vm_serializers.VmSerializer)
     def get(self, request: Request, object_id: int) -> Response:
         """The VM."""
         return super().get(request, object_id)

@@ -22,8 +22,9 @@ def reserve(task: Task, kind: str, object_id: int, **amounts: int) -> None:
 
 def refuse_held(kind: str, object_id: int, what: str, *, but: int | None) -> None:
     """Raise Busy where a task other than `but` (its id) has `what` of the object reserved for itself alone."""
-    held = Reservation.objects.filter(kind=kind, object_id=object_id, resource=what).exclude(task_id=but)
-    if (other := held.select_related("task").order_by("pk").first()) is not None:
+    held = Reservation.objects.filter(kind=kind, object_id=object_id, resource=what)
+    others = held if but is None else held.exclude(task_id=but)
+    if (other := others.select_related("task").order_by("pk").first()) is not None:
         about = other.task
         raise Busy(task=about.pk, operation=about.operation, object=about.object_type, id=about.object_id)
 

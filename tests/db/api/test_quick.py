@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from panel.accounts.models import User
 from panel.api import quick
-from panel.api.serializers import DiskSerializer, InterfaceSerializer, VmSerializer
+from panel.api.vm_serializers import DiskSerializer, InterfaceSerializer, VmSerializer
 from panel.cluster.models import Node
 from panel.cluster.redaction import Redaction
 from panel.images.models import Image, Iso

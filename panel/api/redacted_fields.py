@@ -1,0 +1,43 @@
+"""Fields of what is told to those who may not know nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+
+from panel.accounts.models import User
+from panel.cluster.redaction import Redaction
+
+
+class _Redacted(serializers.Field[Any, Any, Any, Any]):
+    """Passes what it tells through the `redaction` of the context; without one, as through a customer's."""
+
+    def to_representation(self, value: Any) -> Any:
+        """The value, as the viewer may see it."""
+        told = super().to_representation(value)
+        redaction: Redaction = self.context.get("redaction") or Redaction(User())
+        return redaction.data(told)
+
+
+class NodeNameField(serializers.CharField):
+    """A node's name; null for who may not see nodes."""
+
+    def to_representation(self, value: Any) -> str | None:  # type: ignore[override]
+        """The name, if the viewer may see it."""
+        return self.told_in(self.context, super().to_representation(value))
+
+    @staticmethod
+    def told_in(context: Mapping[str, Any], name: str) -> str | None:
+        """The same, for quick.py."""
+        redaction: Redaction = context.get("redaction") or Redaction(User())
+        return None if redaction.is_on else name
+
+
+class RedactedTextField(_Redacted, serializers.CharField):
+    """A sentence that may name nodes."""
+
+
+class RedactedField(_Redacted, serializers.JSONField):
+    """Values that may name nodes."""

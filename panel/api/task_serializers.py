@@ -1,0 +1,126 @@
+"""Tasks, their steps and logs, and problems, as the REST API shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from panel.accounts.models import User
+from panel.api.redacted_fields import RedactedField, RedactedTextField
+from panel.cluster.redaction import Redaction
+from panel.core.errors import shown
+from panel.notices.models import Problem
+from panel.tasks.models import Task, TaskLog, TaskStep
+
+
+@extend_schema_field(
+    {
+        "type": ["object", "null"],
+        "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+        "required": ["code", "message"],
+        "additionalProperties": True,
+    }
+)
+class ErrorField(RedactedField):
+    """Why a task or a step failed: code, message, and the error's own data; null while nothing did."""
+
+    def to_representation(self, value: Any) -> Any:
+        """The error, as the viewer may see it, in their language."""
+        redaction: Redaction = self.context.get("redaction") or Redaction(User())
+        return super().to_representation(shown(value, nodes=not redaction.is_on))
+
+
+class StepSerializer(serializers.ModelSerializer[TaskStep]):
+    """A step of a task."""
+
+    progress_text = RedactedTextField()
+    error = ErrorField()
+
+    class Meta:
+        model = TaskStep
+        fields = [
+            "position",
+            "name",
+            "title",
+            "status",
+            "attempts",
+            "progress",
+            "progress_text",
+            "error",
+            "started_at",
+            "finished_at",
+        ]
+
+
+class TaskSerializer(serializers.ModelSerializer[Task]):
+    """A task without its steps, as lists show it."""
+
+    title = RedactedTextField()
+    owner = serializers.CharField(source="owner.name", default=None, allow_null=True)
+    result = RedactedField()
+    error = ErrorField()
+
+    class Meta:
+        model = Task
+        fields = [
+            "id",
+            "operation",
+            "title",
+            "status",
+            "undoing",
+            "progress",
+            "object_type",
+            "object_id",
+            "object_name",
+            "owner",
+            "request_id",
+            "result",
+            "error",
+            "created_at",
+            "started_at",
+            "finished_at",
+        ]
+
+
+class TaskDetailSerializer(TaskSerializer):
+    """A task with its steps."""
+
+    steps = StepSerializer(many=True)
+
+    class Meta(TaskSerializer.Meta):
+        fields = [*TaskSerializer.Meta.fields, "steps"]
+
+
+class LogTextField(RedactedTextField):
+    """The sentence of a line, for its reader."""
+
+    def to_representation(self, value: TaskLog) -> Any:
+        """The sentence, in the language that is in force."""
+        redaction: Redaction = self.context.get("redaction") or Redaction(User())
+        return super().to_representation(value.shown(nodes=not redaction.is_on))
+
+
+class TaskLogSerializer(serializers.ModelSerializer[TaskLog]):
+    """A line of a task's log."""
+
+    text = LogTextField(source="*")
+
+    class Meta:
+        model = TaskLog
+        fields = ["at", "step", "level", "text"]
+
+
+class ProblemSerializer(serializers.ModelSerializer[Problem]):
+    """A problem."""
+
+    text = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Problem
+        fields = ["id", "key", "severity", "text", "object_type", "object_id", "opened_at", "seen_at"]
+
+    def get_text(self, problem: Problem) -> str:
+        """The sentence, in the reader's language; problems are told to those who know nodes."""
+        return problem.shown(nodes=True)
