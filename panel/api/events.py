@@ -29,7 +29,7 @@ from panel.cluster.redaction import Redaction
 from panel.core import kinds
 from panel.core.errors import BadCredentials, InvalidValue, PanelError
 from panel.core.live import ASK_SECONDS, STREAM, may_end, may_see, outward
-from panel.core.wording import Text
+from panel.core.wording import Text, current, read_in
 
 HEARTBEAT_SECONDS = 15.0
 ONE_READ = 200
@@ -61,7 +61,7 @@ async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         answer = plain_problem(request, 503, "unavailable", "Events cannot be told now. Try again in a moment.")
         answer.headers["Retry-After"] = str(RETRY_SECONDS)
         return answer
-    told = _events(request, client, viewer, redaction, topics, last, lost)
+    told = _events(request, client, viewer, redaction, topics, last, lost, current())
     response = StreamingHttpResponse(told, content_type="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
@@ -114,6 +114,11 @@ async def _position(client: Redis, asked: str | None) -> tuple[str, bool]:
     return (asked, False) if kept or asked == end else (end, True)
 
 
+def _told(event: dict[str, Any], redaction: Redaction, names: dict[int, str], language: str) -> str:
+    with read_in(language):
+        return json.dumps(outward(redaction.event(event), names))
+
+
 async def _events(
     request: HttpRequest,
     client: Redis,
@@ -122,6 +127,7 @@ async def _events(
     topics: frozenset[str],
     last: str,
     lost: bool,
+    language: str,
 ) -> AsyncIterator[str]:
     try:
         yield f"retry: 2000\nid: {last}\nevent: {'reset' if lost else 'hello'}\ndata: {{}}\n\n"
@@ -143,7 +149,7 @@ async def _events(
                     owner = event.get("owner")
                     if owner is not None and owner not in names:
                         names |= await sync_to_async(name_of)(owner)
-                    data = json.dumps(outward(redaction.event(event), names))
+                    data = _told(event, redaction, names, language)
                     yield f"id: {last}\nevent: {event['topic']}\ndata: {data}\n\n"
             if not entries or told != last:
                 # What is not the caller's moves their position on nevertheless.

@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from panel.accounts.models import User
 from panel.cluster.redaction import Redaction
+from panel.core.wording import Text
 
 
 class _Redacted(serializers.Field[Any, Any, Any, Any]):
@@ -37,6 +38,15 @@ class NodeNameField(serializers.CharField):
 
 class RedactedTextField(_Redacted, serializers.CharField):
     """A sentence that may name nodes."""
+
+
+class WordedField(serializers.Field[Any, Any, Any, Any]):
+    """A sentence, made of a Text in the reader's language; without nodes for who may not know them."""
+
+    def to_representation(self, value: Text) -> str:
+        """The sentence."""
+        redaction: Redaction = self.context.get("redaction") or Redaction(User())
+        return redaction.shown(value)
 
 
 class RedactedField(_Redacted, serializers.JSONField):

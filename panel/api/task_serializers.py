@@ -8,9 +8,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from panel.accounts.models import User
-from panel.api.redacted_fields import RedactedField, RedactedTextField
+from panel.api.redacted_fields import RedactedField, WordedField
 from panel.cluster.redaction import Redaction
-from panel.core.errors import shown
 from panel.notices.models import Problem
 from panel.tasks.models import Task, TaskLog, TaskStep
 
@@ -23,19 +22,20 @@ from panel.tasks.models import Task, TaskLog, TaskStep
         "additionalProperties": True,
     }
 )
-class ErrorField(RedactedField):
+class ErrorField(serializers.JSONField):
     """Why a task or a step failed: code, message, and the error's own data; null while nothing did."""
 
     def to_representation(self, value: Any) -> Any:
         """The error, as the viewer may see it, in their language."""
         redaction: Redaction = self.context.get("redaction") or Redaction(User())
-        return super().to_representation(shown(value, nodes=not redaction.is_on))
+        return redaction.stored_error(value)
 
 
 class StepSerializer(serializers.ModelSerializer[TaskStep]):
     """A step of a task."""
 
-    progress_text = RedactedTextField()
+    title = WordedField(source="worded_title")
+    progress_text = WordedField(source="worded_progress")
     error = ErrorField()
 
     class Meta:
@@ -57,7 +57,7 @@ class StepSerializer(serializers.ModelSerializer[TaskStep]):
 class TaskSerializer(serializers.ModelSerializer[Task]):
     """A task without its steps, as lists show it."""
 
-    title = RedactedTextField()
+    title = WordedField(source="worded_title")
     owner = serializers.CharField(source="owner.name", default=None, allow_null=True)
     result = RedactedField()
     error = ErrorField()
@@ -93,19 +93,10 @@ class TaskDetailSerializer(TaskSerializer):
         fields = [*TaskSerializer.Meta.fields, "steps"]
 
 
-class LogTextField(RedactedTextField):
-    """The sentence of a line, for its reader."""
-
-    def to_representation(self, value: TaskLog) -> Any:
-        """The sentence, in the language that is in force."""
-        redaction: Redaction = self.context.get("redaction") or Redaction(User())
-        return super().to_representation(value.shown(nodes=not redaction.is_on))
-
-
 class TaskLogSerializer(serializers.ModelSerializer[TaskLog]):
     """A line of a task's log."""
 
-    text = LogTextField(source="*")
+    text = WordedField(source="worded")
 
     class Meta:
         model = TaskLog
@@ -115,12 +106,8 @@ class TaskLogSerializer(serializers.ModelSerializer[TaskLog]):
 class ProblemSerializer(serializers.ModelSerializer[Problem]):
     """A problem."""
 
-    text = serializers.SerializerMethodField()
+    text = WordedField(source="worded")
 
     class Meta:
         model = Problem
         fields = ["id", "key", "severity", "text", "object_type", "object_id", "opened_at", "seen_at"]
-
-    def get_text(self, problem: Problem) -> str:
-        """The sentence, in the reader's language; problems are told to those who know nodes."""
-        return problem.shown(nodes=True)

@@ -18,6 +18,7 @@ from panel.core.wording import Text
 from panel.tasks.context import Context
 
 R = TypeVar("R")
+MIB = 1 << 20
 NOT_MOUNTED = "not_mounted"
 """The agent's code for a pool that is not the one that the panel knows; no command touched it."""
 _tell_pools: list[Callable[[Node], Pools]] = []
@@ -100,4 +101,11 @@ class Agent:
 
     def _progress(self, progress: Progress) -> None:
         fraction = progress.done / progress.total if progress.total else 0.0
-        self.ctx.progress(fraction, progress.text)
+        self.ctx.progress(fraction, worded(progress))
+
+
+def worded(progress: Progress) -> Text:
+    """What an agent says of its progress; one that measures says it in bytes too, another has the catalogues' key."""
+    measured = {"done": int(progress.done) // MIB, "total": int(progress.total) // MIB}
+    texts = (Text("{done} of {total} MiB", measured), Text("{done} of {total} MiB sent", measured))
+    return next((each for each in texts if each.english == progress.text), Text(progress.text))

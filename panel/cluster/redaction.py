@@ -7,12 +7,13 @@ passes them through a Redaction of its viewer. For who has the right cluster.vie
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from panel.cluster.models import Node
 from panel.core import permissions
-from panel.core.errors import CapacityError, PanelError
-from panel.core.wording import translated
+from panel.core.errors import CapacityError, PanelError, shown
+from panel.core.wording import Text, of_row, translated
 
 HIDDEN = frozenset({"node", "candidates"})
 """Fields of errors, results and parameters that are nodes' names; in others they are replaced."""
@@ -74,9 +75,6 @@ class Redaction:
         if not self.is_on:
             return value
         if isinstance(value, dict):
-            if value.get("code") == CapacityError.code and value.get("candidates"):
-                # How much room each node has is no customer's business either.
-                value = {**value, "message": translated(CapacityError.sentence)}
             told = {name: each for name, each in value.items() if name not in HIDDEN}
             return {name: each if name in NEVER_NODES else self.data(each) for name, each in told.items()}
         if isinstance(value, list):
@@ -85,19 +83,38 @@ class Redaction:
 
     def error(self, error: PanelError) -> PanelError:
         """The same error, for the viewer's eyes, in the language that is in force."""
-        error.word(nodes=not self.is_on)
-        if self.is_on:
-            told = self.data(error.as_dict())
-            error.message = told.pop("message")
-            error.data = {name: value for name, value in told.items() if name != "code"}
+        told = self.stored_error(error.stored())
+        error.message = told.pop("message")
+        error.data = {name: value for name, value in told.items() if name != "code"}
         return error
 
+    def shown(self, text: Text) -> str:
+        """A title, note, line or other sentence for the viewer, in the language that is in force."""
+        return text.shown(nodes=not self.is_on, foreign=self.text)
+
+    def stored_error(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """A task's or a step's error, as shown()."""
+        told = shown(stored, nodes=not self.is_on, foreign=self.text)
+        message = told.pop("message")
+        if self.is_on and told.get("code") == CapacityError.code and told.get("candidates"):
+            # How much each node has free is no customer's business either.
+            message = translated(CapacityError.sentence)
+        return {"code": told.pop("code", ""), "message": message, **self.data(told)}
+
     def event(self, event: dict[str, Any]) -> dict[str, Any]:
-        """A live event, whose title and step may name a node."""
-        if not self.is_on or event.get("topic") != "task":
+        """A live event, as shown(): a task's has a title, a note of its step and an error."""
+        if event.get("topic") != "task":
             return event
-        told = {**event, "title": self.text(str(event.get("title", "")))}
-        told |= {name: self.data(event[name]) for name in ("result", "error") if name in event}
+        told = self._with(event, "title")
+        if "result" in event:
+            told["result"] = self.data(event["result"])
+        if event.get("error"):
+            told["error"] = self.stored_error(event["error"])
         if isinstance(event.get("step"), dict):
-            told["step"] = {**event["step"], "text": self.text(str(event["step"].get("text", "")))}
+            told["step"] = self._with(event["step"], "text")
         return told
+
+    def _with(self, told: dict[str, Any], field: str) -> dict[str, Any]:
+        """With the sentence made, and nothing more of what it is made of."""
+        text = of_row(str(told.get(field, "")), told.get(f"{field}_said"))
+        return {**{name: each for name, each in told.items() if name != f"{field}_said"}, field: self.shown(text)}

@@ -7,7 +7,7 @@ errors is elsewhere: paramiko's and the agent's in cluster/session.py, the datab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, ClassVar
 
@@ -342,12 +342,12 @@ class NotConfigured(ConfigError):
     retriable = True
 
 
-def shown(stored: Mapping[str, Any], *, nodes: bool) -> dict[str, Any]:
-    """A stored error for its reader: the message in the reader's language, and nothing of how it was stored.
+def shown(stored: Mapping[str, Any], *, nodes: bool, foreign: Callable[[str], str] = str) -> dict[str, Any]:
+    """A stored error for its reader: the message in the reader's language (see Text), and nothing of how it was stored.
 
     The message of earlier releases' rows and what has no template stays, unless a catalogue has just these words.
     """
-    return {**public(stored), "message": _text_of(stored).shown(nodes=nodes)}
+    return {**public(stored), "message": _text_of(stored).shown(nodes=nodes, foreign=foreign)}
 
 
 def public(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ See docs/decisions/0023.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +20,7 @@ from panel.core import catalogue
 LOCALE = Path(__file__).parent.parent / "locale"
 ENGLISH = "en"
 LANGUAGES = (ENGLISH, "ru")
-NODE_FIELDS = (" “{node}”", " «{node}»", " {worker}")
+NODE_FIELDS = (" “{node}”", " «{node}»", " {node}", " {worker}")
 """How templates name a node, or a worker's machine; who may not know nodes is shown the sentence without it."""
 UNNAMED = {
     "node": "a node",
@@ -29,8 +30,13 @@ UNNAMED = {
     "successor": "another",
 }
 """What stands for it where it is named otherwise, without its quotation marks."""
-NOUNS = frozenset({"object"})
-"""Fields whose value is a word of ours, which has a translation itself."""
+NOUNS = frozenset({"object", "step"})
+"""Fields whose value is a word or a title of ours, which has a translation itself."""
+
+OWN_NAMES = frozenset(
+    {"vm", "vms", "name", "owner", "by", "snapshot", "snapshots", "domain", "pool", "network", "image"}
+)
+"""Fields whose value is what people called a thing that is no node."""
 
 _language: ContextVar[str] = ContextVar("language", default=ENGLISH)
 
@@ -43,6 +49,16 @@ def bind(language: str) -> Token[str]:
 def reset(token: Token[str]) -> None:
     """Take back what bind() did."""
     _language.reset(token)
+
+
+@contextmanager
+def read_in(language: str) -> Iterator[None]:
+    """Have this language in force for the block."""
+    token = bind(language)
+    try:
+        yield
+    finally:
+        reset(token)
 
 
 def current() -> str:
@@ -76,15 +92,26 @@ class Text:
         data = {name: each.english if isinstance(each, Text) else each for name, each in (self.data or {}).items()}
         return self._filled(self.template, data)
 
-    def shown(self, *, nodes: bool) -> str:
-        """The sentence in the reader's language, without the node that it names for who may not know `nodes`."""
-        template, given = translated(self.template), self.data or {}
-        data = {name: each.shown(nodes=nodes) if isinstance(each, Text) else each for name, each in given.items()}
-        if not nodes and self.data is not None:
-            template = _without_node(template)
-            data |= {name: translated(each) for name, each in UNNAMED.items() if name in data}
-        nouns = {name: translated(str(data[name])) for name in NOUNS & data.keys()}
-        return self._filled(template, data | nouns)
+    def shown(self, *, nodes: bool, foreign: Callable[[str], str] = str) -> str:
+        """The sentence in the reader's language, without the node that it names for who may not know `nodes`.
+
+        Finished sentences, and values that may be another program's words, pass through `foreign`.
+        """
+        if self.data is None:
+            return foreign(translated(self.template))
+        template = translated(self.template)
+        data = {name: self._value(name, each, nodes, foreign) for name, each in self.data.items()}
+        return self._filled(template if nodes else _without_node(template), data)
+
+    @staticmethod
+    def _value(name: str, value: Any, nodes: bool, foreign: Callable[[str], str]) -> Any:
+        if isinstance(value, Text):
+            return value.shown(nodes=nodes, foreign=foreign)
+        if not nodes and name in UNNAMED:
+            return translated(UNNAMED[name])
+        if name in NOUNS:
+            return translated(str(value))
+        return foreign(value) if isinstance(value, str) and name not in OWN_NAMES else value
 
     def _filled(self, template: str, data: Mapping[str, Any]) -> str:
         if self.data is None:
@@ -108,6 +135,16 @@ class Text:
         if stored["data"] is None:
             return cls(stored["template"])
         return cls(stored["template"], {name: _from_row(each) for name, each in stored["data"].items()})
+
+
+def of_row(english: str, said: Mapping[str, Any] | None) -> Text:
+    """What a row tells: the Text that it has, or the English alone that an earlier release wrote."""
+    return Text.from_dict(said) if said is not None else Text(english)
+
+
+def for_row(text: str | Text) -> tuple[str, dict[str, Any] | None]:
+    """The English, and what else a row has of it: None for a finished sentence."""
+    return (text.english, text.as_dict()) if isinstance(text, Text) else (text, None)
 
 
 def one_of(name: str, choices: Iterable[str]) -> Text:

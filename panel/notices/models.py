@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from panel.core.wording import Text
+from panel.core.wording import Text, of_row
 
 
 class Severity(models.TextChoices):
@@ -36,7 +36,7 @@ class Problem(models.Model):
     def __str__(self) -> str:
         return self.text
 
-    def shown(self, *, nodes: bool) -> str:
-        """The sentence in the reader's language; `nodes`: whether they may know nodes."""
-        text = Text.from_dict(self.said) if self.said is not None else Text(self.text)
-        return text.shown(nodes=nodes)
+    @property
+    def worded(self) -> Text:
+        """The sentence, to be shown to a reader."""
+        return of_row(self.text, self.said)

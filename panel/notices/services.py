@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from panel.core import live
-from panel.core.wording import Text
+from panel.core.wording import Text, for_row
 from panel.notices.models import Problem, Severity
 
 
@@ -17,7 +17,7 @@ def open_problem(
     key: str, text: str | Text, *, severity: str = Severity.ERROR, object_type: str = "", object_id: int | None = None
 ) -> Problem:
     """Have the problem `key` open with this text; a second report only refreshes text and time."""
-    english, said = (text.english, text.as_dict()) if isinstance(text, Text) else (text, None)
+    english, said = for_row(text)
     fields = {"severity": severity, "text": english, "said": said, "object_type": object_type, "object_id": object_id}
     try:
         with transaction.atomic():

@@ -45,7 +45,7 @@ class Context(Generic[P]):
         """On the way back: the step that failed."""
         self.lost = threading.Event()
         self.cancelled = threading.Event()
-        self._report: Callable[[float, str], None] | None = None
+        self._report: Callable[[float, str | Text], None] | None = None
 
     @property
     def fence(self) -> Fence:
@@ -97,7 +97,7 @@ class Context(Generic[P]):
         """The same for operations that are about several objects of a kind."""
         return [self.lock_id(kind)]
 
-    def progress(self, fraction: float, text: str = "") -> None:
+    def progress(self, fraction: float, text: str | Text = "") -> None:
         """Report how far the present step is (0 to 1); also the place where a step notices that it must stop.
 
         Raises Cancelled, or Fenced when another worker holds the task by now.

@@ -15,6 +15,7 @@ from panel.accounts.models import User
 from panel.core import kinds
 from panel.core.errors import PanelError
 from panel.core.validation import parse
+from panel.core.wording import Text
 from panel.tasks.context import Context, P
 from panel.tasks.locks import LockSpec
 from panel.tasks.models import Task
@@ -117,9 +118,9 @@ class Declaration(Generic[P]):
         """The ids of its steps by their functions."""
         return {step.run: step.name for step in self.steps}
 
-    def title(self, ctx: Context[P]) -> str:
-        """The task's title, for people."""
-        return f"{self.label} {ctx.task.object_name}".strip()
+    def title(self, ctx: Context[P]) -> str | Text:
+        """The task's title, for people: a Text, or (of a plug-in without a catalogue) a finished one."""
+        return Text("{action} {name}", {"action": Text(self.label), "name": ctx.task.object_name})
 
     def why_not(self, obj: Any) -> str:
         """Why a page does not offer it for the object as it is now, a sentence; empty where it does."""

@@ -30,7 +30,7 @@ from panel.core.errors import (
     Reschedule,
     UndoFailed,
 )
-from panel.core.wording import Text
+from panel.core.wording import Text, for_row
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 from panel.tasks import live, locks, logbook, queue, registry, reservations, shares, understanding
@@ -48,6 +48,7 @@ MOST_ATTEMPTS = 30
 """How often a step is begun at most; one that ends its worker each time must not do so for ever."""
 PROGRESS_INTERVAL = 0.5
 """Seconds between two writes of a running step's progress."""
+PROGRESS = ("progress", "progress_text", "progress_said")
 
 
 FAULT = "Step “{step}” broke: the panel met a fault of its own, which the worker's log names under task {task}."
@@ -126,7 +127,9 @@ def _note_takeover(task: Task, owner: str) -> None:
     ahead = [row for row in (reversed(rows) if task.undoing else rows) if row.status in waiting]
     step = next(iter(begun + ahead), None)
     workers = {"worker": task.lease_owner, "successor": owner}
-    text = Text(LOST_AT_STEP, {**workers, "step": step.title}) if step is not None else Text(LOST_AT_END, workers)
+    text = Text(LOST_AT_END, workers)
+    if step is not None:
+        text = Text(LOST_AT_STEP, {**workers, "step": step.worded_title})
     logbook.write(task.pk, text, step=step.name if step else "", level="warning")
 
 
@@ -164,7 +167,7 @@ def _leave_to_person(task: Task, error: NotUnderstood) -> Task:
         logbook.write(task.pk, error.text, level="error")
         ended = {"status": Status.STUCK, "lease_until": None, "finished_at": timezone.now(), "error": error.stored()}
         Task.objects.filter(pk=task.pk).update(**ended)
-        key, text = f"task:{task.pk}:stuck", Text("{title}: {cause}", {"title": task.title, "cause": error.text})
+        key, text = f"task:{task.pk}:stuck", Text("{title}: {cause}", {"title": task.worded_title, "cause": error.text})
         open_problem(key, text, severity=Severity.ALARM, object_type="task", object_id=task.pk)
     task.refresh_from_db()
     live.task_changed(task)
@@ -238,7 +241,7 @@ class Run:
         self.ctx.checkpoint = row.output
         try:
             if row.attempts > MOST_ATTEMPTS:
-                raise OperationFailed(Text(IN_VAIN, {"step": row.title, "times": MOST_ATTEMPTS}), step=row.name)
+                raise OperationFailed(Text(IN_VAIN, {"step": row.worded_title, "times": MOST_ATTEMPTS}), step=row.name)
             self.observer.before(self.task, row)
             output = step.run(self.ctx) or {}
             self.node_silent = False
@@ -298,11 +301,11 @@ class Run:
         row = self.rows[step.name]
         if row.status != status:
             row.attempts, row.failing_since, row.started_at = 0, None, timezone.now()
-        row.status, row.progress, row.progress_text = status, 0.0, ""
+        row.status, row.progress, row.progress_text, row.progress_said = status, 0.0, "", None
         row.attempts += 1
         self.ctx.step_name = step.name
         self.ctx._report = self._report
-        self._save(row, "status", "attempts", "failing_since", "started_at", "progress", "progress_text")
+        self._save(row, "status", "attempts", "failing_since", "started_at", *PROGRESS)
         return row
 
     def _retry(self, row: TaskStep, error: PanelError, limit: float) -> None:
@@ -335,7 +338,7 @@ class Run:
         """Leave the task, its locks and a problem to a person: what cannot be undone, or not be finished."""
         told_of = STUCK_UNDOING if self.task.undoing else STUCK_FINISHING
         final = UndoFailed(
-            "" if self.task.undoing else Text(NOT_FINISHED, {"step": row.title, "task": self.task.pk}),
+            "" if self.task.undoing else Text(NOT_FINISHED, {"step": row.worded_title, "task": self.task.pk}),
             task=self.task.pk,
             step=row.title,
             node=str(error.data.get("node", "")),
@@ -347,7 +350,7 @@ class Run:
         self._update_task(status=Status.STUCK, lease_until=None, finished_at=timezone.now(), error=told)
         open_problem(
             f"task:{self.task.pk}:stuck",
-            Text(told_of, {"title": self.task.title, "step": row.title, "cause": error.text}),
+            Text(told_of, {"title": self.task.worded_title, "step": row.worded_title, "cause": error.text}),
             severity=Severity.ALARM,
             object_type="task",
             object_id=self.task.pk,
@@ -423,14 +426,15 @@ class Run:
             result.update(self.ctx.outputs.get(step.name, {}).get("result", {}))
         return result
 
-    def _report(self, fraction: float, text: str) -> None:
+    def _report(self, fraction: float, text: str | Text) -> None:
         now = time.monotonic()
         if now - self.last_report < PROGRESS_INTERVAL:
             return
         self.last_report = now
         row = self.rows[self.ctx.step_name]
-        row.progress, row.progress_text = fraction, text[:200]
-        self._save(row, "progress", "progress_text")
+        english, row.progress_said = for_row(text)
+        row.progress, row.progress_text = fraction, english[:200]
+        self._save(row, *PROGRESS)
 
     def _total_progress(self) -> float:
         total = sum(row.weight for row in self.rows.values()) or 1
@@ -450,4 +454,4 @@ def _as_panel_error(raised: Exception, row: TaskStep) -> PanelError:
         # The engine cannot write either; the lease runs out and another worker takes over.
         raise raised
     log.exception("step %s of task %s met a fault of the panel", row.name, row.task_id)
-    return OperationFailed(Text(FAULT, {"step": row.title, "task": row.task_id}), step=row.name)
+    return OperationFailed(Text(FAULT, {"step": row.worded_title, "task": row.task_id}), step=row.name)

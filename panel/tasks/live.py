@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from panel.core import live
-from panel.core.errors import public
 from panel.tasks.models import ENDED, Status, Task, TaskStep
 
 LONGEST_RESULT = 16_000
@@ -24,12 +23,16 @@ def task_changed(task: Task, step: TaskStep | None = None) -> None:
             "status": step.status,
             "progress": round(step.progress, 3),
             "text": step.progress_text,
+            "text_said": step.progress_said,
         }
     live.publish("task", payload)
 
 
 def told(task: Task) -> dict[str, Any]:
-    """The task as an event has it, under the names that REST has; of one that has ended also what came of it."""
+    """The task as an event has it, under the names that REST has; of one that has ended also what came of it.
+
+    What is a sentence has its Text beside it: Redaction.event() makes it for whom the event is told.
+    """
     payload: dict[str, Any] = {
         "id": task.pk,
         "operation": task.operation,
@@ -37,6 +40,7 @@ def told(task: Task) -> dict[str, Any]:
         "undoing": task.undoing,
         "progress": round(task.progress, 3),
         "title": task.title,
+        "title_said": task.title_said,
         "object_type": task.object_type,
         "object_id": task.object_id,
         "object_name": task.object_name,
@@ -48,5 +52,5 @@ def told(task: Task) -> dict[str, Any]:
         payload["at"] = at
     if task.status in ENDED:
         fits = len(json.dumps(task.result, default=str)) <= LONGEST_RESULT
-        payload |= {"result": task.result if fits else None, "error": public(task.error) if task.error else None}
+        payload |= {"result": task.result if fits else None, "error": task.error}
     return payload

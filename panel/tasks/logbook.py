@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from panel.core.wording import Text
+from panel.core.wording import Text, for_row
 from panel.tasks.models import TaskLog
 
 
 def write(task_id: int, text: str | Text, *, step: str = "", level: str = "info") -> None:
     """Add a line: a Text, or a finished sentence. Never a secret."""
-    english, said = (text.english, text.as_dict()) if isinstance(text, Text) else (text, None)
+    english, said = for_row(text)
     TaskLog.objects.create(task_id=task_id, step=step, level=level, text=english, said=said)

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import models
 
 from panel.core.rows import QuickModel
-from panel.core.wording import Text
+from panel.core.wording import Text, of_row
 
 
 class Status(models.TextChoices):
@@ -38,7 +38,8 @@ class Task(QuickModel):
     """
 
     operation = models.CharField(max_length=64)
-    title = models.CharField(max_length=200)
+    title = models.CharField(max_length=200, help_text="In English, as earlier releases stored it alone.")
+    title_said = models.JSONField(null=True, help_text="The Text that the title is made of when it is shown.")
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
     params = models.JSONField(default=dict)
     params_version = models.PositiveSmallIntegerField(
@@ -90,6 +91,11 @@ class Task(QuickModel):
         return f"task {self.pk} ({self.operation})"
 
     @property
+    def worded_title(self) -> Text:
+        """The title, to be shown to a reader."""
+        return of_row(self.title, self.title_said)
+
+    @property
     def is_open(self) -> bool:
         """Whether something is still to be done for it."""
         return self.status in OPEN
@@ -112,7 +118,7 @@ class TaskStep(models.Model):
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="steps")
     position = models.PositiveSmallIntegerField()
     name = models.CharField(max_length=64)
-    title = models.CharField(max_length=128)
+    title = models.CharField(max_length=128, help_text="In English, the catalogues' key.")
     weight = models.PositiveSmallIntegerField(default=1)
     status = models.CharField(max_length=16, choices=StepStatus.choices, default=StepStatus.PENDING)
     output = models.JSONField(default=dict)
@@ -120,6 +126,7 @@ class TaskStep(models.Model):
     failing_since = models.DateTimeField(null=True, help_text="First of the failures now being retried.")
     progress = models.FloatField(default=0.0)
     progress_text = models.CharField(max_length=200, blank=True)
+    progress_said = models.JSONField(null=True, help_text="The Text that the note is made of when it is shown.")
     error = models.JSONField(null=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
@@ -130,6 +137,16 @@ class TaskStep(models.Model):
 
     def __str__(self) -> str:
         return f"{self.task_id}.{self.position} {self.name}"
+
+    @property
+    def worded_title(self) -> Text:
+        """The title, to be shown to a reader."""
+        return Text(self.title)
+
+    @property
+    def worded_progress(self) -> Text:
+        """What it is at, to be shown to a reader."""
+        return of_row(self.progress_text, self.progress_said)
 
 
 class LockAnchor(models.Model):
@@ -200,7 +217,7 @@ class TaskLog(models.Model):
     step = models.CharField(max_length=64, blank=True)
     level = models.CharField(max_length=8, default="info")
     text = models.TextField(help_text="The sentence in English, as earlier releases stored it alone.")
-    said = models.JSONField(null=True, help_text="What shown() makes the sentence of: a Text's template and data.")
+    said = models.JSONField(null=True, help_text="The Text that the sentence is made of when it is shown.")
 
     class Meta:
         ordering = ["id"]
@@ -208,7 +225,7 @@ class TaskLog(models.Model):
     def __str__(self) -> str:
         return self.text
 
-    def shown(self, *, nodes: bool) -> str:
-        """The line in the reader's language; `nodes`: whether they may know nodes."""
-        text = Text.from_dict(self.said) if self.said is not None else Text(self.text)
-        return text.shown(nodes=nodes)
+    @property
+    def worded(self) -> Text:
+        """The line, to be shown to a reader."""
+        return of_row(self.text, self.said)

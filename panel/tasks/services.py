@@ -71,7 +71,7 @@ def give_way(superseded: list[Task], to: Task, by: User) -> None:
             _ask_for_end(task, by)
         except WrongState:
             continue
-        text = Text("Gives way to task {task} ({operation}).", {"task": to.pk, "operation": to.title})
+        text = Text("Gives way to task {task} ({operation}).", {"task": to.pk, "operation": to.worded_title})
         logbook.write(task.pk, text, level="warning")
 
 

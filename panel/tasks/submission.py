@@ -24,6 +24,7 @@ from panel.accounts.models import User
 from panel.core import kinds, permissions, request_id, secretbox
 from panel.core.errors import IdempotencyMismatch, MissingValue, NotFound, PanelError
 from panel.core.transactions import again_if_lost
+from panel.core.wording import for_row, translated
 from panel.tasks import live, locks
 from panel.tasks.context import Context, P
 from panel.tasks.declaration import Declaration
@@ -94,8 +95,8 @@ def plan(operation: Declaration[P], viewer: User, raw: dict[str, Any], *, object
     steps = [
         {
             "name": step.name,
-            "title": step.title,
-            "changes": step.describe(ctx) if step.describe else step.title,
+            "title": translated(step.title),
+            "changes": step.describe(ctx) if step.describe else translated(step.title),
             "difference": step.difference(ctx) if step.difference else "",
             "can_be_undone": step.undo is not None,
             "seconds_before": took.get(step.name),
@@ -161,7 +162,7 @@ def _submit_once(
         for step in operation.steps:
             if step.inline:
                 outputs[step.name] = ctx.outputs[step.name] = step.run(ctx) or {}
-        task.title = operation.title(ctx)
+        task.title, task.title_said = for_row(operation.title(ctx))
         task.save()
         TaskStep.objects.bulk_create(_step_rows(operation, task, outputs))
         for kind, each, amounts in ctx.to_reserve:

@@ -47,9 +47,9 @@ class DeviceOperation(Operation[Any]):
     requires: ClassVar[Sequence[Requirement]] = (NOT_ELSEWHERE, NOT_IN_RESCUE, NOT_MISSING)
     locks = (exclusive("vm"), shared("node"), shared("pool"))
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"{self.label}: VM {ctx.task.object_name}"
+        return Text("{action}: VM {vm}", {"action": Text(self.label), "vm": ctx.task.object_name})
 
 
 def describe_disk(ctx: VmContext[Any], now: DiskSpec | None, before: DiskSpec | None) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import redis.asyncio
 from asgiref.sync import sync_to_async
@@ -23,6 +24,7 @@ from panel.accounts.session_store import user_of
 from panel.cluster.redaction import Redaction
 from panel.core.live import ASK_SECONDS, CHANNEL, may_end, outward
 from panel.core.live import may_see as may_see
+from panel.core.wording import current, read_in
 
 HEARTBEAT_SECONDS = 15.0
 LONGEST_SECONDS = 300.0
@@ -34,7 +36,7 @@ async def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     found = await sync_to_async(_viewer)(request)
     if found is None:
         return HttpResponse(status=401)
-    response = StreamingHttpResponse(_events(request, *found), content_type="text/event-stream")
+    response = StreamingHttpResponse(_events(request, *found, current()), content_type="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
@@ -54,7 +56,12 @@ def _viewer(request: HttpRequest) -> tuple[User, Redaction] | None:
         connections.close_all()
 
 
-async def _events(request: HttpRequest, viewer: User, redaction: Redaction) -> AsyncIterator[str]:
+def _told(event: dict[str, Any], redaction: Redaction, names: dict[int, str], language: str) -> str:
+    with read_in(language):
+        return json.dumps(outward(redaction.event(event), names))
+
+
+async def _events(request: HttpRequest, viewer: User, redaction: Redaction, language: str) -> AsyncIterator[str]:
     client = redis.asyncio.Redis.from_url(settings.CONFIG.redis_url)
     try:
         async with client.pubsub() as channel:
@@ -80,7 +87,7 @@ async def _events(request: HttpRequest, viewer: User, redaction: Redaction) -> A
                     owner = event.get("owner")
                     if owner is not None and owner not in names:
                         names |= await sync_to_async(name_of)(owner)
-                    yield f"event: {event['topic']}\ndata: {json.dumps(outward(redaction.event(event), names))}\n\n"
+                    yield f"event: {event['topic']}\ndata: {_told(event, redaction, names, language)}\n\n"
     except (redis.RedisError, asyncio.CancelledError):
         # The browser connects again by itself, and reads what it missed.
         return

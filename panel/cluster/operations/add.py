@@ -302,9 +302,9 @@ class AddNode(Operation[AddNodeParams]):
         )
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Add node {ctx.params.name}"
+        return Text("Add node {node}", {"node": ctx.params.name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a name or an address that another node has."""

@@ -197,6 +197,6 @@ class CheckNode(Operation[CheckNodeParams]):
     # No undo: it mends towards what shall be there.
     steps = (Step(check_node, "Check the node"),)
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Check node {ctx.task.object_name}"
+        return Text("Check node {node}", {"node": ctx.task.object_name})

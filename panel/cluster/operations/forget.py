@@ -114,9 +114,9 @@ class ForgetNode(Operation[ForgetNodeParams]):
         Step(delete_record, "Forget the node"),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Forget node {ctx.task.object_name}"
+        return Text("Forget node {node}", {"node": ctx.task.object_name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a node that has VMs, unless these are to be forgotten too; and one whose VM runs on another node."""

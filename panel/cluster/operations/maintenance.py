@@ -8,6 +8,7 @@ from panel.cluster import services
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.core.errors import WrongState
+from panel.core.wording import Text
 from panel.tasks.operation import Operation, Params, Step
 from panel.tasks.requirements import Requirement
 
@@ -51,9 +52,9 @@ class MaintainNode(Operation[NoParams]):
     # No undo: node.end-maintenance is it. No lock: who has chosen the node already goes on.
     steps = (Step(begin_maintenance, "Place no VM here any more", inline=True),)
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Maintenance of node {ctx.task.object_name}"
+        return Text("Maintenance of node {node}", {"node": ctx.task.object_name})
 
 
 class EndMaintenance(Operation[NoParams]):
@@ -68,6 +69,6 @@ class EndMaintenance(Operation[NoParams]):
     on_failure = "stop"
     steps = (Step(end_maintenance, "Place VMs here again", inline=True),)
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"End of the maintenance of node {ctx.task.object_name}"
+        return Text("End of the maintenance of node {node}", {"node": ctx.task.object_name})

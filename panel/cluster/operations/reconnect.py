@@ -207,9 +207,9 @@ class ReconnectNode(Operation[ReconnectParams]):
         Step(check_again, "Check the node", weight=2),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Reconnect node {ctx.task.object_name}"
+        return Text("Reconnect node {node}", {"node": ctx.task.object_name})
 
     def initial(self, obj: Any) -> dict[str, Any]:
         """Where it is reached now."""

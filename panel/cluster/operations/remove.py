@@ -126,9 +126,9 @@ class RemoveNode(Operation[RemoveNodeParams]):
         )
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Remove node {ctx.task.object_name}"
+        return Text("Remove node {node}", {"node": ctx.task.object_name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a node that has VMs, running or not."""

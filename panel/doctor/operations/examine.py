@@ -40,6 +40,6 @@ class ExamineCluster(Operation[ExamineParams]):
     # No undo: it only reads.
     steps = (Step(look, "Compare the database with the nodes"),)
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return "Examine the cluster"
+        return Text("Examine the cluster")

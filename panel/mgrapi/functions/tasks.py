@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from panel.accounts.models import User
 from panel.cluster.redaction import Redaction
-from panel.core.errors import shown
 from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Cell, Rows, Translated
 from panel.mgrapi.functions.lists import listed
@@ -20,14 +19,14 @@ def _row(task: Task, redaction: Redaction) -> Mapping[str, Cell]:
     return {
         "id": task.pk,
         "name": task.operation,
-        "title": redaction.text(task.title),
+        "title": redaction.shown(task.worded_title),
         "object": task.object_name,
         "objectid": task.object_id,
         "user": task.owner.name if task.owner else "",
         "status": Translated(task.status, task.get_status_display()),
         "progress": f"{task.progress:.0%}",
         "created": task.created_at.isoformat(timespec="seconds"),
-        "errmsg": redaction.data(shown(task.error, nodes=not redaction.is_on))["message"] if task.error else None,
+        "errmsg": redaction.stored_error(task.error)["message"] if task.error else None,
     }
 
 

@@ -51,7 +51,7 @@ def configure_nodes(ctx: Context[ConfigureParams]) -> dict[str, Any]:
     missed = []
     for number, node in enumerate(nodes):
         ctx.stop_if_asked()
-        ctx.progress(number / len(nodes), f"node {node.name}")
+        ctx.progress(number / len(nodes), Text("node {node}", {"node": node.name}))
         try:
             configure.tell_node(Agent(node, ctx), node)
         except NodeError as error:
@@ -84,9 +84,9 @@ class ConfigureVmwatch(Operation[ConfigureParams]):
         Step(forget_previous, "Forget the previous secret"),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return "Change the secret of vmwatch" if ctx.params.rotate else "Configure vmwatch"
+        return Text("Change the secret of vmwatch" if ctx.params.rotate else "Configure vmwatch")
 
 
 def find(viewer: User, object_id: int) -> WatchKeys | None:

@@ -242,9 +242,9 @@ class SettleVm(Operation[SettleParams]):
         Step(delete_copies, "See what other nodes have of it"),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Settle where VM {ctx.task.object_name} is"
+        return Text("Settle where VM {vm} is", {"vm": ctx.task.object_name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a node without a copy, and a VM that is in one place only."""

@@ -91,9 +91,9 @@ class AcceptStorage(Operation[AcceptStorageParams]):
     # No undo: folders and a mark harm nobody, and what was there is not touched.
     steps = (Step(take_storage, "Prepare what is there", describe=lambda ctx: ctx.pool.where),)
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Accept storage {ctx.params.pool} of node {ctx.task.object_name}"
+        return Text("Accept storage {pool} of node {node}", {"pool": ctx.params.pool, "node": ctx.task.object_name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a storage that is as it was."""

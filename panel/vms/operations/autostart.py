@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from nodeagent.protocol import host
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms.context import VmContext
@@ -60,6 +61,7 @@ class AutostartVm(Operation[AutostartParams]):
         Step(change_autostart, "Tell libvirt", undo=change_autostart_back),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"{'Start' if ctx.params.enabled else 'Do not start'} VM {ctx.task.object_name} with its node"
+        template = "Start VM {vm} with its node" if ctx.params.enabled else "Do not start VM {vm} with its node"
+        return Text(template, {"vm": ctx.task.object_name})

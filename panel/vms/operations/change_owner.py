@@ -10,6 +10,7 @@ from panel.accounts.models import User
 from panel.accounts.selectors import user_named
 from panel.core.errors import InvalidValue, WrongState
 from panel.core.permissions import allows
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
@@ -65,9 +66,9 @@ class ChangeOwner(Operation[ChangeOwnerParams]):
     locks = (exclusive("vm"),)
     steps = (Step(give_away, "Record the owner"),)
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Give VM {ctx.task.object_name} to {ctx.params.owner}"
+        return Text("Give VM {vm} to {owner}", {"vm": ctx.task.object_name, "owner": ctx.params.owner})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse somebody who is not there, cannot sign in, may not have VMs, or has no room for this one."""

@@ -330,10 +330,10 @@ class CloneVm(Operation[CloneParams]):
         Step(wait_for_guest, "Wait until the guest answers", weight=20),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
         source = ctx.output(reserve_clone).get("source_name") or ctx.task.object_name
-        return f"Clone VM {source} to {ctx.params.name}"
+        return Text("Clone VM {vm} to {name}", {"vm": source, "name": ctx.params.name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that must be off for it first, a taken name, and what its node or its owner has no room for."""

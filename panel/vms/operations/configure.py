@@ -260,9 +260,9 @@ class ConfigureVm(Operation[ConfigureVmParams]):
         ),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Configure VM {ctx.task.object_name}"
+        return Text("Configure VM {vm}", {"vm": ctx.task.object_name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse what contradicts itself, the image or the node, before anything is touched."""

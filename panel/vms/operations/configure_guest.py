@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from nodeagent.protocol import guest
 from panel.accounts.models import User
 from panel.core.errors import MissingValue, WrongState
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift
@@ -152,9 +153,9 @@ class ConfigureGuest(Operation[ConfigureGuestParams]):
         Step(change_seed_or_disk, "Change what the guest reads at its start", weight=2),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Configure the guest of VM {ctx.task.object_name}"
+        return Text("Configure the guest of VM {vm}", {"vm": ctx.task.object_name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse nothing to change, and a VM that is missing, in rescue mode, or of no known image."""

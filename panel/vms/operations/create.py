@@ -324,9 +324,9 @@ class CreateVm(Operation[CreateVmParams]):
         ),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Create VM {ctx.params.name}"
+        return Text("Create VM {vm}", {"vm": ctx.params.name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse unknown names, a taken name or address, too small sizes, and what no node has room for."""

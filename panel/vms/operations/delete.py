@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms.context import VmContext
@@ -44,6 +45,6 @@ class DeleteVm(Operation[DeleteVmParams]):
         Step(release_records, "Release the address and forget the VM"),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Delete VM {ctx.task.object_name}"
+        return Text("Delete VM {vm}", {"vm": ctx.task.object_name})

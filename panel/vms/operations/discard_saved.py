@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms import saved
@@ -38,6 +39,6 @@ class DiscardSaved(Operation[NoParams]):
     # No undo: what was discarded cannot come back.
     steps = (Step(discard_saved, "Discard the saved memory"),)
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Discard the saved memory of VM {ctx.task.object_name}"
+        return Text("Discard the saved memory of VM {vm}", {"vm": ctx.task.object_name})

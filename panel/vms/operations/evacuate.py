@@ -56,7 +56,8 @@ def move_vms(ctx: NodeContext[EvacuateParams]) -> dict[str, Any]:
             _stays(ctx, vm, error.message, refused)
     total = len(asked) + len(refused) + len(left) + len(on_its_way)
     if under_way:
-        ctx.progress((total - len(left) - under_way) / total, f"{total - len(left) - under_way} of {total} VMs")
+        done = total - len(left) - under_way
+        ctx.progress(done / total, Text("{done} of {total} VMs", {"done": done, "total": total}))
         raise Reschedule(LOOK_AGAIN_SECONDS, {"refused": refused})
     return _answer(ctx, list(asked.values()), refused)
 
@@ -116,9 +117,9 @@ class EvacuateNode(Operation[EvacuateParams]):
         Step(move_vms, "Move the VMs"),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Evacuate node {ctx.task.object_name}"
+        return Text("Evacuate node {node}", {"node": ctx.task.object_name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a node that cannot be reached, and one that is being evacuated."""

@@ -7,6 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from nodeagent.protocol import host
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.tasks.requirements import demand
@@ -66,6 +67,6 @@ class FinishInstall(Operation[FinishInstallParams]):
         Step(record_installed, "Note that it is installed"),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Finish installing VM {ctx.task.object_name}"
+        return Text("Finish installing VM {vm}", {"vm": ctx.task.object_name})

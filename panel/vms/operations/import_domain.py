@@ -372,9 +372,9 @@ class ImportDomain(Operation[ImportParams]):
         """It is asked of the node that has the domain."""
         return "node"
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Import domain {ctx.task.object_name}"
+        return Text("Import domain {domain}", {"domain": ctx.task.object_name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse what cannot be described, with every reason, and names and addresses that are not free."""

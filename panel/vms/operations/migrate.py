@@ -470,10 +470,13 @@ class MigrateVm(Operation[MigrateVmParams]):
         Step(end_migration, "Close the migration tunnel between the nodes"),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
+        names = {"vm": ctx.task.object_name}
         target = ctx.outputs.get("reserve_target", {}).get("result", {}).get("target", "")
-        return f"Migrate VM {ctx.task.object_name} to {target}".removesuffix(" to ")
+        if not target:
+            return Text("Migrate VM {vm}", names)
+        return Text("Migrate VM {vm} to {target_node}", {**names, "target_node": target})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that is not surely on its node, or whose installer runs, and what no node can take."""

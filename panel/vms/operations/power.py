@@ -13,6 +13,7 @@ from django.conf import settings
 from pydantic import Field
 
 from nodeagent.protocol import host
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.tasks.requirements import Requirement, demand
@@ -94,9 +95,9 @@ class PowerOperation(Operation[Any]):
     locks = (exclusive("vm"), shared("node"))
     requires: ClassVar[Sequence[Requirement]] = (NOT_SUSPENDED, NOT_MISSING)
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"{self.label} VM {ctx.task.object_name}"
+        return Text("{action} VM {vm}", {"action": Text(self.label), "vm": ctx.task.object_name})
 
 
 class StartVm(PowerOperation):

@@ -11,6 +11,7 @@ from pydantic import Field
 from nodeagent.protocol import storage
 from panel.accounts.models import User
 from panel.core.errors import WrongState
+from panel.core.wording import Text
 from panel.images.models import Image
 from panel.images.selectors import image_named
 from panel.storage.models import Volume
@@ -215,9 +216,9 @@ class ReinstallVm(Operation[ReinstallParams]):
         Step(delete_old, "Delete the old system"),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Reinstall VM {ctx.task.object_name}"
+        return Text("Reinstall VM {vm}", {"vm": ctx.task.object_name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse an unknown or unfit image, and a VM that is missing or in rescue mode."""

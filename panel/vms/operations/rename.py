@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from nodeagent.protocol import guest, host
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift
@@ -122,9 +123,9 @@ class RenameVm(Operation[RenameVmParams]):
         Step(record_name, "Record the name", undo=record_old_name),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Rename VM {ctx.task.object_name} to {ctx.params.name}"
+        return Text("Rename VM {vm} to {name}", {"vm": ctx.task.object_name, "name": ctx.params.name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that runs or is missing, and a taken name."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from panel.accounts.models import User
 from panel.core.errors import MissingValue
+from panel.core.wording import Text
 from panel.images.models import Image
 from panel.images.selectors import image_named
 from panel.tasks.locks import exclusive, shared
@@ -133,9 +134,9 @@ class RescueVm(Operation[RescueParams]):
         Step(wait_for_rescue, "Wait until it answers", weight=20),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Rescue VM {ctx.task.object_name}"
+        return Text("Rescue VM {vm}", {"vm": ctx.task.object_name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a VM that is in rescue mode or missing, and an unknown or unfit image."""
@@ -200,6 +201,6 @@ class EndRescue(Operation[EndRescueParams]):
         Step(start_again, "Start the VM"),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"End rescue of VM {ctx.task.object_name}"
+        return Text("End rescue of VM {vm}", {"vm": ctx.task.object_name})

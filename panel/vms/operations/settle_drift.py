@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from nodeagent.protocol import audit, host
 from nodeagent.protocol.settings import Difference
 from panel.core.errors import CommandFailed, Drifted
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift, saved, services
@@ -169,9 +170,9 @@ class RepairVm(Operation[RepairParams]):
         Step(compare, "Compare"),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Repair VM {ctx.task.object_name}"
+        return Text("Repair VM {vm}", {"vm": ctx.task.object_name})
 
 
 class AdoptVm(Operation[NoParams]):
@@ -197,6 +198,6 @@ class AdoptVm(Operation[NoParams]):
         Step(compare, "Compare"),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Adopt the settings of VM {ctx.task.object_name}"
+        return Text("Adopt the settings of VM {vm}", {"vm": ctx.task.object_name})

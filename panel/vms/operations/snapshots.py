@@ -229,9 +229,9 @@ class SnapshotOperation(Operation[Any]):
     context = VmContext
     locks = (exclusive("vm"), shared("node"), shared("pool"))
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"{self.label} of VM {ctx.task.object_name}"
+        return Text("{action} of VM {vm}", {"action": Text(self.label), "vm": ctx.task.object_name})
 
 
 class TakeSnapshot(SnapshotOperation):
@@ -249,9 +249,9 @@ class TakeSnapshot(SnapshotOperation):
         Step(finish_snapshot, "Note that it is ready"),
     )
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"Take snapshot “{ctx.params.name}” of VM {ctx.task.object_name}"
+        return Text("Take snapshot “{snapshot}” of VM {vm}", {"snapshot": ctx.params.name, "vm": ctx.task.object_name})
 
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse disks that cannot have one, a name in use, and more than the limit."""

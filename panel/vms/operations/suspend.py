@@ -14,6 +14,7 @@ from django.utils import timezone
 from pydantic import Field
 
 from nodeagent.protocol import host
+from panel.core.wording import Text
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.vms.context import VmContext
@@ -78,9 +79,9 @@ class _Suspension(Operation[Any]):
     on_failure = "stop"
     locks = (exclusive("vm"), shared("node"))
 
-    def title(self, ctx: Any) -> str:
+    def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
-        return f"{self.label} VM {ctx.task.object_name}"
+        return Text("{action} VM {vm}", {"action": Text(self.label), "vm": ctx.task.object_name})
 
 
 class SuspendVm(_Suspension):

@@ -7,6 +7,7 @@ from typing import Any
 from django import template
 
 from panel.cluster.redaction import Redaction
+from panel.core.wording import Text
 
 register = template.Library()
 
@@ -37,6 +38,21 @@ def size(value: Any) -> str:
         if round(value, 1) < BYTES_A_KIB or unit == "TiB":
             break
     return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+
+
+@register.filter
+def shown(text: Text, redaction: Redaction) -> str:
+    """A sentence that a row has, for who reads the page: `{{ task.worded_title|shown:redaction }}`.
+
+    So are a step's `worded_title` and `worded_progress`, and `worded` of a log's line and of a problem.
+    """
+    return redaction.shown(text)
+
+
+@register.filter
+def error_shown(stored: dict[str, Any] | None, redaction: Redaction) -> str:
+    """Why a task or a step failed, for who reads the page: `{{ task.error|error_shown:redaction }}`."""
+    return str(redaction.stored_error(stored)["message"]) if stored else ""
 
 
 @register.filter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.test import Client
@@ -9,13 +10,16 @@ from rest_framework.test import APIClient
 
 from panel.accounts.models import User
 from panel.cluster.models import Node
+from panel.cluster.redaction import Redaction
 from panel.cluster.services import report_unreachable
+from panel.core import live, wording
 from panel.core.errors import NodeUnreachable
 from panel.core.wording import Text
 from panel.notices.services import open_problem
+from panel.tasks import live as tasks_live
 from panel.tasks import logbook
 from panel.tasks.engine import TRYING_AGAIN
-from panel.tasks.models import Status, Task
+from panel.tasks.models import Status, Task, TaskStep
 from tests.db.web.test_pages import signed_in
 
 
@@ -51,6 +55,51 @@ def test_a_task_s_error_is_worded_for_whoever_reads_it(
         "message": "The node cannot be reached: ?.",
         "reason": "?",
     }
+
+
+def test_a_task_s_title_steps_and_notes_are_worded_for_whoever_reads_them(
+    api: APIClient, api_as_user: APIClient, user: User
+) -> None:
+    task = Task.objects.create(
+        operation="vm.migrate",
+        title="Migrate VM web to rack77",
+        title_said=Text("Migrate VM {vm} to {target_node}", {"vm": "web", "target_node": "rack77"}).as_dict(),
+        owner=user,
+    )
+    note = Text("node {node}", {"node": "rack77"})
+    TaskStep.objects.create(
+        task=task,
+        position=0,
+        name="x",
+        title="Copy the disks",
+        progress_text=note.english,
+        progress_said=note.as_dict(),
+    )
+    path = f"tasks/{task.pk}"
+    assert worded(told(api, path, "ru")) == ("Перенести ВМ web на rack77", "Скопировать диски", "узел rack77")
+    assert worded(told(api_as_user, path, "ru")) == ("Перенести ВМ web на узел", "Скопировать диски", "узел")
+    assert worded(told(api_as_user, path, "en")) == ("Migrate VM web to a node", "Copy the disks", "node")
+    assert told(api_as_user, "tasks", "ru").json()["results"][0]["title"] == "Перенести ВМ web на узел"
+    classic = Client().get("/vmmgr?func=task&out=json&lang=ru&authinfo=anna:correct horse", secure=True)
+    assert "Перенести ВМ web на узел" in json.dumps(classic.json(), ensure_ascii=False)
+    live_one = json.loads(live.as_text("task", {**tasks_live.told(task), "owner": user.pk}))
+    with wording.read_in("ru"):
+        event = Redaction(user).event(live_one)
+    assert event["title"] == "Перенести ВМ web на узел" and "title_said" not in event
+
+
+def worded(answer: Any) -> tuple[str, str, str]:
+    """The sentences of a task that has one step."""
+    [step] = answer.json()["steps"]
+    return answer.json()["title"], step["title"], step["progress_text"]
+
+
+def test_a_task_of_an_earlier_release_keeps_its_title(api: APIClient, api_as_user: APIClient, node: Node) -> None:
+    owner = User.objects.get(name="anna")
+    title = f"Migrate VM web to {node.name}"
+    task = Task.objects.create(operation="vm.migrate", title=title, owner=owner)
+    assert told(api, f"tasks/{task.pk}", "ru").json()["title"] == title
+    assert told(api_as_user, f"tasks/{task.pk}", "ru").json()["title"] == "Migrate VM web to a node"
 
 
 def test_a_line_of_a_log_too(api: APIClient, api_as_user: APIClient, user: User) -> None:

@@ -15,6 +15,7 @@ from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import OperationFailed
+from panel.core.wording import read_in
 from panel.doctor.services import look
 from panel.images.models import Image
 from panel.tasks import registry, services
@@ -93,6 +94,17 @@ def usage_is_noted(database: None) -> Iterator[None]:
     """Whatever becomes of an operation, the ledger of usage says what the rows say."""
     yield
     assert not list(differing())
+
+
+@pytest.fixture(autouse=True)
+def titles_are_worded_for_their_reader(database: None) -> Iterator[None]:
+    """Every operation's title, and those of its steps, have a translation."""
+    yield
+    for task in Task.objects.prefetch_related("steps"):
+        rows = [task, *task.steps.all()]
+        with read_in("ru"):
+            assert not [row.title for row in rows if row.worded_title.shown(nodes=True) == row.title]
+        assert task.worded_title.english == task.title
 
 
 def test_every_operation_has_a_scenario() -> None:

@@ -10,6 +10,8 @@ from string import Formatter
 
 import pytest
 
+from panel.cluster.client import Progress
+from panel.cluster.nodes import worded
 from panel.core import catalogue, errors, wording
 from panel.core.errors import CommandFailed, InvalidValue, NodeUnreachable, NotFound, PanelError, shown
 from panel.core.middleware import preferred
@@ -21,6 +23,10 @@ PO = wording.LOCALE / "ru" / "LC_MESSAGES" / "django.po"
 UNCONVERTED = {"config.py"}
 """Where errors and lines of logs still have f-strings for sentences, which are English only; nowhere else."""
 CLASSES = {name: each for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, PanelError)}
+
+
+TITLED = {"Step": 1, "PartStep": 1, "progress": 2, "_put_down": 4}
+"""Calls whose argument at this place is a key; an agent's progress too."""
 
 
 @pytest.fixture
@@ -48,6 +54,25 @@ def templates_of(tree: ast.Module) -> Iterator[str]:
                 found = constants.get(each.id, each) if isinstance(each, ast.Name) else each
                 if isinstance(found, ast.Constant) and isinstance(found.value, str):
                     yield found.value
+
+
+def titles_of(tree: ast.Module) -> Iterator[str]:
+    """The titles of steps, the labels of operations and the notes of what is waited for: keys without data."""
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Call) and (place := TITLED.get(name_of(each))) is not None:
+            found = each.args[place:] and each.args[place]
+            if isinstance(found, ast.Constant) and isinstance(found.value, str):
+                yield found.value
+        if isinstance(each, ast.ClassDef):
+            named = {
+                target.id: told.value
+                for told in each.body
+                if isinstance(told, ast.Assign)
+                for target in told.targets
+                if isinstance(target, ast.Name)
+            }
+            if "name" in named and isinstance(label := named.get("label"), ast.Constant):
+                yield str(label.value)
 
 
 def formatted_in(tree: ast.Module) -> Iterator[int]:
@@ -90,10 +115,13 @@ def either(value: ast.expr) -> list[ast.expr]:
 
 
 def in_source() -> set[str]:
-    """All of the panel's."""
+    """All of the panel's, and the notes of the agent that have no numbers."""
     found = {each.sentence for each in CLASSES.values()}
-    for path in (TOP / "panel").rglob("*.py"):
-        found |= set(templates_of(ast.parse(path.read_text())))
+    for path in [*(TOP / "panel").rglob("*.py"), *(TOP / "nodeagent").rglob("*.py")]:
+        tree = ast.parse(path.read_text())
+        found |= set(titles_of(tree))
+        if path.is_relative_to(TOP / "panel"):
+            found |= set(templates_of(tree))
     return found - {""}
 
 
@@ -183,3 +211,17 @@ def test_a_worker_s_machine_is_no_customer_s_business() -> None:
 )  # fmt: skip
 def test_the_first_language_that_there_is_a_catalogue_of(asked: str, language: str) -> None:
     assert preferred(asked) == language
+
+
+@pytest.mark.usefixtures("russian")
+@pytest.mark.parametrize(
+    ("said", "shown_as"),
+    [
+        ("1 of 3 MiB sent", "передано 1 из 3 МиБ"),
+        ("checking the image", "проверка образа"),
+        ("2 of 3", "2 of 3"),
+        ("{done}",) * 2,
+    ],
+)
+def test_what_an_agent_measures_is_worded_by_the_numbers_that_it_tells(said: str, shown_as: str) -> None:
+    assert worded(Progress(1 << 20, 3 << 20, said)).shown(nodes=True) == shown_as
