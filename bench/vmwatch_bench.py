@@ -20,7 +20,7 @@ from playwright.sync_api import sync_playwright
 
 from bench.floor import panel_with_node
 from panel.standalone.options import TOP
-from tests.browser.conftest import ARGUMENTS
+from tests.browser import chromium
 from tests.lab.hosts import Node
 from tests.stack import Stack, wait_until
 from vmwatch import config, wire
@@ -159,7 +159,7 @@ def latency(stack: Stack, node: Node) -> None:
     pages: list[float] = []
     called: list[float] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        browser = chromium.launch(playwright.chromium)
         page = browser.new_context(ignore_https_errors=True).new_page()
         page.goto(f"https://127.0.0.1:{stack.port}/login")
         page.get_by_label("Name").fill("admin")

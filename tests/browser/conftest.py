@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
+from tests.browser.chromium import launch
 from tests.services import Services
 from tests.stack import Stack
 
-# As root, and without the talk with its maker that a closed network would refuse many times a second.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # What is expected is waited for; on a busy machine that may be long.
 expect.set_options(timeout=30_000)
 
@@ -31,37 +21,18 @@ expect.set_options(timeout=30_000)
 def browser() -> Iterator[Browser]:
     """The distribution's Chromium."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        chromium = launch(playwright.chromium)
         yield chromium
         chromium.close()
 
 
-NODES = """
-    from django.utils import timezone
-    from panel.cluster.models import Node, NodeState
-    from panel.cluster.selectors import default_cluster
-    from panel.storage.models import NodePool, Volume
-    from panel.storage.services import ensure_default_pool
-    pool = ensure_default_pool(default_cluster())
-    for name, free_gib in (("node1", 310), ("node2", 3)):
-        node = Node.objects.create(
-            cluster=pool.cluster, name=name, address=f"{name}.invalid", state=NodeState.READY, accel="kvm", is_fake=True
-        )
-        NodePool.objects.create(
-            node=node, pool=pool, capacity_bytes=500 << 30, free_bytes=free_gib << 30, mark=name, seen_at=timezone.now()
-        )
-        Volume.objects.create(pool=pool, node=node, size_gib=20)
-"""
-"""Two nodes as their checks leave them; nothing is asked of them here."""
-
-
 @pytest.fixture(scope="session")
 def alone(services: Services) -> Iterator[Stack]:
-    """A panel beside which there is no host."""
+    """A panel beside which there is no host; it knows two nodes."""
     stack = Stack(services, "alone", "127.0.0.1")
     try:
         stack.start()
-        stack.manage("shell", "--command", textwrap.dedent(NODES))
+        stack.manage("shell", "--no-imports", "--command", "from tests.browser import sample; sample.nodes()")
         yield stack
     finally:
         stack.stop()
