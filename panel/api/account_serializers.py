@@ -9,7 +9,8 @@ from rest_framework import serializers
 from panel.accounts.limits import LIMITS
 from panel.accounts.models import JournalEntry, Level, Limits, Role, Token, User
 from panel.api.reading import Strict
-from panel.api.redacted_fields import RedactedField
+from panel.api.redacted_fields import RedactedField, redaction_of
+from panel.tasks import deeds
 
 
 class LimitsSerializer(serializers.ModelSerializer[Limits]):
@@ -100,6 +101,7 @@ class JournalSerializer(serializers.ModelSerializer[JournalEntry]):
 
     before: Any = RedactedField()
     after: Any = RedactedField()
+    text = serializers.SerializerMethodField()
     opened_by = serializers.CharField(source="impersonated_by", read_only=True)
 
     class Meta:
@@ -111,6 +113,7 @@ class JournalSerializer(serializers.ModelSerializer[JournalEntry]):
             "user_name",
             "opened_by",
             "action",
+            "text",
             "object_type",
             "object_id",
             "object_name",
@@ -122,3 +125,7 @@ class JournalSerializer(serializers.ModelSerializer[JournalEntry]):
             "after",
         ]
         read_only_fields = fields
+
+    def get_text(self, entry: JournalEntry) -> str:
+        """What was done, as a sentence in the reader's language; `action` stays."""
+        return redaction_of(self.context).shown(deeds.worded(entry))

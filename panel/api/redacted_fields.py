@@ -12,13 +12,18 @@ from panel.cluster.redaction import Redaction
 from panel.core.wording import Text
 
 
+def redaction_of(context: Mapping[str, Any]) -> Redaction:
+    """What is between the nodes and the viewer of what is made; a customer's where nobody says who that is."""
+    return context.get("redaction") or Redaction(User())
+
+
 class _Redacted(serializers.Field[Any, Any, Any, Any]):
     """Passes what it tells through the `redaction` of the context; without one, as through a customer's."""
 
     def to_representation(self, value: Any) -> Any:
         """The value, as the viewer may see it."""
         told = super().to_representation(value)
-        redaction: Redaction = self.context.get("redaction") or Redaction(User())
+        redaction = redaction_of(self.context)
         return redaction.data(told)
 
 
@@ -32,7 +37,7 @@ class NodeNameField(serializers.CharField):
     @staticmethod
     def told_in(context: Mapping[str, Any], name: str) -> str | None:
         """The same, for quick.py."""
-        redaction: Redaction = context.get("redaction") or Redaction(User())
+        redaction = redaction_of(context)
         return None if redaction.is_on else name
 
 
@@ -45,7 +50,7 @@ class WordedField(serializers.Field[Any, Any, Any, Any]):
 
     def to_representation(self, value: Text) -> str:
         """The sentence."""
-        redaction: Redaction = self.context.get("redaction") or Redaction(User())
+        redaction = redaction_of(self.context)
         return redaction.shown(value)
 
 

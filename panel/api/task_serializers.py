@@ -7,9 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from panel.accounts.models import User
-from panel.api.redacted_fields import RedactedField, WordedField
-from panel.cluster.redaction import Redaction
+from panel.api.redacted_fields import RedactedField, WordedField, redaction_of
 from panel.notices.models import Problem
 from panel.tasks.models import Task, TaskLog, TaskStep
 
@@ -27,7 +25,7 @@ class ErrorField(serializers.JSONField):
 
     def to_representation(self, value: Any) -> Any:
         """The error, as the viewer may see it, in their language."""
-        redaction: Redaction = self.context.get("redaction") or Redaction(User())
+        redaction = redaction_of(self.context)
         return redaction.stored_error(value)
 
 

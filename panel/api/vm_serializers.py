@@ -5,7 +5,7 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from panel.api.quick import QuickSerializer
-from panel.api.redacted_fields import NodeNameField
+from panel.api.redacted_fields import NodeNameField, WordedField
 from panel.monitoring.statistics.selectors import warnings
 from panel.vms.machine import SETTINGS
 from panel.vms.models import Disk, Interface, StatusChange, Vm
@@ -125,7 +125,8 @@ class StatusChangeSerializer(serializers.ModelSerializer[StatusChange]):
     """A change of a VM's status."""
 
     node = NodeNameField(source="node.name", default=None, allow_null=True)
+    text = WordedField(source="worded", read_only=True)
 
     class Meta:
         model = StatusChange
-        fields = ["id", "status", "detail", "at", "node", "cause", "task_id", "request_id"]
+        fields = ["id", "status", "detail", "at", "node", "cause", "text", "task_id", "request_id"]

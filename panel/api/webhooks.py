@@ -17,6 +17,8 @@ from panel.api.objects import KINDS, Kind, ObjectView, described, guarded
 from panel.api.parameters import ApiView
 from panel.api.preconditions import IF_MATCH
 from panel.api.reading import body_of, created, viewer_of
+from panel.api.redacted_fields import WordedField
+from panel.core.wording import LANGUAGES
 from panel.webhooks import services
 from panel.webhooks.models import Delivery, Webhook
 from panel.webhooks.selectors import get_delivery, get_webhook, list_webhooks
@@ -26,13 +28,16 @@ class WebhookSerializer(serializers.ModelSerializer[Webhook]):
     """A webhook; its secret is shown once, when it is made."""
 
     events = serializers.ListField(child=serializers.CharField(max_length=64), required=False)
+    language = serializers.ChoiceField(
+        choices=LANGUAGES, required=False, help_text="Of the sentences in what it is told; en when absent."
+    )
     token_id = serializers.IntegerField(
         read_only=True, allow_null=True, help_text="The token that it ends with, if it was made by a limited one."
     )
 
     class Meta:
         model = Webhook
-        fields = ["id", "url", "events", "active", "token_id", "created_at"]
+        fields = ["id", "url", "events", "active", "language", "token_id", "created_at"]
         read_only_fields = ["token_id", "created_at"]
 
 
@@ -42,7 +47,7 @@ class WebhookValuesSerializer(WebhookSerializer):
     secret = serializers.CharField(write_only=True, required=False, min_length=16, max_length=128)
 
     class Meta(WebhookSerializer.Meta):
-        fields = ["url", "events", "active", "secret"]
+        fields = ["url", "events", "active", "language", "secret"]
 
 
 class NewWebhookSerializer(WebhookSerializer):
@@ -58,6 +63,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     """An event for a webhook, and what became of it; `response_text` is the begin of the last answer."""
 
     data: Any = serializers.DictField()
+    error = WordedField(source="worded_error")
 
     class Meta:
         model = Delivery

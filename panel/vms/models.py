@@ -18,9 +18,11 @@ from nodeagent.protocol.host import EMPTY
 from nodeagent.protocol.storage import VolumeRef, file_ref
 from panel.cluster.models import Cluster, Node
 from panel.core.rows import QuickModel
+from panel.core.wording import Text
 from panel.images.models import Image, Iso
 from panel.network.models import Address, Network
 from panel.storage.models import Pool, Volume
+from panel.vms import happened
 from panel.vms.machine import Machine
 from panel.vms.unmanaged import UnmanagedDomain as UnmanagedDomain
 from vmwatch import wire
@@ -376,6 +378,11 @@ class StatusChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.vm_id} {self.status}"
+
+    @property
+    def worded(self) -> Text:
+        """Who brought it about and what happened, to be shown to a reader."""
+        return happened.worded(self.get_cause_display(), self.detail)
 
 
 class Sighting(models.Model):

@@ -22,6 +22,7 @@ from panel.cluster.redaction import Redaction, known_names
 from panel.core import live
 from panel.core.live import STREAM, may_see
 from panel.core.redis_client import client
+from panel.core.wording import read_in
 from panel.tasks.live import told
 from panel.tasks.models import ENDED, Task
 from panel.webhooks import events
@@ -114,7 +115,8 @@ def _deliveries(webhooks: list[Webhook], found: list[tuple[str, dict[str, Any]]]
         for webhook in webhooks if name else ():
             owner: User = webhook.owner
             if name and events.wanted(name, webhook.events) and may_see(owner, event):
-                outward = live.outward(redacts[webhook.pk].event(event), owners)
+                with read_in(webhook.language):
+                    outward = live.outward(redacts[webhook.pk].event(event), owners)
                 data = {key: value for key, value in outward.items() if key != "topic"}
                 key = events.key_of(event, name, position)
                 made.append(Delivery(webhook=webhook, key=key, event=name, data=data, next_try_at=now))

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 
 from panel.accounts.models import Token
+from panel.core.wording import ENGLISH, Text, of_row
 
 
 class Webhook(models.Model):
@@ -23,6 +24,7 @@ class Webhook(models.Model):
     events = models.JSONField(default=list)
     sealed = models.BinaryField()
     active = models.BooleanField(default=True)
+    language = models.CharField(max_length=8, default=ENGLISH, help_text="Of the sentences in what it is told.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -54,6 +56,7 @@ class Delivery(models.Model):
     response_status = models.PositiveSmallIntegerField(null=True)
     response_text = models.CharField(max_length=500, blank=True)
     error = models.CharField(max_length=200, blank=True)
+    error_said = models.JSONField(null=True, help_text="The Text that the error is made of when it is shown.")
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     finished_at = models.DateTimeField(null=True)
 
@@ -61,6 +64,11 @@ class Delivery(models.Model):
         ordering = ["-id"]
         constraints = [models.UniqueConstraint(fields=["webhook", "key"], name="one_delivery_an_event")]
         indexes = [models.Index(fields=["state", "next_try_at"], name="delivery_due")]
+
+    @property
+    def worded_error(self) -> Text:
+        """Why it did not arrive, to be shown to a reader."""
+        return of_row(self.error, self.error_said)
 
     def __str__(self) -> str:
         return f"{self.event} to webhook {self.webhook_id}"

@@ -30,6 +30,7 @@ from django.utils import timezone
 
 from panel.core import secretbox
 from panel.core.addresses import in_ranges
+from panel.core.wording import Text, for_row
 from panel.webhooks.models import Delivery, DeliveryState
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,10 @@ WITH_IPV4_AT_THE_END = tuple(ipaddress.IPv6Network(each) for each in ("64:ff9b::
 
 class Refused(Exception):
     """The address must not be called."""
+
+    def __init__(self, text: Text) -> None:
+        super().__init__(text.english)
+        self.text = text
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,13 @@ def send(delivery_id: int) -> Delivery | None:
     if not due.update(next_try_at=now + HELD, attempts=F("attempts") + 1):
         return None
     delivery = Delivery.objects.select_related("webhook").get(pk=delivery_id)
-    delivery.response_status, delivery.response_text, delivery.error = None, "", ""
+    delivery.response_status, delivery.response_text = None, ""
+    delivery.error, delivery.error_said = "", None
     try:
         delivery.response_status, delivery.response_text = _call(delivery)
     except Refused as error:
-        delivery.error = str(error)[:200]
+        english, delivery.error_said = for_row(error.text)
+        delivery.error = english[:200]
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         delivery.error = (str(error) or type(error).__name__)[:200]
     _settle(delivery)
@@ -201,7 +208,8 @@ def resolve(url: str) -> Target:
     addresses = [str(found[4][0]) for found in socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)]
     for each in addresses:
         if not may_call(each, parts.scheme):
-            raise Refused(f"{parts.hostname} is {each}, which webhooks must not call by {parts.scheme}.")
+            data = {"host": parts.hostname, "address": each, "scheme": parts.scheme}
+            raise Refused(Text("{host} is {address}, which webhooks must not call by {scheme}.", data))
     return Target(httpx.URL(url), addresses[0])
 
 

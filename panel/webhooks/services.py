@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from django.db import transaction
 from django.utils import timezone
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from panel.accounts import journal
 from panel.accounts.guards import refuse_impersonated, refuse_scoped
@@ -16,7 +16,7 @@ from panel.accounts.models import Token, User
 from panel.core import secretbox
 from panel.core.errors import InvalidValue, LimitExceeded, MissingValue
 from panel.core.validation import Params, parse
-from panel.core.wording import Text
+from panel.core.wording import ENGLISH, LANGUAGES, Text
 from panel.webhooks import sending
 from panel.webhooks.events import NAMES, TOPICS
 from panel.webhooks.models import Delivery, DeliveryState, Webhook
@@ -34,6 +34,14 @@ class Values(Params):
     events: list[str] | None = Field(None, max_length=50)
     secret: SecretStr | None = Field(None, min_length=16, max_length=128)
     active: bool | None = None
+    language: str | None = None
+
+    @field_validator("language")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None and value not in LANGUAGES:
+            raise ValueError(f"must be one of {', '.join(LANGUAGES)}")
+        return value
 
 
 @transaction.atomic
@@ -61,6 +69,7 @@ def create_webhook(viewer: User, raw: dict[str, Any]) -> tuple[Webhook, str]:
         events=_checked_events(values.events if values.events is not None else ["*"]),
         sealed=secretbox.seal({"secret": secret}),
         active=values.active is not False,
+        language=values.language or ENGLISH,
     )
     after = {"url": webhook.url, "events": webhook.events}
     journal.record(viewer, "webhook.create", "webhook", webhook.pk, webhook.url, owner_id=viewer.pk, after=after)
@@ -72,17 +81,19 @@ def change_webhook(viewer: User, webhook: Webhook, raw: dict[str, Any]) -> Webho
     """Have the webhook as the values say; raises AccessDenied while an administrator works in the account."""
     refuse_impersonated()
     values = parse(Values, raw)
-    before = {"url": webhook.url, "events": webhook.events, "active": webhook.active}
+    before = {"url": webhook.url, "events": webhook.events, "active": webhook.active, "language": webhook.language}
     if values.url is not None:
         webhook.url = _checked_url(values.url)
     if values.events is not None:
         webhook.events = _checked_events(values.events)
     if values.active is not None:
         webhook.active = values.active
+    if values.language is not None:
+        webhook.language = values.language
     if values.secret is not None:
         webhook.sealed = secretbox.seal({"secret": values.secret.get_secret_value()})
     webhook.save()
-    after = {"url": webhook.url, "events": webhook.events, "active": webhook.active}
+    after = {"url": webhook.url, "events": webhook.events, "active": webhook.active, "language": webhook.language}
     journal.record(
         viewer, "webhook.change", "webhook", webhook.pk, webhook.url, owner_id=viewer.pk, before=before, after=after
     )
@@ -132,7 +143,7 @@ def _refuse_forbidden(url: str) -> None:
     try:
         sending.resolve_in(url, LOOKED_UP_SECONDS)
     except sending.Refused as error:
-        raise InvalidValue(str(error), field="url") from error
+        raise InvalidValue(error.text, field="url") from error
     except OSError:
         return
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from django import template
 
+from panel.accounts.models import JournalEntry
 from panel.cluster.redaction import Redaction
 from panel.core.wording import Text
+from panel.tasks import deeds
 
 register = template.Library()
 
@@ -44,9 +46,15 @@ def size(value: Any) -> str:
 def shown(text: Text, redaction: Redaction) -> str:
     """A sentence that a row has, for who reads the page: `{{ task.worded_title|shown:redaction }}`.
 
-    So are a step's `worded_title` and `worded_progress`, and `worded` of a log's line and of a problem.
+    So are a step's `worded_title` and `worded_progress`, and `worded` of a line, a problem and a change of status.
     """
     return redaction.shown(text)
+
+
+@register.filter
+def deed(entry: JournalEntry, redaction: Redaction) -> str:
+    """What an entry of the journal tells, for who reads the page: `{{ entry|deed:redaction }}`."""
+    return redaction.shown(deeds.worded(entry))
 
 
 @register.filter

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
+import pytest
 from django.test import Client
+from django.utils import timezone
 from rest_framework.test import APIClient
 
+from panel.accounts import journal
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.cluster.redaction import Redaction
@@ -20,7 +24,17 @@ from panel.tasks import live as tasks_live
 from panel.tasks import logbook
 from panel.tasks.engine import TRYING_AGAIN
 from panel.tasks.models import Status, Task, TaskStep
+from panel.vms.models import Cause, StatusChange, Vm, VmStatus
+from panel.webhooks.collecting import collect
+from panel.webhooks.models import Delivery
+from tests.db.monitoring.messages import make_vm
 from tests.db.web.test_pages import signed_in
+
+
+@pytest.fixture
+def vm(node: Node, user: User) -> Vm:
+    """The customer's VM."""
+    return make_vm(node, user, "web1")
 
 
 def told(api: APIClient, path: str, language: str) -> Any:
@@ -124,6 +138,60 @@ def test_a_problem_too_whatever_release_opened_it(api: APIClient, node: Node) ->
     }
     in_english = f"The node “{node.name}” cannot be reached: no route to host"
     assert in_english in [each["text"] for each in api.get("/api/v1/problems").json()["results"]]
+
+
+def test_a_vm_s_history_is_worded_and_keeps_its_words(api: APIClient, vm: Vm) -> None:
+    given = [(Cause.VMWATCH, "stopped:destroyed"), (Cause.OUTSIDE, "of:another"), (Cause.TASK, "")]
+    for cause, detail in given:
+        StatusChange.objects.create(vm=vm, status=VmStatus.SHUT_OFF, detail=detail, at=timezone.now(), cause=cause)
+    answer = told(api, f"vms/{vm.pk}/history", "ru").json()
+    assert [(each["cause"], each["detail"]) for each in answer] == given[::-1]
+    assert [each["text"] for each in answer] == [
+        "Задача панели",
+        "Сделано вне панели: of:another",
+        "Замечено vmwatch: принудительно выключена",
+    ]
+    assert api.get(f"/api/v1/vms/{vm.pk}/history").json()[2]["text"] == "Seen by vmwatch: it was forced off"
+
+
+def test_the_journal_is_worded_and_keeps_its_actions(
+    api: APIClient, api_as_user: APIClient, user: User, admin: User, vm: Vm
+) -> None:
+    record = partial(journal.record, admin, owner_id=user.pk)
+    record("token.create", "token", 1, "backup")
+    record("vm.start", "vm", vm.pk, vm.name)
+    record("node.check", "node", 1, "rack77")
+    record("of.another", "thing", 1, "x")
+    answer = told(api, "journal", "ru").json()["results"]
+    assert [each["action"] for each in answer] == ["of.another", "node.check", "vm.start", "token.create"]
+    said = ["of.another: x", "Проверить: узел «rack77»", f"Запустить: ВМ {vm.name}", "Создать токен backup"]
+    assert [each["text"] for each in answer] == said
+    theirs = [each["text"] for each in told(api_as_user, "journal", "ru").json()["results"]]
+    assert theirs == [said[0], "Проверить: узел", *said[2:]]
+
+
+def test_a_webhook_is_told_in_the_language_that_it_was_made_with(
+    api: APIClient, api_as_user: APIClient, user: User
+) -> None:
+    hook = {"url": "https://billing.example/hook", "events": ["task.*"], "language": "ru"}
+    made = api_as_user.post("/api/v1/webhooks", hook, format="json")
+    assert (made.status_code, made.json()["language"]) == (201, "ru")
+    assert api_as_user.post("/api/v1/webhooks", {**hook, "language": "xx"}, format="json").json()["field"] == "language"
+    collect()
+    error = NodeUnreachable(node="rack77", reason="?").stored()
+    title = Text("Create VM {vm}", {"vm": "web"})
+    task = Task.objects.create(
+        operation="vm.create",
+        title=title.english,
+        title_said=title.as_dict(),
+        status=Status.FAILED,
+        error=error,
+        owner=user,
+    )
+    tasks_live.task_changed(task)
+    collect()
+    data = Delivery.objects.get(event="task.failed").data
+    assert (data["title"], data["error"]["message"]) == ("Создать ВМ web", "Узел недоступен: ?.")
 
 
 def test_the_classic_api_has_a_language(client: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
@@ -16,7 +17,9 @@ from panel.core import catalogue, errors, wording
 from panel.core.errors import CommandFailed, InvalidValue, NodeUnreachable, NotFound, PanelError, shown
 from panel.core.middleware import preferred
 from panel.core.wording import Text
+from panel.tasks import deeds
 from panel.tasks.engine import LOST_AT_END, TRYING_AGAIN
+from panel.vms.models import Cause
 
 TOP = Path(__file__).parents[3]
 PO = wording.LOCALE / "ru" / "LC_MESSAGES" / "django.po"
@@ -116,13 +119,23 @@ def either(value: ast.expr) -> list[ast.expr]:
 
 def in_source() -> set[str]:
     """All of the panel's, and the notes of the agent that have no numbers."""
-    found = {each.sentence for each in CLASSES.values()}
+    found = {each.sentence for each in CLASSES.values()} | set(deeds.SENTENCES.values()) | set(Cause.labels)
     for path in [*(TOP / "panel").rglob("*.py"), *(TOP / "nodeagent").rglob("*.py")]:
         tree = ast.parse(path.read_text())
         found |= set(titles_of(tree))
         if path.is_relative_to(TOP / "panel"):
             found |= set(templates_of(tree))
     return found - {""}
+
+
+ACTION = re.compile(r"(flavor|iso|role|session|ssh_key|token|user|webhook)\.(?!name$|newkey$|html$)[a-z_]+")
+
+
+def test_every_action_of_the_journal_that_is_no_operation_has_a_sentence() -> None:
+    written = {path: path.read_text() for path in (TOP / "panel").rglob("*.py")}
+    trees = [ast.parse(text) for path, text in written.items() if "journal.record(" in text]
+    words = {each.value for tree in trees for each in ast.walk(tree) if isinstance(each, ast.Constant)}
+    assert {word for word in words if isinstance(word, str) and ACTION.fullmatch(word)} == deeds.SENTENCES.keys()
 
 
 def fields(template: str) -> set[str]:
