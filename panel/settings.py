@@ -60,11 +60,13 @@ MIDDLEWARE = [
     "panel.core.middleware.LanguageMiddleware",
     "panel.api.rates.RateLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "panel.web.headers.CompressedPagesMiddleware",
     "panel.web.headers.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "panel.web.reader.ReaderMiddleware",
     "panel.core.middleware.OriginMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -144,7 +146,7 @@ X_FRAME_OPTIONS = "DENY"
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
-USE_I18N = False
+USE_I18N = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT = CONFIG.var_dir / "static"

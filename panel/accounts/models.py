@@ -65,6 +65,12 @@ class User(QuickModel, AbstractBaseUser):
     directory_dn = models.CharField(max_length=512, blank=True)
     """Where the LDAP directory has the user and alone knows the password; "" for an account of the panel's own."""
     created_at = models.DateTimeField(auto_now_add=True)
+    language = models.CharField(max_length=8, blank=True)
+    """In which the user reads pages, of core/wording.py's LANGUAGES; "" leaves it to the browser."""
+    time_zone = models.CharField(max_length=64, blank=True)
+    """The name in the IANA database of the zone in which pages tell times; "" is UTC."""
+    page_settings = models.JSONField(default=dict, blank=True)
+    """How the user has pages look: `theme`, and `columns` by the lists' names."""
 
     objects: ClassVar[UserManager] = UserManager()
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from nodeagent.protocol import words
 from panel.accounts import journal, throttling
@@ -41,6 +42,16 @@ class LimitValues(Params):
     snapshots: Limit | None = None
 
 
+def _zone(name: str) -> str:
+    if name and name not in available_timezones():
+        raise ValueError("must be the name of a time zone in the IANA database, as Europe/Berlin")
+    return name
+
+
+OWN = {"password", "email", "language", "time_zone"}
+"""What everybody may change of themselves."""
+
+
 class UserChange(Params):
     """What of a user is to be changed; what is not named stays."""
 
@@ -52,6 +63,8 @@ class UserChange(Params):
     """A role's name; "" takes the role away."""
     may_create_vms: bool | None = None
     limits: LimitValues | None = None
+    language: Literal["", "en", "ru"] | None = None
+    time_zone: Annotated[str, Field(max_length=64), AfterValidator(_zone)] | None = None
 
 
 class NewUser(UserChange):
@@ -77,8 +90,8 @@ def change_user(viewer: User, user: User, raw: dict[str, Any], current: str | No
 
     That is of browsers, the classic API and what holds a token of a sign-in, but for the token that asks.
 
-    Everybody may change their own e-mail address, and with their `current` password that too; the rest needs
-    users.manage and power over the user.
+    Everybody may change their own e-mail address, language and time zone, and with their `current` password that too;
+    the rest needs users.manage and power over the user.
 
     Raises AccessDenied, InvalidValue (“current” is wrong; the own password without it), AlreadyExists, NotFound (the
     role) and WrongState (the last super administrator).
@@ -86,7 +99,7 @@ def change_user(viewer: User, user: User, raw: dict[str, Any], current: str | No
     values = parse(UserChange, raw)
     if viewer.pk == user.pk:
         refuse_impersonated()
-    if viewer.pk != user.pk or not values.model_fields_set <= {"password", "email"} or viewer.scope is not None:
+    if viewer.pk != user.pk or not values.model_fields_set <= OWN or viewer.scope is not None:
         permissions.require(viewer, "users.manage")
         require_power_over(viewer, user)
     if viewer.pk == user.pk and values.password is not None:
@@ -122,7 +135,7 @@ def _put(viewer: User, user: User, values: UserChange, action: str) -> User:
         # As it is now, and nobody else's until this is done: all of it is written back.
         user.refresh_from_db(from_queryset=User.objects.select_for_update())
     before = public(user) if user.pk else {}
-    for field in ("name", "email", "level", "may_create_vms"):
+    for field in ("name", "email", "level", "may_create_vms", "language", "time_zone"):
         if (value := getattr(values, field)) is not None:
             setattr(user, field, value)
     if values.role is not None:
@@ -164,6 +177,8 @@ def public(user: User) -> dict[str, Any]:
         "role": user.role.name if user.role else "",
         "may_create_vms": user.may_create_vms,
         "is_active": user.is_active,
+        "language": user.language,
+        "time_zone": user.time_zone,
         "limits": {name: getattr(limits, name) for name in LIMITS},
     }
 

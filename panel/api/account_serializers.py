@@ -10,6 +10,7 @@ from panel.accounts.limits import LIMITS
 from panel.accounts.models import JournalEntry, Level, Limits, Role, Token, User
 from panel.api.reading import Strict
 from panel.api.redacted_fields import RedactedField, redaction_of
+from panel.core import wording
 from panel.tasks import deeds
 
 
@@ -28,6 +29,7 @@ class AccountSerializer(serializers.ModelSerializer[User]):
     password = serializers.CharField(write_only=True, required=False)
     level = serializers.ChoiceField(choices=Level.choices, required=False)
     role = serializers.CharField(source="role.name", default="", required=False)
+    language = serializers.ChoiceField(choices=["", *wording.LANGUAGES], required=False)
     limits = serializers.SerializerMethodField()
 
     class Meta:
@@ -41,6 +43,8 @@ class AccountSerializer(serializers.ModelSerializer[User]):
             "may_create_vms",
             "is_active",
             "created_at",
+            "language",
+            "time_zone",
             "limits",
             "password",
         ]
@@ -59,7 +63,7 @@ class AccountValuesSerializer(AccountSerializer):
     limits = LimitsSerializer(required=False)  # type: ignore[assignment]
 
     class Meta(AccountSerializer.Meta):
-        fields = ["name", "email", "level", "role", "may_create_vms", "limits", "password"]
+        fields = ["name", "email", "level", "role", "may_create_vms", "language", "time_zone", "limits", "password"]
 
 
 class RoleSerializer(serializers.ModelSerializer[Role]):

@@ -229,7 +229,7 @@ class UserSerializer(serializers.ModelSerializer[User]):
 
     class Meta:
         model = User
-        fields = ["id", "name", "email", "level", "may_create_vms", "rights"]
+        fields = ["id", "name", "email", "level", "may_create_vms", "language", "time_zone", "rights"]
 
     def get_rights(self, user: User) -> list[str]:
         """All rights that the caller has by this way in."""

@@ -29,7 +29,7 @@ class RequestIdMiddleware:
 
 
 class LanguageMiddleware:
-    """Puts in force the language that a program asks REST for (Accept-Language); pages are English as yet."""
+    """Puts in force the language that a program asks REST for (Accept-Language). Of pages: web/reader.py."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -73,7 +73,12 @@ def translated(template: str) -> str:
 
 @cache
 def _catalogue(language: str) -> dict[str, str]:
-    return catalogue.read(LOCALE / language / "LC_MESSAGES" / "django.po")
+    return catalogue.read(folder_of(language))
+
+
+def folder_of(language: str) -> Path:
+    """Where the language's catalogues are; English has none."""
+    return LOCALE / language / "LC_MESSAGES"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from panel.mgrapi.call import NUMBER, Call
 
 LISTS = {
+    "vm": "/vms",
     "vmhostnode": "/nodes",
     "vmhostnode.edit": "/nodes",
     "vmhostnode.info": "/nodes",
@@ -36,7 +37,7 @@ OF_A_VM = {
 
 
 def page_of(call: Call) -> str:
-    """The page's path; the list of VMs where nothing fits better."""
+    """The page's path; the dashboard where nothing fits better."""
     elid = call.text("plid", "elid")
     if call.func in OF_A_VM and NUMBER.match(elid):
         return f"/vms/{int(elid)}{OF_A_VM[call.func]}"

@@ -151,6 +151,10 @@ class Declaration(Generic[P]):
         added = "" if self.creates else kinds.get(self.object_type).warning(self.name, obj)
         return " ".join(filter(None, (self.warning, added)))
 
+    def losses(self, obj: Any) -> list[Text]:
+        """What of the object is gone for good by it; a page names it, and wants the object's name typed."""
+        return []
+
     def initial(self, obj: Any) -> dict[str, Any]:
         """What a form about the object shows in the parameters to begin with."""
         return {}

@@ -193,7 +193,7 @@ def open_as(request: HttpRequest, user_id: int) -> HttpResponse:
         sessions.open_as(request, viewer, user)
     except AccessDenied as error:
         return page(request, "refused.html", message=error.message)
-    return redirect("vms")
+    return redirect("dashboard")
 
 
 @login_required

@@ -1,10 +1,13 @@
-"""Middleware of the pages: what a browser may load and connect to."""
+"""Middleware of the pages: what a browser may load and connect to, and that they come compressed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 
 from panel.core import own_origin
 
@@ -28,3 +31,18 @@ class ContentSecurityPolicyMiddleware:
         consoles = " ".join(each.replace("https://", "wss://", 1) for each in origins)
         response.headers["Content-Security-Policy"] = POLICY.format(consoles=consoles)
         return response
+
+
+class CompressedPagesMiddleware(GZipMiddleware):
+    """Compresses pages and what their scripts read; programs ask nearby, and often, and events must not wait.
+
+    Django's own lengthens each answer at random, so that no secret of a page is guessed by its length (BREACH).
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """The answer, compressed if it is for a page and the browser takes that."""
+        kind = response.headers.get("Content-Type", "")
+        scripts = kind.startswith("application/json") and settings.SESSION_COOKIE_NAME in request.COOKIES
+        if response.streaming or not (scripts or kind.startswith("text/html")):
+            return response
+        return super().process_response(request, response)

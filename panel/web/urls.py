@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, re_path
 
-from panel.web import accounts, events, isos, signing_in, storages, views
+from panel.web import (
+    accounts,
+    assets,
+    dashboard,
+    dialogs,
+    events,
+    isos,
+    signing_in,
+    storages,
+    task_do,
+    views,
+    vm_list,
+    vm_page,
+)
 
 urlpatterns = [
-    path("", views.vm_list, name="vms"),
+    path("", dashboard.dashboard, name="dashboard"),
+    path("vms", vm_list.vm_list, name="vms"),
+    path("vms/group/<str:verb>", dialogs.group, {"plural": "vms"}, name="vm-group"),
     path("login", views.SignIn.as_view(), name="login"),
     path("login/code", signing_in.second_step, name="login-code"),
     path("sign-in/<str:key>", views.sign_in_by_key, name="sign-in-key"),
     path("logout", views.sign_out, name="logout"),
     path("vms/new", views.vm_new, name="vm-new"),
-    path("vms/<int:vm_id>", views.vm_page, name="vm"),
+    path("vms/<int:vm_id>", vm_page.vm_page, name="vm"),
     path("vms/<int:vm_id>/settings", views.vm_settings, name="vm-settings"),
     path("vms/<int:vm_id>/devices", views.vm_devices, name="vm-devices"),
     path("vms/<int:vm_id>/console", views.vm_console, name="vm-console"),
@@ -25,6 +40,7 @@ urlpatterns = [
     path("storages/new", storages.storage_new, name="storage-new"),
     path("tasks", views.task_list, name="tasks"),
     path("tasks/<int:task_id>", views.task_page, name="task"),
+    path("tasks/<int:task_id>/<str:verb>", task_do.do, name="task-do"),
     path("isos", isos.iso_list, name="isos"),
     path("problems", views.problem_list, name="problems"),
     path("profile", accounts.profile, name="profile"),
@@ -38,5 +54,8 @@ urlpatterns = [
     path("roles/<int:role_id>", accounts.role_page, name="role"),
     path("journal", accounts.journal_page, name="journal"),
     path("events", events.stream, name="events"),
-    path("assets/<path:name>", views.asset, name="asset"),
+    path("theme", dialogs.theme, name="theme"),
+    path("<str:plural>/<int:object_id>/do/<str:verb>", dialogs.operation, name="operation"),
+    re_path(r"^assets/(?P<of>[0-9a-f]{12}|now)/(?P<name>.+)$", assets.serve, name="asset"),
+    path("assets/<path:name>", assets.serve, name="asset"),
 ]

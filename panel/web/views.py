@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import mimetypes
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -14,9 +11,8 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import NON_FIELD_ERRORS
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from panel.accounts import second_factor, sessions, signin_keys, throttling
@@ -25,34 +21,25 @@ from panel.cluster.selectors import default_cluster, get_node, list_nodes
 from panel.core import own_origin, permissions
 from panel.core.errors import BadCredentials, Throttled
 from panel.images.selectors import isos_for, list_flavors, list_images
-from panel.monitoring.statistics.selectors import PERIODS, traffic, warnings
 from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
 from panel.tasks import registry
 from panel.tasks.declaration import Declaration
 from panel.tasks.models import Task
-from panel.tasks.selectors import get_task, list_tasks, open_tasks_of
-from panel.vms import snapshots, timeline
-from panel.vms.machine import may_adopt
+from panel.tasks.selectors import get_task, list_tasks
 from panel.vms.models import UnmanagedDomain
-from panel.vms.selectors import get_vm, history, list_vms
-from panel.web import console, devices, differences, settings_form, signing_in
+from panel.vms.selectors import get_vm, list_vms
+from panel.web import console, devices, settings_form, signing_in
 from panel.web.rendering import found_or_404 as _or_404
 from panel.web.rendering import need as _need
 from panel.web.rendering import page as _page
 from panel.web.rendering import rows as _rows
 from panel.web.rendering import viewer_of as _viewer
+from panel.web.vm_page import open_task
 
 MOST_INSIDE = 200
 """Rows of a list that is only a part of a page."""
-TIMELINE = timedelta(hours=24)
-"""How much of a VM's history its page shows as a line, unless the VM is younger."""
-MONTHS = 3
-"""Of how many months a VM's page shows the traffic."""
-GROUP = ("vm.start", "vm.stop", "vm.restart", "vm.force-off", "vm.delete")
-"""What a list offers for all that are chosen in it."""
 LAST_VERBS = ("delete", "remove")
-ASSETS = Path(__file__).parent / "static"
 
 
 class SignIn(LoginView):
@@ -123,40 +110,12 @@ def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> dict[str, 
     return {"always": always, "more": more}
 
 
-def _open_task(kind: str, object_id: int) -> Task | None:
-    """The task that is at work on the object. Read before the object itself: a page without a task shows what it left.
-
-    A page with one is read again when its events begin to arrive; one that missed the task's end would stay as it was.
-    """
-    return open_tasks_of(kind, [object_id]).get(object_id)
-
-
 def _form(operation: Declaration[Any], obj: Any) -> str:
     """What the button's dialog asks for, as JSON for its script; empty where a click is enough."""
     schema = operation.params.model_json_schema()
     if not operation.asks and not schema.get("required"):
         return ""
     return json.dumps({"schema": schema, "initial": operation.initial(obj)}, default=str)
-
-
-@login_required
-def vm_list(request: HttpRequest) -> HttpResponse:
-    """The VMs."""
-    viewer = _viewer(request)
-    page = _rows(request, list_vms(viewer))
-    tasks = open_tasks_of("vm", [vm.pk for vm in page])
-    rows = [{"vm": vm, "task": tasks.get(vm.pk), "warnings": warnings(vm)} for vm in page]
-    return _page(
-        request,
-        "vm_list.html",
-        rows=rows,
-        page=page,
-        may_create=permissions.allows(viewer, "vms.create"),
-        group=sorted(
-            (each for each in registry.for_object("vm", viewer) if each.name in GROUP),
-            key=lambda each: GROUP.index(each.name),
-        ),
-    )
 
 
 @login_required
@@ -176,47 +135,6 @@ def vm_new(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
-    """One VM."""
-    viewer = _viewer(request)
-    task = _open_task("vm", vm_id)
-    vm = _or_404(get_vm, viewer, vm_id)
-    tree = snapshots.tree(vm)
-    now = timezone.now()
-    start = max(now - TIMELINE, vm.created_at)
-    return _page(
-        request,
-        "vm.html",
-        vm=vm,
-        copies=vm.sightings.select_related("node") if permissions.allows(viewer, "cluster.manage") else (),
-        problems=list_problems(viewer).filter(object_type="vm", object_id=vm.pk),
-        warnings=warnings(vm),
-        traffic=traffic(viewer, vm.pk)[:MONTHS],
-        periods=PERIODS,
-        timeline=timeline.of(vm, start, now),
-        timeline_start=start,
-        actions=_actions("vm", viewer, vm, task),
-        snapshots=tree,
-        no_revert={kept: snapshots.why_no_revert(vm, with_memory=kept == "memory") for kept in ("disks", "memory")}
-        if tree
-        else {},
-        unmanaged_snapshots=[(each, json.dumps({"name": each["name"]})) for each in vm.unmanaged_snapshots],
-        may_snapshot=permissions.allows(viewer, "vms.snapshot"),
-        may_power=permissions.allows(viewer, "vms.power"),
-        history=history(vm),
-        tasks=list_tasks(viewer).filter(object_type="vm", object_id=vm.pk)[:10],
-        task=task,
-        may_console=permissions.allows(viewer, "vms.console"),
-        may_change=permissions.allows(viewer, "vms.change"),
-        may_change_devices=permissions.allows(viewer, "vms.devices"),
-        may_configure=permissions.allows(viewer, "vms.configure"),
-        pending=differences.table(vm.pending, "now", "then"),
-        drift=differences.table(vm.drift, "node", "stored") if permissions.allows(viewer, "cluster.view") else (),
-        adoptable=may_adopt(vm.drift),
-    )
-
-
-@login_required
 def vm_settings(request: HttpRequest, vm_id: int) -> HttpResponse:
     """The form of a VM's settings."""
     viewer = _viewer(request)
@@ -231,7 +149,7 @@ def vm_settings(request: HttpRequest, vm_id: int) -> HttpResponse:
 def vm_devices(request: HttpRequest, vm_id: int) -> HttpResponse:
     """A VM's disks, interfaces and drive."""
     viewer = _viewer(request)
-    task = _open_task("vm", vm_id)
+    task = open_task("vm", vm_id)
     vm = _or_404(get_vm, viewer, vm_id)
     _need(viewer, "vms.devices")
     return _page(request, "vm_devices.html", vm=vm, task=task, devices=devices.page(viewer, vm, task))
@@ -287,7 +205,7 @@ def node_new(request: HttpRequest) -> HttpResponse:
 def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
     """One node."""
     viewer = _viewer(request)
-    task = _open_task("node", node_id)
+    task = open_task("node", node_id)
     node = _or_404(get_node, viewer, node_id)
     return _page(
         request,
@@ -328,14 +246,3 @@ def problem_list(request: HttpRequest) -> HttpResponse:
     _need(_viewer(request), "notices.view")
     page = _rows(request, list_problems(_viewer(request)))
     return _page(request, "problem_list.html", problems=page, page=page)
-
-
-def asset(request: HttpRequest, name: str) -> FileResponse:
-    """A file of the pages: style, scripts, noVNC. In front of a busy panel nginx serves them."""
-    path = (ASSETS / name).resolve()
-    if not path.is_relative_to(ASSETS.resolve()) or not path.is_file():
-        raise Http404("There is no such file.")
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    response = FileResponse(path.open("rb"), content_type=kind)
-    response.headers["Cache-Control"] = "no-cache" if settings.DEBUG else "max-age=300"
-    return response

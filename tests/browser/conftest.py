@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,41 @@ def alone(services: Services) -> Iterator[Stack]:
         stack.stop()
 
 
+def python(stack: Stack, text: str) -> str:
+    """Run it in the panel's own Django."""
+    return stack.manage("shell", "--no-imports", "--command", textwrap.dedent(text))
+
+
+VM = """
+    from panel.accounts.models import User
+    from panel.cluster.models import Node
+    from panel.images.models import Image
+    from panel.storage.models import Pool, Volume
+    from panel.vms.models import Disk, Snapshot, Vm
+    image = Image.objects.create(
+        name="small", title="Small OS", os_family="test", file_name="none", sha256="0" * 64, size_bytes=1,
+        virtual_bytes=1, login="root", min_memory_mib=96, min_disk_gib=1,
+    )
+    vm = Vm.objects.create(
+        name="web1", owner=User.objects.get(name="admin"), pool=Pool.objects.first(),
+        node=Node.objects.first(), cluster=Node.objects.first().cluster,
+        image=image, vcpus=1, memory_mib=128, status="running", wanted="running", installed=True,
+        drift=[{"field": "vcpus", "node": 2, "stored": 1}],
+    )
+    Snapshot.objects.create(vm=vm, name="before", state="ready")
+    for number, target in enumerate(("vda", "vdb")):
+        volume = Volume.objects.create(pool=vm.pool, node=vm.node, size_gib=1)
+        Disk.objects.create(vm=vm, volume=volume, target=target, position=number)
+    print(vm.pk)
+"""
+
+
+@pytest.fixture(scope="session")
+def vm(alone: Stack) -> int:
+    """A VM that runs on the panel without hosts, as far as its database knows."""
+    return int(python(alone, VM))
+
+
 @pytest.fixture
 def page(browser: Browser, stack: Stack, tmp_path: Path) -> Iterator[Page]:
     """A page of a fresh browser profile, signed in as the administrator; errors of its scripts fail the test."""
@@ -54,6 +90,24 @@ def page(browser: Browser, stack: Stack, tmp_path: Path) -> Iterator[Page]:
     yield page
     context.close()
     assert errors == []
+
+
+def sign_out(page: Page) -> None:
+    """By the menu of the account."""
+    page.locator("#account").click()
+    page.get_by_role("button", name="Sign out").click()
+
+
+def choose(page: Page, action: str) -> None:
+    """An action of the menu beside an object's name."""
+    page.locator("#actions .dropdown-toggle").click()
+    page.locator("#actions .menu").get_by_role("button", name=action, exact=True).click()
+
+
+def confirm(page: Page, action: str) -> None:
+    """The button of the dialog that is open, which then closes."""
+    page.locator("#dialog .modal-footer").get_by_role("button", name=action, exact=True).click()
+    expect(page.locator("#dialog")).to_be_hidden()
 
 
 def go_again_when_the_network_changes(page: Page) -> None:

@@ -78,7 +78,7 @@ def page(browser: Browser, alone: Stack) -> Iterator[Page]:
 
 def test_what_is_older_is_not_shown_again(page: Page, alone: Stack, vm: int) -> None:
     page.goto(f"/vms/{vm}")
-    expect(page.locator("#live[data-connected]")).to_have_count(1)
+    expect(page.locator("[data-connected]")).to_have_count(1)
     page.evaluate(WATCH)
     fetched = []
     page.on("response", lambda answer: fetched.append(answer.url) if answer.url.endswith(f"/vms/{vm}") else None)

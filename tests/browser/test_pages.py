@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import choose, confirm, sign_out
 from tests.browser.pictures import FITS, shot
 from tests.lab.hosts import Node
 from tests.stack import done, wait_until
@@ -28,7 +29,7 @@ def vm(cluster: list[Node], api: httpx.Client) -> Iterator[dict[str, Any]]:
 
 
 def test_a_wrong_password_is_told(page: Page) -> None:
-    page.get_by_role("button", name="Sign out").click()
+    sign_out(page)
     page.get_by_label("Name").fill("admin")
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Sign in").click()
@@ -38,16 +39,16 @@ def test_a_wrong_password_is_told(page: Page) -> None:
 def test_virsh_destroy_shows_in_the_open_list_within_a_second(
     page: Page, vm: dict[str, Any], cluster: list[Node]
 ) -> None:
-    page.goto("/")
-    page.locator("#live[data-connected]").wait_for()
-    status = page.locator(f"[data-vm='{vm['vm']}'] .status")
+    page.goto("/vms")
+    page.locator("[data-connected]").wait_for()
+    status = page.locator(f"[data-object='vm:{vm['vm']}'] .status")
     expect(status).to_have_text("Running")
     shot(page, "vms")
     # Seen by the page itself, so that asking it costs nothing of the second.
     page.evaluate(
-        """(id) => { const row = document.getElementById("live");
+        """(id) => { const row = document.querySelector("main");
         window.changed = new Promise((tell) => new MutationObserver(() => {
-          const status = document.querySelector(`[data-vm="${id}"] .status`);
+          const status = document.querySelector(`[data-object="vm:${id}"] .status`);
           if (status && status.dataset.status === "shut off") tell(Date.now());
         }).observe(row, {subtree: true, childList: true, attributes: true, characterData: true})); }""",
         vm["vm"],
@@ -60,7 +61,7 @@ def test_virsh_destroy_shows_in_the_open_list_within_a_second(
 
 
 def test_a_vm_is_created_followed_and_deleted_by_hand(page: Page, cluster: list[Node], api: httpx.Client) -> None:
-    page.goto("/")
+    page.goto("/vms")
     page.get_by_role("link", name="Create").first.click()
     page.locator("input[name=image][value=tiny]").check()
     page.locator("input[name=flavor][value=tiny]").check()
@@ -76,9 +77,12 @@ def test_a_vm_is_created_followed_and_deleted_by_hand(page: Page, cluster: list[
     expect(page.locator("h1 .status")).to_have_text("Running", timeout=60_000)
     expect(page.locator(".steps")).to_have_count(0, timeout=60_000)
     shot(page, "vm")
-    page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Delete").click()
-    page.wait_for_url(lambda url: url.endswith("/"), timeout=60_000)
+    choose(page, "Delete")
+    expect(page.locator("#dialog")).to_contain_text("Disk vda")
+    page.get_by_label("Type byhand to go on").fill("byhand")
+    shot(page, "delete")
+    confirm(page, "Delete")
+    page.wait_for_url(lambda url: url.endswith("/vms"), timeout=60_000)
     assert api.get("vms", params={"name": "byhand"}).json()["results"] == []
 
 
@@ -120,7 +124,7 @@ def test_every_page_opens_without_an_error(page: Page, vm: dict[str, Any], clust
 
 def test_a_narrow_screen_scrolls_in_its_tables_alone(page: Page, vm: dict[str, Any]) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
-    page.goto("/")
+    page.goto("/vms")
     shot(page, "narrow")
     assert page.evaluate(FITS)
 
@@ -157,19 +161,21 @@ def test_what_is_chosen_in_the_list_is_stopped_together(
     answer = api.post("vms", json={"name": "seen2", "image": "tiny", "flavor": "tiny"})
     done(api, answer)
     try:
-        page.goto("/")
+        page.goto("/vms")
         expect(page.locator("#group")).to_be_hidden()
         page.get_by_label("Choose all").check()
         # A test that failed before may have left others.
         others = "[data-choose]:not([aria-label='Choose seen']):not([aria-label='Choose seen2'])"
         for left in page.locator(others).all():
             left.uncheck()
-        expect(page.locator(".chosen")).to_have_text("2 chosen")
+        expect(page.locator("#group .count")).to_have_text("2 chosen")
         shot(page, "chosen")
-        page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Force off").click()
+        page.get_by_role("button", name="Force off: 2 objects").click()
+        expect(page.locator("#dialog").get_by_text("Asked for")).to_have_count(2)
+        page.locator("#dialog .modal-footer").get_by_role("button", name="Close").click()
         for each in (vm["vm"], answer.json()["vm"]):
-            expect(page.locator(f"[data-vm='{each}'] .status")).to_have_text("Shut off", timeout=30_000)
+            expect(page.locator(f"[data-object='vm:{each}'] .status")).to_have_text("Shut off", timeout=30_000)
         expect(page.locator("#group")).to_be_hidden()
     finally:
         done(api, api.delete(f"vms/{answer.json()['vm']}?queue=1"))
@@ -178,11 +184,13 @@ def test_what_is_chosen_in_the_list_is_stopped_together(
 def test_a_snapshot_is_taken_and_a_vm_suspended_by_hand(page: Page, vm: dict[str, Any], api: httpx.Client) -> None:
     path = f"vms/{vm['vm']}"
     page.goto(f"/{path}")
-    page.locator("#live[data-connected]").wait_for()
-    page.get_by_role("button", name="Snapshot").click()
-    page.locator("dialog [name=name]").fill("before the update")
+    page.locator("[data-connected]").wait_for()
+    choose(page, "Snapshot")
+    page.locator("#dialog [name=name]").fill("before the update")
+    page.get_by_text("What will be done").click()
+    expect(page.locator("#plan li").first).to_be_visible()
     shot(page, "dialog")
-    page.locator("dialog").get_by_role("button", name="Snapshot").click()
+    confirm(page, "Snapshot")
     expect(page.locator("#snapshots b")).to_have_text("before the update", timeout=60_000)
     expect(page.locator("#snapshots")).to_contain_text("with memory", timeout=60_000)
     page.get_by_label("Starts with its node").check()
@@ -190,26 +198,24 @@ def test_a_snapshot_is_taken_and_a_vm_suspended_by_hand(page: Page, vm: dict[str
     wait_until(lambda: api.get(path).json()["task"] is None, "nothing is done to it", 30)
     shot(page, "snapshots")
 
-    page.locator(".more summary").click()
+    page.locator("#actions .dropdown-toggle").click()
     shot(page, "menu")
-    # Suspending asks once more.
-    page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Suspend").click()
-    page.locator("dialog [name=reason]").fill("not paid for")
-    page.locator("dialog").get_by_role("button", name="Suspend").click()
+    page.keyboard.press("Escape")
+    choose(page, "Suspend")
+    page.locator("#dialog [name=reason]").fill("not paid for")
+    confirm(page, "Suspend")
     expect(page.locator("#suspended")).to_contain_text("not paid for", timeout=60_000)
     wait_until(lambda: api.get(path).json()["status"] == "shut off", "it is off", 120)
     wait_until(lambda: api.get(path).json()["task"] is None, "nothing is done to it", 30)
-    expect(page.get_by_role("button", name="Delete").first).to_be_enabled()
-    expect(page.get_by_role("button", name="Start", exact=True)).to_be_disabled()
+    expect(page.locator("[data-verb=delete]")).not_to_have_attribute("aria-disabled", "true")
+    expect(page.locator("[data-verb=start]")).to_have_attribute("aria-disabled", "true")
     shot(page, "suspended")
     page.goto(f"/{path}/guest")
     expect(page.get_by_role("button", name="Reinstall")).to_be_disabled()
     shot(page, "suspended-guest")
     page.goto(f"/{path}")
-    page.locator("#live[data-connected]").wait_for()
-    page.locator(".more summary").click()
-    page.get_by_role("button", name="Unsuspend").click()
+    page.locator("[data-connected]").wait_for()
+    page.locator("[data-verb=unsuspend]").first.click()
     expect(page.locator("#suspended")).to_have_count(0, timeout=60_000)
     wait_until(lambda: api.get(path).json()["status"] == "running", "it runs again", 120)
     expect(page.get_by_role("button", name="Shut down")).to_be_enabled()
@@ -220,7 +226,7 @@ def test_settings_are_changed_in_their_form_and_what_waits_is_shown(
 ) -> None:
     path = f"vms/{vm['vm']}"
     page.goto(f"/{path}")
-    page.get_by_role("link", name="Settings").click()
+    page.get_by_role("link", name="Settings", exact=True).click()
     page.get_by_label("Title").fill("The shop")
     page.locator("input[name=vcpus]").fill("400")
     page.get_by_label("Clock").select_option("localtime")
@@ -235,7 +241,7 @@ def test_settings_are_changed_in_their_form_and_what_waits_is_shown(
     shot(page, "pending")
     shown = api.get(path).json()
     assert (shown["title"], shown["clock"], shown["boot_order"]) == ("The shop", "localtime", ["cdrom", "disk"])
-    page.get_by_role("link", name="Settings").click()
+    page.get_by_role("link", name="Settings", exact=True).click()
     page.get_by_label("Title").fill("")
     page.get_by_label("Clock").select_option("utc")
     page.get_by_role("button", name="Change").click()

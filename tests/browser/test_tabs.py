@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Dialog, Page, Request, expect
 
+from tests.browser.conftest import python
 from tests.browser.test_without_hosts import page
 from tests.stack import Stack
 
 __all__ = ["page"]
 
-VM = """
-    from panel.accounts.models import User
-    from panel.cluster.models import Node
-    from panel.images.models import Image
-    from panel.storage.models import Pool, Volume
-    from panel.vms.models import Disk, Snapshot, Vm
-    image = Image.objects.create(
-        name="small", title="Small OS", os_family="test", file_name="none", sha256="0" * 64, size_bytes=1,
-        virtual_bytes=1, login="root", min_memory_mib=96, min_disk_gib=1,
-    )
-    vm = Vm.objects.create(
-        name="web1", owner=User.objects.get(name="admin"), pool=Pool.objects.first(),
-        node=Node.objects.first(), cluster=Node.objects.first().cluster,
-        image=image, vcpus=1, memory_mib=128, status="running", wanted="running", installed=True,
-        drift=[{"field": "vcpus", "node": 2, "stored": 1}],
-    )
-    Snapshot.objects.create(vm=vm, name="before", state="ready")
-    for number, target in enumerate(("vda", "vdb")):
-        volume = Volume.objects.create(pool=vm.pool, node=vm.node, size_gib=1)
-        Disk.objects.create(vm=vm, volume=volume, target=target, position=number)
-    print(vm.pk)
-"""
 TOLD = """
     from django.utils import timezone
     from panel.vms.models import Vm
@@ -45,17 +23,6 @@ TOLD = """
 SLOW_MS = 30_000
 TABS = 7
 """More than the six connections that a browser has for a server over HTTP/1.1."""
-
-
-def python(stack: Stack, text: str) -> str:
-    """Run it in the panel's own Django."""
-    return stack.manage("shell", "--no-imports", "--command", textwrap.dedent(text))
-
-
-@pytest.fixture(scope="module")
-def vm(alone: Stack) -> int:
-    """A VM that runs, as far as the database knows."""
-    return int(python(alone, VM))
 
 
 def delete_snapshots(stack: Stack) -> None:
@@ -72,37 +39,39 @@ def tabs(page: Page) -> Iterator[list[Page]]:
 
 def test_seven_tabs_load_and_each_gets_every_event(tabs: list[Page], alone: Stack, vm: int) -> None:
     for tab in tabs:
-        tab.goto("/")
+        tab.goto("/vms")
     for tab in tabs:
-        expect(tab.locator("#live[data-connected]")).to_be_visible(timeout=SLOW_MS)
-        expect(tab.locator(f'[data-vm="{vm}"] .status')).to_have_text("Running", timeout=SLOW_MS)
+        expect(tab.locator("[data-connected]")).to_be_visible(timeout=SLOW_MS)
+        expect(tab.locator(f'[data-object="vm:{vm}"] .status')).to_have_text("Running", timeout=SLOW_MS)
         # A tab that never asks again by itself shows what it was sent.
-        tab.evaluate("() => document.getElementById('live').removeAttribute('data-live')")
+        tab.evaluate(
+            "() => document.querySelectorAll('[data-live]').forEach((each) => each.removeAttribute('data-live'))"
+        )
     python(alone, TOLD.format(vm=vm, status="paused"))
     for tab in tabs:
-        expect(tab.locator(f'[data-vm="{vm}"] .status')).to_have_text("Paused", timeout=SLOW_MS)
+        expect(tab.locator(f'[data-object="vm:{vm}"] .status')).to_have_text("Paused", timeout=SLOW_MS)
 
     # The tab that was there first goes: nothing is missed by the others.
     tabs[0].close()
     python(alone, TOLD.format(vm=vm, status="running"))
     for tab in tabs[1:]:
-        expect(tab.locator(f'[data-vm="{vm}"] .status')).to_have_text("Running", timeout=SLOW_MS)
+        expect(tab.locator(f'[data-object="vm:{vm}"] .status')).to_have_text("Running", timeout=SLOW_MS)
 
 
 @pytest.mark.nightly
 def test_tabs_read_what_they_missed_while_the_panel_was_away(page: Page, alone: Stack, vm: int) -> None:
     other = page.context.new_page()
     for tab in (page, other):
-        tab.goto("/")
-        expect(tab.locator("#live[data-connected]")).to_be_visible(timeout=SLOW_MS)
+        tab.goto("/vms")
+        expect(tab.locator("[data-connected]")).to_be_visible(timeout=SLOW_MS)
     alone.end("panel")
     for tab in (page, other):
-        expect(tab.locator("#live:not([data-connected])")).to_be_visible(timeout=SLOW_MS)
+        expect(tab.locator("body:not([data-connected])")).to_be_visible(timeout=SLOW_MS)
     python(alone, f"from panel.vms.models import Vm; Vm.objects.filter(pk={vm}).update(status='crashed')")
     alone.run("panel")
     for tab in (page, other):
-        expect(tab.locator(f'[data-vm="{vm}"] .status')).to_have_text("Crashed", timeout=SLOW_MS)
-        expect(tab.locator("#live[data-connected]")).to_be_visible(timeout=SLOW_MS)
+        expect(tab.locator(f'[data-object="vm:{vm}"] .status')).to_have_text("Crashed", timeout=SLOW_MS)
+        expect(tab.locator("[data-connected]")).to_be_visible(timeout=SLOW_MS)
 
 
 def _fill(page: Page) -> None:
@@ -113,7 +82,7 @@ def _fill(page: Page) -> None:
             field.fill("1" if field.get_attribute("type") == "number" else "correct horse")
 
 
-@pytest.mark.parametrize("path", ["/vms/{vm}", "/vms/{vm}/devices", "/nodes/1"])
+@pytest.mark.parametrize("path", ["/vms/{vm}/devices", "/nodes/1"])
 def test_enter_in_a_form_that_destroys_asks_first(page: Page, alone: Stack, vm: int, path: str) -> None:
     if path.endswith("devices"):
         delete_snapshots(alone)
@@ -131,7 +100,7 @@ def test_enter_in_a_form_that_destroys_asks_first(page: Page, alone: Stack, vm: 
     page.on("dialog", no)
     page.on("request", note)
     page.goto(path.format(vm=vm))
-    expect(page.locator("#live[data-connected]")).to_be_visible(timeout=SLOW_MS)
+    expect(page.locator("[data-connected]")).to_be_visible(timeout=SLOW_MS)
     page.evaluate("() => document.getElementById('live').removeAttribute('data-live')")
     page.evaluate("() => document.querySelectorAll('[data-action]').forEach((each) => { each.disabled = false; })")
     buttons = page.locator("#live [data-action].danger, #live [data-action][data-confirm]")

@@ -31,6 +31,10 @@ NO_PAGES = {
     "go-back": "is posted to",
     "events": "never ends",
     "asset": "is a file",
+    "operation": "is a dialog of a page",
+    "vm-group": "is a dialog of a page",
+    "task-do": "is posted to",
+    "theme": "is posted to",
 }
 """Addresses that are no pages of their own, and why."""
 MORE = {"api-docs": "/api/v1/docs", "not-found": "/nothing-of-this-name"}

@@ -7,6 +7,7 @@ from typing import Any
 from panel.core.wording import Text
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
+from panel.vms import losses
 from panel.vms.context import VmContext
 from panel.vms.operations.deploying import stop_domain
 from panel.vms.operations.removing import delete_seeds, delete_volumes, release_records, see_disks, undefine_domain
@@ -44,6 +45,10 @@ class DeleteVm(Operation[DeleteVmParams]):
         Step(delete_seeds, "Delete the seed"),
         Step(release_records, "Release the address and forget the VM"),
     )
+
+    def losses(self, obj: Any) -> list[Text]:
+        """Its disks, snapshots and addresses."""
+        return losses.of_vm(obj)
 
     def title(self, ctx: Any) -> Text:
         """The task's title, for people."""

@@ -179,7 +179,7 @@ def test_a_customer_s_pages_name_no_node(
     tasks = [f"/tasks/{pk}" for pk in Task.objects.filter(object_id=vm.pk).values_list("pk", flat=True)]
     theirs, all_of_it = signed_in(user), signed_in(admin)
     named = 0
-    for path in ("/", f"/vms/{vm.pk}", f"/vms/{vm.pk}/devices", "/tasks", "/journal", *tasks):
+    for path in ("/", "/vms", f"/vms/{vm.pk}", f"/vms/{vm.pk}/devices", "/tasks", "/journal", *tasks):
         text = theirs.get(path, secure=True).content.decode()
         assert hides(text), (path, text)
         named += not hides(all_of_it.get(path, secure=True).content)

@@ -48,8 +48,11 @@ def test_an_error_is_in_the_language_that_was_asked_for(api: APIClient, admin: U
     assert (answer.json()["code"], answer.json()["object"]) == ("not_found", "vm")
     assert "Accept-Language" in answer.headers["Vary"]
     assert told(api, "vms/77", "fr").json()["detail"] == "There is no vm “77”."
-    # The next request is another reader's; pages are English as yet.
+    # The next request is another reader's; what a page's script asks is told in the page's language.
     assert api.get("/api/v1/vms/77").json()["detail"] == "There is no vm “77”."
+    page = signed_in(admin).get("/api/v1/vms/77", HTTP_ACCEPT_LANGUAGE="ru", secure=True)
+    assert page.json()["detail"] == "Не найдено: ВМ «77»."
+    User.objects.filter(pk=admin.pk).update(language="en")
     page = signed_in(admin).get("/api/v1/vms/77", HTTP_ACCEPT_LANGUAGE="ru", secure=True)
     assert page.json()["detail"] == "There is no vm “77”."
     nobody = Client().get("/api/v1/vms", HTTP_ACCEPT_LANGUAGE="ru", secure=True)

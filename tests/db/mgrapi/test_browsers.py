@@ -44,7 +44,7 @@ def test_a_session_that_is_handed_over_signs_the_browser_in_and_shows_the_page(
     world: World, browser: Client, asked: dict[str, str], page: str
 ) -> None:
     assert follow(browser, auth=world.sessions["anna"], **asked) == page
-    assert b"shop" in browser.get("/", secure=True).content
+    assert b"shop" in browser.get("/vms", secure=True).content
     (kept,) = JournalEntry.objects.filter(action="session.handed_over")
     assert (kept.user_name, kept.address, kept.after) == ("anna", CUSTOMER, {"begun_from": "192.0.2.1"})
     assert BrowserSession.objects.get(user__name="anna").by == "handed over"
@@ -71,10 +71,10 @@ def test_an_administrator_is_signed_in_by_no_link(world: World, browser: Client,
 
 def test_what_is_old_or_has_ended_signs_nobody_in(world: World, browser: Client) -> None:
     ClassicSession.objects.update(created_at=timezone.now() - timedelta(minutes=11))
-    assert follow(browser, auth=world.sessions["anna"], func="vm") == "/login?next=/"
+    assert follow(browser, auth=world.sessions["anna"], func="vm") == "/login?next=/vms"
     world.call("bert", "exit")
     for session in (world.sessions["bert"], "x"):
-        assert follow(browser, auth=session, func="vm") == "/login?next=/"
+        assert follow(browser, auth=session, func="vm") == "/login?next=/vms"
     assert not BrowserSession.objects.filter(user__isnull=False).exists()
 
 
@@ -92,4 +92,4 @@ def test_a_form_of_another_site_signs_in_with_name_and_password(world: World, br
     assert (answer.status_code, answer.headers["Location"]) == (302, "/login")
     answer = browser.post("/vmmgr", form, secure=True)
     assert (answer.status_code, answer.headers["Location"]) == (302, "/")
-    assert b"shop" in browser.get("/", secure=True).content
+    assert b"shop" in browser.get("/vms", secure=True).content

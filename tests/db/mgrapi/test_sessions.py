@@ -125,7 +125,7 @@ def test_a_one_time_key_signs_a_browser_in_once(world: World) -> None:
     asked = {"func": "auth", "username": "anna", "key": key, "checkcookie": "no"}
     answer = browser.get("/vmmgr", asked, secure=True)
     assert (answer.status_code, answer.headers["Location"]) == (302, "/")
-    assert b"shop" in browser.get("/", secure=True).content
+    assert b"shop" in browser.get("/vms", secure=True).content
     answer = Client(REMOTE_ADDR=ADDRESS, headers=BROWSER).get("/vmmgr", asked, secure=True)
     assert (answer.status_code, answer.headers["Location"]) == (302, "/login")
 
@@ -135,7 +135,7 @@ def test_a_link_with_a_key_needs_no_name_and_guessing_at_those_is_stopped_too(wo
     browser = Client(REMOTE_ADDR=ADDRESS, headers=BROWSER)
     answer = browser.get("/vmmgr", {"func": "auth", "key": keys[0]}, secure=True)
     assert (answer.status_code, answer.headers["Location"]) == (302, "/")
-    assert b"shop" in browser.get("/", secure=True).content
+    assert b"shop" in browser.get("/vms", secure=True).content
     for number in range(WRONG_ALLOWED):
         assert error_of(call(func="auth", out="xml", key=f"{number:016}")) == REFUSED
     assert error_of(call(func="auth", out="xml", key=keys[1])) == REFUSED

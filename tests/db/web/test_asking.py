@@ -78,7 +78,13 @@ def _destroying(client: Client, paths: list[str]) -> Iterator[dict[str, str | No
         assert answer.status_code == 200, path
         for button in Buttons(answer.content.decode()).found:
             action = button.get("data-action") or button.get("data-group") or button.get("data-submit") or ""
-            if action.rpartition("/")[2] in verbs or button.get("data-method") == "DELETE":
+            if button.get("aria-disabled") == "true" or "disabled" in button:
+                continue
+            if (
+                action.rpartition("/")[2] in verbs
+                or button.get("data-verb") in verbs
+                or button.get("data-method") == "DELETE"
+            ):
                 yield button
 
 
@@ -90,12 +96,16 @@ def test_every_button_that_destroys_says_what_is_asked(
         run_tasks()
     devices = list(_destroying(signed_in(admin), [f"/vms/{vm}/devices"]))
     Vm.objects.filter(pk=vm).update(drift=[{"field": "vcpus", "node": 2, "stored": 1}])
-    Snapshot.objects.create(vm_id=vm, name="before", state="failed")
+    for state in ("ready", "failed"):
+        Snapshot.objects.create(vm_id=vm, name=state, state=state)
     NodePool.objects.update(fault="not_mounted")
-    paths = ["/", f"/vms/{vm}", f"/vms/{vm}/devices", f"/vms/{vm}/guest", f"/nodes/{node.pk}", f"/users/{user.pk}"]
+    paths = ["/vms", f"/vms/{vm}", f"/vms/{vm}/devices", f"/vms/{vm}/guest", f"/nodes/{node.pk}", f"/users/{user.pk}"]
     found = [*devices, *_destroying(signed_in(admin), paths)]
     for button in found:
-        assert button.get("data-confirm"), button
-    verbs = {(each.get("data-action") or each.get("data-submit") or "").rpartition("/")[2] for each in found}
+        assert button.get("data-confirm") or "hx-get" in button, button
+    verbs = {
+        (each.get("data-action") or each.get("data-submit") or each.get("data-verb") or "").rpartition("/")[2]
+        for each in found
+    }
     # What is rare is offered where something is wrong that is not wrong here, as is settling.
     assert {each.verb for each in DANGEROUS if each.object_type == "vm" and not each.rare} - verbs <= {"settle"}

@@ -16,6 +16,7 @@ from panel.cluster.models import Node
 from panel.monitoring.models import VmUsage
 from panel.monitoring.models.statistics import kept_since, slot
 from panel.monitoring.statistics.selectors import PERIODS, STEPS, Period
+from panel.web import assets
 from tests.db.monitoring.messages import make_vm
 
 SCRIPT = Path(panel.web.__file__).parent / "static/web/statistics.js"
@@ -28,7 +29,7 @@ def test_the_card_names_its_vm_and_the_periods_and_the_script_is_the_panels_own(
     page = client.get(f"/vms/{vm.pk}", secure=True).content.decode()
     assert f'id="statistics" data-vm="{vm.pk}" data-cpus="1"' in page
     assert re.findall(r'<option value="(\w+)" data-step', page) == ["day", "week", "month", "year"]
-    assert '<script type="module" src="/assets/web/statistics.js"></script>' in page
+    assert f'<script type="module" src="{assets.address("web/statistics.js")}"></script>' in page
 
 
 @pytest.mark.parametrize("period", PERIODS, ids=lambda period: period.name)

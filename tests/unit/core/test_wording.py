@@ -22,7 +22,7 @@ from panel.tasks.engine import LOST_AT_END, TRYING_AGAIN
 from panel.vms.models import Cause
 
 TOP = Path(__file__).parents[3]
-PO = wording.LOCALE / "ru" / "LC_MESSAGES" / "django.po"
+PO = wording.folder_of("ru")
 UNCONVERTED = {"config.py"}
 """Where errors and lines of logs still have f-strings for sentences, which are English only; nowhere else."""
 CLASSES = {name: each for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, PanelError)}

@@ -1,5 +1,5 @@
 // The VM's screen, by noVNC over the panel's WebSocket.
-import RFB from "/assets/vendor/novnc/core/rfb.js";
+import RFB from "../vendor/novnc/core/rfb.js";
 
 const place = document.getElementById("console");
 const state = document.getElementById("console-state");

@@ -15,7 +15,7 @@ export function subscribe(viewer, topics, on) {
 }
 
 function attach(viewer, topics, take) {
-  const worker = new SharedWorker("/assets/web/events_worker.js", { name: `events of ${viewer}`, type: "module" });
+  const worker = new SharedWorker(new URL("./events_worker.js", import.meta.url), { name: `events of ${viewer}`, type: "module" });
   let silence = 0;
   function leave() {
     clearTimeout(silence);

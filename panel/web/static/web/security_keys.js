@@ -1,6 +1,6 @@
 // Security keys (WebAuthn): one is registered on the profile, one signs after the password.
 // The panel's options and the browser's answers are JSON with base64url; browsers want and give bytes.
-import { call, show } from "/assets/web/panel.js";
+import { call, show } from "./panel.js";
 
 const bytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (each) => each.charCodeAt(0));
 const text = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");

@@ -5,7 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 600;
 const HEIGHT = 120;
 const FRESH_MS = 60_000;
-const live = document.getElementById("live");
+const live = document.querySelector("main");
 const state = { period: null, rows: null, since: 0, until: 0, at: 0, asked: 0, error: "" };
 
 // Each is what a row says, by second; `percent` is of all CPUs of the VM.

@@ -1,0 +1,71 @@
+"""Files of the pages: style, scripts, icons, noVNC. In front of a busy panel nginx may serve them.
+
+Their addresses have a hash of all of them, so a browser keeps them for good and never mixes those of two releases;
+scripts name each other by relative addresses and stay within it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from functools import cache
+from pathlib import Path
+
+from django.conf import settings
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+
+FOLDER = Path(__file__).parent / "static"
+FOR_GOOD = "public, max-age=31536000, immutable"
+SHORTLY = "max-age=300"
+COMPRESSED = frozenset({".css", ".js", ".svg", ".json", ".html"})
+LEAST_BYTES = 500
+"""What is smaller gains nothing by compression."""
+
+
+@cache
+def release() -> str:
+    """The hash of all files as they were when the panel started."""
+    found = hashlib.sha256()
+    for path in sorted(FOLDER.rglob("*")):
+        if path.is_file():
+            stat = path.stat()
+            # What npm brought is known by its size; our own files by what they say.
+            own = path.read_bytes() if "vendor" not in path.parts else str(stat.st_size).encode()
+            found.update(str(path.relative_to(FOLDER)).encode() + b"\0" + own)
+    return found.hexdigest()[:12]
+
+
+def address(name: str) -> str:
+    """Where a browser finds the file."""
+    return f"/assets/{release() if not settings.DEBUG else 'now'}/{name}"
+
+
+def serve(request: HttpRequest, name: str, of: str = "") -> HttpResponseBase:
+    """The file; compressed for whoever takes that. `of` is the release that its address has."""
+    path = (FOLDER / name).resolve()
+    if not path.is_relative_to(FOLDER.resolve()) or not path.is_file():
+        raise Http404("There is no such file.")
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    response: HttpResponseBase
+    if path.suffix in COMPRESSED and "gzip" in request.headers.get("Accept-Encoding", ""):
+        response = HttpResponse(_compressed(path, path.stat().st_mtime_ns), content_type=kind)
+        response.headers["Content-Encoding"] = "gzip"
+    else:
+        response = FileResponse(path.open("rb"), content_type=kind)
+    patch_vary_headers(response, ["Accept-Encoding"])
+    response.headers["Cache-Control"] = "no-cache" if settings.DEBUG else FOR_GOOD if of == release() else SHORTLY
+    return response
+
+
+@cache
+def _compressed(path: Path, changed: int) -> bytes:
+    return gzip.compress(path.read_bytes(), 9)
+
+
+@cache
+def icon(name: str) -> str:
+    """The SVG of one of Bootstrap's icons, to stand within a page; raises FileNotFoundError for none of them."""
+    return (FOLDER / "vendor" / "icons" / f"{name}.svg").read_text(encoding="ascii").replace("\n", "")

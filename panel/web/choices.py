@@ -1,0 +1,89 @@
+"""What can be chosen for operations' parameters that name other objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from panel.accounts.models import User
+from panel.accounts.selectors import list_users
+from panel.cluster.selectors import list_nodes
+from panel.core import permissions
+from panel.images.selectors import isos_for, list_flavors, list_images
+from panel.network.selectors import list_networks
+from panel.storage.models import Pool
+from panel.tasks.declaration import Declaration
+
+MOST = 500
+"""Of a choice; whoever has more names it."""
+Found = list[tuple[str, str]]
+
+
+def _nodes(viewer: User, obj: Any) -> Found | None:
+    if not permissions.allows(viewer, "cluster.view"):
+        return []
+    own = getattr(obj, "node_id", None)
+    return [(node.name, node.name) for node in list_nodes(viewer)[:MOST] if node.pk != own]
+
+
+def _images(viewer: User, obj: Any) -> Found:
+    return [(each.name, each.title) for each in list_images(viewer)[:MOST]]
+
+
+def _isos(viewer: User, obj: Any) -> Found:
+    names = isos_for(getattr(obj, "owner", viewer)).values_list("name", "title")[:MOST]
+    return list(dict(names).items())
+
+
+def _flavors(viewer: User, obj: Any) -> Found:
+    return [(each.name, each.title) for each in list_flavors(viewer)[:MOST]]
+
+
+def _networks(viewer: User, obj: Any) -> Found:
+    return [(each.name, f"{each.name} ({each.subnet})" if each.subnet else each.name) for each in list_networks(viewer)]
+
+
+def _pools(viewer: User, obj: Any) -> Found:
+    return [(name, name) for name in Pool.objects.values_list("name", flat=True).order_by("name")[:MOST]]
+
+
+def _owners(viewer: User, obj: Any) -> Found | None:
+    if not permissions.allows(viewer, "users.view"):
+        return None
+    found = [(name, name) for name in list_users(viewer).order_by("name").values_list("name", flat=True)[: MOST + 1]]
+    return found if len(found) <= MOST else None
+
+
+def _disks(viewer: User, obj: Any) -> Found:
+    return [(each.target, f"{each.target}, {each.volume.size_gib} GiB") for each in obj.disks.all()]
+
+
+def _interfaces(viewer: User, obj: Any) -> Found:
+    return [(each.mac, f"{each.mac} ({each.network.name})") for each in obj.interfaces.all()]
+
+
+def _snapshots(viewer: User, obj: Any) -> Found:
+    return [(str(each.pk), each.name) for each in obj.snapshots.all()]
+
+
+SOURCES: dict[str, Callable[[User, Any], Found | None]] = {
+    "node": _nodes,
+    "image": _images,
+    "iso": _isos,
+    "flavor": _flavors,
+    "network": _networks,
+    "pool": _pools,
+    "owner": _owners,
+}
+OF_A_VM: dict[str, Callable[[User, Any], Found | None]] = {
+    "disk": _disks,
+    "interface": _interfaces,
+    "snapshot": _snapshots,
+}
+
+
+def of(operation: Declaration[Any], name: str, viewer: User, obj: Any) -> Found | None:
+    """The choices for a parameter; None where it is typed."""
+    sources = SOURCES | (OF_A_VM if operation.object_type == "vm" and obj is not None else {})
+    source = sources.get(name)
+    return source(viewer, obj) if source is not None else None

@@ -1,0 +1,240 @@
+"""The form of every list on a page: search, filters and order in its address, chosen columns, CSV, a live table.
+
+A list is declared once, as a Listing; the view hands it to show(). The template of a row renders the cells of the
+columns that are shown.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from panel.accounts.models import User
+from panel.web.rendering import page, viewer_of
+
+PAGE = 50
+"""Rows on a page."""
+MOST_EXPORTED = 10_000
+LONGEST_SEARCH = 100
+Label = str | Promise
+NOTHING = _("There is nothing here yet.")
+Choices = Sequence[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: `order` is the field that sorts by it ("": it sorts nothing), `text` its value for CSV.
+
+    `usual`: whether it is shown to who chose no columns. `of_nodes`: only to who may know nodes.
+    """
+
+    name: str
+    label: Label
+    order: str = ""
+    text: Callable[[Any], Any] | None = None
+    usual: bool = True
+    of_nodes: bool = False
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A choice that leaves some of the rows: `choices` for the viewer, `lookup` the field that the value is of.
+
+    `apply` in place of a lookup, where it is not that simple.
+    """
+
+    name: str
+    label: Label
+    choices: Callable[[User], Choices]
+    lookup: str = ""
+    apply: Callable[[QuerySet[Any], str], QuerySet[Any]] | None = None
+
+    def applied(self, found: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """The rows that have the value."""
+        return self.apply(found, value) if self.apply is not None else found.filter(**{self.lookup: value})
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list. `rows` are all that the viewer may see, `topics` the live events that change it.
+
+    `prepare` makes of a page's objects what the row's template needs: a dictionary each.
+    """
+
+    name: str
+    title: Label
+    rows: Callable[[User], QuerySet[Any]]
+    row: str
+    columns: Sequence[Column]
+    topics: str = ""
+    filters: Sequence[Filter] = ()
+    search: Callable[[QuerySet[Any], str], QuerySet[Any]] | None = None
+    order: str = "-pk"
+    prepare: Callable[[User, list[Any]], list[dict[str, Any]]] | None = None
+    empty: Label = NOTHING
+    kind: str = ""
+    """The kind of its objects, where the list can be chosen from."""
+
+    @property
+    def searchable(self) -> bool:
+        """Whether it has a search."""
+        return self.search is not None
+
+    def columns_for(self, viewer: User) -> list[Column]:
+        """The columns that the viewer could have."""
+        return [each for each in self.columns if viewer.sees_all or not each.of_nodes]
+
+
+@dataclass
+class Asked:
+    """What the address asks of a list; what it cannot have is as if it were not there."""
+
+    listing: Listing
+    viewer: User
+    search: str
+    filters: dict[str, str]
+    order: str
+    shown: list[str]
+    choices: dict[str, Choices] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, request: HttpRequest, listing: Listing) -> Asked:
+        """Read it from the request."""
+        viewer = viewer_of(request)
+        choices = {each.name: each.choices(viewer) for each in listing.filters}
+        filters = {
+            name: request.GET[name]
+            for name, offered in choices.items()
+            if request.GET.get(name) in [value for value, _label in offered]
+        }
+        names = {each.order for each in listing.columns_for(viewer) if each.order}
+        order = request.GET.get("order", "")
+        search = request.GET.get("search", "").strip()[:LONGEST_SEARCH]
+        return cls(
+            listing,
+            viewer,
+            search if listing.search is not None else "",
+            filters,
+            order if order.removeprefix("-") in names else listing.order,
+            _shown(viewer, listing),
+            choices,
+        )
+
+    def found(self) -> QuerySet[Any]:
+        """The rows that are asked for, in their order."""
+        found = self.listing.rows(self.viewer)
+        for each in self.listing.filters:
+            if each.name in self.filters:
+                found = each.applied(found, self.filters[each.name])
+        if self.search and self.listing.search is not None:
+            found = self.listing.search(found, self.search)
+        return found.order_by(self.order, "pk")
+
+    @property
+    def heads(self) -> list[dict[str, Any]]:
+        """The heads of the columns that are shown: where a click on each leads, and how it is sorted now."""
+        heads = []
+        for column in self.listing.columns_for(self.viewer):
+            if column.name not in self.shown:
+                continue
+            by, turned = self.order.removeprefix("-"), self.order.startswith("-")
+            sorted_now = ("descending" if turned else "ascending") if column.order and column.order == by else ""
+            click = "" if not column.order else f"-{column.order}" if sorted_now == "ascending" else column.order
+            heads.append({"column": column, "sorted": sorted_now, "click": click})
+        return heads
+
+    @property
+    def boxes(self) -> list[dict[str, Any]]:
+        """The columns to choose from."""
+        columns = self.listing.columns_for(self.viewer)
+        return [{"column": each, "chosen": each.name in self.shown} for each in columns]
+
+    @property
+    def menus(self) -> list[dict[str, Any]]:
+        """The filters with their choices and what is chosen."""
+        return [
+            {"filter": each, "choices": self.choices[each.name], "value": self.filters.get(each.name, "")}
+            for each in self.listing.filters
+        ]
+
+
+def _shown(viewer: User, listing: Listing) -> list[str]:
+    chosen = viewer.page_settings.get("columns", {}).get(listing.name)
+    columns = listing.columns_for(viewer)
+    return [each.name for each in columns if (each.name in chosen if chosen is not None else each.usual)]
+
+
+def show(
+    request: HttpRequest, listing: Listing, template: str = "list.html", **context: Any
+) -> HttpResponse | HttpResponseBase:
+    """The list's page, its table alone when that is asked for, or all of its rows as CSV; keeps chosen columns."""
+    if request.method == "POST":
+        _keep_columns(request, listing)
+        request.method = "GET"
+    asked = Asked.read(request, listing)
+    if request.GET.get("format") == "csv":
+        return _csv(asked)
+    shown: Page[Any] = Paginator(asked.found(), PAGE).get_page(request.GET.get("page"))
+    objects = list(shown)
+    prepare = listing.prepare or (lambda viewer, found: [{"object": each} for each in found])
+    return page(
+        request,
+        template,
+        regions={"rows": "_table.html"},
+        listing=listing,
+        asked=asked,
+        page=shown,
+        rows=prepare(asked.viewer, objects),
+        **context,
+    )
+
+
+def _keep_columns(request: HttpRequest, listing: Listing) -> None:
+    viewer = viewer_of(request)
+    known = [each.name for each in listing.columns]
+    with transaction.atomic():
+        user = User.objects.select_for_update().get(pk=viewer.pk)
+        chosen = [each for each in request.POST.getlist("columns") if each in known]
+        user.page_settings.setdefault("columns", {})[listing.name] = chosen or known[:1]
+        user.save(update_fields=["page_settings"])
+    viewer.page_settings = user.page_settings
+
+
+class _Echo:
+    """What csv writes to: it hands back the line."""
+
+    def write(self, line: str) -> str:
+        """The line as it is."""
+        return line
+
+
+def _csv(asked: Asked) -> StreamingHttpResponse:
+    """All rows that are asked for, with all columns that have a text."""
+    columns = [each for each in asked.listing.columns_for(asked.viewer) if each.text is not None]
+    writer = csv.writer(_Echo())
+    objects = list(asked.found()[:MOST_EXPORTED])
+
+    def lines() -> Iterator[str]:
+        yield writer.writerow([str(each.label) for each in columns])
+        for each in objects:
+            yield writer.writerow([_plain(column.text(each)) for column in columns if column.text is not None])
+
+    response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
+    response.headers["Content-Disposition"] = f'attachment; filename="{asked.listing.name}.csv"'
+    return response
+
+
+def _plain(value: Any) -> str:
+    """A value that no spreadsheet takes for a formula (OWASP, “CSV Injection”)."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -1,0 +1,161 @@
+"""An operation's parameters as a form: made from their description, so that each new one has its form at once."""
+
+from __future__ import annotations
+
+import enum
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from django import forms
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from panel.accounts.models import User
+from panel.core import wording
+from panel.tasks.declaration import Declaration
+from panel.web import choices, words
+
+Choices = Sequence[tuple[str, Any]]
+
+
+class Lines(forms.CharField):
+    """A list of texts, one in each line."""
+
+    widget = forms.Textarea(attrs={"rows": 3})
+
+    def clean(self, value: Any) -> list[str]:
+        """The lines that are not empty."""
+        return [line.strip() for line in super().clean(value).splitlines() if line.strip()]
+
+    def prepare_value(self, value: Any) -> Any:
+        """A list as its lines."""
+        return "\n".join(value) if isinstance(value, list) else value
+
+
+class Pairs(forms.CharField):
+    """Names with values, “name = value” in each line."""
+
+    widget = forms.Textarea(attrs={"rows": 3})
+
+    def clean(self, value: Any) -> dict[str, str]:
+        """The pairs of the lines that have one."""
+        pairs = [line.partition("=") for line in super().clean(value).splitlines()]
+        return {name.strip(): text.strip() for name, sign, text in pairs if sign and text.strip()}
+
+    def prepare_value(self, value: Any) -> Any:
+        """Pairs as their lines."""
+        return "\n".join(f"{name} = {text}" for name, text in value.items()) if isinstance(value, dict) else value
+
+
+class OperationForm(forms.Form):
+    """The form of an operation about an object (None: it makes one). `fixed` are parameters settled by its place."""
+
+    def __init__(
+        self,
+        operation: Declaration[Any],
+        viewer: User,
+        obj: Any,
+        *args: Any,
+        fixed: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.operation, self.fixed = operation, dict(fixed or {})
+        initial = operation.initial(obj) if obj is not None else {}
+        for name, info in operation.params.model_fields.items():
+            field = _field(name, info, choices.of(operation, name, viewer, obj))
+            field.initial = self.fixed.get(name, initial.get(name, field.initial))
+            if name in self.fixed:
+                field.widget = forms.HiddenInput()
+            self.fields[name] = field
+            _style(field)
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """What was filled in, as the operation takes it; what was left empty is left to the operation."""
+        return {name: value for name, value in self.cleaned_data.items() if value not in (None, "", [], {})}
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is anything to fill in."""
+        return bool(self.visible_fields())
+
+
+def _field(name: str, info: FieldInfo, offered: Choices | None) -> forms.Field:
+    kind, optional = _kind_of(info.annotation)
+    usual = None if info.is_required() else info.get_default(call_default_factory=True)
+    common: dict[str, Any] = {
+        "label": words.PARAMETERS.get(name, name),
+        "help_text": wording.translated(info.description) if info.description else "",
+        "required": info.is_required() and kind is not bool,
+        "initial": usual.value if isinstance(usual, enum.Enum) else usual,
+    }
+    field = _of_kind(kind, optional, info, offered, common)
+    field.unit = words.unit_of(name)  # type: ignore[attr-defined]
+    return field
+
+
+def _of_kind(
+    kind: Any, optional: bool, info: FieldInfo, offered: Choices | None, common: dict[str, Any]
+) -> forms.Field:
+    if kind is bool and optional:
+        return forms.TypedChoiceField(
+            choices=words.YES_NO, coerce=lambda value: value == "yes", empty_value=None, **common
+        )
+    if kind is bool:
+        return forms.BooleanField(**common)
+    if offered is not None and get_origin(kind) is not list:
+        return _chosen(offered, int if kind is int else str, common)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return _chosen([(each.value, getattr(each, "label", each.value)) for each in kind], str, common)
+    if get_origin(kind) is Literal:
+        return _chosen([(each, each) for each in get_args(kind)], str, common)
+    if kind in (int, float):
+        least, most = _bounds(info)
+        number = forms.IntegerField if kind is int else forms.FloatField
+        return number(min_value=least, max_value=most, **common)
+    if get_origin(kind) is list:
+        return Lines(**common)
+    if get_origin(kind) is dict:
+        return Pairs(**common)
+    if kind is SecretStr:
+        return forms.CharField(
+            strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}), **common
+        )
+    return forms.CharField(max_length=_longest(info), **common)
+
+
+def _chosen(offered: Choices, coerce: Any, common: dict[str, Any]) -> forms.Field:
+    empty = [] if common["required"] else [("", "–")]
+    return forms.TypedChoiceField(choices=[*empty, *offered], coerce=coerce, empty_value=None, **common)
+
+
+def _kind_of(annotation: Any) -> tuple[Any, bool]:
+    """The type without None, and whether None is taken."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        rest = [each for each in get_args(annotation) if each is not type(None)]
+        return _kind_of(rest[0])[0], len(rest) < len(get_args(annotation))
+    return annotation, False
+
+
+def _bounds(info: FieldInfo) -> tuple[Any, Any]:
+    least = next((each.ge for each in info.metadata if isinstance(each, annotated_types.Ge)), None)
+    most = next((each.le for each in info.metadata if isinstance(each, annotated_types.Le)), None)
+    return least, most
+
+
+def _longest(info: FieldInfo) -> int | None:
+    return next((each.max_length for each in info.metadata if isinstance(each, annotated_types.MaxLen)), None)
+
+
+def _style(field: forms.Field) -> None:
+    """Bootstrap's classes."""
+    if isinstance(field.widget, forms.CheckboxInput):
+        style = "form-check-input"
+    elif isinstance(field.widget, forms.Select):
+        style = "form-select"
+    else:
+        style = "form-control"
+    field.widget.attrs.setdefault("class", style)

@@ -1,0 +1,42 @@
+// What every page does besides htmx: live regions, the dialog, messages, what is chosen in lists.
+
+import { follow } from "./live.js";
+import "./choosing.js";
+import { say, words } from "./messages.js";
+
+const dialog = document.getElementById("dialog");
+const content = document.getElementById("dialog-content");
+const modal = () => bootstrap.Modal.getOrCreateInstance(dialog);
+
+// What is fetched into the dialog opens it; an answer of the panel closes it.
+document.body.addEventListener("htmx:afterSwap", ({ detail }) => {
+  if (detail.target !== content) return;
+  if (dialog.classList.contains("show")) focus();
+  else modal().show();
+});
+document.body.addEventListener("close-dialog", () => modal().hide());
+function focus() {
+  (content.querySelector(".is-invalid, [autofocus]") ?? content.querySelector("input:not([type=hidden]), select, textarea"))?.focus();
+}
+dialog.addEventListener("shown.bs.modal", focus);
+dialog.addEventListener("hidden.bs.modal", () => content.replaceChildren());
+
+document.body.addEventListener("say", ({ detail }) => say(detail.text ?? detail.value, detail));
+document.body.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
+  if (xhr.status === 401) { location.reload(); return; }
+  const plain = (xhr.getResponseHeader("Content-Type") ?? "").startsWith("text/plain");
+  say(plain ? xhr.responseText : words.failed, { kind: "danger" });
+});
+document.body.addEventListener("htmx:sendError", () => say(words.away, { kind: "danger" }));
+
+// A region that is read anew keeps what its reader does in it: open parts, what is typed, what is chosen.
+Idiomorph.defaults.ignoreActiveValue = true;
+Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, element) => {
+  if (name === "open" && element.matches("details, dialog")) return false;
+  if ((name === "class" || name === "aria-expanded") && element.matches(".dropdown-menu.show, [aria-expanded=true], .collapse.show")) return false;
+  if ((name === "value" || name === "checked") && element.matches("input, textarea, select") && element.dataset.touched) return false;
+  return true;
+};
+document.addEventListener("input", ({ target }) => { target.dataset.touched = "1"; });
+
+follow(document.body.dataset.viewer);

@@ -1,0 +1,100 @@
+"""What the templates of all pages use: assets, icons, times, live regions, addresses with other parameters."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from panel.core import wording
+from panel.web import assets, words
+
+register = template.Library()
+register.simple_tag(assets.address, name="asset")
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """One of Bootstrap's icons, which says nothing to who hears the page."""
+    # The files are npm's, by names that stand in templates.
+    return mark_safe(assets.icon(name).replace("<svg ", '<svg aria-hidden="true" '))
+
+
+@register.filter
+def moment(value: datetime | None) -> str:
+    """A time in the reader's zone, with that of UTC beside it for who points at it; a dash for none."""
+    if value is None:
+        return "–"
+    local = timezone.localtime(value)
+    return format_html(
+        '<time datetime="{}" title="{} UTC">{}</time>',
+        value.isoformat(),
+        value.astimezone(timezone.get_default_timezone()).strftime("%Y-%m-%d %H:%M:%S"),
+        date_format(local, "Y-m-d H:i:s"),
+    )
+
+
+@register.simple_tag(takes_context=True)
+def live(context: template.Context, name: str, *topics: Any) -> SafeString:
+    """Attributes of a region of the page that is read anew when an event of one of the topics comes.
+
+    A topic is “vm”, “vm:12” or, of the tasks of one object, “task:vm:12”; {% live "head" "vm:" vm.pk " problem" %} puts
+    its parts together. The view renders the region alone for a request whose target it is (rendering.page).
+    """
+    request = context["request"]
+    return format_html(
+        'id="{}" data-live="{}" hx-get="{}" hx-trigger="refresh" hx-target="this" hx-swap="morph:outerHTML" '
+        'hx-disinherit="*"',
+        name,
+        "".join(str(each) for each in topics),
+        request.get_full_path(),
+    )
+
+
+@register.simple_tag(takes_context=True)
+def query(context: template.Context, **changes: Any) -> str:
+    """The page's own address with some parameters changed; None takes one away. Pages begin anew."""
+    found = context["request"].GET.copy()
+    found.pop("page", None)
+    for name, value in changes.items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = str(value)
+    return f"?{found.urlencode()}"
+
+
+@register.filter
+def as_json(value: Any) -> str:
+    """The value as an attribute for htmx."""
+    return json.dumps(value)
+
+
+@register.filter
+def worded(text: str) -> str:
+    """A sentence or label of the panel in the reader's language."""
+    return wording.translated(text)
+
+
+@register.filter
+def status_word(status: str) -> str:
+    """What a VM's status is called."""
+    return str(words.STATUSES.get(status, status))
+
+
+@register.filter
+def task_word(status: str) -> str:
+    """What a task's status is called."""
+    return str(words.TASK_STATUSES.get(status, status))
+
+
+@register.filter
+def step_word(status: str) -> str:
+    """What a step's status is called."""
+    return str(words.STEP_STATUSES.get(status, status))

@@ -1,0 +1,109 @@
+"""The list of VMs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext_lazy as _
+
+from panel.accounts.models import User
+from panel.cluster.selectors import list_nodes
+from panel.core import permissions
+from panel.images.selectors import list_images
+from panel.monitoring.statistics.selectors import warnings
+from panel.network.models import Address
+from panel.tasks import registry
+from panel.tasks.selectors import open_tasks_of
+from panel.vms.models import Vm
+from panel.vms.selectors import list_vms
+from panel.web import words
+from panel.web.listing import Column, Filter, Listing, show
+from panel.web.rendering import viewer_of
+
+GROUP = ("vm.start", "vm.stop", "vm.restart", "vm.force-off", "vm.delete")
+"""What the list offers for all that are chosen in it."""
+MOST_FOUND = 1000
+"""VMs that are found by their addresses."""
+
+
+def _statuses(viewer: User) -> list[tuple[str, Any]]:
+    return list(words.STATUSES.items())
+
+
+def _nodes(viewer: User) -> list[tuple[str, Any]]:
+    return [(name, name) for name in list_nodes(viewer).order_by("name").values_list("name", flat=True)]
+
+
+def _images(viewer: User) -> list[tuple[str, Any]]:
+    return list(list_images(viewer).values_list("name", "title"))
+
+
+def _search(found: QuerySet[Vm], text: str) -> QuerySet[Vm]:
+    """By a part of the name, title or owner's name, the beginning of an address, or a UUID."""
+    by_address = Address.objects.filter(ip__startswith=text).values_list("held__interface__vm", flat=True)[:MOST_FOUND]
+    named = Q(name__icontains=text) | Q(title__icontains=text) | Q(owner__name__icontains=text)
+    return found.filter(named | Q(pk__in=[each for each in by_address if each is not None]))
+
+
+def _prepare(viewer: User, vms: list[Vm]) -> list[dict[str, Any]]:
+    tasks = open_tasks_of("vm", [vm.pk for vm in vms])
+    return [{"vm": vm, "task": tasks.get(vm.pk), "warnings": warnings(vm)} for vm in vms]
+
+
+def _addresses(vm: Vm) -> str:
+    return " ".join(ip for interface in vm.interfaces.all() for ip in interface.ips)
+
+
+LISTING = Listing(
+    name="vms",
+    title=_("Virtual machines"),
+    rows=list_vms,
+    row="_vm_row.html",
+    topics="vm task",
+    kind="vm",
+    order="name",
+    columns=(
+        Column("name", _("Name"), "name", lambda vm: vm.name),
+        Column("status", _("Status"), "status", lambda vm: vm.status),
+        Column("addresses", _("Addresses"), text=_addresses),
+        Column("image", _("Image"), text=lambda vm: vm.image.title if vm.image else ""),
+        Column("vcpus", _("CPUs"), "vcpus", lambda vm: vm.vcpus),
+        Column("memory", _("Memory"), "memory_mib", lambda vm: vm.memory_mib),
+        Column(
+            "disks",
+            _("Disks"),
+            text=lambda vm: " ".join(f"{each.volume.size_gib} GiB" for each in vm.disks.all()),
+        ),
+        Column("node", _("Node"), text=lambda vm: vm.node.name, of_nodes=True),
+        Column("owner", _("Owner"), text=lambda vm: vm.owner.name),
+        Column("created", _("Created"), "created_at", lambda vm: vm.created_at.isoformat(), usual=False),
+        Column("task", _("Task")),
+    ),
+    filters=(
+        Filter("status", _("Status"), _statuses, "status"),
+        Filter("node", _("Node"), _nodes, "node__name"),
+        Filter("image", _("Image"), _images, "image__name"),
+    ),
+    search=_search,
+    prepare=_prepare,
+    empty=_("No virtual machine yet."),
+)
+
+
+@login_required
+def vm_list(request: HttpRequest) -> HttpResponseBase:
+    """The VMs."""
+    viewer = viewer_of(request)
+    group = [each for each in registry.for_object("vm", viewer) if each.name in GROUP]
+    return show(
+        request,
+        LISTING,
+        "vm_list.html",
+        group=sorted(group, key=lambda each: GROUP.index(each.name)),
+        plural="vms",
+        may_create=permissions.allows(viewer, "vms.create"),
+    )

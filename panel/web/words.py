@@ -1,0 +1,140 @@
+"""What pages call things: parameters with their units, states, steps. One name for one thing on every page."""
+
+from __future__ import annotations
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from panel.core import kinds
+from panel.tasks.models import Status, StepStatus
+from panel.vms.models import VmStatus
+
+Label = str | Promise
+
+STATUSES: dict[str, Label] = {
+    VmStatus.RUNNING: pgettext_lazy("VM", "Running"),
+    VmStatus.PAUSED: pgettext_lazy("VM", "Paused"),
+    VmStatus.SHUT_OFF: pgettext_lazy("VM", "Shut off"),
+    VmStatus.SAVED: pgettext_lazy("VM", "Saved"),
+    VmStatus.CRASHED: pgettext_lazy("VM", "Crashed"),
+    VmStatus.MISSING: pgettext_lazy("VM", "Missing"),
+    VmStatus.UNKNOWN: pgettext_lazy("VM", "Unknown"),
+}
+TASK_STATUSES: dict[str, Label] = {
+    Status.QUEUED: _("Queued"),
+    Status.RUNNING: _("Running"),
+    Status.RETRYING: _("Waiting to try again"),
+    Status.UNDOING: _("Undoing"),
+    Status.DONE: _("Done"),
+    Status.FAILED: _("Failed"),
+    Status.CANCELLED: _("Cancelled"),
+    Status.STUCK: _("Stuck"),
+}
+STEP_STATUSES: dict[str, Label] = {
+    StepStatus.PENDING: _("Waiting"),
+    StepStatus.RUNNING: _("Running"),
+    StepStatus.DONE: _("Done"),
+    StepStatus.FAILED: _("Failed"),
+    StepStatus.UNDOING: _("Undoing"),
+    StepStatus.UNDONE: _("Undone"),
+}
+PARAMETERS: dict[str, Label] = {
+    "address": _("Address"),
+    "addresses": _("Addresses"),
+    "anyway": _("Also where the node cannot be asked"),
+    "bandwidth_mib": _("Speed limit"),
+    "boot": _("Start from it until it is ejected"),
+    "boot_once": _("Start from it the next time"),
+    "boot_order": _("Boot order"),
+    "bus": _("Bus"),
+    "cache": _("Cache"),
+    "clock": _("Clock"),
+    "cpu_limit_percent": _("CPU limit"),
+    "cpu_mode": _("CPU mode"),
+    "cpu_model": _("CPU model"),
+    "cpu_weight": _("CPU weight"),
+    "delete_others": _("Delete the other copies"),
+    "description": _("Description"),
+    "discard_newer": _("Give up what was written since"),
+    "disk": _("Disk"),
+    "disk_gib": _("Disk"),
+    "domain": _("Domain"),
+    "enabled": _("Starts with its node"),
+    "firmware": _("Firmware"),
+    "flavor": _("Size"),
+    "forget_vms": _("Forget its VMs too"),
+    "guarded": _("Anti-spoofing filter"),
+    "host_key": _("Host key"),
+    "hostname": _("Host name"),
+    "image": _("Image"),
+    "inbound_kibps": _("Limit of what it receives"),
+    "interface": _("Interface"),
+    "io_weight": _("I/O weight"),
+    "iso": _("ISO image"),
+    "key": _("Private key"),
+    "mac": _("MAC address"),
+    "machine": _("Machine type"),
+    "max_memory_mib": _("Memory it can grow to while it runs"),
+    "max_vcpus": _("CPUs it can have while it runs"),
+    "memory_mib": _("Memory"),
+    "name": _("Name"),
+    "network": _("Network"),
+    "node": _("Node"),
+    "other_host": _("Take the host though nothing on it says that it is this node"),
+    "outbound_kibps": _("Limit of what it sends"),
+    "owner": _("Owner"),
+    "parallel": _("Moved at a time"),
+    "password": _("Password"),
+    "pool": _("Storage"),
+    "read_bytes_sec": _("Read limit"),
+    "read_iops_sec": _("Read operations limit"),
+    "reason": _("Reason"),
+    "renew_curve": _("Make new CURVE keys"),
+    "rotate": _("Make a new secret"),
+    "size_gib": _("Size"),
+    "snapshot": _("Snapshot"),
+    "ssh_keys": _("SSH keys"),
+    "ssh_port": _("SSH port"),
+    "ssh_user": _("SSH user"),
+    "stop_others": _("Force the copies on other nodes off"),
+    "timeout_seconds": _("How long the guest may take"),
+    "title": _("Title"),
+    "vcpus": _("CPUs"),
+    "virtualization": _("Virtualization"),
+    "with_memory": _("Keep its memory too"),
+    "write_bytes_sec": _("Write limit"),
+    "write_iops_sec": _("Write operations limit"),
+}
+"""Operations' parameters by their names. A test asks for each."""
+UNITS: dict[str, Label] = {
+    "_mib": _("MiB"),
+    "_gib": _("GiB"),
+    "_percent": "%",
+    "_kibps": _("KiB/s"),
+    "_bytes_sec": _("bytes/s"),
+    "_iops_sec": _("operations/s"),
+    "_seconds": _("s"),
+}
+"""By the ends of parameters' names."""
+UNIT_OF: dict[str, Label] = {"bandwidth_mib": _("MiB/s")}
+"""Of the few whose name's end says less."""
+YES_NO: tuple[tuple[str, Label], ...] = (("", _("As it is")), ("yes", _("Yes")), ("no", _("No")))
+
+
+def unit_of(name: str) -> Label:
+    """The unit of a parameter; "" where it has none."""
+    return UNIT_OF.get(name) or next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
+
+
+def for_scripts() -> dict[str, object]:
+    """The few words that scripts say, and the topics that they follow."""
+    return {
+        "failed": str(_("That failed. Try again, and look at the tasks and the problems.")),
+        "away": str(_("The panel does not answer. Try again in a moment.")),
+        "close": str(_("Close")),
+        "chosen": str(_("chosen")),
+        "statuses": {name: str(label) for name, label in STATUSES.items()},
+        "steps": {name: str(label) for name, label in STEP_STATUSES.items()},
+        "topics": list(kinds.topics()),
+    }

@@ -1,0 +1,83 @@
+"""What all pages have in common: lists, dialogs, themes, messages. On a panel without hosts."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import choose
+from tests.browser.test_without_hosts import page
+
+__all__ = ["page"]
+
+
+def test_a_list_is_searched_as_one_types_and_its_address_says_so(page: Page, vm: int) -> None:
+    page.goto("/vms")
+    expect(page.locator(f"[data-object='vm:{vm}']")).to_be_visible()
+    page.get_by_label("Search").fill("nothing like it")
+    expect(page.locator(f"[data-object='vm:{vm}']")).to_have_count(0)
+    expect(page.locator("#rows")).to_contain_text("Nothing fits")
+    expect(page).to_have_url(re.compile(r"search=nothing"))
+    page.get_by_label("Search").fill("WEB")
+    expect(page.locator(f"[data-object='vm:{vm}']")).to_be_visible()
+    page.locator("select[name=status]").select_option("shut off")
+    expect(page.locator(f"[data-object='vm:{vm}']")).to_have_count(0)
+    page.go_back()
+    expect(page.locator(f"[data-object='vm:{vm}']")).to_be_visible()
+
+
+def test_chosen_columns_are_remembered(page: Page, vm: int) -> None:
+    page.goto("/vms")
+    page.get_by_role("button", name="Columns").click()
+    page.get_by_label("Created").check()
+    head = page.get_by_role("columnheader", name="Created")
+    expect(head).to_be_visible()
+    page.reload()
+    expect(head).to_be_visible()
+    page.get_by_role("button", name="Columns").click()
+    page.get_by_label("Created").uncheck()
+    expect(head).to_have_count(0)
+
+
+def test_a_dialog_tells_what_is_wrong_at_its_field_and_closes_by_escape(page: Page, vm: int) -> None:
+    page.goto(f"/vms/{vm}")
+    choose(page, "Snapshot")
+    dialog = page.locator("#dialog")
+    expect(dialog).to_be_visible()
+    expect(dialog.get_by_label("Name")).to_be_focused()
+    dialog.get_by_role("button", name="Snapshot").click()
+    expect(dialog.get_by_role("alert")).to_be_visible()
+    expect(dialog.get_by_label("Name")).to_have_attribute("aria-invalid", "true")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+def test_what_is_lost_is_named_and_its_name_wanted(page: Page, vm: int) -> None:
+    page.goto(f"/vms/{vm}")
+    choose(page, "Delete")
+    dialog = page.locator("#dialog")
+    expect(dialog).to_contain_text("Disk vda")
+    dialog.get_by_label("Type web1 to go on").fill("web2")
+    with page.expect_response("**/do/delete") as answer:
+        dialog.get_by_role("button", name="Delete").click()
+    assert answer.value.status == 422
+    expect(dialog.get_by_role("alert")).to_contain_text("not the one")
+
+
+def test_a_group_tells_for_which_it_is_not_possible(page: Page, vm: int) -> None:
+    page.goto("/vms")
+    page.get_by_label("Choose web1").check()
+    expect(page.locator("#group .count")).to_have_text("1 chosen")
+    page.locator("#group").get_by_role("button", name="Start", exact=True).click()
+    expect(page.locator("#dialog")).to_contain_text("web1")
+    expect(page.locator("#dialog .btn-primary")).to_have_count(0)
+
+
+def test_the_theme_that_is_chosen_stays(page: Page) -> None:
+    page.goto("/vms")
+    for name, theme in (("Dark", "dark"), ("Light", "light")):
+        page.locator("#account").click()
+        with page.expect_navigation():
+            page.get_by_role("button", name=name, exact=True).click()
+        expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
