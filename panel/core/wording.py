@@ -30,7 +30,7 @@ UNNAMED = {
     "successor": "another",
 }
 """What stands for it where it is named otherwise, without its quotation marks."""
-NOUNS = frozenset({"object", "step"})
+NOUNS = frozenset({"object", "step", "state"})
 """Fields whose value is a word or a title of ours, which has a translation itself."""
 
 OWN_NAMES = frozenset(

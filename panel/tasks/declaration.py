@@ -123,12 +123,12 @@ class Declaration(Generic[P]):
         return Text("{action} {name}", {"action": Text(self.label), "name": ctx.task.object_name})
 
     def why_not(self, obj: Any) -> str:
-        """Why a page does not offer it for the object as it is now, a sentence; empty where it does."""
+        """Why a page does not offer it for the object as it is now, in the reader's language; empty where it does."""
         try:
             self.refuse_state(obj)
             demand(obj, *self.offered)
         except PanelError as error:
-            return error.message
+            return error.text.shown(nodes=True)
         return ""
 
     def refuse_state(self, obj: Any) -> None:

@@ -13,6 +13,7 @@ from panel.images.selectors import isos_for, list_flavors, list_images
 from panel.network.selectors import list_networks
 from panel.storage.models import Pool
 from panel.tasks.declaration import Declaration
+from panel.web.templatetags.units import MIB_A_GIB, mib
 
 MOST = 500
 """Of a choice; whoever has more names it."""
@@ -55,7 +56,7 @@ def _owners(viewer: User, obj: Any) -> Found | None:
 
 
 def _disks(viewer: User, obj: Any) -> Found:
-    return [(each.target, f"{each.target}, {each.volume.size_gib} GiB") for each in obj.disks.all()]
+    return [(each.target, f"{each.target}, {mib(each.volume.size_gib * MIB_A_GIB)}") for each in obj.disks.all()]
 
 
 def _interfaces(viewer: User, obj: Any) -> Found:

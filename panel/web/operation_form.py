@@ -109,7 +109,7 @@ def _of_kind(
     if offered is not None and get_origin(kind) is not list:
         return _chosen(offered, int if kind is int else str, common)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return _chosen([(each.value, getattr(each, "label", each.value)) for each in kind], str, common)
+        return _chosen([(each.value, _named(each)) for each in kind], str, common)
     if get_origin(kind) is Literal:
         return _chosen([(each, each) for each in get_args(kind)], str, common)
     if kind in (int, float):
@@ -125,6 +125,10 @@ def _of_kind(
             strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}), **common
         )
     return forms.CharField(max_length=_longest(info), **common)
+
+
+def _named(choice: enum.Enum) -> str:
+    return wording.translated(str(getattr(choice, "label", choice.value)))
 
 
 def _chosen(offered: Choices, coerce: Any, common: dict[str, Any]) -> forms.Field:

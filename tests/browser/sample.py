@@ -19,13 +19,18 @@ from panel.accounts.models import JournalEntry, Limits, Role, SigninKey, SshKey,
 from panel.cluster.models import Node, NodeState
 from panel.cluster.selectors import default_cluster
 from panel.core import permissions, secretbox
+from panel.core.errors import NodeUnreachable, NotFound
+from panel.core.wording import Text, for_row
 from panel.images.models import Flavor, Image, Iso
 from panel.monitoring.models import Step, VmTraffic, VmUsage
 from panel.network.models import Address, Network
 from panel.network.services import ensure_default_network, record_state
 from panel.notices.models import Problem
+from panel.notices.services import open_problem
 from panel.storage.models import NodePool, Pool, Volume
 from panel.storage.services import ensure_default_pool
+from panel.tasks import registry
+from panel.tasks.engine import TRYING_AGAIN
 from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskStep
 from panel.vms.models import Cause, Disk, Interface, InterfaceAddress, Snapshot, StatusChange, Vm, VmStatus
 from panel.vms.unmanaged import UnmanagedDomain
@@ -94,7 +99,12 @@ def make() -> None:
 def _ids(made: SimpleNamespace) -> dict[str, Any]:
     """What stands for each parameter of an address, and keys that sign browsers in."""
     ids = {f"{name}_id": getattr(made, name).pk for name in MADE}
-    ids |= {"vm_id": made.vms[0].pk, "node_id": made.nodes[0].pk, "user_id": made.customer.pk}
+    ids |= {
+        "vm_id": made.vms[0].pk,
+        "node_id": made.nodes[0].pk,
+        "user_id": made.customer.pk,
+        "cluster_id": made.cluster.pk,
+    }
     # What is a storage or a plan on pages is a pool or a flavor in the database.
     ids |= {"storage_id": made.pool.pk, "plan_id": made.flavor.pk, "request_id": made.task.request_id}
     return {**ids, "keys": {each.name: _key(each) for each in (made.admin, made.customer)}}
@@ -198,41 +208,41 @@ def _of_the_first(made: SimpleNamespace, vm: Vm) -> None:
 
 def _tasks(made: SimpleNamespace, vms: list[Vm]) -> None:
     """One that ended, one that failed, one under way that no worker takes."""
-    _task(made, "vm.start", f"Start {vms[1].name}", vms[1], Status.DONE)
+    _task(made, "vm.start", vms[1], Status.DONE)
     late = {"lease_owner": "elsewhere", "lease_until": made.now + FOR_EVER, "progress": 0.4}
-    _task(made, "vm.resize", f"Change the size of {vms[2].name}", vms[2], Status.RUNNING, **late)
-    error = {"code": "internal_error", "message": "Something went wrong."}
-    made.task = _task(made, "vm.restart", f"Restart {vms[0].name}", vms[0], Status.FAILED, error=error)
+    _task(made, "vm.snapshot", vms[2], Status.RUNNING, **late)
+    error = NodeUnreachable(node=vms[0].node.name, reason="timed out").stored()
+    made.task = _task(made, "vm.restart", vms[0], Status.FAILED, error=error)
 
 
-def _task(made: SimpleNamespace, operation: str, title: str, vm: Vm, status: Status, **fields: Any) -> Task:
-    ended = status != Status.RUNNING
+def _task(made: SimpleNamespace, operation: str, vm: Vm, status: Status, **fields: Any) -> Task:
+    ended, declared = status != Status.RUNNING, registry.get(operation)
+    title, said = for_row(Text("{action} {name}", {"action": Text(declared.label), "name": vm.name}))
     task = Task.objects.create(
-        operation=operation, title=title, status=status, owner=vm.owner, created_by=vm.owner, object_type="vm",
-        object_id=vm.pk, object_name=vm.name, node_id=vm.node_id, request_id=f"sample-{vm.pk}",
+        operation=operation, title=title, title_said=said, status=status, owner=vm.owner, created_by=vm.owner,
+        object_type="vm", object_id=vm.pk, object_name=vm.name, node_id=vm.node_id, request_id=f"sample-{vm.pk}",
         started_at=made.now - timedelta(minutes=2), finished_at=made.now - timedelta(minutes=1) if ended else None,
         **fields,
     )  # fmt: skip
-    steps = (("shut_down", "Shut it down", StepStatus.DONE), ("start", "Start it", StepStatus.FAILED))
-    for position, (name, words, state) in enumerate(steps):
-        shown = StepStatus.DONE if status == Status.DONE else state if ended else StepStatus.RUNNING
+    for position, step in enumerate(declared.steps):
+        last = StepStatus.FAILED if ended else StepStatus.RUNNING
+        state = StepStatus.DONE if status == Status.DONE or position < len(declared.steps) - 1 else last
         begun = {"started_at": made.now - timedelta(minutes=2), "attempts": 1}
-        TaskStep.objects.create(task=task, position=position, name=name, title=words, status=shown, **begun)
-    TaskLog.objects.create(task=task, step="start", text="The guest was asked to shut down.")
+        TaskStep.objects.create(task=task, position=position, name=step.name, title=step.title, status=state, **begun)
+    english, line = for_row(
+        Text(TRYING_AGAIN, {"error": NodeUnreachable(node=vm.node.name, reason="timed out").text, "seconds": 2})
+    )
+    TaskLog.objects.create(task=task, step=declared.steps[-1].name, text=english, said=line)
     return task
 
 
 def _told(made: SimpleNamespace, vm: Vm) -> None:
     """Problems and the journal."""
-    for severity, text, kind, found in (
-        ("warning", f"The storage “local” has only 3 GiB left on {made.nodes[1].name}.", "node", made.nodes[1].pk),
-        ("error", "The VM's disks differ from what the panel knows.", "vm", vm.pk),
-    ):
-        key = f"sample:{kind}"
-        made.problem = Problem.objects.create(
-            key=key, open_key=key, severity=severity, text=text, object_type=kind, object_id=found
-        )
-    Problem.objects.create(key="sample:old", severity="alarm", text="A node was silent.", closed_at=made.now)
+    silent = NodeUnreachable(node=made.nodes[1].name, reason="timed out").text
+    made.problem = open_problem("sample:node", silent, object_type="node", object_id=made.nodes[1].pk)
+    lost = NotFound(object="vm", id=vm.name).text
+    open_problem("sample:vm", lost, severity="warning", object_type="vm", object_id=vm.pk)
+    Problem.objects.create(key="sample:old", severity="alarm", text=silent.english, closed_at=made.now)
     for user in (made.admin, made.customer):
         made.entry = JournalEntry.objects.create(
             user_id=user.pk, user_name=user.name, action="vm.configure", object_type="vm", object_id=vm.pk,

@@ -23,7 +23,7 @@ PLACES = {"desk": DESK, "phone": PHONE}
 
 def picture(walker: Walk, name: str, viewer: str, folder: Path) -> None:
     """The page as one viewer sees it: four pictures."""
-    from tests.browser.walk import path_of
+    from tests.browser.routes import path_of
 
     tab = walker.tab(viewer)
     for place, size in PLACES.items():
@@ -47,11 +47,11 @@ def main() -> int:
         # The URL map needs the configuration that there is only now.
         os.environ["DJANGO_SETTINGS_MODULE"] = "panel.settings"
         django.setup()
-        from tests.browser import walk
+        from tests.browser import routes, walk
 
         with walk.walking(playwright.chromium, stack, locale=asked.language) as walker:
-            for name in asked.only or walk.pages():
-                for viewer in walk.viewers_of(name):
+            for name in asked.only or routes.pages():
+                for viewer in routes.viewers_of(name):
                     picture(walker, name, viewer, asked.folder)
     print(f"The pictures are in {asked.folder}.")
     return 0

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser import sample, walk
+from tests.browser import routes, sample, walk
 from tests.browser.walk import Walk
 from tests.stack import Stack
 
@@ -37,7 +37,7 @@ def walker(browser: Browser, alone: Stack) -> Iterator[Walk]:
         yield walker
 
 
-@pytest.mark.parametrize("name", walk.pages())
+@pytest.mark.parametrize("name", routes.pages())
 def test_a_page_is_sound(walker: Walk, name: str) -> None:
     found, excepted = walker.faults(name), EXCEPTIONS.get(name, set())
     faults = {check: told for check, told in found.items() if check not in excepted}
@@ -45,15 +45,19 @@ def test_a_page_is_sound(walker: Walk, name: str) -> None:
     assert excepted <= found.keys(), "take what is mended from EXCEPTIONS"
 
 
+def test_the_dialog_of_each_operation_is_sound(walker: Walk) -> None:
+    faults = walker.dialogs()
+    assert not faults, json.dumps(faults, indent=1)
+
+
 def test_pages_of_administrators_are_as_absent_to_customers(walker: Walk) -> None:
-    answers = {name: walker.status(sample.CUSTOMER, name) for name in sorted(walk.ADMINISTRATORS)}
+    answers = {name: walker.status(sample.CUSTOMER, name) for name in sorted(routes.ADMINISTRATORS)}
     assert set(answers.values()) == {404}, answers
 
 
 def test_every_address_of_the_url_map_is_walked_or_said_to_be_no_page(walker: Walk) -> None:
-    names = {each.name for each in walk.routes()}
-    assert None not in names
-    for name in walk.pages():
-        walk.path_of(name, walker.ids)
-    said = {*walk.NO_PAGES, *walk.BEFORE_SIGN_IN, *walk.ADMINISTRATORS, *walk.LARGE - {*walk.MORE}, *EXCEPTIONS}
-    assert not said - names - {*walk.MORE}, "such addresses there are no more"
+    names = {routes.name_of(each) for each in routes.routes()}
+    for name in routes.pages():
+        routes.path_of(name, walker.ids)
+    said = {*routes.NO_PAGES, *routes.BEFORE_SIGN_IN, *routes.ADMINISTRATORS, *walk.LARGE - {*routes.MORE}, *EXCEPTIONS}
+    assert not said - names - {*routes.MORE}, "such addresses there are no more"

@@ -8,44 +8,21 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.urls import URLPattern, URLResolver, reverse
 from playwright.sync_api import Browser, BrowserContext, BrowserType, ConsoleMessage, Page, Request, Response
 
 from panel.standalone.options import TOP
-from panel.web.urls import urlpatterns
 from tests.browser import sample
 from tests.browser.chromium import trusting
 from tests.browser.conftest import go_again_when_the_network_changes
 from tests.browser.pictures import DESK, FITS, PHONE
+from tests.browser.routes import dialogs, path_of, viewers_of
 from tests.stack import Stack
 
 AXE = TOP / "var/clients/node_modules/axe-core/axe.min.js"
-NO_PAGES = {
-    "sign-in-key": "leads to a page",
-    "logout": "is posted to",
-    "open-as": "is posted to",
-    "go-back": "is posted to",
-    "events": "never ends",
-    "asset": "is a file",
-    "operation": "is a dialog of a page",
-    "vm-group": "is a dialog of a page",
-    "task-do": "is posted to",
-    "theme": "is posted to",
-}
-"""Addresses that are no pages of their own, and why."""
-MORE = {"api-docs": "/api/v1/docs", "not-found": "/nothing-of-this-name"}
-"""Pages that are not in the URL map of the pages."""
-BEFORE_SIGN_IN = {"login": "nobody", "login-code": "half"}
-"""Pages of those who are not signed in yet, and who they are."""
-ADMINISTRATORS = {
-    "nodes", "node-new", "node", "storages", "storage-new", "problems", "users", "user-new", "user", "roles",
-    "role-new", "role", "vm-settings",
-}  # fmt: skip
-"""Pages that customers do not have."""
 WITHOUT_AXE = sample.CUSTOMER, "desk"
 LARGE = {"api-docs", "vm-console"}
 FIRST_BYTES, AGAIN_BYTES, LARGE_BYTES = 200_000, 30_000, 500_000
@@ -60,41 +37,26 @@ SHIFT = """() => new Promise((done) => {
     new PerformanceObserver(add).observe({type: "layout-shift", buffered: true});
     requestAnimationFrame(() => setTimeout(() => done(sum), 50));
 })"""
+SHOW = """async (path) => {
+    const dialog = document.getElementById("dialog");
+    const shown = new Promise((done) => dialog.addEventListener("shown.bs.modal", done, {once: true}));
+    await htmx.ajax("GET", path, {target: "#dialog-content"});
+    if (!dialog.textContent.trim()) return false;
+    await shown;
+    return true;
+}"""
+HIDE = """() => new Promise((done) => {
+    const dialog = document.getElementById("dialog");
+    dialog.addEventListener("hidden.bs.modal", done, {once: true});
+    bootstrap.Modal.getInstance(dialog).hide();
+})"""
 # Targets of 24 px are WCAG 2.2, which axe-core looks at when it is asked to.
-RUN_AXE = """async () => {
-    const found = await axe.run(document, {resultTypes: ["violations"], rules: {"target-size": {enabled: true}}});
+RUN_AXE = """async (within) => {
+    const place = within ? document.querySelector(within) : document;
+    const found = await axe.run(place, {resultTypes: ["violations"], rules: {"target-size": {enabled: true}}});
     return found.violations.filter((each) => ["serious", "critical"].includes(each.impact))
         .map((each) => [each.id, each.nodes.slice(0, 3).map((node) => node.html.slice(0, 160))]);
 }"""
-
-
-def routes(patterns: Iterable[URLPattern | URLResolver] = urlpatterns) -> Iterator[URLPattern]:
-    """All that the pages' URL map has."""
-    for each in patterns:
-        if isinstance(each, URLResolver):
-            yield from routes(each.url_patterns)
-        else:
-            yield each
-
-
-def pages() -> list[str]:
-    """The names of all pages."""
-    return [each.name or str(each.pattern) for each in routes() if each.name not in NO_PAGES] + list(MORE)
-
-
-def path_of(name: str, ids: dict[str, Any]) -> str:
-    """The address of a page; KeyError for a parameter that sample.py made nothing for."""
-    if name in MORE:
-        return MORE[name]
-    pattern = next(each for each in routes() if each.name == name)
-    return reverse(name, kwargs={key: ids[key] for key in pattern.pattern.converters})
-
-
-def viewers_of(name: str) -> list[str]:
-    """Who sees a page."""
-    if name in BEFORE_SIGN_IN:
-        return [BEFORE_SIGN_IN[name]]
-    return [sample.ADMIN] if name in {*ADMINISTRATORS, "api-docs"} else [sample.ADMIN, sample.CUSTOMER]
 
 
 def fill(stack: Stack) -> dict[str, Any]:
@@ -225,6 +187,22 @@ class Walk:
             for rule, where in tab.page.evaluate(RUN_AXE):
                 yield f"axe {rule}", "; ".join(where)
         yield from tab.complaints
+
+    def dialogs(self) -> dict[str, str]:
+        """What is wrong with the dialogs of operations, one after the other in a page."""
+        page = self.tab(sample.ADMIN).page
+        # Nothing moves, so nothing is half seen when it is looked at.
+        page.emulate_media(reduced_motion="reduce")
+        page.goto(path_of("vms", self.ids))
+        page.evaluate(axe_core())
+        found = {}
+        for name, path in dialogs(self.ids).items():
+            shown = page.evaluate(SHOW, path)
+            if faults := page.evaluate(RUN_AXE, "#dialog") if shown else "not shown":
+                found[name] = str(faults)
+            if shown:
+                page.evaluate(HIDE)
+        return found
 
     def status(self, viewer: str, name: str) -> int:
         """How an address answers a viewer, without its page being drawn."""

@@ -362,8 +362,10 @@ class ImportDomain(Operation[ImportParams]):
         Step(compare, "Compare", difference=lambda ctx: ctx.drift()),
     )
 
-    def initial(self, obj: UnmanagedDomain) -> dict[str, Any]:
-        """The domain's name where a VM can have it, and its interfaces, each with no address yet."""
+    def initial(self, obj: UnmanagedDomain | Node) -> dict[str, Any]:
+        """The domain's name where a VM can have it, and its interfaces with no address yet; of a node nothing."""
+        if not isinstance(obj, UnmanagedDomain):
+            return {}
         macs = [each["mac"] for each in obj.details.get("interfaces", [])]
         return {"name": obj.name if HOST_NAME.match(obj.name) else "", "addresses": dict.fromkeys(macs, "")}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.utils.formats import get_format
+from django.utils.translation import gettext_lazy as _
 
 from panel.accounts.models import JournalEntry
 from panel.cluster.redaction import Redaction
@@ -13,6 +15,7 @@ from panel.tasks import deeds
 
 register = template.Library()
 
+UNITS = {"bytes": _("bytes"), "KiB": _("KiB"), "MiB": _("MiB"), "GiB": _("GiB"), "TiB": _("TiB")}
 MIB_A_GIB = 1024
 BYTES_A_KIB = 1024
 
@@ -23,8 +26,8 @@ def mib(value: Any) -> str:
     if not isinstance(value, (int, float)):
         return "–"
     if value < MIB_A_GIB:
-        return f"{value:.0f} MiB"
-    return f"{value / MIB_A_GIB:.1f}".removesuffix(".0") + " GiB"
+        return f"{value:.0f} {UNITS['MiB']}"
+    return f"{_number(value / MIB_A_GIB)} {UNITS['GiB']}"
 
 
 @register.filter
@@ -33,13 +36,18 @@ def size(value: Any) -> str:
     if not isinstance(value, (int, float)):
         return "–"
     if value < BYTES_A_KIB:
-        return f"{value:.0f} bytes"
+        return f"{value:.0f} {UNITS['bytes']}"
     for unit in ("KiB", "MiB", "GiB", "TiB"):
         value /= BYTES_A_KIB
         # One that would be told as 1024 of a unit is 1 of the next.
         if round(value, 1) < BYTES_A_KIB or unit == "TiB":
             break
-    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{_number(value)} {UNITS[unit]}"
+
+
+def _number(value: float) -> str:
+    """With one digit behind the reader's decimal separator, if that is not 0."""
+    return f"{value:.1f}".removesuffix(".0").replace(".", str(get_format("DECIMAL_SEPARATOR")))
 
 
 @register.filter

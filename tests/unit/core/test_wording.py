@@ -12,6 +12,7 @@ from string import Formatter
 import pytest
 
 from panel.cluster.client import Progress
+from panel.cluster.models import NodeState
 from panel.cluster.nodes import worded
 from panel.core import catalogue, errors, wording
 from panel.core.errors import CommandFailed, InvalidValue, NodeUnreachable, NotFound, PanelError, shown
@@ -19,10 +20,13 @@ from panel.core.middleware import preferred
 from panel.core.wording import Text
 from panel.tasks import deeds
 from panel.tasks.engine import LOST_AT_END, TRYING_AGAIN
-from panel.vms.models import Cause
+from panel.tasks.models import Status
+from panel.vms.models import Cause, SnapshotState, VmStatus
 
 TOP = Path(__file__).parents[3]
 PO = wording.folder_of("ru")
+REQUIRED = {"requirement": (2, 3), "status_in": (2,), "wrong_state": (1, 2), "_in_state": (1,)}
+"""Where calls have what is said of a state."""
 UNCONVERTED = {"config.py"}
 """Where errors and lines of logs still have f-strings for sentences, which are English only; nowhere else."""
 CLASSES = {name: each for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, PanelError)}
@@ -78,6 +82,18 @@ def titles_of(tree: ast.Module) -> Iterator[str]:
                 yield str(label.value)
 
 
+def states_of(tree: ast.Module) -> Iterator[str]:
+    """What requirements and refusals say of an object's state: sentences, or the words for it."""
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call):
+            said = [call.args[place] for place in REQUIRED.get(name_of(call), ()) if call.args[place:]]
+            if name_of(call) == "WrongState" and not call.args:
+                said += [each.value for each in call.keywords if each.arg == "state"]
+            yield from (
+                each.value for one in said for each in either(one) if isinstance(each, ast.Constant) and each.value
+            )
+
+
 def formatted_in(tree: ast.Module) -> Iterator[int]:
     """The lines of the f-strings that a module's errors and task logs have for sentences, named or in their calls."""
     for scope in ast.walk(tree):
@@ -124,7 +140,10 @@ def in_source() -> set[str]:
         tree = ast.parse(path.read_text())
         found |= set(titles_of(tree))
         if path.is_relative_to(TOP / "panel"):
-            found |= set(templates_of(tree))
+            found |= set(templates_of(tree)) | set(states_of(tree))
+    # What rows have, where a refusal takes their state for its word.
+    found |= {str(each) for each in (*VmStatus.values, *Status.values)}
+    found |= {str(each).lower() for each in (*NodeState.labels, *SnapshotState.labels)}
     return found - {""}
 
 
