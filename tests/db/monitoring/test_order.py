@@ -140,7 +140,7 @@ def test_pages_bear_it_too(vm: Vm, admin: User, client: Client) -> None:
     PAUSE["suspended"](vm)
     client.force_login(admin)
     order = Vm.objects.get(pk=vm.pk).order
-    for page in ("/", f"/vms/{vm.pk}", f"/vms/{vm.pk}/devices", f"/nodes/{vm.node_id}"):
+    for page in ("/vms", f"/vms/{vm.pk}", f"/vms/{vm.pk}/devices", f"/nodes/{vm.node_id}"):
         assert f'data-order="{order}"' in client.get(page).content.decode(), page
 
 

@@ -42,7 +42,7 @@ def test_all_doors_speak_of_all_the_primary_ones_first(admin: User, api: APIClie
     assert api.get("/api/v1/vms").json()["results"][0]["interfaces"] == [told]
     assert domain_spec(vm).interfaces[0].addresses == ALL
     assert (Resources.of(vm).addresses, shapes(Vm.objects.all())[0].addresses) == (4, 4)
-    for page in ("/", f"/vms/{vm.pk}"):
+    for page in ("/vms", f"/vms/{vm.pk}"):
         text = signed_in(admin).get(page).content.decode()
         assert all(f"<code>{ip}</code>" in text for ip in ALL)
 

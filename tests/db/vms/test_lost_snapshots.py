@@ -126,7 +126,7 @@ def test_what_was_taken_by_hand_is_told_and_refuses_by_its_name(
         assert (refused["code"], "before_update" in refused["detail"]) == ("wrong_state", True), verb
     client.force_login(admin)
     page = client.get(f"/vms/{vm.pk}", secure=True).content.decode()
-    assert "before_update" in page and f"/api/v1/vms/{vm.pk}/adopt-snapshot" in page
+    assert "before_update" in page and f"/vms/{vm.pk}/do/adopt-snapshot" in page
 
     domain(vm).snapshots.clear()
     check(admin, vm)
