@@ -13,9 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from panel.core.errors import ConfigError
+from panel.core.wording import Text
 from panel.options import OPTIONS
 
 DEFAULT_PATH = "/etc/vmpanel/vmpanel.conf"
+OPEN_PASSWORDS = (
+    "{place}: LdapUri: passwords would go to the directory unencrypted: use ldaps:// or LdapStartTls=yes, or allow it "
+    "by LdapUnencrypted=yes."
+)
 
 
 class Config:
@@ -134,12 +139,14 @@ def parse(text: str, origin: str = "configuration") -> Config:
     values: dict[str, Any] = {}
     for number, name, value in _lines(text, origin):
         if name not in by_name:
-            raise ConfigError(f"{origin}:{number}: there is no option “{name}”.", option=name)
+            data = {"place": f"{origin}:{number}", "name": name}
+            raise ConfigError(Text("{place}: there is no option “{name}”.", data), option=name)
         option = by_name[name]
         try:
             values[name] = option.parse(value if option.secret else value.strip())
         except ValueError as error:
-            raise ConfigError(f"{origin}:{number}: {name}: {error}.", option=name) from error
+            said = {"place": f"{origin}:{number}", "name": name, "error": Text(str(error))}
+            raise ConfigError(Text("{place}: {name}: {error}.", said), option=name) from error
     config = Config(values)
     _refuse_open_passwords(config, origin)
     return config
@@ -149,12 +156,11 @@ def _refuse_open_passwords(config: Config, origin: str) -> None:
     """Raise ConfigError for a directory that passwords would go to unencrypted without anybody having said so."""
     schemes = {uri.partition("://")[0].lower() for uri in config.ldap_uri.replace(",", " ").split()}
     if "ldaps" in schemes and config.ldap_start_tls:
-        raise ConfigError(f"{origin}: LdapStartTls is for ldap://, not for ldaps://.", option="LdapStartTls")
+        text = Text("{place}: LdapStartTls is for ldap://, not for ldaps://.", {"place": origin})
+        raise ConfigError(text, option="LdapStartTls")
     # ldapi:// is a socket of this machine.
     if not (schemes <= {"ldaps", "ldapi"} or config.ldap_start_tls or config.ldap_unencrypted):
-        reason = "passwords would go to the directory unencrypted"
-        way = "use ldaps:// or LdapStartTls=yes, or allow it by LdapUnencrypted=yes"
-        raise ConfigError(f"{origin}: LdapUri: {reason}: {way}.", option="LdapUri")
+        raise ConfigError(Text(OPEN_PASSWORDS, {"place": origin}), option="LdapUri")
 
 
 def _lines(text: str, origin: str) -> Iterator[tuple[int, str, str]]:
@@ -164,7 +170,8 @@ def _lines(text: str, origin: str) -> Iterator[tuple[int, str, str]]:
             continue
         name, separator, value = line.removesuffix("\r").partition("=")
         if not separator:
-            raise ConfigError(f"{origin}:{number}: expected NAME=VALUE.", option=name.strip())
+            place = {"place": f"{origin}:{number}"}
+            raise ConfigError(Text("{place}: expected NAME=VALUE.", place), option=name.strip())
         yield number, name.strip(), value.removeprefix(" ") if name != name.rstrip() else value
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from nodeagent.protocol.node import ANSWERS
 from panel.cluster.parts import Complaint
+from panel.core.wording import Text
 from panel.notices.models import Severity
 
 CLOCK_WARNING_SECONDS = 5.0
@@ -19,6 +20,12 @@ SLOW_LIBVIRT_SECONDS = 10.0
 LOW_ROOT_BYTES = 5 * 1024**3
 LOW_ROOT_SHARE = 0.10
 """Both must be undercut: a tenth of a large disk is plenty, and some systems live on less than 5 GiB."""
+
+SLOW = (
+    "It is slow: its libvirt took {seconds:.0f} s to say what its QEMU can. VMs start there, only later than elsewhere."
+)
+SILENT = "It is slow: its libvirt has not said yet what its QEMU can. VMs start there, only later than elsewhere."
+UNLIKE = "It runs {system}, and “{other_node}” runs {other}: all nodes of a cluster should have the same system."
 
 
 def clock_difference(asked_at: float, answered_at: float, node_time: float) -> float:
@@ -37,9 +44,14 @@ def clock_complaints(difference: float) -> list[Complaint]:
     seconds = abs(difference)
     if seconds < CLOCK_WARNING_SECONDS:
         return []
-    way = "ahead of" if difference > 0 else "behind"
-    text = f"Its clock is {seconds:.0f} s {way} the panel's; have both follow a time server."
-    return [Complaint(text, Severity.ERROR if seconds >= CLOCK_ERROR_SECONDS else Severity.WARNING)]
+    text = "Its clock is {seconds:.0f} s behind the panel's: have both follow a time server."
+    if difference > 0:
+        text = "Its clock is {seconds:.0f} s ahead of the panel's: have both follow a time server."
+    return [
+        Complaint(
+            Text(text, {"seconds": seconds}), Severity.ERROR if seconds >= CLOCK_ERROR_SECONDS else Severity.WARNING
+        )
+    ]
 
 
 def disk_complaints(facts: Mapping[str, Any]) -> list[Complaint]:
@@ -47,8 +59,8 @@ def disk_complaints(facts: Mapping[str, Any]) -> list[Complaint]:
     for each in facts.get("file_systems", []):
         low = each["free_bytes"] < min(LOW_ROOT_BYTES, LOW_ROOT_SHARE * each["size_bytes"])
         if each["path"] == "/" and low:
-            free, size = each["free_bytes"] >> 20, each["size_bytes"] >> 20
-            return [Complaint(f"Its root file system has only {free} MiB of {size} MiB free.")]
+            sizes = {"free": each["free_bytes"] >> 20, "size": each["size_bytes"] >> 20}
+            return [Complaint(Text("Its root file system has only {free} MiB of {size} MiB free.", sizes))]
     return []
 
 
@@ -61,8 +73,7 @@ def libvirt_complaints(facts: Mapping[str, Any]) -> list[Complaint]:
     seconds = facts.get("libvirt_seconds")
     if seconds is not None and seconds < SLOW_LIBVIRT_SECONDS:
         return []
-    took = "has not said yet" if seconds is None else f"took {seconds:.0f} s to say"
-    return [Complaint(f"It is slow: its libvirt {took} what its QEMU can. VMs start there, only later than elsewhere.")]
+    return [Complaint(Text(SILENT) if seconds is None else Text(SLOW, {"seconds": seconds}))]
 
 
 def system_complaints(facts: Mapping[str, Any], first: Mapping[str, Any], first_name: str) -> list[Complaint]:
@@ -72,11 +83,8 @@ def system_complaints(facts: Mapping[str, Any], first: Mapping[str, Any], first_
     """
     if not facts.get("os_id") or not first.get("os_id") or _system(facts) == _system(first):
         return []
-    text = (
-        f"It runs {facts.get('os_name')}, and “{first_name}” runs {first.get('os_name')}: "
-        "all nodes of a cluster should have the same system."
-    )
-    return [Complaint(text, Severity.INFO)]
+    data = {"system": facts.get("os_name"), "other_node": first_name, "other": first.get("os_name")}
+    return [Complaint(Text(UNLIKE, data), Severity.INFO)]
 
 
 def _system(facts: Mapping[str, Any]) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from panel.cluster.context import NodeContext
 from panel.core.errors import Fenced, NodeError, NodeRefused, NodeUnreachable, VersionMismatch
+from panel.core.wording import Text
 from panel.notices.models import Severity
 
 
@@ -20,8 +21,18 @@ from panel.notices.models import Severity
 class Complaint:
     """A sentence about something that is wrong on a node, and how bad it is."""
 
-    text: str
+    said: str | Text
     severity: str = Severity.WARNING
+
+    @property
+    def worded(self) -> Text:
+        """The sentence, to be shown to a reader."""
+        return self.said if isinstance(self.said, Text) else Text(self.said)
+
+    @property
+    def text(self) -> str:
+        """The sentence in English."""
+        return self.worded.english
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,7 @@ def worst(complaints: Sequence[Complaint]) -> str:
 
 
 @contextlib.contextmanager
-def complaining(complaints: list[Complaint], what: str) -> Iterator[None]:
+def complaining(complaints: list[Complaint], what: Text) -> Iterator[None]:
     """Have a thing that the node cannot do among the complaints, so that the next one gets its turn.
 
     A node that cannot be reached, or a task that another worker has by now, still raises.
@@ -97,4 +108,4 @@ def complaining(complaints: list[Complaint], what: str) -> Iterator[None]:
     except (NodeUnreachable, NodeRefused, VersionMismatch, Fenced):
         raise
     except NodeError as error:
-        complaints.append(Complaint(f"{what}: {error.message}", Severity.ERROR))
+        complaints.append(Complaint(Text("{what}: {error}", {"what": what, "error": error.text}), Severity.ERROR))

@@ -13,7 +13,7 @@ from typing import Any
 from nodeagent.protocol.node import OFF
 from panel.cluster.models import Node, NodeState
 from panel.core.errors import CapacityError
-from panel.core.wording import Text
+from panel.core.wording import Text, joined
 
 MEMORY_POINTS = 1.0
 """What a GiB of memory that may still be promised counts."""
@@ -24,6 +24,10 @@ STORAGE_POINTS = 0.001
 
 
 GIB = 1024**3
+OF_NODE = "{other_node}: {reason}"
+OVERSOLD = (
+    "{may} GiB of storage may still be promised to disks, {needed} GiB needed (disk_overselling_percent is {percent})"
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,9 @@ class Candidate:
     """None when the node does not have the pool."""
     promised_vcpus: int = 0
     vm_count: int = 0
-    problems: Sequence[str] = ()
-    """Texts of its open problems that are errors or worse."""
-    unfit: str = ""
+    problems: Sequence[Text] = ()
+    """Sentences of its open problems that are errors or worse."""
+    unfit: Text | None = None
     """A reason of the asker's own."""
 
     @property
@@ -97,38 +101,41 @@ class Choice:
     told: list[dict[str, Any]]
 
 
-def lacks(candidate: Candidate, need: Need) -> str:
-    """Why the candidate cannot take the VM, as a sentence; empty when it can."""
+def lacks(candidate: Candidate, need: Need) -> Text | None:
+    """Why the candidate cannot take the VM; None when it can."""
     node = candidate.node
     if node.state != NodeState.READY:
-        return f"the node is {node.get_state_display().lower()}"
+        return Text("the node is {state}", {"state": node.get_state_display().lower()})
     if node.facts.get("libvirt") == OFF:
-        return "libvirt does not run on the node"
+        return Text("libvirt does not run on the node")
     if node.maintenance:
-        return "the node is in maintenance"
+        return Text("the node is in maintenance")
     if candidate.problems:
-        return f"the node has an open problem: {candidate.problems[0]}"
+        return Text("the node has an open problem: {problem}", {"problem": candidate.problems[0]})
     if candidate.unfit:
         return candidate.unfit
     return _lacks_resources(candidate, need)
 
 
-def _lacks_resources(candidate: Candidate, need: Need) -> str:
+def _lacks_resources(candidate: Candidate, need: Need) -> Text | None:
     if candidate.node.max_vms is not None and candidate.vm_count >= candidate.node.max_vms:
-        return f"it has {candidate.vm_count} VMs, {candidate.node.max_vms} are allowed"
+        data = {"count": candidate.vm_count, "allowed": candidate.node.max_vms}
+        return Text("it has {count} VMs, {allowed} are allowed", data)
     if candidate.free_mib < need.memory_mib:
-        return f"{candidate.free_mib} MiB of memory free, {need.memory_mib} MiB needed"
+        data = {"free": candidate.free_mib, "needed": need.memory_mib}
+        return Text("{free} MiB of memory free, {needed} MiB needed", data)
     if need.vcpus > candidate.cpus:
-        return f"{candidate.cpus} CPUs, {need.vcpus} needed"
+        return Text("{cpus} CPUs, {needed} needed", {"cpus": candidate.cpus, "needed": need.vcpus})
     if candidate.free_vcpus is not None and candidate.free_vcpus < need.vcpus:
-        return f"{candidate.free_vcpus} CPUs may still be promised, {need.vcpus} needed"
+        data = {"cpus": candidate.free_vcpus, "needed": need.vcpus}
+        return Text("{cpus} CPUs may still be promised, {needed} needed", data)
     return lacks_storage(candidate.storage, promised_bytes=need.promised_bytes, written_bytes=need.disk_bytes)
 
 
 def lacks_storage(
     space: StorageSpace | None, *, promised_bytes: int, written_bytes: int = 0, there: bool = False
-) -> str:
-    """Why a storage cannot take disks of so many bytes, of which so many are written at once; "" when it can.
+) -> Text | None:
+    """Why a storage cannot take disks of so many bytes, of which so many are written at once; None when it can.
 
     Their files may be `there` already, such as those of a domain that is imported.
 
@@ -136,19 +143,19 @@ def lacks_storage(
     kept whatever else fills the storage: then it must be free, too.
     """
     if space is None:
-        return "the storage is not on this node"
+        return Text("the storage is not on this node")
     if space.fault:
-        return f"the storage is {space.fault}"
+        return Text("the storage is {fault}", {"fault": Text(space.fault)})
     percent = space.percent
     left = space.capacity_bytes * percent // 100 - space.promised_bytes
     if promised_bytes > max(left, 0):
-        may, asked = max(left, 0) // GIB, -(-promised_bytes // GIB)
-        policy = f"disk_overselling_percent is {percent}"
-        return f"{may} GiB of storage may still be promised to disks, {asked} GiB needed ({policy})"
+        data = {"may": max(left, 0) // GIB, "needed": -(-promised_bytes // GIB), "percent": percent}
+        return Text(OVERSOLD, data)
     needed = written_bytes if percent > 100 or there else max(promised_bytes, written_bytes)
     if space.free_bytes < needed:
-        return f"{space.free_bytes >> 20} MiB of storage free, {needed >> 20} MiB needed"
-    return ""
+        data = {"free": space.free_bytes >> 20, "needed": needed >> 20}
+        return Text("{free} MiB of storage free, {needed} MiB needed", data)
+    return None
 
 
 def points(candidate: Candidate) -> float:
@@ -168,22 +175,32 @@ def choose(candidates: Sequence[Candidate], need: Need) -> Choice:
     reasons = {candidate.node.name: lacks(candidate, need) for candidate in candidates}
     fit = [candidate for candidate in candidates if not reasons[candidate.node.name]]
     if not fit:
-        told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the cluster has no other node"
+        named = [Text(OF_NODE, {"other_node": name, "reason": reason}) for name, reason in reasons.items()]
+        told = joined(named) if named else Text("the cluster has no other node")
         raise CapacityError(
-            Text("No node can take this VM: {reasons}.", {"reasons": told}), field="node", candidates=reasons
+            Text("No node can take this VM: {reasons}.", {"reasons": told}),
+            field="node",
+            candidates={name: reason.english if reason else "" for name, reason in reasons.items()},
         )
     best = max(fit, key=lambda candidate: (points(candidate), -candidate.node.pk))
     return Choice(best.node, [_told(candidate, reasons[candidate.node.name]) for candidate in candidates])
 
 
-def _told(candidate: Candidate, reason: str) -> dict[str, Any]:
+def _told(candidate: Candidate, reason: Text | None) -> dict[str, Any]:
     told: dict[str, Any] = {"node": candidate.node.name}
-    return {**told, "reason": reason} if reason else {**told, "points": round(points(candidate), 1)}
+    return {**told, "reason": reason.as_dict()} if reason else {**told, "points": round(points(candidate), 1)}
 
 
-def explain(told: Sequence[dict[str, Any]]) -> str:
+def explain(told: Sequence[dict[str, Any]]) -> Text:
     """The choice in one line, for a task's log."""
-    return "; ".join(
-        f"{each['node']}: {each['reason']}" if "reason" in each else f"{each['node']}: {each['points']} points"
-        for each in told
+    return joined(_explained(each) for each in told)
+
+
+def _explained(told: dict[str, Any]) -> Text:
+    if "reason" not in told:
+        return Text("{other_node}: {points} points", {"other_node": told["node"], "points": told["points"]})
+    reason = told["reason"]
+    # A task of the release before has the sentence.
+    return Text(
+        OF_NODE, {"other_node": told["node"], "reason": reason if isinstance(reason, str) else Text.from_dict(reason)}
     )

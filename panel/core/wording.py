@@ -152,6 +152,12 @@ def for_row(text: str | Text) -> tuple[str, dict[str, Any] | None]:
     return (text.english, text.as_dict()) if isinstance(text, Text) else (text, None)
 
 
+def joined(parts: Iterable[str | Text], separator: str = "; ") -> Text:
+    """Texts one after the other, each shown as it is alone; a string is a finished sentence."""
+    data = {f"part{number}": each for number, each in enumerate(parts)}
+    return Text(separator.join(f"{{{name}}}" for name in data), data)
+
+
 def one_of(name: str, choices: Iterable[str]) -> Text:
     """That a value of this name must be one of these."""
     return Text("“{name}” must be one of {choices}.", {"name": name, "choices": ", ".join(choices)})

@@ -49,7 +49,8 @@ def _by_hand() -> Iterator[Finding]:
         # The name and being defined are compared with the node itself (nodes.py).
         differs = [each for each in vm.drift if each["field"] not in ("name", "persistent")]
         if differs and vm.pk not in busy:
-            text = f"{vm} is described otherwise on its node: {drift.told(differs)}. {drift.ways(vm.name, differs)}"
+            told, ways = drift.told(differs).english, drift.ways(vm.name, differs).english
+            text = f"{vm} is described otherwise on its node: {told}. {ways}"
             yield Finding("domain_differs", f"vm {vm.pk}", text, mend=_mend(differs))
     left = Sighting.objects.filter(accepted=False).exclude(status__in=elsewhere.ACTIVE)
     for sighting in left.select_related("vm__node", "node").order_by("pk")[:MOST]:

@@ -49,7 +49,7 @@ def check(ctx: NodeContext[Any]) -> Sequence[str | Complaint]:
         open_problem(key, text, severity=Severity.WARNING, object_type="node", object_id=ctx.node.pk)
     prepare(ctx)
     if not ctx.agent.call(protocol.VmwatchStatus()).running:
-        return ["vmwatch-node does not run."]
+        return [Complaint(Text("vmwatch-node does not run."))]
     if found := reaching.complaints(ctx):
         return found
     close_problem(key)

@@ -15,6 +15,7 @@ from nodeagent.protocol import node as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.models import NodeState
 from panel.cluster.parts import Complaint
+from panel.core.wording import Text
 from panel.monitoring import keys
 from panel.monitoring.models import MasterWatch, NodeWatch
 from panel.monitoring.silence import MASTER_SILENT
@@ -26,6 +27,11 @@ SPEAKS_SECONDS = 7.0
 """A master that is well speaks every 5 seconds."""
 LOOK_SECONDS = 0.2
 FIRST_MESSAGE = timedelta(seconds=60)
+SHUT_OUT = (
+    "vmwatch-node cannot reach vmwatch-master at {place} ({reason}), so that the status of the node's VMs is not "
+    "known: a firewall on the node, on the panel's machine or between them keeps it from there. Let the node connect "
+    "to {place} by TCP."
+)
 
 
 def complaints(ctx: NodeContext[Any]) -> list[Complaint]:
@@ -50,20 +56,13 @@ def _try(ctx: NodeContext[Any], host: str, port: int) -> protocol.Reached:
 
 
 def _unreached(ctx: NodeContext[Any], where: tuple[str, int], reason: str) -> list[Complaint]:
-    place = f"{where[0]}:{where[1]}"
+    data = {"place": f"{where[0]}:{where[1]}", "reason": reason}
     if not _speaks_after(ctx, timezone.now()):
-        text = f"vmwatch-master does not answer at {place} ({reason}), and the panel hears nothing of it either."
-        return [Complaint(text)] if _is_new(ctx) else []
+        text = "vmwatch-master does not answer at {place} ({reason}), and the panel hears nothing of it either."
+        return [Complaint(Text(text, data))] if _is_new(ctx) else []
     if _try(ctx, *where).reached:
         return []
-    return [
-        Complaint(
-            f"vmwatch-node cannot reach vmwatch-master at {place} ({reason}), so that the status of the node's VMs is "
-            f"not known: a firewall on the node, on the panel's machine or between them keeps it from there. Let the "
-            f"node connect to {place} by TCP.",
-            Severity.ERROR,
-        )
-    ]
+    return [Complaint(Text(SHUT_OUT, data), Severity.ERROR)]
 
 
 def _unheard(ctx: NodeContext[Any], where: str) -> list[Complaint]:
@@ -72,8 +71,8 @@ def _unheard(ctx: NodeContext[Any], where: str) -> list[Complaint]:
     while _master_speaks() and not NodeWatch.objects.filter(node=ctx.node).exclude(heard_at=None).exists():
         if time.monotonic() > until:
             young = not _is_new(ctx) and ctx.node.created_at > timezone.now() - FIRST_MESSAGE
-            text = f"vmwatch-node reaches vmwatch-master at {where}, but nothing was heard of it yet."
-            return [] if young else [Complaint(text)]
+            text = "vmwatch-node reaches vmwatch-master at {place}, but nothing was heard of it yet."
+            return [] if young else [Complaint(Text(text, {"place": where}))]
         _wait(ctx)
     return []
 

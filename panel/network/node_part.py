@@ -12,9 +12,24 @@ from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.cluster.parts import Complaint, Part, PartStep, complaining
 from panel.core.errors import CommandFailed, OperationFailed
+from panel.core.wording import Text, joined
 from panel.network.models import Network, NodeNetwork, Subnet
 from panel.network.reach import kept_from
 from panel.network.services import choose_again, ensure_default_network, overlap, record_state
+
+INTERFACE_OF_HOST = (
+    "The host has an interface “{bridge}” of its own, which would be the bridge of the network “{network}”. "
+    "Rename it first."
+)
+RANGE_OF_HOST = (
+    "The network “{network}” ({ranges}) overlaps what is the host's own: {used}. Change that on the host; a new "
+    "cluster's network is set by the option FirstNetwork."
+)
+RANGE_BY_NOW = "The network “{network}” ({ranges}) overlaps what is the host's own by now: {used}."
+SHUT_IN = (
+    "Guests of the network “{network}” do not get out: the host's firewall drops what it would forward for them "
+    "({barriers}). Let it forward from and to {bridge}, for one with: {rules}."
+)
 
 
 def prepare(ctx: NodeContext[Any]) -> None:
@@ -46,7 +61,7 @@ def look(ctx: NodeContext[Any]) -> None:
         # An earlier host became no node after all.
         choose_again(network, _used(ctx.node, said))
     if against := [text for each in _networks(ctx.node) for text in _against(each, said)]:
-        raise OperationFailed(" ".join(against), step=ctx.step_name)
+        raise OperationFailed(joined(against, " "), step=ctx.step_name)
 
 
 def _used(node: Node, said: protocol.HostNetworks) -> list[str]:
@@ -62,25 +77,19 @@ def _is_ipv4(address: str) -> bool:
         return False
 
 
-def _against(network: Network, said: protocol.HostNetworks) -> list[str]:
+def _against(network: Network, said: protocol.HostNetworks) -> list[Text]:
     """Why the node cannot have the network's bridge."""
     against = []
     if network.bridge in said.links:
-        against.append(
-            f"The host has an interface “{network.bridge}” of its own, which would be the bridge of the network "
-            f"“{network.name}”. Rename it first."
-        )
+        against.append(Text(INTERFACE_OF_HOST, {"bridge": network.bridge, "network": network.name}))
     alone = [each.cidr for each in network.subnets.all() if network.of_kind.node_is_gateway]
     if used := [each.how for each in said.networks if any(overlap(each.network, cidr) for cidr in alone)]:
-        against.append(
-            f"The network “{network.name}” ({_ranges(network)}) overlaps what is the host's own: {', '.join(used)}. "
-            "Change that on the host; a new cluster's network is set by the option FirstNetwork."
-        )
+        against.append(Text(RANGE_OF_HOST, {**_named(network), "used": ", ".join(used)}))
     return against
 
 
-def _ranges(network: Network) -> str:
-    return ", ".join(each.cidr for each in network.subnets.all())
+def _named(network: Network) -> dict[str, str]:
+    return {"network": network.name, "ranges": ", ".join(each.cidr for each in network.subnets.all())}
 
 
 def remove(ctx: NodeContext[Any]) -> None:
@@ -97,22 +106,20 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
     """Make bridges and rules that are gone again, and complain of those that cannot be made."""
     complaints: list[Complaint] = []
     for network in _networks(ctx.node):
-        with complaining(complaints, f"The bridge of the network “{network.name}” cannot be made"):
+        with complaining(complaints, Text("The bridge of the network “{network}” cannot be made", _named(network))):
             state = ensure_network(ctx, network)
             if state.overlaps:
-                text = f"The network “{network.name}” ({_ranges(network)}) overlaps what is the host's own by now"
-                complaints.append(Complaint(f"{text}: {', '.join(state.overlaps)}."))
+                data = {**_named(network), "used": ", ".join(state.overlaps)}
+                complaints.append(Complaint(Text(RANGE_BY_NOW, data)))
             if state.barriers:
                 complaints.append(Complaint(_shut_in(network, state.barriers)))
     return complaints
 
 
-def _shut_in(network: Network, barriers: Sequence[str]) -> str:
+def _shut_in(network: Network, barriers: Sequence[str]) -> Text:
     rules = "; ".join(f"iptables -I FORWARD -{way} {network.bridge} -j ACCEPT" for way in "io")
-    return (
-        f"Guests of the network “{network.name}” do not get out: the host's firewall drops what it would forward for "
-        f"them ({', '.join(barriers)}). Let it forward from and to {network.bridge}, for one with: {rules}."
-    )
+    data = {"network": network.name, "barriers": ", ".join(barriers), "bridge": network.bridge, "rules": rules}
+    return Text(SHUT_IN, data)
 
 
 def _networks(node: Node) -> list[Network]:

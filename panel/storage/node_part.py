@@ -16,10 +16,12 @@ from panel.storage.models import NodePool, Pool, PoolFault, Volume
 from panel.storage.services import ensure_default_pool, record_fault, record_space
 from panel.storage.sharing import not_shared, recorded_marks
 
-HINTS: dict[str, str] = {
-    PoolFault.NOT_MOUNTED: "Mount it, and all is well again. Is what is there now to be the storage, such as a new, "
-    "empty disk, then say so with “Accept storage”: the files of before are not in it.",
-    PoolFault.READ_ONLY: "Mount it so that it can be written to.",
+HINTS: dict[str, Text] = {
+    PoolFault.NOT_MOUNTED: Text(
+        "Mount it, and all is well again. Is what is there now to be the storage, such as a new, empty disk, then say "
+        "so with “Accept storage”: the files of before are not in it."
+    ),
+    PoolFault.READ_ONLY: Text("Mount it so that it can be written to."),
 }
 LOW_ROOM_BYTES = 5 * 1024**3
 
@@ -76,7 +78,7 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
     """Make new pools, record their space, and complain of too little, of one that is gone or cannot be made."""
     complaints: list[Complaint] = []
     for pool in _pools(ctx.node):
-        with complaining(complaints, f"The storage “{pool.name}” does not work"):
+        with complaining(complaints, Text("The storage “{pool}” does not work", {"pool": pool.name})):
             try:
                 state = ensure_pool(ctx, pool)
             except CommandFailed as error:
@@ -85,16 +87,18 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
                 complaints.append(_unusable(pool, error))
                 continue
             if state.free_bytes < LOW_ROOM_BYTES:
-                text = f"The storage “{pool.name}” has only {state.free_bytes >> 20} MiB free."
-                complaints.append(Complaint(text))
+                data = {"pool": pool.name, "free": state.free_bytes >> 20}
+                complaints.append(Complaint(Text("The storage “{pool}” has only {free} MiB free.", data)))
             complaints += _unlike(ctx.node, pool)
     return complaints
 
 
 def _unusable(pool: Pool, error: CommandFailed) -> Complaint:
     code = str(error.data["agent_code"])
-    fault = PoolFault(code).label
-    return Complaint(f"The storage “{pool.name}” is {fault}. {error.data['text']} {HINTS[code]}", Severity.ERROR)
+    data = {"pool": pool.name, "fault": Text(PoolFault(code).label), "text": error.data["text"]}
+    return Complaint(
+        Text("The storage “{pool}” is {fault}. {text} {hint}", {**data, "hint": HINTS[code]}), Severity.ERROR
+    )
 
 
 def _unlike(node: Node, pool: Pool) -> list[Complaint]:
@@ -102,7 +106,7 @@ def _unlike(node: Node, pool: Pool) -> list[Complaint]:
     marks = recorded_marks([pool])
     for other in Node.objects.filter(cluster=node.cluster).exclude(pk=node.pk).order_by("pk"):
         if reason := not_shared(pool, node, other, marks):
-            return [Complaint(f"{reason[0].upper()}{reason[1:]}.")]
+            return [Complaint(Text("Not as it is declared: {reason}.", {"reason": reason}))]
     return []
 
 

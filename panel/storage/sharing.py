@@ -12,10 +12,14 @@ from collections.abc import Iterable
 from nodeagent.protocol import storage as protocol
 from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
+from panel.core.wording import Text
 from panel.storage.models import NodePool, Pool
 
 Marks = dict[tuple[int, int], str]
 """What a pool's files were last seen to be marked with, by node and pool."""
+
+NOT_SHARED = "the storage “{pool}” is declared shared, but “{other_node}” does not see there what “{source_node}” sees"
+NOT_LOCAL = "the storage “{pool}” is declared local, but “{other_node}” sees there what “{source_node}” sees"
 
 
 def recorded_marks(pools: Iterable[Pool]) -> Marks:
@@ -24,18 +28,18 @@ def recorded_marks(pools: Iterable[Pool]) -> Marks:
     return {(node, pool): mark for node, pool, mark in rows.values_list("node_id", "pool_id", "mark")}
 
 
-def not_shared(pool: Pool, one: Node, other: Node, marks: Marks) -> str:
-    """Why the pool is surely not shared by the two although it is declared so; "" when nothing speaks against it."""
+def not_shared(pool: Pool, one: Node, other: Node, marks: Marks) -> Text | None:
+    """Why the pool is surely not shared by the two although it is declared so; None when nothing speaks against it."""
     seen = {marks.get((node.pk, pool.pk)) for node in (one, other)}
     if pool.shared and len(seen - {None}) == 2:
         return untrue(pool, one, other)
-    return ""
+    return None
 
 
-def untrue(pool: Pool, one: Node, other: Node) -> str:
+def untrue(pool: Pool, one: Node, other: Node) -> Text:
     """That the pool is not what it is declared to be, as a sentence without a full stop."""
-    declared, sees = ("shared", "does not see") if pool.shared else ("local", "sees")
-    return f"the storage “{pool.name}” is declared {declared}, but “{other.name}” {sees} there what “{one.name}” sees"
+    data = {"pool": pool.name, "other_node": other.name, "source_node": one.name}
+    return Text(NOT_SHARED if pool.shared else NOT_LOCAL, data)
 
 
 def see_the_same(one: Agent, other: Agent, pool: Pool) -> bool:

@@ -15,7 +15,7 @@ from nodeagent import storage as storages
 from nodeagent.protocol import host
 from nodeagent.protocol.host import DomainSpec
 from panel.core.errors import Drifted
-from panel.core.wording import Text
+from panel.core.wording import Text, joined
 from panel.tasks.models import Task
 from panel.vms.context import VmContext
 from panel.vms.limits import OVER
@@ -26,6 +26,10 @@ from panel.vms.services import gone
 LIMITS = " limits"
 ANYTHING = storages.at("/")
 """In place of a drive's file before: whatever lies there makes room."""
+NEWER = (
+    "What the guest wrote last is in {files}: a repair as it is would lose it. Bring it back into the panel's file "
+    "first (while the VM runs: {commit}), or give it up: repair the VM with “discard_newer”."
+)
 ENDING = Q(operation__in=("vm.adopt", "vm.repair"))
 Difference = Mapping[str, Any]
 """A field, what it is on the node, and what is stored of it here; None: there is no such part."""
@@ -54,26 +58,25 @@ def named(*fields: str) -> Counts:
     return lambda difference: difference["field"] in fields
 
 
-def told(drift: Iterable[Difference]) -> str:
+def told(drift: Iterable[Difference]) -> Text:
     """The differences as one line: what each field is on the node and in the panel."""
-    found = [f"{each['field']}: {_value(each['node'])} on the node, {_value(each['stored'])} here" for each in drift]
-    return "; ".join(found) or "nothing"
+    found = [
+        Text("{fact}: {there} on the node, {here} here", {"fact": each["field"], **_values(each)}) for each in drift
+    ]
+    return joined(found) if found else Text("nothing")
 
 
-def ways(name: str, drift: Iterable[Difference]) -> str:
+def ways(name: str, drift: Iterable[Difference]) -> Text:
     """What a person can do about the differences, and what would be lost by it; whole sentences."""
     found = list(drift)
     if moved := [each for each in found if other_file(each)]:
         targets = [str(each["field"]).removeprefix("disk ") for each in moved]
         files = ", ".join(f"“{file_of(each['node'])}”" for each in moved)
         commit = "; ".join(f"virsh blockcommit {name} {target} --active --pivot" for target in targets)
-        return (
-            f"What the guest wrote last is in {files}: a repair as it is would lose it. Bring it back into the "
-            f"panel's file first (while the VM runs: {commit}), or give it up: repair the VM with “discard_newer”."
-        )
+        return Text(NEWER, {"files": files, "commit": commit})
     if found and all(each["field"] in FACTS for each in found):
-        return "Adopt it, or repair the VM, which undoes it."
-    return "Repair the VM, which undoes it."
+        return Text("Adopt it, or repair the VM, which undoes it.")
+    return Text("Repair the VM, which undoes it.")
 
 
 def other_file(difference: Difference) -> bool:
@@ -136,7 +139,11 @@ def give_way(ctx: VmContext[Any], found: Drifted) -> None:
     ctx.log(Text("Left as it is: {error}", {"error": refusal.text}), "warning")
 
 
-def _value(value: Any) -> str:
+def _values(difference: Difference) -> dict[str, Any]:
+    return {"there": _value(difference["node"]), "here": _value(difference["stored"])}
+
+
+def _value(value: Any) -> str | Text:
     if isinstance(value, list):
         return ", ".join(str(each) for each in value)
-    return "none" if value is None else str(value) or "empty"
+    return Text("none") if value is None else str(value) or Text("empty")

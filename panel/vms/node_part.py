@@ -32,14 +32,14 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
     """Differences are kept with the VMs and are problems of theirs; complains of copies that cannot be removed."""
     audit_node(ctx.node, lambda request: ctx.agent.call(request, deadline=AUDIT_SECONDS))
     complaints: list[Complaint] = []
-    with complaining(complaints, "VMs' ports cannot be filtered"):
+    with complaining(complaints, Text("VMs' ports cannot be filtered")):
         filter_again(ctx)
     # What lies in a shared one may be in the drive of a VM on another node, which this one cannot look at.
     usable = NodePool.objects.filter(node=ctx.node, fault=PoolFault.NONE)
     pools = Pool.objects.filter(cluster=ctx.node.cluster_id, on_nodes__in=usable)
     stores = {pool.store: pool.name for pool in pools if pool.store_apart or not pool.shared}
     for store, name in stores.items():
-        with complaining(complaints, f"Images that were deleted stay in the storage “{name}”"):
+        with complaining(complaints, Text("Images that were deleted stay in the storage “{pool}”", {"pool": name})):
             tidied = ctx.agent.call(storage.ImagesTidy(store=store, keep=known_sums()))
             if tidied.removed:
                 ctx.log(Text("Removed {count} copies of images that were deleted.", {"count": len(tidied.removed)}))

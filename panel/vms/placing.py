@@ -63,8 +63,8 @@ def gib_by_pool(volumes: Iterable[Volume]) -> list[tuple[Pool, int]]:
 
 def lacks_disks(
     node: Node, pool: Pool, gib: int, *, written_bytes: int = 0, but: Volume | None = None, there: bool = False
-) -> str:
-    """Why the storage on this node cannot take disks of so many GiB more; "" when it can."""
+) -> Text | None:
+    """Why the storage on this node cannot take disks of so many GiB more; None when it can."""
     space = storage_space(pool, but=but).get(node.pk)
     return lacks_storage(space, promised_bytes=max(gib, 0) * GIB, written_bytes=written_bytes, there=there)
 
@@ -85,14 +85,16 @@ def refuse_no_storage(
     """
     if reason := lacks_disks(node, pool, gib, written_bytes=written_bytes, but=but, there=there):
         text = Text("The node has no room for this: {node}: {reason}.", {"node": node.name, "reason": reason})
-        raise CapacityError(text, field=field, candidates={node.name: reason})
+        raise CapacityError(text, field=field, candidates={node.name: reason.english})
 
 
 def _arriving() -> QuerySet[Vm]:
     return Vm.objects.filter(pk__in=Migration.objects.filter(ended_at=None).values("vm"))
 
 
-def candidates(nodes: Iterable[Node], pool: Pool, unfit: Callable[[Node], str] = lambda node: "") -> list[Candidate]:
+def candidates(
+    nodes: Iterable[Node], pool: Pool, unfit: Callable[[Node], Text | None] = lambda node: None
+) -> list[Candidate]:
     """The nodes as candidates, by a few queries for all; `unfit` gives the asker's own reason against a node."""
     storages = storage_space(pool)
     promised: dict[int, tuple[int, int, int]] = {}
@@ -110,10 +112,10 @@ def candidates(nodes: Iterable[Node], pool: Pool, unfit: Callable[[Node], str] =
     for node_id, more in shrinking():
         before = promised.get(node_id, (0, 0, 0))
         promised[node_id] = (before[0] + more, *before[1:])
-    problems: dict[int, list[str]] = {}
+    problems: dict[int, list[Text]] = {}
     severe = Problem.objects.filter(open_key__isnull=False, severity__in=(Severity.ERROR, Severity.ALARM))
-    for node_id, text in severe.filter(object_type="node").values_list("object_id", "text"):
-        problems.setdefault(node_id or 0, []).append(text)
+    for problem in severe.filter(object_type="node"):
+        problems.setdefault(problem.object_id or 0, []).append(problem.worded)
     found = []
     for node in nodes:
         memory, cpus, count = promised.get(node.pk, (0, 0, 0))

@@ -40,7 +40,7 @@ WELL: dict[str, Any] = {
 
 def found(**changes: Any) -> dict[str, str]:
     """The refusals of a host that is well but for the changes, by code."""
-    return {each.code: each.text for each in refusals({**WELL, **changes})}
+    return {each.code: each.text.english for each in refusals({**WELL, **changes})}
 
 
 def sshd(**changes: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from panel.cluster.porter import Porter
 from panel.cluster.selectors import default_cluster
 from panel.cluster.way_in import HostAddress, PrivateKey, WayInParams
 from panel.core.errors import AlreadyExists, CommandFailed, InvalidValue, NodeRefused, OperationFailed
-from panel.core.wording import Text
+from panel.core.wording import Text, joined
 from panel.notices.models import Severity
 from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Step
@@ -214,7 +214,7 @@ def start_libvirt(ctx: NodeContext[AddNodeParams]) -> None:
     facts = ctx.agent.call(request, deadline=FACTS_SECONDS + LIBVIRT_SECONDS)
     services.record_facts(ctx.node, facts)
     for each in health.libvirt_complaints(to_dict(facts)):
-        ctx.log(each.text, "warning")
+        ctx.log(each.worded, "warning")
 
 
 def probe_virtualization(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
@@ -231,11 +231,11 @@ def probe_virtualization(ctx: NodeContext[AddNodeParams]) -> dict[str, Any]:
 def verify_node(ctx: NodeContext[AddNodeParams]) -> None:
     """Everything was seen working, and the node takes VMs."""
     complaints = [parts.complaint(each) for part in parts.every().values() for each in part.check(ctx)]
-    if broken := [each.text for each in complaints if each.severity == Severity.ERROR]:
-        raise OperationFailed(" ".join(broken), step="verify_node")
+    if broken := [each.worded for each in complaints if each.severity == Severity.ERROR]:
+        raise OperationFailed(joined(broken, " "), step="verify_node")
     services.record_facts(ctx.node, ctx.agent.call(protocol.NodeFacts()))
     for each in complaints:
-        ctx.log(each.text, "warning")
+        ctx.log(each.worded, "warning")
     with transaction.atomic():
         services.set_state(ctx.node, NodeState.READY)
 

@@ -10,7 +10,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from panel.cluster import bare, health, keys, parts, services
@@ -18,7 +18,7 @@ from panel.cluster.marks import Mark, panel_id, parse
 from panel.cluster.models import Node
 from panel.cluster.porter import Porter
 from panel.core.errors import AlreadyExists, HostUnsuitable
-from panel.core.wording import Text
+from panel.core.wording import Text, joined
 
 AUTHORIZED_KEYS = ".ssh/authorized_keys"
 MACHINE = "x86_64"
@@ -37,7 +37,11 @@ class Refusal:
     """Why a host cannot be a node as it is, and what to do."""
 
     code: str
-    text: str
+    text: Text
+
+    def as_dict(self) -> dict[str, str]:
+        """As errors' data have it: the sentence in English, since programs go by the code."""
+        return {"code": self.code, "text": self.text.english}
 
 
 def look(porter: Porter) -> dict[str, Any]:
@@ -53,32 +57,35 @@ def refuse_unsuitable(node: Node, seen: dict[str, Any], only: Collection[str] = 
     """Raise HostUnsuitable with all that is in the way, or what of it is among `only`, by code."""
     found = [each for each in refusals(seen) if not only or each.code in only]
     if found:
-        text = " ".join(each.text for each in found)
+        text = joined((each.text for each in found), " ")
         raise HostUnsuitable(
             Text("The host cannot be a node as it is. {reasons} Nothing was written on it.", {"reasons": text}),
             node=node.name,
-            reasons=[asdict(each) for each in found],
+            reasons=[each.as_dict() for each in found],
         )
 
 
 def refusals(seen: dict[str, Any]) -> Iterator[Refusal]:
     """All that is in the way, from what look() saw."""
     if seen["uid"] != 0:
-        yield Refusal("not_root", f"“{seen['user']}” is not root there: sign in as root.")
+        yield Refusal("not_root", Text("“{user}” is not root there: sign in as root.", {"user": seen["user"]}))
     if seen["machine"] != MACHINE:
-        yield Refusal("machine", f"Its processor is {seen['machine']}; nodes are {MACHINE}.")
+        data = {"machine": seen["machine"], "wanted": MACHINE}
+        yield Refusal("machine", Text("Its processor is {machine}; nodes are {wanted}.", data))
     if not seen["installers"]:
-        yield Refusal("no_installer", "It has neither apt-get nor dnf to install packages with.")
+        yield Refusal("no_installer", Text("It has neither apt-get nor dnf to install packages with."))
     yield from _of_places(seen["places"])
     yield from _of_sshd(seen["sshd"], seen["user"], seen["home"])
     seconds = abs(seen["clock"])
     if seconds >= health.CLOCK_ERROR_SECONDS:
-        way = "ahead of" if seen["clock"] > 0 else "behind"
-        yield Refusal("clock", f"Its clock is {seconds:.0f} s {way} the panel's: have both follow a time server.")
+        text = "Its clock is {seconds:.0f} s behind the panel's: have both follow a time server."
+        if seen["clock"] > 0:
+            text = "Its clock is {seconds:.0f} s ahead of the panel's: have both follow a time server."
+        yield Refusal("clock", Text(text, {"seconds": seconds}))
     for address, reason in seen["reach"].items():
         if reason:
-            text = f"It does not reach the panel at {address} ({reason}): let it through the firewalls between them."
-            yield Refusal("panel_unreachable", text)
+            text = "It does not reach the panel at {address} ({reason}): let it through the firewalls between them."
+            yield Refusal("panel_unreachable", Text(text, {"address": address, "reason": reason}))
 
 
 def _of_places(places: dict[str, dict[str, Any]]) -> Iterator[Refusal]:
@@ -92,18 +99,20 @@ def _of_places(places: dict[str, dict[str, Any]]) -> Iterator[Refusal]:
 
 
 def _of_place(path: str, place: dict[str, Any]) -> Refusal | None:
-    at = place["at"]
+    data = {"path": path, "at": place["at"]}
     if not place["folder"]:
-        return Refusal("no_folder", f"{path} cannot be made there: {at} is no folder.")
+        return Refusal("no_folder", Text("{path} cannot be made there: {at} is no folder.", data))
     if place["read_only"]:
-        return Refusal("read_only", f"{at} is mounted read-only, and {path} must be written: mount it writable.")
+        text = "{at} is mounted read-only, and {path} must be written: mount it writable."
+        return Refusal("read_only", Text(text, data))
     if not place["writable"]:
-        return Refusal("no_rights", f"{at} may not be written to, and {path} must be.")
+        return Refusal("no_rights", Text("{at} may not be written to, and {path} must be.", data))
     if place["free_bytes"] < LEAST_FREE_BYTES:
-        free, least = place["free_bytes"] >> 20, LEAST_FREE_BYTES >> 20
-        return Refusal("no_space", f"The file system of {at} has {free} MiB free, and {path} needs {least} MiB.")
+        text = "The file system of {at} has {free} MiB free, and {path} needs {least} MiB."
+        sizes = {"free": place["free_bytes"] >> 20, "least": LEAST_FREE_BYTES >> 20}
+        return Refusal("no_space", Text(text, {**data, **sizes}))
     if place["free_files"] is not None and place["free_files"] < LEAST_FREE_FILES:
-        return Refusal("no_space", f"The file system of {at} has no room for more files (inodes).")
+        return Refusal("no_space", Text("The file system of {at} has no room for more files (inodes).", data))
     return None
 
 
@@ -111,24 +120,25 @@ def _of_sshd(said: dict[str, list[str]], user: str, home: str) -> Iterator[Refus
     """What in the options of its sshd would keep the panel's key from letting it in; one that said nothing has none."""
     if said.get("permitrootlogin") in (["no"], ["forced-commands-only"]):
         text = "Its sshd does not let root in by key: set PermitRootLogin to “prohibit-password”, and reload sshd."
-        yield Refusal("no_root", text)
+        yield Refusal("no_root", Text(text))
     files = " ".join(said.get("authorizedkeysfile", [])).split()
     if files and f"{home}/{AUTHORIZED_KEYS}" not in _expanded(files, user, home):
-        text = f"Its sshd reads authorized keys from {' '.join(files)} alone: add {AUTHORIZED_KEYS} to"
-        yield Refusal("keys_elsewhere", f"{text} AuthorizedKeysFile.")
+        text = "Its sshd reads authorized keys from {files} alone: add {file} to AuthorizedKeysFile."
+        yield Refusal("keys_elsewhere", Text(text, {"files": " ".join(files), "file": AUTHORIZED_KEYS}))
     if said.get("pubkeyauthentication") == ["no"]:
-        yield Refusal("no_keys", "Its sshd takes no keys: set PubkeyAuthentication to yes.")
+        yield Refusal("no_keys", Text("Its sshd takes no keys: set PubkeyAuthentication to yes."))
     kinds = _words(said.get("pubkeyacceptedalgorithms", said.get("pubkeyacceptedkeytypes", [])), ",")
     if kinds and KEY_KIND not in kinds:
-        yield Refusal("key_kind", f"Its sshd takes no {KEY_KIND} keys, as the panel's is: add it to what it accepts.")
+        text = "Its sshd takes no {kind} keys, as the panel's is: add it to what it accepts."
+        yield Refusal("key_kind", Text(text, {"kind": KEY_KIND}))
     methods = _words(said.get("authenticationmethods", []), " ")
     if methods and not {"any", "publickey"} & set(methods):
-        text = f"Its sshd wants {' or '.join(methods)} to sign in: have “publickey” alone be enough for the panel."
-        yield Refusal("key_not_enough", text)
+        text = "Its sshd wants {methods} to sign in: have “publickey” alone be enough for the panel."
+        yield Refusal("key_not_enough", Text(text, {"methods": ", ".join(methods)}))
     most = _words(said.get("maxsessions", []), " ")
     if most and most[0].isdigit() and int(most[0]) < LEAST_SESSIONS:
-        text = f"Its sshd lets a connection have {most[0]} sessions: set MaxSessions to {LEAST_SESSIONS} or more."
-        yield Refusal("few_sessions", text)
+        text = "Its sshd lets a connection have {most} sessions: set MaxSessions to {least} or more."
+        yield Refusal("few_sessions", Text(text, {"most": most[0], "least": LEAST_SESSIONS}))
 
 
 def _words(lines: Iterable[str], separator: str) -> list[str]:
@@ -175,7 +185,7 @@ def refuse_mark(node: Node, mark: Mark | None) -> None:
                 {"panel": mark.described, "file": str(mark.PATH)},
             ),
             node=node.name,
-            reasons=[asdict(Refusal("another_panel", f"It is a node of another panel, {mark.described}."))],
+            reasons=[{"code": "another_panel", "text": f"It is a node of another panel, {mark.described}."}],
         )
     other = Node.objects.filter(pk=mark.node).exclude(pk=node.pk).first()
     if other is not None:

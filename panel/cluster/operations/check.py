@@ -27,7 +27,7 @@ from panel.core.errors import (
     NodeUnreachable,
     VersionMismatch,
 )
-from panel.core.wording import Text
+from panel.core.wording import Text, joined
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 from panel.tasks.locks import shared
@@ -55,7 +55,7 @@ def check_node(ctx: NodeContext[Any]) -> dict[str, Any]:
         found |= {name: _look(check, ctx) for name, check in _checks().items()}
         found["host"] = []
     except AlreadyExists as error:
-        found = {"host": [Complaint(error.message, Severity.ERROR)]}
+        found = {"host": [Complaint(error.text, Severity.ERROR)]}
     except (NodeUnreachable, NodeRefused, VersionMismatch) as error:
         services.report_unreachable(node, error.message)
         return {"result": {"reachable": False, "reason": error.message}}
@@ -83,19 +83,19 @@ def bring_programs(ctx: NodeContext[Any]) -> list[Complaint]:
     except NodeTimeout as error:
         raise NodeUnreachable(node=ctx.node.name, reason=error.message) from error
     except CommandFailed as error:
-        text = f"The panel's programs cannot be brought up to date: {error.data['text']}."
-        return [Complaint(f"{text}{_full_disks(ctx)}", Severity.ERROR)]
+        text = Text("The panel's programs cannot be brought up to date: {text}.", {"text": error.data["text"]})
+        return [Complaint(joined([text, *_full_disks(ctx)], " "), Severity.ERROR)]
     if replaced:
         ctx.log(Text("Brought up to date: {programs}.", {"programs": ", ".join(replaced)}))
     return []
 
 
-def _full_disks(ctx: NodeContext[Any]) -> str:
-    """Which of the node's disks are full, as another sentence: ssh says no more than that it failed."""
+def _full_disks(ctx: NodeContext[Any]) -> list[Text]:
+    """Which of the node's disks are full, as other sentences: ssh says no more than that it failed."""
     facts = ctx.agent.call(protocol.NodeFacts(), deadline=FACTS_SECONDS)
     full = [each for each in facts.file_systems if each.free_bytes < FULL_BYTES]
-    told = [f"{each.path} has {each.free_bytes // 1024**2} MiB free" for each in full]
-    return f" Its disk is full: {', '.join(told)}." if told else ""
+    data = [{"path": each.path, "free": each.free_bytes // 1024**2} for each in full]
+    return [Text("Its disk is full: {path} has {free} MiB free.", each) for each in data]
 
 
 def ensure_libvirt(ctx: NodeContext[Any]) -> list[Complaint]:
@@ -104,7 +104,8 @@ def ensure_libvirt(ctx: NodeContext[Any]) -> list[Complaint]:
         ctx.agent.call(protocol.LibvirtEnsure(), deadline=LIBVIRT_SECONDS)
     except NodeTimeout:
         # Whatever did not end there waited for it; that a request had a deadline tells nobody anything.
-        return [Complaint("libvirtd does not answer; no new VM is placed on the node meanwhile.", Severity.ERROR)]
+        text = Text("libvirtd does not answer; no new VM is placed on the node meanwhile.")
+        return [Complaint(text, Severity.ERROR)]
     return []
 
 
@@ -140,7 +141,8 @@ def check_mark(ctx: NodeContext[Any]) -> list[Complaint]:
     if mark.panel in ("", marks.panel_id()):
         return []
     other = marks.Mark(mark.panel, mark.node, mark.name, mark.panel_name).described
-    return [Complaint(f"Another panel manages it too, {other}: remove it from one of them.", Severity.ERROR)]
+    text = Text("Another panel manages it too, {panel}: remove it from one of them.", {"panel": other})
+    return [Complaint(text, Severity.ERROR)]
 
 
 def _checks() -> dict[str, Check]:
@@ -171,7 +173,7 @@ def _look_once(check: Check, ctx: NodeContext[Any]) -> list[Complaint]:
     except (NodeUnreachable, NodeRefused, VersionMismatch, Fenced):
         raise
     except (NodeError, ConfigError) as error:
-        return [Complaint(error.message, Severity.ERROR)]
+        return [Complaint(error.text, Severity.ERROR)]
 
 
 def _report(node: Node, name: str, complaints: Sequence[Complaint]) -> None:
@@ -179,7 +181,7 @@ def _report(node: Node, name: str, complaints: Sequence[Complaint]) -> None:
     if not complaints:
         close_problem(key)
         return
-    wrong = " ".join(each.text for each in complaints)
+    wrong = joined((each.worded for each in complaints), " ")
     text = Text("Node “{node}”: {wrong}", {"node": node.name, "wrong": wrong})
     open_problem(key, text, severity=parts.worst(complaints), object_type="node", object_id=node.pk)
 

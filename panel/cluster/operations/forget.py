@@ -59,7 +59,8 @@ class ForgetContext(NodeContext[Any]):
 def end_holders(ctx: ForgetContext) -> dict[str, Any]:
     """No other task holds the node or one of its VMs: what each had come to is left as it is, and its log says why."""
     held = [*_holding("node", [ctx.node.pk]), *_holding("vm", ctx.vm_ids)]
-    reason = f"Given up where it was, since the node “{ctx.node.name}” was forgotten. What it had done elsewhere stays."
+    text = "Given up where it was, since the node “{node}” was forgotten. What it had done elsewhere stays."
+    reason = Text(text, {"node": ctx.node.name})
     for task_id in sorted(set(held)):
         give_up(task_id, reason)
     return {"given_up": sorted(set(held))}

@@ -115,7 +115,7 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
         for field, need in growth.items():
             if reason := lacks(candidate, need):
                 text = Text("The VM's node has no room for this: {node}: {reason}.", {"node": name, "reason": reason})
-                raise CapacityError(text, field=field, candidates={name: reason})
+                raise CapacityError(text, field=field, candidates={name: reason.english})
 
 
 def write_settings(ctx: ConfigureVmContext) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
 from panel.cluster.placement import GIB, Choice, Need, choose, lacks_storage
 from panel.core.errors import CapacityError, NotFound, OperationFailed, WrongState
-from panel.core.wording import Text
+from panel.core.wording import Text, joined
 from panel.storage.models import Pool, Volume
 from panel.storage.sharing import not_shared, recorded_marks, see_the_same, untrue
 from panel.tasks.requirements import Requirement
@@ -39,33 +39,35 @@ def choose_target(vm: Vm, name: str | None) -> Choice:
 
     going = [(storage_space(pool), gib * GIB) for pool, gib in gib_by_pool(volumes_of(vm)) if not pool.shared]
 
-    def unfit(node: Node) -> str:
+    def unfit(node: Node) -> Text | None:
         faults = (not_shared(pool, vm.node, node, marks) for pool in pools)
         lacking = (lacks_storage(spaces.get(node.pk), promised_bytes=size) for spaces, size in going)
-        return _unfit(vm, node) or next(filter(None, (*faults, *lacking)), "")
+        return _unfit(vm, node) or next(filter(None, (*faults, *lacking)), None)
 
     # The guest may have written little: whether its disks fit is asked of the node itself.
     return choose(candidates(nodes, vm.pool, unfit), Need(promise_of(vm), 0, vm.vcpus))
 
 
-def _unfit(vm: Vm, node: Node) -> str:
+def _unfit(vm: Vm, node: Node) -> Text | None:
     """Why the VM cannot be moved to this node, by what is known of both."""
     own = vm.node
     if node.pk == own.pk:
-        return "the VM is there already"
+        return Text("the VM is there already")
     if vm.status not in ON:
-        return ""
+        return None
     if node.accel != own.accel:
-        return f"its guests run under {node.accel or 'nothing known'}, the VM under {own.accel}"
+        data = {"accel": node.accel or "?", "own": own.accel}
+        return Text("its guests run under {accel}, the VM under {own}", data)
     # What is not known of one of them is no reason: the node is asked itself before anything moves.
     theirs, ours = node.facts.get("cpu_model"), own.facts.get("cpu_model")
     if own.accel == "kvm" and theirs and ours and theirs != ours:
-        return f"its CPU is {theirs}, the VM runs on {ours}"
+        return Text("its CPU is {cpu}, the VM runs on {own}", {"cpu": theirs, "own": ours})
     for program in ("qemu", "libvirt"):
         theirs, ours = node.facts.get(f"{program}_version"), own.facts.get(f"{program}_version")
         if theirs and ours and _version(theirs) < _version(ours):
-            return f"its {program} {theirs} is older than that of “{own.name}”"
-    return ""
+            data = {"program": program, "version": theirs, "source_node": own.name}
+            return Text("its {program} {version} is older than that of “{source_node}”", data)
+    return None
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -150,7 +152,7 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
         disks = vm.disks.filter(volume__pool__in=shared, target__in=subject.cached)
         if refusal := cached(vm, [disk.target for disk in disks]):
             raise refusal
-    reasons = [
+    reasons: list[str | Text] = [
         untrue(pool, source.node, target.node) for pool in pools if see_the_same(source, target, pool) != pool.shared
     ]
     local = [found[each.pk] for each in volumes if each.pool_id not in shared and found[each.pk].exists]
@@ -165,11 +167,11 @@ def examine(vm: Vm, source: Agent, target: Agent) -> dict[str, Any]:
     )
     reasons += target.call(request).reasons
     if reasons:
-        name, told = target.node.name, "; ".join(reasons)
+        name, told = target.node.name, joined(reasons)
         raise CapacityError(
             Text("“{target_node}” cannot take this VM: {reasons}.", {"target_node": name, "reasons": told}),
             field="node",
-            candidates={name: told},
+            candidates={name: told.english},
         )
     return {
         "state": subject.state,

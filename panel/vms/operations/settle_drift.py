@@ -133,8 +133,8 @@ def _audit(ctx: VmContext[Any]) -> list[Difference]:
 def what_is_undone(ctx: VmContext[RepairParams]) -> str:
     """What differs by the last comparison, for a plan, and what would be lost."""
     found = ctx.vm.drift
-    lost = f". {drift.ways(ctx.vm.name, found)}" if any(drift.other_file(each) for each in found) else ""
-    return f"{drift.told(found)}{lost}"
+    lost = f". {drift.ways(ctx.vm.name, found).english}" if any(drift.other_file(each) for each in found) else ""
+    return f"{drift.told(found).english}{lost}"
 
 
 class RepairVm(Operation[RepairParams]):
@@ -193,7 +193,7 @@ class AdoptVm(Operation[NoParams]):
             adopt_settings,
             "Take it over",
             undo=forsake_settings,
-            describe=lambda ctx: drift.told(each for each in ctx.vm.drift if each["field"] in FACTS),
+            describe=lambda ctx: drift.told(each for each in ctx.vm.drift if each["field"] in FACTS).english,
         ),
         Step(compare, "Compare"),
     )

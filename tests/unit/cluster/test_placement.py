@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from panel.cluster.models import Cluster, Node, NodeState
 from panel.cluster.placement import Candidate, Need, StorageSpace, choose, explain, lacks
 from panel.core.errors import CapacityError
+from panel.core.wording import Text, read_in
 
 GIB = 1024**3
 NEED = Need(memory_mib=1024, disk_bytes=GIB, vcpus=2)
@@ -35,14 +37,20 @@ def candidate(name: str = "one", pk: int = 1, **changes: Any) -> Candidate:
     return Candidate(node, **{**values, **changes})
 
 
+def said(candidate: Candidate, need: Need) -> str:
+    """What the candidate lacks, in English; empty when it can take the VM."""
+    reason = lacks(candidate, need)
+    return reason.english if reason else ""
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({}, ""),
         ({"state": NodeState.UNREACHABLE}, "the node is unreachable"),
         ({"maintenance": True}, "the node is in maintenance"),
-        ({"problems": ["It burns."]}, "the node has an open problem: It burns."),
-        ({"unfit": "it is pink"}, "it is pink"),
+        ({"problems": [Text("It burns.")]}, "the node has an open problem: It burns."),
+        ({"unfit": Text("it is pink")}, "it is pink"),
         ({"facts": {"libvirt": "off"}}, "libvirt does not run on the node"),
         # An answer that is missing says nothing.
         ({"facts": {"libvirt": "answers", "libvirt_version": None, "qemu_version": None}}, ""),
@@ -61,7 +69,7 @@ def candidate(name: str = "one", pk: int = 1, **changes: Any) -> Candidate:
     ],
 )
 def test_what_a_node_lacks_is_said(changes: dict[str, Any], reason: str) -> None:
-    assert lacks(candidate(**changes), NEED) == reason
+    assert said(candidate(**changes), NEED) == reason
 
 
 @pytest.mark.parametrize(
@@ -80,19 +88,25 @@ def test_what_a_node_lacks_is_said(changes: dict[str, Any], reason: str) -> None
 def test_disks_are_promised_what_the_overselling_allows_and_what_is_written_at_once_is_free(
     changes: dict[str, Any], percent: int, reason: str
 ) -> None:
-    said = lacks(candidate(storage=space(**changes, percent=percent)), LARGE)
-    assert said.partition(" (")[0] == reason
+    found = said(candidate(storage=space(**changes, percent=percent)), LARGE)
+    assert found.partition(" (")[0] == reason
 
 
 def test_more_cpus_than_the_node_has_are_never_promised_to_one_vm() -> None:
-    assert lacks(candidate(cpu_percent=500), Need(64, 0, 5)) == "4 CPUs, 5 needed"
+    assert said(candidate(cpu_percent=500), Need(64, 0, 5)) == "4 CPUs, 5 needed"
 
 
 def test_most_free_memory_wins_and_everything_is_explained() -> None:
     nodes = [candidate("one"), candidate("two", 2, promised_mib=1024), candidate("three", 3, maintenance=True)]
     choice = choose(nodes, NEED)
     assert choice.node.name == "two"
-    assert explain(choice.told) == "one: 4.1 points; two: 7.1 points; three: the node is in maintenance"
+    told = explain(json.loads(json.dumps(choice.told)))
+    assert told.english == "one: 4.1 points; two: 7.1 points; three: the node is in maintenance"
+    with read_in("ru"):
+        assert told.shown(nodes=True) == "one: баллов — 4.1; two: баллов — 7.1; three: узел на обслуживании"
+    assert told.shown(nodes=False).count("a node") == 3
+    # A task of the release before has the reason in English.
+    assert explain([{"node": "three", "reason": "it is pink"}]).english == "three: it is pink"
 
 
 def test_cpus_decide_between_equal_memory_and_the_older_node_between_equals() -> None:
