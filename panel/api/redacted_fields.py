@@ -41,10 +41,6 @@ class NodeNameField(serializers.CharField):
         return None if redaction.is_on else name
 
 
-class RedactedTextField(_Redacted, serializers.CharField):
-    """A sentence that may name nodes."""
-
-
 class WordedField(serializers.Field[Any, Any, Any, Any]):
     """A sentence, made of a Text in the reader's language; without nodes for who may not know them."""
 

@@ -2,6 +2,10 @@
 
 Titles, logs and errors are written for whoever runs the cluster, and read by the owners of VMs too; so every door
 passes them through a Redaction of its viewer. For who has the right cluster.view it lets everything through.
+
+A Text has its nodes in fields, which are left out (core/wording.py): no sentence of ours is searched. Searched for
+nodes' names is what has no fields: sentences that earlier releases stored as English alone, what other programs said
+(values of Texts), and the values of results, of errors' data, of the journal and of plans.
 """
 
 from __future__ import annotations
@@ -25,11 +29,11 @@ _MEANT_OTHERWISE = (
     r"|\bsnapshot “[^”]*”"
     r"|\b(?:Import|Take over) domain \S+"
 )
-"""Where a name stands that is no node's, whatever nodes are called. No text of ours has a node's name there."""
+"""Where a name stands that is no node's in what earlier releases stored, whatever nodes are called."""
 _MIGRATE = re.compile(r"\b(Migrate VM [a-z0-9-]+ to) \S+")
-"""The title of a migration; its node may be one that is no more."""
+"""The title of a migration by an earlier release; its node may be one that is no more."""
 _QUOTED = re.compile(r"\b([Nn]ode) “[^”]*”")
-"""How errors name a node; it may be one that is no more."""
+"""How earlier releases' errors, and agents, name a node; it may be one that is no more."""
 _WORKER = re.compile(r"The worker \S+ was lost (.*); taken over by \S+\.")
 _NOTHING = re.compile(r"(?P<other>(?!))")
 

@@ -71,6 +71,11 @@ def translated(template: str) -> str:
     return _catalogue(current()).get(template, template)
 
 
+def _is_ours(sentence: str) -> bool:
+    """Whether it is a sentence of the panel's source, which names nothing: every one has its translations."""
+    return any(sentence in _catalogue(language) for language in LANGUAGES)
+
+
 @cache
 def _catalogue(language: str) -> dict[str, str]:
     return catalogue.read(folder_of(language))
@@ -100,10 +105,11 @@ class Text:
     def shown(self, *, nodes: bool, foreign: Callable[[str], str] = str) -> str:
         """The sentence in the reader's language, without the node that it names for who may not know `nodes`.
 
-        Finished sentences, and values that may be another program's words, pass through `foreign`.
+        What is not ours passes through `foreign`: finished sentences that no catalogue has (of earlier releases, of
+        other programs), and values that may be another program's words.
         """
         if self.data is None:
-            return foreign(translated(self.template))
+            return translated(self.template) if _is_ours(self.template) else foreign(self.template)
         template = translated(self.template)
         data = {name: self._value(name, each, nodes, foreign) for name, each in self.data.items()}
         return self._filled(template if nodes else _without_node(template), data)

@@ -19,8 +19,10 @@ from panel.cluster.redaction import Redaction
 from panel.core import live
 from panel.core.errors import CommandFailed
 from panel.core.redis_client import client as redis_client
+from panel.core.wording import Text
 from panel.images.models import Image
-from panel.tasks.models import Task
+from panel.tasks import logbook
+from panel.tasks.models import Task, TaskStep
 from panel.vms.models import Cause, StatusChange, Vm, VmStatus
 from panel.webhooks.collecting import collect
 from panel.webhooks.models import Delivery
@@ -128,6 +130,24 @@ def test_a_customer_is_not_told_by_what_is_refused_either(
     assert [(each.status_code, each.json()["field"]) for each in answers] == [(404, "node")] * 2
     assert api_as_user.get("/api/v1/vms?node=rack7").json()["permission"] == "cluster.view"
     assert hides(api_as_user.post("/api/v1/vms?plan=1", ORDER).content)
+
+
+@pytest.mark.parametrize("name", ["disk", "rescue", "web1", "anna", "a"])
+def test_what_is_ours_stays_whatever_nodes_are_called(api_as_user: APIClient, user: User, name: str) -> None:
+    make_node(name)
+    title = Text("Give VM {vm} to {owner}", {"vm": "web1", "owner": "anna"})
+    task = Task.objects.create(operation="vm.x", title=title.english, title_said=title.as_dict(), owner=user)
+    TaskStep.objects.create(
+        task=task, position=0, name="x", title="Grow the disk", progress_text="waiting for the guest"
+    )
+    logbook.write(task.pk, "Boot from the rescue system")
+    logbook.write(task.pk, Text("{other_node} said: {text}", {"other_node": name, "text": f"no route to {name}"}))
+    answer = api_as_user.get(f"/api/v1/tasks/{task.pk}").json()
+    [step] = answer["steps"]
+    said = (answer["title"], step["title"], step["progress_text"])
+    assert said == ("Give VM web1 to anna", "Grow the disk", "waiting for the guest")
+    lines = [each["text"] for each in api_as_user.get(f"/api/v1/tasks/{task.pk}/log").json()]
+    assert lines == ["Boot from the rescue system", "a node said: no route to a node"]
 
 
 def test_a_group_s_answers_name_no_node(api: APIClient, api_as_user: APIClient, vm: Vm, admin: User) -> None:
