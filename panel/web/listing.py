@@ -165,6 +165,7 @@ class Asked:
         return [
             {"filter": each, "choices": self.choices[each.name], "value": self.filters.get(each.name, "")}
             for each in self.listing.filters
+            if self.choices[each.name]
         ]
 
 

@@ -26,7 +26,6 @@ from panel.notices.selectors import list_problems
 from panel.tasks import registry
 from panel.tasks.declaration import Declaration
 from panel.tasks.models import Task
-from panel.tasks.selectors import get_task, list_tasks
 from panel.vms.models import UnmanagedDomain
 from panel.vms.selectors import get_vm, list_vms
 from panel.web import console, devices, settings_form, signing_in
@@ -225,24 +224,3 @@ def _import(domain: UnmanagedDomain) -> dict[str, Any]:
     operation = registry.get("vm.take-over")
     fixed = json.dumps({"domain": str(domain.uuid)})
     return {"operation": operation, "on": True, "form": _form(operation, domain), "fixed": fixed}
-
-
-@login_required
-def task_list(request: HttpRequest) -> HttpResponse:
-    """The tasks."""
-    page = _rows(request, list_tasks(_viewer(request)))
-    return _page(request, "task_list.html", tasks=page, page=page)
-
-
-@login_required
-def task_page(request: HttpRequest, task_id: int) -> HttpResponse:
-    """One task."""
-    return _page(request, "task.html", task=_or_404(get_task, _viewer(request), task_id))
-
-
-@login_required
-def problem_list(request: HttpRequest) -> HttpResponse:
-    """The open problems."""
-    _need(_viewer(request), "notices.view")
-    page = _rows(request, list_problems(_viewer(request)))
-    return _page(request, "problem_list.html", problems=page, page=page)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
+from datetime import datetime
 
-from panel.core import kinds
+from django.utils.functional import Promise
+from django.utils.translation import gettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
+
+from panel.cluster.models import NodeState
+from panel.core import kinds, wording
+from panel.notices.models import Severity
 from panel.tasks.models import Status, StepStatus
 from panel.vms.models import VmStatus
 
@@ -39,6 +43,35 @@ STEP_STATUSES: dict[str, Label] = {
     StepStatus.UNDOING: _("Undoing"),
     StepStatus.UNDONE: _("Undone"),
 }
+SEVERITIES: dict[str, Label] = {
+    Severity.INFO: _("Notice"),
+    Severity.WARNING: _("Warning"),
+    Severity.ERROR: _("Error"),
+    Severity.ALARM: _("Alarm"),
+}
+NODE_STATES: dict[str, Label] = {
+    NodeState.PREPARING: _("Being prepared"),
+    NodeState.READY: _("Ready"),
+    NodeState.UNREACHABLE: _("Unreachable"),
+    NodeState.REMOVING: _("Being removed"),
+}
+KINDS: dict[str, Label] = {
+    "cluster": _("Cluster"),
+    "flavor": _("Plan"),
+    "image": _("Image"),
+    "iso": _("ISO image"),
+    "network": _("Network"),
+    "node": _("Node"),
+    "pool": _("Storage"),
+    "problem": _("Problem"),
+    "role": _("Role"),
+    "task": _("Task"),
+    "token": _("Token"),
+    "user": _("User"),
+    "vm": _("Virtual machine"),
+    "webhook": _("Webhook"),
+}
+"""Kinds of objects; those of plug-ins have their own label."""
 PARAMETERS: dict[str, Label] = {
     "address": _("Address"),
     "addresses": _("Addresses"),
@@ -119,12 +152,33 @@ UNITS: dict[str, Label] = {
 """By the ends of parameters' names."""
 UNIT_OF: dict[str, Label] = {"bandwidth_mib": _("MiB/s")}
 """Of the few whose name's end says less."""
+SECONDS_WITH_TENTHS = 10
 YES_NO: tuple[tuple[str, Label], ...] = (("", _("As it is")), ("yes", _("Yes")), ("no", _("No")))
 
 
 def unit_of(name: str) -> Label:
     """The unit of a parameter; "" where it has none."""
     return UNIT_OF.get(name) or next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
+
+
+def kind(name: str) -> Label:
+    """What people call an object of the kind; the name itself where no app has it (any more)."""
+    known = kinds.find(name)
+    return KINDS.get(name) or (wording.translated(known.label) if known is not None else name)
+
+
+def took(began: datetime | None, ended: datetime | None) -> str:
+    """How long it took: 0.4 s, 12 s, 3:05 min, 1:02:03 h; "" for what has not ended."""
+    if began is None or ended is None:
+        return ""
+    seconds = max(0.0, (ended - began).total_seconds())
+    if seconds < SECONDS_WITH_TENTHS:
+        return f"{seconds:.1f} {gettext('s')}"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} {gettext('s')}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} {gettext('h')}" if hours else f"{minutes}:{rest:02} {gettext('min')}"
 
 
 def for_scripts() -> dict[str, object]:

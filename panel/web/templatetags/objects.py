@@ -6,7 +6,10 @@ from typing import Any
 
 from django import template
 
+from panel.cluster.redaction import Redaction
 from panel.core import kinds
+from panel.tasks.models import Task
+from panel.web import words
 
 register = template.Library()
 
@@ -18,7 +21,13 @@ def page(row: Any) -> str:
 
 
 @register.filter
+def named(task: Task, redaction: Redaction) -> str:
+    """What the task's object is called, for who reads the page: `{{ task|named:redaction }}`."""
+    # A VM may be called as a node is.
+    return redaction.text(task.object_name) if task.object_type == "node" else task.object_name
+
+
+@register.filter
 def kind(row: Any) -> str:
     """What people call an object of its kind."""
-    known = kinds.find(row.object_type)
-    return known.label if known is not None else str(row.object_type)
+    return str(words.kind(row.object_type))

@@ -98,3 +98,21 @@ def task_word(status: str) -> str:
 def step_word(status: str) -> str:
     """What a step's status is called."""
     return str(words.STEP_STATUSES.get(status, status))
+
+
+@register.filter
+def severity_word(severity: str) -> str:
+    """What a problem's severity is called."""
+    return str(words.SEVERITIES.get(severity, severity))
+
+
+@register.filter
+def state_word(state: str) -> str:
+    """What a node's state is called."""
+    return str(words.NODE_STATES.get(state, state))
+
+
+@register.filter
+def took(row: Any) -> str:
+    """How long a task or a step took; "" for one that has not ended."""
+    return words.took(row.started_at, row.finished_at)

@@ -147,7 +147,7 @@ def test_a_move_that_has_come_too_far_is_not_cancelled_and_no_page_offers_it(
 ) -> None:
     task, client = task_of(ask(api, vm)), Client()
     client.force_login(admin)
-    button = f'data-action="/api/v1/tasks/{task.pk}/cancel"'
+    button = f'hx-post="/tasks/{task.pk}/cancel"'
     assert button in client.get(f"/tasks/{task.pk}", secure=True).content.decode()
     # The VM is on the target, and what the source still has cannot be removed for the moment.
     fake.node(node.pk).fail("host_delete", NodeUnreachable(node="fake1", reason="gone"))

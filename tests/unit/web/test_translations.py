@@ -25,11 +25,11 @@ from panel.web import words
 TOP = Path(__file__).parents[3]
 TEMPLATES = TOP / "templates/html"
 UNCONVERTED = {
-    "404.html", "_access.html", "_actions.html", "_pages.html", "_steps.html", "_task_rows.html",
+    "404.html", "_access.html", "_actions.html", "_pages.html", "_steps.html",
     "_user_fields.html", "console.html", "foreign_form.html", "iso_list.html", "journal.html", "login.html",
-    "login_code.html", "node.html", "node_list.html", "node_new.html", "old_base.html", "problem_list.html",
+    "login_code.html", "node.html", "node_list.html", "node_new.html", "old_base.html",
     "profile.html", "refused.html", "role.html", "role_list.html", "storage_list.html", "storage_new.html",
-    "task.html", "task_list.html", "user.html", "user_list.html", "user_new.html", "vm_devices.html",
+    "user.html", "user_list.html", "user_new.html", "vm_devices.html",
     "vm_guest.html", "vm_new.html", "vm_settings.html",
 }  # fmt: skip
 """Templates that still have English outside of {% translate %}. It is to become empty."""
