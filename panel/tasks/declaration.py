@@ -7,6 +7,7 @@ permission, title, verb) follows from the class.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal
@@ -61,7 +62,7 @@ class Step:
         return self.id or self.run.__name__
 
 
-class Declaration(Generic[P]):
+class Declaration(ABC, Generic[P]):
     """What every operation says of itself; see docs/decisions/0002 for the phases."""
 
     name: ClassVar[str]
@@ -169,6 +170,7 @@ class Declaration(Generic[P]):
         """The parameters from a door's raw input; raises InvalidValue or MissingValue naming the field."""
         return parse(self.params, raw)
 
+    @abstractmethod
     def submit(
         self,
         viewer: User,
@@ -180,8 +182,7 @@ class Declaration(Generic[P]):
         precondition: Callable[[], None] | None = None,
     ) -> Task:
         """Have a task of it: see operation.py, of which each is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plan(self, viewer: User, raw: dict[str, Any], *, object_id: int | None = None) -> Plan:
         """What submit() would lead to: see operation.py."""
-        raise NotImplementedError

@@ -32,6 +32,7 @@ from panel.tasks.locks import LockSpec
 from panel.tasks.models import StepStatus, Task, TaskSecret, TaskStep
 from panel.tasks.planning import Plan, seconds_before
 from panel.tasks.queue import enqueue
+from panel.tasks.services import give_way
 
 log = logging.getLogger(__name__)
 
@@ -171,8 +172,6 @@ def _submit_once(
         if secret := _secrets(params):
             TaskSecret.objects.create(task=task, sealed=secretbox.seal(secret))
         superseded = locks.take(task, _wanted(operation, ctx), queue=queue, supersedes=operation.supersedes)
-        from panel.tasks.services import give_way
-
         transaction.on_commit(lambda: give_way(superseded, task, viewer))
         transaction.on_commit(lambda: live.task_changed(task))
         transaction.on_commit(lambda: enqueue(task.pk))

@@ -7,15 +7,12 @@ the same name (nodeagent/network).
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
 from panel.core.errors import InvalidValue
+from panel.core.modules import load_modules
 from panel.core.wording import Text
 from panel.network.kinds.kind import KINDS, Kind, register
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+load_modules(__name__, __path__)
 
 
 def get_kind(name: str) -> Kind:

@@ -7,15 +7,12 @@ the driver of the same name (nodeagent/storage).
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
 from panel.core.errors import InvalidValue
+from panel.core.modules import load_modules
 from panel.core.wording import Text
 from panel.storage.kinds.kind import KINDS, Can, Kind, register
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+load_modules(__name__, __path__)
 
 
 def get_kind(name: str) -> Kind:
