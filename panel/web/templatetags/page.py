@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from django import template
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from panel.core import wording
@@ -86,6 +87,20 @@ def worded(text: str) -> str:
 def status_word(status: str) -> str:
     """What a VM's status is called."""
     return str(words.STATUSES.get(status, status))
+
+
+@register.simple_tag
+def options(choices: Iterable[tuple[str, Any]], chosen: str) -> SafeString:
+    """The choices of a menu; there may be one for each of hundreds of nodes."""
+    texts = ((value, mark_safe(" selected") if value == chosen else "", label) for value, label in choices)
+    return format_html_join("", '<option value="{}"{}>{}</option>', texts)
+
+
+@register.simple_tag
+def status(name: str, order: str = "") -> SafeString:
+    """A VM's status; of two pages that show one, the larger `order` is the later."""
+    bears = format_html(' data-order="{}"', order) if order else ""
+    return format_html('<span class="status" data-status="{}"{}>{}</span>', name, bears, status_word(name))
 
 
 @register.filter
