@@ -52,6 +52,7 @@ GROUPS: tuple[tuple[Label, tuple[Entry, ...]], ...] = (
         (
             Entry("nodes", _("Nodes"), "hdd-rack", "cluster.view", also=("node",), all_seen=True),
             Entry("storages", _("Storages"), "device-hdd", "cluster.view", also=("storage",), all_seen=True),
+            Entry("cluster-settings", _("Cluster settings"), "gear", "cluster.manage", all_seen=True),
         ),
     ),
     (

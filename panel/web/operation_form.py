@@ -18,6 +18,8 @@ from panel.tasks.declaration import Declaration
 from panel.web import choices, words
 
 Choices = Sequence[tuple[str, Any]]
+LONG_SECRETS = ("key",)
+"""Secrets of several lines."""
 
 
 class Lines(forms.CharField):
@@ -93,6 +95,8 @@ def _field(name: str, info: FieldInfo, offered: Choices | None) -> forms.Field:
         "initial": usual.value if isinstance(usual, enum.Enum) else usual,
     }
     field = _of_kind(kind, optional, info, offered, common)
+    if name in LONG_SECRETS:
+        field.widget = forms.Textarea(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"})
     field.unit = words.unit_of(name)  # type: ignore[attr-defined]
     return field
 

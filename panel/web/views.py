@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -17,28 +14,19 @@ from django.views.decorators.http import require_POST
 
 from panel.accounts import second_factor, sessions, signin_keys, throttling
 from panel.accounts.models import User
-from panel.cluster.selectors import default_cluster, get_node, list_nodes
-from panel.core import own_origin, permissions
+from panel.cluster.selectors import list_nodes
+from panel.core import own_origin
 from panel.core.errors import BadCredentials, Throttled
 from panel.images.selectors import isos_for, list_flavors, list_images
 from panel.network.selectors import list_networks
-from panel.notices.selectors import list_problems
 from panel.tasks import registry
-from panel.tasks.declaration import Declaration
-from panel.tasks.models import Task
-from panel.vms.models import UnmanagedDomain
-from panel.vms.selectors import get_vm, list_vms
+from panel.vms.selectors import get_vm
 from panel.web import console, devices, settings_form, signing_in
 from panel.web.rendering import found_or_404 as _or_404
 from panel.web.rendering import need as _need
 from panel.web.rendering import page as _page
-from panel.web.rendering import rows as _rows
 from panel.web.rendering import viewer_of as _viewer
 from panel.web.vm_page import open_task
-
-MOST_INSIDE = 200
-"""Rows of a list that is only a part of a page."""
-LAST_VERBS = ("delete", "remove")
 
 
 class SignIn(LoginView):
@@ -84,37 +72,6 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session."""
     sessions.end(request)
     return redirect("login")
-
-
-def _actions(kind: str, viewer: User, obj: Any, task: Task | None) -> dict[str, list[dict[str, Any]]]:
-    """The buttons of an object, from the registry, and under `more` the rare ones that make sense now.
-
-    Those that make no sense now, or must wait for `task`, are off.
-    """
-    # What cannot be taken back comes last, farthest from what is pressed often.
-    found = sorted(registry.for_object(kind, viewer), key=lambda each: (each.dangerous, each.verb in LAST_VERBS))
-    reasons = [(each, each.why_not(obj)) for each in found if not each.placed]
-    buttons: list[dict[str, Any]] = [
-        {
-            "operation": each,
-            "on": not why_not and (task is None or task.operation in each.supersedes),
-            "why_not": why_not or (f"Wait until “{task.title}” has ended." if task is not None else ""),
-            "form": _form(each, obj),
-            "warning": each.warning_about(obj),
-        }
-        for each, why_not in reasons
-        if not (why_not and each.rare)
-    ]
-    always, more = ([each for each in buttons if each["operation"].rare is rare] for rare in (False, True))
-    return {"always": always, "more": more}
-
-
-def _form(operation: Declaration[Any], obj: Any) -> str:
-    """What the button's dialog asks for, as JSON for its script; empty where a click is enough."""
-    schema = operation.params.model_json_schema()
-    if not operation.asks and not schema.get("required"):
-        return ""
-    return json.dumps({"schema": schema, "initial": operation.initial(obj)}, default=str)
 
 
 @login_required
@@ -181,46 +138,3 @@ def vm_guest(request: HttpRequest, vm_id: int) -> HttpResponse:
         rescue_image=settings.CONFIG.rescue_image,
         reinstall_warning=registry.get("vm.reinstall").warning_about(vm),
     )
-
-
-@login_required
-def node_list(request: HttpRequest) -> HttpResponse:
-    """The nodes."""
-    viewer = _viewer(request)
-    _need(viewer, "cluster.view")
-    may_add = permissions.allows(viewer, "cluster.manage")
-    page = _rows(request, list_nodes(viewer))
-    return _page(request, "node_list.html", nodes=page, page=page, may_add=may_add, policies=default_cluster())
-
-
-@login_required
-def node_new(request: HttpRequest) -> HttpResponse:
-    """The form for a new node."""
-    _need(_viewer(request), "cluster.manage")
-    return _page(request, "node_new.html")
-
-
-@login_required
-def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
-    """One node."""
-    viewer = _viewer(request)
-    task = open_task("node", node_id)
-    node = _or_404(get_node, viewer, node_id)
-    return _page(
-        request,
-        "node.html",
-        node=node,
-        actions=_actions("node", viewer, node, task),
-        vms=list_vms(viewer).filter(node=node)[:MOST_INSIDE],
-        foreign=[(each, _import(each)) for each in node.unmanaged_domains.all()[:MOST_INSIDE]],
-        import_domain=permissions.allows(viewer, registry.get("vm.take-over").permission),
-        problems=list_problems(viewer).filter(object_type="node", object_id=node.pk),
-        task=task,
-    )
-
-
-def _import(domain: UnmanagedDomain) -> dict[str, Any]:
-    """The button that makes a VM of a domain that the panel does not know."""
-    operation = registry.get("vm.take-over")
-    fixed = json.dumps({"domain": str(domain.uuid)})
-    return {"operation": operation, "on": True, "form": _form(operation, domain), "fixed": fixed}

@@ -26,6 +26,7 @@ NO_PAGES = {
     "vm-group": "is a dialog of a page",
     "task-do": "is posted to",
     "theme": "is posted to",
+    "node-settings": "is posted to",
 }
 """Addresses that are no pages of their own, and why."""
 MORE = {"api-docs": "/api/v1/docs", "not-found": "/nothing-of-this-name"}
@@ -34,7 +35,7 @@ BEFORE_SIGN_IN = {"login": "nobody", "login-code": "half"}
 """Pages of those who are not signed in yet, and who they are."""
 ADMINISTRATORS = {
     "nodes", "node-new", "node", "storages", "storage-new", "problems", "users", "user-new", "user", "roles",
-    "role-new", "role", "vm-settings",
+    "role-new", "role", "vm-settings", "cluster-settings",
 }  # fmt: skip
 """Pages that customers do not have."""
 

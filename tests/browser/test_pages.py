@@ -130,12 +130,13 @@ def test_a_narrow_screen_scrolls_in_its_tables_alone(page: Page, vm: dict[str, A
 
 
 def test_a_policy_is_switched_on_and_stays_on(page: Page, cluster: list[Node], api: httpx.Client) -> None:
-    page.goto("/nodes")
+    page.goto("/cluster")
     box = page.get_by_label("Warn of running VMs")
     expect(box).not_to_be_checked()
     try:
         box.check()
-        expect(page.locator("#toast")).to_have_text("Saved.")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("#toasts")).to_contain_text("Saved.")
         page.reload()
         expect(page.get_by_label("Warn of running VMs")).to_be_checked()
         assert api.get("cluster").json()["check_vm_status"]

@@ -20,8 +20,6 @@ EXCEPTIONS: dict[str, set[str]] = {
     "vm-devices": {"axe link-in-text-block"},
     "vm-console": {"axe link-in-text-block"},
     "vm-guest": {"axe link-in-text-block"},
-    "nodes": {"axe target-size"},
-    "node": {"axe link-in-text-block", "width"},
     "profile": {"axe scrollable-region-focusable"},
     "user": {"axe scrollable-region-focusable"},
     "journal": {"axe scrollable-region-focusable"},

@@ -236,4 +236,4 @@ def test_only_administrators_see_the_button_and_may_do_it(
     client = Client()
     client.force_login(admin)
     page = client.get(f"/nodes/{node.pk}", secure=True).content.decode()
-    assert f"/api/v1/nodes/{node.pk}/take-over" in page and uuid in page
+    assert f"/nodes/{node.pk}/do/take-over?domain={uuid}" in page

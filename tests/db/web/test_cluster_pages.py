@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,12 +10,17 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from panel.accounts.models import User
-from panel.cluster.models import Node
+from panel.accounts.models import Level, User
+from panel.cluster.models import Cluster, Node, NodeState
+from panel.network.models import NodeNetwork
+from panel.network.services import ensure_default_network
 from panel.notices.models import Problem, Severity
 from panel.tasks.models import Status, Task
 from panel.web import words
+from tests.db.conftest import make_node
+from tests.db.web.buttons import buttons, elements
 from tests.db.web.test_pages import signed_in
 
 
@@ -105,7 +111,7 @@ def test_problems_are_found_by_how_bad_they_are_and_lead_to_their_object(admin: 
     assert f'href="/nodes/{node.pk}"' in text(client, "/problems")
 
 
-@pytest.mark.parametrize("path", ["/tasks", "/problems"])
+@pytest.mark.parametrize("path", ["/tasks", "/problems", "/nodes"])
 def test_a_list_makes_the_same_queries_for_few_and_many(admin: User, path: str) -> None:
     client = signed_in(admin)
 
@@ -114,9 +120,124 @@ def test_a_list_makes_the_same_queries_for_few_and_many(admin: User, path: str) 
             key = f"{count}-{number}"
             _task(admin, key)
             Problem.objects.create(key=key, open_key=key, severity="error", text=key, object_type="vm", object_id=1)
+            make_node(f"node{key}")
         with CaptureQueriesContext(connection) as captured:
             text(client, path)
         return len(captured)
 
     few = more(2)
     assert more(20) == few <= 14
+
+
+def post(client: Client, path: str, **values: Any) -> Any:
+    return client.post(path, values, secure=True, headers={"HX-Request": "true"})
+
+
+def test_nodes_are_found_and_say_how_full_they_are(admin: User, node: Node) -> None:
+    facts = {"memory_mib": 4096, "memory_free_mib": 1024, "cpu_count": 8, "libvirt_version": "9.0.0"}
+    Node.objects.filter(pk=node.pk).update(facts=facts)
+    make_node("rack2", maintenance=True)
+    Node.objects.filter(name="rack2").update(state=NodeState.UNREACHABLE)
+    Problem.objects.create(key="k", open_key="k", severity="error", text="?", object_type="node", object_id=node.pk)
+    client = signed_in(admin)
+    page = text(client, "/nodes")
+    for told in ('value="3072" aria-label="Memory"', "3 GiB of 4 GiB", "0 of 8", "9.0.0", "in maintenance"):
+        assert told in page, told
+    asked = {"search=rack": "rack2", "state=ready": "fake1", "maintenance=yes": "rack2", "maintenance=no": "fake1"}
+    for query, name in asked.items():
+        found = text(client, f"/nodes?{query}")
+        assert [each for each in ("fake1", "rack2") if f">{each}<" in found] == [name], query
+
+
+def test_a_node_says_what_it_has_and_what_cannot_be_made_on_it(admin: User, node: Node) -> None:
+    network = ensure_default_network(node.cluster)
+    state = {
+        "bridge": "br0",
+        "uplink": "eth0",
+        "state": "failed",
+        "error": "There is no eth0.",
+        "seen_at": timezone.now(),
+    }
+    NodeNetwork.objects.update_or_create(node=node, network=network, defaults=state)
+    page = text(signed_in(admin), f"/nodes/{node.pk}")
+    for told in (
+        "cannot be made",
+        "There is no eth0.",
+        "<code>br0</code>",
+        "<code>eth0</code>",
+        "never heard",
+        'name="max_vms"',
+    ):
+        assert told in page, told
+    assert {"check", "maintain", "evacuate", "remove"} <= buttons(page).keys()
+    reader = text(signed_in(User.objects.create_user("auditor", "x", level=Level.READONLY)), f"/nodes/{node.pk}")
+    assert not buttons(reader) and 'name="max_vms"' not in reader
+    for name in ("head", "host", "node-vms"):
+        region = text(signed_in(admin), f"/nodes/{node.pk}", **{"HX-Request": "true", "HX-Target": name})
+        assert region.startswith(f'<div id="{name}"')
+
+
+CHANGES: tuple[tuple[str, dict[str, Any], int, Callable[[], Any], Any], ...] = (
+    ("/nodes/{node}/settings", {"max_vms": "7"}, 204, lambda: Node.objects.get(name="fake1").max_vms, 7),
+    ("/nodes/{node}/settings", {"max_vms": "-1"}, 422, lambda: Node.objects.get(name="fake1").max_vms, None),
+    ("/nodes/{node}/settings", {"max_vms": ""}, 204, lambda: Node.objects.get(name="fake1").max_vms, None),
+    ("/nodes/4711/settings", {"max_vms": "7"}, 404, lambda: Node.objects.get(name="fake1").max_vms, None),
+    (
+        "/cluster",
+        {"memory_overselling_percent": 150, "disk_overselling_percent": 200, "check_vm_status": "on"},
+        204,
+        lambda: Cluster.objects.values_list("memory_overselling_percent", "check_vm_status").get(),
+        (150, True),
+    ),
+    (
+        "/cluster",
+        {"memory_overselling_percent": 10, "disk_overselling_percent": 200},
+        422,
+        lambda: Cluster.objects.get().memory_overselling_percent,
+        100,
+    ),
+)
+
+
+@pytest.mark.parametrize(("path", "values", "status", "read", "then"), CHANGES)
+def test_settings_are_changed_by_those_who_may(
+    admin: User,
+    user: User,
+    node: Node,
+    path: str,
+    values: dict[str, Any],
+    status: int,
+    read: Callable[[], Any],
+    then: Any,
+) -> None:
+    address, before = path.format(node=node.pk), read()
+    for other in (user, User.objects.create_user("auditor", "x", level=Level.READONLY)):
+        assert post(signed_in(other), address, **values).status_code == 404
+    assert read() == before
+    answer = post(signed_in(admin), address, **values)
+    assert (answer.status_code, read()) == (status, then)
+    if status == 422:
+        assert b"is-invalid" in answer.content
+    if status == 204:
+        assert "Saved." in answer.headers["HX-Trigger"]
+
+
+def test_a_node_is_asked_for_and_its_page_shows_the_steps(admin: User, user: User) -> None:
+    client = signed_in(admin)
+    right = {"name": "rack1", "address": "rack1.example.com", "ssh_port": 22, "ssh_user": "root", "password": "x"}
+    wrong = (
+        ({"name": "Rack 1"}, "use a-z"),
+        ({"name": ""}, "required"),
+        ({"ssh_port": 99999}, "65535"),
+        ({"key": "no key"}, "key"),
+    )
+    for change, told in wrong:
+        answer = post(client, "/nodes/new", **{**right, **change})
+        assert (answer.status_code, b"is-invalid" in answer.content) == (422, True), change
+        assert told in answer.content.decode() and not Node.objects.exists()
+    assert "x" not in [each.get("value") for _tag, each in elements(answer.content.decode())]
+    assert post(signed_in(user), "/nodes/new", **right).status_code == 404
+    answer = post(client, "/nodes/new", **right)
+    made = Node.objects.get(name="rack1")
+    assert (answer.status_code, answer.headers["HX-Redirect"]) == (204, f"/nodes/{made.pk}")
+    assert 'class="steps"' in text(client, f"/nodes/{made.pk}")

@@ -24,7 +24,7 @@ SAID_BY_PEOPLE = frozenset(WORDS.split())
 DEVICES = re.compile(r"\b(vd[a-z]|[0-9a-f]{2}(:[0-9a-f]{2}){5}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 """Names that a guest has for disks, MAC addresses, UUIDs."""
 UNCONVERTED = {
-    "isos", "journal", "node", "node-new", "nodes", "not-found", "profile", "role",
+    "isos", "journal", "not-found", "profile", "role",
     "role-new", "roles", "storage-new", "storages", "user", "user-new", "users", "vm", "vm-console",
     "vm-devices", "vm-guest", "vm-new", "vm-settings",
 }  # fmt: skip

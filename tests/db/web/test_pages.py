@@ -23,7 +23,7 @@ from panel.images.models import Image
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
 from panel.vms.models import Sighting, StatusChange, Vm, VmStatus
-from panel.web import console, events, rendering, vm_page
+from panel.web import console, events, listing, vm_page
 from tests.db.conftest import make_node
 from tests.db.web.buttons import buttons
 
@@ -168,7 +168,7 @@ def test_a_page_makes_the_same_queries_for_few_and_many(
 
 
 def test_a_long_list_has_pages_and_no_row_is_out_of_reach(admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "PAGE", 3)
+    monkeypatch.setattr(listing, "PAGE", 3)
     for number in range(7):
         make_node(f"fake{number}")
     client = signed_in(admin)

@@ -1,0 +1,217 @@
+"""The list of nodes with what each has left, and the form for one more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.contrib.auth.decorators import login_required
+from django.db.models import Count, Q, QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from panel.accounts.models import User
+from panel.cluster.models import Node
+from panel.cluster.redaction import Redaction
+from panel.cluster.selectors import list_nodes
+from panel.core import permissions
+from panel.core.errors import PanelError
+from panel.notices.selectors import list_problems
+from panel.tasks import registry
+from panel.vms.models import ON, Vm
+from panel.web import words
+from panel.web.listing import Choices, Column, Filter, Listing, show
+from panel.web.operation_form import OperationForm
+from panel.web.rendering import need, page, viewer_of
+
+HIGH = 0.9
+"""Of what there is; more in use is shown as much."""
+MAINTENANCE, IN_SERVICE = "yes", "no"
+
+
+@dataclass(frozen=True)
+class Meter:
+    """How much of something is in use."""
+
+    used: float
+    total: float
+
+    @property
+    def percent(self) -> int:
+        """In hundredths of what there is."""
+        return round(100 * self.used / self.total) if self.total else 0
+
+    @property
+    def high(self) -> float:
+        """From where on it is much."""
+        return self.total * HIGH
+
+
+@dataclass(frozen=True)
+class Use:
+    """What the VMs of a node are: how many, how many run, and what they are promised."""
+
+    vms: int = 0
+    running: int = 0
+    vcpus: int = 0
+    memory_mib: int = 0
+
+
+def uses(node_ids: list[int]) -> dict[int, Use]:
+    """What VMs use of each node; one query."""
+    counted = (
+        Vm.objects.filter(node__in=node_ids)
+        .order_by()
+        .values_list("node")
+        .annotate(all=Count("pk"), on=Count("pk", filter=Q(status__in=ON)), cpus=Sum("vcpus"), mib=Sum("memory_mib"))
+    )
+    return {node: Use(*numbers) for node, *numbers in counted}
+
+
+def memory(node: Node) -> Meter | None:
+    """The node's memory, as its last check saw it."""
+    total, free = node.facts.get("memory_mib"), node.facts.get("memory_free_mib")
+    return Meter(total - free, total) if total and free is not None else None
+
+
+def cpu(node: Node, use: Use) -> Meter | None:
+    """The node's CPUs, and those that its VMs have."""
+    count = node.facts.get("cpu_count")
+    return Meter(use.vcpus, count) if count else None
+
+
+def storage(node: Node) -> Meter | None:
+    """All storages of the node together."""
+    total = sum(each.capacity_bytes for each in node.pools.all())
+    return Meter(total - sum(each.free_bytes for each in node.pools.all()), total) if total else None
+
+
+def _prepare(viewer: User, nodes: list[Node]) -> list[dict[str, Any]]:
+    ids = [node.pk for node in nodes]
+    used = uses(ids)
+    about = list_problems(viewer).filter(object_type="node", object_id__in=ids).order_by()
+    problems = dict(about.values_list("object_id").annotate(Count("pk")))
+    return [
+        {
+            "node": node,
+            "use": (use := used.get(node.pk, Use())),
+            "cpu": cpu(node, use),
+            "memory": memory(node),
+            "storage": storage(node),
+            "problems": problems.get(node.pk, 0),
+        }
+        for node in nodes
+    ]
+
+
+def _states(viewer: User) -> Choices:
+    return list(words.NODE_STATES.items())
+
+
+def _maintenance(viewer: User) -> Choices:
+    return [(MAINTENANCE, _("In maintenance")), (IN_SERVICE, _("In service"))]
+
+
+def _in_maintenance(found: QuerySet[Node], value: str) -> QuerySet[Node]:
+    return found.filter(maintenance=value == MAINTENANCE)
+
+
+def _search(found: QuerySet[Node], text: str) -> QuerySet[Node]:
+    """By a part of the name or the address."""
+    return found.filter(Q(name__icontains=text) | Q(address__icontains=text))
+
+
+def _fact(name: str) -> Any:
+    return lambda node: node.facts.get(name) or ""
+
+
+LISTING = Listing(
+    name="nodes",
+    title=_("Nodes"),
+    rows=list_nodes,
+    row="_node_row.html",
+    topics="node problem",
+    order="name",
+    columns=(
+        Column("name", _("Name"), "name", lambda node: node.name),
+        Column("state", _("State"), "state", lambda node: node.state),
+        Column("address", _("Address"), "address", lambda node: node.address),
+        Column("vms", _("VMs")),
+        Column("cpu", _("CPUs promised"), text=_fact("cpu_count")),
+        Column("memory", _("Memory"), text=_fact("memory_mib")),
+        Column("storage", _("Storage"), text=lambda node: " ".join(str(each) for each in node.pools.all())),
+        Column("problems", _("Problems")),
+        Column("system", _("System"), text=_fact("os_name"), usual=False),
+        Column("libvirt", "libvirt", text=_fact("libvirt_version")),
+        Column("qemu", "QEMU", text=_fact("qemu_version")),
+        Column("checked", _("Last check"), "facts_at", lambda node: node.facts_at or "", usual=False),
+    ),
+    filters=(
+        Filter("state", _("State"), _states, "state"),
+        Filter("maintenance", _("Maintenance"), _maintenance, apply=_in_maintenance),
+    ),
+    search=_search,
+    prepare=_prepare,
+    empty=_("No node yet. Add the first one: VMs run on nodes."),
+)
+
+
+@login_required
+def node_list(request: HttpRequest) -> HttpResponseBase:
+    """The nodes."""
+    viewer = viewer_of(request)
+    need(viewer, "cluster.view")
+    return show(request, LISTING, "node_list.html", may_add=permissions.allows(viewer, "cluster.manage"))
+
+
+PARTS: tuple[tuple[Any, tuple[str, ...]], ...] = (
+    (_("The host"), ("name", "address", "ssh_port")),
+    (_("The way in"), ("ssh_user", "password", "key")),
+    (_("What it must show, and how guests run"), ("host_key", "virtualization")),
+)
+"""In which the form stands."""
+
+
+@login_required
+def node_new(request: HttpRequest) -> HttpResponse:
+    """The form for a new node; it leads to the node's page, where the steps are."""
+    viewer = viewer_of(request)
+    need(viewer, "cluster.manage")
+    operation = registry.get("node.add")
+    form = OperationForm(operation, viewer, None, request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            task = operation.submit(viewer, form.raw)
+        except PanelError as error:
+            told = Redaction(viewer).error(error)
+            form.add_error(told.field if told.field in form.fields else None, told.message)
+        else:
+            response = HttpResponse(status=204)
+            response.headers["HX-Redirect"] = reverse("node", args=[task.object_id])
+            return response
+    context: dict[str, Any] = {
+        "form": form,
+        "parts": [(title, [form[name] for name in names]) for title, names in PARTS],
+    }
+    if request.method == "POST":
+        return render(request, "_node_new.html", context, status=422)
+    return page(request, "node_new.html", **context)
+
+
+class NodeSettings(forms.ModelForm):  # type: ignore[type-arg]
+    """What may be chosen for a node at any time, as REST has it."""
+
+    class Meta:
+        model = Node
+        fields = ("max_vms",)
+        labels = {"max_vms": _("Most VMs")}
+        help_texts = {"max_vms": _("Empty: any number.")}
+        widgets = {"max_vms": forms.NumberInput(attrs={"class": "form-control", "min": 0})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["max_vms"].required = False
