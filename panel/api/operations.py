@@ -54,7 +54,7 @@ def submit(operation: Declaration[Any], request: Request, object_id: int | None 
         plan, redaction = operation.plan(viewer, raw, object_id=object_id), Redaction(viewer)
         # Which node and storage it is, and who is at work there, is told to those who see nodes.
         locks = [each for each in plan["locks"] if each["kind"] == "vm" or not redaction.is_on]
-        return Response({"operation": operation.name, "locks": locks, "steps": redaction.data(plan["steps"])})
+        return Response({"operation": operation.name, "locks": locks, "steps": redaction.planned(plan["steps"])})
     key = idempotency_key(request)
     task = operation.submit(
         viewer,

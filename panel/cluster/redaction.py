@@ -5,13 +5,13 @@ passes them through a Redaction of its viewer. For who has the right cluster.vie
 
 A Text has its nodes in fields, which are left out (core/wording.py): no sentence of ours is searched. Searched for
 nodes' names is what has no fields: sentences that earlier releases stored as English alone, what other programs said
-(values of Texts), and the values of results, of errors' data, of the journal and of plans.
+(values of Texts), and the values of results, of errors' data and of the journal.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from panel.cluster.models import Node
@@ -104,6 +104,13 @@ class Redaction:
             # How much each node has free is no customer's business either.
             message = translated(CapacityError.sentence)
         return {"code": told.pop("code", ""), "message": message, **self.data(told)}
+
+    def planned(self, steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The steps of a plan, as shown()."""
+        return [{**self.data(dict(step)), **self._texts(step)} for step in steps]
+
+    def _texts(self, step: Mapping[str, Any]) -> dict[str, str]:
+        return {name: self.shown(each) for name, each in step.items() if isinstance(each, Text)}
 
     def event(self, event: dict[str, Any]) -> dict[str, Any]:
         """A live event, as shown(): a task's has a title, a note of its step and an error."""

@@ -50,7 +50,7 @@ class Step:
     inline: bool = False
     commits: bool = False
     ends_secrets: bool = False
-    describe: Callable[[Any], str] | None = None
+    describe: Callable[[Any], str | Text] | None = None
     difference: Callable[[Any], str] | None = None
     id: str = ""
     formerly: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from typing import Any
 from panel.tasks.models import Status, Task, TaskStep
 
 Plan = dict[str, list[dict[str, Any]]]
-"""JSON-ready: `steps` and `locks` (see Operation.plan)."""
+"""`steps` and `locks` (see Operation.plan), JSON-ready but for the Texts of the steps."""
 RECENT = 20
 """How many runs say how long a step takes: enough to be sure, few enough to be of today."""
 

@@ -24,10 +24,10 @@ from panel.accounts.models import User
 from panel.core import kinds, permissions, request_id, secretbox
 from panel.core.errors import IdempotencyMismatch, MissingValue, NotFound, PanelError
 from panel.core.transactions import again_if_lost
-from panel.core.wording import for_row, translated
+from panel.core.wording import Text, for_row
 from panel.tasks import live, locks
 from panel.tasks.context import Context, P
-from panel.tasks.declaration import Declaration
+from panel.tasks.declaration import Declaration, Step
 from panel.tasks.locks import LockSpec
 from panel.tasks.models import StepStatus, Task, TaskSecret, TaskStep
 from panel.tasks.planning import Plan, seconds_before
@@ -84,8 +84,9 @@ def submit(
 def plan(operation: Declaration[P], viewer: User, raw: dict[str, Any], *, object_id: int | None = None) -> Plan:
     """What submit() would lead to; changes nothing.
 
-    `steps`, each with what it would change and the seconds that it took before (None: it was never done), and
-    `locks`, those on objects that are there already, each with the task that holds it now.
+    `steps`, each with what it would change (Texts, which Redaction.planned() shows) and the seconds that it took before
+    (None: it was never done), and `locks`, those on objects that are there already, each with the task that holds it
+    now.
 
     Raises what submit() would, but for Busy.
     """
@@ -96,8 +97,8 @@ def plan(operation: Declaration[P], viewer: User, raw: dict[str, Any], *, object
     steps = [
         {
             "name": step.name,
-            "title": translated(step.title),
-            "changes": step.describe(ctx) if step.describe else translated(step.title),
+            "title": Text(step.title),
+            "changes": _changes(step, ctx),
             "difference": step.difference(ctx) if step.difference else "",
             "can_be_undone": step.undo is not None,
             "seconds_before": took.get(step.name),
@@ -105,6 +106,11 @@ def plan(operation: Declaration[P], viewer: User, raw: dict[str, Any], *, object
         for step in operation.steps
     ]
     return {"locks": locks.planned(ctx.task, _wanted(operation, ctx)), "steps": steps}
+
+
+def _changes(step: Step, ctx: Context[Any]) -> Text:
+    told = step.describe(ctx) if step.describe else step.title
+    return told if isinstance(told, Text) else Text(told)
 
 
 def _wanted(operation: Declaration[P], ctx: Context[P]) -> list[tuple[LockSpec, int | None]]:

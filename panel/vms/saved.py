@@ -88,9 +88,11 @@ def warning_of(operation: str, vm: Vm) -> str:
     return f"The VM's memory is saved: it is discarded. {LOST}"
 
 
-def and_discard(ctx: VmContext[Any], changes: str) -> str:
+def and_discard(ctx: VmContext[Any], changes: Text) -> Text:
     """What a step changes, for a plan, with the memory that it discards."""
-    return f"{changes}; its saved memory is discarded" if ctx.vm.status == VmStatus.SAVED else changes
+    if ctx.vm.status != VmStatus.SAVED:
+        return changes
+    return Text("{changes}; its saved memory is discarded", {"changes": changes})
 
 
 def discard(ctx: VmContext[Any]) -> bool:

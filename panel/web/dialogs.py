@@ -92,7 +92,8 @@ def _plan(request: HttpRequest, asked: Declaration[Any], form: OperationForm, ob
         # The fields say what is wrong once somebody wants it done; here nothing is planned yet.
         return render(request, "_plan.html", {"incomplete": True})
     try:
-        context["plan"] = redaction.data(asked.plan(viewer_of(request), form.raw, object_id=object_id))
+        plan = asked.plan(viewer_of(request), form.raw, object_id=object_id)
+        context["plan"] = {**redaction.data({"locks": plan["locks"]}), "steps": redaction.planned(plan["steps"])}
     except PanelError as error:
         context["refusal"] = redaction.error(error).message
     return render(request, "_plan.html", context)

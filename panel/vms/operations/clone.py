@@ -283,12 +283,12 @@ def _no_live_copies(vm: Vm) -> WrongState | None:
 COPIED_LIVE = Requirement("on storages whose disks can be copied while it runs", _no_live_copies)
 
 
-def how_copied(ctx: CloneContext) -> str:
+def how_copied(ctx: CloneContext) -> Text:
     """How the disks are copied, for a plan."""
-    source = ctx.source
-    count = ctx.disks.count()
-    what = f"{count} disk{'' if count == 1 else 's'} of “{source.name}”"
-    return f"{what}, as of one moment while it goes on" if source.status in ON else f"{what}, which is off"
+    data = {"count": ctx.disks.count(), "vm": ctx.source.name}
+    disks = Text("1 disk of “{vm}”" if data["count"] == 1 else "{count} disks of “{vm}”", data)
+    goes_on = ctx.source.status in ON
+    return Text("{disks}, as of one moment while it goes on" if goes_on else "{disks}, which is off", {"disks": disks})
 
 
 class CloneVm(Operation[CloneParams]):

@@ -19,7 +19,7 @@ from panel.cluster.models import Cluster
 from panel.cluster.placement import Candidate, Need, StorageSpace, lacks
 from panel.core import permissions
 from panel.core.errors import CapacityError, CommandFailed, Drifted, InvalidValue
-from panel.core.wording import Text
+from panel.core.wording import Text, joined
 from panel.tasks import reservations
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.models import Status, TaskStep
@@ -85,14 +85,14 @@ class ConfigureVmContext(VmContext[ConfigureVmParams]):
         """The VM with the changes, not saved."""
         return with_values(self.vm, self.changes)
 
-    def describe(self) -> str:
+    def describe(self) -> Text:
         """The changes as one line."""
         now, changes = settings_of(self.vm), dict(self.changes)
         for name, value in self.speeds.items():
             now[name] = getattr(self.interface, name)
             changes |= {name: value} if now[name] != value else {}
         told = [f"{name}: {now[name] or '–'} → {value or '–'}" for name, value in changes.items()]
-        return "; ".join(told) or "nothing"
+        return joined(told) if told else Text("nothing")
 
     @property
     def growth(self) -> Resources:
@@ -255,7 +255,7 @@ class ConfigureVm(Operation[ConfigureVmParams]):
             configure_domain,
             "Change the machine",
             undo=restore_domain,
-            describe=lambda ctx: "the domain's description, and what runs where QEMU can",
+            describe=lambda ctx: Text("the domain's description, and what runs where QEMU can"),
             difference=lambda ctx: difference(ctx.vm, ctx.wanted),
         ),
     )

@@ -227,21 +227,36 @@ def define_domain(ctx: VmContext[Any]) -> None:
     ctx.agent.call(host.HostCreate(spec=domain_spec(ctx.vm)))
 
 
-def from_what(ctx: CreateVmContext) -> str:
-    """What the VM is made from, for a plan."""
-    return f"image “{ctx.image.name}”" if ctx.image else f"ISO image “{ctx.params.iso}”"
+def brought(ctx: CreateVmContext) -> Text:
+    """What the node has to have of what the VM is made from, for a plan."""
+    if ctx.image is None:
+        return Text("ISO image “{image}”, if the node has no copy", {"image": ctx.params.iso})
+    return Text("image “{image}”, if the node has no copy", {"image": ctx.image.name})
 
 
-def filled_from(ctx: CreateVmContext) -> str:
-    """What its disk begins with, for a plan."""
-    return f"from “{ctx.image.name}”" if ctx.image else "empty"
+def filled(ctx: CreateVmContext) -> Text:
+    """Its disk and what that begins with, for a plan."""
+    if ctx.image is None:
+        return Text("volume in “{pool}”, empty", {"pool": ctx.pool.name})
+    return Text("volume in “{pool}”, from “{image}”", {"pool": ctx.pool.name, "image": ctx.image.name})
 
 
-def told_by(ctx: CreateVmContext) -> str:
+def told_by(ctx: CreateVmContext) -> Text:
     """How its guest learns who it is, for a plan."""
     if ctx.image is None:
-        return "nothing: the installer asks"
-    return f"host name, network, keys and password by {ctx.image.customization}"
+        return Text("nothing: the installer asks")
+    return Text("host name, network, keys and password by {means}", {"means": ctx.image.customization})
+
+
+def reserved(ctx: CreateVmContext) -> Text:
+    """What is held for it, for a plan."""
+    names = {"vm": ctx.params.name, "target_node": ctx.choose_node().node.name, "network": ctx.network.name}
+    return Text("VM “{vm}” on “{target_node}” with an address of “{network}”", names)
+
+
+def answers(ctx: CreateVmContext) -> Text:
+    """What of its guest is waited for, for a plan."""
+    return Text("on its address" if ctx.image else "nothing: the installer is left to itself")
 
 
 def refuse_access(asked: CreateVmParams) -> None:
@@ -264,6 +279,9 @@ def refuse_unfit(ctx: CreateVmContext, image: Image) -> None:
         raise MissingValue("This image needs a password or an ssh key.", field="password")
 
 
+SIZE = "{cpus} CPUs, {memory_mib} MiB of memory"
+
+
 class CreateVm(Operation[CreateVmParams]):
     """Create a VM from an OS image and leave it running and reachable; or leave it running an installer."""
 
@@ -280,26 +298,24 @@ class CreateVm(Operation[CreateVmParams]):
             "Reserve the name, the disk and an address",
             undo=release_records,
             inline=True,
-            describe=lambda ctx: (
-                f"VM “{ctx.params.name}” on “{ctx.choose_node().node.name}” with an address of “{ctx.network.name}”"
-            ),
+            describe=reserved,
         ),
         Step(
             place_image,
             "Send the image to the node",
             undo=delete_upload,
             weight=5,
-            describe=lambda ctx: f"{from_what(ctx)}, if the node has no copy",
+            describe=brought,
         ),
         Step(
             copy_image,
             "Copy the image",
             undo=delete_copy,
             weight=10,
-            describe=lambda ctx: f"volume in “{ctx.pool.name}”, {filled_from(ctx)}",
+            describe=filled,
         ),
         # No undo: the volume goes as a whole.
-        Step(grow_disk, "Grow the disk", describe=lambda ctx: f"to {ctx.disk_gib} GiB"),
+        Step(grow_disk, "Grow the disk", describe=lambda ctx: Text("to {size_gib} GiB", {"size_gib": ctx.disk_gib})),
         Step(
             customize_guest,
             "Prepare the guest's settings",
@@ -312,7 +328,7 @@ class CreateVm(Operation[CreateVmParams]):
             define_domain,
             "Define the domain",
             undo=undefine_domain,
-            describe=lambda ctx: f"{ctx.vcpus} CPUs, {ctx.memory_mib} MiB of memory",
+            describe=lambda ctx: Text(SIZE, {"cpus": ctx.vcpus, "memory_mib": ctx.memory_mib}),
         ),
         Step(start_domain, "Start the VM", undo=stop_domain, weight=2),
         # No undo: waiting changes nothing.
@@ -320,7 +336,7 @@ class CreateVm(Operation[CreateVmParams]):
             wait_for_guest,
             "Wait until the guest answers",
             weight=20,
-            describe=lambda ctx: "on its address" if ctx.image else "nothing: the installer is left to itself",
+            describe=answers,
         ),
     )
 

@@ -40,7 +40,7 @@ class DeleteVm(Operation[DeleteVmParams]):
     steps = (
         Step(see_disks, "See whose its disks are"),
         Step(stop_domain, "Stop the VM"),
-        Step(undefine_domain, "Remove the domain", describe=lambda ctx: and_discard(ctx, "the domain")),
+        Step(undefine_domain, "Remove the domain", describe=lambda ctx: and_discard(ctx, Text("the domain"))),
         Step(delete_volumes, "Delete the disks", weight=2),
         Step(delete_seeds, "Delete the seed"),
         Step(release_records, "Release the address and forget the VM"),

@@ -44,6 +44,8 @@ LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec"
 CREATE_SECONDS = 600.0
 LARGEST_LIMIT = 10**15
 
+GROWN = "{disk} to {size_gib} GiB"
+
 
 class AddDiskParams(Params):
     """A new disk."""
@@ -154,14 +156,16 @@ class AddDisk(DeviceOperation):
             "Reserve the disk",
             undo=release_disk,
             inline=True,
-            describe=lambda ctx: f"{ctx.params.size_gib} GiB in “{ctx.pool.name}”",
+            describe=lambda ctx: Text(
+                "{size_gib} GiB in “{pool}”", {"size_gib": ctx.params.size_gib, "pool": ctx.pool.name}
+            ),
         ),
         Step(create_volume, "Make the disk", undo=delete_new_volume, weight=3),
         Step(
             attach_disk,
             "Attach the disk",
             undo=detach_new_disk,
-            describe=lambda ctx: f"as {free_target(ctx.vm, ctx.params.bus)}",
+            describe=lambda ctx: Text("as {disk}", {"disk": free_target(ctx.vm, ctx.params.bus)}),
         ),
     )
 
@@ -231,7 +235,11 @@ class GrowDisk(DeviceOperation):
     # No undo: a volume is never made smaller, and asking again goes on where it was.
     steps = (
         Step(reserve_growth, "See that the owner may have it", inline=True),
-        Step(grow_volume, "Grow the disk", describe=lambda ctx: f"{ctx.params.disk} to {ctx.params.size_gib} GiB"),
+        Step(
+            grow_volume,
+            "Grow the disk",
+            describe=lambda ctx: Text(GROWN, {"disk": ctx.params.disk, "size_gib": ctx.params.size_gib}),
+        ),
     )
 
     def check(self, ctx: Any, viewer: User) -> None:

@@ -352,7 +352,10 @@ class ImportDomain(Operation[ImportParams]):
             "Record the VM, its disks and its addresses",
             undo=release_records,
             inline=True,
-            describe=lambda ctx: f"VM “{ctx.wanted_name}” of {ctx.params.owner}, {len(ctx.details.disks)} disks",
+            describe=lambda ctx: Text(
+                "VM “{vm}” of {owner}, {count} disks",
+                {"vm": ctx.wanted_name, "owner": ctx.params.owner, "count": len(ctx.details.disks)},
+            ),
         ),
         # No undo: these two change nothing on the node, and the records go as a whole.
         Step(see_domain, "See that the domain is there"),

@@ -135,7 +135,7 @@ class AddInterface(DeviceOperation):
             "Reserve an address",
             undo=release_interface,
             inline=True,
-            describe=lambda ctx: f"an address of “{ctx.network.name}”",
+            describe=lambda ctx: Text("an address of “{network}”", {"network": ctx.network.name}),
         ),
         Step(attach_interface, "Attach the interface", undo=detach_new_interface),
         # No undo: what it was told of before was gone already, and what it is told of now goes.

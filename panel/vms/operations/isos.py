@@ -11,6 +11,7 @@ from nodeagent.protocol import devices, storage
 from nodeagent.protocol.host import ISO_TARGET
 from panel.accounts.models import User
 from panel.core.errors import InvalidValue, OperationFailed
+from panel.core.wording import Text
 from panel.images.models import Iso
 from panel.images.selectors import iso_for
 from panel.tasks.operation import Params, Step
@@ -92,11 +93,11 @@ def _iso(ctx: VmContext[MountIsoParams]) -> Iso:
     return iso
 
 
-def started_from(params: MountIsoParams) -> str:
+def started_from(params: MountIsoParams) -> Text:
     """Which starts are from the ISO image, for people."""
     if params.boot_once:
-        return "the next start is from it, and every later one from what it is now"
-    return "the VM starts from it until it is ejected" if params.boot else "the VM starts from what it does now"
+        return Text("the next start is from it, and every later one from what it is now")
+    return Text("the VM starts from it until it is ejected" if params.boot else "the VM starts from what it does now")
 
 
 class MountIso(DeviceOperation):
@@ -113,7 +114,7 @@ class MountIso(DeviceOperation):
             "Send the ISO image to the node",
             undo=delete_iso_upload,
             weight=5,
-            describe=lambda ctx: f"“{ctx.params.iso}”, if the node has no copy",
+            describe=lambda ctx: Text("ISO image “{image}”, if the node has no copy", {"image": ctx.params.iso}),
         ),
         Step(insert_iso, "Insert the ISO image", undo=insert_what_was, describe=lambda ctx: started_from(ctx.params)),
     )

@@ -415,6 +415,20 @@ NOT_ON_ITS_WAY = requirement(
 )
 
 
+def held_for(ctx: MigrateContext) -> Text:
+    """What is reserved for the VM, for a plan."""
+    data = {"memory_mib": ctx.vm.memory_mib, "target_node": ctx.choose_target().node.name}
+    return Text("{memory_mib} MiB of memory on “{target_node}”", data)
+
+
+def what_moves(ctx: MigrateContext) -> Text:
+    """What goes from node to node, for a plan."""
+    data = {"count": sum(not volume.pool.shared for volume in volumes_of(ctx.vm)), "memory_mib": ctx.vm.memory_mib}
+    if ctx.vm.status not in ON:
+        return Text("{count} disks", data)
+    return Text("{count} disks and {memory_mib} MiB of memory, live", data)
+
+
 class MigrateVm(Operation[MigrateVmParams]):
     """Move a VM to another node with its local disks: running, with the guest standing still for a moment, or off.
 
@@ -448,7 +462,7 @@ class MigrateVm(Operation[MigrateVmParams]):
             "Reserve memory and free space",
             undo=release_target,
             inline=True,
-            describe=lambda ctx: f"{ctx.vm.memory_mib} MiB of memory on “{ctx.choose_target().node.name}”",
+            describe=held_for,
         ),
         # No undo: it only looks.
         Step(check_nodes, "Ask both nodes"),
@@ -460,10 +474,7 @@ class MigrateVm(Operation[MigrateVmParams]):
             undo=bring_back,
             weight=20,
             commits=True,
-            describe=lambda ctx: (
-                f"{sum(not volume.pool.shared for volume in volumes_of(ctx.vm))} disks"
-                + (f" and {ctx.vm.memory_mib} MiB of memory, live" if ctx.vm.status in ON else "")
-            ),
+            describe=what_moves,
         ),
         # From here on it goes forward only: the VM is on the target.
         Step(clear_source, "Remove it from the old node"),

@@ -63,14 +63,14 @@ def power_on(ctx: VmContext[Any]) -> None:
         services.started_from_iso(ctx.vm)
 
 
-def from_what(ctx: VmContext[Any]) -> str:
+def from_what(ctx: VmContext[Any]) -> Text:
     """What the domain starts from, for people, where that is not what its settings say."""
     vm = ctx.vm
     if vm.status == VmStatus.SAVED:
-        return "from its saved memory: the guest goes on where it was"
+        return Text("from its saved memory: the guest goes on where it was")
     if vm.iso is not None and vm.boot_iso_once and not vm.in_rescue:
-        return f"from “{vm.iso.name}”, this once"
-    return "from what its settings say"
+        return Text("from “{image}”, this once", {"image": vm.iso.name})
+    return Text("from what its settings say")
 
 
 def shut_down(ctx: VmContext[ShutdownParams]) -> dict[str, Any]:

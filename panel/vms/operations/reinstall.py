@@ -206,7 +206,7 @@ class ReinstallVm(Operation[ReinstallParams]):
             "Shut the old system down",
             undo=auxiliary.start_as_before,
             weight=3,
-            describe=lambda ctx: saved.and_discard(ctx, "the old system is shut down"),
+            describe=lambda ctx: saved.and_discard(ctx, Text("the old system is shut down")),
         ),
         Step(swap_systems, "Swap the disks", undo=swap_back),
         Step(start_domain, "Start the new system", undo=stop_domain, weight=2),

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from nodeagent.protocol import audit, host
 from nodeagent.protocol.settings import Difference
 from panel.core.errors import CommandFailed, Drifted
-from panel.core.wording import Text
+from panel.core.wording import Text, joined
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import drift, saved, services
@@ -130,11 +130,13 @@ def _audit(ctx: VmContext[Any]) -> list[Difference]:
     return audit_vm(vm, lambda request: ctx.agent.call(request, deadline=AUDIT_SECONDS))
 
 
-def what_is_undone(ctx: VmContext[RepairParams]) -> str:
+def what_is_undone(ctx: VmContext[RepairParams]) -> Text:
     """What differs by the last comparison, for a plan, and what would be lost."""
     found = ctx.vm.drift
-    lost = f". {drift.ways(ctx.vm.name, found).english}" if any(drift.other_file(each) for each in found) else ""
-    return f"{drift.told(found).english}{lost}"
+    told = drift.told(found)
+    if not any(drift.other_file(each) for each in found):
+        return told
+    return joined([told, drift.ways(ctx.vm.name, found)], ". ")
 
 
 class RepairVm(Operation[RepairParams]):
@@ -193,7 +195,7 @@ class AdoptVm(Operation[NoParams]):
             adopt_settings,
             "Take it over",
             undo=forsake_settings,
-            describe=lambda ctx: drift.told(each for each in ctx.vm.drift if each["field"] in FACTS).english,
+            describe=lambda ctx: drift.told(each for each in ctx.vm.drift if each["field"] in FACTS),
         ),
         Step(compare, "Compare"),
     )

@@ -145,6 +145,9 @@ def test_a_plan_is_answered_and_nothing_done(api: APIClient, node: Node, image: 
     first = answer.json()["steps"][0]
     assert (first["name"], first["seconds_before"]) == ("reserve_records", None)
     assert first["changes"] == f"VM “web1” on “{node.name}” with an address of “private”"
+    russian = api.post("/api/v1/vms?plan=1", GOOD, HTTP_ACCEPT_LANGUAGE="ru").json()["steps"][0]
+    assert russian["changes"] == f"ВМ «web1» на «{node.name}» с адресом из «private»"
+    assert russian["title"] == "Зарезервировать имя, диск и адрес"
     assert Task.objects.count() == 0
 
 

@@ -82,6 +82,9 @@ def titles_of(tree: ast.Module) -> Iterator[str]:
             found = each.args[place:] and each.args[place]
             if isinstance(found, ast.Constant) and isinstance(found.value, str):
                 yield found.value
+            # What a plan tells of it is never a string made on the spot.
+            for word in each.keywords if name_of(each) == "Step" else ():
+                assert word.arg != "describe" or not has_formatted(word.value), each.lineno
         if isinstance(each, ast.ClassDef):
             named = {
                 target.id: told.value
