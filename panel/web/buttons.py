@@ -43,9 +43,14 @@ def of(
     *,
     label: str = "",
     fixed: Mapping[str, Any] | None = None,
+    why_not: str | None = None,
 ) -> Button:
-    """The operation's button at the object, which `task` may hold; `fixed` are parameters that its place settles."""
-    why_not = wording.translated(operation.why_not(obj))
+    """The operation's button at the object, which `task` may hold; `fixed` are parameters that its place settles.
+
+    `why_not` is given where it is known already: it costs queries.
+    """
+    if why_not is None:
+        why_not = wording.translated(operation.why_not(obj))
     if not why_not and task is not None and task.operation not in operation.supersedes:
         why_not = _("Wait until “%(task)s” has ended.") % {"task": task.worded_title.shown(nodes=False)}
     plural = kinds.get(operation.object_type).plural

@@ -13,6 +13,7 @@ from panel.images.selectors import isos_for, list_flavors, list_images
 from panel.network.selectors import list_networks
 from panel.storage.models import Pool
 from panel.tasks.declaration import Declaration
+from panel.web import words
 from panel.web.templatetags.units import MIB_A_GIB, mib
 
 MOST = 500
@@ -67,6 +68,11 @@ def _snapshots(viewer: User, obj: Any) -> Found:
     return [(str(each.pk), each.name) for each in obj.snapshots.all()]
 
 
+def _orders(viewer: User, obj: Any) -> Found:
+    own = "\n".join(getattr(obj, "boot_order", ()))
+    return [(each, str(words.ORDERS.get(each, each))) for each in dict.fromkeys((*words.ORDERS, own)) if each]
+
+
 SOURCES: dict[str, Callable[[User, Any], Found | None]] = {
     "node": _nodes,
     "image": _images,
@@ -75,6 +81,7 @@ SOURCES: dict[str, Callable[[User, Any], Found | None]] = {
     "network": _networks,
     "pool": _pools,
     "owner": _owners,
+    "boot_order": _orders,
 }
 OF_A_VM: dict[str, Callable[[User, Any], Found | None]] = {
     "disk": _disks,

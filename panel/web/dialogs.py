@@ -112,7 +112,7 @@ def _ask_for(request: HttpRequest, asked: Declaration[Any], form: OperationForm,
         told = Redaction(viewer).error(error)
         if "dialog" not in request.POST:
             return refused(told.message, told.status)
-        form.add_error(told.field if told.field in form.fields else None, told.message)
+        form.take(error, Redaction(viewer))
         return _dialog(request, asked, form, found, status=422)
     text = _("%(operation)s: %(name)s") % {"operation": wording.translated(asked.label), "name": str(found)}
     return say(HttpResponse(status=204), text, to=reverse("task", args=[task.pk]))

@@ -5,23 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from panel.web.settings_form import NUMBERS
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from panel.web import words
 from panel.web.templatetags.units import BYTES_A_KIB, size
 
-WORDS = {
-    **{name: label for pair in NUMBERS for name, label in pair},
-    "cpu_mode": "CPU",
-    "cpu_model": "CPU model",
-    "boot": "Boot from",
-    "machine": "Machine type",
-    "firmware": "Firmware",
-    "clock": "Clock",
-    "name": "Name",
-    "title": "Title",
-    "description": "Description",
-    "persistent": "Defined in libvirt",
-    "autostart": "Starts with its node",
+WORDS: dict[str, words.Label] = {
+    "boot": words.PARAMETERS["boot_order"],
+    "persistent": _("Defined in libvirt"),
+    "autostart": words.PARAMETERS["enabled"],
 }
+"""What no parameter is called by."""
 
 LIMITS = {
     "read_bytes_sec": "read {bytes}/s",
@@ -41,14 +36,18 @@ def table(differences: list[dict[str, Any]], left: str, right: str) -> list[tupl
 
 
 def _named(field: str) -> str:
-    device, is_limits, _ = field.partition(" limits")
-    return f"Limits of {device}" if is_limits else WORDS.get(field, field)
+    device, is_limits, _rest = field.partition(" limits")
+    if is_limits:
+        return gettext("Limits of %(device)s") % {"device": device}
+    unit = words.unit_of(field)
+    label = str(WORDS.get(field) or words.PARAMETERS.get(field, field))
+    return f"{label}, {unit}" if unit else label
 
 
 def _told(difference: dict[str, Any], side: str) -> str:
     value = difference[side]
     if difference["field"].endswith(" limits"):
-        return LIMIT.sub(_limit, value) if value else "none"
+        return LIMIT.sub(_limit, value) if value else gettext("none")
     return _text(value)
 
 
@@ -59,7 +58,8 @@ def _limit(found: re.Match[str]) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return gettext("Yes") if value else gettext("No")
     if isinstance(value, list):
-        return ", then ".join(str(each) for each in value)
+        order = "\n".join(str(each) for each in value)
+        return str(words.ORDERS.get(order, ", ".join(order.split("\n"))))
     return "–" if value in (None, "") else str(value)

@@ -13,9 +13,12 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from panel.accounts.models import User
+from panel.cluster.redaction import Redaction
 from panel.core import wording
+from panel.core.errors import PanelError
+from panel.core.validation import LINES
 from panel.tasks.declaration import Declaration
-from panel.web import choices, words
+from panel.web import choices, presets, words
 
 Choices = Sequence[tuple[str, Any]]
 LONG_SECRETS = ("key",)
@@ -65,10 +68,12 @@ class OperationForm(forms.Form):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.operation, self.fixed = operation, dict(fixed or {})
-        initial = operation.initial(obj) if obj is not None else {}
+        initial = presets.of(operation, viewer, obj, self.fixed)
         for name, info in operation.params.model_fields.items():
+            if not presets.may_set(operation, viewer, name):
+                continue
             field = _field(name, info, choices.of(operation, name, viewer, obj))
-            field.initial = self.fixed.get(name, initial.get(name, field.initial))
+            field.initial = initial.get(name, field.initial)
             if name in self.fixed:
                 field.widget = forms.HiddenInput()
             self.fields[name] = field
@@ -76,8 +81,20 @@ class OperationForm(forms.Form):
 
     @property
     def raw(self) -> dict[str, Any]:
-        """What was filled in, as the operation takes it; what was left empty is left to the operation."""
-        return {name: value for name, value in self.cleaned_data.items() if value not in (None, "", [], {})}
+        """What was filled in, as the operation takes it; what was left empty is left to the operation.
+
+        A text that was there and is none any more is taken away.
+        """
+        return {
+            name: value
+            for name, value in self.cleaned_data.items()
+            if value not in (None, "", [], {}) or (value == "" and self.fields[name].initial)
+        }
+
+    def take(self, error: PanelError, redaction: Redaction) -> None:
+        """Show what the operation was refused for, at its field where that is one of the form's."""
+        told = redaction.error(error)
+        self.add_error(told.field if told.field in self.fields else None, told.message)
 
     @property
     def asks(self) -> bool:
@@ -94,7 +111,10 @@ def _field(name: str, info: FieldInfo, offered: Choices | None) -> forms.Field:
         "required": info.is_required() and kind is not bool,
         "initial": usual.value if isinstance(usual, enum.Enum) else usual,
     }
-    field = _of_kind(kind, optional, info, offered, common)
+    if offered is not None:
+        # How the API takes a name is no help where it is chosen.
+        common["help_text"] = ""
+    field = _of_kind(name, kind, optional, info, offered, common)
     if name in LONG_SECRETS:
         field.widget = forms.Textarea(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"})
     field.unit = words.unit_of(name)  # type: ignore[attr-defined]
@@ -102,20 +122,23 @@ def _field(name: str, info: FieldInfo, offered: Choices | None) -> forms.Field:
 
 
 def _of_kind(
-    kind: Any, optional: bool, info: FieldInfo, offered: Choices | None, common: dict[str, Any]
+    name: str, kind: Any, optional: bool, info: FieldInfo, offered: Choices | None, common: dict[str, Any]
 ) -> forms.Field:
+    none = words.NONE_CHOSEN.get(name, "–")
     if kind is bool and optional:
         return forms.TypedChoiceField(
             choices=words.YES_NO, coerce=lambda value: value == "yes", empty_value=None, **common
         )
     if kind is bool:
         return forms.BooleanField(**common)
-    if offered is not None and get_origin(kind) is not list:
-        return _chosen(offered, int if kind is int else str, common)
+    if offered is not None and get_origin(kind) is list:
+        return _chosen(offered, lambda value: value.split("\n"), none, common)
+    if offered is not None:
+        return _chosen(offered, int if kind is int else str, none, common)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return _chosen([(each.value, _named(each)) for each in kind], str, common)
+        return _chosen([(each.value, _named(each)) for each in kind], str, none, common)
     if get_origin(kind) is Literal:
-        return _chosen([(each, each) for each in get_args(kind)], str, common)
+        return _chosen([(each, each) for each in get_args(kind)], str, none, common)
     if kind in (int, float):
         least, most = _bounds(info)
         number = forms.IntegerField if kind is int else forms.FloatField
@@ -128,15 +151,16 @@ def _of_kind(
         return forms.CharField(
             strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}), **common
         )
-    return forms.CharField(max_length=_longest(info), **common)
+    lines = forms.Textarea(attrs={"rows": 2}) if name in LINES else forms.TextInput()
+    return forms.CharField(max_length=_longest(info), widget=lines, **common)
 
 
 def _named(choice: enum.Enum) -> str:
     return wording.translated(str(getattr(choice, "label", choice.value)))
 
 
-def _chosen(offered: Choices, coerce: Any, common: dict[str, Any]) -> forms.Field:
-    empty = [] if common["required"] else [("", "–")]
+def _chosen(offered: Choices, coerce: Any, none: Any, common: dict[str, Any]) -> forms.Field:
+    empty = [] if common["required"] else [("", none)]
     return forms.TypedChoiceField(choices=[*empty, *offered], coerce=coerce, empty_value=None, **common)
 
 

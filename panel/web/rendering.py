@@ -70,7 +70,7 @@ def page(
     both = {"viewer": viewer, "redaction": redaction, **context}
     region = request.headers.get("HX-Target", "") if "HX-Request" in request.headers else ""
     if regions and region in regions:
-        response = render(request, regions[region], both)
+        response = render(request, regions[region], both, status=status)
         response.headers["Cache-Control"] = "no-store"
     else:
         response = render(request, template, {**frame(request, viewer), **both}, status=status)

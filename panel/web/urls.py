@@ -21,7 +21,9 @@ from panel.web import (
     tasks,
     views,
     vm_list,
+    vm_new,
     vm_page,
+    vm_tabs,
 )
 
 urlpatterns = [
@@ -32,12 +34,13 @@ urlpatterns = [
     path("login/code", signing_in.second_step, name="login-code"),
     path("sign-in/<str:key>", views.sign_in_by_key, name="sign-in-key"),
     path("logout", views.sign_out, name="logout"),
-    path("vms/new", views.vm_new, name="vm-new"),
+    path("vms/new", vm_new.vm_new, name="vm-new"),
     path("vms/<int:vm_id>", vm_page.vm_page, name="vm"),
-    path("vms/<int:vm_id>/settings", views.vm_settings, name="vm-settings"),
-    path("vms/<int:vm_id>/devices", views.vm_devices, name="vm-devices"),
-    path("vms/<int:vm_id>/console", views.vm_console, name="vm-console"),
-    path("vms/<int:vm_id>/guest", views.vm_guest, name="vm-guest"),
+    path("vms/<int:vm_id>/settings", vm_tabs.vm_settings, name="vm-settings"),
+    path("vms/<int:vm_id>/devices", vm_tabs.vm_devices, name="vm-devices"),
+    path("vms/<int:vm_id>/console", vm_tabs.vm_console, name="vm-console"),
+    path("vms/<int:vm_id>/console/link", vm_tabs.vm_console_link, name="vm-console-link"),
+    path("vms/<int:vm_id>/guest", vm_tabs.vm_guest, name="vm-guest"),
     path("nodes", nodes.node_list, name="nodes"),
     path("nodes/new", nodes.node_new, name="node-new"),
     path("nodes/<int:node_id>", node_page.node_page, name="node"),

@@ -153,6 +153,22 @@ UNITS: dict[str, Label] = {
 UNIT_OF: dict[str, Label] = {"bandwidth_mib": _("MiB/s")}
 """Of the few whose name's end says less."""
 SECONDS_WITH_TENTHS = 10
+ORDERS: dict[str, Label] = {
+    "disk": _("Disk"),
+    "cdrom\ndisk": _("ISO image, then disk"),
+    "disk\nnetwork": _("Disk, then network"),
+    "network\ndisk": _("Network, then disk"),
+    "cdrom\ndisk\nnetwork": _("ISO image, then disk, then network"),
+}
+"""Boot orders that are offered, each as lines."""
+NONE_CHOSEN: dict[str, Label] = {
+    "node": _("Chosen for you"),
+    "network": _("The first one"),
+    "pool": _("The first with free space"),
+    "owner": _("You"),
+    "cpu_mode": _("What suits the node"),
+}
+"""What it means to choose nothing, where that is not plain."""
 YES_NO: tuple[tuple[str, Label], ...] = (("", _("As it is")), ("yes", _("Yes")), ("no", _("No")))
 
 

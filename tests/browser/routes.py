@@ -25,6 +25,7 @@ NO_PAGES = {
     "operation": "is a dialog of a page",
     "vm-group": "is a dialog of a page",
     "task-do": "is posted to",
+    "vm-console-link": "is posted to",
     "theme": "is posted to",
     "node-settings": "is posted to",
 }

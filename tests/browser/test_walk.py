@@ -17,9 +17,6 @@ from tests.browser.walk import Walk
 from tests.stack import Stack
 
 EXCEPTIONS: dict[str, set[str]] = {
-    "vm-devices": {"axe link-in-text-block"},
-    "vm-console": {"axe link-in-text-block"},
-    "vm-guest": {"axe link-in-text-block"},
     "profile": {"axe scrollable-region-focusable"},
     "user": {"axe scrollable-region-focusable"},
     "journal": {"axe scrollable-region-focusable"},

@@ -17,7 +17,7 @@ from panel.images.selectors import image_named
 from panel.storage.models import Volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
-from panel.vms import drift, saved, waiting
+from panel.vms import drift, losses, saved, waiting
 from panel.vms.models import AuxiliaryDisk, Disk, Purpose, Vm
 from panel.vms.operations import auxiliary, deploying
 from panel.vms.operations.deploying import (
@@ -215,6 +215,10 @@ class ReinstallVm(Operation[ReinstallParams]):
         # No undo: what is deleted cannot come back; swap_back looks whether it was.
         Step(delete_old, "Delete the old system"),
     )
+
+    def losses(self, obj: Any) -> list[Text]:
+        """The disk that has its system."""
+        return [losses.of_disk(each) for each in sorted(obj.told_disks, key=lambda disk: disk.position)[:1]]
 
     def title(self, ctx: Any) -> Text:
         """The task's title, for people."""

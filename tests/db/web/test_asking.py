@@ -94,7 +94,7 @@ def test_every_button_that_destroys_says_what_is_asked(
     for path, body in (("add-disk", {"size_gib": 1}), ("add-interface", {})):
         assert api.post(f"/api/v1/vms/{vm}/{path}", body).status_code == 202
         run_tasks()
-    devices = list(_destroying(signed_in(admin), [f"/vms/{vm}/devices"]))
+    devices = list(_destroying(signed_in(admin), [f"/vms/{vm}/devices", f"/vms/{vm}/guest"]))
     Vm.objects.filter(pk=vm).update(drift=[{"field": "vcpus", "node": 2, "stored": 1}])
     for state in ("ready", "failed"):
         Snapshot.objects.create(vm_id=vm, name=state, state=state)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -71,12 +70,12 @@ def test_a_vms_devices_stand_in_rows_each_with_what_can_be_done_with_it(
     assert f"/vms/{vm}/devices" in page and "/add-disk" not in page
     page = _text(client, f"/vms/{vm}/devices")
     for verb in ("add-disk", "grow-disk", "change-disk", "add-interface", "change-interface", "remove-interface"):
-        assert f'data-action="/api/v1/vms/{vm}/{verb}"' in page
+        assert buttons(page)[verb] is False
     # It has one disk, from which it starts, and there is no ISO image.
     assert "remove-disk" not in page and "mount-iso" not in page
 
     api.post(f"/api/v1/vms/{vm}/add-disk", {"size_gib": 3, "bus": "scsi", "cache": "writeback"})
-    assert f'data-action="/api/v1/vms/{vm}/add-disk"' in _text(client, f"/vms/{vm}/devices")
+    assert buttons(_text(client, f"/vms/{vm}/devices"))["add-disk"]
     assert "disabled" in _row(_text(client, f"/vms/{vm}/devices"), 'data-disk="vda"')
     run_tasks()
     limits = {"disk": "sdc", "read_bytes_sec": 10 * 1024**2, "write_iops_sec": 100}
@@ -85,14 +84,19 @@ def test_a_vms_devices_stand_in_rows_each_with_what_can_be_done_with_it(
     row = _row(_text(client, f"/vms/{vm}/devices"), 'data-disk="sdc"')
     for said in ("local", "3 GiB", "SCSI", "Write back", "read 10 MiB/s", "write 100 requests/s", "remove-disk"):
         assert said in row
-    assert "What is on it cannot be brought back." in row and "disabled" not in row
+    assert "disabled" not in row
+    dialog = _text(client, f"/vms/{vm}/do/remove-disk?disk=sdc")
+    assert "What is on it cannot be brought back." in dialog
 
 
 def test_a_customer_is_not_asked_for_what_limits_and_filters_him(user: User, vm: int) -> None:
     Vm.objects.update(owner=user)
     page = _text(signed_in(user), f"/vms/{vm}/devices")
     _text(signed_in(User.objects.create_user("ben", "correct horse")), f"/vms/{vm}/devices", 404)
-    assert "change-interface" in page and "guarded&quot;" not in page and "read_iops_sec" not in page
+    assert "change-interface" in page and "add-disk" in page
+    for verb, field in (("change-interface", "guarded"), ("change-disk", "read_iops_sec")):
+        dialog = _text(signed_in(user), f"/vms/{vm}/do/{verb}")
+        assert f'name="{field}"' not in dialog and "<select" in dialog
 
 
 def test_the_page_of_devices_makes_the_same_queries_for_few_and_many(
@@ -286,20 +290,8 @@ def test_rare_operations_are_in_the_menu_and_only_while_they_make_sense(
 
 
 def _pressable(page: str) -> set[str]:
-    """What can be asked for with the page's buttons and forms as they are."""
-    shown = re.findall(r'data-action="/api/v1/vms/\d+/([a-z-]+)"([^>]*)>', page)
-    actions = {verb for verb, rest in shown if "disabled" not in rest}
-    forms = [form.split("</form>")[0] for form in page.split("<form")[1:] if "data-submit" in form]
-    pressed = {verb for verb, off in buttons(page).items() if not off}
-    return (
-        actions
-        | pressed
-        | {
-            form.split('data-submit="/api/v1/vms/')[1].split('"')[0].split("/")[1]
-            for form in forms
-            if "disabled" not in form
-        }
-    )
+    """What can be asked for with the page's buttons as they are."""
+    return {verb for verb, off in buttons(page).items() if not off}
 
 
 def test_force_off_can_be_pressed_while_a_shutdown_waits(admin: User, api: APIClient, vm: int) -> None:
@@ -411,7 +403,7 @@ def test_no_page_offers_a_vm_in_rescue_mode_what_is_refused_for_that(
 def test_the_settings_of_a_vm_stand_in_a_form_for_those_who_may_change_them(admin: User, user: User, vm: int) -> None:
     Vm.objects.update(owner=user, cpu_mode="maximum", boot_order=["network", "cdrom"], description="<b>")
     page = _text(signed_in(admin), f"/vms/{vm}/settings")
-    assert f'data-submit="/api/v1/vms/{vm}/configure"' in page
+    assert f'hx-post="/vms/{vm}/settings"' in page
     assert '<option value="maximum" selected>' in page and "&lt;b&gt;</textarea>" in page
     assert '<option value="network\ncdrom" selected>' in page
     assert f"/vms/{vm}/settings" in _text(signed_in(admin), f"/vms/{vm}")

@@ -10,9 +10,9 @@ from panel.web import differences
 @pytest.mark.parametrize(
     ("found", "row"),
     [
-        (("memory_mib", 512, 1024), ("Memory (MiB)", "512", "1024")),
-        (("autostart", False, True), ("Starts with its node", "no", "yes")),
-        (("boot", ["cdrom", "disk"], ["disk"]), ("Boot from", "cdrom, then disk", "disk")),
+        (("memory_mib", 512, 1024), ("Memory, MiB", "512", "1024")),
+        (("autostart", False, True), ("Starts with its node", "No", "Yes")),
+        (("boot", ["cdrom", "disk"], ["disk"]), ("Boot order", "ISO image, then disk", "Disk")),
         (
             ("disk vda limits", None, "read_bytes_sec 50000000, write_iops_sec 200"),
             ("Limits of disk vda", "none", "read 47.7 MiB/s, write 200 requests/s"),

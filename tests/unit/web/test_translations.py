@@ -25,15 +25,13 @@ from panel.web import words
 TOP = Path(__file__).parents[3]
 TEMPLATES = TOP / "templates/html"
 UNCONVERTED = {
-    "404.html", "_access.html", "_pages.html", "_steps.html",
-    "_user_fields.html", "console.html", "foreign_form.html", "iso_list.html", "journal.html", "login.html",
-    "login_code.html", "old_base.html",
+    "404.html", "_access.html", "_pages.html", "_steps.html", "_user_fields.html", "foreign_form.html",
+    "iso_list.html", "journal.html", "login.html", "login_code.html", "old_base.html",
     "profile.html", "refused.html", "role.html", "role_list.html", "storage_list.html", "storage_new.html",
-    "user.html", "user_list.html", "user_new.html", "vm_devices.html",
-    "vm_guest.html", "vm_new.html", "vm_settings.html",
+    "user.html", "user_list.html", "user_new.html",
 }  # fmt: skip
 """Templates that still have English outside of {% translate %}. It is to become empty."""
-UNCONVERTED_SCRIPTS = {"console.js", "isos.js", "panel.js", "security_keys.js", "statistics.js"}
+UNCONVERTED_SCRIPTS = {"isos.js", "panel.js", "security_keys.js", "statistics.js"}
 """Scripts that still have English of their own instead of words that the page gives them. It is to become empty."""
 STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`')
 PROSE = re.compile(r"[A-Z][a-z]+(?:[ ,;:’'·]+[A-Za-z·]+)*[.?!…]?(?: .*)?")
@@ -41,9 +39,9 @@ LATIN = re.compile(r"[A-Za-z][A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
 NAMES = {
     "AAAA", "Alt", "API", "BIOS", "CD-ROM", "cloud-init", "CPU", "CSV", "Ctrl", "CURVE", "Debian", "Del",
     "Express", "i440FX", "IP", "IPv4", "IPv6", "ISO", "JavaScript", "KVM", "libvirt", "MAC", "PCI", "Python",
-    "Q35", "qcow2", "QEMU", "raw", "RescueImage", "RHEL", "SATA", "SCSI", "SHA256", "SSH", "ssh-ed25519",
-    "sudo", "TOTP", "UEFI", "URL", "UTC", "UUID", "virt-customize", "VirtIO", "virtio-scsi", "vmpanel",
-    "vmwatch", "vmwatch-node", "VNC", "web1",
+    "Q35", "qcow2", "QEMU", "raw", "RescueImage", "RHEL", "SATA", "SCSI", "SHA256", "SSH", "ssh-ed25519", "sudo",
+    "TOTP", "UEFI", "URL", "UTC", "UUID", "virt-customize", "VirtIO", "virtio-scsi", "vmpanel", "vmwatch",
+    "vmwatch-node", "VNC", "web1", "Esc", "F1", "F2", "F4", "Super", "Tab",
 }  # fmt: skip
 """What is called the same in each language."""
 SPOKEN = ("title", "aria-label", "placeholder", "alt", "data-confirm")

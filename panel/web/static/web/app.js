@@ -40,3 +40,10 @@ Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, element) => {
 document.addEventListener("input", ({ target }) => { target.dataset.touched = "1"; });
 
 follow(document.body.dataset.viewer);
+
+// An operating system is of an image or of an ISO image: what is chosen there is not chosen here.
+document.addEventListener("change", ({ target }) => {
+  if (target.type !== "radio" || !["image", "iso"].includes(target.name)) return;
+  const other = target.name === "image" ? "iso" : "image";
+  for (const each of target.form.querySelectorAll(`[type=radio][name=${other}]:checked`)) each.checked = false;
+});

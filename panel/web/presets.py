@@ -1,0 +1,89 @@
+"""What a form of an operation shows to begin with, and which parameters it has for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from panel.accounts.models import SshKey, User
+from panel.core import permissions
+from panel.tasks.declaration import Declaration
+from panel.vms.machine import settings_of
+from panel.vms.models import Vm
+from panel.vms.settings import NEED_A_RIGHT
+
+DISK = ("bus", "cache", "read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
+OPERATORS = frozenset({*DISK[2:], "guarded", "mac", "inbound_kibps", "outbound_kibps"})
+"""Parameters that limit and filter a customer, who cannot set them."""
+CLUSTER = frozenset({"node"})
+"""Parameters of those who see the cluster."""
+MOST_KEYS = 20
+Fixed = Mapping[str, Any]
+
+
+def may_set(operation: Declaration[Any], viewer: User, name: str) -> bool:
+    """Whether a form has the parameter for the viewer; what a form hides is refused or left to the operation."""
+    if name in CLUSTER and "node" not in operation.object_type:
+        return permissions.allows(viewer, "cluster.view") or operation.params.model_fields[name].is_required()
+    if name == "owner" and operation.creates:
+        return permissions.allows(viewer, "users.view")
+    if name in NEED_A_RIGHT:
+        return permissions.allows(viewer, "vms.configure")
+    return name not in OPERATORS or permissions.allows(viewer, "cluster.manage")
+
+
+def _disk(viewer: User, vm: Vm, fixed: Fixed) -> dict[str, Any]:
+    disk = vm.disks.select_related("volume").filter(target=fixed.get("disk", "")).first()
+    if disk is None:
+        return {}
+    return {"size_gib": disk.volume.size_gib, **{name: getattr(disk, name) for name in DISK}}
+
+
+def _interface(viewer: User, vm: Vm, fixed: Fixed) -> dict[str, Any]:
+    interface = vm.interfaces.select_related("network").filter(mac=fixed.get("interface", "")).first()
+    if interface is None:
+        return {}
+    return {
+        "network": interface.network.name,
+        "guarded": "yes" if interface.guarded else "no",
+        "inbound_kibps": interface.inbound_kibps,
+        "outbound_kibps": interface.outbound_kibps,
+    }
+
+
+def _settings(viewer: User, vm: Vm, fixed: Fixed) -> dict[str, Any]:
+    first = vm.interfaces.order_by("position").first()
+    speeds = {name: getattr(first, name) for name in ("inbound_kibps", "outbound_kibps")} if first is not None else {}
+    return {**settings_of(vm), "boot_order": "\n".join(vm.boot_order), **speeds}
+
+
+def _keys(viewer: User, vm: Vm | None, fixed: Fixed) -> dict[str, Any]:
+    keys = SshKey.objects.filter(user=viewer).order_by("name").values_list("public_key", flat=True)[:MOST_KEYS]
+    return {"ssh_keys": list(keys)}
+
+
+PRESENT: dict[str, Callable[[User, Any, Fixed], dict[str, Any]]] = {
+    "vm.change-disk": _disk,
+    "vm.grow-disk": _disk,
+    "vm.change-interface": _interface,
+    "vm.configure": _settings,
+    "vm.rename": lambda viewer, vm, fixed: {"name": vm.name},
+    "vm.change-owner": lambda viewer, vm, fixed: {"owner": vm.owner.name},
+    "vm.create": _keys,
+    "vm.clone": _keys,
+    "vm.reinstall": lambda viewer, vm, fixed: {
+        **_keys(viewer, vm, fixed),
+        "image": vm.image.name if vm.image is not None else None,
+    },
+    "vm.rescue": _keys,
+}
+"""What is there already, of operations that change it."""
+
+
+def of(operation: Declaration[Any], viewer: User, obj: Any, fixed: Fixed) -> dict[str, Any]:
+    """The values that the form shows to begin with; those that the button's place settles before all others."""
+    present = PRESENT.get(operation.name)
+    found = present(viewer, obj, fixed) if present is not None else {}
+    if obj is not None:
+        found |= operation.initial(obj)
+    return {**found, **fixed}
