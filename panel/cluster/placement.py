@@ -13,7 +13,7 @@ from typing import Any
 from nodeagent.protocol.node import OFF
 from panel.cluster.models import Node, NodeState
 from panel.core.errors import CapacityError
-from panel.core.wording import Text, joined
+from panel.core.wording import Text, from_row, in_row, joined
 
 MEMORY_POINTS = 1.0
 """What a GiB of memory that may still be promised counts."""
@@ -188,7 +188,7 @@ def choose(candidates: Sequence[Candidate], need: Need) -> Choice:
 
 def _told(candidate: Candidate, reason: Text | None) -> dict[str, Any]:
     told: dict[str, Any] = {"node": candidate.node.name}
-    return {**told, "reason": reason.as_dict()} if reason else {**told, "points": round(points(candidate), 1)}
+    return {**told, "reason": in_row(reason)} if reason else {**told, "points": round(points(candidate), 1)}
 
 
 def explain(told: Sequence[dict[str, Any]]) -> Text:
@@ -199,8 +199,4 @@ def explain(told: Sequence[dict[str, Any]]) -> Text:
 def _explained(told: dict[str, Any]) -> Text:
     if "reason" not in told:
         return Text("{other_node}: {points} points", {"other_node": told["node"], "points": told["points"]})
-    reason = told["reason"]
-    # A task of the release before has the sentence.
-    return Text(
-        OF_NODE, {"other_node": told["node"], "reason": reason if isinstance(reason, str) else Text.from_dict(reason)}
-    )
+    return Text(OF_NODE, {"other_node": told["node"], "reason": from_row(told["reason"])})

@@ -347,7 +347,7 @@ def shown(stored: Mapping[str, Any], *, nodes: bool, foreign: Callable[[str], st
 
     The message of earlier releases' rows and what has no template stays, unless a catalogue has just these words.
     """
-    return {**public(stored), "message": _text_of(stored).shown(nodes=nodes, foreign=foreign)}
+    return {**public(stored), "message": text_of(stored).shown(nodes=nodes, foreign=foreign)}
 
 
 def public(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -355,7 +355,8 @@ def public(stored: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in stored.items() if name != OWN_TEXT}
 
 
-def _text_of(stored: Mapping[str, Any]) -> Text:
+def text_of(stored: Mapping[str, Any]) -> Text:
+    """A stored error's sentence, to be shown or to be part of another."""
     message = str(stored.get("message", ""))
     if OWN_TEXT in stored:
         text = Text.from_dict(stored[OWN_TEXT])

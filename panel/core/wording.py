@@ -158,6 +158,16 @@ def for_row(text: str | Text) -> tuple[str, dict[str, Any] | None]:
     return (text.english, text.as_dict()) if isinstance(text, Text) else (text, None)
 
 
+def in_row(text: Text) -> dict[str, Any] | str:
+    """A Text as JSON that from_row() reads; a finished sentence as it is."""
+    return text.template if text.data is None else text.as_dict()
+
+
+def from_row(stored: Mapping[str, Any] | str) -> Text:
+    """What in_row() made; releases before stored the English alone."""
+    return Text(stored) if isinstance(stored, str) else Text.from_dict(stored)
+
+
 def joined(parts: Iterable[str | Text], separator: str = "; ") -> Text:
     """Texts one after the other, each shown as it is alone; a string is a finished sentence."""
     data = {f"part{number}": each for number, each in enumerate(parts)}

@@ -78,7 +78,7 @@ def _overlays(vm: Vm) -> PanelError | None:
     overlays = [each["name"] for each in vm.unmanaged_snapshots if each["external"]]
     text = Text(
         "The external snapshot {snapshots} was taken on the node by hand: {ways} first.",
-        {"snapshots": listed(overlays), "ways": AN_OVERLAY},
+        {"snapshots": listed(overlays), "ways": Text(AN_OVERLAY)},
     )
     return wrong_state(vm, "with an overlay", text) if overlays else None
 

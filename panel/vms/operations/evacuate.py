@@ -10,8 +10,8 @@ from panel.accounts.models import User
 from panel.cluster import services
 from panel.cluster.context import NodeContext
 from panel.cluster.models import NodeState
-from panel.core.errors import OperationFailed, PanelError, Reschedule, WrongState
-from panel.core.wording import Text
+from panel.core.errors import OperationFailed, PanelError, Reschedule, WrongState, text_of
+from panel.core.wording import Text, from_row, in_row, joined
 from panel.tasks import registry
 from panel.tasks.models import OPEN, Status, Task
 from panel.tasks.operation import Operation, Params, Step
@@ -34,7 +34,7 @@ def begin_maintenance(ctx: NodeContext[Any]) -> None:
 
 def move_vms(ctx: NodeContext[EvacuateParams]) -> dict[str, Any]:
     """Every VM has its answer: moved, or why not. Raises Reschedule while some are on their way."""
-    refused: dict[str, str] = dict(ctx.checkpoint.get("refused", {}))
+    refused = {name: from_row(each) for name, each in ctx.checkpoint.get("refused", {}).items()}
     prefix = f"evacuate-{ctx.task.pk}-"
     asked = {task.object_id: task for task in Task.objects.filter(idempotency_key__startswith=prefix).order_by("pk")}
     others = [vm for vm in Vm.objects.filter(node=ctx.node) if vm.pk not in asked and vm.name not in refused]
@@ -44,7 +44,7 @@ def move_vms(ctx: NodeContext[EvacuateParams]) -> dict[str, Any]:
     # A move that could not be undone is over when a person has looked at it: nobody waits for that.
     stuck = set(Task.objects.filter(pk__in=moves.values("task_id"), status=Status.STUCK).values_list("pk", flat=True))
     for vm in [vm for vm in others if on_its_way.get(vm.pk) in stuck]:
-        _stays(ctx, vm, f"Its move is stuck: see task {on_its_way.pop(vm.pk)}.", refused)
+        _stays(ctx, vm, Text("Its move is stuck: see task {task}.", {"task": on_its_way.pop(vm.pk)}), refused)
     left = [vm for vm in others if vm.pk not in on_its_way and vm.name not in refused]
     under_way = sum(task.is_open for task in asked.values()) + len(on_its_way)
     while left and under_way < ctx.params.parallel:
@@ -53,16 +53,16 @@ def move_vms(ctx: NodeContext[EvacuateParams]) -> dict[str, Any]:
             asked[vm.pk] = _ask(ctx, vm, f"{prefix}{vm.pk}")
             under_way += 1
         except PanelError as error:
-            _stays(ctx, vm, error.message, refused)
+            _stays(ctx, vm, error.text, refused)
     total = len(asked) + len(refused) + len(left) + len(on_its_way)
     if under_way:
         done = total - len(left) - under_way
         ctx.progress(done / total, Text("{done} of {total} VMs", {"done": done, "total": total}))
-        raise Reschedule(LOOK_AGAIN_SECONDS, {"refused": refused})
+        raise Reschedule(LOOK_AGAIN_SECONDS, {"refused": {name: in_row(each) for name, each in refused.items()}})
     return _answer(ctx, list(asked.values()), refused)
 
 
-def _stays(ctx: NodeContext[Any], vm: Vm, reason: str, refused: dict[str, str]) -> None:
+def _stays(ctx: NodeContext[Any], vm: Vm, reason: Text, refused: dict[str, Text]) -> None:
     refused[vm.name] = reason
     ctx.log(Text("VM “{vm}” cannot be moved: {reason}", {"vm": vm.name, "reason": reason}), "warning")
 
@@ -75,17 +75,17 @@ def _ask(ctx: NodeContext[EvacuateParams], vm: Vm, key: str) -> Task:
     return registry.get("vm.migrate").submit(viewer, raw, object_id=vm.pk, idempotency_key=key, queue=True)
 
 
-def _answer(ctx: NodeContext[Any], asked: list[Task], refused: dict[str, str]) -> dict[str, Any]:
+def _answer(ctx: NodeContext[Any], asked: list[Task], refused: dict[str, Text]) -> dict[str, Any]:
     """One answer each; raises OperationFailed naming those that stay."""
     stay = dict(refused)
     for task in asked:
         if task.status != Status.DONE:
-            stay[task.object_name] = str((task.error or {}).get("message", task.get_status_display()))
+            stay[task.object_name] = text_of(task.error) if task.error else Text(task.get_status_display())
     moved = [task.object_name for task in asked if task.status == Status.DONE]
     for name, reason in sorted(stay.items()):
         ctx.log(Text("VM “{vm}” stays: {reason}", {"vm": name, "reason": reason}), "error")
     if stay:
-        told = "; ".join(f"{name}: {reason}" for name, reason in sorted(stay.items()))
+        told = joined(Text("{vm}: {reason}", {"vm": name, "reason": reason}) for name, reason in sorted(stay.items()))
         raise OperationFailed(
             Text(
                 "{moved} VMs were moved, {count} stay. {reasons}",
@@ -93,7 +93,7 @@ def _answer(ctx: NodeContext[Any], asked: list[Task], refused: dict[str, str]) -
             ),
             step=ctx.step_name,
             moved=moved,
-            stay=stay,
+            stay={name: reason.english for name, reason in stay.items()},
         )
     return {"result": {"moved": moved, "stay": {}}}
 

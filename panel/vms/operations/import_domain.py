@@ -27,7 +27,7 @@ from panel.accounts.models import User
 from panel.accounts.selectors import user_named
 from panel.cluster.models import Node
 from panel.core.errors import AlreadyExists, InvalidValue, MissingValue, NotFound, OperationFailed, WrongState
-from panel.core.wording import Text
+from panel.core.wording import Text, joined
 from panel.network import services as network_services
 from panel.network.models import Network
 from panel.storage.models import Pool, Volume
@@ -266,8 +266,9 @@ def refuse(ctx: ImportContext) -> None:
     """Raise what keeps the domain from becoming a VM; reads only."""
     refuse_owner(user_named(ctx.params.owner))
     if reasons := list(_reasons(ctx)):
-        why = Text("The domain cannot be described as a VM: {reasons}.", {"reasons": "; ".join(reasons)})
-        raise WrongState(why, object="domain", id=ctx.params.domain, state="not fit", field="domain", reasons=reasons)
+        why = Text("The domain cannot be described as a VM: {reasons}.", {"reasons": joined(reasons)})
+        told = [each.english for each in reasons]
+        raise WrongState(why, object="domain", id=ctx.params.domain, state="not fit", field="domain", reasons=told)
     if not HOST_NAME.match(ctx.wanted_name):
         text = Text("“{name}” cannot be a VM's name: give another, of a-z, 0-9 and hyphens.", {"name": ctx.wanted_name})
         raise MissingValue(text, field="name")
@@ -279,32 +280,33 @@ def refuse(ctx: ImportContext) -> None:
     _refuse_addresses(ctx)
 
 
-def _reasons(ctx: ImportContext) -> Iterator[str]:
+def _reasons(ctx: ImportContext) -> Iterator[Text]:
     if Vm.objects.filter(uuid=ctx.unmanaged.uuid).exists():
-        yield "a VM has its UUID"
+        yield Text("a VM has its UUID")
     if not ctx.details.persistent:
-        yield "libvirt forgets it when it stops"
+        yield Text("libvirt forgets it when it stops")
     if ctx.details.snapshots:
-        yield "it has snapshots"
+        yield Text("it has snapshots")
     in_sight = Q(node=ctx.node) | Q(node=None, pool__in=ctx.pools)
     taken = {volume.place for volume in Volume.objects.filter(in_sight).select_related("pool")}
     others = ctx.node.unmanaged_domains.exclude(uuid=ctx.unmanaged.uuid)
     taken |= {place for places in others.values_list("disks", flat=True) for place in places}
     for disk in ctx.details.disks:
-        about = f"disk {disk.target} ({storages.place(disk.volume) or 'no file'})"
+        about = {"disk": disk.target, "place": storages.place(disk.volume) or "–"}
         if ctx.place_of(disk) is None:
-            yield f"{about} lies in no storage's folder “volumes” on this node"
+            yield Text("disk {disk} ({place}) lies in no storage's folder “volumes” on this node", about)
         elif storages.place(disk.volume) in taken:
-            yield f"{about} belongs to another domain too"
+            yield Text("disk {disk} ({place}) belongs to another domain too", about)
         if disk.bus not in DiskBus.values:
-            yield f"{about} is on the bus “{disk.bus}”"
+            yield Text("disk {disk} ({place}) is on the bus “{bus}”", {**about, "bus": disk.bus})
         if disk.format not in FORMATS:
-            yield f"{about} has the format “{disk.format}”"
+            yield Text("disk {disk} ({place}) has the format “{format}”", {**about, "format": disk.format})
     for each in ctx.details.interfaces:
         if each.bridge not in ctx.networks:
-            yield f"interface {each.mac} is joined to {each.bridge or 'no bridge'}, which is no network's"
+            data = {"mac": each.mac, "bridge": each.bridge or "–"}
+            yield Text("interface {mac} is joined to {bridge}, which is no network's", data)
         if Interface.objects.filter(mac=each.mac).exists():
-            yield f"another VM has the MAC address {each.mac}"
+            yield Text("another VM has the MAC address {mac}", {"mac": each.mac})
 
 
 def _refuse_addresses(ctx: ImportContext) -> None:

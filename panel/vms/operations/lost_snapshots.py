@@ -132,7 +132,7 @@ def _refuse_external(vm: Vm, name: str, *, external: bool) -> None:
     if external:
         text = Text(
             "“{snapshot}” is an external snapshot, which cannot be adopted: {ways}.",
-            {"snapshot": name, "ways": AN_OVERLAY},
+            {"snapshot": name, "ways": Text(AN_OVERLAY)},
         )
         raise WrongState(text, object="vm", id=vm.pk, state="with an overlay", field="name")
 

@@ -19,12 +19,13 @@ from panel.cluster.nodes import worded
 from panel.core import catalogue, errors, wording
 from panel.core.errors import CommandFailed, InvalidValue, NodeUnreachable, NotFound, PanelError, shown
 from panel.core.middleware import preferred
-from panel.core.wording import Text
+from panel.core.wording import Text, from_row, in_row
 from panel.storage.models import PoolFault
 from panel.tasks import deeds
 from panel.tasks.engine import LOST_AT_END, TRYING_AGAIN
 from panel.tasks.models import Status
 from panel.vms.models import Cause, SnapshotState, VmStatus
+from panel.vms.snapshot_words import unmanaged_told
 
 TOP = Path(__file__).parents[3]
 PO = wording.folder_of("ru")
@@ -285,3 +286,13 @@ def test_the_first_language_that_there_is_a_catalogue_of(asked: str, language: s
 )
 def test_what_an_agent_measures_is_worded_by_the_numbers_that_it_tells(said: str, shown_as: str) -> None:
     assert worded(Progress(1 << 20, 3 << 20, said)).shown(nodes=True) == shown_as
+
+
+@pytest.mark.usefixtures("russian")
+def test_snapshots_that_were_taken_by_hand_are_told_with_the_ways_out() -> None:
+    rows = [{"name": name, "external": name == "out", "created_at": "2026-11-30T10:00:00Z"} for name in ("in", "out")]
+    told = from_row(json.loads(json.dumps(in_row(unmanaged_told(rows)))))
+    assert "not take: “in” (internal, 2026-11-30T10:00), “out” (external, 2026-11-30T10:00). Until" in told.english
+    shown_as = told.shown(nodes=False)
+    assert "«in» (внутренний, 2026-11-30T10:00), «out» (внешний" in shown_as and "Внешние: с тех пор" in shown_as
+    assert from_row("Of an earlier release: {x}.").english == "Of an earlier release: {x}."
