@@ -72,12 +72,12 @@ class OperationForm(forms.Form):
         for name, info in operation.params.model_fields.items():
             if not presets.may_set(operation, viewer, name):
                 continue
-            field = _field(name, info, choices.of(operation, name, viewer, obj))
+            field = field_of(name, info, choices.of(operation, name, viewer, obj))
             field.initial = initial.get(name, field.initial)
             if name in self.fixed:
                 field.widget = forms.HiddenInput()
             self.fields[name] = field
-            _style(field)
+            style(field)
 
     @property
     def raw(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class OperationForm(forms.Form):
         return bool(self.visible_fields())
 
 
-def _field(name: str, info: FieldInfo, offered: Choices | None) -> forms.Field:
+def field_of(name: str, info: FieldInfo, offered: Choices | None) -> forms.Field:
     kind, optional = _kind_of(info.annotation)
     usual = None if info.is_required() else info.get_default(call_default_factory=True)
     common: dict[str, Any] = {
@@ -182,7 +182,7 @@ def _longest(info: FieldInfo) -> int | None:
     return next((each.max_length for each in info.metadata if isinstance(each, annotated_types.MaxLen)), None)
 
 
-def _style(field: forms.Field) -> None:
+def style(field: forms.Field) -> None:
     """Bootstrap's classes."""
     if isinstance(field.widget, forms.CheckboxInput):
         style = "form-check-input"

@@ -48,6 +48,7 @@ urlpatterns = [
     path("cluster", cluster_settings.cluster_settings, name="cluster-settings"),
     path("storages", storages.storage_list, name="storages"),
     path("storages/new", storages.storage_new, name="storage-new"),
+    path("storages/<int:storage_id>/settings", storages.storage_settings, name="storage-settings"),
     path("tasks", tasks.task_list, name="tasks"),
     path("tasks/<int:task_id>", tasks.task_page, name="task"),
     path("tasks/<int:task_id>/<str:verb>", task_do.do, name="task-do"),

@@ -119,6 +119,7 @@ PARAMETERS: dict[str, Label] = {
     "owner": _("Owner"),
     "parallel": _("Moved at a time"),
     "password": _("Password"),
+    "path": _("Folder"),
     "pool": _("Storage"),
     "read_bytes_sec": _("Read limit"),
     "read_iops_sec": _("Read operations limit"),

@@ -28,6 +28,7 @@ NO_PAGES = {
     "vm-console-link": "is posted to",
     "theme": "is posted to",
     "node-settings": "is posted to",
+    "storage-settings": "is posted to",
 }
 """Addresses that are no pages of their own, and why."""
 MORE = {"api-docs": "/api/v1/docs", "not-found": "/nothing-of-this-name"}

@@ -50,7 +50,7 @@ def test_each_storage_tells_its_room_and_volumes_node_by_node(admin: User, node:
     assert told.startswith("fake1 100 GiB 70 % 70 GiB, 70 % 30 GiB 2 of 10 GiB")
     assert row(client, pool, other).startswith("fake2 not there yet: from the node's next check on 0")
     page = text(client, "/storages")
-    assert f'max="{100 * GIB}" high="{95 * GIB}" optimum="0" value="{70 * GIB}"' in page
+    assert f'max="{100 * GIB}" high="{95 * GIB}" optimum="0" value="{70 * GIB}"' in " ".join(page.split())
     assert "<code>/srv/fast</code>, qcow2" in page and 'href="/storages"' in text(client, "/")
 
 
@@ -104,10 +104,40 @@ def test_administrators_change_storages_readers_see_them_and_customers_do_not(le
     assert ('href="/storages"' in text(client, "/")) is sees
     if sees:
         page = text(client, "/storages")
-        assert ("data-patch" in page, 'href="/storages/new"' in page) == (changes, changes)
+        assert ('name="shared"' in page, 'href="/storages/new"' in page) == (changes, changes)
 
 
-def test_the_form_asks_for_what_rest_takes(admin: User, node: Node) -> None:
-    page = text(signed_in(admin), "/storages/new")
-    assert set(re.findall(r'<(?:input|select)[^>]* name="(\w+)"', page)) >= {"name", "path", "shared", "volume_format"}
-    assert 'data-submit="/api/v1/pools" data-then="/storages"' in page
+def test_a_storage_is_added_and_errors_stand_at_their_fields(admin: User, node: Node) -> None:
+    client, right = signed_in(admin), {"name": "fast", "kind": "dir", "volume_format": "qcow2", "path": "/srv/fast"}
+    for change, told in (
+        ({"path": "/srv"}, "A storage is an absolute path of at least two folders."),
+        ({"path": ""}, "This field is required."),
+        ({"name": "local"}, "There is a storage “local” already."),
+        ({"path": "/var/lib/vmpanel/pool/x"}, "The storage “local” is at"),
+    ):
+        answer = client.post("/storages/new", {**right, **change}, secure=True)
+        (field,) = change
+        error = re.search(rf'id="id_{field}-error"[^>]*>([^<]*)', answer.content.decode())
+        assert answer.status_code == 422 and error is not None and error[1].startswith(told), change
+    answer = client.post("/storages/new", {**right, "shared": "on"}, secure=True)
+    assert (answer.status_code, answer.headers["HX-Redirect"]) == (204, "/storages")
+    assert Pool.objects.values_list("shared", "options").get(name="fast") == (True, {"path": "/srv/fast"})
+
+
+def test_what_may_be_chosen_of_a_storage_is_changed_in_its_place(admin: User, user: User, node: Node) -> None:
+    pool, client = added("fast"), signed_in(admin)
+    path = f"/storages/{pool.pk}/settings"
+    for viewer in (user, User.objects.create(name="reader", level=Level.READONLY)):
+        assert signed_in(viewer).post(path, {"shared": "on"}, secure=True).status_code == 404
+    assert client.post("/storages/4711/settings", {}, secure=True).status_code == 404
+    answer = client.post(path, {"disk_overselling_percent": "7"}, secure=True)
+    assert answer.status_code == 422 and b"is-invalid" in answer.content
+    for asked, then in (
+        ({"shared": "on", "disk_overselling_percent": "300"}, (True, 300)),
+        ({"shared": "on", "disk_overselling_percent": ""}, (True, None)),
+        ({}, (False, None)),
+    ):
+        answer = client.post(path, asked, secure=True)
+        assert answer.status_code == 200 and "Saved." in answer.headers["HX-Trigger"]
+        assert f'id="storage-{pool.pk}"' in answer.content.decode()
+        assert Pool.objects.values_list("shared", "disk_overselling_percent").get(pk=pool.pk) == then

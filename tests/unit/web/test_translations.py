@@ -27,7 +27,7 @@ TEMPLATES = TOP / "templates/html"
 UNCONVERTED = {
     "404.html", "_access.html", "_pages.html", "_steps.html", "_user_fields.html", "foreign_form.html",
     "iso_list.html", "journal.html", "login.html", "login_code.html", "old_base.html",
-    "profile.html", "refused.html", "role.html", "role_list.html", "storage_list.html", "storage_new.html",
+    "profile.html", "refused.html", "role.html", "role_list.html",
     "user.html", "user_list.html", "user_new.html",
 }  # fmt: skip
 """Templates that still have English outside of {% translate %}. It is to become empty."""
