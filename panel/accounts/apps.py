@@ -10,10 +10,11 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the app's kinds of objects."""
+        from panel.accounts import selectors
         from panel.core import kinds
 
         kinds.register(
-            kinds.Kind("user", "users", "user", page="/users/{}"),
+            kinds.Kind("user", "users", "user", page="/users/{}", search=selectors.search),
             kinds.Kind("role", "roles", "role", page="/roles/{}"),
             kinds.Kind("token", "tokens", "token"),
         )

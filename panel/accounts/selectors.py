@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from django.db import connections
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from panel.accounts.models import Level, Role, SshKey, Token, User
 from panel.accounts.system import NAME as SYSTEM
-from panel.core import permissions
+from panel.core import kinds, permissions
 from panel.core.errors import NotFound
 
 
@@ -17,6 +17,14 @@ def list_users(viewer: User) -> QuerySet[User]:
     if not permissions.allows(viewer, "users.view"):
         return users.filter(pk=viewer.pk)
     return users if viewer.level != Level.ADMIN else users.exclude(level=Level.SUPER)
+
+
+def search(viewer: User, text: str) -> list[kinds.Found]:
+    """The first users that fit what somebody types, by a part of name or e-mail address."""
+    if not permissions.allows(viewer, "users.view"):
+        return []
+    found = list_users(viewer).filter(Q(name__icontains=text) | Q(email__icontains=text)).order_by("name")
+    return list(found.values_list("pk", "name", "email")[: kinds.MOST_FOUND])
 
 
 def get_user(viewer: User, user_id: int) -> User:

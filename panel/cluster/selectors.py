@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node
-from panel.core import permissions
+from panel.core import kinds, permissions
 from panel.core.errors import NotFound
 
 ONLY = 1
@@ -33,6 +33,14 @@ def list_nodes(viewer: User) -> QuerySet[Node]:
 def find_node(viewer: User, node_id: int) -> Node | None:
     """One node, None when absent or not for this viewer."""
     return list_nodes(viewer).filter(pk=node_id).first()
+
+
+def search(viewer: User, text: str) -> list[kinds.Found]:
+    """The first nodes that fit what somebody types, by a part of name or address, with their addresses."""
+    if not permissions.allows(viewer, "cluster.view"):
+        return []
+    found = Node.objects.filter(Q(name__icontains=text) | Q(address__icontains=text)).order_by("name")
+    return list(found.values_list("pk", "name", "address")[: kinds.MOST_FOUND])
 
 
 def get_node(viewer: User, node_id: int) -> Node:

@@ -11,6 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+Found = tuple[int, str, str]
+MOST_FOUND = 8
+"""Of each kind, by a search."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -27,6 +31,8 @@ class Kind:
     `owned` to those alone whose it is, or who see all. `lock_order` is its place in the order in which a task locks
     what it needs, the smallest first; None for what is never locked.
 
+    `search` finds those of a viewer's that fit what somebody types: the id of each, what it is called, and a word more.
+
     `refuse` raises a RequestError for an operation, by its name, that the object's state forbids whatever the operation
     itself looks at; `refuse_at_turn` the same with the task's context, before its first step; `warning` says what that
     state adds to the operation's own.
@@ -40,6 +46,7 @@ class Kind:
     find: Callable[[Any, int], Any | None] = lambda viewer, object_id: None
     owner: Callable[[Any], Any | None] = lambda obj: None
     node_id: Callable[[Any], int | None] = lambda obj: None
+    search: Callable[[Any, str], Sequence[Found]] = lambda viewer, text: ()
     remove: str = ""
     topic_right: str = ""
     owned: bool = False

@@ -11,7 +11,10 @@ class TasksConfig(AppConfig):
     def ready(self) -> None:
         """Register the app's kind of object."""
         from panel.core import kinds
+        from panel.tasks import selectors
 
         kinds.register(
-            kinds.Kind("task", "tasks", "task", page="/tasks/{}", topic_right="tasks.view", owned=True),
+            kinds.Kind(
+                "task", "tasks", "task", page="/tasks/{}", topic_right="tasks.view", owned=True, search=selectors.search
+            ),
         )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from functools import cache
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from panel.accounts.models import User
-from panel.core import permissions
+from panel.core import kinds, permissions
 from panel.core.errors import NotFound
 from panel.core.rows import Prepared
 from panel.tasks import registry
 from panel.tasks.models import ENDED, Task
+
+LONGEST_NUMBER = 18
+"""Digits of a task's number."""
 
 
 def list_tasks(viewer: User) -> QuerySet[Task]:
@@ -19,6 +22,15 @@ def list_tasks(viewer: User) -> QuerySet[Task]:
     permissions.require(viewer, "tasks.view")
     tasks = Task.objects.select_related("owner")
     return tasks if viewer.sees_all else tasks.filter(owner=viewer)
+
+
+def search(viewer: User, text: str) -> list[kinds.Found]:
+    """The task of that number, or those of that request."""
+    if not permissions.allows(viewer, "tasks.view"):
+        return []
+    asked = Q(pk=int(text)) if text.isdecimal() and len(text) < LONGEST_NUMBER else Q(request_id=text)
+    found = list_tasks(viewer).filter(asked).order_by("-pk")[: kinds.MOST_FOUND]
+    return [(task.pk, task.worded_title.shown(nodes=viewer.sees_all), task.status) for task in found]
 
 
 def get_task(viewer: User, task_id: int) -> Task:

@@ -27,6 +27,7 @@ class VmsConfig(AppConfig):
                 owned=True,
                 lock_order=20,
                 find=selectors.find_bare_vm,
+                search=selectors.search,
                 owner=lambda vm: vm.owner,
                 node_id=lambda vm: vm.node_id,
                 refuse=under_way.refuse,

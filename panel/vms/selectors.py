@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from panel.accounts.models import User
 from panel.cluster.models import Node
-from panel.core import permissions
+from panel.core import kinds, permissions
 from panel.core.errors import InvalidValue, NotFound
+from panel.network.models import Address
 from panel.tasks import reservations
 from panel.vms.models import AuxiliaryDisk, Disk, Interface, Purpose, StatusChange, Vm
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.IGNORECASE)
+MOST_BY_ADDRESS = 1000
 
 
 def list_vms(viewer: User) -> QuerySet[Vm]:
@@ -31,6 +37,24 @@ def list_vms(viewer: User) -> QuerySet[Vm]:
         )
     )
     return vms if viewer.sees_all else vms.filter(owner=viewer)
+
+
+def fitting(vms: QuerySet[Vm], text: str) -> QuerySet[Vm]:
+    """Those that fit what somebody types: a part of name, title or owner's name, a UUID, an address' beginning."""
+    by_address = Address.objects.filter(ip__startswith=text).values_list("held__interface__vm", flat=True)
+    named = Q(name__icontains=text) | Q(title__icontains=text) | Q(owner__name__icontains=text)
+    if UUID.match(text):
+        named |= Q(uuid=text)
+    return vms.filter(named | Q(pk__in=[each for each in by_address[:MOST_BY_ADDRESS] if each is not None]))
+
+
+def search(viewer: User, text: str) -> list[kinds.Found]:
+    """The first that fit, with their states."""
+    if not permissions.allows(viewer, "vms.view"):
+        return []
+    vms = Vm.objects.all() if viewer.sees_all else Vm.objects.filter(owner=viewer)
+    found = fitting(vms, text).order_by("name").values_list("pk", "name", "status")
+    return list(found[: kinds.MOST_FOUND])
 
 
 def find_vm(viewer: User, vm_id: int) -> Vm | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext
@@ -17,10 +16,10 @@ from panel.core import permissions
 from panel.images.models import Image
 from panel.images.selectors import list_images
 from panel.monitoring.statistics.selectors import warnings
-from panel.network.models import Address
 from panel.tasks import registry
 from panel.tasks.selectors import open_tasks_of
 from panel.vms.models import Vm
+from panel.vms.selectors import fitting
 from panel.vms.told import told_vms
 from panel.web import words
 from panel.web.listing import Column, Filter, Listing, show
@@ -29,8 +28,6 @@ from panel.web.templatetags.units import MIB_A_GIB, mib
 
 GROUP = ("vm.start", "vm.stop", "vm.restart", "vm.force-off", "vm.delete")
 """What the list offers for all that are chosen in it."""
-MOST_FOUND = 1000
-"""VMs that are found by their addresses."""
 
 
 def _statuses(viewer: User) -> list[tuple[str, Any]]:
@@ -43,13 +40,6 @@ def _nodes(viewer: User) -> list[tuple[str, Any]]:
 
 def _images(viewer: User) -> list[tuple[str, Any]]:
     return list(list_images(viewer).values_list("name", "title"))
-
-
-def _search(found: QuerySet[Vm], text: str) -> QuerySet[Vm]:
-    """By a part of the name, title or owner's name, the beginning of an address, or a UUID."""
-    by_address = Address.objects.filter(ip__startswith=text).values_list("held__interface__vm", flat=True)[:MOST_FOUND]
-    named = Q(name__icontains=text) | Q(title__icontains=text) | Q(owner__name__icontains=text)
-    return found.filter(named | Q(pk__in=[each for each in by_address if each is not None]))
 
 
 def _prepare(viewer: User, vms: list[Vm]) -> list[dict[str, Any]]:
@@ -106,7 +96,7 @@ LISTING = Listing(
         Filter("node", _("Node"), _nodes, "node__name"),
         Filter("image", _("Image"), _images, "image__name"),
     ),
-    search=_search,
+    search=fitting,
     prepare=_prepare,
     empty=_("No virtual machine yet."),
 )

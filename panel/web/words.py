@@ -206,6 +206,7 @@ def for_scripts() -> dict[str, object]:
         "close": str(_("Close")),
         "chosen": str(_("chosen")),
         "statuses": {name: str(label) for name, label in STATUSES.items()},
+        "tasks": {name: str(label) for name, label in TASK_STATUSES.items()},
         "steps": {name: str(label) for name, label in STEP_STATUSES.items()},
         "topics": list(kinds.topics()),
     }

@@ -81,3 +81,16 @@ def test_the_theme_that_is_chosen_stays(page: Page) -> None:
         with page.expect_navigation():
             page.get_by_role("button", name=name, exact=True).click()
         expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
+
+
+def test_ctrl_k_finds_a_vm_and_enter_opens_it(page: Page, vm: int) -> None:
+    page.goto("/tasks")
+    page.keyboard.press("Control+k")
+    box = page.locator("#dialog [name=q]")
+    expect(box).to_be_focused()
+    page.keyboard.type("web1")
+    expect(page.locator(f"#found a[href='/vms/{vm}']")).to_be_visible()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/vms/{vm}")
+    page.keyboard.press("?")
+    expect(page.locator("#dialog kbd").first).to_be_visible()

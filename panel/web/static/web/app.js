@@ -1,7 +1,9 @@
 // What every page does besides htmx: live regions, the dialog, messages, what is chosen in lists.
 
 import { follow } from "./live.js";
+import { remember } from "./begun.js";
 import "./choosing.js";
+import "./keys.js";
 import { say, words } from "./messages.js";
 
 const dialog = document.getElementById("dialog");
@@ -21,7 +23,7 @@ function focus() {
 dialog.addEventListener("shown.bs.modal", focus);
 dialog.addEventListener("hidden.bs.modal", () => content.replaceChildren());
 
-document.body.addEventListener("say", ({ detail }) => say(detail.text ?? detail.value, detail));
+document.body.addEventListener("say", ({ detail }) => { remember(detail.to); say(detail.text ?? detail.value, detail); });
 document.body.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
   if (xhr.status === 401) { location.reload(); return; }
   const plain = (xhr.getResponseHeader("Content-Type") ?? "").startsWith("text/plain");

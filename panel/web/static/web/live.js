@@ -1,8 +1,9 @@
 // Live regions: what has data-live="TOPIC …" is read anew when an event of one of its topics comes.
 // A status is marked at once from the event itself; what is older than what is shown already never is.
 
+import { ended } from "./begun.js";
 import { subscribe } from "./events.js";
-import { say, words } from "./messages.js";
+import { words } from "./messages.js";
 
 const SOON_MS = 120;      // events that come together cost one reading
 const POLL_MS = 5000;     // while there are no events
@@ -75,7 +76,10 @@ function move(event) {
 
 function take(event) {
   if (event.topic === "vm" && event.order && !mark(event)) return;
-  if (event.topic === "task" && move(event)) return;
+  if (event.topic === "task") {
+    ended(event);
+    if (move(event)) return;
+  }
   for (const region of regions()) if (concerns(region, event)) refresh(region);
 }
 
@@ -127,5 +131,3 @@ export function follow(viewer) {
   for (const topic of words.topics) handlers[topic] = take;
   subscribe(viewer, words.topics, handlers);
 }
-
-export { say };

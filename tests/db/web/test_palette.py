@@ -1,0 +1,61 @@
+"""What Ctrl-K finds, and for whom."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from panel.accounts.models import User
+from panel.core import kinds
+from panel.tasks.models import Task
+from panel.vms.models import Vm
+from tests.db.web.test_pages import signed_in, vm
+
+__all__ = ["vm"]
+
+
+def _found(client: Client, text: str) -> str:
+    headers = {"HX-Request": "true", "HX-Target": "found"}
+    return client.get("/search", {"q": text}, secure=True, headers=headers).content.decode()
+
+
+@pytest.mark.parametrize("text", ["web", "WEB1", "10.77.0.1", "uuid"])
+def test_a_vm_is_found_by_name_address_or_uuid_and_what_can_be_done_with_it_is_offered(
+    admin: User, vm: int, text: str
+) -> None:
+    found = _found(signed_in(admin), str(Vm.objects.get().uuid) if text == "uuid" else text)
+    assert f'href="/vms/{vm}"' in found and f"/vms/{vm}/do/stop" in found and f"/vms/{vm}/console" in found
+
+
+def test_tasks_are_found_by_number_and_request_users_nodes_and_pages_by_name(admin: User, user: User, vm: int) -> None:
+    client, task = signed_in(admin), Task.objects.get()
+    for text, page in (
+        (str(task.pk), f"/tasks/{task.pk}"),
+        (task.request_id, f"/tasks/{task.pk}"),
+        (user.name, f"/users/{user.pk}"),
+        (Vm.objects.get().node.name, f"/nodes/{Vm.objects.get().node_id}"),
+        ("journ", "/journal"),
+        ("create", "/vms/new"),
+    ):
+        assert f'href="{page}"' in _found(client, text), text
+    assert "Nothing fits" in _found(client, "nothing like it")
+
+
+def test_others_objects_are_as_absent_in_it(user: User, vm: int) -> None:
+    client = signed_in(user)
+    node = Vm.objects.get().node
+    for text in ("web1", node.name, "admin", str(Task.objects.get().pk), "10.77.0.1"):
+        found = _found(client, text)
+        assert "/vms/" not in found.replace("/vms/new", "") and f"/nodes/{node.pk}" not in found
+        assert "/users/" not in found and "/tasks/" not in found
+
+
+def test_each_kind_that_is_found_has_a_page_and_the_search_makes_few_queries(admin: User, vm: int) -> None:
+    assert all(kind.page for kind in kinds.every() if list(kind.search(admin, "e")))
+    client = signed_in(admin)
+    _found(client, "e1")
+    with CaptureQueriesContext(connection) as captured:
+        _found(client, "fake")
+    assert len(captured) <= 10
