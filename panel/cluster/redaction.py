@@ -75,7 +75,9 @@ class Redaction:
         return self._names.sub(_told, _MIGRATE.sub(r"\1 a node", plain))
 
     def data(self, value: Any) -> Any:
-        """What an error, a result or parameters hold, without nodes' names at any depth."""
+        """What an error, a result or parameters hold, without nodes' names at any depth; a Text as shown()."""
+        if isinstance(value, Text):
+            return self.shown(value)
         if not self.is_on:
             return value
         if isinstance(value, dict):

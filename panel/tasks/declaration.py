@@ -123,14 +123,14 @@ class Declaration(ABC, Generic[P]):
         """The task's title, for people: a Text, or (of a plug-in without a catalogue) a finished one."""
         return Text("{action} {name}", {"action": Text(self.label), "name": ctx.task.object_name})
 
-    def why_not(self, obj: Any) -> str:
-        """Why a page does not offer it for the object as it is now, in the reader's language; empty where it does."""
+    def why_not(self, obj: Any) -> Text | None:
+        """Why a page does not offer it for the object as it is now; None where it does."""
         try:
             self.refuse_state(obj)
             demand(obj, *self.offered)
         except PanelError as error:
-            return error.text.shown(nodes=True)
-        return ""
+            return error.text
+        return None
 
     def refuse_state(self, obj: Any) -> None:
         """Raise RequestError where the object's state forbids the operation, whatever its own check looks at."""

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from panel.accounts.models import User
 from panel.core import kinds, wording
+from panel.core.wording import Text
 from panel.tasks import registry
 from panel.tasks.declaration import Declaration
 from panel.tasks.models import Task
@@ -28,7 +29,7 @@ class Button:
     address: str
     dialog: bool
     dangerous: bool
-    why_not: str = ""
+    why_not: Text | str = ""
 
     @property
     def on(self) -> bool:
@@ -43,14 +44,14 @@ def of(
     *,
     label: str = "",
     fixed: Mapping[str, Any] | None = None,
-    why_not: str | None = None,
+    why_not: Text | str | None = None,
 ) -> Button:
     """The operation's button at the object, which `task` may hold; `fixed` are parameters that its place settles.
 
     `why_not` is given where it is known already: it costs queries.
     """
     if why_not is None:
-        why_not = wording.translated(operation.why_not(obj))
+        why_not = operation.why_not(obj) or ""
     if not why_not and task is not None and task.operation not in operation.supersedes:
         why_not = _("Wait until “%(task)s” has ended.") % {"task": task.worded_title.shown(nodes=False)}
     plural = kinds.get(operation.object_type).plural

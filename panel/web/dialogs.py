@@ -78,7 +78,7 @@ def _dialog(
         "object": found,
         "warning": redaction.text(wording.translated(asked.warning_about(found))),
         "losses": [each.shown(nodes=not redaction.is_on) for each in asked.losses(found)],
-        "why_not": redaction.text(asked.why_not(found)),
+        "why_not": redaction.data(asked.why_not(found)),
         "address": request.get_full_path(),
         "redaction": redaction,
     }
@@ -127,7 +127,7 @@ def group(request: HttpRequest, plural: str, verb: str) -> HttpResponse:
     ids = [int(each) for each in data.get("ids", "").split(",") if each.isdecimal()][:MOST]
     redaction = Redaction(viewer)
     found = [each for each in (kinds.get(asked.object_type).find(viewer, each) for each in ids) if each is not None]
-    rows = [{"object": each, "why_not": redaction.text(asked.why_not(each)), "task": None} for each in found]
+    rows = [{"object": each, "why_not": redaction.data(asked.why_not(each)), "task": None} for each in found]
     possible = [row for row in rows if not row["why_not"]]
     done = request.method == "POST"
     if done:

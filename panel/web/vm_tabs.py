@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from panel.cluster.redaction import Redaction
-from panel.core import own_origin, wording
+from panel.core import own_origin
 from panel.core.errors import PanelError
 from panel.tasks import registry
 from panel.vms.selectors import get_vm
@@ -103,7 +103,7 @@ def vm_settings(request: HttpRequest, vm_id: int) -> HttpResponse:
             for title, names in GROUPS
             if (fields := [form[name] for name in names if name in form.fields])
         ],
-        why_not=wording.translated(operation.why_not(vm)),
+        why_not=operation.why_not(vm),
     )
 
 

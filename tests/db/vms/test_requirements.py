@@ -101,7 +101,7 @@ def check_refused(operation: Operation[Any], required: Requirement, vm: Vm) -> N
         return
     with pytest.raises(PanelError) as refused:
         operation.refuse_state(vm)
-    assert operation.why_not(vm) == refused.value.message != ""
+    assert operation.why_not(vm) == refused.value.text
     assert refused.value.status == 409
     assert {"object", "id"} <= refused.value.data.keys()
 
@@ -143,5 +143,5 @@ def test_it_is_looked_at_again_when_the_tasks_turn_comes(
 
 def test_what_is_there_already_is_not_offered_but_taken(vm: Vm, admin: User) -> None:
     stop = registry.get("vm.stop")
-    assert stop.why_not(vm) == "The VM is off."
+    assert (told := stop.why_not(vm)) is not None and told.english == "The VM is off."
     assert run_task(stop.submit(admin, {}, object_id=vm.pk)).status == Status.DONE
