@@ -90,7 +90,8 @@ def storage(node: Node) -> Meter | None:
     return Meter(total - sum(each.free_bytes for each in node.pools.all()), total) if total else None
 
 
-def _prepare(viewer: User, nodes: list[Node]) -> list[dict[str, Any]]:
+def rows_of(viewer: User, nodes: list[Node]) -> list[dict[str, Any]]:
+    """The nodes with what their VMs use, what is left, and how many problems each has; two queries."""
     ids = [node.pk for node in nodes]
     used = uses(ids)
     about = list_problems(viewer).filter(object_type="node", object_id__in=ids).order_by()
@@ -155,7 +156,7 @@ LISTING = Listing(
         Filter("maintenance", _("Maintenance"), _maintenance, apply=_in_maintenance),
     ),
     search=_search,
-    prepare=_prepare,
+    prepare=rows_of,
     empty=_("No node yet. Add the first one: VMs run on nodes."),
 )
 
