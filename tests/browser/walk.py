@@ -27,7 +27,7 @@ WITHOUT_AXE = sample.CUSTOMER, "desk"
 LARGE = {"api-docs", "vm-console"}
 FIRST_BYTES, AGAIN_BYTES, LARGE_BYTES = 200_000, 30_000, 500_000
 MOST_SHIFT = 0.1
-QUIET_SECONDS, WAIT_SECONDS = 0.06, 20.0
+QUIET_SECONDS, WAIT_SECONDS = 0.06, 60.0
 """So long without a transfer a page is done; and so long that is waited for."""
 SAID = ("Failed to load resource", "/console/", "Failed when connecting")
 """What is no fault in the console: what was not found is told of as an answer; and no guest is behind the sample."""
@@ -139,7 +139,9 @@ class Walk:
 
     def context(self) -> BrowserContext:
         """A browser profile of its own."""
-        return self.browser.new_context(base_url=f"https://127.0.0.1:{self.stack.port}", locale=self.locale)
+        context = self.browser.new_context(base_url=f"https://127.0.0.1:{self.stack.port}", locale=self.locale)
+        context.set_default_navigation_timeout(WAIT_SECONDS * 1000)
+        return context
 
     def tab(self, viewer: str) -> Tab:
         """The viewer's, who is signed in as far as they get."""
