@@ -22,7 +22,7 @@ from panel.vms import snapshots, timeline
 from panel.vms.machine import may_adopt
 from panel.vms.models import ON, Vm, VmStatus
 from panel.vms.selectors import get_vm, history
-from panel.web import buttons, differences
+from panel.web import buttons, curves, differences
 from panel.web.rendering import found_or_404, page, viewer_of
 
 TIMELINE = timedelta(hours=24)
@@ -88,6 +88,7 @@ def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
         copies=vm.sightings.select_related("node") if manages else (),
         traffic=traffic(viewer, vm.pk)[:MONTHS],
         periods=PERIODS,
+        curve_words=curves.words(),
         timeline=lambda: timeline.of(vm, start, timezone.now()),
         timeline_start=start,
         snapshots=snapshots.tree(vm),

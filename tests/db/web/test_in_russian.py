@@ -27,7 +27,7 @@ DEVICES = re.compile(
 """Keys, names that a guest has for disks, MAC addresses, UUIDs."""
 UNCONVERTED = {
     "isos", "journal", "not-found", "profile", "role",
-    "role-new", "roles", "user", "user-new", "users", "vm",
+    "role-new", "roles", "user", "user-new", "users",
 }  # fmt: skip
 """Pages that still say something in English. It is to become empty: one that does not any more fails, too."""
 

@@ -16,7 +16,7 @@ from panel.cluster.models import Node
 from panel.monitoring.models import VmUsage
 from panel.monitoring.models.statistics import kept_since, slot
 from panel.monitoring.statistics.selectors import PERIODS, STEPS, Period
-from panel.web import assets
+from panel.web import assets, curves
 from tests.db.monitoring.messages import make_vm
 
 SCRIPT = Path(panel.web.__file__).parent / "static/web/statistics.js"
@@ -28,6 +28,7 @@ def test_the_card_names_its_vm_and_the_periods_and_the_script_is_the_panels_own(
     client.force_login(user)
     page = client.get(f"/vms/{vm.pk}", secure=True).content.decode()
     assert f'id="statistics" data-vm="{vm.pk}" data-cpus="1"' in page
+    assert set(re.findall(r"\bwords\.(\w+)", SCRIPT.read_text(encoding="utf-8"))) == curves.words().keys()
     assert re.findall(r'<option value="(\w+)" data-step', page) == ["day", "week", "month", "year"]
     assert f'<script type="module" src="{assets.address("web/statistics.js")}"></script>' in page
 

@@ -31,7 +31,7 @@ UNCONVERTED = {
     "user.html", "user_list.html", "user_new.html",
 }  # fmt: skip
 """Templates that still have English outside of {% translate %}. It is to become empty."""
-UNCONVERTED_SCRIPTS = {"isos.js", "panel.js", "security_keys.js", "statistics.js"}
+UNCONVERTED_SCRIPTS = {"isos.js", "panel.js", "security_keys.js"}
 """Scripts that still have English of their own instead of words that the page gives them. It is to become empty."""
 STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`')
 PROSE = re.compile(r"[A-Z][a-z]+(?:[ ,;:’'·]+[A-Za-z·]+)*[.?!…]?(?: .*)?")

@@ -6,23 +6,36 @@ const WIDTH = 600;
 const HEIGHT = 120;
 const FRESH_MS = 60_000;
 const live = document.querySelector("main");
+// What the panel says to its reader, in their language.
+const words = JSON.parse(document.getElementById("curve-words").textContent);
 const state = { period: null, rows: null, since: 0, until: 0, at: 0, asked: 0, error: "" };
 
-// Each is what a row says, by second; `percent` is of all CPUs of the VM.
+// Each is what a row says, by second (memory: as it is); `percent` is of all CPUs of the VM.
 const CURVES = [
-  { title: "CPU", unit: percent, lines: [["used", (row, cpus) => row.cpu_ns / 1e7 / cpus]] },
-  { title: "Disks", unit: bytes, lines: [["read", (row) => row.read_bytes], ["written", (row) => row.write_bytes]] },
-  { title: "Network", unit: bytes, lines: [["received", (row) => row.rx_bytes], ["sent", (row) => row.tx_bytes]] },
+  { title: words.cpu, unit: percent, lines: [[words.used, (row, cpus) => row.cpu_ns / 1e7 / cpus]] },
+  { title: words.memory, unit: kibibytes, level: true, lines: [[words.used, (row) => row.rss_kib], [words.given, (row) => row.memory_kib]] },
+  { title: words.disks, unit: bytes, lines: [[words.read, (row) => row.read_bytes], [words.written, (row) => row.write_bytes]] },
+  { title: words.network, unit: bytes, lines: [[words.received, (row) => row.rx_bytes], [words.sent, (row) => row.tx_bytes]] },
 ];
 
-function percent(value) { return `${value < 10 ? value.toFixed(1) : Math.round(value)} %`; }
-
-function bytes(value) {
-  const units = ["B/s", "KiB/s", "MiB/s", "GiB/s"];
-  let place = 0;
-  while (value >= 1024 && place < units.length - 1) { value /= 1024; place += 1; }
-  return `${value < 10 && place ? value.toFixed(1) : Math.round(value)} ${units[place]}`;
+function number(value, exact) {
+  return value.toLocaleString(document.documentElement.lang, { maximumFractionDigits: exact ? 1 : 0 });
 }
+
+function percent(value) { return `${number(value, value < 10)} %`; }
+
+function bytes(value) { return `${size(value)}/${words.second}`; }
+
+function kibibytes(value) { return size(value * 1024); }
+
+function size(value) {
+  let place = 0;
+  while (value >= 1024 && place < words.units.length - 1) { value /= 1024; place += 1; }
+  return `${number(value, value < 10 && place)} ${words.units[place]}`;
+}
+
+const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+const shown = (curve, read, row, cpus) => read(row, cpus) / (curve.level ? 1 : row.seconds);
 
 function make(name, attributes = {}, ...children) {
   const made = name in { svg: 1, path: 1, title: 1 } ? document.createElementNS(SVG, name) : document.createElement(name);
@@ -34,8 +47,8 @@ function make(name, attributes = {}, ...children) {
 const moment = (time) => new Date(time).toISOString().slice(0, 16).replace("T", " ");
 
 // The values of a line, by the time at which their stretch begins; what was counted over no time is no value.
-function values(rows, read, cpus) {
-  return rows.filter((row) => row.seconds > 0).map((row) => ({ at: Date.parse(row.at), value: read(row, cpus) / row.seconds }));
+function values(curve, read, cpus) {
+  return state.rows.filter((row) => row.seconds > 0).map((row) => ({ at: Date.parse(row.at), value: shown(curve, read, row, cpus) }));
 }
 
 // A path through the values; where rows are missing nothing is known, and the line ends.
@@ -56,13 +69,14 @@ function path(points, top, since, until, step) {
 
 function figure(curve, place, step) {
   const cpus = Number(place.dataset.cpus);
-  const lines = curve.lines.map(([name, read]) => ({ name, points: values(state.rows, read, cpus) }));
+  const lines = curve.lines.map(([name, read]) => ({ name, points: values(curve, read, cpus) }));
   const every = lines.flatMap((line) => line.points.map((point) => point.value));
   const most = every.reduce((most, value) => Math.max(most, value), 0);
   const top = most || 1;
   const said = lines.map(({ name, points }) => {
     const mean = points.reduce((sum, point) => sum + point.value, 0) / (points.length || 1);
-    return `${name} ${curve.unit(mean)} on average, ${curve.unit(points.reduce((most, each) => Math.max(most, each.value), 0))} at most`;
+    const most = points.reduce((most, each) => Math.max(most, each.value), 0);
+    return filled(words.said, { name, mean: curve.unit(mean), most: curve.unit(most) });
   }).join("; ");
   const drawing = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", class: "curve" },
     make("title", {}, `${curve.title}: ${said}`),
@@ -70,7 +84,7 @@ function figure(curve, place, step) {
   return make("figure", {},
     make("figcaption", {}, make("b", {}, curve.title), " ",
       ...lines.map(({ name }, number) => make("span", { class: "key", "data-line": number }, name)),
-      make("small", {}, `to ${curve.unit(top)}`)),
+      make("small", {}, filled(words.to, { most: curve.unit(top) }))),
     drawing,
     make("small", {}, said));
 }
@@ -80,7 +94,7 @@ function table(place) {
   const heads = CURVES.flatMap(({ title, lines }) => lines.map(([name]) => `${title} ${name}`));
   const rows = state.rows.filter((row) => row.seconds > 0).reverse().map((row) => make("tr", {},
     make("td", {}, moment(row.at)),
-    ...CURVES.flatMap(({ unit, lines }) => lines.map(([, read]) => make("td", {}, unit(read(row, cpus) / row.seconds))))));
+    ...CURVES.flatMap((curve) => curve.lines.map(([, read]) => make("td", {}, curve.unit(shown(curve, read, row, cpus)))))));
   return make("div", { class: "scroll" }, make("table", {},
     make("thead", {}, make("tr", {}, ...["UTC", ...heads].map((head) => make("th", { scope: "col" }, head)))),
     make("tbody", {}, ...rows)));
@@ -107,7 +121,7 @@ function draw() {
   }
   details.hidden = !state.rows.length;
   if (!state.rows.length) {
-    curves.replaceChildren(make("p", {}, "Nothing was collected in this time."));
+    curves.replaceChildren(make("p", {}, words.nothing));
     return;
   }
   curves.replaceChildren(...CURVES.map((curve) => figure(curve, place, stepMs)),
@@ -129,9 +143,9 @@ async function load() {
     const answer = await fetch(`/api/v1/vms/${place.dataset.vm}/statistics?${query}`);
     const body = await answer.json();
     if (answer.ok) rows = body;
-    else error = body.detail ?? "The statistics cannot be read.";
+    else error = body.detail ?? words.unreadable;
   } catch {
-    error = "The panel does not answer.";
+    error = words.silent;
   }
   // Another period was chosen meanwhile: its own answer comes.
   if (asked !== state.asked) return;
