@@ -111,3 +111,10 @@ def promised_mib(node: Node, *, but: Vm | None = None) -> int:
     # One that may grow while it runs has all of that at the moment of its start.
     rows = vms.values_list("pk", "memory_mib", "max_memory_mib")
     return sum(max(memory, most, reserved.get(pk, 0)) for pk, memory, most in rows)
+
+
+def list_addresses(viewer: User) -> QuerySet[Address]:
+    """The addresses in use that the viewer may see, with the VM that has each (`held`): those of one's own VMs."""
+    permissions.require(viewer, "vms.view")
+    addresses = Address.objects.select_related("network", "held__interface__vm__owner")
+    return addresses if viewer.sees_all else addresses.filter(held__interface__vm__owner=viewer)

@@ -12,12 +12,17 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from panel.accounts.models import Level, User
+from panel.accounts.models import JournalEntry, Level, User
 from panel.cluster.models import Cluster, Node, NodeState
-from panel.network.models import NodeNetwork
+from panel.images.models import Flavor, Image
+from panel.monitoring.models import NodeWatch
+from panel.network.models import Address, NodeNetwork
+from panel.network.selectors import free_count, list_networks
 from panel.network.services import ensure_default_network
 from panel.notices.models import Problem, Severity
+from panel.storage.services import ensure_default_pool
 from panel.tasks.models import Status, Task
+from panel.vms.models import Interface, InterfaceAddress, Vm
 from panel.web import words
 from tests.db.conftest import make_node
 from tests.db.web.buttons import buttons, elements
@@ -111,7 +116,7 @@ def test_problems_are_found_by_how_bad_they_are_and_lead_to_their_object(admin: 
     assert f'href="/nodes/{node.pk}"' in text(client, "/problems")
 
 
-@pytest.mark.parametrize("path", ["/tasks", "/problems", "/nodes"])
+@pytest.mark.parametrize("path", ["/tasks", "/problems", "/nodes", "/networks", "/health"])
 def test_a_list_makes_the_same_queries_for_few_and_many(admin: User, path: str) -> None:
     client = signed_in(admin)
 
@@ -125,6 +130,7 @@ def test_a_list_makes_the_same_queries_for_few_and_many(admin: User, path: str) 
             text(client, path)
         return len(captured)
 
+    text(client, path)
     few = more(2)
     assert more(20) == few <= 14
 
@@ -241,3 +247,71 @@ def test_a_node_is_asked_for_and_its_page_shows_the_steps(admin: User, user: Use
     made = Node.objects.get(name="rack1")
     assert (answer.status_code, answer.headers["HX-Redirect"]) == (204, f"/nodes/{made.pk}")
     assert 'class="steps"' in text(client, f"/nodes/{made.pk}")
+
+
+@pytest.fixture
+def vm(user: User, node: Node) -> Vm:
+    """A VM of the customer's with an address."""
+    network, pool = ensure_default_network(node.cluster), ensure_default_pool(node.cluster)
+    vm = Vm.objects.create(name="shop", cluster=node.cluster, node=node, pool=pool, owner=user, memory_mib=64, vcpus=1)
+    interface = Interface.objects.create(vm=vm, network=network, mac="52:54:00:aa:00:01")
+    for number, holder in ((10, interface), (11, None)):
+        address = Address.objects.create(network=network, ip=f"10.77.0.{number}")
+        if holder is not None:
+            InterfaceAddress.objects.create(interface=holder, address=address, primary=4)
+    return vm
+
+
+@pytest.mark.usefixtures("vm")
+def test_addresses_are_found_by_what_they_are_and_who_has_them(admin: User, user: User) -> None:
+    asked = {"": {10, 11}, "search=10.77.0.11": {11}, "search=sho": {10}, "search=anna": {10}, "network=nat": {10, 11}}
+    for viewer, may in ((admin, {10, 11}), (user, {10})):
+        for query, numbers in asked.items():
+            page = text(signed_in(viewer), f"/addresses?{query}")
+            assert {each for each in (10, 11) if f">10.77.0.{each}<" in page} == numbers & may, (viewer, query)
+    assert text(signed_in(admin), "/addresses?format=csv").count("10.77.0.") == 2
+
+
+@pytest.mark.usefixtures("vm")
+def test_networks_tell_their_ranges_and_what_is_left_of_them(admin: User, user: User) -> None:
+    page = text(signed_in(admin), "/networks")
+    (network,) = list_networks(admin)
+    for told in (network.name, network.subnet, f">{free_count(network)}<", f"?network={network.name}", network.bridge):
+        assert told in page, told
+    assert "<tbody><tr" not in text(signed_in(admin), "/networks?search=nothing").replace("\n", "")
+    text(signed_in(user), "/networks", 404)
+
+
+def test_images_and_plans_are_read_by_everybody(user: User) -> None:
+    sizes = {"sha256": "1" * 64, "size_bytes": 3 << 20, "virtual_bytes": 1 << 30}
+    Image.objects.create(name="deb", title="Debian 12", os_family="linux", file_name="x", min_disk_gib=3, **sizes)
+    Flavor.objects.create(name="start", title="Start", memory_mib=2048, vcpus=2, disk_gib=20)
+    client = signed_in(user)
+    assert all(told in text(client, "/images") for told in ("Debian 12", "3 MiB", "3 GiB", "64 MiB"))
+    assert all(told in text(client, "/plans") for told in ("Start", "2 GiB", "20 GiB"))
+    assert "Debian 12" not in text(client, "/images?search=rocky")
+
+
+@pytest.mark.usefixtures("tasks")
+def test_a_request_is_traced_by_its_id_as_far_as_one_may_see(admin: User, user: User) -> None:
+    about = {"action": "vm.start", "object_type": "vm", "object_id": 7, "door": "api", "request_id": "req-17"}
+    JournalEntry.objects.create(user_id=admin.pk, user_name="admin", object_name="shop-entry", **about)
+    page = text(signed_in(admin), "/trace/req-17")
+    assert "Start VM shop" in page and "shop-entry" in page and "VM mail" not in page
+    theirs = text(signed_in(user), "/trace/req-17")
+    assert "VM shop" not in theirs and "shop-entry" not in theirs
+    task = Task.objects.get(object_name="shop")
+    assert 'href="/trace/req-17"' in text(signed_in(admin), f"/tasks/{task.pk}")
+
+
+def test_health_tells_who_is_silent_and_what_was_found(admin: User, user: User, node: Node) -> None:
+    client = signed_in(admin)
+    assert {"examine", "configure"} <= buttons(text(client, "/health")).keys()
+    NodeWatch.objects.create(node=node, heard_at=timezone.now())
+    finding = {"code": "vm_missing", "object": "vm 7", "text": "There is no domain.", "node": "fake1", "mend": ""}
+    _task(admin, "", operation="cluster.examine", object_type="cluster", result={"findings": [finding]})
+    make_node("fake2")
+    page = text(client, "/health")
+    assert "There is no domain." in page and page.count('data-status="silent"') == 1
+    assert not buttons(text(signed_in(User.objects.create_user("auditor", "x", level=Level.READONLY)), "/health"))
+    text(signed_in(user), "/health", 404)
