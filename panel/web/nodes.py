@@ -130,6 +130,10 @@ def _fact(name: str) -> Any:
     return lambda node: node.facts.get(name) or ""
 
 
+def _storages(node: Node) -> str:
+    return " ".join(f"{each.pool.name}: {each.free_bytes}/{each.capacity_bytes}" for each in node.pools.all())
+
+
 LISTING = Listing(
     name="nodes",
     title=_("Nodes"),
@@ -144,7 +148,7 @@ LISTING = Listing(
         Column("vms", _("VMs")),
         Column("cpu", _("CPUs promised"), text=_fact("cpu_count")),
         Column("memory", _("Memory"), text=_fact("memory_mib")),
-        Column("storage", _("Storage"), text=lambda node: " ".join(str(each) for each in node.pools.all())),
+        Column("storage", _("Storage"), text=_storages),
         Column("problems", _("Problems")),
         Column("system", _("System"), text=_fact("os_name"), usual=False),
         Column("libvirt", "libvirt", text=_fact("libvirt_version")),

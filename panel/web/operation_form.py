@@ -54,6 +54,13 @@ class Pairs(forms.CharField):
         return "\n".join(f"{name} = {text}" for name, text in value.items()) if isinstance(value, dict) else value
 
 
+class SecretLines(forms.Textarea):
+    """A secret of several lines; as a password it is not sent back with a form that is wrong."""
+
+    def format_value(self, value: Any) -> None:
+        """Nothing."""
+
+
 class OperationForm(forms.Form):
     """The form of an operation about an object (None: it makes one). `fixed` are parameters settled by its place."""
 
@@ -116,7 +123,7 @@ def field_of(name: str, info: FieldInfo, offered: Choices | None) -> forms.Field
         common["help_text"] = ""
     field = _of_kind(name, kind, optional, info, offered, common)
     if name in LONG_SECRETS:
-        field.widget = forms.Textarea(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"})
+        field.widget = SecretLines(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"})
     field.unit = words.unit_of(name)  # type: ignore[attr-defined]
     return field
 

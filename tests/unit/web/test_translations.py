@@ -25,7 +25,7 @@ from panel.web import words
 TOP = Path(__file__).parents[3]
 TEMPLATES = TOP / "templates/html"
 UNCONVERTED = {
-    "404.html", "_access.html", "_pages.html", "_steps.html", "_user_fields.html", "foreign_form.html",
+    "404.html", "_pages.html", "_user_fields.html", "foreign_form.html",
     "iso_list.html", "journal.html", "login.html", "login_code.html", "old_base.html",
     "profile.html", "refused.html", "role.html", "role_list.html",
     "user.html", "user_list.html", "user_new.html",
