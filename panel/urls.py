@@ -15,5 +15,5 @@ urlpatterns = [
 ]
 
 handler400 = "panel.api.problems.bad_request"
-handler404 = "panel.api.problems.page_not_found"
-handler500 = "panel.api.problems.server_error"
+handler404 = "panel.failures.not_found"
+handler500 = "panel.failures.server_error"

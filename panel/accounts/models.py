@@ -138,8 +138,8 @@ class BrowserSession(models.Model):
     by = models.CharField(max_length=16, blank=True)
     """How the user proved who they are: "password", "code", "security key", "key" (of one use) or "opened"."""
     address = models.CharField(max_length=45, blank=True)
-    agent = models.CharField(max_length=120, blank=True)
-    """What the browser calls itself, shortened."""
+    agent = models.CharField(max_length=255, blank=True)
+    """What the browser calls itself, shortened: which one it is stands at the end."""
     created_at = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(db_index=True)

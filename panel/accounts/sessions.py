@@ -20,7 +20,7 @@ from panel.accounts.session_store import digest, end_others_of
 from panel.core import live, permissions
 from panel.core.errors import AccessDenied, NotFound
 
-LONGEST_AGENT = 120
+LONGEST_AGENT = 255
 MOST = 200
 """Sessions of one user that are listed: the latest."""
 

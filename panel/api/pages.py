@@ -1,12 +1,10 @@
-"""The API's schema, and its interactive page from files that the panel serves itself."""
+"""The API's schema. The page over it: web/api_docs.py."""
 
 from __future__ import annotations
 
 import threading
 
-from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.request import Request
@@ -35,9 +33,3 @@ class SchemaView(ApiView, SpectacularAPIView):
         made: Response = super().get(request)  # type: ignore[no-untyped-call]
         whole: HttpResponse = self.finalize_response(request, made).render()
         return whole
-
-
-@login_required
-def docs(request: HttpRequest) -> HttpResponse:
-    """Swagger UI over the schema."""
-    return render(request, "api_docs.html")

@@ -115,10 +115,8 @@ def plain_problem(request: HttpRequest, status: int, code: str, message: str, **
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler404."""
-    if request.path.startswith(PREFIX):
-        return plain_problem(request, 404, "not_found", "There is no such page.")
-    return defaults.page_not_found(request, exception)
+    """What Django's handler404 answers for the API's addresses (panel/failures.py)."""
+    return plain_problem(request, 404, "not_found", "There is no such page.")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -140,10 +138,8 @@ def _unknown_host(request: HttpRequest) -> str:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500."""
-    if request.path.startswith(PREFIX):
-        return plain_problem(request, 500, "internal", "Something went wrong; the log tells more by the request id.")
-    return defaults.server_error(request)
+    """What Django's handler500 answers for the API's addresses (panel/failures.py)."""
+    return plain_problem(request, 500, "internal", "Something went wrong; the log tells more by the request id.")
 
 
 def _first(detail: Any) -> tuple[str, str]:

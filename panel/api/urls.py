@@ -27,7 +27,7 @@ from panel.api import (
 from panel.api.account_limits import MyLimitsView, UserLimitsView
 from panel.api.groups import group_views
 from panel.api.operations import action_views
-from panel.api.pages import SchemaView, docs
+from panel.api.pages import SchemaView
 
 urlpatterns = [
     path("auth/token", accounts.SignInView.as_view()),
@@ -98,7 +98,6 @@ urlpatterns = [
     path("webhooks/<int:object_id>/deliveries", webhooks.DeliveriesView.as_view()),
     path("webhooks/<int:object_id>/deliveries/<int:delivery_id>/send", webhooks.RedeliverView.as_view()),
     path("schema", SchemaView.as_view(), name="schema"),
-    path("docs", docs),
     *action_views(),
     *group_views(),
 ]

@@ -1,43 +1,103 @@
-"""The page of ISO images: those of all and one's own. Changes go to the REST API from its script (isos.js)."""
+"""The page of ISO images: those of all and one's own. The script isos.js sends one, and shows how far it is."""
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
+from django import forms
 from django.contrib.auth.decorators import login_required
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST
 
 from panel.accounts.limits import limits_of
+from panel.accounts.models import User
 from panel.core import permissions
 from panel.images import isos
 from panel.images.models import Iso
-from panel.images.selectors import list_isos
-from panel.web.rendering import page, rows, viewer_of
+from panel.images.selectors import get_iso, list_isos
+from panel.web.listing import Column, Listing, show
+from panel.web.plain_form import Done, PlainForm, deed, dialog
+from panel.web.rendering import found_or_404, viewer_of
+
+
+class Names(PlainForm):
+    """What an ISO image is called."""
+
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=64)
+    title = forms.CharField(label=gettext_lazy("Title"), max_length=128, required=False)
+
+
+def _search(found: QuerySet[Iso], text: str) -> QuerySet[Iso]:
+    return found.filter(Q(name__icontains=text) | Q(title__icontains=text))
+
+
+def _prepare(viewer: User, found: list[Iso]) -> list[dict[str, Any]]:
+    own, shares = (permissions.allows(viewer, right) for right in ("vms.devices", "images.manage"))
+    return [{"iso": each, "may_change": own if each.owner_id == viewer.pk else shares} for each in found]
+
+
+LISTING = Listing(
+    name="isos",
+    title=gettext_lazy("ISO images"),
+    rows=list_isos,
+    row="_iso_row.html",
+    order="name",
+    columns=(
+        Column("name", gettext_lazy("Name"), "name", lambda iso: iso.name),
+        Column("title", gettext_lazy("Title"), "title", lambda iso: iso.title),
+        Column("owner", gettext_lazy("Owner"), "owner__name", lambda iso: iso.owner.name if iso.owner else ""),
+        Column("size", gettext_lazy("Size"), "size_bytes", lambda iso: iso.size_bytes),
+        Column("actions", gettext_lazy("Actions")),
+    ),
+    search=_search,
+    prepare=_prepare,
+    empty=gettext_lazy("There is no ISO image yet."),
+)
 
 
 @login_required
-def iso_list(request: HttpRequest) -> HttpResponse:
+def iso_list(request: HttpRequest) -> HttpResponseBase:
     """The ISO images, and the form for one more."""
     viewer = viewer_of(request)
-    shown = rows(request, list_isos(viewer))
-    shares = permissions.allows(viewer, "images.manage")
-    own = permissions.allows(viewer, "vms.devices")
-    return page(
+    return show(
         request,
+        LISTING,
         "iso_list.html",
-        isos=[(iso, _form(iso) if (own if iso.owner_id == viewer.pk else shares) else "") for iso in shown],
-        page=shown,
-        may_send=own,
-        shares=shares,
+        may_send=permissions.allows(viewer, "vms.devices"),
+        shares=permissions.allows(viewer, "images.manage"),
         used=isos.used_by(viewer),
         limits=limits_of(viewer),
     )
 
 
-def _form(iso: Iso) -> str:
-    """The dialog that renames it."""
-    properties = {
-        "name": {"type": "string", "title": "Name", "maxLength": 64},
-        "title": {"type": "string", "title": "Title", "maxLength": 128},
-    }
-    return json.dumps({"schema": {"properties": properties, "required": ["name"]}, "initial": isos.public(iso)})
+@login_required
+def iso_rename(request: HttpRequest, iso_id: int) -> HttpResponse:
+    """The dialog that calls one otherwise."""
+    viewer = viewer_of(request)
+    iso = found_or_404(get_iso, viewer, iso_id)
+    data = request.POST if request.method == "POST" else None
+
+    def do(values: dict[str, Any]) -> Done:
+        isos.change_iso(viewer, iso, values)
+        return _("%(name)s is changed.") % {"name": iso.name}
+
+    form = Names(data, initial=isos.public(iso))
+    return dialog(request, form, do, title=_("Rename %(name)s") % {"name": iso.name}, button=_("Save"))
+
+
+@login_required
+@require_POST
+def iso_delete(request: HttpRequest, iso_id: int) -> HttpResponse:
+    """Delete one."""
+    viewer = viewer_of(request)
+    iso = found_or_404(get_iso, viewer, iso_id)
+
+    def do() -> Done:
+        isos.delete_iso(viewer, iso)
+        return _("%(name)s is deleted.") % {"name": iso.name}
+
+    return deed(request, do)

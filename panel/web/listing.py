@@ -55,9 +55,11 @@ class Filter:
 
     name: str
     label: Label
-    choices: Callable[[User], Choices]
+    choices: Callable[[User], Choices] = lambda viewer: ()
     lookup: str = ""
     apply: Callable[[QuerySet[Any], str], QuerySet[Any]] | None = None
+    input: str = ""
+    """The type of an input in place of choices, as "date"; what is typed is the value."""
 
     def applied(self, found: QuerySet[Any], value: str) -> QuerySet[Any]:
         """The rows that have the value."""
@@ -82,6 +84,8 @@ class Listing:
     order: str = "-pk"
     prepare: Callable[[User, list[Any]], list[dict[str, Any]]] | None = None
     empty: Label = NOTHING
+    most: int = 0
+    """Of how many rows its pages tell, where there may be too many to be counted; 0 is all."""
     kind: str = ""
     """The kind of its objects, where the list can be chosen from."""
 
@@ -116,6 +120,11 @@ class Asked:
             name: request.GET[name]
             for name, offered in choices.items()
             if request.GET.get(name) in [value for value, _label in offered]
+        }
+        filters |= {
+            each.name: text
+            for each in listing.filters
+            if each.input and (text := request.GET.get(each.name, "").strip()[:LONGEST_SEARCH])
         }
         names = {each.order for each in listing.columns_for(viewer) if each.order}
         order = request.GET.get("order", "")
@@ -165,7 +174,7 @@ class Asked:
         return [
             {"filter": each, "choices": self.choices[each.name], "value": self.filters.get(each.name, "")}
             for each in self.listing.filters
-            if self.choices[each.name]
+            if each.input or self.choices[each.name]
         ]
 
 
@@ -185,7 +194,8 @@ def show(
     asked = Asked.read(request, listing)
     if request.GET.get("format") == "csv":
         return _csv(asked)
-    shown: Page[Any] = Paginator(asked.found(), PAGE).get_page(request.GET.get("page"))
+    found = asked.found()[: listing.most] if listing.most else asked.found()
+    shown: Page[Any] = Paginator(found, PAGE).get_page(request.GET.get("page"))
     objects = list(shown)
     prepare = listing.prepare or (lambda viewer, found: [{"object": each} for each in found])
     return page(

@@ -92,6 +92,19 @@ def frame(request: HttpRequest, viewer: User) -> dict[str, Any]:
     }
 
 
+def outside(request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
+    """A page that is also for who is not signed in: with the navigation for who is."""
+    return render(request, template, {**frame_for_anybody(request), **context}, status=status)
+
+
+def frame_for_anybody(request: HttpRequest) -> dict[str, Any]:
+    """The frame of a page whose reader may not be signed in."""
+    user = getattr(request, "user", None)
+    if isinstance(user, User):
+        return {**frame(request, user), "viewer": user, "redaction": Redaction(user)}
+    return {"theme": "", "htmx_config": HTMX, "words": words.for_scripts()}
+
+
 def say(
     response: HttpResponse, text: str, *, to: str = "", close: bool = True, kind: str = "secondary"
 ) -> HttpResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
@@ -14,6 +16,7 @@ from panel.accounts import second_factor, sessions, signin_keys, throttling
 from panel.accounts.models import User
 from panel.core.errors import BadCredentials, Throttled
 from panel.web import signing_in
+from panel.web.rendering import frame_for_anybody
 
 
 class SignIn(LoginView):
@@ -22,6 +25,11 @@ class SignIn(LoginView):
     template_name = "login.html"
     form_class = signing_in.NameAndPassword
     redirect_authenticated_user = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """The form's, with the page's frame."""
+        made = super().get_context_data(**kwargs)
+        return {**frame_for_anybody(self.request), "wrong": signing_in.WRONG, **made}
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Begin the session."""
@@ -48,7 +56,7 @@ def sign_in_by_key(request: HttpRequest, key: str) -> HttpResponse:
             user, leads_to = signin_keys.redeem(key)
             attempt.forgive()
     except (BadCredentials, Throttled) as error:
-        messages.error(request, error.message)
+        messages.error(request, signing_in.told(error))
         return redirect("login")
     sessions.begin(request, user, "key")
     return redirect(leads_to)

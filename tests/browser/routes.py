@@ -30,9 +30,18 @@ NO_PAGES = {
     "theme": "is posted to",
     "node-settings": "is posted to",
     "storage-settings": "is posted to",
+    "profile-do": "is a dialog of a page",
+    "user-do": "is a dialog of a page",
+    "webhook-new": "is a dialog of a page",
+    "webhook-change": "is a dialog of a page",
+    "webhook-delete": "is posted to",
+    "webhook-retry": "is posted to",
+    "iso-rename": "is a dialog of a page",
+    "iso-delete": "is posted to",
+    "role-delete": "is a dialog of a page",
 }
 """Addresses that are no pages of their own, and why."""
-MORE = {"api-docs": "/api/v1/docs", "not-found": "/nothing-of-this-name"}
+MORE = {"not-found": "/nothing-of-this-name"}
 """Pages that are not in the URL map of the pages."""
 BEFORE_SIGN_IN = {"login": "nobody", "login-code": "half"}
 """Pages of those who are not signed in yet, and who they are."""
@@ -75,6 +84,8 @@ def viewers_of(name: str) -> list[str]:
     """Who sees a page."""
     if name in BEFORE_SIGN_IN:
         return [BEFORE_SIGN_IN[name]]
+    if name == "webhook":
+        return [sample.CUSTOMER]
     return [sample.ADMIN] if name in {*ADMINISTRATORS, "api-docs"} else [sample.ADMIN, sample.CUSTOMER]
 
 

@@ -57,6 +57,7 @@ def _give_password(page: Page, named: Stack) -> None:
 
 
 def _sign_out(page: Page) -> None:
+    page.locator("#account").click()
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/login")
 
@@ -67,16 +68,17 @@ def test_a_key_is_registered_signs_in_and_is_removed(page: Page, named: Stack) -
     look(page, "login")
     _give_password(page, named)
     page.goto("/profile")
-    page.get_by_text("Add a security key").click()
-    form = page.locator("[data-register-key]")
+    add = page.locator("#second-factor").get_by_role("button", name="Add")
+    add.click()
+    form = page.get_by_role("dialog")
     form.get_by_label("Name").fill("Blue key")
     form.get_by_role("button", name="Add").click()
     codes = form.locator("pre")
     expect(codes).to_be_visible()
     assert len(set(codes.inner_text().split())) == 10
     look(page, "security-key-codes")
-    form.get_by_role("link", name="Done").click()
-    expect(page.locator("#totp")).to_contain_text("Blue key")
+    form.get_by_role("button", name="Done").click()
+    expect(page.locator("#second-factor")).to_contain_text("Blue key")
     look(page, "security-keys")
 
     _sign_out(page)
@@ -90,16 +92,17 @@ def test_a_key_is_registered_signs_in_and_is_removed(page: Page, named: Stack) -
 
     # It answers to nobody a second time.
     page.goto("/profile")
-    page.get_by_text("Add a security key").click()
+    add.click()
     form.get_by_label("Name").fill("Once more")
     form.get_by_role("button", name="Add").click()
-    expect(form.locator('[data-error=""]')).to_have_text("This key is registered already.")
+    expect(form.locator("[data-key-error]")).to_have_text("This key is registered already.")
+    form.get_by_role("button", name="Cancel").click()
 
-    page.get_by_role("button", name="Remove").click()
+    page.locator("[data-key-row]").get_by_role("button", name="Remove").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Password").fill(named.password)
     dialog.get_by_role("button", name="Remove").click()
-    expect(page.locator("#totp")).not_to_contain_text("Blue key")
+    expect(page.locator("#second-factor")).not_to_contain_text("Blue key")
     _sign_out(page)
     _give_password(page, named)
     page.wait_for_url(f"https://localhost:{named.port}/")

@@ -46,12 +46,14 @@ def live(context: template.Context, name: str, *topics: Any) -> SafeString:
     """Attributes of a region of the page that is read anew when an event of one of the topics comes.
 
     A topic is “vm”, “vm:12” or, of the tasks of one object, “task:vm:12”; {% live "head" "vm:" vm.pk " problem" %} puts
-    its parts together. The view renders the region alone for a request whose target it is (rendering.page).
+    its parts together. It is read anew as well when an answer says that something was “changed” (plain_form.changed):
+    what has no events may have no topics. The view renders the region alone for a request whose target it is
+    (rendering.page).
     """
     request = context["request"]
     return format_html(
-        'id="{}" data-live="{}" hx-get="{}" hx-trigger="refresh" hx-target="this" hx-swap="morph:outerHTML" '
-        'hx-disinherit="*"',
+        'id="{}" data-live="{}" hx-get="{}" hx-trigger="refresh, changed from:body" '
+        'hx-target="this" hx-swap="morph:outerHTML" hx-disinherit="*"',
         name,
         "".join(str(each) for each in topics),
         request.get_full_path(),

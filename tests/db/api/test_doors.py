@@ -77,7 +77,7 @@ def test_every_route_is_in_the_schema_under_a_name_of_its_own(api: APIClient) ->
     schema = api.get("/api/v1/schema?format=json").json()
     paths = {re.sub(r"<\w+:(\w+)>", r"{\1}", f"/api/v1/{each.pattern}") for each in urlpatterns}
     twice = {"/api/v1/vms/{object_id}/delete", "/api/v1/nodes/{object_id}/remove"}
-    assert paths - set(schema["paths"]) == {"/api/v1/schema", "/api/v1/docs"} | twice
+    assert paths - set(schema["paths"]) == {"/api/v1/schema"} | twice
     names = [call["operationId"] for methods in schema["paths"].values() for call in methods.values()]
     assert len(names) == len(set(names))
     assert all("401" in call["responses"] for methods in schema["paths"].values() for call in methods.values())
@@ -99,7 +99,7 @@ def test_pages_ask_strangers_to_sign_in(path: str, admin: User) -> None:
 
 def test_files_outside_the_assets_are_not_served() -> None:
     assert Client().get("/assets/../views.py", secure=True).status_code == 404
-    assert Client().get("/assets/web/panel.css", secure=True).status_code == 200
+    assert Client().get("/assets/web/app.css", secure=True).status_code == 200
 
 
 def test_the_schema_is_made_once_and_is_the_same_for_everybody(

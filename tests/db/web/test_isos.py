@@ -44,12 +44,26 @@ def test_everybody_sees_what_is_of_all_and_their_own_and_may_delete_what_is_thei
     page = text(signed_in(user), "/isos")
     assert "rescue" in page and "installer" in page and "bertas" not in page
     assert "1 of 3" in page and "1 of 8" in page
-    assert f'data-action="/api/v1/isos/{own.pk}"' in page and f'data-action="/api/v1/isos/{shared.pk}"' not in page
+    assert f"/isos/{own.pk}/rename" in page and f"/isos/{shared.pk}/" not in page
     assert "data-send" in page
     page = text(signed_in(admin), "/isos")
-    assert page.count('data-method="DELETE"') == page.count('data-method="PATCH"') == 3 and "anna" in page
+    assert page.count("/rename") == page.count("/delete") == 3 and "anna" in page
     reader = text(signed_in(User.objects.create(name="reader", level=Level.READONLY)), "/isos")
-    assert "data-send" not in reader and "DELETE" not in reader and "bertas" in reader
+    assert "data-send" not in reader and "/delete" not in reader and "bertas" in reader
+
+
+def test_what_is_ones_own_is_renamed_and_deleted_and_nothing_else(user: User, admin: User) -> None:
+    shared, own, hidden = bring(admin, name="rescue"), bring(user), bring(User.objects.create(name="berta"))
+    client = signed_in(user)
+
+    def post(path: str, **values: str) -> int:
+        return client.post(f"/isos/{path}", values, secure=True).status_code
+
+    assert post(f"{own.pk}/rename", name="No name") == 422 and post(f"{own.pk}/rename", name="mine", title="T") == 204
+    assert Iso.objects.get(pk=own.pk).name == "mine"
+    assert post(f"{shared.pk}/rename", name="mine2") == 422 and post(f"{shared.pk}/delete") == 403
+    assert post(f"{hidden.pk}/rename", name="x") == post(f"{hidden.pk}/delete") == 404
+    assert post(f"{own.pk}/delete") == 204 and not Iso.objects.filter(pk=own.pk).exists()
 
 
 def test_the_page_makes_the_same_queries_for_few_and_many(admin: User, user: User) -> None:

@@ -24,14 +24,9 @@ from panel.web import words
 
 TOP = Path(__file__).parents[3]
 TEMPLATES = TOP / "templates/html"
-UNCONVERTED = {
-    "404.html", "_pages.html", "_user_fields.html", "foreign_form.html",
-    "iso_list.html", "journal.html", "login.html", "login_code.html", "old_base.html",
-    "profile.html", "refused.html", "role.html", "role_list.html",
-    "user.html", "user_list.html", "user_new.html",
-}  # fmt: skip
+UNCONVERTED: set[str] = set()
 """Templates that still have English outside of {% translate %}. It is to become empty."""
-UNCONVERTED_SCRIPTS = {"isos.js", "panel.js", "security_keys.js"}
+UNCONVERTED_SCRIPTS: set[str] = set()
 """Scripts that still have English of their own instead of words that the page gives them. It is to become empty."""
 STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`')
 PROSE = re.compile(r"[A-Z][a-z]+(?:[ ,;:’'·]+[A-Za-z·]+)*[.?!…]?(?: .*)?")

@@ -1,6 +1,5 @@
-// Security keys (WebAuthn): one is registered on the profile, one signs after the password.
+// Security keys (WebAuthn): one is registered in a dialog of the profile, one signs after the password.
 // The panel's options and the browser's answers are JSON with base64url; browsers want and give bytes.
-import { call, show } from "./panel.js";
 
 const bytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (each) => each.charCodeAt(0));
 const text = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
@@ -23,43 +22,26 @@ function answer(credential) {
 }
 
 // Where the browser has no keys, or the user turned away, there is a sentence to read.
-async function ask(form, make) {
-  const failed = form.querySelector('[data-error=""]');
+async function ask(form) {
+  const failed = form.querySelector("[data-key-error]");
   failed.textContent = "";
   try {
     if (!window.PublicKeyCredential) throw new Error();
-    return answer(await make());
+    const asked = options(JSON.parse(form.dataset.options));
+    return answer(await navigator.credentials[form.dataset.key](asked));
   } catch (error) {
-    failed.textContent = error.name === "InvalidStateError" ? "This key is registered already." : "No key answered. Try again.";
+    failed.textContent = error.name === "InvalidStateError" ? failed.dataset.known : failed.dataset.silent;
     return null;
   }
 }
 
-const entrance = document.querySelector("form[data-key-options]");
-entrance?.addEventListener("submit", async (event) => {
+document.addEventListener("submit", async (event) => {
+  const form = event.target.closest("form[data-key]");
+  if (!form) return;
   event.preventDefault();
-  const found = await ask(entrance, () => navigator.credentials.get(options(JSON.parse(entrance.dataset.keyOptions))));
+  const found = await ask(form);
   if (!found) return;
-  entrance.elements.credential.value = JSON.stringify(found);
-  entrance.submit();
-});
-
-const registration = document.querySelector("form[data-register-key]");
-registration?.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const button = registration.querySelector("button.primary");
-  const refuse = (data) => {
-    button.disabled = false;
-    (registration.querySelector(`[data-error="${CSS.escape(data.field ?? "")}"]`) ?? registration.querySelector('[data-error=""]')).textContent = data.detail;
-  };
-  for (const place of registration.querySelectorAll("[data-error]")) place.textContent = "";
-  button.disabled = true;
-  const challenge = await call("POST", `${registration.dataset.registerKey}/challenge`, {});
-  if (!challenge.ok) { refuse(challenge.data); return; }
-  const credential = await ask(registration, () => navigator.credentials.create(options(challenge.data.options)));
-  if (!credential) { button.disabled = false; return; }
-  const made = await call("POST", registration.dataset.registerKey, { name: registration.elements.name.value, credential });
-  if (!made.ok) refuse(made.data);
-  else if (made.data.recovery_codes.length) show(registration, made.data.recovery_codes);
-  else location.href = "/profile";
+  form.elements.credential.value = JSON.stringify(found);
+  // A dialog's form is htmx's, which waits for the answer.
+  if (form.dataset.key === "create") htmx.trigger(form, "answered"); else form.submit();
 });
