@@ -30,7 +30,7 @@ def picture(walker: Walk, name: str, viewer: str, folder: Path) -> None:
         tab.page.set_viewport_size(size)  # type: ignore[arg-type]
         tab.open(path_of(name, walker.ids), cold=False)
         for scheme in ("light", "dark"):
-            tab.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            tab.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             path = folder / f"{name}-{viewer}-{scheme}-{place}.png"
             tab.page.screenshot(path=path, full_page=True, animations="disabled")
 

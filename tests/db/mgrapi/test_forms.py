@@ -125,7 +125,7 @@ def test_a_right_that_is_suspended_leaves_its_neighbour_at_every_door(world: Wor
     assert role is not None
     browser = Client()
     browser.force_login(world.users["admin"])
-    assert b"classic API: vm.force-off, vm.stop." in browser.get(f"/roles/{role.pk}", secure=True).content
+    assert b"<code>vm.force-off, vm.stop</code>" in browser.get(f"/roles/{role.pk}", secure=True).content
     change_rights(world, "resume", "vm.stop")
     doc_of(world.call("anna", "vm.stop", elid="237"))
 

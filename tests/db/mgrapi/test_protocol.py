@@ -81,7 +81,7 @@ def test_an_unknown_function_is_said_and_no_function_answers_who_calls(world: Wo
 @pytest.mark.parametrize(
     ("func", "params", "page"),
     [
-        ("vm", {}, "/"),
+        ("vm", {}, "/vms"),
         ("vmhostnode", {}, "/nodes"),
         ("vmhostnode.info", {"elid": "20"}, "/nodes/20"),
         ("vm.edit", {}, "/vms/new"),

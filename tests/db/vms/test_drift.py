@@ -139,7 +139,7 @@ def test_a_domain_that_somebody_undefined_while_it_runs_is_repaired_before_it_is
     client = Client()
     client.force_login(admin)
     page = client.get(f"/vms/{vm}", secure=True).content.decode()
-    assert '<th scope="row">Defined in libvirt</th><td>no</td><td>yes</td>' in page
+    assert '<th scope="row">Defined in libvirt</th><td>No</td><td>Yes</td>' in page
     assert "repair" in buttons(page) and "adopt" not in buttons(page)
     assert do(api, vm, "repair", run_tasks)["status"] == "done"
     assert domain(node).persistent
