@@ -82,6 +82,7 @@ class Task(QuickModel):
             models.Index(fields=["object_type", "object_id"], name="task_object"),
             models.Index(fields=["owner", "-id"], name="task_owner"),
             models.Index(fields=["operation", "status", "-id"], name="task_operation"),
+            models.Index(fields=["request_id"], name="task_request"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["created_by", "idempotency_key"], name="one_task_an_idempotency_key"),

@@ -94,3 +94,17 @@ def test_ctrl_k_finds_a_vm_and_enter_opens_it(page: Page, vm: int) -> None:
     page.wait_for_url(f"**/vms/{vm}")
     page.keyboard.press("?")
     expect(page.locator("#dialog kbd").first).to_be_visible()
+
+
+def test_who_clicks_twice_asks_once(page: Page, vm: int) -> None:
+    page.goto(f"/vms/{vm}")
+    choose(page, "Snapshot")
+    expect(page.locator("#dialog [name=name]")).to_be_focused()
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    with page.expect_response("**/do/snapshot"):
+        page.evaluate(
+            "() => { const form = document.querySelector('#dialog form'); form.requestSubmit(); form.requestSubmit(); }"
+        )
+    expect(page.locator("#dialog [role=alert]").first).to_be_visible()
+    assert len(sent) == 1

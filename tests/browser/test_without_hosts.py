@@ -42,7 +42,7 @@ def test_a_storage_is_added_and_declared_shared_by_keyboard(page: Page, api: htt
     page.get_by_role("link", name="Storages").click()
     local = page.locator("[data-pool]").filter(has_text="local")
     expect(local.locator("tr", has_text="node2")).to_contain_text("497 GiB, 99 %")
-    page.get_by_role("link", name="Add").press("Enter")
+    page.get_by_role("link", name="Add", exact=True).press("Enter")
     page.get_by_label("Name").fill("nfs")
     page.get_by_label("Folder").fill("/srv")
     page.get_by_label("Folder").press("Enter")

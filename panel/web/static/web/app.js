@@ -16,12 +16,15 @@ document.body.addEventListener("htmx:afterSwap", ({ detail }) => {
   if (dialog.classList.contains("show")) focus();
   else modal().show();
 });
-document.body.addEventListener("close-dialog", () => modal().hide());
+// Bootstrap leaves a dialog that is still opening as it is: then it goes once it is there.
+let closing = false;
+document.body.addEventListener("close-dialog", () => { closing = dialog.classList.contains("show"); modal().hide(); });
+dialog.addEventListener("shown.bs.modal", () => { if (closing) modal().hide(); });
 function focus() {
   (content.querySelector(".is-invalid, [autofocus]") ?? content.querySelector("input:not([type=hidden]), select, textarea"))?.focus();
 }
 dialog.addEventListener("shown.bs.modal", focus);
-dialog.addEventListener("hidden.bs.modal", () => content.replaceChildren());
+dialog.addEventListener("hidden.bs.modal", () => { closing = false; content.replaceChildren(); });
 
 document.body.addEventListener("say", ({ detail }) => { remember(detail.to); say(detail.text ?? detail.value, detail); });
 document.body.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
@@ -30,6 +33,16 @@ document.body.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
   say(plain ? xhr.responseText : words.failed, { kind: "danger" });
 });
 document.body.addEventListener("htmx:sendError", () => say(words.away, { kind: "danger" }));
+
+// A form that is on its way is not sent once more: whoever clicks twice means once. (htmx itself would queue it.)
+const sent = new WeakSet();
+document.body.addEventListener("htmx:beforeRequest", ({ detail }) => sent.add(detail.elt));
+document.body.addEventListener("htmx:afterRequest", ({ detail }) => sent.delete(detail.elt));
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("[hx-post]") || !sent.has(event.target)) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}, true);
 
 // A region that is read anew keeps what its reader does in it: open parts, what is typed, what is chosen.
 Idiomorph.defaults.ignoreActiveValue = true;
