@@ -20,8 +20,8 @@ from panel.tasks.selectors import list_tasks
 from panel.vms.limits import used_by
 from panel.vms.models import StatusChange
 from panel.vms.selectors import list_vms
-from panel.web import nodes, words
-from panel.web.nodes import Meter
+from panel.web import meters, words
+from panel.web.meters import Meter
 from panel.web.rendering import page, viewer_of
 
 MOST = 8
@@ -66,7 +66,7 @@ def _changes(viewer: User) -> list[StatusChange]:
 
 def _nodes(viewer: User) -> list[dict[str, Any]]:
     """The first nodes, with what is left on each; the list of nodes has all."""
-    return nodes.rows_of(viewer, list(list_nodes(viewer).order_by("name")[:MOST]))
+    return meters.rows_of(viewer, list(list_nodes(viewer).order_by("name")[:MOST]))
 
 
 def _limits(viewer: User) -> list[dict[str, Any]]:

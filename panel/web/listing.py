@@ -7,9 +7,9 @@ columns that are shown.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from django.core.paginator import Page, Paginator
 from django.db import transaction
@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.functional import Promise
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from panel.accounts.models import User
@@ -31,11 +32,17 @@ NOTHING = _("There is nothing here yet.")
 Choices = Sequence[tuple[str, Any]]
 
 
+def named(words: Mapping[str, Label]) -> Callable[[User], Choices]:
+    """The choices of a filter by something that has so many values, with what each is called."""
+    return lambda viewer: list(words.items())
+
+
 @dataclass(frozen=True)
 class Column:
     """A column: `order` is the field that sorts by it ("": it sorts nothing), `text` its value for CSV.
 
-    `usual`: whether it is shown to who chose no columns. `of_nodes`: only to who may know nodes.
+    `usual`: whether it is shown to who chose no columns. `of_nodes`: only to who may know nodes. `card` is where it
+    stands in a row on a phone (app.css): a list that says so has short cards there, without its other columns.
     """
 
     name: str
@@ -44,6 +51,7 @@ class Column:
     text: Callable[[Any], Any] | None = None
     usual: bool = True
     of_nodes: bool = False
+    card: Literal["", "card-head", "card-side", "card-line", "card-end"] = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,10 @@ class Filter:
     lookup: str = ""
     apply: Callable[[QuerySet[Any], str], QuerySet[Any]] | None = None
     input: str = ""
-    """The type of an input in place of choices, as "date"; what is typed is the value."""
+    """The type of an input, as "date", where there are no choices; what is typed is the value."""
+    usual: bool = True
+    """Whether it stands beside the search; else among the others in a menu."""
+    is_for: Callable[[User], bool] = lambda viewer: True
 
     def applied(self, found: QuerySet[Any], value: str) -> QuerySet[Any]:
         """The rows that have the value."""
@@ -70,19 +81,21 @@ class Filter:
 class Listing:
     """A list. `rows` are all that the viewer may see, `topics` the live events that change it.
 
-    `prepare` makes of a page's objects what the row's template needs: a dictionary each.
+    `prepare` makes of a page's objects what the row's template needs: a dictionary each. `draw` makes the rows itself,
+    in place of a template; it is told whether they can be chosen.
     """
 
     name: str
     title: Label
     rows: Callable[[User], QuerySet[Any]]
-    row: str
     columns: Sequence[Column]
+    row: str = ""
     topics: str = ""
     filters: Sequence[Filter] = ()
     search: Callable[[QuerySet[Any], str], QuerySet[Any]] | None = None
     order: str = "-pk"
     prepare: Callable[[User, list[Any]], list[dict[str, Any]]] | None = None
+    draw: Callable[[Asked, list[Any], bool], SafeString] | None = None
     empty: Label = NOTHING
     most: int = 0
     """Of how many rows its pages tell, where there may be too many to be counted; 0 is all."""
@@ -93,6 +106,11 @@ class Listing:
     def searchable(self) -> bool:
         """Whether it has a search."""
         return self.search is not None
+
+    @property
+    def has_cards(self) -> bool:
+        """Whether its rows are short cards on a phone."""
+        return any(each.card for each in self.columns)
 
     def columns_for(self, viewer: User) -> list[Column]:
         """The columns that the viewer could have."""
@@ -115,7 +133,8 @@ class Asked:
     def read(cls, request: HttpRequest, listing: Listing) -> Asked:
         """Read it from the request."""
         viewer = viewer_of(request)
-        choices = {each.name: each.choices(viewer) for each in listing.filters}
+        offered_to = [each for each in listing.filters if each.is_for(viewer)]
+        choices = {each.name: each.choices(viewer) for each in offered_to}
         filters = {
             name: request.GET[name]
             for name, offered in choices.items()
@@ -123,7 +142,7 @@ class Asked:
         }
         filters |= {
             each.name: text
-            for each in listing.filters
+            for each in offered_to
             if each.input and (text := request.GET.get(each.name, "").strip()[:LONGEST_SEARCH])
         }
         names = {each.order for each in listing.columns_for(viewer) if each.order}
@@ -150,12 +169,15 @@ class Asked:
         return found.order_by(self.order, "pk")
 
     @property
+    def columns(self) -> list[Column]:
+        """The columns that are shown."""
+        return [each for each in self.listing.columns_for(self.viewer) if each.name in self.shown]
+
+    @property
     def heads(self) -> list[dict[str, Any]]:
         """The heads of the columns that are shown: where a click on each leads, and how it is sorted now."""
         heads = []
-        for column in self.listing.columns_for(self.viewer):
-            if column.name not in self.shown:
-                continue
+        for column in self.columns:
             by, turned = self.order.removeprefix("-"), self.order.startswith("-")
             sorted_now = ("descending" if turned else "ascending") if column.order and column.order == by else ""
             click = "" if not column.order else f"-{column.order}" if sorted_now == "ascending" else column.order
@@ -170,11 +192,19 @@ class Asked:
 
     @property
     def menus(self) -> list[dict[str, Any]]:
-        """The filters with their choices and what is chosen."""
+        """The filters beside the search, with their choices and what is chosen."""
+        return self._menus(usual=True)
+
+    @property
+    def more_menus(self) -> list[dict[str, Any]]:
+        """The other filters, likewise."""
+        return self._menus(usual=False)
+
+    def _menus(self, *, usual: bool) -> list[dict[str, Any]]:
         return [
             {"filter": each, "choices": self.choices[each.name], "value": self.filters.get(each.name, "")}
             for each in self.listing.filters
-            if each.input or self.choices[each.name]
+            if each.usual == usual and each.name in self.choices and (each.input or self.choices[each.name])
         ]
 
 
@@ -197,6 +227,7 @@ def show(
     found = asked.found()[: listing.most] if listing.most else asked.found()
     shown: Page[Any] = Paginator(found, PAGE).get_page(request.GET.get("page"))
     objects = list(shown)
+    drawn = listing.draw(asked, objects, bool(context.get("group"))) if listing.draw is not None else None
     prepare = listing.prepare or (lambda viewer, found: [{"object": each} for each in found])
     return page(
         request,
@@ -205,7 +236,8 @@ def show(
         listing=listing,
         asked=asked,
         page=shown,
-        rows=prepare(asked.viewer, objects),
+        drawn=drawn,
+        rows=objects if drawn is not None else prepare(asked.viewer, objects),
         **context,
     )
 

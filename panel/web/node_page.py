@@ -23,7 +23,7 @@ from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.selectors import list_tasks
 from panel.vms.selectors import list_vms
-from panel.web import buttons, nodes
+from panel.web import buttons, meters, nodes
 from panel.web.rendering import found_or_404, need, page, say, viewer_of
 from panel.web.vm_page import open_task
 
@@ -46,7 +46,7 @@ def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
     viewer = viewer_of(request)
     task = open_task("node", node_id)
     node = found_or_404(get_node, viewer, node_id)
-    use = nodes.uses([node.pk]).get(node.pk, nodes.Use())
+    use = meters.uses([node.pk]).get(node.pk, meters.Use())
     return page(
         request,
         "node.html",
@@ -56,12 +56,15 @@ def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
         buttons=buttons.at(viewer, node, task, kind="node", main=main_verbs(node)),
         problems=list_problems(viewer).filter(object_type="node", object_id=node.pk),
         use=use,
-        cpu=nodes.cpu(node, use),
-        memory=nodes.memory(node),
+        cpu=meters.cpu(node, use),
+        memory=meters.memory(node),
         storages=lambda: [_storage(each) for each in node.pools.all()],
-        networks=lambda: node.networks.select_related("network").order_by("network__name"),
+        networks=lambda: sorted(node.networks.all(), key=lambda each: each.network.name),
         watch=lambda: NodeWatch.objects.filter(node=node).first(),
-        vms=lambda: list_vms(viewer).filter(node=node).order_by("name")[:MOST],
+        # Of what lists show of a VM, this one has its owner alone.
+        vms=lambda: (
+            list_vms(viewer).prefetch_related(None).select_related("owner").filter(node=node).order_by("name")[:MOST]
+        ),
         unmanaged=lambda: _unmanaged(viewer, node, task),
         tasks=lambda: list_tasks(viewer).filter(object_type="node", object_id=node.pk)[:TASKS],
         settings=nodes.NodeSettings(instance=node) if permissions.allows(viewer, "cluster.manage") else None,
@@ -72,7 +75,7 @@ def _storage(on_node: NodePool) -> dict[str, Any]:
     total = on_node.capacity_bytes
     return {
         "on_node": on_node,
-        "meter": nodes.Meter(total - on_node.free_bytes, total),
+        "meter": meters.Meter(total - on_node.free_bytes, total),
         "high": max(0, total - LOW_ROOM_BYTES),
     }
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from django import forms
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -20,97 +19,14 @@ from panel.cluster.redaction import Redaction
 from panel.cluster.selectors import list_nodes
 from panel.core import permissions
 from panel.core.errors import PanelError
-from panel.notices.selectors import list_problems
 from panel.tasks import registry
-from panel.vms.models import ON, Vm
 from panel.web import words
-from panel.web.listing import Choices, Column, Filter, Listing, show
+from panel.web.listing import Choices, Column, Filter, Listing, named, show
+from panel.web.meters import rows_of
 from panel.web.operation_form import OperationForm
 from panel.web.rendering import need, page, viewer_of
 
-HIGH = 0.9
-"""Of what there is; more in use is shown as much."""
 MAINTENANCE, IN_SERVICE = "yes", "no"
-
-
-@dataclass(frozen=True)
-class Meter:
-    """How much of something is in use."""
-
-    used: float
-    total: float
-
-    @property
-    def percent(self) -> int:
-        """In hundredths of what there is."""
-        return round(100 * self.used / self.total) if self.total else 0
-
-    @property
-    def high(self) -> float:
-        """From where on it is much."""
-        return self.total * HIGH
-
-
-@dataclass(frozen=True)
-class Use:
-    """What the VMs of a node are: how many, how many run, and what they are promised."""
-
-    vms: int = 0
-    running: int = 0
-    vcpus: int = 0
-    memory_mib: int = 0
-
-
-def uses(node_ids: list[int]) -> dict[int, Use]:
-    """What VMs use of each node; one query."""
-    counted = (
-        Vm.objects.filter(node__in=node_ids)
-        .order_by()
-        .values_list("node")
-        .annotate(all=Count("pk"), on=Count("pk", filter=Q(status__in=ON)), cpus=Sum("vcpus"), mib=Sum("memory_mib"))
-    )
-    return {node: Use(*numbers) for node, *numbers in counted}
-
-
-def memory(node: Node) -> Meter | None:
-    """The node's memory, as its last check saw it."""
-    total, free = node.facts.get("memory_mib"), node.facts.get("memory_free_mib")
-    return Meter(total - free, total) if total and free is not None else None
-
-
-def cpu(node: Node, use: Use) -> Meter | None:
-    """The node's CPUs, and those that its VMs have."""
-    count = node.facts.get("cpu_count")
-    return Meter(use.vcpus, count) if count else None
-
-
-def storage(node: Node) -> Meter | None:
-    """All storages of the node together."""
-    total = sum(each.capacity_bytes for each in node.pools.all())
-    return Meter(total - sum(each.free_bytes for each in node.pools.all()), total) if total else None
-
-
-def rows_of(viewer: User, nodes: list[Node]) -> list[dict[str, Any]]:
-    """The nodes with what their VMs use, what is left, and how many problems each has; two queries."""
-    ids = [node.pk for node in nodes]
-    used = uses(ids)
-    about = list_problems(viewer).filter(object_type="node", object_id__in=ids).order_by()
-    problems = dict(about.values_list("object_id").annotate(Count("pk")))
-    return [
-        {
-            "node": node,
-            "use": (use := used.get(node.pk, Use())),
-            "cpu": cpu(node, use),
-            "memory": memory(node),
-            "storage": storage(node),
-            "problems": problems.get(node.pk, 0),
-        }
-        for node in nodes
-    ]
-
-
-def _states(viewer: User) -> Choices:
-    return list(words.NODE_STATES.items())
 
 
 def _maintenance(viewer: User) -> Choices:
@@ -142,21 +58,21 @@ LISTING = Listing(
     topics="node problem",
     order="name",
     columns=(
-        Column("name", _("Name"), "name", lambda node: node.name),
-        Column("state", _("State"), "state", lambda node: node.state),
-        Column("address", _("Address"), "address", lambda node: node.address),
-        Column("vms", _("VMs")),
+        Column("name", _("Name"), "name", lambda node: node.name, card="card-head"),
+        Column("state", _("State"), "state", lambda node: node.state, card="card-side"),
+        Column("address", _("Address"), "address", lambda node: node.address, card="card-line"),
+        Column("vms", _("VMs"), card="card-line"),
         Column("cpu", _("CPUs promised"), text=_fact("cpu_count")),
         Column("memory", _("Memory"), text=_fact("memory_mib")),
         Column("storage", _("Storage"), text=_storages),
-        Column("problems", _("Problems")),
+        Column("problems", _("Problems"), card="card-line"),
         Column("system", _("System"), text=_fact("os_name"), usual=False),
-        Column("libvirt", "libvirt", text=_fact("libvirt_version")),
-        Column("qemu", "QEMU", text=_fact("qemu_version")),
+        Column("libvirt", "libvirt", text=_fact("libvirt_version"), usual=False),
+        Column("qemu", "QEMU", text=_fact("qemu_version"), usual=False),
         Column("checked", _("Last check"), "facts_at", lambda node: node.facts_at or "", usual=False),
     ),
     filters=(
-        Filter("state", _("State"), _states, "state"),
+        Filter("state", _("State"), named(words.NODE_STATES), "state"),
         Filter("maintenance", _("Maintenance"), _maintenance, apply=_in_maintenance),
     ),
     search=_search,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property, wraps
+from types import MappingProxyType
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -13,8 +17,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from panel.accounts.models import User
-from panel.core import permissions
-from panel.monitoring.statistics.selectors import PERIODS, traffic, warnings
+from panel.core import kinds, permissions
+from panel.monitoring.statistics.selectors import PERIODS, traffic_of, warnings
 from panel.notices.selectors import list_problems
 from panel.tasks.models import Task
 from panel.tasks.selectors import list_tasks, open_tasks_of
@@ -23,7 +27,7 @@ from panel.vms.machine import may_adopt
 from panel.vms.models import ON, Vm, VmStatus
 from panel.vms.selectors import get_vm, history
 from panel.web import buttons, curves, differences
-from panel.web.rendering import found_or_404, page, viewer_of
+from panel.web.rendering import found_or_404, need, page, viewer_of
 
 TIMELINE = timedelta(hours=24)
 """How much of a VM's history its page shows as a line, unless the VM is younger."""
@@ -38,6 +42,7 @@ TABS = (
     ("vm-guest", _("Guest"), "vms.change"),
 )
 """The pages of a VM by their routes, with the right that each is of use with."""
+NO_MORE: Mapping[str, str] = MappingProxyType({})
 
 
 def open_task(kind: str, object_id: int) -> Task | None:
@@ -55,38 +60,74 @@ def main_verbs(vm: Vm) -> tuple[str, ...]:
     return ("end-rescue", "start", "unsuspend")
 
 
-def head(request: HttpRequest, viewer: User, vm: Vm, task: Task | None) -> dict[str, Any]:
-    """What the head and the tabs of all of a VM's pages need."""
-    route = request.resolver_match.url_name if request.resolver_match is not None else ""
-    return {
-        "vm": vm,
-        "task": task,
-        "buttons": buttons.at(viewer, vm, task, kind="vm", main=main_verbs(vm)),
-        "problems": list_problems(viewer).filter(object_type="vm", object_id=vm.pk),
-        "warnings": warnings(vm),
-        "tabs": [
-            {"label": label, "address": reverse(name, args=[vm.pk]), "current": name == route}
-            for name, label, right in TABS
-            if permissions.allows(viewer, right)
-        ],
-    }
+@dataclass(frozen=True)
+class Look:
+    """Somebody's look at one of a VM's pages: the VM, and the task that is at work on it."""
+
+    request: HttpRequest
+    viewer: User
+    vm: Vm
+    task: Task | None
+
+    @cached_property
+    def buttons(self) -> buttons.Buttons:
+        """What can be done with the VM now."""
+        return buttons.at(self.viewer, self.vm, self.task, kind="vm", main=main_verbs(self.vm))
+
+    def page(
+        self, template: str, *, regions: Mapping[str, str] = NO_MORE, status: int = 200, **context: Any
+    ) -> HttpResponse:
+        """The page, with the head and the tabs that all of a VM's pages have."""
+        route = self.request.resolver_match.url_name if self.request.resolver_match is not None else ""
+        return page(
+            self.request,
+            template,
+            regions={"head": "_vm_head.html", **regions},
+            status=status,
+            vm=self.vm,
+            task=self.task,
+            buttons=lambda: self.buttons,
+            problems=list_problems(self.viewer).filter(object_type="vm", object_id=self.vm.pk),
+            warnings=warnings(self.vm),
+            tabs=[
+                {"label": label, "address": reverse(name, args=[self.vm.pk]), "current": name == route}
+                for name, label, right in TABS
+                if permissions.allows(self.viewer, right)
+            ],
+            **context,
+        )
 
 
-@login_required
-def vm_page(request: HttpRequest, vm_id: int) -> HttpResponse:
+def of_vm(right: str) -> Callable[[Callable[[Look], HttpResponse]], Callable[[HttpRequest, int], HttpResponse]]:
+    """A view of one of a VM's pages, for who has the right; without it the page is as absent as another's VM."""
+
+    def decorate(view: Callable[[Look], HttpResponse]) -> Callable[[HttpRequest, int], HttpResponse]:
+        @login_required
+        @wraps(view)
+        def shown(request: HttpRequest, vm_id: int) -> HttpResponse:
+            viewer = viewer_of(request)
+            task = open_task("vm", vm_id)
+            vm = found_or_404(get_vm, viewer, vm_id)
+            need(viewer, right)
+            kinds.get("vm").gather([vm])
+            return view(Look(request, viewer, vm, task))
+
+        return shown
+
+    return decorate
+
+
+@of_vm("vms.view")
+def vm_page(look: Look) -> HttpResponse:
     """The overview of one VM."""
-    viewer = viewer_of(request)
-    task = open_task("vm", vm_id)
-    vm = found_or_404(get_vm, viewer, vm_id)
+    viewer, vm = look.viewer, look.vm
     start = max(timezone.now() - TIMELINE, vm.created_at)
     manages = permissions.allows(viewer, "cluster.manage")
-    return page(
-        request,
+    return look.page(
         "vm.html",
-        regions={"head": "_vm_head.html", "overview": "_vm_overview.html"},
-        **head(request, viewer, vm, task),
+        regions={"overview": "_vm_overview.html"},
         copies=vm.sightings.select_related("node") if manages else (),
-        traffic=traffic(viewer, vm.pk)[:MONTHS],
+        traffic=lambda: traffic_of(vm)[:MONTHS],
         periods=PERIODS,
         curve_words=curves.words(),
         timeline=lambda: timeline.of(vm, start, timezone.now()),

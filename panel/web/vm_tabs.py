@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
@@ -16,8 +18,8 @@ from panel.tasks import registry
 from panel.vms.selectors import get_vm
 from panel.web import buttons, console, devices
 from panel.web.operation_form import OperationForm
-from panel.web.rendering import found_or_404, need, page, viewer_of
-from panel.web.vm_page import head, open_task
+from panel.web.rendering import found_or_404, need, viewer_of
+from panel.web.vm_page import Look, of_vm
 
 GROUPS: tuple[tuple[str | Promise, tuple[str, ...]], ...] = (
     (_("Description"), ("title", "description")),
@@ -57,29 +59,20 @@ KEYS = ("Ctrl+Alt+F1", "Ctrl+Alt+F2", "Ctrl+C", "Ctrl+D", "Alt+Tab", "Alt+F4", "
 """What the console's menu sends, as its script knows it."""
 
 
-@login_required
-def vm_devices(request: HttpRequest, vm_id: int) -> HttpResponse:
+@of_vm("vms.devices")
+def vm_devices(look: Look) -> HttpResponse:
     """A VM's disks, interfaces and drive."""
-    viewer = viewer_of(request)
-    task = open_task("vm", vm_id)
-    vm = found_or_404(get_vm, viewer, vm_id)
-    need(viewer, "vms.devices")
-    return page(
-        request,
+    return look.page(
         "vm_devices.html",
-        regions={"head": "_vm_head.html", "devices": "_vm_devices.html"},
-        **head(request, viewer, vm, task),
-        devices=devices.page(viewer, vm, task),
+        regions={"devices": "_vm_devices.html"},
+        devices=cache(lambda: devices.page(look.viewer, look.vm, look.task)),
     )
 
 
-@login_required
-def vm_settings(request: HttpRequest, vm_id: int) -> HttpResponse:
+@of_vm("vms.configure")
+def vm_settings(look: Look) -> HttpResponse:
     """The form of a VM's settings; what was filled in is asked for as vm.configure."""
-    viewer = viewer_of(request)
-    task = open_task("vm", vm_id)
-    vm = found_or_404(get_vm, viewer, vm_id)
-    need(viewer, "vms.configure")
+    request, viewer, vm = look.request, look.viewer, look.vm
     operation = registry.get("vm.configure")
     form = OperationForm(operation, viewer, vm, request.POST if request.method == "POST" else None)
     if form.is_valid():
@@ -91,12 +84,10 @@ def vm_settings(request: HttpRequest, vm_id: int) -> HttpResponse:
             response = HttpResponse(status=204)
             response.headers["HX-Redirect"] = reverse("vm", args=[vm.pk])
             return response
-    return page(
-        request,
+    return look.page(
         "vm_settings.html",
-        regions={"head": "_vm_head.html", "settings": "_vm_settings.html"},
+        regions={"settings": "_vm_settings.html"},
         status=422 if form.is_bound else 200,
-        **head(request, viewer, vm, task),
         form=form,
         groups=[
             (title, fields)
@@ -107,38 +98,25 @@ def vm_settings(request: HttpRequest, vm_id: int) -> HttpResponse:
     )
 
 
-@login_required
-def vm_guest(request: HttpRequest, vm_id: int) -> HttpResponse:
+@of_vm("vms.change")
+def vm_guest(look: Look) -> HttpResponse:
     """What is done with a VM's guest and identity."""
-    viewer = viewer_of(request)
-    task = open_task("vm", vm_id)
-    vm = found_or_404(get_vm, viewer, vm_id)
-    need(viewer, "vms.change")
-    allowed = {each.name: each for each in registry.for_object("vm", viewer)}
-    return page(
-        request,
+    allowed = {each.name: each for each in registry.for_object("vm", look.viewer)}
+    return look.page(
         "vm_guest.html",
-        regions={"head": "_vm_head.html", "guest": "_vm_guest.html"},
-        **head(request, viewer, vm, task),
-        offers=[(buttons.of(allowed[name], vm, task), told) for name, told in OFFERS if name in allowed],
+        regions={"guest": "_vm_guest.html"},
+        offers=[(buttons.of(allowed[name], look.vm, look.task), told) for name, told in OFFERS if name in allowed],
     )
 
 
-@login_required
-def vm_console(request: HttpRequest, vm_id: int) -> HttpResponse:
+@of_vm("vms.console")
+def vm_console(look: Look) -> HttpResponse:
     """A VM's console."""
-    viewer = viewer_of(request)
-    task = open_task("vm", vm_id)
-    vm = found_or_404(get_vm, viewer, vm_id)
-    need(viewer, "vms.console")
-    return page(
-        request,
+    return look.page(
         "vm_console.html",
-        regions={"head": "_vm_head.html"},
-        **head(request, viewer, vm, task),
-        token=console.make_link(viewer.pk, vm.pk),
+        token=console.make_link(look.viewer.pk, look.vm.pk),
         keys=KEYS,
-        origins=" ".join(own_origin.origins(request.get_host())),
+        origins=" ".join(own_origin.origins(look.request.get_host())),
     )
 
 

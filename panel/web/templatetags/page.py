@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from django import template
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.html import format_html, format_html_join
+from django.utils.html import conditional_escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from panel.core import wording
@@ -18,6 +18,15 @@ from panel.web import assets, words
 
 register = template.Library()
 register.simple_tag(assets.address, name="asset")
+
+
+@register.simple_tag
+def module(name: str) -> SafeString:
+    """A script of ours, and what it imports, so that all of them are fetched at once."""
+    early = format_html_join(
+        "\n", '<link rel="modulepreload" href="{}">', ((assets.address(each),) for each in assets.imported(name))
+    )
+    return format_html('{}\n<script type="module" src="{}"></script>', early, assets.address(name))
 
 
 @register.simple_tag
@@ -85,17 +94,29 @@ def worded(text: str) -> str:
     return wording.translated(text)
 
 
-@register.filter
-def status_word(status: str) -> str:
-    """What a VM's status is called."""
-    return str(words.STATUSES.get(status, status))
+def _called(names: Mapping[str, words.Label]) -> Callable[[str], str]:
+    """A filter: what pages call a status or the like; itself where they have no word for it."""
+    return lambda value: str(names.get(value, value))
+
+
+status_word = register.filter("status_word", _called(words.STATUSES))
+register.filter("task_word", _called(words.TASK_STATUSES))
+register.filter("step_word", _called(words.STEP_STATUSES))
+register.filter("severity_word", _called(words.SEVERITIES))
+register.filter("state_word", _called(words.NODE_STATES))
 
 
 @register.simple_tag
 def options(choices: Iterable[tuple[str, Any]], chosen: str) -> SafeString:
     """The choices of a menu; there may be one for each of hundreds of nodes."""
-    texts = ((value, mark_safe(" selected") if value == chosen else "", label) for value, label in choices)
-    return format_html_join("", '<option value="{}"{}>{}</option>', texts)
+    return SafeString("".join(_option(value, label, value == chosen) for value, label in choices))
+
+
+def _option(value: str, label: Any, chosen: bool) -> SafeString:
+    shown = conditional_escape(value)
+    # Most are called as they are.
+    name = shown if label is value else conditional_escape(label)
+    return SafeString(f'<option value="{shown}"{" selected" if chosen else ""}>{name}</option>')
 
 
 @register.simple_tag
@@ -103,30 +124,6 @@ def status(name: str, order: str = "") -> SafeString:
     """A VM's status; of two pages that show one, the larger `order` is the later."""
     bears = format_html(' data-order="{}"', order) if order else ""
     return format_html('<span class="status" data-status="{}"{}>{}</span>', name, bears, status_word(name))
-
-
-@register.filter
-def task_word(status: str) -> str:
-    """What a task's status is called."""
-    return str(words.TASK_STATUSES.get(status, status))
-
-
-@register.filter
-def step_word(status: str) -> str:
-    """What a step's status is called."""
-    return str(words.STEP_STATUSES.get(status, status))
-
-
-@register.filter
-def severity_word(severity: str) -> str:
-    """What a problem's severity is called."""
-    return str(words.SEVERITIES.get(severity, severity))
-
-
-@register.filter
-def state_word(state: str) -> str:
-    """What a node's state is called."""
-    return str(words.NODE_STATES.get(state, state))
 
 
 @register.filter

@@ -142,14 +142,14 @@ def post(client: Client, path: str, **values: Any) -> Any:
 
 
 def test_nodes_are_found_and_say_how_full_they_are(admin: User, node: Node) -> None:
-    facts = {"memory_mib": 4096, "memory_free_mib": 1024, "cpu_count": 8, "libvirt_version": "9.0.0"}
+    facts = {"memory_mib": 4096, "memory_free_mib": 1024, "cpu_count": 8}
     Node.objects.filter(pk=node.pk).update(facts=facts)
     make_node("rack2", maintenance=True)
     Node.objects.filter(name="rack2").update(state=NodeState.UNREACHABLE)
     Problem.objects.create(key="k", open_key="k", severity="error", text="?", object_type="node", object_id=node.pk)
     client = signed_in(admin)
     page = text(client, "/nodes")
-    for told in ('value="3072" aria-label="Memory"', "3 GiB of 4 GiB", "0 of 8", "9.0.0", "in maintenance"):
+    for told in ('value="3072" aria-label="Memory"', "3 GiB of 4 GiB", "0 of 8", "in maintenance"):
         assert told in page, told
     asked = {"search=rack": "rack2", "state=ready": "fake1", "maintenance=yes": "rack2", "maintenance=no": "fake1"}
     for query, name in asked.items():
