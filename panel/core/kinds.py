@@ -35,7 +35,8 @@ class Kind:
 
     `refuse` raises a RequestError for an operation, by its name, that the object's state forbids whatever the operation
     itself looks at; `refuse_at_turn` the same with the task's context, before its first step; `warning` says what that
-    state adds to the operation's own.
+    state adds to the operation's own. `gather` reads at once what those and the operations' requirements look at, for
+    a page that asks many of them of the same objects; it changes nothing of what they say.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Kind:
     refuse: Callable[[str, Any], None] = lambda operation, obj: None
     refuse_at_turn: Callable[[str, Any], None] = lambda operation, ctx: None
     warning: Callable[[str, Any], str] = lambda operation, obj: ""
+    gather: Callable[[Sequence[Any]], None] = lambda objects: None
 
 
 _kinds: dict[str, Kind] = {}

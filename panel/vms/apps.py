@@ -13,7 +13,7 @@ class VmsConfig(AppConfig):
         from panel.cluster import parts
         from panel.core import kinds
         from panel.tasks import registry
-        from panel.vms import operations, saved, selectors, under_way
+        from panel.vms import gathering, operations, saved, selectors, under_way
         from panel.vms.node_part import PART
 
         kinds.register(
@@ -33,6 +33,7 @@ class VmsConfig(AppConfig):
                 refuse=under_way.refuse,
                 refuse_at_turn=under_way.refuse_at_turn,
                 warning=saved.warning_of,
+                gather=gathering.gather,
             )
         )
         registry.register(*operations.ALL)

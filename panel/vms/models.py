@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -27,6 +28,7 @@ from panel.vms.machine import Machine
 from panel.vms.unmanaged import UnmanagedDomain as UnmanagedDomain
 from vmwatch import wire
 
+T = TypeVar("T", bound=models.Model)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -124,13 +126,25 @@ class Vm(Machine):
     def told_disks(self) -> list[Disk]:
         """Its disks with their volumes; lists read them with the row (told.py)."""
         known: list[Disk] | None = self.__dict__.get("_told_disks")
-        return list(self.disks.select_related("volume")) if known is None else known
+        return self._read("disks", self.disks.select_related("volume")) if known is None else known
+
+    @property
+    def attached_disks(self) -> list[Disk]:
+        """Those of its disks that its domain has, with their volumes and storages."""
+        return [each for each in self._read("disks", self.disks.select_related("volume__pool")) if each.attached]
 
     @property
     def told_interfaces(self) -> list[Interface]:
         """Its interfaces with their addresses and networks, likewise."""
         known: list[Interface] | None = self.__dict__.get("_told_interfaces")
-        return list(self.interfaces.select_related("network").with_ips()) if known is None else known
+        if known is not None:
+            return known
+        return self._read("interfaces", self.interfaces.select_related("network").with_ips())
+
+    def _read(self, name: str, rows: models.QuerySet[T]) -> list[T]:
+        """What hangs on it; as it was read with the VM, where it was."""
+        known: models.QuerySet[T] | None = getattr(self, "_prefetched_objects_cache", {}).get(name)
+        return list(rows if known is None else known)
 
     @property
     def installing(self) -> bool:

@@ -34,7 +34,7 @@ def status_in(name: str, statuses: Collection[str], text: str = "") -> Requireme
 def _elsewhere(vm: Vm) -> PanelError | None:
     if not vm.seen_elsewhere:
         return None
-    if vm.sightings.filter(accepted=False, status__in=ON).exists():
+    if any(not each.accepted and each.status in ON for each in vm.sightings.all()):
         text = "Another node runs a domain of this VM's UUID. Say first which one is right."
         return wrong_state(vm, "active on another node", text)
     text = "This VM was moved by hand: another node has it. Say first where it lives (vm.settle)."
@@ -48,7 +48,7 @@ def _suspended(vm: Vm) -> PanelError | None:
 
 def _in_rescue(*purposes: Purpose) -> Refusal:
     def refusal(vm: Vm) -> PanelError | None:
-        if not vm.auxiliary_disks.filter(purpose__in=purposes).exists():
+        if all(each.purpose not in purposes for each in vm.auxiliary_disks.all()):
             return None
         return wrong_state(vm, "rescue", "The VM is in rescue mode. End that first.")
 

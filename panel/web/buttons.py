@@ -83,6 +83,7 @@ class Buttons:
 
 def at(viewer: User, obj: Any, task: Task | None, *, kind: str, main: Sequence[str]) -> Buttons:
     """The buttons of an object of the kind; the verbs that matter now, where they are possible, are `main`."""
+    kinds.get(kind).gather([obj])
     operations = [each for each in registry.for_object(kind, viewer) if not each.placed]
     made = [(each, of(each, obj, task)) for each in operations]
     first = {button.verb: button for _operation, button in made if button.verb in main and button.on}

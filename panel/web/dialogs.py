@@ -71,6 +71,7 @@ def _dialog(
 ) -> HttpResponse:
     viewer = viewer_of(request)
     redaction = Redaction(viewer)
+    kinds.get(asked.object_type).gather([found])
     context = {
         "operation": asked,
         "label": wording.translated(asked.label),
@@ -126,7 +127,9 @@ def group(request: HttpRequest, plural: str, verb: str) -> HttpResponse:
     data: QueryDict = request.POST if request.method == "POST" else request.GET
     ids = [int(each) for each in data.get("ids", "").split(",") if each.isdecimal()][:MOST]
     redaction = Redaction(viewer)
-    found = [each for each in (kinds.get(asked.object_type).find(viewer, each) for each in ids) if each is not None]
+    kind = kinds.get(asked.object_type)
+    found = [each for each in (kind.find(viewer, each) for each in ids) if each is not None]
+    kind.gather(found)
     rows = [{"object": each, "why_not": redaction.data(asked.why_not(each)), "task": None} for each in found]
     possible = [row for row in rows if not row["why_not"]]
     done = request.method == "POST"
@@ -144,7 +147,7 @@ def group(request: HttpRequest, plural: str, verb: str) -> HttpResponse:
         "possible": possible,
         "warning": wording.translated(asked.warning),
         "done": done,
-        "page": kinds.get(asked.object_type).page,
+        "page": kind.page,
         "address": request.path,
     }
     response = render(request, "group.html", context)

@@ -69,7 +69,11 @@ def usage(viewer: User, vm_id: int, step: str, since: datetime | None, until: da
 
 def traffic(viewer: User, vm_id: int) -> list[VmTraffic]:
     """What a VM received and sent in each month, the newest first; raises NotFound."""
-    vm = get_vm(viewer, vm_id)
+    return traffic_of(get_vm(viewer, vm_id))
+
+
+def traffic_of(vm: Vm) -> list[VmTraffic]:
+    """The same of a VM that was read already."""
     return list(VmTraffic.objects.filter(vm_id=vm.pk).order_by("-month")[:120])
 
 

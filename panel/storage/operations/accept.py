@@ -60,7 +60,7 @@ def take_storage(ctx: AcceptStorageContext) -> dict[str, Any]:
 
 
 def _all_as_they_were(node: Node) -> WrongState | None:
-    if NodePool.objects.filter(node=node, fault=PoolFault.NOT_MOUNTED).exists():
+    if any(each.fault == PoolFault.NOT_MOUNTED for each in node.pools.all()):
         return None
     return WrongState("No storage was found to be missing on this node.", object="node", id=node.pk, state="complete")
 

@@ -269,7 +269,7 @@ OF_AN_IMAGE = requirement(
 def _no_live_copies(vm: Vm) -> WrongState | None:
     if vm.status not in ON:
         return None
-    for disk in vm.disks.filter(attached=True).select_related("volume__pool"):
+    for disk in vm.attached_disks:
         if Can.COPY_LIVE not in disk.volume.can:
             name = disk.volume.pool.name
             text = Text(

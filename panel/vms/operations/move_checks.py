@@ -79,7 +79,7 @@ def volumes_of(vm: Vm) -> list[Volume]:
 
 
 def shared_disks(vm: Vm) -> list[Disk]:
-    return list(vm.disks.filter(attached=True, volume__pool__shared=True))
+    return [disk for disk in vm.attached_disks if disk.volume.pool.shared]
 
 
 def pools_of(vm: Vm) -> list[Pool]:
