@@ -62,12 +62,14 @@ LISTING = Listing(
     topics="task",
     columns=(
         Column("id", _("Number"), "id", lambda task: task.pk, usual=False),
-        Column("title", _("Task"), "operation", lambda task: task.worded_title.shown(nodes=False)),
-        Column("status", _("Status"), "status", lambda task: task.status),
-        Column("progress", _("Progress"), text=lambda task: f"{100 * task.progress:.0f} %"),
-        Column("object", _("Object"), "object_name", lambda task: task.object_name),
-        Column("owner", _("Owner"), "owner__name", lambda task: task.owner.name if task.owner else ""),
-        Column("created", _("Asked for"), "created_at", lambda task: task.created_at.isoformat()),
+        Column("title", _("Task"), "operation", lambda task: task.worded_title.shown(nodes=False), card="card-head"),
+        Column("status", _("Status"), "status", lambda task: task.status, card="card-side"),
+        Column("progress", _("Progress"), text=lambda task: f"{100 * task.progress:.0f} %", card="card-end"),
+        Column("object", _("Object"), "object_name", lambda task: task.object_name, card="card-line"),
+        Column(
+            "owner", _("Owner"), "owner__name", lambda task: task.owner.name if task.owner else "", card="card-line"
+        ),
+        Column("created", _("Asked for"), "created_at", lambda task: task.created_at.isoformat(), card="card-line"),
         Column("took", _("Duration"), text=lambda task: words.took(task.started_at, task.finished_at)),
         Column("request", _("Request id"), text=lambda task: task.request_id, usual=False),
     ),

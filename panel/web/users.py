@@ -62,12 +62,18 @@ LISTING = Listing(
     row="_user_row.html",
     order="name",
     columns=(
-        Column("name", gettext_lazy("Name"), "name", lambda user: user.name),
-        Column("level", gettext_lazy("Level"), "level", lambda user: user.level),
+        Column("name", gettext_lazy("Name"), "name", lambda user: user.name, card="card-head"),
+        Column("level", gettext_lazy("Level"), "level", lambda user: user.level, card="card-line"),
         Column("role", gettext_lazy("Role"), "role__name", lambda user: user.role.name if user.role else ""),
-        Column("email", gettext_lazy("E-mail address"), "email", lambda user: user.email),
-        Column("vms", gettext_lazy("Virtual machines")),
-        Column("state", gettext_lazy("State"), "is_active", lambda user: ENABLED if user.is_active else DISABLED),
+        Column("email", gettext_lazy("E-mail address"), "email", lambda user: user.email, card="card-line"),
+        Column("vms", gettext_lazy("Virtual machines"), card="card-line"),
+        Column(
+            "state",
+            gettext_lazy("State"),
+            "is_active",
+            lambda user: ENABLED if user.is_active else DISABLED,
+            card="card-side",
+        ),
         Column("created", gettext_lazy("Created"), "created_at", lambda user: user.created_at.isoformat()),
     ),
     filters=(
