@@ -1,7 +1,8 @@
 """Files of the pages: style, scripts, icons, noVNC. In front of a busy panel nginx may serve them.
 
 Their addresses have a hash of all of them, so a browser keeps them for good and never mixes those of two releases;
-scripts name each other by relative addresses and stay within it.
+scripts name each other by relative addresses and stay within it. What npm brought is compressed by brotli when it is
+fetched (script/bootstrap): it stands beside each file as NAME.br.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+import re
 from functools import cache
 from pathlib import Path
 
@@ -21,8 +23,8 @@ FOLDER = Path(__file__).parent / "static"
 FOR_GOOD = "public, max-age=31536000, immutable"
 SHORTLY = "max-age=300"
 COMPRESSED = frozenset({".css", ".js", ".svg", ".json", ".html"})
-LEAST_BYTES = 500
-"""What is smaller gains nothing by compression."""
+IMPORT = re.compile(r'^import (?:[^"\n]* from )?"\./([\w/.-]+\.js)";', re.MULTILINE)
+"""How our scripts name each other; those of npm have no modules that a page needs at once."""
 
 
 @cache
@@ -50,9 +52,13 @@ def serve(request: HttpRequest, name: str, of: str = "") -> HttpResponseBase:
         raise Http404("There is no such file.")
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     response: HttpResponseBase
-    if path.suffix in COMPRESSED and "gzip" in request.headers.get("Accept-Encoding", ""):
-        response = HttpResponse(_compressed(path, path.stat().st_mtime_ns), content_type=kind)
-        response.headers["Content-Encoding"] = "gzip"
+    if path.suffix not in COMPRESSED:
+        response = FileResponse(path.open("rb"), content_type=kind)
+    elif _takes(request, "br") and (ready := path.with_name(f"{path.name}.br")).is_file():
+        response = FileResponse(ready.open("rb"), content_type=kind, headers={"Content-Encoding": "br"})
+    elif _takes(request, "gzip"):
+        packed = _compressed(path, path.stat().st_mtime_ns)
+        response = HttpResponse(packed, content_type=kind, headers={"Content-Encoding": "gzip"})
     else:
         response = FileResponse(path.open("rb"), content_type=kind)
     patch_vary_headers(response, ["Accept-Encoding"])
@@ -60,9 +66,33 @@ def serve(request: HttpRequest, name: str, of: str = "") -> HttpResponseBase:
     return response
 
 
+def _takes(request: HttpRequest, coding: str) -> bool:
+    """Whether the browser takes answers in that coding (RFC 9110, 12.5.3)."""
+    for each in request.headers.get("Accept-Encoding", "").split(","):
+        name, _, weight = each.partition(";")
+        if name.strip() == coding:
+            return weight.strip() not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
+
+
 @cache
 def _compressed(path: Path, changed: int) -> bytes:
     return gzip.compress(path.read_bytes(), 9)
+
+
+@cache
+def imported(name: str) -> tuple[str, ...]:
+    """The modules that a script of ours imports, and those that these import: a browser learns of them too late."""
+    found: dict[str, None] = {}
+    _follow(name, found)
+    return tuple(each for each in found if each != name)
+
+
+def _follow(name: str, found: dict[str, None]) -> None:
+    found[name] = None
+    for each in IMPORT.findall((FOLDER / name).read_text(encoding="utf-8")):
+        if (other := str(Path(name).parent / each)) not in found:
+            _follow(other, found)
 
 
 @cache
