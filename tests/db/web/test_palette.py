@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.db import connection
 from django.test import Client
@@ -9,6 +11,8 @@ from django.test.utils import CaptureQueriesContext
 
 from panel.accounts.models import User
 from panel.core import kinds
+from panel.core.wording import Text
+from panel.notices.services import open_problem
 from panel.tasks.models import Task
 from panel.vms.models import Vm
 from tests.db.web.test_pages import signed_in, vm
@@ -58,4 +62,44 @@ def test_each_kind_that_is_found_has_a_page_and_the_search_makes_few_queries(adm
     _found(client, "e1")
     with CaptureQueriesContext(connection) as captured:
         _found(client, "fake")
-    assert len(captured) <= 10
+    assert len(captured) <= 16
+
+
+def _here(client: Client, path: str, text: str = "") -> list[str]:
+    """What the palette has first, when it is opened on a page."""
+    headers = {"HX-Request": "true", "HX-Target": "found", "HX-Current-URL": f"https://panel.example{path}"}
+    found = client.get("/search", {"q": text}, secure=True, headers=headers).content.decode()
+    return re.findall(r'(?:hx-get|hx-post|href)="([^"]*)"', found)
+
+
+def test_what_can_be_done_with_the_object_of_the_page_stands_first(admin: User, user: User, vm: int) -> None:
+    client = signed_in(admin)
+    found = _here(client, f"/vms/{vm}/devices")
+    assert found[:3] == [f"/vms/{vm}/do/stop", f"/vms/{vm}/do/restart", f"/vms/{vm}/console"]
+    # By a part of what it is called also what is in the menu, but nothing that is not possible now.
+    assert _here(client, f"/vms/{vm}", "pau")[0] == f"/vms/{vm}/do/pause"
+    assert f"/vms/{vm}/do/start" not in _here(client, f"/vms/{vm}", "start")
+    node = Vm.objects.get().node_id
+    assert _here(client, f"/nodes/{node}")[0] == f"/nodes/{node}/do/check"
+    for elsewhere in ("/vms", "/no/such/page", f"/vms/{vm + 1}", "/[", "/nodes/99999999999999999999"):
+        assert not [each for each in _here(client, elsewhere) if "/do/" in each], elsewhere
+    assert not [each for each in _here(signed_in(user), f"/vms/{vm}") if "/do/" in each]
+
+
+@pytest.mark.parametrize(
+    ("language", "text"), [("en", "cannot be"), ("ru", "недоступ"), ("en", "WEB1"), ("ru", "web1"), ("en", "disk full")]
+)
+def test_problems_are_found_in_their_readers_language_with_the_name_of_their_object(
+    admin: User, user: User, vm: int, language: str, text: str
+) -> None:
+    User.objects.update(language=language)
+    node = Vm.objects.get().node
+    reason = "The node “{node}” cannot be reached: {reason}"
+    open_problem("node:1", Text(reason, {"node": "fake1", "reason": "no"}), object_type="node", object_id=node.pk)
+    open_problem("vm:1", Text("disk full"), object_type="vm", object_id=vm)
+    found = _found(signed_in(admin), text)
+    of_vm = text.casefold() in ("web1", "disk full")
+    assert ("disk full" in found) is of_vm
+    assert (">web1<" if of_vm else ">fake1<") in found
+    assert f'href="/vms/{vm}"' in found if of_vm else f'href="/nodes/{node.pk}"' in found
+    assert "disk full" not in _found(signed_in(user), text)
