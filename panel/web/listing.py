@@ -123,40 +123,37 @@ class Asked:
 
     listing: Listing
     viewer: User
-    search: str
-    filters: dict[str, str]
-    order: str
-    shown: list[str]
-    choices: dict[str, Choices] = field(default_factory=dict)
+    search: str = ""
+    filters: dict[str, str] = field(default_factory=dict)
+    order: str = ""
+    shown: list[str] = field(default_factory=list)
+    known: dict[str, Choices] = field(default_factory=dict)
 
     @classmethod
     def read(cls, request: HttpRequest, listing: Listing) -> Asked:
         """Read it from the request."""
-        viewer = viewer_of(request)
-        offered_to = [each for each in listing.filters if each.is_for(viewer)]
-        choices = {each.name: each.choices(viewer) for each in offered_to}
-        filters = {
-            name: request.GET[name]
-            for name, offered in choices.items()
-            if request.GET.get(name) in [value for value, _label in offered]
-        }
-        filters |= {
-            each.name: text
-            for each in offered_to
-            if each.input and (text := request.GET.get(each.name, "").strip()[:LONGEST_SEARCH])
-        }
-        names = {each.order for each in listing.columns_for(viewer) if each.order}
+        asked = cls(listing, viewer_of(request))
+        for each in listing.filters:
+            text = request.GET.get(each.name, "").strip()[:LONGEST_SEARCH]
+            if text and each.is_for(asked.viewer) and (each.input or asked.offers(each, text)):
+                asked.filters[each.name] = text
+        names = {each.order for each in listing.columns_for(asked.viewer) if each.order}
         order = request.GET.get("order", "")
-        search = request.GET.get("search", "").strip()[:LONGEST_SEARCH]
-        return cls(
-            listing,
-            viewer,
-            search if listing.search is not None else "",
-            filters,
-            order if order.removeprefix("-") in names else listing.order,
-            _shown(viewer, listing),
-            choices,
-        )
+        asked.order = order if order.removeprefix("-") in names else listing.order
+        if listing.search is not None:
+            asked.search = request.GET.get("search", "").strip()[:LONGEST_SEARCH]
+        asked.shown = _shown(asked.viewer, listing)
+        return asked
+
+    def choices(self, of: Filter) -> Choices:
+        """What a filter offers; it is asked for where it is needed, as most tables are read anew without filters."""
+        if of.name not in self.known:
+            self.known[of.name] = of.choices(self.viewer)
+        return self.known[of.name]
+
+    def offers(self, of: Filter, text: str) -> bool:
+        """Whether that is one of its choices."""
+        return text in [value for value, _label in self.choices(of)]
 
     def found(self) -> QuerySet[Any]:
         """The rows that are asked for, in their order."""
@@ -202,9 +199,9 @@ class Asked:
 
     def _menus(self, *, usual: bool) -> list[dict[str, Any]]:
         return [
-            {"filter": each, "choices": self.choices[each.name], "value": self.filters.get(each.name, "")}
+            {"filter": each, "choices": self.choices(each), "value": self.filters.get(each.name, "")}
             for each in self.listing.filters
-            if each.usual == usual and each.name in self.choices and (each.input or self.choices[each.name])
+            if each.usual == usual and each.is_for(self.viewer) and (each.input or self.choices(each))
         ]
 
 

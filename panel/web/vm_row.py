@@ -104,8 +104,13 @@ def _addresses(vm: Vm, known: Known) -> SafeString:
     return format_html_join(" ", "<code>{}</code>", ((ip,) for each in vm.told_interfaces for ip in each.ips))
 
 
+def _size(value: int) -> str:
+    """On one line, however narrow the column."""
+    return mib(value).replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def _disks(vm: Vm, known: Known) -> str:
-    return ", ".join(mib(each.volume.size_gib * MIB_A_GIB) for each in vm.told_disks)
+    return ", ".join(_size(each.volume.size_gib * MIB_A_GIB) for each in vm.told_disks)
 
 
 def _node(vm: Vm, known: Known) -> SafeString:
@@ -131,7 +136,7 @@ CELLS: dict[str, Cell] = {
     "addresses": _addresses,
     "image": lambda vm, known: known.images.get(vm.image_id, "–"),
     "vcpus": lambda vm, known: str(vm.vcpus),
-    "memory": lambda vm, known: mib(vm.memory_mib),
+    "memory": lambda vm, known: _size(vm.memory_mib),
     "disks": _disks,
     "node": _node,
     "owner": lambda vm, known: vm.owner.name,
