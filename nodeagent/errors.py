@@ -106,6 +106,12 @@ class Exists(AgentError):
     code = "exists"
 
 
+class NoSuchInterface(AgentError):
+    """The host has no network interface of this name; data: name."""
+
+    code = "no_such_interface"
+
+
 class InUse(AgentError):
     """It cannot be removed while it is used."""
 
@@ -128,7 +134,7 @@ class Drifted(AgentError):
 
 
 class Unsupported(AgentError):
-    """The node's libvirt or QEMU is too old for it; nothing was touched."""
+    """The node's libvirt, QEMU or kernel, or a device of it, cannot do it; nothing was touched."""
 
     code = "unsupported"
 

@@ -7,7 +7,8 @@ import hashlib
 import ipaddress
 import json
 import os
-from typing import Any, Container, Dict, Iterator, List
+from pathlib import Path
+from typing import Any, Container, Dict, Iterator, List, Set
 
 from nodeagent.job import Job
 from nodeagent.protocol.network import HostNetwork
@@ -15,6 +16,7 @@ from nodeagent.run import run
 
 MARK = "vmpanel"
 """The alias of the interfaces that we make."""
+SYSCTL = Path("/proc/sys/net")
 LEAST_PREFIX = 8
 """Routes of fewer bits are default routes, whole or in parts."""
 _KINDS = ("unicast", "blackhole", "unreachable", "prohibit", "throw")
@@ -26,10 +28,28 @@ def ip(argv: List[str], job: Job) -> List[Dict[str, Any]]:
     return [entry for entry in shown if entry]
 
 
+def sysctl(name: str, value: str = "") -> str:
+    """The kernel's setting under net/ ("ipv6/conf/all/forwarding"), set to the value if one is given.
+
+    "" where the kernel has no such setting: one of IPv6 on a host without it.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        path = SYSCTL / name
+        if value and path.read_text(encoding="ascii").strip() != value:
+            path.write_text(f"{value}\n", encoding="ascii")
+        return path.read_text(encoding="ascii").strip()
+    return ""
+
+
 def links(job: Job) -> Dict[str, bool]:
     """The names of all interfaces, and whether it is a bridge that we made."""
-    bridges = {entry["ifname"] for entry in ip(["link", "show", "type", "bridge"], job)}
-    return {entry["ifname"]: entry["ifname"] in bridges and _is_ours(entry) for entry in ip(["link", "show"], job)}
+    there = bridges(job)
+    return {entry["ifname"]: entry["ifname"] in there and _is_ours(entry) for entry in ip(["link", "show"], job)}
+
+
+def bridges(job: Job) -> Set[str]:
+    """The names of all bridges."""
+    return {entry["ifname"] for entry in ip(["link", "show", "type", "bridge"], job)}
 
 
 def bridge_mac(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import List, Mapping, Sequence
 from nodeagent import anti_spoofing, hostnet, memory, paths
 from nodeagent import network as networks
 from nodeagent.commands import handles
-from nodeagent.errors import CommandFailed, Exists, InUse, InvalidParams
+from nodeagent.errors import AgentError, Exists, InUse, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, from_dict, network, to_dict
 
@@ -43,9 +43,10 @@ def _make(driver: networks.Driver, job: Job) -> None:
 @handles(network.BridgeRemove)
 def bridge_remove(request: network.BridgeRemove, job: Job) -> Nothing:
     """Remove the bridge and what belongs to it, unless guests are joined to it."""
-    networks.refuse_name(request.name)
     with memory.changing(paths.BRIDGES) as remembered:
         known = remembered.get(request.name)
+        if not known:
+            networks.refuse_name(request.name)
         for driver in [_remembered(known)] if known else networks.unremembered(request.name, job):
             ports = driver.ports(job) if driver.exists(job) else []
             if ports:
@@ -132,7 +133,7 @@ def restore(job: Job) -> None:
         for name, values in remembered.items():
             try:
                 _make(_remembered(values), job)
-            except (CommandFailed, Exists, InvalidParams, OSError) as error:
+            except (AgentError, OSError) as error:
                 log.warning("%s the bridge %s cannot be made again: %s", job.request_id, name, error)
 
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import re
 from pathlib import Path
 from typing import List, Optional, Set
 
 from nodeagent import overrides, paths
 from nodeagent.errors import InvalidParams
 from nodeagent.job import Job
-from nodeagent.network.driver import DRIVERS, Driver, register
+from nodeagent.network.driver import DRIVERS, Driver, refuse_name, register
 from nodeagent.protocol.network import BridgeEnsure
-
-NAME = re.compile(r"[a-z][a-z0-9-]{0,14}\Z")
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -38,16 +35,10 @@ def of(asked: BridgeEnsure) -> Driver:
 
 def checked(asked: BridgeEnsure) -> Driver:
     """The same of a network that can be: its name, options and subnets are acceptable; raises InvalidParams."""
-    refuse_name(asked.name)
     found = of(asked)
+    found.refuse_name()
     found.refuse()
     return found
-
-
-def refuse_name(name: str) -> None:
-    """Raise InvalidParams for what is no name of a bridge of ours."""
-    if not NAME.match(name):
-        raise InvalidParams("A bridge has a name of up to 15 of a-z, 0-9 and hyphens.", field="name")
 
 
 def made(job: Job) -> Set[str]:

@@ -1,64 +1,58 @@
-"""What kinds of networks have in common that make a Linux bridge: one with our mark, of a MAC made from its name."""
+"""The kind “bridge”: guests are in the node's own network, on a bridge that the host has already."""
 
 from __future__ import annotations
 
-from typing import List, Set
+import re
+from typing import List
 
 from nodeagent import hostnet
-from nodeagent.errors import Exists
+from nodeagent.errors import InvalidParams, NoSuchInterface
 from nodeagent.job import Job
-from nodeagent.network.driver import Driver
-from nodeagent.run import run
+from nodeagent.network.bridged import Bridged
+from nodeagent.network.driver import register
+
+INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
+"""What an interface of the host's own may be called."""
+OWN = "bridge"
+"""The option that names the host's own bridge."""
 
 
-class Bridged(Driver):
-    """A network with a bridge of its own."""
+@register
+class Bridge(Bridged):
+    """A network that the node is in itself."""
 
-    def stands(self, job: Job) -> bool:
-        """Whether the bridge is there."""
-        return self.exists(job)
+    KIND = "bridge"
+
+    @property
+    def hosts_own(self) -> bool:
+        """Always."""
+        return True
+
+    def refuse_name(self) -> None:
+        """It is the name of the host's bridge, which its administrator chose."""
+        if not INTERFACE.match(self.name):
+            raise InvalidParams("This is no name of an interface.", field="name")
+
+    def refuse(self) -> None:
+        """Its bridge is the host's of the same name; subnets are of any version, and the node is no gateway of them."""
+        self.refuse_options(OWN)
+        self.refuse_subnets()
+        if self.asked.options.get(OWN) != self.name:
+            raise InvalidParams("Guests join the host's bridge by its own name.", field=OWN)
 
     def make(self, job: Job) -> None:
-        """Have the bridge, up."""
-        name, there = self.name, hostnet.links(job)
-        if there.get(name) is False:
-            raise Exists(f"The host has an interface “{name}” of its own, which the panel did not make.", name=name)
-        # The same on every node: a guest that is moved finds its gateway where it remembers it.
-        mac = hostnet.bridge_mac(name)
-        if name not in there:
-            run(["ip", "link", "add", "name", name, "address", mac, "type", "bridge", "forward_delay", "0"], job)
-        run(["ip", "link", "set", "dev", name, "address", mac, "alias", hostnet.MARK], job)
-        self.furnish(job)
-        run(["ip", "link", "set", "dev", name, "up"], job)
-
-    def furnish(self, job: Job) -> None:
-        """The bridge has what the kind adds, before it is up."""
+        """The host's bridge is there; it is left alone."""
+        if not self.exists(job):
+            raise NoSuchInterface(f"The host has no bridge “{self.name}”.", name=self.name)
 
     def remove(self, job: Job) -> None:
-        """The bridge is gone, if it is ours."""
-        if self.exists(job):
-            run(["ip", "link", "delete", "dev", self.name], job)
+        """It stays as it is."""
 
     def exists(self, job: Job) -> bool:
-        """Whether it is there, and ours."""
-        return hostnet.links(job).get(self.name, False)
+        """Whether the host has such a bridge, which is none of ours."""
+        return not hostnet.links(job).get(self.name, True) and self.name in hostnet.bridges(job)
 
     def ports(self, job: Job) -> List[str]:
-        """The interfaces that are joined to it."""
-        return sorted(entry["ifname"] for entry in hostnet.ip(["link", "show", "master", self.name], job))
-
-    def lacks(self, job: Job) -> List[str]:
-        """That it is not there, or not up."""
-        if not self.exists(job):
-            return ["bridge"]
-        return [] if "UP" in hostnet.ip(["link", "show", "dev", self.name], job)[0]["flags"] else ["up"]
-
-    def addresses(self, job: Job) -> List[str]:
-        """The bridge's own addresses in CIDR form."""
-        entries = hostnet.ip(["address", "show", "dev", self.name], job)
-        return [f"{each['local']}/{each['prefixlen']}" for entry in entries for each in entry.get("addr_info", [])]
-
-    @classmethod
-    def made(cls, job: Job) -> Set[str]:
-        """The bridges that are there with our mark."""
-        return {name for name, ours in hostnet.links(job).items() if ours}
+        """The guests' interfaces on it: those that QEMU has made."""
+        shown = hostnet.ip(["-d", "link", "show", "master", self.name], job)
+        return sorted(each["ifname"] for each in shown if each.get("linkinfo", {}).get("info_kind") == "tun")

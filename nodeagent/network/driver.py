@@ -1,16 +1,26 @@
 """What a kind of network can do on a node: the interface that every driver has.
 
 A driver is one network, as a request asks for it and the node remembers it (protocol/network.py, BridgeEnsure). Kinds
-that make a Linux bridge of their own have much in common, which is in bridge.py.
+that make a Linux bridge of their own have much in common, which is in bridged.py.
 """
 
 from __future__ import annotations
 
 import abc
+import re
 from typing import ClassVar, Dict, List, Set, Type
 
+from nodeagent.errors import InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol.network import BridgeEnsure
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,14}\Z")
+
+
+def refuse_name(name: str) -> None:
+    """Raise InvalidParams for what is no name of a bridge of ours."""
+    if not NAME.match(name):
+        raise InvalidParams("A bridge has a name of up to 15 of a-z, 0-9 and hyphens.", field="name")
 
 
 class Driver(abc.ABC):
@@ -27,6 +37,15 @@ class Driver(abc.ABC):
     def name(self) -> str:
         """The bridge that guests join."""
         return self.asked.name
+
+    @property
+    def hosts_own(self) -> bool:
+        """Whether the bridge is the host's own: neither made nor removed, nor anything of it changed."""
+        return False
+
+    def refuse_name(self) -> None:
+        """Raise InvalidParams for a name that a network of the kind cannot have; asks nobody."""
+        refuse_name(self.name)
 
     @abc.abstractmethod
     def refuse(self) -> None:
@@ -80,4 +99,4 @@ def register(driver: Type[Driver]) -> Type[Driver]:
     return driver
 
 
-__all__ = ["DRIVERS", "Driver", "register"]
+__all__ = ["DRIVERS", "Driver", "refuse_name", "register"]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import List, Sequence, Set, Tuple
+from typing import Dict, List, Sequence, Tuple
 
-from nodeagent import barriers, hostnet, nft
+from nodeagent import barriers, hostnet
 from nodeagent.errors import InvalidParams
 from nodeagent.job import Job
-from nodeagent.network.bridge import Bridged
+from nodeagent.network.bridged import Bridged, chain
 from nodeagent.network.driver import register
 from nodeagent.protocol import network
 from nodeagent.run import run
 
-TABLES = "vmpanel_"
-"""What the names of bridges' tables begin with."""
 REFUSED = "reject with icmpx admin-prohibited"
 Subnet = Tuple[ipaddress.IPv4Interface, ipaddress.IPv4Network]
 """The gateway's address, and the range."""
@@ -26,12 +24,12 @@ class Nat(Bridged):
 
     KIND = "nat"
     FORWARDS = True
+    FAMILIES = ("inet",)
 
     def refuse(self) -> None:
         """Its subnets are of IPv4, each with its gateway in it; it has no options."""
         self._subnets()
-        if self.asked.options:
-            raise InvalidParams("A network of this kind has no options.", field="options")
+        self.refuse_options()
         try:
             for each in self.asked.kept_from or ():
                 ipaddress.ip_address(each)
@@ -59,61 +57,34 @@ class Nat(Bridged):
         return self.exists(job) and str(self._subnets()[0][0]) in self.addresses(job)
 
     def furnish(self, job: Job) -> None:
-        """The bridge has its addresses and rules."""
+        """The bridge has its addresses."""
         there = self.addresses(job)
         for gateway, _subnet in self._subnets():
             if str(gateway) not in there:
                 run(["ip", "address", "replace", str(gateway), "dev", self.name], job)
-        if rules := self._rules():
-            run(["nft", "-f", "-"], job, stdin=rules)
-        else:
-            nft.drop("inet", self._table, job)
-
-    def remove(self, job: Job) -> None:
-        """Bridge and rules are gone."""
-        super().remove(job)
-        nft.drop("inet", self._table, job)
 
     def lacks(self, job: Job) -> List[str]:
         """What of bridge, addresses and rules is not in the kernel as it is remembered."""
-        found, text = super().lacks(job), self._rules()
+        found = super().lacks(job)
         if "bridge" not in found and {str(gateway) for gateway, _subnet in self._subnets()} - {*self.addresses(job)}:
             found.append("address")
-        if nft.listed("inet", self._table, job) != (nft.meant(text, job) if text else {}):
-            found.append("rules")
         return found
 
     def barriers(self, job: Job) -> List[str]:
         """The chains of the host's firewall that drop what its guests send."""
         return barriers.found(self.name, job)
 
-    @classmethod
-    def made(cls, job: Job) -> Set[str]:
-        """The bridges with our mark, and those that a table of ours is for."""
-        tables = [each[len(TABLES) :] for each in nft.tables("inet", job) if each.startswith(TABLES)]
-        return super().made(job) | {each.replace("_", "-") for each in tables}
-
-    @property
-    def _table(self) -> str:
-        return TABLES + self.name.replace("-", "_")
-
-    def _rules(self) -> str:
-        """The bridge's own nft table, replaced as a whole, of checked values; empty where it needs none."""
-        name, table, chains = self.name, self._table, ""
+    def rules(self) -> Dict[str, str]:
+        """What masquerades, and what keeps guests from nodes and panel."""
+        name, chains = self.name, ""
         if self.asked.nat:
             lines = [f'ip saddr {subnet} oifname != "{name}" masquerade' for _gateway, subnet in self._subnets()]
-            chains += _chain("postrouting", "nat hook postrouting priority srcnat", lines)
+            chains += chain("postrouting", "nat hook postrouting priority srcnat", lines)
         if self.asked.kept_from is not None:
             gateways = [str(gateway.ip) for gateway, _subnet in self._subnets()]
-            chains += _chain("input", "filter hook input priority filter", _of_the_node(name, gateways))
-            chains += _chain("forward", "filter hook forward priority filter", _of_others(name, self.asked.kept_from))
-        text = f"table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n{chains}}}\n"
-        return text if chains else ""
-
-
-def _chain(name: str, base: str, lines: Sequence[str]) -> str:
-    rules = "".join(f"  {line}\n" for line in lines)
-    return f" chain {name} {{\n  type {base}; policy accept;\n{rules} }}\n"
+            chains += chain("input", "filter hook input priority filter", _of_the_node(name, gateways))
+            chains += chain("forward", "filter hook forward priority filter", _of_others(name, self.asked.kept_from))
+        return {"inet": chains}
 
 
 def _of_the_node(name: str, gateways: Sequence[str]) -> List[str]:

@@ -98,7 +98,7 @@ def worst(complaints: Sequence[Complaint]) -> str:
 
 
 @contextlib.contextmanager
-def complaining(complaints: list[Complaint], what: Text) -> Iterator[None]:
+def complaining(complaints: list[Complaint], what: Text, severity: str = Severity.ERROR) -> Iterator[None]:
     """Have a thing that the node cannot do among the complaints, so that the next one gets its turn.
 
     A node that cannot be reached, or a task that another worker has by now, still raises.
@@ -108,4 +108,4 @@ def complaining(complaints: list[Complaint], what: Text) -> Iterator[None]:
     except (NodeUnreachable, NodeRefused, VersionMismatch, Fenced):
         raise
     except NodeError as error:
-        complaints.append(Complaint(Text("{what}: {error}", {"what": what, "error": error.text}), Severity.ERROR))
+        complaints.append(Complaint(Text("{what}: {error}", {"what": what, "error": error.text}), severity))

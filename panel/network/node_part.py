@@ -16,6 +16,7 @@ from panel.core.wording import Text, joined
 from panel.network.models import Network, NodeNetwork, Subnet
 from panel.network.reach import kept_from
 from panel.network.services import choose_again, ensure_default_network, overlap, record_state
+from panel.notices.models import Severity
 
 INTERFACE_OF_HOST = (
     "The host has an interface “{bridge}” of its own, which would be the bridge of the network “{network}”. "
@@ -26,6 +27,7 @@ RANGE_OF_HOST = (
     "cluster's network is set by the option FirstNetwork."
 )
 RANGE_BY_NOW = "The network “{network}” ({ranges}) overlaps what is the host's own by now: {used}."
+NOT_HERE = "The node gets no VM of the network “{network}”, which it cannot have: {error}"
 SHUT_IN = (
     "Guests of the network “{network}” do not get out: the host's firewall drops what it would forward for them "
     "({barriers}). Let it forward from and to {bridge}, for one with: {rules}."
@@ -36,7 +38,12 @@ def prepare(ctx: NodeContext[Any]) -> None:
     """Every network of the cluster has its bridge on the node."""
     look(ctx)
     for network in _networks(ctx.node):
-        ensure_network(ctx, network)
+        try:
+            ensure_network(ctx, network)
+        except CommandFailed as error:
+            if network.of_kind.everywhere:
+                raise
+            ctx.log(Text(NOT_HERE, {**_named(network), "error": error.text}), "warning")
 
 
 def ensure_network(ctx: NodeContext[Any], network: Network) -> protocol.BridgeState:
@@ -80,7 +87,7 @@ def _is_ipv4(address: str) -> bool:
 def _against(network: Network, said: protocol.HostNetworks) -> list[Text]:
     """Why the node cannot have the network's bridge."""
     against = []
-    if network.bridge in said.links:
+    if network.bridge in said.links and not network.of_kind.hosts_bridge(network.options):
         against.append(Text(INTERFACE_OF_HOST, {"bridge": network.bridge, "network": network.name}))
     alone = [each.cidr for each in network.subnets.all() if network.of_kind.node_is_gateway]
     if used := [each.how for each in said.networks if any(overlap(each.network, cidr) for cidr in alone)]:
@@ -106,7 +113,10 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
     """Make bridges and rules that are gone again, and complain of those that cannot be made."""
     complaints: list[Complaint] = []
     for network in _networks(ctx.node):
-        with complaining(complaints, Text("The bridge of the network “{network}” cannot be made", _named(network))):
+        severity = Severity.ERROR if network.of_kind.everywhere else Severity.WARNING
+        with complaining(
+            complaints, Text("The bridge of the network “{network}” cannot be made", _named(network)), severity
+        ):
             state = ensure_network(ctx, network)
             if state.overlaps:
                 data = {**_named(network), "used": ", ".join(state.overlaps)}

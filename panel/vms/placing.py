@@ -12,6 +12,7 @@ from panel.cluster.models import Cluster, Node
 from panel.cluster.placement import GIB, Candidate, StorageSpace, lacks_storage
 from panel.core.errors import CapacityError
 from panel.core.wording import Text
+from panel.network.models import Network, NetworkState, NodeNetwork
 from panel.notices.models import Problem, Severity
 from panel.storage.models import NodePool, Pool, Volume
 from panel.vms.limits import growing, shrinking
@@ -92,11 +93,29 @@ def _arriving() -> QuerySet[Vm]:
     return Vm.objects.filter(pk__in=Migration.objects.filter(ended_at=None).values("vm"))
 
 
+def _without(networks: Iterable[Network]) -> dict[int, Text]:
+    """The nodes that could not have one of these networks, by their ids."""
+    rows = NodeNetwork.objects.filter(network__in=[each.pk for each in networks], state=NetworkState.FAILED)
+    names = rows.values_list("node", "network__name")
+    return {node: Text("the network “{network}” cannot be made there", {"network": name}) for node, name in names}
+
+
+def networks_of(vm: Vm) -> list[Network]:
+    """The networks that the VM's interfaces are in."""
+    return [each.network for each in vm.interfaces.select_related("network")]
+
+
 def candidates(
-    nodes: Iterable[Node], pool: Pool, unfit: Callable[[Node], Text | None] = lambda node: None
+    nodes: Iterable[Node],
+    pool: Pool,
+    networks: Iterable[Network],
+    unfit: Callable[[Node], Text | None] = lambda node: None,
 ) -> list[Candidate]:
-    """The nodes as candidates, by a few queries for all; `unfit` gives the asker's own reason against a node."""
-    storages = storage_space(pool)
+    """The nodes as candidates for a VM in these networks, by a few queries for all.
+
+    `unfit` gives the asker's own reason against a node.
+    """
+    storages, without = storage_space(pool), _without(networks)
     promised: dict[int, tuple[int, int, int]] = {}
     # One that may grow while it runs has all of that at the moment of its start.
     sums = {"memory": Sum(Greatest("memory_mib", "max_memory_mib")), "cpus": Sum("vcpus"), "count": Count("pk")}
@@ -119,7 +138,6 @@ def candidates(
     found = []
     for node in nodes:
         memory, cpus, count = promised.get(node.pk, (0, 0, 0))
-        found.append(
-            Candidate(node, memory, storages.get(node.pk), cpus, count, problems.get(node.pk, ()), unfit(node))
-        )
+        reason = unfit(node) or without.get(node.pk)
+        found.append(Candidate(node, memory, storages.get(node.pk), cpus, count, problems.get(node.pk, ()), reason))
     return found

@@ -50,8 +50,9 @@ class Node:
     """What is remembered; `links` is what its kernel has. So with `guards` (by VM) and `rules` (by port)."""
     links: dict[str, network.BridgeEnsure] = field(default_factory=dict)
     host_networks: list[network.HostNetwork] = field(default_factory=list)
-    """What the host has of networks without the panel, and names of its interfaces."""
+    """What the host has of networks without the panel, and names of its interfaces, and those of its bridges."""
     host_links: list[str] = field(default_factory=list)
+    host_bridges: list[str] = field(default_factory=list)
     barriers: list[str] = field(default_factory=list)
     """Chains of its firewall that let no guest out."""
     unreached: dict[int, str] = field(default_factory=dict)

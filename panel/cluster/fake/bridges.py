@@ -31,6 +31,8 @@ class Bridges(Node):
         if wanted is None:
             return network.BridgeState(name, name in self.links, ports, remembered=False)
         there = self.links.get(name)
+        if refusing(networks.of, wanted).hosts_own:
+            there = wanted if name in self.host_bridges else None
         return network.BridgeState(
             name,
             there is not None,
@@ -53,7 +55,12 @@ class Bridges(Node):
         if used and request.name not in self.links:
             subnets = ", ".join(map(str, alone))
             raise AgentRefusal("exists", f"The network {subnets} overlaps {', '.join(used)}, which is the host's own.")
-        if request.name in self.host_links:
+        if driver.hosts_own:
+            if request.name not in self.host_bridges:
+                raise AgentRefusal("no_such_interface", f"The host has no bridge “{request.name}”.")
+            self.bridges[request.name] = request
+            return self._bridge_state(request.name)
+        if request.name in (*self.host_links, *self.host_bridges):
             text = f"The host has an interface “{request.name}” of its own, which the panel did not make."
             raise AgentRefusal("exists", text)
         self.bridges[request.name] = self.links[request.name] = request
@@ -61,10 +68,13 @@ class Bridges(Node):
         return replace(self._bridge_state(request.name), overlaps=used, barriers=barriers)
 
     def _networks_read(self, request: network.NetworksRead, _report: Report | None) -> network.HostNetworks:
-        return network.HostNetworks(networks=list(self.host_networks), links=sorted(self.host_links))
+        return network.HostNetworks(
+            networks=list(self.host_networks), links=sorted([*self.host_links, *self.host_bridges])
+        )
 
     def _bridge_remove(self, request: network.BridgeRemove, _report: Report | None) -> Nothing:
-        refusing(networks.refuse_name, request.name)
+        if request.name not in self.bridges:
+            refusing(networks.refuse_name, request.name)
         if self._bridge_state(request.name).ports:
             raise AgentRefusal("in_use", "The bridge still has interfaces.")
         self.bridges.pop(request.name, None)
@@ -94,7 +104,8 @@ class Bridges(Node):
 
     def restore_network(self) -> None:
         """All that is remembered is in the kernel, as after the node's start."""
-        self.links = {**self.links, **self.bridges}
+        made = {name: asked for name, asked in self.bridges.items() if not refusing(networks.of, asked).hosts_own}
+        self.links = {**self.links, **made}
         if self.guards:
             self._write_rules(self._left_rules())
 

@@ -21,15 +21,21 @@ class Kind:
     """Of which versions of IP its subnets can be."""
     node_is_gateway: ClassVar[bool] = False
     """Whether each node has the subnets' gateways for its own, which then no other interface of a node may overlap."""
+    everywhere: ClassVar[bool] = True
+    """Whether a host that cannot have it is no node. Else it is a node all the same, and gets no VM of the network."""
     translated: ClassVar[bool] = False
     """Whether its guests leave a node with the node's address."""
 
     def checked(self, options: Mapping[str, object]) -> dict[str, str]:
         """The options as they are kept; raises InvalidValue and MissingValue with the option's name as the field."""
-        return {name: str(value) for name, value in parse(self.options, options).model_dump().items()}
+        return {name: str(value) for name, value in parse(self.options, options).model_dump(exclude_none=True).items()}
 
     def clash(self, options: Options, other: Options) -> str:
         """The name of the option by which two networks of the kind would be one; "" where none does."""
+        return ""
+
+    def hosts_bridge(self, options: Options) -> str:
+        """The hosts' own bridge that guests join, by its name; "" where nodes make one of the network's name."""
         return ""
 
     def uplink(self, options: Options, node: str) -> str:

@@ -154,7 +154,8 @@ class CloneContext(DeployContext[CloneParams]):
         source = self.source
         node = Node.objects.select_related("cluster").get(pk=source.node_id)
         wanted = self.wanted
-        choose(candidates([node], source.pool), Need(promise_of(wanted), 0, max(wanted.vcpus, wanted.max_vcpus)))
+        found = candidates([node], source.pool, [self.network])
+        choose(found, Need(promise_of(wanted), 0, max(wanted.vcpus, wanted.max_vcpus)))
         for pool, gib in gib_by_pool(disk.volume for disk in self.disks):
             # All of a disk may have been written to.
             refuse_no_storage(node, pool, gib, field="node", written_bytes=gib * GIB)

@@ -170,7 +170,7 @@ class CreateVmContext(DeployContext[CreateVmParams]):
         refusals: list[CapacityError] = []
         for pool in self.pools:
             try:
-                choice = choose(candidates(nodes, pool), need)
+                choice = choose(candidates(nodes, pool, [self.network]), need)
             except CapacityError as refusal:
                 refusals.append(refusal)
             else:

@@ -19,7 +19,7 @@ from panel.storage.models import Pool, Volume
 from panel.storage.sharing import not_shared, recorded_marks, see_the_same, untrue
 from panel.tasks.requirements import Requirement
 from panel.vms.models import ON, Disk, DiskCache, Vm
-from panel.vms.placing import candidates, gib_by_pool, promise_of, storage_space
+from panel.vms.placing import candidates, gib_by_pool, networks_of, promise_of, storage_space
 from panel.vms.snapshots import on_node
 
 UNCACHED = (DiskCache.NONE, DiskCache.DIRECTSYNC)
@@ -45,7 +45,7 @@ def choose_target(vm: Vm, name: str | None) -> Choice:
         return _unfit(vm, node) or next(filter(None, (*faults, *lacking)), None)
 
     # The guest may have written little: whether its disks fit is asked of the node itself.
-    return choose(candidates(nodes, vm.pool, unfit), Need(promise_of(vm), 0, vm.vcpus))
+    return choose(candidates(nodes, vm.pool, networks_of(vm), unfit), Need(promise_of(vm), 0, vm.vcpus))
 
 
 def _unfit(vm: Vm, node: Node) -> Text | None:

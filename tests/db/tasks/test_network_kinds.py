@@ -10,11 +10,12 @@ from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.cluster.selectors import default_cluster
-from panel.core.errors import AlreadyExists, InvalidValue, OperationFailed
+from panel.core.errors import AlreadyExists, CapacityError, InvalidValue, OperationFailed
 from panel.doctor.services import look
 from panel.images.models import Image
 from panel.network.models import Network
 from panel.network.services import add_subnet, allocate_certain
+from panel.notices.models import Problem, Severity
 from panel.tasks.models import Status
 from panel.tasks.registry import get as operation_named
 from panel.vms.addresses import hold
@@ -70,6 +71,30 @@ def test_a_node_tells_of_its_networks(admin: User, node: Node, memory_network: N
     run_task(operation_named("node.check").submit(admin, {}, object_id=node.pk))
     (told,) = api.get(f"/api/v1/nodes/{node.pk}").json()["networks"]
     assert (told["state"], "letters and digits" in told["error"]) == ("failed", True)
+
+
+def test_a_node_that_lacks_the_host_s_bridge_is_a_node_and_gets_no_vm_of_the_network(
+    admin: User, memory_network: Network, image: Image
+) -> None:
+    fields = {"kind": "bridge", "options": {"bridge": "br0"}}
+    make_network(default_cluster(), "public", "br0", "192.0.2.0/24", [("192.0.2.10", "192.0.2.99")], **fields)
+    has, lacks = make_node(), make_node("lacks")
+    fake.node(has.pk).host_bridges.append("br0")
+    for node in (has, lacks):
+        assert run_task(operation_named("node.check").submit(admin, {}, object_id=node.pk)).status == Status.DONE
+    (told,) = Problem.objects.filter(object_type="node", object_id=lacks.pk, open_key__isnull=False)
+    assert (told.severity, "no bridge “br0”" in told.text) == (Severity.WARNING, True)
+    create, raw = operation_named("vm.create"), {"image": "small", "flavor": "small", "password": "correct horse"}
+    with pytest.raises(CapacityError, match="the network “public” cannot be made there"):
+        create.submit(admin, {**raw, "name": "web1", "network": "public", "node": "lacks"})
+    made = run_task(create.submit(admin, {**raw, "name": "web1", "network": "public"}))
+    assert (made.status, Vm.objects.get(pk=made.object_id).node) == (Status.DONE, has)
+    with pytest.raises(CapacityError, match="the network “public” cannot be made there"):
+        operation_named("vm.migrate").submit(admin, {"node": "lacks"}, object_id=made.object_id)
+    (domain,) = fake.node(has.pk).domains.values()
+    assert [each.bridge for each in domain.now.interfaces] == ["br0"]
+    other = run_task(create.submit(admin, {**raw, "name": "web2", "network": "private", "node": "lacks"}))
+    assert (other.status, Vm.objects.get(pk=other.object_id).node) == (Status.DONE, lacks)
 
 
 def test_a_guest_joins_its_bridge(admin: User, node: Node, image: Image) -> None:
