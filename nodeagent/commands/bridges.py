@@ -30,6 +30,8 @@ def bridge_ensure(request: network.BridgeEnsure, job: Job) -> network.BridgeStat
             subnets = ", ".join(each.subnet for each in request.every_subnet())
             raise Exists(f"The network {subnets} overlaps {', '.join(used)}, which is the host's own.", used=used)
         _make(driver, job)
+        if (before := remembered.get(driver.name)) is not None:
+            driver.shed(from_dict(network.BridgeEnsure, before), job)
         remembered[driver.name] = to_dict(request)
         return replace(_state(driver, job), overlaps=used, barriers=driver.barriers(job))
 

@@ -63,6 +63,9 @@ class Driver(abc.ABC):
     def make(self, job: Job) -> None:
         """Have the network; raises Exists where what bears its name is the host's own."""
 
+    def shed(self, before: BridgeEnsure, job: Job) -> None:
+        """What make() made of the network as it was asked for before, and it has no more, is gone."""
+
     @abc.abstractmethod
     def remove(self, job: Job) -> None:
         """Nothing is there that make() made; what it did not make is left alone. No guest has joined it."""

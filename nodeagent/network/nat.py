@@ -63,6 +63,13 @@ class Nat(Bridged):
             if str(gateway) not in there:
                 run(["ip", "address", "replace", str(gateway), "dev", self.name], job)
 
+    def shed(self, before: network.BridgeEnsure, job: Job) -> None:
+        """Gateways that it had and has no more. Other addresses of the bridge are somebody's who added them by hand."""
+        mine = {str(gateway) for gateway, _subnet in self._subnets()}
+        had = {each.gateway for each in before.every_subnet()} - mine
+        for gateway in sorted(had.intersection(self.addresses(job))):
+            run(["ip", "address", "delete", gateway, "dev", self.name], job)
+
     def lacks(self, job: Job) -> List[str]:
         """What of bridge, addresses and rules is not in the kernel as it is remembered."""
         found = super().lacks(job)

@@ -1,4 +1,4 @@
-"""What VMs are made of (images, flavors, networks), and open problems; ISO images: isos.py, pools: pools.py."""
+"""What VMs are made of (images, flavors), and open problems; ISO images, pools and networks have their own modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from panel.api import serializers, task_serializers
 from panel.api.lists import ListView, listed
 from panel.api.operations import viewer_of
 from panel.images.selectors import list_flavors, list_images
-from panel.network.selectors import list_networks
 from panel.notices.selectors import list_problems
 
 BY_NAME = ("id", "name")
@@ -49,22 +48,6 @@ class FlavorsView(ListView):
     @listed(serializers.FlavorSerializer, "name", orders=BY_NAME)
     def get(self, request: Request) -> Response:
         """One page of flavors."""
-        return super().get(request)
-
-
-class NetworksView(ListView):
-    """Networks."""
-
-    serializer = serializers.NetworkSerializer
-    filters = {"name": "name"}
-
-    def objects(self, request: Request) -> QuerySet[Any]:
-        """All networks."""
-        return list_networks(viewer_of(request))
-
-    @listed(serializers.NetworkSerializer, "name")
-    def get(self, request: Request) -> Response:
-        """One page of networks."""
         return super().get(request)
 
 

@@ -122,13 +122,15 @@ class AcceptedSerializer(serializers.Serializer[Any]):
     vm = serializers.IntegerField(required=False)
     uuid = serializers.CharField(required=False)
     node = serializers.JSONField(required=False)
-    address = serializers.CharField(required=False)
+    address = serializers.CharField(required=False, allow_null=True, help_text="The first of its addresses.")
+    addresses = serializers.ListField(child=serializers.CharField(), required=False)
+    network = serializers.IntegerField(required=False)
 
 
 ACCEPTED = OpenApiResponse(AcceptedSerializer, "The task that carries it out.")
 
 
-TWICE = ("vm.delete", "node.remove")
+TWICE = ("vm.delete", "node.remove", "network.remove")
 """Operations that DELETE of the object asks for too, which is what the schema tells of: one name a call."""
 
 

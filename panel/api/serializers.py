@@ -144,6 +144,7 @@ class NetworkSerializer(serializers.ModelSerializer[Network]):
     subnet = serializers.CharField(read_only=True, help_text="The range of its first subnet.")
     gateway = serializers.CharField(read_only=True, allow_null=True, help_text="The gateway of its first subnet.")
     nameservers = serializers.ListField(child=serializers.CharField(), help_text="Those of all its subnets.")
+    removing = serializers.BooleanField(read_only=True, help_text="No interface is made in it any more.")
 
     class Meta:
         model = Network
@@ -158,6 +159,7 @@ class NetworkSerializer(serializers.ModelSerializer[Network]):
             "gateway",
             "nameservers",
             "free_addresses",
+            "removing",
         ]
 
     def get_free_addresses(self, network: Network) -> int:

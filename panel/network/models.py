@@ -20,6 +20,7 @@ class Network(models.Model):
     kind = models.CharField(max_length=16, default=NAT, help_text="One of panel/network/kinds.")
     options = models.JSONField(default=dict, help_text="What its kind must know of it.")
     bridge = models.CharField(max_length=15)
+    removing = models.BooleanField(default=False, help_text="It is being removed: no interface is made in it any more.")
 
     class Meta:
         ordering = ["id"]

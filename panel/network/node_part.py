@@ -10,12 +10,14 @@ from typing import Any
 from nodeagent.protocol import network as protocol
 from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
+from panel.cluster.nodes import Agent
 from panel.cluster.parts import Complaint, Part, PartStep, complaining
 from panel.core.errors import CommandFailed, OperationFailed
 from panel.core.wording import Text, joined
 from panel.network.models import Network, NodeNetwork, Subnet
 from panel.network.reach import kept_from
-from panel.network.services import choose_again, ensure_default_network, overlap, record_state
+from panel.network.services import choose_again, ensure_default_network, record_state
+from panel.network.subnets import overlap
 from panel.notices.models import Severity
 
 INTERFACE_OF_HOST = (
@@ -39,21 +41,21 @@ def prepare(ctx: NodeContext[Any]) -> None:
     look(ctx)
     for network in _networks(ctx.node):
         try:
-            ensure_network(ctx, network)
+            ensure_network(ctx.agent, network)
         except CommandFailed as error:
             if network.of_kind.everywhere:
                 raise
             ctx.log(Text(NOT_HERE, {**_named(network), "error": error.text}), "warning")
 
 
-def ensure_network(ctx: NodeContext[Any], network: Network) -> protocol.BridgeState:
-    """The network is on the node; that it is, or why not, is recorded."""
+def ensure_network(agent: Agent, network: Network) -> protocol.BridgeState:
+    """The network is on the agent's node; that it is, or why not, is recorded."""
     try:
-        state = ctx.agent.call(bridge_of(network))
+        state = agent.call(bridge_of(network))
     except CommandFailed as error:
-        record_state(ctx.node, network, str(error.data.get("text") or error.message))
+        record_state(agent.node, network, str(error.data.get("text") or error.message))
         raise
-    record_state(ctx.node, network)
+    record_state(agent.node, network)
     return state
 
 
@@ -117,7 +119,7 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
         with complaining(
             complaints, Text("The bridge of the network “{network}” cannot be made", _named(network)), severity
         ):
-            state = ensure_network(ctx, network)
+            state = ensure_network(ctx.agent, network)
             if state.overlaps:
                 data = {**_named(network), "used": ", ".join(state.overlaps)}
                 complaints.append(Complaint(Text(RANGE_BY_NOW, data)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
+from panel.core import kinds, permissions
 from panel.core.errors import NotFound
 from panel.network.models import IpPool, Network
 
@@ -28,6 +30,43 @@ def free_count(network: Network) -> int:
     if used is None:
         used = network.addresses.count()
     return sum(pool_size(pool) for pool in network.ranges) - used
+
+
+def free_by_version(network: Network) -> dict[int, int]:
+    """How many addresses are free of each version of IP that the network has ranges of."""
+    used: Counter[int] = Counter(
+        ipaddress.ip_address(ip).version for ip in network.addresses.values_list("ip", flat=True)
+    )
+    free: Counter[int] = Counter()
+    for subnet in network.subnets.all():
+        for pool in subnet.ranges.all():
+            free[subnet.version] += pool_size(pool)
+    return {version: count - used[version] for version, count in free.items()}
+
+
+def given_versions(network: Network) -> set[int]:
+    """Of which versions of IP an interface in the network gets an address."""
+    return {each.version for each in network.subnets.all() if each.ranges.all()}
+
+
+def find_network(viewer: User, network_id: int) -> Network | None:
+    """One network, None when there is none; every user sees them."""
+    return list_networks(viewer).select_related("cluster").filter(pk=network_id).first()
+
+
+def get_network(viewer: User, network_id: int) -> Network:
+    """One network; raises NotFound."""
+    if (network := find_network(viewer, network_id)) is None:
+        raise NotFound(object="network", id=network_id)
+    return network
+
+
+def search(viewer: User, text: str) -> list[kinds.Found]:
+    """The first networks that fit what somebody types, by a part of their name or bridge."""
+    if not permissions.allows(viewer, "cluster.view"):
+        return []
+    found = Network.objects.filter(Q(name__icontains=text) | Q(bridge__icontains=text)).order_by("name")
+    return list(found.values_list("pk", "name", "kind")[: kinds.MOST_FOUND])
 
 
 def in_range(pool: IpPool, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from panel.cluster.models import Cluster, Node
-from panel.core.errors import AlreadyExists, CapacityError, InvalidValue
+from panel.core import live
+from panel.core.errors import AlreadyExists, CapacityError, InvalidValue, WrongState
+from panel.core.validation import plain_name
 from panel.core.wording import Text
-from panel.network.models import Address, IpPool, Network, NetworkState, NodeNetwork, Subnet
-from panel.network.selectors import in_range
+from panel.network.kinds import Kind, get_kind
+from panel.network.models import Address, Network, NetworkState, NodeNetwork, Subnet
+from panel.network.selectors import free_by_version, given_versions, in_range
+from panel.network.subnets import add_subnet, overlap
+from panel.network.users import MOST_NAMED, named
 
 FIRST_SUBNETS = (
     *(f"10.{number}.0.0/24" for number in (77, 78, 87, 177, 178, 187)),
@@ -25,29 +31,69 @@ FIRST_SUBNETS = (
 NAMESERVERS = ["1.1.1.1", "9.9.9.9"]
 MAC_PREFIX = (0x52, 0x54, 0x00)
 """QEMU's locally used prefix."""
+NAMED_OF_KIND = 7
+"""Letters of a kind's name in the name of a bridge, which has 15 at most."""
 
 
-def allocate(network: Network, wanted: str | None = None) -> Address:
-    """Take the lowest free address of the network's ranges, or the one that is wanted; must run in a transaction.
+def allocate(network: Network, wanted: str | None = None) -> list[Address]:
+    """Take what an interface in the network has: of each version of its ranges the lowest free address.
 
-    The network's row is held meanwhile, so two who ask at once get two addresses; the unique
-    constraint stands behind that.
+    With `wanted` that one is taken instead of its version's. A network without ranges gives none. Must run in a
+    transaction: the network's row is held meanwhile, so two who ask at once get other addresses; the unique constraint
+    stands behind that.
 
-    Raises CapacityError when none is free, and what refuse_not_free raises.
+    Raises CapacityError when none of a version is free, WrongState while the network is being removed, and what
+    refuse_not_free raises.
     """
-    Network.objects.select_for_update().get(pk=network.pk)
+    network = _held(network)
+    found: dict[int, str] = {}
     if wanted is not None:
         refuse_not_free(network, wanted)
-        return Address.objects.create(network=network, ip=str(ipaddress.ip_address(wanted)))
+        found[ipaddress.ip_address(wanted).version] = str(ipaddress.ip_address(wanted))
+    for version in given_versions(network) - found.keys():
+        found[version] = _lowest_free(network, version)
+    return [Address.objects.create(network=network, ip=found[version]) for version in sorted(found)]
+
+
+def _held(network: Network) -> Network:
+    """The network as it is now, held until the transaction ends; raises WrongState while it is being removed."""
+    held = Network.objects.select_for_update().prefetch_related("subnets__ranges").get(pk=network.pk)
+    refuse_removing(held)
+    return held
+
+
+def refuse_removing(network: Network) -> None:
+    """Raise WrongState for a network that is being removed."""
+    if network.removing:
+        text = Text("The network “{network}” is being removed.", {"network": network.name})
+        raise WrongState(text, object="network", id=network.pk, state="being removed", field="network")
+
+
+def _lowest_free(network: Network, version: int) -> str:
     used = {int(ipaddress.ip_address(ip)) for ip in network.addresses.values_list("ip", flat=True)}
     for pool in network.ranges:
-        first, last = int(ipaddress.ip_address(pool.first)), int(ipaddress.ip_address(pool.last))
-        free = next((number for number in range(first, last + 1) if number not in used), None)
-        if free is not None:
-            return Address.objects.create(network=network, ip=str(ipaddress.ip_address(free)))
-    raise CapacityError(
-        Text("The network “{network}” has no free address.", {"network": network.name}), field="network", candidates={}
-    )
+        first, last = ipaddress.ip_address(pool.first), ipaddress.ip_address(pool.last)
+        if first.version == version:
+            # Not a set of all that are free: of IPv6 there are more than any memory holds.
+            free = next((number for number in range(int(first), int(last) + 1) if number not in used), None)
+            if free is not None:
+                return str(type(first)(free))
+    raise full(network)
+
+
+def full(network: Network) -> CapacityError:
+    """That no address of the network is free."""
+    text = Text("The network “{network}” has no free address.", {"network": network.name})
+    return CapacityError(text, field="network", candidates={})
+
+
+def refuse_full(network: Network, wanted: str | None = None) -> None:
+    """Raise what allocate() would, as the network is just now."""
+    refuse_removing(network)
+    if wanted is not None:
+        refuse_not_free(network, wanted)
+    elif any(free < 1 for free in free_by_version(network).values()):
+        raise full(network)
 
 
 def allocate_certain(network: Network, ip: str) -> Address:
@@ -55,8 +101,7 @@ def allocate_certain(network: Network, ip: str) -> Address:
 
     Raises InvalidValue for one that no guest can have, AlreadyExists for one in use.
     """
-    Network.objects.select_for_update().get(pk=network.pk)
-    refuse_address(network, ip)
+    refuse_address(_held(network), ip)
     return Address.objects.create(network=network, ip=ip)
 
 
@@ -89,77 +134,6 @@ def _of_its_own(subnet: Subnet) -> set[ipaddress.IPv4Address | ipaddress.IPv6Add
     return gateway | {parsed.network_address} | ({parsed.broadcast_address} if parsed.version == 4 else set())
 
 
-@transaction.atomic
-def add_subnet(
-    network: Network,
-    cidr: str,
-    gateway: str | None = None,
-    *,
-    nameservers: Iterable[str] = (),
-    ranges: Iterable[tuple[str, str]] = (),
-) -> Subnet:
-    """A new subnet of the network; addresses of its ranges are given out.
-
-    Raises InvalidValue for what the network's kind cannot have, or does not lie in the subnet, and AlreadyExists for
-    a subnet that overlaps another one of the network.
-    """
-    Network.objects.select_for_update().get(pk=network.pk)
-    parsed = _subnet(network, cidr)
-    if gateway is None and network.of_kind.node_is_gateway:
-        raise InvalidValue("Nodes are the gateway of such a network, which has an address of its own.", field="gateway")
-    for each in network.subnets.all():
-        if each.version == parsed.version and each.parsed.overlaps(parsed):
-            raise AlreadyExists(
-                Text("The subnet {subnet} overlaps {other}.", {"subnet": str(each), "other": str(parsed)}),
-                field="cidr",
-                object="subnet",
-            )
-    if gateway is not None:
-        # What lies outside of it is reached by a route that the kind of the network must know.
-        _inside(parsed, [gateway], "gateway")
-    subnet = Subnet.objects.create(
-        network=network, version=parsed.version, cidr=str(parsed), gateway=gateway, nameservers=list(nameservers)
-    )
-    for first, last in ranges:
-        _inside(parsed, [first, last], "ranges")
-        if ipaddress.ip_address(first).packed > ipaddress.ip_address(last).packed:
-            raise InvalidValue(
-                Text(
-                    "A range ends at its last address: {first} comes after {last}.",
-                    {"first": str(first), "last": str(last)},
-                ),
-                field="ranges",
-            )
-        IpPool.objects.create(subnet=subnet, first=first, last=last)
-    return subnet
-
-
-def _subnet(network: Network, cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    try:
-        parsed = ipaddress.ip_network(cidr)
-    except ValueError:
-        raise InvalidValue(
-            Text("“{subnet}” is no subnet, as 192.0.2.0/24 is one.", {"subnet": cidr}), field="cidr"
-        ) from None
-    if parsed.version not in network.of_kind.versions:
-        raise InvalidValue(
-            Text("A network of this kind has no subnets of IPv{version}.", {"version": parsed.version}), field="cidr"
-        )
-    return parsed
-
-
-def _inside(subnet: ipaddress.IPv4Network | ipaddress.IPv6Network, addresses: Iterable[str], field: str) -> None:
-    try:
-        outside = [each for each in addresses if ipaddress.ip_address(each) not in subnet]
-    except ValueError as error:
-        raise InvalidValue(Text("This is no address: {error}.", {"error": str(error)}), field=field) from None
-    if outside:
-        raise InvalidValue(
-            Text("{address} does not lie in {subnet}.", {"address": str(outside[0]), "subnet": str(subnet)}),
-            field=field,
-        )
-
-
 def refuse_not_free(network: Network, ip: str, field: str = "address") -> None:
     """Raise InvalidValue for what is no address of the network's ranges, AlreadyExists for one in use."""
     try:
@@ -185,6 +159,87 @@ def release(address_id: int) -> None:
 def new_mac() -> str:
     """A random MAC address with QEMU's prefix."""
     return ":".join(f"{byte:02x}" for byte in (*MAC_PREFIX, *secrets.token_bytes(3)))
+
+
+@transaction.atomic
+def add_network(cluster: Cluster, name: str, kind: str, options: Mapping[str, object], bridge: str = "") -> Network:
+    """A new network of the cluster, without subnets; without a bridge's name it has the first free one of its kind.
+
+    Raises InvalidValue and MissingValue for what its kind cannot have, and what refuse_taken() does.
+    """
+    Cluster.objects.select_for_update().get(pk=cluster.pk)
+    found, of_kind = plain_name(name), get_kind(kind)
+    checked = of_kind.checked(options)
+    refuse_taken(cluster, found, of_kind, checked, bridge)
+    made = Network.objects.create(
+        cluster=cluster, name=found, kind=kind, options=checked, bridge=bridge or _free_bridge(cluster, kind)
+    )
+    _tell_pages(made.pk)
+    return made
+
+
+def refuse_taken(
+    cluster: Cluster, name: str, kind: Kind, options: Mapping[str, str], bridge: str = "", but: int | None = None
+) -> None:
+    """Raise AlreadyExists where another network than `but` has the name or bridge, or would be one with this."""
+    for other in Network.objects.filter(cluster=cluster):
+        if other.pk == but:
+            continue
+        if other.name == name:
+            text = Text("There is a network “{network}” already.", {"network": other.name})
+            raise AlreadyExists(text, field="name", object="network")
+        if bridge and other.bridge == bridge:
+            text = Text("The network “{network}” has the bridge {bridge}.", {"network": other.name, "bridge": bridge})
+            raise AlreadyExists(text, field="bridge", object="network")
+        if other.kind == kind.name and (field := kind.clash(options, other.options)):
+            text = Text("The network “{network}” has that already: “{field}”.", {"network": other.name, "field": field})
+            raise AlreadyExists(text, field=field, object="network")
+
+
+def _free_bridge(cluster: Cluster, kind: str) -> str:
+    taken = set(Network.objects.filter(cluster=cluster).values_list("bridge", flat=True))
+    names = (f"vmbr-{kind[:NAMED_OF_KIND]}{number}" for number in itertools.count())
+    return next(each for each in names if each not in taken)
+
+
+def change_network(network: Network, *, name: str, options: Mapping[str, str]) -> None:
+    """Record another name and other options, checked before."""
+    Network.objects.filter(pk=network.pk).update(name=name, options=dict(options))
+    _tell_pages(network.pk)
+
+
+def withdraw(network: Network) -> None:
+    """No interface is made in the network any more; whoever makes one just now is waited for. In a transaction.
+
+    Raises WrongState where it is in use.
+    """
+    held = Network.objects.select_for_update().get(pk=network.pk)
+    refuse_used(held)
+    Network.objects.filter(pk=held.pk).update(removing=True)
+    _tell_pages(held.pk)
+
+
+def refuse_used(network: Network) -> None:
+    """Raise WrongState naming who has an interface in the network, or an address of it."""
+    if used := named(network) or named(network, list(network.addresses.order_by("pk")[: MOST_NAMED + 1])):
+        text = Text("It is in use, by {users}.", {"users": used})
+        raise WrongState(text, object="network", id=network.pk, state="in use", field="id")
+
+
+def offer_again(network: Network) -> None:
+    """Interfaces are made in it again."""
+    Network.objects.filter(pk=network.pk).update(removing=False)
+    _tell_pages(network.pk)
+
+
+def delete_network(network_id: int) -> None:
+    """The panel does not know the network, its subnets and ranges; one that is gone already is success."""
+    Network.objects.filter(pk=network_id).delete()
+    transaction.on_commit(lambda: live.publish("network", {"id": network_id, "gone": True}))
+
+
+def _tell_pages(network_id: int) -> None:
+    transaction.on_commit(lambda: live.publish("network", {"id": network_id}))
 
 
 @transaction.atomic
@@ -235,12 +290,6 @@ def free_subnet(used: Iterable[str]) -> str:
             return candidate
     text = "The host uses addresses of every range that the first network could have; set FirstNetwork to a free one."
     raise CapacityError(text, field="network", candidates={})
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether two ranges in CIDR form have addresses in common; those of different versions have none."""
-    first, second = ipaddress.ip_network(one), ipaddress.ip_network(other)
-    return first.version == second.version and first.overlaps(second)
 
 
 def _with_subnet(network: Network, subnet: str) -> Network:

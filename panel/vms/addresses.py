@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from panel.network.models import Address
+from panel.core.errors import MissingValue
+from panel.core.wording import Text
+from panel.network.models import Address, Network
+from panel.network.selectors import given_versions
 from panel.vms.models import Interface, InterfaceAddress
 
 
@@ -17,6 +21,30 @@ def hold(interface: Interface, addresses: Iterable[Address]) -> None:
         primary = None if version in taken else version
         taken.add(version)
         InterfaceAddress.objects.create(interface=interface, address=address, primary=primary)
+
+
+def told_of(taken: Sequence[Address]) -> dict[str, Any]:
+    """Addresses as an operation's result tells of them: all, and the first, which clients knew before."""
+    return {"address": taken[0].ip if taken else None, "addresses": [each.ip for each in taken]}
+
+
+def refuse_unreached(network: Network) -> None:
+    """Raise MissingValue for a network that gives no address: a new system would be told of none, and not reached."""
+    if not given_versions(network):
+        text = Text(
+            "The network “{network}” gives out no addresses: a new system is reached by one. Choose another network, "
+            "and add an interface in this one afterwards.",
+            {"network": network.name},
+        )
+        raise MissingValue(text, field="network")
+
+
+def users_of(network: Network, addresses: Sequence[Address] | None) -> Iterable[str]:
+    """The names of the VMs that have an interface in the network, or one with any of these addresses."""
+    found = Interface.objects.filter(network=network)
+    if addresses is not None:
+        found = found.filter(held__address__in=[each.pk for each in addresses])
+    return found.values_list("vm__name", flat=True).distinct()
 
 
 def exchange(interface: Interface, ids: Iterable[int]) -> None:

@@ -12,8 +12,9 @@ class VmsConfig(AppConfig):
         """Register the app's kind of object, operations and part of a node."""
         from panel.cluster import parts
         from panel.core import kinds
+        from panel.network import users
         from panel.tasks import registry
-        from panel.vms import gathering, operations, saved, selectors, under_way
+        from panel.vms import addresses, gathering, operations, saved, selectors, under_way
         from panel.vms.node_part import PART
 
         kinds.register(
@@ -38,3 +39,4 @@ class VmsConfig(AppConfig):
         )
         registry.register(*operations.ALL)
         parts.register("vms", PART)
+        users.tell_users_by(addresses.users_of)

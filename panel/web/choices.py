@@ -8,8 +8,9 @@ from typing import Any
 from panel.accounts.models import User
 from panel.accounts.selectors import list_users
 from panel.cluster.selectors import list_nodes
-from panel.core import permissions
+from panel.core import permissions, wording
 from panel.images.selectors import isos_for, list_flavors, list_images
+from panel.network.kinds import KINDS
 from panel.network.selectors import list_networks
 from panel.storage.models import Pool
 from panel.tasks.declaration import Declaration
@@ -73,6 +74,14 @@ def _orders(viewer: User, obj: Any) -> Found:
     return [(each, str(words.ORDERS.get(each, each))) for each in dict.fromkeys((*words.ORDERS, own)) if each]
 
 
+def _kinds_of_network(viewer: User, obj: Any) -> Found:
+    return [(each.name, wording.translated(each.label)) for each in KINDS.values()]
+
+
+def _subnets(viewer: User, obj: Any) -> Found:
+    return [(each.cidr, each.cidr) for each in obj.subnets.all()]
+
+
 SOURCES: dict[str, Callable[[User, Any], Found | None]] = {
     "node": _nodes,
     "image": _images,
@@ -90,8 +99,14 @@ OF_A_VM: dict[str, Callable[[User, Any], Found | None]] = {
 }
 
 
+OF_A_NETWORK: dict[str, Callable[[User, Any], Found | None]] = {"subnet": _subnets}
+OF_A_NEW_NETWORK: dict[str, Callable[[User, Any], Found | None]] = {"kind": _kinds_of_network}
+
+
 def of(operation: Declaration[Any], name: str, viewer: User, obj: Any) -> Found | None:
     """The choices for a parameter; None where it is typed."""
-    sources = SOURCES | (OF_A_VM if operation.object_type == "vm" and obj is not None else {})
+    more = {"vm": (OF_A_VM, {}), "network": (OF_A_NETWORK, OF_A_NEW_NETWORK)}
+    of_object, of_new = more.get(operation.object_type, ({}, {}))
+    sources = SOURCES | (of_object if obj is not None else of_new)
     source = sources.get(name)
     return source(viewer, obj) if source is not None else None

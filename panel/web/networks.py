@@ -1,4 +1,4 @@
-"""The lists of networks and of the addresses that are in use. They are read alone: networks come with the cluster."""
+"""The list of networks and the form for one more (one of them: network_page.py); the addresses that are in use."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from nodeagent.protocol.network import NAT
 from panel.accounts.models import User
+from panel.cluster.redaction import Redaction
+from panel.core import permissions
+from panel.core.errors import PanelError
+from panel.network.kinds import KINDS, Kind
 from panel.network.models import Address, Network
 from panel.network.selectors import free_count, list_networks
+from panel.tasks import registry
 from panel.vms.models import Vm
 from panel.vms.selectors import list_addresses
 from panel.web.listing import Choices, Column, Filter, Listing, show
-from panel.web.rendering import need, viewer_of
+from panel.web.operation_form import OperationForm, field_of, style
+from panel.web.rendering import need, page, viewer_of
 
 MOST_COUNTED = 10**9
 """Free addresses that are told as a number: of IPv6 there are more than anybody reads."""
@@ -48,7 +57,7 @@ NETWORKS = Listing(
     title=_("Networks"),
     rows=_rows,
     row="_network_row.html",
-    topics="node",
+    topics="node network",
     order="name",
     columns=(
         Column("name", _("Name"), "name", lambda network: network.name),
@@ -73,8 +82,52 @@ NETWORKS = Listing(
 @login_required
 def network_list(request: HttpRequest) -> HttpResponseBase:
     """The networks."""
-    need(viewer_of(request), "cluster.view")
-    return show(request, NETWORKS)
+    viewer = viewer_of(request)
+    need(viewer, "cluster.view")
+    return show(request, NETWORKS, "network_list.html", may_add=permissions.allows(viewer, "cluster.manage"))
+
+
+class NewNetwork(OperationForm):
+    """The form for a network of a kind: what all have, and the kind's options each by itself."""
+
+    def __init__(self, viewer: User, kind: Kind, data: QueryDict | None) -> None:
+        super().__init__(registry.get("network.add"), viewer, None, data)
+        del self.fields["options"]
+        self.fields["kind"].initial = kind.name
+        self.options = list(kind.options.model_fields)
+        for name, info in kind.options.model_fields.items():
+            self.fields[name] = field_of(name, info, None)
+            style(self.fields[name])
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """As the operation takes it."""
+        filled = super().raw
+        options = {name: str(filled.pop(name)) for name in self.options if name in filled}
+        return {**filled, "options": options}
+
+
+@login_required
+def network_new(request: HttpRequest) -> HttpResponse:
+    """The form for a new network, `?kind=` says of which kind; it leads to the network's page, where the steps are."""
+    viewer = viewer_of(request)
+    need(viewer, "cluster.manage")
+    data = request.POST if request.method == "POST" else None
+    kind = KINDS.get((data or request.GET).get("kind", ""), KINDS[NAT])
+    form = NewNetwork(viewer, kind, data)
+    if data is None:
+        context = {"form": form, "kind": kind}
+        return page(request, "network_new.html", regions={"network-new": "_network_new.html"}, **context)
+    if form.is_valid():
+        try:
+            task = form.operation.submit(viewer, form.raw)
+        except PanelError as error:
+            form.take(error, Redaction(viewer))
+        else:
+            response = HttpResponse(status=204)
+            response.headers["HX-Redirect"] = reverse("network", args=[task.object_id])
+            return response
+    return render(request, "_network_new.html", {"form": form, "kind": kind}, status=422)
 
 
 def _vm(address: Address) -> Vm | None:

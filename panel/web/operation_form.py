@@ -90,18 +90,20 @@ class OperationForm(forms.Form):
     def raw(self) -> dict[str, Any]:
         """What was filled in, as the operation takes it; what was left empty is left to the operation.
 
-        A text that was there and is none any more is taken away.
+        A text or list that was there and is none any more is taken away.
         """
         return {
             name: value
             for name, value in self.cleaned_data.items()
-            if value not in (None, "", [], {}) or (value == "" and self.fields[name].initial)
+            if value not in (None, "", [], {}) or (value in ("", []) and self.fields[name].initial)
         }
 
     def take(self, error: PanelError, redaction: Redaction) -> None:
         """Show what the operation was refused for, at its field where that is one of the form's."""
         told = redaction.error(error)
-        self.add_error(told.field if told.field in self.fields else None, told.message)
+        # Of a list an error names the place too, as “ranges.0”.
+        field = (told.field or "").partition(".")[0]
+        self.add_error(field if field in self.fields else None, told.message)
 
     @property
     def asks(self) -> bool:

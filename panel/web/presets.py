@@ -7,6 +7,7 @@ from typing import Any
 
 from panel.accounts.models import SshKey, User
 from panel.core import permissions
+from panel.network.models import Network
 from panel.tasks.declaration import Declaration
 from panel.vms.machine import settings_of
 from panel.vms.models import Vm
@@ -62,6 +63,14 @@ def _keys(viewer: User, vm: Vm | None, fixed: Fixed) -> dict[str, Any]:
     return {"ssh_keys": list(keys)}
 
 
+def _subnet(viewer: User, network: Network, fixed: Fixed) -> dict[str, Any]:
+    subnet = network.subnets.prefetch_related("ranges").filter(cidr=fixed.get("subnet", "")).first()
+    if subnet is None:
+        return {}
+    ranges = [f"{each.first}-{each.last}" for each in subnet.ranges.all()]
+    return {"gateway": subnet.gateway or "", "nameservers": subnet.nameservers, "ranges": ranges}
+
+
 PRESENT: dict[str, Callable[[User, Any, Fixed], dict[str, Any]]] = {
     "vm.change-disk": _disk,
     "vm.grow-disk": _disk,
@@ -76,6 +85,7 @@ PRESENT: dict[str, Callable[[User, Any, Fixed], dict[str, Any]]] = {
         "image": vm.image.name if vm.image is not None else None,
     },
     "vm.rescue": _keys,
+    "network.change-subnet": _subnet,
 }
 """What is there already, of operations that change it."""
 

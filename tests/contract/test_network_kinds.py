@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent.protocol import Nothing, network
-from tests.contract.bridges import refusal
+from tests.contract.bridges import damage, refusal
 from tests.contract.subjects import AgentSubject, FakeSubject, Subject
 from tests.kinds import memory_network_agent
 
@@ -74,7 +75,14 @@ def test_a_subnet_behind_nat_is_of_ipv4_and_has_its_gateway(node: Subject, furth
     assert refusal(node, wrong) == "invalid_params"
 
 
-def test_nat_has_several_subnets(node: Subject) -> None:
+def test_nat_has_several_subnets_and_sheds_those_that_it_has_no_more(node: Subject) -> None:
     more = network.Subnet("10.78.0.0/24", "10.78.0.1/24")
-    state = node.call(network.BridgeEnsure("vmbr-nat0", "10.77.0.1/24", "10.77.0.0/24", further=[more]))
+    one = network.BridgeEnsure("vmbr-nat0", "10.77.0.1/24", "10.77.0.0/24")
+    state = node.call(dataclasses.replace(one, further=[more]))
     assert state.further == [more] and node.call(network.BridgesRead()).bridges == [state]
+    damage(node, lambda fake: None, "ip address add 192.0.2.9/32 dev vmbr-nat0")
+    assert node.call(one).further == []
+    if isinstance(node, AgentSubject):
+        shown = json.loads(node.agent.run_in_namespace("ip", "-4", "-j", "address", "show", "dev", "vmbr-nat0"))
+        # What somebody added by hand stays.
+        assert {each["local"] for each in shown[0]["addr_info"]} == {"10.77.0.1", "192.0.2.9"}

@@ -22,7 +22,8 @@ from panel.cluster.selectors import default_cluster
 from panel.images.models import Image
 from panel.images.services import ensure_flavors
 from panel.network.models import Network
-from panel.network.services import add_subnet, ensure_default_network
+from panel.network.services import ensure_default_network
+from panel.network.subnets import add_subnet
 from panel.storage.models import NodePool
 from panel.storage.services import ensure_default_pool
 from panel.tasks import engine

@@ -330,7 +330,7 @@ def test_an_interface_s_limits_are_live_and_stay(guest: Guest) -> None:
 def test_an_interface_moves_to_another_network_and_back(guest: Guest, stack: Stack) -> None:
     code = """
 from panel.network.models import Network
-from panel.network.services import add_subnet
+from panel.network.subnets import add_subnet
 first = Network.objects.order_by("pk").first()
 net, made = Network.objects.get_or_create(cluster=first.cluster, name="other", bridge="vmbr-nat1")
 if made:

@@ -14,12 +14,12 @@ from nodeagent.protocol import node as machine
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.cluster.placement import GIB, Need, choose
-from panel.core.errors import CapacityError, MissingValue, NotFound, WrongState
+from panel.core.errors import MissingValue, NotFound, WrongState
 from panel.core.wording import Text
 from panel.images.models import Customization
 from panel.network import services as network_services
 from panel.network.models import Network
-from panel.network.selectors import free_count, network_named
+from panel.network.selectors import given_versions, network_named
 from panel.storage.kinds import Can
 from panel.storage.models import Volume
 from panel.storage.services import new_volume
@@ -27,7 +27,7 @@ from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.tasks.requirements import Requirement
 from panel.vms import drift, services
-from panel.vms.addresses import hold
+from panel.vms.addresses import hold, refuse_unreached, told_of
 from panel.vms.audit import refuse_drift
 from panel.vms.limits import Resources, refuse_over_limits, require_within_limits
 from panel.vms.machine import settings_of
@@ -147,7 +147,7 @@ class CloneContext(DeployContext[CloneParams]):
         """What the new VM takes of its owner's limits."""
         disk_gib = sum(disk.volume.size_gib for disk in self.disks)
         wanted = self.wanted
-        return Resources(1, wanted.memory_mib, wanted.vcpus, disk_gib, 1)
+        return Resources(1, wanted.memory_mib, wanted.vcpus, disk_gib, len(given_versions(self.network)))
 
     def refuse_no_capacity(self) -> None:
         """Raise CapacityError when the source's node cannot take another such VM."""
@@ -185,13 +185,13 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
         same = {name: getattr(disk, name) for name in DISK_FIELDS}
         Disk.objects.create(vm=vm, volume=volume, **same)
     network = ctx.network
-    address = network_services.allocate(network)
+    taken = network_services.allocate(network)
     interface = Interface.objects.create(vm=vm, network=network, mac=network_services.new_mac())
-    hold(interface, [address])
+    hold(interface, taken)
     note_shape(vm.pk)
     ctx.set_object("vm", vm.pk, vm.name)
     transaction.on_commit(lambda: tell_pages([vm]))
-    result = {"vm": vm.pk, "uuid": str(vm.uuid), "node": vm.node.name, "address": address.ip}
+    result = {"vm": vm.pk, "uuid": str(vm.uuid), "node": vm.node.name, **told_of(taken)}
     return {"source": source.pk, "source_name": source.name, "result": result}
 
 
@@ -348,11 +348,8 @@ class CloneVm(Operation[CloneParams]):
         if ctx.asked.get("cpu_mode") in OF_THE_HOST and source.node.accel != "kvm":
             raise emulates()
         services.refuse_taken_name(source.cluster, ctx.params.name)
-        if free_count(ctx.network) < 1:
-            raise CapacityError(
-                Text("The network “{network}” has no free address.", {"network": ctx.network.name}),
-                field="network",
-                candidates={},
-            )
+        network_services.refuse_full(ctx.network)
+        if source.image is not None:
+            refuse_unreached(ctx.network)
         ctx.refuse_no_capacity()
         refuse_over_limits(source.owner, ctx.resources)

@@ -21,13 +21,13 @@ from panel.images.models import Customization, Flavor, Image, Iso
 from panel.images.selectors import flavor_named, image_named, iso_for
 from panel.network import services as network_services
 from panel.network.models import Network
-from panel.network.selectors import free_count, network_named, network_with
+from panel.network.selectors import given_versions, network_named, network_with
 from panel.storage.models import Pool
 from panel.storage.selectors import pool_named
 from panel.storage.services import new_volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
-from panel.vms.addresses import hold
+from panel.vms.addresses import hold, refuse_unreached, told_of
 from panel.vms.context import VmContext
 from panel.vms.limits import Resources, refuse_over_limits, require_within_limits
 from panel.vms.machine import LARGEST_KIBPS, SPEEDS
@@ -151,7 +151,7 @@ class CreateVmContext(DeployContext[CreateVmParams]):
     @property
     def resources(self) -> Resources:
         """What the VM takes of its owner's limits."""
-        return Resources(1, self.memory_mib, self.vcpus, self.disk_gib, 1)
+        return Resources(1, self.memory_mib, self.vcpus, self.disk_gib, len(given_versions(self.network)))
 
     def choose_node(self) -> Choice:
         """The node that takes the VM, and why; `pool` is the first of those that may be with room on one of them.
@@ -204,15 +204,15 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     Disk.objects.create(vm=vm, volume=volume)
     if ctx.iso is not None:
         Installation.objects.create(vm=vm)
-    address = network_services.allocate(ctx.network, ctx.params.address)
+    taken = network_services.allocate(ctx.network, ctx.params.address)
     limits = ctx.params.model_dump(include=set(SPEEDS))
     interface = Interface.objects.create(vm=vm, network=ctx.network, mac=network_services.new_mac(), **limits)
-    hold(interface, [address])
+    hold(interface, taken)
     note_shape(vm.pk)
     ctx.set_object("vm", vm.pk, vm.name)
     ctx.set_node(node.pk)
     transaction.on_commit(lambda: tell_pages([vm]))
-    result = {"vm": vm.pk, "uuid": str(vm.uuid), "node": node.name, "address": address.ip}
+    result = {"vm": vm.pk, "uuid": str(vm.uuid), "node": node.name, **told_of(taken)}
     return {"result": result, "placement": choice.told}
 
 
@@ -362,13 +362,7 @@ class CreateVm(Operation[CreateVmParams]):
             refuse_access(ctx.params)
         else:
             refuse_unfit(ctx, ctx.image)
+            refuse_unreached(ctx.network)
         refuse_over_limits(ctx.owner, ctx.resources)
-        if ctx.params.address:
-            network_services.refuse_not_free(ctx.network, ctx.params.address)
-        elif free_count(ctx.network) < 1:
-            raise CapacityError(
-                Text("The network “{network}” has no free address.", {"network": ctx.network.name}),
-                field="network",
-                candidates={},
-            )
+        network_services.refuse_full(ctx.network, ctx.params.address)
         ctx.choose_node()

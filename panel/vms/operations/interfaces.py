@@ -15,7 +15,7 @@ from panel.core.errors import AlreadyExists, CapacityError, MissingValue, NotFou
 from panel.core.wording import Text
 from panel.network import services as network_services
 from panel.network.models import Network
-from panel.network.selectors import free_count, network_named, network_with
+from panel.network.selectors import given_versions, network_named, network_with
 from panel.tasks.operation import Params, Step
 from panel.tasks.requirements import demand
 from panel.vms import addresses, drift
@@ -68,7 +68,7 @@ class AddInterfaceContext(VmContext[AddInterfaceParams]):
 
 def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     """The interface and its address stand in the database; the domain does not have it yet."""
-    require_within_limits(ctx.vm.owner, Resources(addresses=1))
+    require_within_limits(ctx.vm.owner, Resources(addresses=len(given_versions(ctx.network))))
     # One at a time: of two who ask at once, the second sees the place that the first has taken.
     Vm.objects.select_for_update().get(pk=ctx.vm.pk)
     _refuse_no_place(ctx.vm)
@@ -80,10 +80,10 @@ def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
         position=last.position + 1 if last else 0,
         attached=False,
     )
-    address = network_services.allocate(ctx.network, ctx.params.address)
-    addresses.hold(interface, [address])
+    taken = network_services.allocate(ctx.network, ctx.params.address)
+    addresses.hold(interface, taken)
     note_shape(ctx.vm.pk)
-    return {"interface": interface.pk, "result": {"interface": interface.mac, "address": address.ip}}
+    return {"interface": interface.pk, "result": {"interface": interface.mac, **addresses.told_of(taken)}}
 
 
 def release_interface(ctx: AddInterfaceContext) -> None:
@@ -104,6 +104,8 @@ def attach_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
 def tell_of_new_interface(ctx: AddInterfaceContext) -> None:
     """The guest is told of its only interface; of one more it must be told by hand."""
     interface = ctx.interface
+    if not interface.ips:
+        return
     if ctx.vm.interfaces.exclude(pk=interface.pk).exists():
         ctx.log(
             Text("{by_hand} It is told of its first interface alone.", {"by_hand": by_hand(network_of(interface))}),
@@ -144,11 +146,8 @@ class AddInterface(DeviceOperation):
 
     def check(self, ctx: Any, viewer: User) -> None:
         """An address that is not free, and more interfaces than the VM can, or its owner may have."""
-        refuse_over_limits(ctx.vm.owner, Resources(addresses=1))
-        if ctx.params.address is not None:
-            network_services.refuse_not_free(ctx.network, ctx.params.address)
-        else:
-            _refuse_full(ctx.network)
+        refuse_over_limits(ctx.vm.owner, Resources(addresses=len(given_versions(ctx.network))))
+        network_services.refuse_full(ctx.network, ctx.params.address)
         _refuse_no_place(ctx.vm)
 
 
@@ -237,7 +236,7 @@ def reserve_change(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
     before = note_change(ctx, interface, after)
     if "network_id" in after:
         before |= {"addresses": addresses.ids_of(interface)}
-        after |= {"addresses": [network_services.allocate(network).pk]}
+        after |= {"addresses": [each.pk for each in network_services.allocate(network)]}
     return {"interface": interface.pk, "before": before, "after": after}
 
 
@@ -278,7 +277,7 @@ def tell_of_change(ctx: VmContext[ChangeInterfaceParams]) -> None:
     """The guest is told of another MAC or address of its first interface; of another one's by hand."""
     remembered = ctx.output(reserve_change)
     interface = ctx.vm.interfaces.select_related("network").with_ips().filter(pk=remembered["interface"]).first()
-    if interface is None or not remembered["after"].keys() & {"mac", "network_id"}:
+    if interface is None or not interface.ips or not remembered["after"].keys() & {"mac", "network_id"}:
         return
     if interface == ctx.vm.interfaces.order_by("position").first():
         tell_network(ctx, interface)
@@ -381,16 +380,7 @@ class ChangeInterface(DeviceOperation):
         if asked.network is not None:
             network = network_named(ctx.vm.cluster, asked.network)
             if network.pk != interface.network_id:
-                _refuse_full(network)
-
-
-def _refuse_full(network: Network) -> None:
-    if free_count(network) < 1:
-        raise CapacityError(
-            Text("The network “{network}” has no free address.", {"network": network.name}),
-            field="network",
-            candidates={},
-        )
+                network_services.refuse_full(network)
 
 
 def _refuse_no_place(vm: Vm) -> None:

@@ -30,6 +30,7 @@ from panel.api.urls import urlpatterns
 from panel.cluster.models import Node
 from panel.core import permissions
 from panel.images.models import Image, Iso
+from panel.network.models import Network
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.vms.models import Snapshot, Vm
@@ -118,6 +119,10 @@ ROUTES = {
     "DELETE isos/{iso}":                  "NASDSDN",
     "GET flavors":                        "NSSSSSN",
     "GET networks":                       "NSSSSSN",
+    "POST networks":                      "NDDDSDN",
+    "GET networks/{network}":             "NSSSSSN",
+    "DELETE networks/{network}":          "NDDDSDN",
+    "GET network-kinds":                  "NDDSSDN",
     "GET pools":                          "NEESSEN",
     "POST pools":                         "NDDDSDN",
     "GET pools/{pool}":                   "NAASSAN",
@@ -140,6 +145,12 @@ ROUTES = {
 # Which right each operation needs; its route and its group's route follow.
 OPERATIONS = {
     "cluster.examine": "cluster.manage",
+    "network.add": "cluster.manage",
+    "network.add-subnet": "cluster.manage",
+    "network.change": "cluster.manage",
+    "network.change-subnet": "cluster.manage",
+    "network.remove": "cluster.manage",
+    "network.remove-subnet": "cluster.manage",
     "node.accept-storage": "cluster.manage",
     "node.add": "cluster.manage",
     "node.check": "cluster.manage",
@@ -209,6 +220,8 @@ FIELDS = {
     "iso": "none",
     "domain": "00000000-0000-0000-0000-000000000000",
     "image": "small",
+    "cidr": "10.203.0.0/24",
+    "subnet": "10.77.0.0/24",
 }
 """A value for each parameter that an operation requires, so that a call gets as far as its object."""
 BODIES: dict[str, dict[str, Any]] = {
@@ -234,6 +247,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST webhooks": {"url": "https://billing.example/hook"},
     "PATCH webhooks/{webhook}": {"active": False},
     "POST nodes": {"name": "new", "address": "192.0.2.1"},
+    "POST networks": {"name": "new", "subnet": "10.204.0.0/24"},
+    "POST networks/{network}/change": {"name": "new"},
+    "POST networks/{network}/change-subnet": {"subnet": "10.77.0.0/24", "nameservers": []},
 }
 
 
@@ -272,6 +288,7 @@ def world(node: Node, image: Image) -> World:
         "vm": vm.pk,
         "node": node.pk,
         "pool": vm.pool_id,
+        "network": Network.objects.latest("pk").pk,
         "task": task.pk,
         "user": customer.pk,
         "role": Role.objects.create(name="role", level=Level.USER, rights=[]).pk,
@@ -293,7 +310,7 @@ def world(node: Node, image: Image) -> World:
 
 KINDS = {"vms": "vm", "nodes": "node", "tasks": "task", "pools": "pool", "users": "user", "roles": "role",
          "tokens": "token", "ssh-keys": "ssh_key", "webhooks": "webhook",
-         "batch": "batch", "isos": "iso"}  # fmt: skip
+         "batch": "batch", "isos": "iso", "networks": "network"}  # fmt: skip
 
 
 def routes() -> Iterator[str]:
@@ -313,7 +330,7 @@ def routes() -> Iterator[str]:
                 yield f"{method.upper()} {path}"
 
 
-PLACES = {"vm": "vms/{vm}", "node": "nodes/{node}"}
+PLACES = {"vm": "vms/{vm}", "node": "nodes/{node}", "network": "networks/{network}"}
 ELSEWHERE = {"vm.take-over": "nodes/{node}/take-over"}
 """Operations whose route names an object of another kind."""
 
@@ -363,7 +380,9 @@ def call(world: World, caller: str, route: str) -> Any:
 def body_of_operation(world: World, path: str) -> dict[str, Any]:
     """What the operation of a path requires."""
     parts = path.split("/")
-    kind = {"vms": "vm", "nodes": "vm" if parts[-1] == "take-over" else "node"}.get(parts[0], parts[0])
+    kind = {"vms": "vm", "nodes": "vm" if parts[-1] == "take-over" else "node", "networks": "network"}.get(
+        parts[0], parts[0]
+    )
     found = [each for each in registry.every() if each.name == f"{kind}.{parts[-1]}"]
     if not found:
         return {}

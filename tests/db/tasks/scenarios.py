@@ -278,6 +278,31 @@ def _forget(admin: User, node: Node) -> Callable[[], Task]:
     return lambda: registry.get("node.forget").submit(admin, {"forget_vms": True}, object_id=node.pk)
 
 
+def _add_network(admin: User, node: Node) -> Callable[[], Task]:
+    """A network behind NAT with its first subnet, which no other network of the cluster has."""
+    number = Network.objects.count()
+    raw = {"name": f"more{number}", "subnet": f"10.201.{number}.0/24", "nameservers": ["9.9.9.9"]}
+    return lambda: registry.get("network.add").submit(admin, raw)
+
+
+def _on_network(operation: str, **raw: Any) -> Callable[[User, Node], Callable[[], Task]]:
+    """On a network with two subnets that no VM is in."""
+
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        added = run_task(_add_network(admin, node)())
+        assert added.status == Status.DONE, added.error
+        network = Network.objects.get(pk=added.object_id)
+        first = network.first_subnet
+        second = {"cidr": str(first).replace("10.201.", "10.202.")}
+        run_task(registry.get("network.add-subnet").submit(admin, second, object_id=network.pk))
+        more = {"subnet": second["cidr"]} if "-subnet" in operation and operation != "network.add-subnet" else {}
+        if operation == "network.add-subnet":
+            more = {"cidr": str(first).replace("10.201.", "10.203.")}
+        return lambda: registry.get(operation).submit(admin, {**raw, **more}, object_id=network.pk)
+
+    return prepare
+
+
 def _import(admin: User, node: Node) -> Callable[[], Task]:
     """A domain that somebody defined, with a name that no VM can have."""
     raw, memory = _raw_of_stranger(), fake.node(node.pk)
@@ -350,5 +375,11 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "node.evacuate": _on_node("node.evacuate"),
     "node.remove": _on_node("node.remove"),
     "node.forget": _forget,
+    "network.add": _add_network,
+    "network.change": _on_network("network.change", name="renamed"),
+    "network.remove": _on_network("network.remove"),
+    "network.add-subnet": _on_network("network.add-subnet"),
+    "network.change-subnet": _on_network("network.change-subnet", nameservers=["1.1.1.1"], ranges=[]),
+    "network.remove-subnet": _on_network("network.remove-subnet"),
 }
 """What each operation needs; behind a colon is how another scenario of the same operation differs."""

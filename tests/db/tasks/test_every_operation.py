@@ -18,6 +18,7 @@ from panel.core.errors import OperationFailed
 from panel.core.wording import read_in
 from panel.doctor.services import look
 from panel.images.models import Image
+from panel.network.models import Network
 from panel.tasks import registry, services
 from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret
 from panel.tasks.operation import Operation, Step
@@ -185,7 +186,8 @@ def test_a_plan_names_the_steps_and_changes_nothing(
     operation = operation_of(name)
     before = world()
     vm = Vm.objects.first()
-    objects = {"node": node.pk, "vm": vm.pk if vm else None, "vmwatch": 1, "cluster": 1}
+    network = Network.objects.latest("pk")
+    objects = {"node": node.pk, "vm": vm.pk if vm else None, "vmwatch": 1, "cluster": 1, "network": network.pk}
     object_id = None if operation.creates else objects[operation.object_type]
     kept = Snapshot.objects.first()
     asked: dict[str, dict[str, Any]] = {
@@ -196,6 +198,11 @@ def test_a_plan_names_the_steps_and_changes_nothing(
         "node.forget": {"forget_vms": True},
         "vm.forget-snapshot": {"snapshot": kept.pk if kept else 0},
         "vm.adopt-snapshot": {"name": "by_hand"},
+        "network.add": {"name": "planned", "subnet": "10.204.0.0/24"},
+        "network.change": {"name": "planned"},
+        "network.add-subnet": {"cidr": "10.204.0.0/24"},
+        "network.change-subnet": {"subnet": network.subnet, "ranges": []},
+        "network.remove-subnet": {"subnet": network.subnet},
     }
     raw = asked.get(name, DEVICES.get(name, RAW.get(operation.name, {})))
     plan = operation.plan(admin, raw, object_id=object_id)

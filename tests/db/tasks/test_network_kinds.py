@@ -14,7 +14,8 @@ from panel.core.errors import AlreadyExists, CapacityError, InvalidValue, Operat
 from panel.doctor.services import look
 from panel.images.models import Image
 from panel.network.models import Network
-from panel.network.services import add_subnet, allocate_certain
+from panel.network.services import allocate_certain
+from panel.network.subnets import add_subnet
 from panel.notices.models import Problem, Severity
 from panel.tasks.models import Status
 from panel.tasks.registry import get as operation_named

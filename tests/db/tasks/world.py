@@ -6,7 +6,7 @@ from typing import Any
 
 from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.network.models import Address
+from panel.network.models import Address, IpPool, Network, Subnet
 from panel.storage.models import Volume
 from panel.tasks.models import Reservation, TaskLock, TaskSecret
 from panel.vms.models import AuxiliaryDisk, Disk, Interface, Snapshot, Vm
@@ -32,7 +32,7 @@ def world() -> dict[str, Any]:
         }
     counts = {
         model.__name__: model.objects.count()
-        for model in (Vm, Disk, Interface, Volume, Address, Node, Snapshot, AuxiliaryDisk)
+        for model in (Vm, Disk, Interface, Volume, Address, Node, Snapshot, AuxiliaryDisk, Network, Subnet, IpPool)
     }
     held = {model.__name__: model.objects.count() for model in (TaskLock, TaskSecret, Reservation)}
     return {"nodes": nodes, "rows": counts, "held": held}

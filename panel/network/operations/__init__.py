@@ -1,0 +1,8 @@
+"""Every operation on a network, one line each; a new one is added here."""
+
+from panel.network.operations.add import AddNetwork
+from panel.network.operations.change import ChangeNetwork
+from panel.network.operations.remove import RemoveNetwork
+from panel.network.operations.subnets import AddSubnet, ChangeSubnet, RemoveSubnet
+
+ALL = (AddNetwork, ChangeNetwork, RemoveNetwork, AddSubnet, ChangeSubnet, RemoveSubnet)

@@ -1,0 +1,214 @@
+"""Networks that administrators add, change and remove: what can be, what is refused, what guests get of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from nodeagent.protocol.network import BridgesRead
+from panel.accounts.models import User
+from panel.cluster import fake
+from panel.cluster.models import Node, NodeState
+from panel.core.errors import NodeUnreachable
+from panel.images.models import Image
+from panel.network.models import Address, Network
+from panel.network.selectors import free_by_version, free_count
+from panel.network.subnets import usual_ranges
+from panel.tasks import registry
+from panel.tasks.models import Task
+from panel.vms.models import Vm
+from panel.vms.spec import guest_network
+from tests.db.conftest import make_node, run_task
+from tests.kinds import memory_network_agent, memory_network_panel
+
+assert memory_network_panel.MemoryNetworkKind.name == memory_network_agent.Memory.KIND
+MEMORY = memory_network_panel.MemoryNetworkKind.name
+WEB = {"name": "web1", "image": "small", "flavor": "small", "password": "correct horse"}
+
+
+@pytest.fixture
+def api(admin: User, node: Node) -> APIClient:
+    """An administrator's client; a node is there."""
+    client = APIClient()
+    client.force_authenticate(admin)
+    return client
+
+
+def asked(answer: Any) -> Task:
+    """The task that was asked for, ended well."""
+    assert answer.status_code == 202, answer.json()
+    task = run_task(Task.objects.get(pk=answer.json()["task"]["id"]))
+    assert task.status == "done", task.error
+    return task
+
+
+def added(api: APIClient, **values: Any) -> Network:
+    """A network, made."""
+    task = asked(api.post("/api/v1/networks", {"name": "public", "subnet": "10.210.0.0/24", **values}, format="json"))
+    return Network.objects.get(pk=task.object_id)
+
+
+def bridges(node: Node) -> dict[str, list[str]]:
+    """The bridges of a node with the subnets of each."""
+    found = fake.node(node.pk).call(BridgesRead()).bridges
+    return {each.name: [each.subnet, *(more.subnet for more in each.further)] for each in found}
+
+
+def test_a_network_is_on_every_node_with_what_is_usual(api: APIClient, node: Node) -> None:
+    other = make_node("fake2")
+    network = added(api, nameservers=["9.9.9.9"])
+    shown = api.get(f"/api/v1/networks/{network.pk}").json()
+    assert shown["subnets"] == [
+        {
+            "version": 4,
+            "cidr": "10.210.0.0/24",
+            "gateway": "10.210.0.1",
+            "nameservers": ["9.9.9.9"],
+            "ranges": [{"first": "10.210.0.2", "last": "10.210.0.254"}],
+        }
+    ]
+    assert bridges(node)[network.bridge] == bridges(other)[network.bridge] == ["10.210.0.0/24"]
+    assert {each.state for each in network.on_nodes.all()} == {"ready"}
+
+
+def test_a_node_that_does_not_answer_has_the_network_from_its_next_check_on(api: APIClient, node: Node) -> None:
+    away = make_node("fake2")
+    fake.node(away.pk).fail("bridge_ensure", NodeUnreachable(node="fake2", reason="it is silent"))
+    network = added(api)
+    assert network.bridge in bridges(node) and not network.on_nodes.filter(node=away).exists()
+    run_task(registry.get("node.check").submit(User.objects.get(name="admin"), {}, object_id=away.pk))
+    assert network.bridge in bridges(away) and network.on_nodes.get(node=away).state == "ready"
+
+
+REFUSED = [
+    ({"kind": "wifi"}, "invalid_value", "kind"),
+    ({"options": {"speed": "1"}}, "invalid_value", "speed"),
+    ({"subnet": "10.210.0.1/24"}, "invalid_value", "cidr"),
+    ({"subnet": "2001:db8::/64"}, "invalid_value", "cidr"),
+    ({"subnet": None}, "missing_value", "subnet"),
+    ({"subnet": "10.77.0.128/25"}, "already_exists", "cidr"),
+    ({"gateway": "10.211.0.1"}, "invalid_value", "gateway"),
+    ({"gateway": "somewhere"}, "invalid_value", "gateway"),
+    ({"nameservers": ["dns.example"]}, "invalid_value", "nameservers"),
+    ({"ranges": ["10.210.0.9-10.210.0.5"]}, "invalid_value", "ranges"),
+    ({"ranges": ["10.210.0.5-10.210.0.9", "10.210.0.9"]}, "invalid_value", "ranges"),
+    ({"ranges": ["10.211.0.5"]}, "invalid_value", "ranges"),
+    ({"ranges": ["all of them"]}, "invalid_value", "ranges.0"),
+    ({"name": "private"}, "already_exists", "name"),
+    ({"bridge": "vmbr-nat0"}, "already_exists", "bridge"),
+    ({"bridge": "no bridge"}, "invalid_value", "bridge"),
+]
+
+
+@pytest.mark.parametrize(("values", "code", "field"), REFUSED)
+def test_what_cannot_be_is_refused_at_its_field_before_anything_is_there(
+    api: APIClient, values: dict[str, Any], code: str, field: str
+) -> None:
+    body = {"name": "public", "subnet": "10.210.0.0/24", **values}
+    for address in ("/api/v1/networks", "/api/v1/networks?plan=1"):
+        answer = api.post(address, body, format="json")
+        assert (answer.json()["code"], answer.json()["field"]) == (code, field), answer.json()
+    assert [each.name for each in Network.objects.all()] == ["private"]
+
+
+def test_a_network_in_use_is_not_removed_nor_shrunk_and_it_says_by_whom(
+    api: APIClient, node: Node, image: Image
+) -> None:
+    network = added(api, ranges=["10.210.0.50-10.210.0.60"])
+    where = f"/api/v1/networks/{network.pk}"
+    asked(api.post("/api/v1/vms", {**WEB, "network": "public"}, format="json"))
+    refusals = {
+        "change-subnet": {"subnet": "10.210.0.0/24", "ranges": ["10.210.0.55-10.210.0.60"]},
+        "remove-subnet": {"subnet": "10.210.0.0/24"},
+        "remove": {},
+    }
+    asked(api.post(f"{where}/add-subnet", {"cidr": "10.211.0.0/24"}, format="json"))
+    for verb, body in refusals.items():
+        answer = api.post(f"{where}/{verb}", body, format="json")
+        assert answer.status_code == 409 and "web1" in answer.json()["detail"], (verb, answer.json())
+    # To grow, and to shrink where nobody is, is another matter.
+    wider = {"subnet": "10.210.0.0/24", "ranges": ["10.210.0.40-10.210.0.55", "10.210.0.100/31"]}
+    asked(api.post(f"{where}/change-subnet", wider, format="json"))
+    assert [str(each) for each in network.subnets.get(cidr="10.210.0.0/24").ranges.all()] == [
+        "10.210.0.40-10.210.0.55",
+        "10.210.0.100-10.210.0.101",
+    ]
+    asked(api.post(f"{where}/remove-subnet", {"subnet": "10.211.0.0/24"}, format="json"))
+    assert bridges(node)[network.bridge] == ["10.210.0.0/24"]
+
+
+def test_a_network_that_is_removed_is_gone_from_nodes_and_gives_no_address_meanwhile(
+    api: APIClient, node: Node, image: Image
+) -> None:
+    network = added(api)
+    answer = api.delete(f"/api/v1/networks/{network.pk}")
+    refused = api.post("/api/v1/vms", {**WEB, "network": "public"}, format="json")
+    assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
+    asked(answer)
+    assert network.bridge not in bridges(node)
+    assert api.get(f"/api/v1/networks/{network.pk}").status_code == 404
+    assert not Address.objects.exists() and not Vm.objects.exists()
+
+
+def test_a_vm_has_an_address_of_each_version_that_its_network_gives(
+    api: APIClient, admin: User, node: Node, image: Image
+) -> None:
+    network = Network.objects.create(
+        cluster=node.cluster, name="both", bridge="vmbr-both0", kind=MEMORY, options={"wire": "a"}
+    )
+    where = f"/api/v1/networks/{network.pk}"
+    for cidr, gateway in (("192.0.2.0/24", "192.0.2.1"), ("2001:db8::/64", "2001:db8::1")):
+        asked(api.post(f"{where}/add-subnet", {"cidr": cidr, "gateway": gateway}, format="json"))
+    task = asked(api.post("/api/v1/vms", {**WEB, "network": "both"}, format="json"))
+    told = guest_network(Vm.objects.get(pk=task.object_id))
+    assert [(each.address, each.prefix, each.gateway) for each in told.every_address()] == [
+        ("192.0.2.2", 24, "192.0.2.1"),
+        ("2001:db8::100", 64, "2001:db8::1"),
+    ]
+    # What is free is counted by version, and no row stands for a free address.
+    network = Network.objects.prefetch_related("subnets__ranges").get(pk=network.pk)
+    assert free_by_version(network) == {4: 252, 6: 2**64 - 0x100 - 1} and free_count(network) > 2**63
+    assert Address.objects.count() == 2
+
+
+def test_a_network_without_addresses_is_for_further_interfaces(
+    api: APIClient, admin: User, node: Node, image: Image
+) -> None:
+    Network.objects.create(cluster=node.cluster, name="wire", bridge="vmbr-w0", kind=MEMORY, options={"wire": "a"})
+    refused = api.post("/api/v1/vms", {**WEB, "network": "wire"}, format="json").json()
+    assert (refused["code"], refused["field"]) == ("missing_value", "network")
+    vm = asked(api.post("/api/v1/vms", WEB, format="json")).object_id
+    result = asked(api.post(f"/api/v1/vms/{vm}/add-interface", {"network": "wire"}, format="json"))
+    assert [each.ips for each in Vm.objects.get(pk=vm).interfaces.with_ips().order_by("position")] == [
+        ["10.77.0.10"],
+        [],
+    ]
+    assert result.status == "done"
+
+
+def test_a_node_that_is_being_removed_is_not_asked(api: APIClient, node: Node) -> None:
+    going = make_node("fake2")
+    Node.objects.filter(pk=going.pk).update(state=NodeState.REMOVING)
+    network = added(api)
+    assert network.bridge not in bridges(going)
+
+
+@pytest.mark.parametrize(
+    ("cidr", "gateway", "ranges"),
+    [
+        ("192.0.2.0/24", "192.0.2.1", [("192.0.2.2", "192.0.2.254")]),
+        ("192.0.2.0/24", "192.0.2.254", [("192.0.2.1", "192.0.2.253")]),
+        ("192.0.2.0/24", "192.0.2.9", [("192.0.2.1", "192.0.2.8"), ("192.0.2.10", "192.0.2.254")]),
+        ("192.0.2.0/24", None, [("192.0.2.1", "192.0.2.254")]),
+        ("192.0.2.8/31", None, [("192.0.2.8", "192.0.2.9")]),
+        ("192.0.2.8/32", None, [("192.0.2.8", "192.0.2.8")]),
+        ("2001:db8::/64", "2001:db8::1", [("2001:db8::100", "2001:db8::ffff:ffff:ffff:ffff")]),
+        ("2001:db8::/126", "2001:db8::1", [("2001:db8::2", "2001:db8::3")]),
+    ],
+)
+def test_what_is_given_out_of_a_subnet_where_nobody_says_so(
+    cidr: str, gateway: str | None, ranges: list[tuple[str, str]]
+) -> None:
+    assert usual_ranges(cidr, gateway) == ranges
