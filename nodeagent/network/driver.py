@@ -65,6 +65,7 @@ class Driver(abc.ABC):
 
     def shed(self, before: BridgeEnsure, job: Job) -> None:
         """What make() made of the network as it was asked for before, and it has no more, is gone."""
+        return
 
     @abc.abstractmethod
     def remove(self, job: Job) -> None:

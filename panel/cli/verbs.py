@@ -104,11 +104,7 @@ def operation_command(kind: str, operation: dict[str, Any]) -> click.Command:
             name: _secret(name) if value == "-" and _is_secret(properties, name) else value
             for name, value in values.items()
         }
-        body = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in body.items()
-            if value not in (None, ())
-        }
+        body = {name: _many(name, value, properties) for name, value in body.items() if value not in (None, ())}
         answer = panel.post(path, body, params={"queue": int(queue), "plan": int(plan)})
         if plan:
             output.show_plan(answer, as_json(context))
@@ -116,6 +112,22 @@ def operation_command(kind: str, operation: dict[str, Any]) -> click.Command:
         finish(context, panel, answer, wait)
 
     return Command(operation["verb"], callback=run, params=options, help=operation["description"])
+
+
+def _many(name: str, value: Any, properties: dict[str, Any]) -> Any:
+    """A value as the panel takes it; raises BadParameter for one of an option of NAME=VALUE that is none."""
+    if not isinstance(value, tuple):
+        return value
+    if "object" not in _types(properties.get(name, {})):
+        return list(value)
+    pairs = [each.partition("=") for each in value]
+    if wrong := next((key for key, separator, _value in pairs if not separator), None):
+        raise click.BadParameter(f"“{wrong}” is not NAME=VALUE.", param_hint=f"--{name.replace('_', '-')}")
+    return {key: found for key, _separator, found in pairs}
+
+
+def _types(schema: dict[str, Any]) -> set[str]:
+    return {str(each.get("type")) for each in [schema, *schema.get("anyOf", [])]}
 
 
 def _ask(operation: dict[str, Any], target: str) -> None:
@@ -128,8 +140,7 @@ def _ask(operation: dict[str, Any], target: str) -> None:
 
 
 def _option(name: str, schema: dict[str, Any], required: bool) -> click.Option:
-    kinds = [schema, *schema.get("anyOf", [])]
-    types = {each.get("type") for each in kinds}
+    kinds, types = [schema, *schema.get("anyOf", [])], _types(schema)
     kind: Any = int if "integer" in types else float if "number" in types else str
     text = schema.get("description", "")
     if any(each.get("format") == "password" for each in kinds):
@@ -138,7 +149,8 @@ def _option(name: str, schema: dict[str, Any], required: bool) -> click.Option:
         [f"--{name.replace('_', '-')}", name],
         type=kind,
         required=required,
-        multiple="array" in types,
+        multiple=bool(types & {"array", "object"}),
+        metavar="NAME=VALUE" if "object" in types else None,
         help=text,
     )
 

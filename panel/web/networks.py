@@ -116,8 +116,7 @@ def network_new(request: HttpRequest) -> HttpResponse:
     kind = KINDS.get((data or request.GET).get("kind", ""), KINDS[NAT])
     form = NewNetwork(viewer, kind, data)
     if data is None:
-        context = {"form": form, "kind": kind}
-        return page(request, "network_new.html", regions={"network-new": "_network_new.html"}, **context)
+        return page(request, "network_new.html", regions={"network-new": "_network_new.html"}, form=form, kind=kind)
     if form.is_valid():
         try:
             task = form.operation.submit(viewer, form.raw)

@@ -10,7 +10,7 @@ import click
 import httpx
 import pytest
 
-from panel.cli import output
+from panel.cli import output, verbs
 from panel.cli.client import Panel, Refused, connect, login_file, save_login
 from panel.cli.verbs import operation_command
 from panel.core.texts import escaped
@@ -27,6 +27,7 @@ CREATE = {
             "image": {"type": "string", "description": "The image."},
             "memory_mib": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
             "ssh_keys": {"type": "array", "items": {"type": "string"}},
+            "addresses": {"anyOf": [{"type": "object"}, {"type": "null"}]},
             "password": {"anyOf": [{"type": "string", "format": "password"}, {"type": "null"}]},
         },
     },
@@ -70,10 +71,18 @@ def test_the_options_of_a_verb_are_the_parameters_of_its_operation() -> None:
     assert isinstance(options["name"], click.Argument)
     assert options["image"].required and not options["memory_mib"].required
     assert isinstance(options["memory_mib"].type, click.types.IntParamType)
-    assert options["ssh_keys"].multiple
+    assert options["ssh_keys"].multiple and options["addresses"].multiple
     assert {"wait", "queue", "plan"} <= set(options)
     with click.Context(command) as context:
         assert "asked for, or read from a pipe" in command.get_help(context).replace("\n", " ").replace("  ", " ")
+
+
+def test_values_by_names_are_told_apart_at_the_first_equals_sign() -> None:
+    properties = CREATE["params"]["properties"]  # type: ignore[index]
+    assert verbs._many("addresses", ("a=1", "b=c=d"), properties) == {"a": "1", "b": "c=d"}
+    assert verbs._many("ssh_keys", ("a=1", "b"), properties) == ["a=1", "b"]
+    with pytest.raises(click.BadParameter, match="“b” is not NAME=VALUE"):
+        verbs._many("addresses", ("a=1", "b"), properties)
 
 
 def test_an_answer_that_is_no_panels_is_told_without_a_traceback() -> None:
