@@ -268,17 +268,21 @@ def choose_again(network: Network, used: Iterable[str]) -> Network:
 
 def record_state(node: Node, network: Network, error: str = "") -> None:
     """Remember that the network is on the node, or why it cannot be made there."""
+    known = NodeNetwork.objects.filter(node=node, network=network).values_list("state", "error").first()
+    state = NetworkState.FAILED if error else NetworkState.READY
     NodeNetwork.objects.update_or_create(
         node=node,
         network=network,
         defaults={
             "bridge": network.bridge,
             "uplink": network.of_kind.uplink(network.options, node.name),
-            "state": NetworkState.FAILED if error else NetworkState.READY,
+            "state": state,
             "error": error,
             "seen_at": timezone.now(),
         },
     )
+    if known != (state, error):
+        _tell_pages(network.pk)
 
 
 def free_subnet(used: Iterable[str]) -> str:

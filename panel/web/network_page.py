@@ -10,6 +10,7 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy as _
 
 from panel.accounts.models import User
 from panel.cluster.selectors import list_nodes
@@ -28,7 +29,7 @@ MOST_NODES = 200
 TASKS = 10
 REGIONS = {"head": "_network_head.html", "network": "_network.html"}
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
-OF_A_SUBNET = ("network.change-subnet", "network.remove-subnet")
+OF_A_SUBNET = {"network.change-subnet": _("Change"), "network.remove-subnet": _("Remove")}
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,18 @@ def network_page(request: HttpRequest, network_id: int) -> HttpResponse:
 
 def _subnets(viewer: User, network: Network, task: Task | None) -> list[Row]:
     used = [ipaddress.ip_address(ip) for ip in network.addresses.values_list("ip", flat=True)]
-    operations = [registry.get(name) for name in OF_A_SUBNET]
+    operations = [(registry.get(name), str(label)) for name, label in OF_A_SUBNET.items()]
     may = permissions.allows(viewer, "cluster.manage")
     return [
         Row(
             subnet,
             used=sum(each in subnet.parsed for each in used),
             ranges=_ranges(subnet, used),
-            actions=[buttons.of(each, network, task, fixed={"subnet": subnet.cidr}) for each in operations if may],
+            actions=[
+                buttons.of(each, network, task, label=label, fixed={"subnet": subnet.cidr})
+                for each, label in operations
+                if may
+            ],
         )
         for subnet in network.subnets.all()
     ]

@@ -98,6 +98,7 @@ class NewNetwork(OperationForm):
         for name, info in kind.options.model_fields.items():
             self.fields[name] = field_of(name, info, None)
             style(self.fields[name])
+        self.order_fields(["name", "kind", *self.options, "subnet", "gateway", "ranges", "nameservers", "bridge"])
 
     @property
     def raw(self) -> dict[str, Any]:

@@ -48,7 +48,7 @@ BEFORE_SIGN_IN = {"login": "nobody", "login-code": "half"}
 ADMINISTRATORS = {
     "nodes", "node-new", "node", "storages", "storage-new", "problems", "users", "user-new", "user", "roles",
     "role-new", "role", "vm-settings", "cluster-settings",
-    "networks", "health",
+    "networks", "network", "network-new", "health",
 }  # fmt: skip
 """Pages that customers do not have."""
 

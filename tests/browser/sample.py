@@ -106,7 +106,12 @@ def _ids(made: SimpleNamespace) -> dict[str, Any]:
         "cluster_id": made.cluster.pk,
     }
     # What is a storage or a plan on pages is a pool or a flavor in the database.
-    ids |= {"storage_id": made.pool.pk, "plan_id": made.flavor.pk, "request_id": made.task.request_id}
+    ids |= {
+        "storage_id": made.pool.pk,
+        "plan_id": made.flavor.pk,
+        "network_id": made.network.pk,
+        "request_id": made.task.request_id,
+    }
     return {**ids, "keys": {each.name: _key(each) for each in (made.admin, made.customer)}}
 
 

@@ -114,6 +114,7 @@ class ChangeSubnet(Operation[ChangeSubnetParams]):
     permission = "cluster.manage"
     params = ChangeSubnetParams
     context = NetworkContext
+    placed = True
     locks = (exclusive("network"),)
     steps = (
         Step(record_change, "Record the change", undo=record_change_back, inline=True),
@@ -157,6 +158,7 @@ class RemoveSubnet(Operation[NamedSubnetParams]):
     permission = "cluster.manage"
     params = NamedSubnetParams
     context = NetworkContext
+    placed = True
     dangerous = True
     locks = (exclusive("network"),)
     steps = (

@@ -16,15 +16,16 @@ from panel.accounts.models import JournalEntry, Level, User
 from panel.cluster.models import Cluster, Node, NodeState
 from panel.images.models import Flavor, Image
 from panel.monitoring.models import NodeWatch
-from panel.network.models import Address, NodeNetwork
+from panel.network.models import Address, Network, NodeNetwork
 from panel.network.selectors import free_count, list_networks
 from panel.network.services import ensure_default_network
+from panel.network.subnets import add_subnet
 from panel.notices.models import Problem, Severity
 from panel.storage.services import ensure_default_pool
 from panel.tasks.models import Status, Task
 from panel.vms.models import Interface, InterfaceAddress, Vm
 from panel.web import words
-from tests.db.conftest import make_node
+from tests.db.conftest import make_node, run_task
 from tests.db.web.buttons import buttons, elements
 from tests.db.web.test_pages import signed_in
 
@@ -283,6 +284,47 @@ def test_networks_tell_their_ranges_and_what_is_left_of_them(admin: User, user: 
         assert told in page, told
     assert "<tbody><tr" not in text(signed_in(admin), "/networks?search=nothing").replace("\n", "")
     text(signed_in(user), "/networks", 404)
+
+
+def test_a_network_is_asked_for_and_its_page_shows_its_subnets(admin: User, user: User, node: Node) -> None:
+    client = signed_in(admin)
+    right = {"name": "public", "kind": "nat", "subnet": "10.210.0.0/24", "ranges": "10.210.0.9-10.210.0.12"}
+    wrong = (
+        ({"name": "private"}, "There is a network “private” already."),
+        ({"subnet": ""}, "it needs a subnet"),
+        ({"ranges": "10.210.0.9-9"}, "is no range of addresses"),
+        ({"gateway": "10.211.0.1"}, "does not lie in"),
+    )
+    for change, told in wrong:
+        answer = post(client, "/networks/new", **{**right, **change})
+        assert (answer.status_code, b"is-invalid" in answer.content) == (422, True), change
+        assert told in answer.content.decode() and Network.objects.count() == 1
+    assert post(signed_in(user), "/networks/new", **right).status_code == 404
+    answer = post(client, "/networks/new", **right)
+    made = Network.objects.get(name="public")
+    assert (answer.status_code, answer.headers["HX-Redirect"]) == (204, f"/networks/{made.pk}")
+    run_task(Task.objects.get(operation="network.add"))
+    page = text(client, f"/networks/{made.pk}")
+    for told in ("10.210.0.0/24", "10.210.0.9 – 10.210.0.12", "4 free", made.bridge, ">fake1<"):
+        assert told in page, told
+    assert {"add-subnet", "change", "change-subnet", "remove-subnet", "remove"} <= buttons(page).keys()
+    dialog = text(client, f"/networks/{made.pk}/do/change-subnet?subnet=10.210.0.0/24")
+    assert "10.210.0.9-10.210.0.12" in dialog
+    text(signed_in(user), f"/networks/{made.pk}", 404)
+
+
+def test_a_network_s_page_makes_the_same_queries_for_few_and_many(admin: User, node: Node) -> None:
+    client, network = signed_in(admin), ensure_default_network(node.cluster)
+    counts = []
+    for number in (2, 12):
+        add_subnet(network, f"10.{200 + number}.0.0/24", f"10.{200 + number}.0.1", ranges=None)
+        make_node(f"more{number}")
+        for last in range(number * 10, number * 10 + 9):
+            Address.objects.create(network=network, ip=f"10.77.0.{last}")
+        with CaptureQueriesContext(connection) as queries:
+            text(client, f"/networks/{network.pk}")
+        counts.append(len(queries))
+    assert counts[0] == counts[1] <= 30, counts
 
 
 def test_images_and_plans_are_read_by_everybody(user: User) -> None:
