@@ -12,17 +12,19 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from nodeagent import holders, iso, paths
+from nodeagent import guest_network, holders, iso, paths
 from nodeagent import storage as storages
 from nodeagent.commands import handles
 from nodeagent.commands.guests import check as check_change
 from nodeagent.errors import CommandFailed, InvalidParams
 from nodeagent.job import Job
-from nodeagent.protocol import BadMessage, Nothing, guest, storage
+from nodeagent.protocol import BadMessage, Nothing, from_dict, guest, storage, to_dict
 from nodeagent.run import run
 from nodeagent.storage.files import SEEDS
 
 USER_DATA = "#cloud-config\n"
+INTERFACES = "interfaces.json"
+"""The file with what the guest is told of its further interfaces, for whoever reads the seed again."""
 
 
 @handles(storage.SeedCreate)
@@ -143,9 +145,10 @@ def seed_files(
     return {
         "meta-data": json.dumps({"instance-id": instance_id, "local-hostname": guest.hostname}, indent=1) + "\n",
         "user-data": USER_DATA + json.dumps(user_data, indent=1) + "\n",
-        "network-config": json.dumps(_network(guest), indent=1) + "\n",
+        "network-config": json.dumps(guest_network.netplan(guest.every_interface()), indent=1) + "\n",
         "vmpanel.env": _env(guest),
         "authorized_keys": "".join(f"{key}\n" for key in guest.ssh_keys),
+        **({INTERFACES: json.dumps(to_dict(guest)["interfaces"]) + "\n"} if guest.interfaces else {}),
     }
 
 
@@ -166,6 +169,8 @@ def read_seed(files: Dict[str, str]) -> Tuple[str, storage.GuestIdentity]:
         timezone=user_data["timezone"],
         keeps_password=user_data["ssh_pwauth"] is None,
         further=[_address(each) for each in told.get("FURTHER", "").split()],
+        mtu=int(told.get("MTU", "0")),
+        interfaces=[from_dict(storage.GuestInterface, each) for each in json.loads(files.get(INTERFACES, "[]"))],
     )
     return json.loads(files["meta-data"])["instance-id"], identity
 
@@ -213,20 +218,6 @@ def _user_data(guest: storage.GuestIdentity) -> Dict[str, Any]:
     return data
 
 
-def _network(guest: storage.GuestIdentity) -> Dict[str, Any]:
-    interface: Dict[str, Any] = {
-        "match": {"macaddress": guest.mac},
-        "addresses": [f"{each.address}/{each.prefix}" for each in guest.every_address()],
-    }
-    for each in guest.every_address():
-        if each.gateway:
-            # The first of a version, which is the primary one.
-            interface.setdefault("gateway6" if ":" in each.gateway else "gateway4", each.gateway)
-    if guest.nameservers:
-        interface["nameservers"] = {"addresses": list(guest.nameservers)}
-    return {"version": 2, "ethernets": {"vmpanel0": interface}}
-
-
 def _address(text: str) -> storage.GuestAddress:
     """What _env() wrote of a further address; raises ValueError."""
     address, prefix, gateway = text.split("/")
@@ -245,8 +236,14 @@ def _env(guest: storage.GuestIdentity) -> str:
         "LOGIN": guest.login,
         "PASSWORD_HASH": guest.password_hash,
         **({"FURTHER": further} if further else {}),
+        **({"MTU": str(guest.mtu)} if guest.mtu else {}),
     }
-    return "".join(f"{name}={value}\n" for name, value in values.items())
+    lines = [f"{name}={value}\n" for name, value in values.items()]
+    return "".join(lines + [f"INTERFACE={_line(each)}\n" for each in guest.interfaces])
+
+
+def _line(told: storage.GuestInterface) -> str:
+    return " ".join([told.mac, *(f"{each.address}/{each.prefix}" for each in told.addresses)])
 
 
 def _mkisofs() -> List[str]:

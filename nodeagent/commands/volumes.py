@@ -7,9 +7,9 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple, Union
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
-from nodeagent import holders, libvirtd
+from nodeagent import guest_network, holders, libvirtd
 from nodeagent import storage as storages
 from nodeagent.commands import handles
 from nodeagent.commands.guests import check as check_change
@@ -112,6 +112,7 @@ def volume_customize(request: storage.VolumeCustomize, job: Job) -> Nothing:
     return Nothing()
 
 
+NETWORKD = "networkd"
 SETUP = """
 set -e
 login=$(cat /root/.vmpanel-login)
@@ -171,7 +172,7 @@ def _changed_files(login: str, change: guest.GuestChange) -> Iterator[Tuple[str,
     if change.ssh_keys is not None:
         yield "keys", "\n".join(change.ssh_keys)
     if change.network is not None:
-        yield "networkd", _networkd(change.network)
+        yield from _networkd(change.network.every_interface())
 
 
 CHANGE = """
@@ -184,7 +185,11 @@ if [ -e /root/.vmpanel-keys ]; then
     install -m 600 -o "$login" /root/.vmpanel-keys "$folder/authorized_keys"
 fi
 if [ -e /root/.vmpanel-networkd ]; then
-    install -D -m 644 /root/.vmpanel-networkd /etc/systemd/network/10-vmpanel.network
+    # Of an interface that it has no more nothing is left.
+    rm -f /etc/systemd/network/10-vmpanel*.network
+    for file in /root/.vmpanel-networkd*; do
+        install -D -m 644 "$file" "/etc/systemd/network/10-vmpanel${file#/root/.vmpanel-networkd}.network"
+    done
 fi
 rm -f /root/.vmpanel-*
 """
@@ -202,14 +207,13 @@ def _guest_files(guest: storage.GuestIdentity) -> Iterator[Tuple[str, str, str]]
     if guest.password_hash:
         # virt-customize takes plain passwords only, so the hash goes in by a file that chpasswd reads.
         yield "hash", "/root/.vmpanel-hash", f"{guest.login}:{guest.password_hash}"
-    yield "networkd", "/etc/systemd/network/10-vmpanel.network", _networkd(guest)
+    for name, text in _networkd(guest.every_interface()):
+        yield name, f"/etc/systemd/network/10-vmpanel{name[len(NETWORKD) :]}.network", text
 
 
-def _networkd(told: Union[storage.GuestIdentity, guest.GuestNetwork]) -> str:
-    lines = [f"Address={each.address}/{each.prefix}" for each in told.every_address()]
-    lines += dict.fromkeys(f"Gateway={each.gateway}" for each in told.every_address() if each.gateway)
-    lines += [f"DNS={server}" for server in told.nameservers]
-    return f"[Match]\nMACAddress={told.mac}\n\n[Network]\n" + "".join(f"{line}\n" for line in lines)
+def _networkd(interfaces: Sequence[storage.GuestInterface]) -> Iterator[Tuple[str, str]]:
+    for number, text in enumerate(guest_network.networkd(interfaces)):
+        yield f"{NETWORKD}-{number}" if number else NETWORKD, text
 
 
 def _write(folder: str, name: str, text: str) -> str:

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import List, Optional
 
 from nodeagent.protocol.host import HostState
-from nodeagent.protocol.storage import GuestAddress, GuestIdentity, VolumeRef, VolumeState, check_identity
+from nodeagent.protocol.storage import GuestIdentity, GuestNetwork, VolumeRef, VolumeState, check_identity
 from nodeagent.protocol.wire import Nothing, Request, command
-
-
-@dataclass(frozen=True)
-class GuestNetwork:
-    """What a guest is told of the interface that it is reached by; the addresses as in GuestIdentity."""
-
-    mac: str
-    address: str
-    prefix: int
-    gateway: str
-    nameservers: List[str] = field(default_factory=list)
-    further: List[GuestAddress] = field(default_factory=list)
-
-    def every_address(self) -> List[GuestAddress]:
-        """All its addresses, the primary one first."""
-        return [GuestAddress(self.address, self.prefix, self.gateway), *self.further]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field, replace
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Union
 
 from nodeagent.protocol import words
 from nodeagent.protocol.wire import BadMessage, Nothing, Request, command
@@ -344,11 +344,21 @@ class GuestAddress:
 
 
 @dataclass(frozen=True)
+class GuestInterface:
+    """An interface of a guest with all that it is told of it; `mtu` in bytes, 0 for what is usual."""
+
+    mac: str
+    addresses: List[GuestAddress]
+    nameservers: List[str] = field(default_factory=list)
+    mtu: int = 0
+
+
+@dataclass(frozen=True)
 class GuestIdentity:
     """What a guest is told about itself. `password_hash` is a crypt(3) hash or empty.
 
-    `address`, `prefix` and `gateway` ("" for none) are those of its interface's primary address, `further` its others,
-    of either version of IP.
+    `address`, `prefix` and `gateway` ("" for none) are those of its first interface's primary address, `further` its
+    others, of either version of IP; `mtu` is that interface's, `interfaces` are its others.
 
     With `keeps_password` no hash means that the guest's password, which nobody here knows, stays and lets it in.
     """
@@ -365,10 +375,36 @@ class GuestIdentity:
     timezone: str = "UTC"
     keeps_password: bool = False
     further: List[GuestAddress] = field(default_factory=list)
+    mtu: int = 0
+    interfaces: List[GuestInterface] = field(default_factory=list)
 
-    def every_address(self) -> List[GuestAddress]:
-        """All its addresses, the primary one first."""
-        return [GuestAddress(self.address, self.prefix, self.gateway), *self.further]
+    def every_interface(self) -> List[GuestInterface]:
+        """All its interfaces, the first one, which it is reached by, first."""
+        return every_interface(self)
+
+
+@dataclass(frozen=True)
+class GuestNetwork:
+    """What a guest is told of its interfaces; as in GuestIdentity."""
+
+    mac: str
+    address: str
+    prefix: int
+    gateway: str
+    nameservers: List[str] = field(default_factory=list)
+    further: List[GuestAddress] = field(default_factory=list)
+    mtu: int = 0
+    interfaces: List[GuestInterface] = field(default_factory=list)
+
+    def every_interface(self) -> List[GuestInterface]:
+        """All its interfaces, the first one, which it is reached by, first."""
+        return every_interface(self)
+
+
+def every_interface(told: Union[GuestIdentity, GuestNetwork]) -> List[GuestInterface]:
+    """All interfaces of a guest, the first one first."""
+    first = [GuestAddress(told.address, told.prefix, told.gateway), *told.further]
+    return [GuestInterface(told.mac, first, told.nameservers, told.mtu), *told.interfaces]
 
 
 NOBODY_ENTERS = "Neither a password nor a key of the VM is known, so nobody could enter its new system: name one."
@@ -383,10 +419,13 @@ def keeping(guest: GuestIdentity, old: GuestIdentity, *, keys: bool) -> GuestIde
 _SHAPES = {
     "hostname": re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}\Z"),
     "login": re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z"),
-    "mac": re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z"),
     "password_hash": re.compile(r"[A-Za-z0-9./$=,+*-]*\Z"),
     "timezone": re.compile(r"[A-Za-z0-9][A-Za-z0-9/_+-]*\Z"),
 }
+
+
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z")
+_MTU = range(576, 65536)
 
 
 def check_identity(guest: GuestIdentity) -> None:
@@ -394,22 +433,29 @@ def check_identity(guest: GuestIdentity) -> None:
     for name, shape in _SHAPES.items():
         if not shape.match(getattr(guest, name)):
             raise BadMessage(f"guest.{name}", "is not acceptable")
-    _check_addresses(guest)
+    for each in guest.every_interface():
+        _check_interface(each)
     if not all(words.is_one_line(key) for key in guest.ssh_keys):
         raise BadMessage("guest.ssh_keys", "must be one line each")
 
 
-def _check_addresses(guest: GuestIdentity) -> None:
-    addresses = {"address": [guest.address], "gateway": [guest.gateway or guest.address]}
-    addresses["nameservers"] = guest.nameservers
-    addresses["further"] = [value for each in guest.further for value in (each.address, each.gateway or each.address)]
-    for name, values in addresses.items():
+def _check_interface(told: GuestInterface) -> None:
+    if not _MAC.match(told.mac):
+        raise BadMessage("guest.mac", "is not acceptable")
+    if told.mtu and told.mtu not in _MTU:
+        raise BadMessage("guest.mtu", "is not acceptable")
+    gateways = [each.gateway or each.address for each in told.addresses]
+    for name, values in (
+        ("address", [each.address for each in told.addresses]),
+        ("gateway", gateways),
+        ("nameservers", told.nameservers),
+    ):
         try:
             for value in values:
                 ipaddress.ip_address(value)
         except ValueError as error:
             raise BadMessage(f"guest.{name}", "is not acceptable") from error
-    for each in guest.every_address():
+    for each in told.addresses:
         address = ipaddress.ip_address(each.address)
         if not 0 <= each.prefix <= address.max_prefixlen:
             raise BadMessage("guest.prefix", "is not acceptable")

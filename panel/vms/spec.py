@@ -7,10 +7,9 @@ import ipaddress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from nodeagent.protocol.guest import GuestNetwork
 from nodeagent.protocol.host import DiskSpec, DomainSpec, InterfaceSpec
 from nodeagent.protocol.settings import MachineSettings
-from nodeagent.protocol.storage import GuestAddress, GuestIdentity, VolumeRef
+from nodeagent.protocol.storage import GuestAddress, GuestIdentity, GuestInterface, GuestNetwork, VolumeRef
 from panel.core.errors import WrongState
 from panel.core.wording import Text
 from panel.images.models import Customization, Image
@@ -182,33 +181,47 @@ def takes_seed(image: Image | None) -> bool:
 
 
 def first_interface(vm: Vm) -> Interface:
-    """The interface whose address the VM's guest is told and reached by; raises WrongState where there is none."""
-    interface = vm.interfaces.select_related("network").order_by("position").first()
-    if interface is None:
-        text = "The VM has no network interface: a new system could be told of no address. Add one first."
+    """The interface that the VM's guest is reached by, its first with an address; raises WrongState for none."""
+    return _told_interfaces(vm)[0]
+
+
+def _told_interfaces(vm: Vm) -> list[Interface]:
+    """The interfaces that a guest is told of: all with an address; raises WrongState where there is none.
+
+    One that is just being removed is none of them.
+    """
+    found = list(vm.interfaces.filter(attached=True).select_related("network").with_ips().order_by("position"))
+    told = [each for each in found if each.ips]
+    if not found:
+        text = Text("The VM has no network interface: a new system could be told of no address. Add one first.")
         raise WrongState(text, object="vm", id=vm.pk, state="without interface", field="id")
-    return interface
+    if not told:
+        text = Text(
+            "The network interface {mac} has no address: a new system could be told of none.", {"mac": found[0].mac}
+        )
+        raise WrongState(text, object="vm", id=vm.pk, state="without address", field="id")
+    return told
 
 
 def guest_network(vm: Vm) -> GuestNetwork:
-    """What the VM's guest is told of its first interface; raises WrongState as first_interface()."""
-    return network_of(first_interface(vm))
+    """What the VM's guest is told of its interfaces; raises WrongState as first_interface()."""
+    first, *others = [guest_interface(each) for each in _told_interfaces(vm)]
+    primary, *further = first.addresses
+    return GuestNetwork(
+        mac=first.mac,
+        **vars(primary),
+        nameservers=first.nameservers,
+        further=further,
+        mtu=first.mtu,
+        interfaces=others,
+    )
 
 
-def network_of(interface: Interface) -> GuestNetwork:
-    """What a guest is to be told of the interface; raises WrongState where it has no address."""
+def guest_interface(interface: Interface) -> GuestInterface:
+    """What a guest is to be told of the interface."""
     network = interface.network
-    first, *further = _guest_addresses(interface)
-    return GuestNetwork(mac=interface.mac, **vars(first), nameservers=list(network.nameservers), further=further)
-
-
-def _guest_addresses(interface: Interface) -> list[GuestAddress]:
-    if not (ips := interface.ips):
-        text = Text(
-            "The network interface {mac} has no address: a new system could be told of none.", {"mac": interface.mac}
-        )
-        raise WrongState(text, object="vm", id=interface.vm_id, state="without address", field="id")
-    return [_guest_address(interface.network, ip) for ip in ips]
+    addresses = [_guest_address(network, ip) for ip in interface.ips]
+    return GuestInterface(interface.mac, addresses, list(network.nameservers), network.of_kind.mtu(network.options))
 
 
 def _guest_address(network: Network, ip: str) -> GuestAddress:

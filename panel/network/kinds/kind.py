@@ -38,6 +38,10 @@ class Kind:
         """The hosts' own bridge that guests join, by its name; "" where nodes make one of the network's name."""
         return ""
 
+    def mtu(self, options: Options) -> int:
+        """How large packets of its guests are at most, in bytes; 0 for what is usual."""
+        return 0
+
     def uplink(self, options: Options, node: str) -> str:
         """The interface of the node of this name that the network goes out by; "" for none of its own."""
         return ""

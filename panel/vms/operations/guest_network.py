@@ -9,26 +9,28 @@ from __future__ import annotations
 from typing import Any
 
 from nodeagent.protocol import guest
+from nodeagent.protocol.storage import GuestInterface
 from panel.core.errors import CommandFailed
 from panel.core.wording import Text
 from panel.vms.context import VmContext
 from panel.vms.models import Interface, VmStatus
 from panel.vms.operations.configure_guest import change_at_rest
-from panel.vms.spec import network_of, uses_seed
+from panel.vms.spec import guest_interface, guest_network, uses_seed
 
 OFF = (VmStatus.SHUT_OFF, VmStatus.CRASHED)
 
 
 def tell_network(ctx: VmContext[Any], interface: Interface) -> None:
-    """The guest learns this interface's MAC and address at its next start, or the log says what it needs."""
-    vm, told = ctx.look_again(), network_of(interface)
-    if not vm.installed:
+    """The guest learns this interface's MAC and addresses at its next start, or the log says what it needs."""
+    vm = ctx.look_again()
+    if not vm.installed or not interface.ips:
         return
+    told = guest_interface(interface)
     if not (uses_seed(vm) or (vm.image is not None and vm.status in OFF)):
         ctx.log(by_hand(told), "warning")
         return
     try:
-        change_at_rest(ctx, guest.GuestChange(network=told))
+        change_at_rest(ctx, guest.GuestChange(network=guest_network(vm)))
     except CommandFailed as error:
         if error.data.get("agent_code") != "invalid_params":
             raise
@@ -40,15 +42,22 @@ def tell_network(ctx: VmContext[Any], interface: Interface) -> None:
             Text(
                 "The guest has {address} on the interface {mac} when it is shut down and started: a reboot "
                 "inside it is not enough.",
-                {"address": told.address, "mac": told.mac},
+                {"address": ", ".join(interface.ips), "mac": told.mac},
             )
         )
 
 
-def by_hand(told: guest.GuestNetwork) -> Text:
+def tell_of_less(ctx: VmContext[Any]) -> None:
+    """The guest is told of no interface at its next start that it has no more; one without a seed is told by hand."""
+    vm = ctx.look_again()
+    if vm.installed and uses_seed(vm) and any(each.ips for each in vm.interfaces.with_ips()):
+        change_at_rest(ctx, guest.GuestChange(network=guest_network(vm)))
+
+
+def by_hand(told: GuestInterface) -> Text:
     """What somebody must tell the guest."""
     servers = f", name servers {', '.join(told.nameservers)}" if told.nameservers else ""
-    every = told.every_address()
+    every = told.addresses
     addresses = ", ".join(f"{each.address}/{each.prefix}" for each in every)
     gateways = "".join(f", gateway {each}" for each in dict.fromkeys(each.gateway for each in every) if each)
     noun = "address" if len(every) == 1 else "addresses"

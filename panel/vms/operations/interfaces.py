@@ -24,9 +24,9 @@ from panel.vms.devices import DeviceOperation, describe_interface, interface_of,
 from panel.vms.limits import Resources, refuse_over_limits, require_within_limits
 from panel.vms.machine import LARGEST_KIBPS
 from panel.vms.models import Interface, Vm
-from panel.vms.operations.guest_network import by_hand, tell_network
+from panel.vms.operations.guest_network import tell_network, tell_of_less
 from panel.vms.requirements import undrifted
-from panel.vms.spec import interface_spec, network_of, with_values
+from panel.vms.spec import interface_spec, with_values
 from panel.vms.usage import note_shape
 
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
@@ -102,29 +102,21 @@ def attach_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
 
 
 def tell_of_new_interface(ctx: AddInterfaceContext) -> None:
-    """The guest is told of its only interface; of one more it must be told by hand."""
-    interface = ctx.interface
-    if not interface.ips:
-        return
-    if ctx.vm.interfaces.exclude(pk=interface.pk).exists():
-        ctx.log(
-            Text("{by_hand} It is told of its first interface alone.", {"by_hand": by_hand(network_of(interface))}),
-            "warning",
-        )
-    else:
-        tell_network(ctx, interface)
+    """The guest is told of the interface beside its others, at its next start or by hand."""
+    tell_network(ctx, ctx.interface)
 
 
 def detach_new_interface(ctx: AddInterfaceContext) -> None:
-    """The domain does not have the new interface."""
+    """The domain does not have the new interface, and its guest is not told of it."""
     if (interface := ctx.find_interface()) is not None:
         _detach(ctx, interface)
+        tell_of_less(ctx)
 
 
 class AddInterface(DeviceOperation):
     """Add a network interface with an address of its own, while the VM runs too.
 
-    Of its only interface a guest with cloud-init learns when it is started next; of others it is told by hand.
+    A guest with cloud-init learns of it when it is started next; others are told by hand.
     """
 
     name = "vm.add-interface"
@@ -140,7 +132,7 @@ class AddInterface(DeviceOperation):
             describe=lambda ctx: Text("an address of “{network}”", {"network": ctx.network.name}),
         ),
         Step(attach_interface, "Attach the interface", undo=detach_new_interface),
-        # No undo: what it was told of before was gone already, and what it is told of now goes.
+        # No undo: detach_new_interface has it told of what is left.
         Step(tell_of_new_interface, "Tell the guest its address"),
     )
 
@@ -172,10 +164,13 @@ def unplug_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
 
 
 def tell_of_next_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
-    """The guest is told of the interface that is its first when this one is gone."""
-    first, *others = ctx.vm.interfaces.select_related("network").with_ips().order_by("position")[:2] or (None,)
-    if first is not None and others and first == find_named_interface(ctx):
-        tell_network(ctx, others[0])
+    """The guest is told of the interfaces that it has when this one is gone."""
+    gone = find_named_interface(ctx)
+    first = ctx.vm.interfaces.with_ips().order_by("position").exclude(pk=gone.pk if gone else 0).first()
+    if gone is not None and first is not None and gone.position < first.position:
+        tell_network(ctx, first)
+    else:
+        tell_of_less(ctx)
 
 
 def forget_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
@@ -274,15 +269,11 @@ def change_interface(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
 
 
 def tell_of_change(ctx: VmContext[ChangeInterfaceParams]) -> None:
-    """The guest is told of another MAC or address of its first interface; of another one's by hand."""
+    """The guest is told of another MAC or address of the interface."""
     remembered = ctx.output(reserve_change)
     interface = ctx.vm.interfaces.select_related("network").with_ips().filter(pk=remembered["interface"]).first()
-    if interface is None or not interface.ips or not remembered["after"].keys() & {"mac", "network_id"}:
-        return
-    if interface == ctx.vm.interfaces.order_by("position").first():
+    if interface is not None and remembered["after"].keys() & {"mac", "network_id"}:
         tell_network(ctx, interface)
-    else:
-        ctx.log(by_hand(network_of(interface)), "warning")
 
 
 def change_interface_back(ctx: VmContext[ChangeInterfaceParams]) -> None:

@@ -130,10 +130,17 @@ def test_whatever_changes_its_network_is_told_to_the_guest(api: APIClient, vm: V
     do(api, vm, "remove-interface", interface=interface.mac)
     assert do(api, vm, "add-interface").status == "done"
     assert network_told(vm) == first(vm)
-    do(api, vm, "add-interface")
-    assert network_told(vm) == first(vm) and "first interface alone" in said(vm)
-    do(api, vm, "remove-interface", interface=first(vm)[0])
+    do(api, vm, "add-interface", network="other")
     assert network_told(vm) == first(vm)
+    # Of its others it is told as well.
+    macs = list(vm.interfaces.order_by("position").values_list("mac", flat=True))
+    assert [each.mac for each in told(vm).every_interface()] == macs
+    assert [each.address for each in told(vm).interfaces[0].addresses] == ["10.9.0.10"]
+    do(api, vm, "remove-interface", interface=first(vm)[0])
+    assert network_told(vm) == first(vm) and told(vm).interfaces == []
+    do(api, vm, "add-interface")
+    do(api, vm, "remove-interface", interface=vm.interfaces.order_by("position")[1].mac)
+    assert network_told(vm) == first(vm) and told(vm).interfaces == []
     after = told(vm)
     assert (after.password_hash, after.ssh_keys, after.hostname) == (
         before.password_hash,

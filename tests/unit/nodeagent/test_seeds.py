@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 from nodeagent.commands.seeds import read_seed, replaces_keys, seed_files
-from nodeagent.protocol.storage import GuestAddress, GuestIdentity
+from nodeagent.protocol.storage import GuestAddress, GuestIdentity, GuestInterface
 
 GUEST = GuestIdentity(
     hostname="vm-1.example.org",
@@ -126,3 +126,13 @@ def test_a_guest_has_ipv6_alone_and_no_gateway() -> None:
     told = json.loads(files["network-config"])["ethernets"]["vmpanel0"]
     assert (told["addresses"], told.keys() & {"gateway4", "gateway6"}) == (["2001:db8::5/64"], set())
     assert read_seed(files)[1] == guest
+
+
+def test_a_guest_is_told_of_all_its_interfaces() -> None:
+    second = GuestInterface("52:54:00:12:34:57", [GuestAddress("10.9.0.5", 24)], ["10.9.0.1"], mtu=1450)
+    guest = dataclasses.replace(GUEST, mtu=9000, interfaces=[second])
+    files = seed_files("i-1", guest)
+    told = json.loads(files["network-config"])["ethernets"]
+    assert (told["vmpanel0"]["mtu"], told["vmpanel1"]["match"]) == (9000, {"macaddress": second.mac})
+    assert "INTERFACE=52:54:00:12:34:57 10.9.0.5/24\n" in files["vmpanel.env"]
+    assert read_seed(files) == ("i-1", guest)
