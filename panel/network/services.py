@@ -170,6 +170,7 @@ def add_network(cluster: Cluster, name: str, kind: str, options: Mapping[str, ob
     Cluster.objects.select_for_update().get(pk=cluster.pk)
     found, of_kind = plain_name(name), get_kind(kind)
     checked = of_kind.checked(options)
+    bridge = of_kind.hosts_bridge(checked) or bridge
     refuse_taken(cluster, found, of_kind, checked, bridge)
     made = Network.objects.create(
         cluster=cluster, name=found, kind=kind, options=checked, bridge=bridge or _free_bridge(cluster, kind)

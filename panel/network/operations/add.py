@@ -126,7 +126,11 @@ class AddNetwork(Operation[AddNetworkParams]):
         if not asked.subnet and (asked.gateway or asked.ranges):
             field = "gateway" if asked.gateway else "ranges"
             raise MissingValue(Text("Say the subnet that “{field}” belongs to.", {"field": field}), field="subnet")
-        services.refuse_taken(default_cluster(), asked.name, kind, options, asked.bridge or "")
+        bridge = kind.hosts_bridge(options)
+        if bridge and asked.bridge not in (None, bridge):
+            text = "Guests join the host's own bridge: it is named by the kind's option alone."
+            raise InvalidValue(text, field="bridge")
+        services.refuse_taken(default_cluster(), asked.name, kind, options, bridge or asked.bridge or "")
         if asked.subnet:
             network = Network(cluster=default_cluster(), kind=kind.name, options=options)
             subnets.prepared(network, **subnet_values(network, asked.subnet, asked))

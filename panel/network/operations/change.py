@@ -8,7 +8,7 @@ from django.db import transaction
 from pydantic import Field
 
 from panel.accounts.models import User
-from panel.core.errors import MissingValue
+from panel.core.errors import InvalidValue, MissingValue
 from panel.core.wording import Text
 from panel.network import everywhere, services
 from panel.network.context import NetworkContext
@@ -76,4 +76,7 @@ class ChangeNetwork(Operation[ChangeNetworkParams]):
         if ctx.params.name is None and ctx.params.options is None:
             raise MissingValue(Text("Say what shall be changed."), field="name")
         network, after = ctx.network, _after(ctx)
+        if network.of_kind.hosts_bridge(after["options"]) != network.of_kind.hosts_bridge(network.options):
+            text = "The bridge that guests have joined stays: add another network for another one."
+            raise InvalidValue(text, field="options")
         services.refuse_taken(network.cluster, after["name"], network.of_kind, after["options"], but=network.pk)

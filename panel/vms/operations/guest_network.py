@@ -50,7 +50,7 @@ def tell_network(ctx: VmContext[Any], interface: Interface) -> None:
 def tell_of_less(ctx: VmContext[Any]) -> None:
     """The guest is told of no interface at its next start that it has no more; one without a seed is told by hand."""
     vm = ctx.look_again()
-    if vm.installed and uses_seed(vm) and any(each.ips for each in vm.interfaces.with_ips()):
+    if vm.installed and uses_seed(vm) and any(each.ips for each in vm.interfaces.filter(attached=True).with_ips()):
         change_at_rest(ctx, guest.GuestChange(network=guest_network(vm)))
 
 

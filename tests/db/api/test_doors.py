@@ -76,7 +76,8 @@ def test_every_operation_has_an_action_in_the_schema(api: APIClient) -> None:
 def test_every_route_is_in_the_schema_under_a_name_of_its_own(api: APIClient) -> None:
     schema = api.get("/api/v1/schema?format=json").json()
     paths = {re.sub(r"<\w+:(\w+)>", r"{\1}", f"/api/v1/{each.pattern}") for each in urlpatterns}
-    twice = {"/api/v1/vms/{object_id}/delete", "/api/v1/nodes/{object_id}/remove"}
+    twice = {f"/api/v1/{each}" for each in ("vms/{object_id}/delete", "nodes/{object_id}/remove")}
+    twice.add("/api/v1/networks/{object_id}/remove")
     assert paths - set(schema["paths"]) == {"/api/v1/schema"} | twice
     names = [call["operationId"] for methods in schema["paths"].values() for call in methods.values()]
     assert len(names) == len(set(names))

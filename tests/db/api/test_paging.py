@@ -140,7 +140,8 @@ def test_every_list_costs_the_same_for_few_and_for_many(api: APIClient, node: No
             make_vm(node, admin, f"vm{number}")
             make_node(f"other{number}")
             Task.objects.create(operation="vm.start", title="t", owner=admin)
-            make_network(node.cluster, f"n{number}", f"b{number}", "10.0.0.0/24", [("10.0.0.2", "10.0.0.9")])
+            near = f"10.0.{number}"
+            make_network(node.cluster, f"n{number}", f"b{number}", f"{near}.0/24", [(f"{near}.2", f"{near}.9")])
             open_problem(f"p{number}", "text")
             create_token(admin, f"t{number}")
             SshKey.objects.create(user=admin, name=f"k{number}", public_key="ssh-ed25519 AAAA")

@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.core import kinds
+from panel.network.models import Network
 from panel.storage.models import NodePool
 from panel.tasks import registry
 from panel.tasks.models import Task
@@ -34,7 +35,8 @@ def test_what_destroys_is_refused_to_a_page_that_did_not_ask(
     kind = kinds.get(operation.object_type)
     plural = kind.plural
     assert kind.only is None
-    object_id = {"vm": vm, "node": node.pk}[operation.object_type]
+    objects = {"vm": vm, "node": node.pk, "network": Network.objects.latest("pk").pk}
+    object_id = objects[operation.object_type]
     calls = [("POST", f"/api/v1/{plural}/{object_id}/{operation.verb}", {})]
     if operation.object_type == "vm":
         calls.append(("POST", f"/api/v1/vms/group/{operation.verb}", {"ids": [vm]}))

@@ -15,6 +15,7 @@ from panel.accounts.models import Level, User
 from panel.cluster.models import Node
 from panel.core import kinds
 from panel.images.models import Image
+from panel.network.models import Network
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.operation import Operation
@@ -35,7 +36,8 @@ def _post(client: Client, path: str, body: dict[str, Any], target: str = "dialog
 @pytest.mark.parametrize("operation", EVERY, ids=lambda each: each.name)
 def test_every_parameter_has_a_label_and_a_field(admin: User, vm: int, operation: Operation[Any]) -> None:
     kind = kinds.get(operation.object_type)
-    obj = None if operation.creates or kind.name != "vm" else Vm.objects.get(pk=vm)
+    objects: dict[str, Any] = {"vm": Vm.objects.get(pk=vm), "network": Network.objects.latest("pk")}
+    obj = None if operation.creates else objects.get(kind.name)
     form = OperationForm(operation, admin, obj)
     assert set(form.fields) == set(operation.params.model_fields)
     assert not [name for name in form.fields if name not in words.PARAMETERS]
