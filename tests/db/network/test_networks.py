@@ -163,7 +163,7 @@ def test_a_vm_has_an_address_of_each_version_that_its_network_gives(
         asked(api.post(f"{where}/add-subnet", {"cidr": cidr, "gateway": gateway}, format="json"))
     task = asked(api.post("/api/v1/vms", {**WEB, "network": "both"}, format="json"))
     told = guest_network(Vm.objects.get(pk=task.object_id))
-    assert [(each.address, each.prefix, each.gateway) for each in told.every_address()] == [
+    assert [(each.address, each.prefix, each.gateway) for each in told.every_interface()[0].addresses] == [
         ("192.0.2.2", 24, "192.0.2.1"),
         ("2001:db8::100", 64, "2001:db8::1"),
     ]
