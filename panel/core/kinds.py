@@ -7,7 +7,7 @@ plug-in's too, makes its kinds known in its AppConfig.ready(), and nothing else 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,9 @@ class Kind:
     `label` what people call one of them. A kind of which there is one object has that object's id as `only`; its paths
     name none. `page` is the address of an object's page, with “{}” for its id; "" without one.
 
-    `find` answers an object for a viewer (None: absent, or not theirs to see), `owner` whose it is and `node_id` where
-    it is. `remove` is the operation that takes back what creating one made; "" where there is none.
+    `find` answers an object for a viewer (None: absent, or not theirs to see), `find_all` those of some at once
+    where a kind has that, `owner` whose it is and `node_id` where it is. `remove` is the operation that takes back
+    what creating one made; "" where there is none.
 
     A kind with a `topic_right` is a topic of live events: told to whoever has that right, and where the events are
     `owned` to those alone whose it is, or who see all. `lock_order` is its place in the order in which a task locks
@@ -45,6 +46,7 @@ class Kind:
     only: int | None = None
     page: str = ""
     find: Callable[[Any, int], Any | None] = lambda viewer, object_id: None
+    find_all: Callable[[Any, Sequence[int]], Iterable[Any]] | None = None
     owner: Callable[[Any], Any | None] = lambda obj: None
     node_id: Callable[[Any], int | None] = lambda obj: None
     search: Callable[[Any, str], Sequence[Found]] = lambda viewer, text: ()
@@ -56,6 +58,13 @@ class Kind:
     refuse_at_turn: Callable[[str, Any], None] = lambda operation, ctx: None
     warning: Callable[[str, Any], str] = lambda operation, obj: ""
     gather: Callable[[Sequence[Any]], None] = lambda objects: None
+
+    def found(self, viewer: Any, object_ids: Sequence[int]) -> list[Any]:
+        """Those of the objects that are there for the viewer, in this order."""
+        if self.find_all is None:
+            return [found for each in object_ids if (found := self.find(viewer, each)) is not None]
+        by_id = {each.pk: each for each in self.find_all(viewer, object_ids)}
+        return [by_id[each] for each in object_ids if each in by_id]
 
 
 _kinds: dict[str, Kind] = {}

@@ -28,6 +28,7 @@ class VmsConfig(AppConfig):
                 owned=True,
                 lock_order=20,
                 find=selectors.find_bare_vm,
+                find_all=selectors.find_bare_vms,
                 search=selectors.search,
                 owner=lambda vm: vm.owner,
                 node_id=lambda vm: vm.node_id,

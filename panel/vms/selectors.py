@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
@@ -76,9 +77,14 @@ def find_vm(viewer: User, vm_id: int) -> Vm | None:
 
 def find_bare_vm(viewer: User, vm_id: int) -> Vm | None:
     """As find_vm(), with its owner and nothing else of what a list shows: one query."""
+    return find_bare_vms(viewer, [vm_id]).first()
+
+
+def find_bare_vms(viewer: User, vm_ids: Sequence[int]) -> QuerySet[Vm]:
+    """Those of the VMs that the viewer may see, likewise."""
     permissions.require(viewer, "vms.view")
-    vms = Vm.objects.select_related("owner").filter(pk=vm_id)
-    return (vms if viewer.sees_all else vms.filter(owner=viewer)).first()
+    vms = Vm.objects.select_related("owner").filter(pk__in=vm_ids)
+    return vms if viewer.sees_all else vms.filter(owner=viewer)
 
 
 def get_vm(viewer: User, vm_id: int) -> Vm:

@@ -128,7 +128,7 @@ def group(request: HttpRequest, plural: str, verb: str) -> HttpResponse:
     ids = [int(each) for each in data.get("ids", "").split(",") if each.isdecimal()][:MOST]
     redaction = Redaction(viewer)
     kind = kinds.get(asked.object_type)
-    found = [each for each in (kind.find(viewer, each) for each in ids) if each is not None]
+    found = kind.found(viewer, ids)
     kind.gather(found)
     rows = [{"object": each, "why_not": redaction.data(asked.why_not(each)), "task": None} for each in found]
     possible = [row for row in rows if not row["why_not"]]
