@@ -110,7 +110,7 @@ def test_an_interface_has_addresses_of_both_versions(admin: User, node: Node, im
     with transaction.atomic():
         hold(interface, [allocate_certain(interface.network, "2001:db8::5")])
     told = guest_network(vm)
-    assert [vars(each) for each in told.every_address()] == [
+    assert [vars(each) for each in told.every_interface()[0].addresses] == [
         {"address": "10.77.0.10", "prefix": 24, "gateway": "10.77.0.1"},
         {"address": "2001:db8::5", "prefix": 64, "gateway": "2001:db8::1"},
     ]

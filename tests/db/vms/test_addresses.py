@@ -54,9 +54,9 @@ def test_the_filter_and_the_guest_are_told_of_all(admin: User, node: Node, vm: V
     assert filters[0].addresses == sorted(ALL)
     assert {each.code for each in look()} == {"usage_differs"}
     told = guest_network(vm)
-    assert [each.address for each in told.every_address()] == ALL
+    assert [each.address for each in told.every_interface()[0].addresses] == ALL
     # A kind without IPv6 cannot have the subnet that these lie in: each stands alone.
-    assert [(each.prefix, each.gateway) for each in told.every_address()] == [
+    assert [(each.prefix, each.gateway) for each in told.every_interface()[0].addresses] == [
         (24, "10.77.0.1"),
         (128, ""),
         (24, "10.77.0.1"),
