@@ -145,6 +145,18 @@ class GuestStopped(AgentError):
     code = "guest_stopped"
 
 
+class NoSerial(AgentError):
+    """The domain has no serial port."""
+
+    code = "no_serial"
+
+
+class SerialTaken(AgentError):
+    """Somebody else has the domain's serial port."""
+
+    code = "serial_taken"
+
+
 class Corrupt(AgentError):
     """Bytes are not what their checksum says."""
 

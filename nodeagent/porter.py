@@ -130,7 +130,7 @@ def _authorized_keys() -> Path:
     return (Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".ssh" / "authorized_keys").resolve()
 
 
-def become_agent(path: str) -> None:
+def become_agent(path: str, arguments: Iterable[str] = ()) -> None:
     """This process goes on as the agent, free of what root's start files made of its surroundings."""
     user = pwd.getpwuid(os.geteuid())
     kept = {name: value for name, value in os.environ.items() if _is_kept(name)}
@@ -138,7 +138,7 @@ def become_agent(path: str) -> None:
     os.chdir("/")
     os.umask(os.umask(0o022) | 0o022)
     python = sys.executable
-    os.execve(python, [python, "-I", path], kept)
+    os.execve(python, [python, "-I", path, *arguments], kept)
 
 
 def _is_kept(name: str) -> bool:

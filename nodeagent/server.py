@@ -219,10 +219,16 @@ def main() -> int:
     """Serve a conversation on stdin and stdout, or restore the network after the node's start."""
     parser = argparse.ArgumentParser(prog="nodeagent", description="The agent of vmpanel on a node.")
     parser.add_argument("--restore-network", action="store_true", help="make the remembered bridges again and end")
+    parser.add_argument("--serial", action="store_true", help="be a domain's serial port on stdin and stdout")
     arguments = parser.parse_args()
     # What sshd or a start file makes of PATH is not for us to trust: ip and nft are in sbin.
     os.environ["PATH"] = paths.with_system_folders(os.environ.get("PATH", ""))
     _log_to_file()
+    if arguments.serial:
+        from nodeagent import serial
+
+        # At once: libvirt takes the port back as this process ends.
+        os._exit(serial.serve())
     if arguments.restore_network:
         from nodeagent import kvm
         from nodeagent.commands.bridges import restore

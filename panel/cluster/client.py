@@ -90,6 +90,12 @@ class NodeClient(Protocol):
     def open_channel(self, port: int) -> Channel:
         """A stream to the node's 127.0.0.1:`port`."""
 
+    def open_serial(self, uuid: str, *, take: bool = False) -> Channel:
+        """A stream to the serial port of a domain that runs; with `take` whoever has it loses it.
+
+        Raises CommandFailed too: guest_stopped, no_serial, serial_taken.
+        """
+
     def close(self) -> None:
         """Let the connection go; the next call makes a new one."""
 

@@ -113,9 +113,9 @@ class Porter:
         """The key's holder may not sign in any more."""
         self._ask("deauthorize", key=public_key)
 
-    def become_agent(self, path: str) -> paramiko.Channel:
+    def become_agent(self, path: str, *arguments: str) -> paramiko.Channel:
         """Have the porter go on as the agent at `path`, free of what start files left; answers its streams."""
-        self._send({"do": "become_agent", "path": path})
+        self._send({"do": "become_agent", "path": path, "arguments": arguments})
         return self.channel
 
     def close(self) -> None:

@@ -48,6 +48,9 @@ SILENCE_SECONDS = 20.0
 GRACE_SECONDS = 5.0
 """How long past its deadline a call waits for the agent to say so itself."""
 HELLO_SECONDS = 20.0
+SERIAL = "--serial"
+SERIAL_SECONDS = 20.0
+"""How long an agent may take to have a domain's serial port."""
 MOST_PROGRESS = 1000
 """Reports of a call that wait for whoever asked; what is more is not told."""
 BAD_ANSWER = "bad_answer"
@@ -361,12 +364,52 @@ class Session:
         """A stream to the node's 127.0.0.1:`port`."""
         return self.link().connection.open_port(port)
 
+    def open_serial(self, uuid: str, *, take: bool = False) -> Channel:
+        """A stream to the serial port of a domain; an agent of its own serves it and ends with it."""
+        channel = self.link().connection.start_agent(agent_package.AGENT_PATH, SERIAL)
+        try:
+            _ask_for_serial(channel, self.address.name, {"uuid": uuid, "take": take})
+        except BaseException:
+            channel.close()
+            raise
+        return channel
+
     def close(self) -> None:
         """Let the connection go."""
         with self._connecting:
             if self._link is not None:
                 self._link.close()
                 self._link = None
+
+
+def _ask_for_serial(channel: Channel, node: str, request: dict[str, Any]) -> None:
+    """Have the agent at the other end give the port; what comes after its answer is the guest's."""
+    lines = answers.Lines()
+    try:
+        channel.settimeout(SERIAL_SECONDS)
+        channel.sendall(json.dumps({**request, "request_id": request_id.current()}).encode() + b"\n")
+        while (answer := lines.read(_read_line(channel))) is None:
+            continue
+        answer = answers.checked(answer)
+    except TimeoutError as error:
+        raise NodeTimeout(node=node, command="serial", seconds=SERIAL_SECONDS) from error
+    except (OSError, EOFError, paramiko.SSHException, answers.Malformed) as error:
+        raise NodeUnreachable(node=node, reason=str(error) or "the connection was lost") from error
+    if "error" in answer:
+        raise translate(answer["error"], node, "serial", SERIAL_SECONDS)
+
+
+def _read_line(channel: Channel) -> bytes:
+    """A line, and no byte of what follows it."""
+    line = b""
+    while not line.endswith(b"\n"):
+        sign = channel.recv(1)
+        if not sign:
+            raise EOFError("its agent ended")
+        line += sign
+        if len(line) > answers.LONGEST_NOISE:
+            raise answers.Malformed("its agent says other things than answers")
+    return line[:-1]
 
 
 def translate(error: dict[str, Any], node: str, command: str, deadline: float) -> NodeError | Cancelled:

@@ -80,6 +80,10 @@ class Connection:
         with self.translated("connect"):
             return self.transport.open_channel("direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=15)
 
+    def start_agent(self, path: str, *arguments: str) -> paramiko.Channel:
+        """The streams of one more agent, started with these arguments, beside the one that converses."""
+        return self.start_porter().become_agent(path, *arguments)
+
     def upload(self, local: Path, remote: str, report: Report | None = None, heed: Heed | None = None) -> None:
         """Put a file at `remote`; what `heed` raises ends it."""
         with self.porter() as started, _heeding(started, heed):

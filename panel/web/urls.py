@@ -50,6 +50,7 @@ urlpatterns = [
     path("vms/<int:vm_id>/settings", vm_tabs.vm_settings, name="vm-settings"),
     path("vms/<int:vm_id>/devices", vm_tabs.vm_devices, name="vm-devices"),
     path("vms/<int:vm_id>/console", vm_tabs.vm_console, name="vm-console"),
+    path("vms/<int:vm_id>/serial", vm_tabs.vm_serial, name="vm-serial"),
     path("vms/<int:vm_id>/console/link", vm_tabs.vm_console_link, name="vm-console-link"),
     path("vms/<int:vm_id>/guest", vm_tabs.vm_guest, name="vm-guest"),
     path("nodes", nodes.node_list, name="nodes"),

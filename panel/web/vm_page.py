@@ -43,6 +43,8 @@ TABS = (
 )
 """The pages of a VM by their routes, with the right that each is of use with."""
 NO_MORE: Mapping[str, str] = MappingProxyType({})
+UNDER = {"vm-serial": "vm-console"}
+"""Pages that stand under the tab of another."""
 
 
 def open_task(kind: str, object_id: int) -> Task | None:
@@ -78,7 +80,8 @@ class Look:
         self, template: str, *, regions: Mapping[str, str] = NO_MORE, status: int = 200, **context: Any
     ) -> HttpResponse:
         """The page, with the head and the tabs that all of a VM's pages have."""
-        route = self.request.resolver_match.url_name if self.request.resolver_match is not None else ""
+        match = self.request.resolver_match
+        route = (match.url_name if match is not None else None) or ""
         return page(
             self.request,
             template,
@@ -90,7 +93,7 @@ class Look:
             problems=list_problems(self.viewer).filter(object_type="vm", object_id=self.vm.pk),
             warnings=warnings(self.vm),
             tabs=[
-                {"label": label, "address": reverse(name, args=[self.vm.pk]), "current": name == route}
+                {"label": label, "address": reverse(name, args=[self.vm.pk]), "current": name == UNDER.get(route, route)}
                 for name, label, right in TABS
                 if permissions.allows(self.viewer, right)
             ],

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -57,6 +58,17 @@ OFFERS: tuple[tuple[str, str | Promise], ...] = (
 
 KEYS = ("Ctrl+Alt+F1", "Ctrl+Alt+F2", "Ctrl+C", "Ctrl+D", "Alt+Tab", "Alt+F4", "Esc", "Tab", "Super")
 """What the console's menu sends, as its script knows it."""
+SERIAL_KEYS = {
+    "Ctrl+C": "03",
+    "Ctrl+D": "04",
+    "Ctrl+Z": "1a",
+    "Ctrl+\\": "1c",
+    "Esc": "1b",
+    "Tab": "09",
+    "↑": "1b5b41",
+    "↓": "1b5b42",
+}
+"""What the serial console's menu sends: bytes, in hexadecimal."""
 
 
 @of_vm("vms.devices")
@@ -111,12 +123,23 @@ def vm_guest(look: Look) -> HttpResponse:
 
 @of_vm("vms.console")
 def vm_console(look: Look) -> HttpResponse:
-    """A VM's console."""
+    """A VM's screen."""
+    return _console(look, "vm_console.html", console.SCREEN, keys=KEYS)
+
+
+@of_vm("vms.console")
+def vm_serial(look: Look) -> HttpResponse:
+    """A VM's serial port."""
+    return _console(look, "vm_serial.html", console.SERIAL, keys=SERIAL_KEYS)
+
+
+def _console(look: Look, template: str, kind: str, **context: Any) -> HttpResponse:
     return look.page(
-        "vm_console.html",
-        token=console.make_link(look.viewer.pk, look.vm.pk),
-        keys=KEYS,
+        template,
+        token=console.make_link(look.viewer.pk, look.vm.pk, kind),
         origins=" ".join(own_origin.origins(look.request.get_host())),
+        kind=kind,
+        **context,
     )
 
 
@@ -127,4 +150,7 @@ def vm_console_link(request: HttpRequest, vm_id: int) -> HttpResponse:
     viewer = viewer_of(request)
     vm = found_or_404(get_vm, viewer, vm_id)
     need(viewer, "vms.console")
-    return JsonResponse({"token": console.make_link(viewer.pk, vm.pk)})
+    kind = request.GET.get("kind", console.SCREEN)
+    if kind not in console.KINDS:
+        return HttpResponseBadRequest()
+    return JsonResponse({"token": console.make_link(viewer.pk, vm.pk, kind)})

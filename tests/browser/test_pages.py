@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,12 +17,14 @@ from tests.lab.hosts import Node
 from tests.stack import done, wait_until
 
 FOLLOWS_SECONDS = 1.0
+PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
 def vm(cluster: list[Node], api: httpx.Client) -> Iterator[dict[str, Any]]:
     """A running VM on the first node."""
-    answer = api.post("vms", json={"name": "seen", "image": "tiny", "flavor": "tiny", "node": cluster[0].name})
+    asked = {"name": "seen", "image": "tiny", "flavor": "tiny", "node": cluster[0].name, "password": PASSWORD}
+    answer = api.post("vms", json=asked)
     done(api, answer)
     yield answer.json()
     if api.get(f"vms/{answer.json()['vm']}").status_code == 200:
@@ -88,12 +91,15 @@ def test_a_vm_is_created_followed_and_deleted_by_hand(page: Page, cluster: list[
     assert api.get("vms", params={"name": "byhand"}).json()["results"] == []
 
 
-def test_the_console_shows_the_guests_screen(page: Page, vm: dict[str, Any]) -> None:
+def test_what_is_typed_at_the_screen_arrives_and_the_serial_port_answers(
+    page: Page, vm: dict[str, Any], cluster: list[Node]
+) -> None:
     page.goto(f"/vms/{vm['vm']}/console")
     expect(page.locator("#console-state")).to_have_text("Connected", timeout=30_000)
     canvas = page.locator("#console canvas")
     wait_until(lambda: (canvas.bounding_box() or {"width": 0})["width"] > 100, "the guest's screen is drawn", 20)
     link = page.locator("#console").get_attribute("data-token")
+    page.keyboard.type("typedhere", delay=20)
     shot(page, "console")
     # The link was used up: a second use of it is refused.
     refused = page.evaluate(
@@ -102,6 +108,33 @@ def test_the_console_shows_the_guests_screen(page: Page, vm: dict[str, Any]) -> 
         link,
     )
     assert refused == "refused"
+
+    # The serial port, which knows what the screen shows.
+    page.get_by_role("link", name="Serial port").click()
+    state, text = page.locator("#console-state"), page.locator(".xterm-rows")
+    expect(state).to_contain_text("Connected")
+    page.keyboard.press("Enter")
+    for asked, typed in (("login: $", "root"), ("Password: $", PASSWORD), ("# $", "cat /dev/vcs1")):
+        expect(text).to_have_text(re.compile(asked.replace("$", r"\s*$")))
+        page.keyboard.type(f"{typed}\n")
+    expect(text).to_contain_text("login: typedhere")
+    shot(page, "serial")
+
+    # It serves one at a time, and comes back with the VM.
+    other = page.context.new_page()
+    other.goto(page.url)
+    theirs = other.locator("#console-state")
+    expect(theirs).to_contain_text("Somebody else")
+    other.get_by_role("button", name="Take the port").click()
+    expect(theirs).to_contain_text("Connected")
+    expect(state).to_contain_text("Somebody else")
+    other.close()
+    page.get_by_role("button", name="Connect again").click()
+    expect(state).to_contain_text("Connected")
+    cluster[0].run(["virsh", "-c", "qemu:///system", "destroy", "seen"])
+    expect(state).to_contain_text("does not run")
+    cluster[0].run(["virsh", "-c", "qemu:///system", "start", "seen"])
+    expect(state).to_contain_text("Connected")
 
 
 def test_every_page_opens_without_an_error(page: Page, vm: dict[str, Any], cluster: list[Node]) -> None:

@@ -24,7 +24,7 @@ from tests.stack import Stack
 
 AXE = TOP / "var/clients/node_modules/axe-core/axe.min.js"
 WITHOUT_AXE = sample.CUSTOMER, "desk"
-LARGE = {"api-docs", "vm-console"}
+LARGE = {"api-docs", "vm-console", "vm-serial"}
 DRAWN = {"api-docs": "#swagger .opblock-tag"}
 """Pages that a script draws, and what is there once it has."""
 FIRST_BYTES, AGAIN_BYTES, LARGE_BYTES = 200_000, 30_000, 500_000

@@ -36,6 +36,7 @@ class Pipe:
         self.recv = own.recv
         self.sendall = own.sendall
         self.settimeout = own.settimeout
+        self.close = own.close
 
     def recv_stderr_ready(self) -> bool:
         """Whether the agent said why it does not start."""
@@ -63,12 +64,14 @@ class LocalConnection:
         """Whether the agent runs."""
         return self._process is not None and self._process.poll() is None
 
-    def start_agent(self) -> Pipe:
+    def start_agent(self, path: str = "", *arguments: str) -> Pipe:
         """Start the agent."""
-        self._socket, theirs = socket.socketpair()
-        self._process = self._agent.start(theirs)
+        own, theirs = socket.socketpair()
+        process = self._agent.start(theirs, *arguments)
+        if not arguments:
+            self._socket, self._process = own, process
         theirs.close()
-        return Pipe(self._socket, self._process)
+        return Pipe(own, process)
 
     def open_port(self, port: int) -> Channel:
         """A stream to a port of the machine."""
@@ -136,9 +139,9 @@ class LocalAgent(session.Session):
                 self._link = session.Link(cast(ssh.Connection, connection), channel)
             return self._link
 
-    def start(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+    def start(self, theirs: socket.socket, *arguments: str) -> subprocess.Popen[bytes]:
         """Start an agent that converses over the socket."""
-        argv = [PYTHON, str(self.zipapp)]
+        argv = [PYTHON, str(self.zipapp), *arguments]
         if self.netns:
             argv = ["unshare", "--net", "--", *argv]
         if self.own is not None:

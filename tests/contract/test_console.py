@@ -124,7 +124,7 @@ def _bridge() -> tuple[Bridge, Browser, socket.socket]:
     near, far = socket.socketpair()
     far.settimeout(5)
     browser = Browser()
-    return Bridge(near, browser.incoming.get, browser.outgoing.put, _ever()), browser, far
+    return Bridge(near, browser.incoming.get, browser.outgoing.put, _ever(), rfb.BrowserHandshake()), browser, far
 
 
 async def _ever() -> None:

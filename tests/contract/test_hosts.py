@@ -249,6 +249,13 @@ def test_a_console_password_of_another_length_is_refused(node: Subject) -> None:
     assert refusal(node, host.ConsoleOpen(uuid=spec.uuid, password="short")) == "invalid_params"
 
 
+def test_a_serial_port_is_given_of_a_domain_that_runs_alone(node: Subject) -> None:
+    for vm, code in ((create(node).uuid, "guest_stopped"), (str(uuid.uuid4()), "no_such_domain")):
+        with pytest.raises(NodeError) as refused:
+            node.client.open_serial(vm)
+        assert code_of(refused.value) == code
+
+
 def test_the_description_of_a_domain_is_what_libvirt_keeps(node: Subject) -> None:
     spec = create(node, memory_mib=768)
     xml = node.call(host.HostInfo(uuid=spec.uuid)).xml

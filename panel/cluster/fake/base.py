@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -60,6 +61,8 @@ class Node:
     guards: dict[str, list[network.AntiSpoofingFilter]] = field(default_factory=dict)
     rules: dict[str, network.AntiSpoofingFilter] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
+    serials: dict[str, socket.socket] = field(default_factory=dict)
+    """The guest's end of each serial port that was opened, by the domain's UUID."""
     fences: dict[int, int] = field(default_factory=dict)
     tickets: set[int] = field(default_factory=set)
     lacks: list[str] = field(default_factory=list)
@@ -154,6 +157,18 @@ class Node:
     def open_channel(self, port: int) -> Channel:
         """A fake node has no consoles to speak of."""
         raise NodeUnreachable(node=self.name, reason=f"nothing listens on its port {port}")
+
+    def open_serial(self, uuid: str, *, take: bool = False) -> Channel:
+        """A stream to the domain's port, whose far end `serials` has; faults of "serial" are raised."""
+        if (fault := self._next_fault("serial")) is not None:
+            raise fault[0]
+        try:
+            return self._open_serial(uuid, take)
+        except AgentRefusal as refusal:
+            raise translate(refusal.body, self.name, "serial", 0.0) from refusal
+
+    def _open_serial(self, uuid: str, take: bool) -> Channel:
+        raise NotImplementedError
 
     def close(self) -> None:
         """Nothing to let go of."""

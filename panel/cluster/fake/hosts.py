@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 import time
 import uuid as uuids
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from nodeagent.protocol import Nothing, host
 from nodeagent.xml import edit
 from nodeagent.xml.describe import domain_of
 from nodeagent.xml.facts import facts_of
-from panel.cluster.client import Progress, Report
+from panel.cluster.client import Channel, Progress, Report
 from panel.cluster.fake.bridges import Bridges
 from panel.cluster.fake.described import changed_spec
 from panel.cluster.fake.state import STATES_ON, AgentRefusal, FakeDomain
@@ -221,3 +222,26 @@ class Hosts(Bridges):
         if self._domain(request.uuid).state not in STATES_ON:
             raise AgentRefusal("guest_stopped", "The VM does not run.", state="shut off")
         return host.Console(port=5900, expires=time.time() + request.valid_seconds)
+
+    def _open_serial(self, uuid: str, take: bool) -> Channel:
+        domain = self._domain(uuid)
+        if domain.state not in STATES_ON:
+            raise AgentRefusal("guest_stopped", "The VM does not run.", state="shut off")
+        if not domain.serial:
+            raise AgentRefusal("no_serial", "The domain has no serial port.")
+        had = self.serials.pop(uuid, None)
+        if had is not None and _is_open(had) and not take:
+            self.serials[uuid] = had
+            raise AgentRefusal("serial_taken", "Somebody else has the serial port.")
+        if had is not None:
+            had.close()
+        near, self.serials[uuid] = socket.socketpair()
+        return near
+
+
+def _is_open(guest: socket.socket) -> bool:
+    """Whether somebody has the other end."""
+    try:
+        return guest.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+    except BlockingIOError:
+        return True

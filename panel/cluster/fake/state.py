@@ -53,6 +53,8 @@ class FakeDomain:
     job: str = ""
     """What somebody has under way with it by hand, one of host.JOBS."""
 
+    serial: bool = True
+    """Whether it has a serial port."""
     run: int = 1
     """How often it was started; libvirt's id of what runs."""
     received: int = 0

@@ -226,7 +226,7 @@ def test_an_action_from_another_site_is_refused(admin: User, vm: int) -> None:
 
 def test_a_console_link_opens_once_and_for_its_user_alone(admin: User, user: User, vm: int) -> None:
     token = console.make_link(admin.pk, vm)
-    assert console.use_link(token, admin.pk) == vm
+    assert console.use_link(token, admin.pk) == console.Link(vm)
     assert console.use_link(token, admin.pk) is None
     stolen = console.make_link(admin.pk, vm)
     assert console.use_link(stolen, user.pk) is None
