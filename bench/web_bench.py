@@ -20,6 +20,7 @@ import httpx
 import psutil
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
+from bench import web_events
 from bench.api_bench import ask, met, p
 from bench.panel import started
 from panel.standalone.options import TOP
@@ -183,7 +184,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench/web")
     parser.add_argument("--vms", type=int, default=VMS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for each part")
+    parser.add_argument("--events", type=int, metavar="TIMES", help="how soon a page shows what a node did")
     asked = parser.parse_args()
+    if asked.events:
+        web_events.run(asked.events)
+        return 0
     with started("web") as stack:
         run(stack, asked.vms, asked.seconds)
     return 0

@@ -21,7 +21,7 @@ TOLD = """
     tell_pages([Vm.objects.get(pk={vm})])
 """
 SLOW_MS = 30_000
-TABS = 7
+TABS = 8
 """More than the six connections that a browser has for a server over HTTP/1.1."""
 
 
@@ -37,7 +37,7 @@ def tabs(page: Page) -> Iterator[list[Page]]:
     yield [page, *more]
 
 
-def test_seven_tabs_load_and_each_gets_every_event(tabs: list[Page], alone: Stack, vm: int) -> None:
+def test_eight_tabs_load_and_each_gets_every_event(tabs: list[Page], alone: Stack, vm: int) -> None:
     for tab in tabs:
         tab.goto("/vms")
     for tab in tabs:
@@ -58,20 +58,25 @@ def test_seven_tabs_load_and_each_gets_every_event(tabs: list[Page], alone: Stac
         expect(tab.locator(f'[data-object="vm:{vm}"] .status')).to_have_text("Running", timeout=SLOW_MS)
 
 
-@pytest.mark.nightly
-def test_tabs_read_what_they_missed_while_the_panel_was_away(page: Page, alone: Stack, vm: int) -> None:
+def test_tabs_say_that_the_panel_was_killed_and_read_what_they_missed(page: Page, alone: Stack, vm: int) -> None:
     other = page.context.new_page()
     for tab in (page, other):
         tab.goto("/vms")
         expect(tab.locator("[data-connected]")).to_be_visible(timeout=SLOW_MS)
-    alone.end("panel")
+        expect(tab.locator("#lost")).to_be_hidden()
+        tab.evaluate("window.here = true")
+    alone.kill("panel")
     for tab in (page, other):
-        expect(tab.locator("body:not([data-connected])")).to_be_visible(timeout=SLOW_MS)
+        expect(tab.locator("#lost")).to_be_visible(timeout=SLOW_MS)
     python(alone, f"from panel.vms.models import Vm; Vm.objects.filter(pk={vm}).update(status='crashed')")
     alone.run("panel")
     for tab in (page, other):
         expect(tab.locator(f'[data-object="vm:{vm}"] .status')).to_have_text("Crashed", timeout=SLOW_MS)
         expect(tab.locator("[data-connected]")).to_be_visible(timeout=SLOW_MS)
+        expect(tab.locator("#lost")).to_be_hidden()
+        assert tab.evaluate("window.here"), "it was loaded anew"
+    other.close()
+    python(alone, TOLD.format(vm=vm, status="running"))
 
 
 def test_reinstall_begins_only_once_its_name_was_typed(page: Page, alone: Stack, vm: int) -> None:
