@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from panel.api.redacted_fields import RedactedField, WordedField, redaction_of
 from panel.notices.models import Problem
+from panel.tasks.commands import NodeCommand
 from panel.tasks.models import Task, TaskLog, TaskStep
 
 
@@ -29,12 +30,24 @@ class ErrorField(serializers.JSONField):
         return redaction.stored_error(value)
 
 
+class NodeCommandSerializer(serializers.Serializer[NodeCommand]):
+    """What a step had a node do."""
+
+    node = serializers.CharField()
+    command = serializers.CharField()
+    at = serializers.DateTimeField(help_text="When it was first asked for.")
+    seconds = serializers.FloatField(help_text="How long it took, all times together.")
+    times = serializers.IntegerField(help_text="How often it was asked for, one after the other.")
+    outcome = serializers.CharField(help_text="“done”, or the code of an error.")
+
+
 class StepSerializer(serializers.ModelSerializer[TaskStep]):
     """A step of a task."""
 
     title = WordedField(source="worded_title")
     progress_text = WordedField(source="worded_progress")
     error = ErrorField()
+    commands = serializers.SerializerMethodField(help_text="What it had nodes do; none for who may not know nodes.")
 
     class Meta:
         model = TaskStep
@@ -47,9 +60,15 @@ class StepSerializer(serializers.ModelSerializer[TaskStep]):
             "progress",
             "progress_text",
             "error",
+            "commands",
             "started_at",
             "finished_at",
         ]
+
+    @extend_schema_field(NodeCommandSerializer(many=True))
+    def get_commands(self, step: TaskStep) -> list[NodeCommand]:
+        """Those that are kept."""
+        return [] if redaction_of(self.context).is_on else step.commands or []
 
 
 class TaskSerializer(serializers.ModelSerializer[Task]):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,8 +15,9 @@ from nodeagent.protocol import Request, from_dict, host, migration
 from panel.cluster import fake, keys, session
 from panel.cluster.client import NodeAddress, NodeClient, Pools, Progress
 from panel.cluster.models import Node
-from panel.core.errors import CommandFailed
+from panel.core.errors import CommandFailed, PanelError
 from panel.core.wording import Text
+from panel.tasks import commands
 from panel.tasks.context import Context
 
 R = TypeVar("R")
@@ -81,9 +84,10 @@ class Agent:
         progress = None if quietly else self._progress
         sent_at = timezone.now()
         try:
-            answer = client(self.node).call(
-                request, deadline=deadline, fence=fence, progress=progress, pools=pools, heed=heed
-            )
+            with self._noted(request.COMMAND):
+                answer = client(self.node).call(
+                    request, deadline=deadline, fence=fence, progress=progress, pools=pools, heed=heed
+                )
         except CommandFailed as error:
             if request.REMOVES and error.data.get("agent_code") == NOT_MOUNTED and self.ctx.undoes_refused(NOT_MOUNTED):
                 self.ctx.log(Text("{error} This step made nothing there, so nothing is left.", {"error": error.text}))
@@ -97,7 +101,23 @@ class Agent:
     def upload(self, local: Path, remote: str, *, deadline: float) -> None:
         """Put a local file at `remote` on the node; raises as call() does."""
         heed = self.ctx.stop_if_asked
-        client(self.node).upload(local, remote, deadline=deadline, progress=self._progress, heed=heed)
+        with self._noted("upload"):
+            client(self.node).upload(local, remote, deadline=deadline, progress=self._progress, heed=heed)
+
+    @contextmanager
+    def _noted(self, command: str) -> Iterator[None]:
+        """Have it known of the step that this was done, for how long, and how it ended."""
+        at, began, outcome = timezone.now(), time.monotonic(), commands.DONE
+        try:
+            yield
+        except PanelError as error:
+            outcome = str(error.data.get("agent_code") or error.code)
+            raise
+        except BaseException:
+            outcome = "broken"
+            raise
+        finally:
+            commands.note(self.ctx.commands, self.node.name, command, at, time.monotonic() - began, outcome)
 
     def _progress(self, progress: Progress) -> None:
         fraction = progress.done / progress.total if progress.total else 0.0

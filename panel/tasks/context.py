@@ -15,6 +15,7 @@ from nodeagent.protocol import Fence
 from panel.core.errors import Cancelled, Fenced
 from panel.core.wording import Text
 from panel.tasks import logbook, reservations
+from panel.tasks.commands import NodeCommand
 from panel.tasks.models import Task
 
 P = TypeVar("P", bound=BaseModel)
@@ -41,6 +42,8 @@ class Context(Generic[P]):
         """What the present step has put down by raising Reschedule before."""
         self.committed = False
         """Whether a step that commits is done."""
+        self.commands: list[NodeCommand] = []
+        """What the present step had nodes do."""
         self.failed_step = ""
         """On the way back: the step that failed."""
         self.lost = threading.Event()

@@ -303,7 +303,7 @@ class Run:
             row.attempts, row.failing_since, row.started_at = 0, None, timezone.now()
         row.status, row.progress, row.progress_text, row.progress_said = status, 0.0, "", None
         row.attempts += 1
-        self.ctx.step_name = step.name
+        self.ctx.step_name, self.ctx.commands = step.name, row.commands or []
         self.ctx._report = self._report
         self._save(row, "status", "attempts", "failing_since", "started_at", *PROGRESS)
         return row
@@ -374,9 +374,10 @@ class Run:
     def _save(self, row: TaskStep, *fields: str, forget_secrets: bool = False) -> None:
         """Write a step's fields if the task is still ours; raises _Lost when it is not."""
         self.task.progress = self._total_progress()
+        row.commands = self.ctx.commands or None
         with transaction.atomic():
             self._guard()
-            row.save(update_fields=fields)
+            row.save(update_fields=(*fields, "commands"))
             if forget_secrets:
                 TaskSecret.objects.filter(task=self.task).delete()
             Task.objects.filter(pk=self.task.pk).update(progress=self.task.progress)

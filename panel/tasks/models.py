@@ -128,6 +128,7 @@ class TaskStep(models.Model):
     progress = models.FloatField(default=0.0)
     progress_text = models.CharField(max_length=200, blank=True)
     progress_said = models.JSONField(null=True, help_text="The Text that the note is made of when it is shown.")
+    commands = models.JSONField(null=True, help_text="What it had nodes do: see commands.py.")
     error = models.JSONField(null=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -74,11 +75,24 @@ def trace(request: HttpRequest, request_id: str) -> HttpResponse:
         tasks = list_tasks(viewer).filter(request_id=request_id).prefetch_related("steps")[:MOST]
     if permissions.allows(viewer, "journal.view") or permissions.allows(viewer, "journal.own"):
         entries = journal.list_entries(viewer).filter(request_id=request_id)[:MOST]
+    tasks = list(tasks)
     return page(
         request,
         "trace.html",
         regions={"trace": "_trace.html"},
         request_id=request_id,
-        tasks=list(tasks),
+        tasks=tasks,
+        commands=_commands(tasks) if permissions.allows(viewer, "cluster.view") else None,
         entries=list(entries),
     )
+
+
+def _commands(tasks: Iterable[Task]) -> list[dict[str, Any]]:
+    """What the tasks' steps had nodes do, in its order."""
+    found = [
+        {**command, "at": datetime.fromisoformat(command["at"]), "step": step, "task": task}
+        for task in tasks
+        for step in task.steps.all()
+        for command in step.commands or ()
+    ]
+    return sorted(found, key=lambda each: each["at"])

@@ -11,9 +11,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from panel.accounts.models import JournalEntry, Level, User
+from panel.cluster import fake
 from panel.cluster.models import Cluster, Node, NodeState
+from panel.core.errors import CommandFailed
 from panel.images.models import Flavor, Image
 from panel.monitoring.models import NodeWatch
 from panel.network.models import Address, Network, NodeNetwork
@@ -22,10 +25,13 @@ from panel.network.services import ensure_default_network
 from panel.network.subnets import add_subnet
 from panel.notices.models import Problem, Severity
 from panel.storage.services import ensure_default_pool
+from panel.tasks import registry
 from panel.tasks.models import Status, Task
 from panel.vms.models import Interface, InterfaceAddress, Vm
 from panel.web import words
+from tests.contract.subjects import make_spec
 from tests.db.conftest import make_node, run_task
+from tests.db.monitoring.messages import make_vm
 from tests.db.web.buttons import buttons, elements
 from tests.db.web.test_pages import signed_in
 
@@ -347,6 +353,27 @@ def test_a_request_is_traced_by_its_id_as_far_as_one_may_see(admin: User, user: 
     assert "VM shop" not in theirs and "shop-entry" not in theirs
     task = Task.objects.get(object_name="shop")
     assert 'href="/trace/req-17"' in text(signed_in(admin), f"/tasks/{task.pk}")
+
+
+def test_a_trace_has_the_commands_that_nodes_were_asked_for(
+    api: APIClient, api_as_user: APIClient, admin: User, user: User, node: Node
+) -> None:
+    made = make_vm(node, user, "web1")
+    fake.node(node.pk).domains[str(made.uuid)] = fake.FakeDomain(make_spec("local", uuid=str(made.uuid)), "running")
+    refused = CommandFailed(node=node.name, command="host_pause", agent_code="no_space", text="No.")
+    fake.node(node.pk).fail("host_pause", refused)
+    task = registry.get("vm.pause").submit(user, {}, object_id=made.pk)
+    Task.objects.filter(pk=task.pk).update(request_id="req-9")
+    assert run_task(task).status == Status.FAILED
+
+    [command] = [each for step in api.get(f"/api/v1/tasks/{task.pk}").json()["steps"] for each in step["commands"]]
+    assert (command["node"], command["command"], command["outcome"]) == (node.name, "host_pause", "no_space")
+    assert command["times"] == 1 and command["seconds"] >= 0
+    theirs = api_as_user.get(f"/api/v1/tasks/{task.pk}").json()["steps"]
+    assert [step["commands"] for step in theirs] == [[]] * len(theirs)
+    page = text(signed_in(admin), "/trace/req-9")
+    assert "Commands of nodes" in page and "<code>host_pause</code>" in page and "no_space" in page
+    assert "Commands of nodes" not in text(signed_in(user), "/trace/req-9")
 
 
 def test_health_tells_who_is_silent_and_what_was_found(admin: User, user: User, node: Node) -> None:
