@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from panel.vms.models import Vm
 from panel.web import words
 from panel.web.templatetags.units import BYTES_A_KIB, size
 
@@ -33,6 +34,12 @@ LIMIT = re.compile(rf"\b(?P<name>{'|'.join(LIMITS)}) (?P<number>\d+)\b")
 def table(differences: list[dict[str, Any]], left: str, right: str) -> list[tuple[str, str, str]]:
     """A row for each difference: its name, and the values under these two keys."""
     return [(_named(each["field"]), _told(each, left), _told(each, right)) for each in differences]
+
+
+def waiting(vm: Vm) -> dict[str, str]:
+    """Of each setting that waits for the VM's next start, by its form's name, how it is now."""
+    names = {"boot": "boot_order"}
+    return {names.get(each["field"], each["field"]): _told(each, "now") for each in vm.pending}
 
 
 def _named(field: str) -> str:

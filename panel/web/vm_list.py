@@ -21,6 +21,7 @@ from panel.tasks import registry
 from panel.vms.models import Vm
 from panel.vms.selectors import fitting, with_address
 from panel.vms.told import told_vms
+from panel.vms.usage import had
 from panel.web import vm_row, words
 from panel.web.listing import Choices, Column, Filter, Listing, named, show
 from panel.web.rendering import viewer_of
@@ -108,8 +109,8 @@ LISTING = Listing(
         Column("status", _("Status"), "status", lambda vm: vm.status, card="card-side"),
         Column("addresses", _("Addresses"), text=_addresses, card="card-line"),
         Column("image", _("Image"), text=lambda vm: vm.image.name if vm.image else ""),
-        Column("vcpus", _("CPUs"), "vcpus", lambda vm: vm.vcpus),
-        Column("memory", _("Memory"), "memory_mib", lambda vm: vm.memory_mib),
+        Column("vcpus", _("CPUs"), "vcpus", lambda vm: had(vm, "vcpus")),
+        Column("memory", _("Memory"), "memory_mib", lambda vm: had(vm, "memory_mib")),
         Column(
             "disks",
             _("Disks"),

@@ -26,6 +26,7 @@ from panel.vms import snapshots, timeline
 from panel.vms.machine import may_adopt
 from panel.vms.models import ON, Vm, VmStatus
 from panel.vms.selectors import get_vm, history
+from panel.vms.usage import had
 from panel.web import buttons, curves, differences
 from panel.web.rendering import found_or_404, need, page, viewer_of
 
@@ -146,5 +147,6 @@ def vm_page(look: Look) -> HttpResponse:
         tasks=list_tasks(viewer).filter(object_type="vm", object_id=vm.pk)[:TASKS],
         pending=differences.table(vm.pending, "now", "then"),
         drift=differences.table(vm.drift, "node", "stored") if permissions.allows(viewer, "cluster.view") else (),
+        now={field: had(vm, field) for field in ("vcpus", "memory_mib")},
         adoptable=may_adopt(vm.drift),
     )

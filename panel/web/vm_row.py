@@ -21,6 +21,7 @@ from panel.monitoring.statistics.selectors import warnings
 from panel.tasks.models import Task
 from panel.tasks.selectors import open_tasks_of
 from panel.vms.models import Vm
+from panel.vms.usage import had
 from panel.web.listing import Asked, Column
 from panel.web.templatetags.page import icon, moment, status
 from panel.web.templatetags.units import MIB_A_GIB, mib
@@ -149,8 +150,8 @@ CELLS: dict[str, Cell] = {
     "status": _status,
     "addresses": _addresses,
     "image": lambda vm, known: known.images.get(vm.image_id, "–"),
-    "vcpus": lambda vm, known: str(vm.vcpus),
-    "memory": lambda vm, known: known.size(vm.memory_mib),
+    "vcpus": lambda vm, known: str(had(vm, "vcpus")),
+    "memory": lambda vm, known: known.size(had(vm, "memory_mib")),
     "disks": _disks,
     "node": _node,
     "owner": lambda vm, known: vm.owner.name,

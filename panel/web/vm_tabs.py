@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from django.urls import reverse
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
@@ -17,7 +18,7 @@ from panel.core import own_origin
 from panel.core.errors import PanelError
 from panel.tasks import registry
 from panel.vms.selectors import get_vm
-from panel.web import buttons, console, devices
+from panel.web import buttons, console, devices, differences
 from panel.web.operation_form import OperationForm
 from panel.web.rendering import found_or_404, need, viewer_of
 from panel.web.vm_page import Look, of_vm
@@ -87,6 +88,10 @@ def vm_settings(look: Look) -> HttpResponse:
     request, viewer, vm = look.request, look.viewer, look.vm
     operation = registry.get("vm.configure")
     form = OperationForm(operation, viewer, vm, request.POST if request.method == "POST" else None)
+    for name, now in differences.waiting(vm).items():
+        if name in form.fields:
+            told = gettext("At the next start; now it is: %(now)s.") % {"now": now}
+            form.fields[name].help_text = f"{form.fields[name].help_text} {told}".strip()
     if form.is_valid():
         try:
             operation.submit(viewer, form.raw, object_id=vm.pk)

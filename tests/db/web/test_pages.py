@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -442,3 +443,18 @@ def test_what_waits_for_the_next_start_stands_on_the_page(admin: User, vm: int) 
     assert 'id="pending"' in shown and "<td>localtime</td>" in shown
     # Its operation has a form, so it has no button.
     assert "configure" not in buttons(shown)
+    assert "At the next start; now it is: utc." in _text(page, f"/vms/{vm}/settings")
+
+
+def test_what_waits_for_the_next_start_is_not_told_as_present(admin: User, vm: int) -> None:
+    page = signed_in(admin)
+    Vm.objects.update(
+        vcpus=7,
+        memory_mib=3072,
+        pending=[{"field": "vcpus", "now": 5, "then": 7}, {"field": "memory_mib", "now": 1024, "then": 3072}],
+    )
+    shown = re.sub(r"\s+", " ", _text(page, f"/vms/{vm}"))
+    assert "<dd>5 <small" in shown and "7 at the next start" in shown
+    assert "3 GiB at the next start" in shown and "<dd>1 GiB" in shown
+    row = _text(page, "/vms")
+    assert '">5</td>' in row and '">1 GiB</td>' in row and '">7</td>' not in row
