@@ -1,4 +1,4 @@
-"""The words of the curves on a VM's page, which its script draws."""
+"""The words of the charts on a VM's page, which its script draws."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def words() -> dict[str, str | list[str]]:
         "received": _("received"),
         "sent": _("sent"),
         "said": _("{name} {mean} on average, {most} at most"),
-        "to": _("up to {most}"),
+        "unmeasured": _("nothing was measured"),
         "second": _("s"),
         "units": [str(unit) for unit in UNITS.values()],
         "nothing": _("Nothing was collected in this time."),

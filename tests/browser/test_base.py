@@ -6,8 +6,9 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import choose
+from tests.browser.conftest import choose, python
 from tests.browser.test_without_hosts import page
+from tests.stack import Stack
 
 __all__ = ["page"]
 
@@ -108,3 +109,38 @@ def test_who_clicks_twice_asks_once(page: Page, vm: int) -> None:
         )
     expect(page.locator("#dialog [role=alert]").first).to_be_visible()
     assert len(sent) == 1
+
+
+USED = """
+    from datetime import UTC, datetime, timedelta
+    from panel.monitoring.models import VmUsage
+    from panel.monitoring.models.statistics import slot
+    now = slot(datetime.now(UTC))
+    for number in [*range(1, 24), *range(72, 140)]:
+        VmUsage.objects.create(
+            vm_id={vm}, step=600, at=now - timedelta(minutes=10 * number), seconds=600, cpu_ns=number * 10**9,
+            memory_kib=131072, rss_kib=65536, rx_bytes=number * 10**6,
+        )
+"""
+
+
+def test_charts_have_axes_and_values_and_what_was_not_measured_is_a_gap(page: Page, alone: Stack, vm: int) -> None:
+    python(alone, USED.format(vm=vm))
+    page.goto(f"/vms/{vm}")
+    charts = page.locator(".curves figure")
+    expect(charts).to_have_count(4)
+    cpu, memory = charts.nth(0), charts.nth(1)
+    marks = cpu.locator(".axes text").all_text_contents()
+    assert "0 %" in marks and len([each for each in marks if ":" in each]) >= 3
+    assert [each for each in memory.locator(".axes text").all_text_contents() if "MiB" in each]
+    line = cpu.locator("path[data-line='0']").get_attribute("d") or ""
+    assert line.count("M") == 2
+    assert "on average" in (cpu.get_by_role("img").get_attribute("aria-label") or "")
+    # Long ago, and eight hours ago, of which nothing is known.
+    box = cpu.locator("svg").bounding_box()
+    assert box is not None
+    for share, told in ((0.3, "used"), (0.67, "nothing was measured")):
+        page.mouse.move(box["x"] + 68 + share * (box["width"] - 80), box["y"] + 60)
+        expect(cpu.locator(".reading")).to_contain_text(told)
+    page.get_by_text("As a table").click()
+    expect(page.locator("#statistics tbody tr")).to_have_count(91)
