@@ -1,20 +1,23 @@
-"""The one-time password of a console."""
+"""The one-time password of a console, and what it shows."""
 
 from __future__ import annotations
 
+import base64
 import time
 from datetime import datetime, timezone
 
-from nodeagent import libvirtd
+from nodeagent import libvirtd, pictures
 from nodeagent.commands import handles
 from nodeagent.commands.hosts import find, state_of
-from nodeagent.errors import GuestStopped, InvalidParams
+from nodeagent.errors import CommandFailed, GuestStopped, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import host
 from nodeagent.xml.domain import Domain
 
 VNC_PASSWORD_LENGTH = 8
 """VNC's challenge uses no more of a password (RFC 6143, 7.2.2)."""
+
+LARGEST_PICTURE = 64 * 1024 * 1024
 
 
 @handles(host.ConsoleOpen)
@@ -38,3 +41,22 @@ def console_open(request: host.ConsoleOpen, job: Job) -> host.Console:
     if port is None:
         raise InvalidParams("The domain's console does not listen on a port.", field="uuid")
     return host.Console(port=port, expires=expires)
+
+
+@handles(host.HostPicture)
+def host_picture(request: host.HostPicture, job: Job) -> host.Picture:
+    """What the domain's screen shows."""
+    with libvirtd.translated() as conn:
+        domain = find(conn, request.uuid)
+        if not domain.isActive():
+            raise GuestStopped("The VM does not run.", state="shut off")
+        stream = conn.newStream(0)
+        domain.screenshot(stream, 0, 0)
+        picture = b""
+        while block := stream.recv(262144):
+            picture += block
+            if len(picture) > LARGEST_PICTURE:
+                stream.abort()
+                raise CommandFailed("The screen's picture is too large.", argv0="libvirt", exit_code=0)
+        stream.finish()
+    return host.Picture(png=base64.b64encode(pictures.as_png(picture)).decode("ascii"))

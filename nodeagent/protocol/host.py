@@ -324,3 +324,20 @@ class ConsoleOpen(Request[Console]):
     uuid: str
     password: str
     valid_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG, in base64."""
+
+    png: str
+
+
+@command
+class HostPicture(Request[Picture]):
+    """Read what a running domain shows on its screen, in small where that is large; `guest_stopped` when it is off."""
+
+    COMMAND = "host_picture"
+    RESULT = Picture
+    MUTATES = False
+    uuid: str

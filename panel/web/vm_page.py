@@ -147,6 +147,8 @@ def vm_page(look: Look) -> HttpResponse:
         tasks=list_tasks(viewer).filter(object_type="vm", object_id=vm.pk)[:TASKS],
         pending=differences.table(vm.pending, "now", "then"),
         drift=differences.table(vm.drift, "node", "stored") if permissions.allows(viewer, "cluster.view") else (),
+        may_see_screen=permissions.allows(viewer, "vms.console"),
+        is_on=vm.status in ON,
         now={field: had(vm, field) for field in ("vcpus", "memory_mib")},
         adoptable=may_adopt(vm.drift),
     )

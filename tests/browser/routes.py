@@ -26,6 +26,7 @@ NO_PAGES = {
     "vm-group": "is a dialog of a page",
     "task-do": "is posted to",
     "vm-console-link": "is posted to",
+    "vm-picture": "is a file",
     "palette": "is a dialog of a page",
     "theme": "is posted to",
     "node-settings": "is posted to",

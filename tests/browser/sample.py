@@ -30,6 +30,7 @@ from panel.notices.services import open_problem
 from panel.storage.models import NodePool, Pool, Volume
 from panel.storage.services import ensure_default_pool
 from panel.tasks import registry
+from panel.tasks.commands import DONE, NodeCommand, note
 from panel.tasks.engine import TRYING_AGAIN
 from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskStep
 from panel.vms.models import Cause, Disk, Interface, InterfaceAddress, Snapshot, StatusChange, Vm, VmStatus
@@ -202,7 +203,7 @@ def _of_the_first(made: SimpleNamespace, vm: Vm) -> None:
     Vm.objects.filter(pk=vm.pk).update(created_at=made.now - timedelta(days=40))
     VmTraffic.objects.create(vm_id=vm.pk, month=made.now.date().replace(day=1), rx_bytes=9 * GIB, tx_bytes=31 * GIB)
     begin = made.now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=24)
-    for number in range(144):
+    for number in (*range(60), *range(75, 144)):
         wave = 1 + math.sin(number / 9)
         VmUsage.objects.create(
             vm_id=vm.pk, step=Step.TEN_MINUTES, at=begin + timedelta(minutes=10 * number), seconds=600,
@@ -233,7 +234,11 @@ def _task(made: SimpleNamespace, operation: str, vm: Vm, status: Status, **field
         last = StepStatus.FAILED if ended else StepStatus.RUNNING
         state = StepStatus.DONE if status == Status.DONE or position < len(declared.steps) - 1 else last
         begun = {"started_at": made.now - timedelta(minutes=2), "attempts": 1}
-        TaskStep.objects.create(task=task, position=position, name=step.name, title=step.title, status=state, **begun)
+        commands: list[NodeCommand] = []
+        note(commands, vm.node.name, "host_info", made.now - timedelta(minutes=2), 0.016, DONE if ended else "deadline")
+        TaskStep.objects.create(
+            task=task, position=position, name=step.name, title=step.title, status=state, commands=commands, **begun
+        )
     english, line = for_row(
         Text(TRYING_AGAIN, {"error": NodeUnreachable(node=vm.node.name, reason="timed out").text, "seconds": 2})
     )

@@ -1,4 +1,4 @@
-"""A VM's serial port in a browser: who gets it, what is typed and said, and why it cannot be had."""
+"""A VM's serial port and picture in a browser: who gets them, what is typed and said, and why one cannot be had."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.test import Client
 
-from panel.accounts.models import User
+from nodeagent.protocol import host
+from panel.accounts.models import Level, Role, User
 from panel.cluster import fake
 from panel.cluster.fake import FakeDomain
 from panel.vms.models import Vm
@@ -124,3 +125,19 @@ def test_a_link_of_another_kind_is_none(user: User, vm: Vm) -> None:
     assert client.post(f"/vms/{vm.pk}/console/link?kind=other", secure=True).status_code == 400
     page = client.get(f"/vms/{vm.pk}/serial", secure=True)
     assert page.status_code == 200 and b'data-token="' in page.content
+
+
+def test_a_vms_picture_is_shown_to_who_may_use_its_console_and_its_node_asked_now_and_then(user: User, vm: Vm) -> None:
+    client, path = _signed_in(user), f"/vms/{vm.pk}/picture"
+    memory = fake.node(vm.node_id)
+    for _ in range(3):
+        answer = client.get(path, secure=True)
+        assert answer.status_code == 200 and answer.content.startswith(b"\x89PNG")
+    assert len([each for each in memory.calls if isinstance(each, host.HostPicture)]) == 1
+    assert _signed_in(User.objects.create_user("bert")).get(path, secure=True).status_code == 404
+    Vm.objects.update(status="shut off")
+    assert client.get(path, secure=True).status_code == 204
+    user.role = Role.objects.create(name="looker", level=Level.USER, rights=["vms.power"])
+    user.save()
+    assert client.get(path, secure=True).status_code == 404
+    assert b'id="screen"' not in client.get(f"/vms/{vm.pk}", secure=True).content

@@ -37,13 +37,14 @@ function say(word) {
 }
 
 function open(token) {
-  socket = new WebSocket(`wss://${location.host}/console/${token}`, ["binary"]);
+  const opened = new WebSocket(`wss://${location.host}/console/${token}`, ["binary"]);
+  socket = opened;
   socket.binaryType = "arraybuffer";
   let connected = false;
   socket.onmessage = ({ data }) => terminal.write(new Uint8Array(data));
   // A socket that is opened and closed at once says by its code why there is no port.
   socket.onopen = () => setTimeout(() => {
-    if (socket.readyState !== WebSocket.OPEN) return;
+    if (opened.readyState !== WebSocket.OPEN) return;
     connected = true;
     wait = RETRY_MS;
     say("connected");

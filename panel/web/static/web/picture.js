@@ -1,0 +1,16 @@
+// The picture of a VM's screen: read anew while it is looked at, hidden while there is none.
+const AGAIN_MS = 5000;
+const picture = () => document.querySelector("img[data-picture]");
+
+function look() {
+  const image = picture();
+  if (image && !document.hidden) image.src = `${image.dataset.picture}?${Date.now()}`;
+}
+
+const show = (event, is) => {
+  if (event.target.matches?.("img[data-picture]")) event.target.closest("section").dataset.shown = is ? "1" : "";
+};
+addEventListener("load", (event) => show(event, true), true);
+addEventListener("error", (event) => show(event, false), true);
+setInterval(look, AGAIN_MS);
+look();
