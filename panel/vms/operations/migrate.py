@@ -426,7 +426,7 @@ def what_moves(ctx: MigrateContext) -> Text:
     data = {"count": sum(not volume.pool.shared for volume in volumes_of(ctx.vm)), "memory_mib": ctx.vm.memory_mib}
     if ctx.vm.status not in ON:
         return Text("{count} disks", data)
-    return Text("{count} disks and {memory_mib} MiB of memory, live", data)
+    return Text("Disks: {count}, memory: {memory_mib} MiB, live", data)
 
 
 class MigrateVm(Operation[MigrateVmParams]):
