@@ -425,7 +425,7 @@ def what_moves(ctx: MigrateContext) -> Text:
     """What goes from node to node, for a plan."""
     data = {"count": sum(not volume.pool.shared for volume in volumes_of(ctx.vm)), "memory_mib": ctx.vm.memory_mib}
     if ctx.vm.status not in ON:
-        return Text("{count} disks", data)
+        return Text("Disks: {count}", data)
     return Text("Disks: {count}, memory: {memory_mib} MiB, live", data)
 
 
