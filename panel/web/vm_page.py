@@ -82,7 +82,8 @@ class Look:
     ) -> HttpResponse:
         """The page, with the head and the tabs that all of a VM's pages have."""
         match = self.request.resolver_match
-        route = (match.url_name if match is not None else None) or ""
+        name = (match.url_name if match is not None else None) or ""
+        route = UNDER.get(name, name)
         return page(
             self.request,
             template,
@@ -94,7 +95,7 @@ class Look:
             problems=list_problems(self.viewer).filter(object_type="vm", object_id=self.vm.pk),
             warnings=warnings(self.vm),
             tabs=[
-                {"label": label, "address": reverse(name, args=[self.vm.pk]), "current": name == UNDER.get(route, route)}
+                {"label": label, "address": reverse(name, args=[self.vm.pk]), "current": name == route}
                 for name, label, right in TABS
                 if permissions.allows(self.viewer, right)
             ],

@@ -98,5 +98,17 @@ def test_a_whole_number_is_a_number_of_seconds() -> None:
 
 def test_requests_that_only_read_are_known_as_such() -> None:
     reading = {name for name, request in REQUESTS.items() if not request.MUTATES}
-    suffixes = ("_info", "_read", "_list", "_status", "_facts", "_probe", "_wait", "_audit", "_check", "_describe")
+    suffixes = (
+        "_info",
+        "_read",
+        "_list",
+        "_status",
+        "_facts",
+        "_probe",
+        "_wait",
+        "_audit",
+        "_check",
+        "_describe",
+        "_picture",
+    )
     assert reading == {name for name in REQUESTS if name.endswith(suffixes)}
