@@ -140,7 +140,7 @@ def test_charts_have_axes_and_values_and_what_was_not_measured_is_a_gap(page: Pa
     box = cpu.locator("svg").bounding_box()
     assert box is not None
     for share, told in ((0.3, "used"), (0.67, "nothing was measured")):
-        page.mouse.move(box["x"] + 68 + share * (box["width"] - 80), box["y"] + 60)
+        cpu.locator("svg").hover(position={"x": 68 + share * (box["width"] - 80), "y": 60})
         expect(cpu.locator(".reading")).to_contain_text(told)
     page.get_by_text("As a table").click()
     expect(page.locator("#statistics tbody tr")).to_have_count(91)

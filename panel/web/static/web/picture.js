@@ -1,4 +1,4 @@
-// The picture of a VM's screen: read anew while it is looked at, hidden while there is none.
+// The picture of a VM's screen, read anew while it is looked at.
 const AGAIN_MS = 5000;
 const picture = () => document.querySelector("img[data-picture]");
 
@@ -8,7 +8,11 @@ function look() {
 }
 
 const show = (event, is) => {
-  if (event.target.matches?.("img[data-picture]")) event.target.closest("section").dataset.shown = is ? "1" : "";
+  if (!event.target.matches?.("img[data-picture]")) return;
+  const section = event.target.closest("section");
+  // A place that is there stays: the page would jump.
+  if (is) section.dataset.shown = "1";
+  section.dataset.seen = is ? "1" : "";
 };
 addEventListener("load", (event) => show(event, true), true);
 addEventListener("error", (event) => show(event, false), true);

@@ -33,7 +33,7 @@ function say(word) {
   state.textContent = place.dataset[`${word}Word`];
   place.toggleAttribute("data-connected", word === "connected");
   button("take").hidden = word !== "taken";
-  button("connect").hidden = ["connected", "refused", "ended"].includes(word);
+  button("connect").classList.toggle("invisible", ["connected", "refused", "ended"].includes(word));
 }
 
 function open(token) {

@@ -166,6 +166,7 @@ function table() {
 function draw() {
   const stepMs = Number(choice.selectedOptions[0].dataset.stepSeconds) * 1000;
   details.hidden = !state.rows?.length;
+  if (state.rows || state.error) curves.dataset.drawn = "1";
   if (state.error || !state.rows?.length) {
     const text = state.error || (state.rows ? words.nothing : "…");
     curves.replaceChildren(make("p", { class: state.error ? "text-danger" : "text-body-secondary" }, text));

@@ -3,6 +3,7 @@
 
 const make = Document.prototype.createElement;
 
+// An element that stands for a style and is none: even an empty one is complained of.
 function sheetOf(style) {
   const sheet = new CSSStyleSheet();
   let text = "";
@@ -21,7 +22,7 @@ function attributesOf(element) {
 
 export function allowTerminalStyles() {
   document.createElement = (name, ...more) => {
-    const made = make.call(document, name, ...more);
+    const made = make.call(document, name === "style" ? "template" : name, ...more);
     return name === "style" ? sheetOf(made) : name === "span" ? attributesOf(made) : made;
   };
 }
