@@ -29,7 +29,7 @@ from panel.web.rendering import viewer_of
 GROUP = ("vm.start", "vm.stop", "vm.restart", "vm.force-off", "vm.delete")
 """What the list offers for all that are chosen in it."""
 MOST_CHOICES, MOST_CALLED = 100, 500
-NOT_LISTED = ("description", "boot_order", "pending", "drift", "unmanaged_snapshots")
+NOT_LISTED = ("description", "boot_order", "drift", "unmanaged_snapshots")
 """Of what REST tells of a VM; most of it would have to be parsed for each row."""
 WITH, WITHOUT = "yes", "no"
 PROBLEMS = ((WITH, _("With a problem")), (WITHOUT, _("Without one")))
