@@ -101,6 +101,7 @@ for _kind in ("task", "image", "iso", "flavor", "network", "pool", "problem"):
 
 _vmwatch = ObjectGroup("vmwatch", help="How the panel knows the status of VMs.")
 cli.add_command(_vmwatch)
+cli.add_command(ObjectGroup("cluster", help="What concerns the cluster as a whole."))
 
 
 @_vmwatch.command("show")

@@ -24,8 +24,9 @@ PLURALS = {
     "pool": "pools",
     "problem": "problems",
     "vmwatch": "vmwatch",
+    "cluster": "cluster",
 }
-ONLY_ONE = ("vmwatch",)
+ONLY_ONE = ("vmwatch", "cluster")
 """Kinds of which there is one object: their verbs name none."""
 
 

@@ -66,13 +66,13 @@ def set_state(node: Node, state: str) -> None:
         transaction.on_commit(lambda: live.publish("node", {"id": node.pk, "state": state}))
 
 
-def report_unreachable(node: Node, reason: str) -> None:
-    """The node does not answer: its state (of one that is in service) and an open problem say so."""
+def report_unreachable(node: Node, why: Text) -> None:
+    """The node does not answer: its state (of one that is in service) and an open problem, with the reason, say so."""
     if node.state == NodeState.READY:
         set_state(node, NodeState.UNREACHABLE)
     open_problem(
         f"node:{node.pk}:unreachable",
-        Text("The node “{node}” cannot be reached: {reason}", {"node": node.name, "reason": reason}),
+        why,
         severity=Severity.ERROR,
         object_type="node",
         object_id=node.pk,

@@ -20,6 +20,7 @@ from panel.cluster import keys, porter
 from panel.cluster.client import HEED_SECONDS, Heed, NodeAddress, Report
 from panel.cluster.porter import Porter
 from panel.core.errors import NodeRefused, NodeTimeout, NodeUnreachable
+from panel.core.wording import Text
 
 WINDOW = 16 * 1024 * 1024
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
@@ -117,13 +118,26 @@ def open_connection(address: NodeAddress, seconds: float = 10.0) -> Connection:
     try:
         shown = _line(transport.get_remote_server_key())
         if address.host_key and shown != address.host_key:
-            reason = f"its host key is {keys.fingerprint(shown)}, not the pinned {keys.fingerprint(address.host_key)}; "
-            raise NodeRefused(node=address.name, reason=f"{reason}if the new one is right, reconnect the node with it")
+            raise _another_key(address, keys.fingerprint(shown))
         _sign_in(transport, address)
     except BaseException:
         transport.close()
         raise
     return Connection(address, transport)
+
+
+def _another_key(address: NodeAddress, found: str) -> NodeRefused:
+    return NodeRefused(
+        Text(
+            "The node “{node}” shows the host key {found}, and {expected} is pinned. If it has a new one (on it, ssh-keygen "
+            "-lf /etc/ssh/ssh_host_ed25519_key.pub prints the same), reconnect it with that as host_key.",
+            {"node": address.name, "found": found, "expected": keys.fingerprint(address.host_key)},
+        ),
+        node=address.name,
+        reason="its host key is another one",
+        fingerprint=found,
+        field="host_key",
+    )
 
 
 def read_host_key(address: NodeAddress, seconds: float = 10.0, kind: str = "") -> str:
@@ -165,18 +179,31 @@ def find_host_key(address: NodeAddress, fingerprint: str, seconds: float = 10.0)
 
     Raises NodeRefused, NodeUnreachable.
     """
-    shown = [read_host_key(address, seconds)]
+    shown = []
+    for each in shown_keys(address, seconds):
+        if keys.fingerprint(each) == fingerprint:
+            return each
+        shown.append(f"{keys.fingerprint(each)} ({each.split()[0]})")
+    reason = f"its host keys are {', '.join(shown)}; the one that was given is none of them"
+    raise NodeRefused(node=address.name, reason=reason, field="host_key")
+
+
+def shown_keys(address: NodeAddress, seconds: float = 10.0) -> Iterator[str]:
+    """The node's host keys, one of each kind that it has, its usual one first; nothing is told to it before.
+
+    Raises NodeUnreachable.
+    """
+    first = read_host_key(address, seconds)
+    yield first
     for kind in KEY_ALGORITHMS:
-        if keys.fingerprint(shown[-1]) == fingerprint:
-            return shown[-1]
-        # A host that has no key of a kind ends the connection.
-        with contextlib.suppress(NodeUnreachable):
-            if kind != shown[0].split()[0]:
-                shown.append(read_host_key(address, seconds, kind))
-    if keys.fingerprint(shown[-1]) == fingerprint:
-        return shown[-1]
-    found = ", ".join(f"{keys.fingerprint(each)} ({each.split()[0]})" for each in shown)
-    raise NodeRefused(node=address.name, reason=f"its host keys are {found}; the one that was given is none of them")
+        if kind == first.split()[0]:
+            continue
+        try:
+            other = read_host_key(address, seconds, kind)
+        except NodeUnreachable:
+            # A host that has no key of a kind ends the connection.
+            continue
+        yield other
 
 
 def _negotiate(address: NodeAddress, seconds: float, kind: str = "") -> paramiko.Transport:

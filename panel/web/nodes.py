@@ -1,4 +1,4 @@
-"""The list of nodes with what each has left, and the form for one more."""
+"""The list of nodes with what each has left."""
 
 from __future__ import annotations
 
@@ -7,24 +7,18 @@ from typing import Any
 from django import forms
 from django.contrib.auth.decorators import login_required
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
-from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from panel.accounts.models import User
 from panel.cluster.models import Node
-from panel.cluster.redaction import Redaction
 from panel.cluster.selectors import list_nodes
 from panel.core import permissions
-from panel.core.errors import PanelError
-from panel.tasks import registry
 from panel.web import words
 from panel.web.listing import Choices, Column, Filter, Listing, named, show
 from panel.web.meters import rows_of
-from panel.web.operation_form import OperationForm
-from panel.web.rendering import need, page, viewer_of
+from panel.web.rendering import need, viewer_of
 
 MAINTENANCE, IN_SERVICE = "yes", "no"
 
@@ -87,40 +81,6 @@ def node_list(request: HttpRequest) -> HttpResponseBase:
     viewer = viewer_of(request)
     need(viewer, "cluster.view")
     return show(request, LISTING, "node_list.html", may_add=permissions.allows(viewer, "cluster.manage"))
-
-
-PARTS: tuple[tuple[Any, tuple[str, ...]], ...] = (
-    (_("The host"), ("name", "address", "ssh_port")),
-    (_("The way in"), ("ssh_user", "password", "key")),
-    (_("What it must show, and how guests run"), ("host_key", "virtualization")),
-)
-"""In which the form stands."""
-
-
-@login_required
-def node_new(request: HttpRequest) -> HttpResponse:
-    """The form for a new node; it leads to the node's page, where the steps are."""
-    viewer = viewer_of(request)
-    need(viewer, "cluster.manage")
-    operation = registry.get("node.add")
-    form = OperationForm(operation, viewer, None, request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
-        try:
-            task = operation.submit(viewer, form.raw)
-        except PanelError as error:
-            told = Redaction(viewer).error(error)
-            form.add_error(told.field if told.field in form.fields else None, told.message)
-        else:
-            response = HttpResponse(status=204)
-            response.headers["HX-Redirect"] = reverse("node", args=[task.object_id])
-            return response
-    context: dict[str, Any] = {
-        "form": form,
-        "parts": [(title, [form[name] for name in names]) for title, names in PARTS],
-    }
-    if request.method == "POST":
-        return render(request, "_node_new.html", context, status=422)
-    return page(request, "node_new.html", **context)
 
 
 class NodeSettings(forms.ModelForm):  # type: ignore[type-arg]

@@ -291,6 +291,10 @@ def _another_limit(subject: Subject) -> Body:
     return {"disk": "vda", "read_iops_sec": subject.shown()["disks"][0]["read_iops_sec"] + 100}
 
 
+def _own_host(subject: Subject) -> Body:
+    return {"address": subject.node.address, "ssh_port": subject.node.ssh_port}
+
+
 def _another_name(subject: Subject) -> Body:
     subject.made += 1
     return {"name": f"sweep{subject.made}"}
@@ -390,6 +394,7 @@ SCENARIOS: dict[str, Scenario] = {
     "node.forget": Scenario(ABSENT, prepare=Subject.join_spare, clean=Subject.join_and_remove_spare),
     "node.evacuate": Scenario(ON, clean=Subject.open_for_vms),
     "cluster.examine": Scenario(ON),
+    "cluster.read-host-key": Scenario(ON, prepare=_own_host),
     "vmwatch.configure": Scenario(ON, {"rotate": True}),
 }
 """How each operation is asked for; behind a colon is how another scenario of the same operation differs."""

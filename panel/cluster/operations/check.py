@@ -57,7 +57,7 @@ def check_node(ctx: NodeContext[Any]) -> dict[str, Any]:
     except AlreadyExists as error:
         found = {"host": [Complaint(error.text, Severity.ERROR)]}
     except (NodeUnreachable, NodeRefused, VersionMismatch) as error:
-        services.report_unreachable(node, error.message)
+        services.report_unreachable(node, error.text)
         return {"result": {"reachable": False, "reason": error.message}}
     if found.get("libvirt"):
         for name in NEED_LIBVIRT:

@@ -48,7 +48,7 @@ def look_at_host(ctx: NodeContext[Any]) -> dict[str, Any]:
         mark = _read_mark(ctx)
     except (NodeUnreachable, NodeRefused, NodeTimeout, VersionMismatch) as error:
         services.set_state(ctx.node, NodeState.UNREACHABLE)
-        services.report_unreachable(ctx.node, error.message)
+        services.report_unreachable(ctx.node, error.text)
         raise OperationFailed(
             Text(
                 "{error} Nothing was removed. Reconnect the node if it is reached otherwise by now, or forget it "

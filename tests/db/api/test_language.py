@@ -132,14 +132,14 @@ def test_a_line_of_a_log_too(api: APIClient, api_as_user: APIClient, user: User)
 
 
 def test_a_problem_too_whatever_release_opened_it(api: APIClient, node: Node) -> None:
-    report_unreachable(node, "no route to host")
+    report_unreachable(node, NodeUnreachable(node=node.name, reason="no route to host").text)
     open_problem("of:before", "What an earlier release stored: {node}.")
     said = {each["key"]: each["text"] for each in told(api, "problems", "ru").json()["results"]}
     assert said == {
-        f"node:{node.pk}:unreachable": f"Узел «{node.name}» недоступен: no route to host",
+        f"node:{node.pk}:unreachable": f"Узел «{node.name}» недоступен: no route to host.",
         "of:before": "What an earlier release stored: {node}.",
     }
-    in_english = f"The node “{node.name}” cannot be reached: no route to host"
+    in_english = f"The node “{node.name}” cannot be reached: no route to host."
     assert in_english in [each["text"] for each in api.get("/api/v1/problems").json()["results"]]
 
 

@@ -151,6 +151,7 @@ OPERATIONS = {
     "network.change-subnet": "cluster.manage",
     "network.remove": "cluster.manage",
     "network.remove-subnet": "cluster.manage",
+    "cluster.read-host-key": "cluster.manage",
     "node.accept-storage": "cluster.manage",
     "node.add": "cluster.manage",
     "node.check": "cluster.manage",

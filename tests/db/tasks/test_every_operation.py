@@ -30,8 +30,8 @@ from tests.db.tasks.strikes import Died, FailAndStrike, Strike, die_and_go_on
 from tests.db.tasks.world import nodes, world
 
 # These prepare a real host over ssh: tests/faults has the worker of node.add killed at every step, there and back, and
-# the sweep that of node.reconnect.
-ON_REAL_HOSTS = {"node.add", "node.reconnect"}
+# the sweep that of node.reconnect; tests/db/cluster/test_host_key.py reads the key of a real sshd.
+ON_REAL_HOSTS = {"cluster.read-host-key", "node.add", "node.reconnect"}
 
 
 def operation_of(name: str) -> Operation[Any]:

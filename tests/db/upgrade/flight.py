@@ -169,3 +169,4 @@ def _on_real_hosts(admin: User) -> None:
     node = make_node("to-reconnect")
     registry.get("node.reconnect").submit(admin, {"address": "192.0.2.1", **ROOT}, object_id=node.pk)
     registry.get("node.add").submit(admin, {"name": "to-add", "address": "192.0.2.2", **ROOT})
+    registry.get("cluster.read-host-key").submit(admin, {"address": "192.0.2.3"}, object_id=1)

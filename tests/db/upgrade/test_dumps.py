@@ -26,7 +26,7 @@ from vmwatch import wire
 PAST = "2000-01-01T00:00:00Z"
 ROUNDS = 20
 """How often a task is taken up at most; the longest takes a few."""
-NEED_HOSTS = {"node.add", "node.reconnect"}
+NEED_HOSTS = {"cluster.read-host-key", "node.add", "node.reconnect"}
 FORWARDS = (Status.QUEUED, Status.RUNNING, Status.RETRYING)
 
 

@@ -237,26 +237,57 @@ def test_settings_are_changed_by_those_who_may(
         assert "Saved." in answer.headers["HX-Trigger"]
 
 
-def test_a_node_is_asked_for_and_its_page_shows_the_steps(admin: User, user: User) -> None:
-    client = signed_in(admin)
-    right = {"name": "rack1", "address": "rack1.example.com", "ssh_port": 22, "ssh_user": "root", "password": "x"}
-    wrong = (
+def test_a_host_s_key_is_shown_and_confirmed_before_a_node_is_asked_for(admin: User, user: User) -> None:
+    client, where = signed_in(admin), {"address": "rack1.example.com", "ssh_port": 2222}
+    make_node("fake9", ssh_port=2222)
+    for change, said in (({"address": ""}, "required"), ({"address": "fake9.invalid"}, "Another node has this address.")):
+        answer = post(client, "/nodes/new", **{**where, **change})
+        assert (answer.status_code, said in answer.content.decode()) == (422, True), change
+    assert not Task.objects.exists()
+    answer = post(client, "/nodes/new", **where)
+    task = Task.objects.get()
+    page = f"/nodes/new?task={task.pk}"
+    assert (task.operation, answer.headers["HX-Redirect"]) == ("cluster.read-host-key", page)
+    assert f'data-live="task:{task.pk}"' in text(client, page) and "node-add" not in text(client, page)
+    keys = [{"kind": "ssh-ed25519", "fingerprint": "SHA256:one"}, {"kind": "ssh-rsa", "fingerprint": "SHA256:two"}]
+    Task.objects.filter(pk=task.pk).update(status=Status.DONE, result={**where, "keys": keys})
+    shown = text(client, page, **{"HX-Request": "true", "HX-Target": "node-new"})
+    assert all(each in shown for each in ("SHA256:one", "SHA256:two", "ssh-keygen -lf", "rack1.example.com:2222"))
+    _refused_until_it_is_right(client, page)
+    assert post(signed_in(user), page).status_code == 404
+    assert post(client, "/nodes/new?task=4711").status_code == 404
+
+
+def _refused_until_it_is_right(client: Client, page: str) -> None:
+    right = {"name": "rack1", "ssh_user": "root", "password": "x", "host_key": "SHA256:two", "confirmed": "on"}
+    wrong: tuple[tuple[dict[str, str], str], ...] = (
         ({"name": "Rack 1"}, "use a-z"),
         ({"name": ""}, "required"),
-        ({"ssh_port": 99999}, "65535"),
+        ({"name": "fake9"}, "Another node has this name."),
         ({"key": "no-such-key"}, "key"),
+        ({"confirmed": ""}, "Compare the fingerprint on the host"),
+        ({"host_key": "SHA256:three"}, "SHA256:three"),
     )
-    for change, told in wrong:
-        answer = post(client, "/nodes/new", **{**right, **change})
-        assert (answer.status_code, b"is-invalid" in answer.content) == (422, True), change
-        assert told in answer.content.decode() and not Node.objects.exists()
-        assert "no-such-key" not in answer.content.decode()
-    assert "x" not in [each.get("value") for _tag, each in elements(answer.content.decode())]
-    assert post(signed_in(user), "/nodes/new", **right).status_code == 404
-    answer = post(client, "/nodes/new", **right)
+    for change, said in wrong:
+        answer = post(client, page, **{**right, **change})
+        assert (answer.status_code, said in answer.content.decode()) == (422, True), change
+        assert not Node.objects.filter(name="rack1").exists() and "no-such-key" not in answer.content.decode()
+        assert "x" not in [each.get("value") for _tag, each in elements(answer.content.decode())]
+    # What the browser says of the host is not asked: the key was another's.
+    answer = post(client, page, **right, address="elsewhere.example.com")
     made = Node.objects.get(name="rack1")
     assert (answer.status_code, answer.headers["HX-Redirect"]) == (204, f"/nodes/{made.pk}")
+    assert (made.address, made.ssh_port) == ("rack1.example.com", 2222)
+    assert Task.objects.get(operation="node.add").params["host_key"] == "SHA256:two"
     assert 'class="steps"' in text(client, f"/nodes/{made.pk}")
+
+
+def test_a_host_that_shows_no_key_is_asked_for_again(admin: User) -> None:
+    error = {"code": "operation_failed", "message": "The node “rack1” cannot be reached: no answer."}
+    about = {"operation": "cluster.read-host-key", "params": {"address": "rack1", "ssh_port": 22}, "title": "Read"}
+    task = Task.objects.create(status=Status.FAILED, error=error, **about)
+    page = text(signed_in(admin), f"/nodes/new?task={task.pk}")
+    assert error["message"] in page and 'value="rack1"' in page and "node-where" in page
 
 
 @pytest.fixture
