@@ -127,4 +127,17 @@ class ProblemSerializer(serializers.ModelSerializer[Problem]):
 
     class Meta:
         model = Problem
-        fields = ["id", "key", "severity", "text", "object_type", "object_id", "opened_at", "seen_at"]
+        fields = [
+            "id",
+            "key",
+            "severity",
+            "text",
+            "object_type",
+            "object_id",
+            "opened_at",
+            "seen_at",
+            "closed_at",
+            "acknowledged_at",
+            "acknowledged_by",
+            "note",
+        ]

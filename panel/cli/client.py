@@ -50,10 +50,10 @@ class Panel:
             raise Refused({"code": "not_a_panel", "detail": text})
         return response.text
 
-    def every(self, path: str) -> list[dict[str, Any]]:
-        """All objects of a list, page by page."""
+    def every(self, path: str, **asked: Any) -> list[dict[str, Any]]:
+        """All objects of a list, page by page; those that `asked`, parameters of the list, leaves."""
         found: list[dict[str, Any]] = []
-        page = self.get(path, limit=200)
+        page = self.get(path, limit=200, **asked)
         while True:
             found += page["results"]
             if not page["next"]:

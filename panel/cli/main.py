@@ -30,7 +30,7 @@ COLUMNS = {
     "flavor": ("name", "title", "vcpus", "memory_mib", "disk_gib"),
     "network": ("name", "kind", "subnet", "gateway", "free_addresses"),
     "pool": ("name", "kind", "path", "shared", "volume_format", "on_nodes"),
-    "problem": ("id", "severity", "text", "opened_at"),
+    "problem": ("id", "severity", "text", "opened_at", "acknowledged_by"),
     "watched node": ("id", "name", "state", "silent", "heard_at", "has_keys"),
 }
 
@@ -119,6 +119,36 @@ def list_watched(context: click.Context) -> None:
     output.show(found, COLUMNS["watched node"], as_json(context))
     if any(node["silent"] for node in found):
         context.exit(EXIT_FAILED)
+
+
+_problems = cli.commands["problem"]
+assert isinstance(_problems, Group)
+
+
+@_problems.command("history")
+@click.pass_context
+def ended_problems(context: click.Context) -> None:
+    """List the problems that ended, for as long as the panel keeps them."""
+    columns = (*COLUMNS["problem"], "closed_at")
+    output.show(panel_of(context).every("problems", state="ended"), columns, as_json(context))
+
+
+@_problems.command("acknowledge")
+@click.argument("problem_id", type=int)
+@click.option("--note", default="", help="For the others: what is being done about it.")
+@click.pass_context
+def acknowledge_problem(context: click.Context, problem_id: int, note: str) -> None:
+    """Say that you know of a problem: it does not count any more until it ends or becomes worse."""
+    answer = panel_of(context).post(f"problems/{problem_id}/acknowledge", {"note": note} if note else {})
+    output.show(answer, (), as_json(context))
+
+
+@_problems.command("unacknowledge")
+@click.argument("problem_id", type=int)
+@click.pass_context
+def unacknowledge_problem(context: click.Context, problem_id: int) -> None:
+    """Have a problem count again."""
+    output.show(panel_of(context).post(f"problems/{problem_id}/unacknowledge", {}), (), as_json(context))
 
 
 _tasks = cli.commands["task"]

@@ -11,7 +11,8 @@ class NoticesConfig(AppConfig):
     def ready(self) -> None:
         """Register the app's kind of object."""
         from panel.core import kinds
+        from panel.notices import selectors
 
         kinds.register(
-            kinds.Kind("problem", "problems", "problem", topic_right="cluster.view"),
+            kinds.Kind("problem", "problems", "problem", find=selectors.find_problem, topic_right="cluster.view"),
         )

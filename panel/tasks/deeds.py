@@ -40,6 +40,8 @@ SENTENCES = {
     "flavor.create": "Create flavor {name}",
     "flavor.change": "Change flavor {name}",
     "flavor.delete": "Delete flavor {name}",
+    "problem.acknowledge": "Acknowledge the problem “{name}”",
+    "problem.unacknowledge": "Take the acknowledgement of the problem “{name}” back",
     "webhook.create": "Create webhook {name}",
     "webhook.change": "Change webhook {name}",
     "webhook.delete": "Delete webhook {name}",

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count
+from django.db.models import Count, F
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -46,7 +46,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         total=sum(counted.values()),
         running=tasks.filter(status__in=OPEN)[:MOST],
         failed=failed[:MOST],
-        problems=list_problems(viewer)[:MOST],
+        problems=list_problems(viewer).order_by(F("acknowledged_at").asc(nulls_first=True), "-pk")[:MOST],
         changes=_changes(viewer),
         nodes=_nodes(viewer) if viewer.sees_all else (),
         own=list_vms(viewer).order_by("name")[:MOST] if not viewer.sees_all else (),

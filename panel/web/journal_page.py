@@ -43,6 +43,7 @@ FIELDS: dict[str, Label] = {
     "level": gettext_lazy("Level"),
     "limits": gettext_lazy("Limits"),
     "may_create_vms": gettext_lazy("May create VMs"),
+    "note": gettext_lazy("Note"),
     "public_key": gettext_lazy("Public key"),
     "rights": gettext_lazy("Rights"),
     "role": gettext_lazy("Role"),

@@ -64,7 +64,7 @@ GROUPS: tuple[tuple[Label, tuple[Entry, ...]], ...] = (
         _("Activity"),
         (
             Entry("tasks", _("Tasks"), "list-task", "tasks.view", also=("task", "trace")),
-            Entry("problems", _("Problems"), "exclamation-triangle", "notices.view", all_seen=True),
+            Entry("problems", _("Problems"), "exclamation-triangle", "notices.view", also=("problem",), all_seen=True),
             Entry("journal", _("Journal"), "journal-text"),
             Entry("limits", _("Limits and usage"), "speedometer"),
             Entry("webhooks", _("Webhooks"), "broadcast", also=("webhook",)),

@@ -82,7 +82,7 @@ def frame(request: HttpRequest, viewer: User) -> dict[str, Any]:
     """What stands around every page."""
     match = request.resolver_match
     return {
-        "problem_count": list_problems(viewer).count(),
+        "problem_count": list_problems(viewer, "unacknowledged").count(),
         "navigation": navigation.of(viewer, match.url_name or "" if match is not None else ""),
         "impersonated_by": request.session.get("impersonated_by"),
         "theme": viewer.page_settings.get("theme", ""),

@@ -30,7 +30,8 @@ def named(event: dict[str, Any]) -> str | None:
     elif topic == "node":
         name = "node.gone" if event.get("gone") else "node.state"
     elif topic == "problem":
-        name = "problem.opened" if event.get("open") else "problem.closed"
+        # That somebody knows of it is no event of theirs.
+        name = "" if "acknowledged" in event else "problem.opened" if event.get("open") else "problem.closed"
     else:
         return None
     return name if name in NAMES else None

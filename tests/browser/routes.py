@@ -40,6 +40,8 @@ NO_PAGES = {
     "iso-rename": "is a dialog of a page",
     "iso-delete": "is posted to",
     "role-delete": "is a dialog of a page",
+    "problem-acknowledge": "is a dialog of a page",
+    "problem-unacknowledge": "is posted to",
 }
 """Addresses that are no pages of their own, and why."""
 MORE = {"not-found": "/nothing-of-this-name"}
@@ -47,7 +49,7 @@ MORE = {"not-found": "/nothing-of-this-name"}
 BEFORE_SIGN_IN = {"login": "nobody", "login-code": "half"}
 """Pages of those who are not signed in yet, and who they are."""
 ADMINISTRATORS = {
-    "nodes", "node-new", "node", "storages", "storage-new", "problems", "users", "user-new", "user", "roles",
+    "nodes", "node-new", "node", "storages", "storage-new", "problems", "problems-ended", "users", "user-new", "user", "roles",
     "role-new", "role", "vm-settings", "cluster-settings",
     "networks", "network", "network-new", "health",
 }  # fmt: skip

@@ -26,7 +26,7 @@ from panel.monitoring.models import Step, VmTraffic, VmUsage
 from panel.network.models import Address, Network
 from panel.network.services import ensure_default_network, record_state
 from panel.notices.models import Problem
-from panel.notices.services import open_problem
+from panel.notices.services import acknowledge, open_problem
 from panel.storage.models import NodePool, Pool, Volume
 from panel.storage.services import ensure_default_pool
 from panel.tasks import registry
@@ -251,7 +251,8 @@ def _told(made: SimpleNamespace, vm: Vm) -> None:
     silent = NodeUnreachable(node=made.nodes[1].name, reason="timed out").text
     made.problem = open_problem("sample:node", silent, object_type="node", object_id=made.nodes[1].pk)
     lost = NotFound(object="vm", id=vm.name).text
-    open_problem("sample:vm", lost, severity="warning", object_type="vm", object_id=vm.pk)
+    known = open_problem("sample:vm", lost, severity="warning", object_type="vm", object_id=vm.pk)
+    acknowledge(known, made.admin, "Boris")
     Problem.objects.create(key="sample:old", severity="alarm", text=silent.english, closed_at=made.now)
     for user in (made.admin, made.customer):
         made.entry = JournalEntry.objects.create(

@@ -31,6 +31,7 @@ from panel.cluster.models import Node
 from panel.core import permissions
 from panel.images.models import Image, Iso
 from panel.network.models import Network
+from panel.notices.services import open_problem
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.vms.models import Snapshot, Vm
@@ -128,7 +129,10 @@ ROUTES = {
     "GET pools/{pool}":                   "NAASSAN",
     "PATCH pools/{pool}":                 "NDDDSDN",
     "GET storage-kinds":                  "NDDSSDN",
-    "GET problems":                       "NSSSSSN",
+    "GET problems":                       "NEESSEN",
+    "GET problems/{problem}":             "NAASSAN",
+    "POST problems/{problem}/acknowledge": "NAADSAN",
+    "POST problems/{problem}/unacknowledge": "NAADSAN",
     "GET operations":                     "NSSSSSN",
     "POST batch":                         "NSSSSSN",
     "GET batch/{batch}":                  "NASAAAN",
@@ -301,6 +305,7 @@ def world(node: Node, image: Image) -> World:
         "webhook": webhook.pk,
         "batch": Batch.objects.create(user=customer).pk,
         "iso": Iso.objects.create(owner=customer, name="theirs", file_name="isos/none.iso", size_bytes=1).pk,
+        "problem": open_problem("k", "It broke.").pk,
         "delivery": Delivery.objects.create(webhook=webhook, key="k", event="task.done", data={}).pk,
     }
     Snapshot.objects.create(vm=vm, name="first")
@@ -311,7 +316,7 @@ def world(node: Node, image: Image) -> World:
 
 KINDS = {"vms": "vm", "nodes": "node", "tasks": "task", "pools": "pool", "users": "user", "roles": "role",
          "tokens": "token", "ssh-keys": "ssh_key", "webhooks": "webhook",
-         "batch": "batch", "isos": "iso", "networks": "network"}  # fmt: skip
+         "batch": "batch", "isos": "iso", "networks": "network", "problems": "problem"}  # fmt: skip
 
 
 def routes() -> Iterator[str]:
