@@ -11,7 +11,6 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_POST
 
 from panel.accounts.limits import limits_of
 from panel.accounts.models import User
@@ -20,8 +19,9 @@ from panel.images import isos
 from panel.images.models import Iso
 from panel.images.selectors import get_iso, list_isos
 from panel.web.listing import Column, Listing, show
-from panel.web.plain_form import Done, PlainForm, deed, dialog
+from panel.web.plain_form import Done, PlainForm, dialog, question
 from panel.web.rendering import found_or_404, viewer_of
+from panel.web.templatetags.units import size
 
 
 class Names(PlainForm):
@@ -90,9 +90,8 @@ def iso_rename(request: HttpRequest, iso_id: int) -> HttpResponse:
 
 
 @login_required
-@require_POST
 def iso_delete(request: HttpRequest, iso_id: int) -> HttpResponse:
-    """Delete one."""
+    """The dialog that deletes one."""
     viewer = viewer_of(request)
     iso = found_or_404(get_iso, viewer, iso_id)
 
@@ -100,4 +99,7 @@ def iso_delete(request: HttpRequest, iso_id: int) -> HttpResponse:
         isos.delete_iso(viewer, iso)
         return _("%(name)s is deleted.") % {"name": iso.name}
 
-    return deed(request, do)
+    lost = [_("the file %(name)s (%(size)s)") % {"name": iso.name, "size": size(iso.size_bytes)}]
+    title = _("Delete %(name)s") % {"name": iso.name}
+    lead = _("An ISO image that is in a VM's drive is not deleted.")
+    return question(request, do, title=title, button=_("Delete"), lead=lead, lost=lost)

@@ -12,15 +12,24 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from panel.accounts import recovery, second_factor, security_keys, services, sessions, tokens, totp
 from panel.accounts.models import SshKey, Token, User
 from panel.cluster.redaction import Redaction
 from panel.core.errors import PanelError
 from panel.web import agents, own_forms, rights
-from panel.web.plain_form import Done, deed, dialog, submit
+from panel.web.plain_form import Done, deed, dialog, question, submit
 from panel.web.rendering import page, refused, viewer_of
+from panel.webhooks.selectors import webhooks_of
+
+LONGEST_KEY = 60
+"""Of a public key, in characters."""
+MOST_DIGITS = 19
+SIGNED_OUT = gettext_lazy("These are signed out:")
 
 
 @login_required
@@ -186,19 +195,33 @@ def _ssh_key(request: HttpRequest, viewer: User) -> HttpResponse:
 
 
 def _remove_ssh_key(request: HttpRequest, viewer: User) -> HttpResponse:
+    key = _one(SshKey, viewer, request)
+
     def do() -> Done:
-        services.remove_ssh_key(viewer, _id(request.POST))
+        services.remove_ssh_key(viewer, key.pk)
         return _("The SSH key is removed. VMs that let it in still do.")
 
-    return deed(request, do)
+    title = _("Remove %(name)s") % {"name": key.name}
+    lead = _("New VMs do not let it in any more. VMs that let it in still do.")
+    lost = [f"{key.name}: {key.public_key[:LONGEST_KEY]}"]
+    return question(request, do, title=title, button=_("Remove"), lead=lead, lost=lost, lost_title=_("This is removed:"))
 
 
 def _revoke(request: HttpRequest, viewer: User) -> HttpResponse:
+    token = _one(Token, viewer, request)
+
     def do() -> Done:
-        tokens.revoke_token(viewer, _id(request.POST))
+        tokens.revoke_token(viewer, token.pk)
         return _("The token is revoked.")
 
-    return deed(request, do)
+    lost = [_("the token %(name)s") % {"name": token.name}]
+    lost += [_("the webhook %(url)s, which was made by it") % {"url": each} for each in webhooks_of(token)]
+    if token.last_used_at is not None:
+        last = {"when": date_format(timezone.localtime(token.last_used_at), "Y-m-d H:i"), "where": token.last_used_from}
+        lost.append(_("the way in of the program that used it last on %(when)s from %(where)s") % last)
+    title = _("Revoke %(name)s") % {"name": token.name}
+    lead = _("Programs that use it are refused from then on.")
+    return question(request, do, title=title, button=_("Revoke"), lead=lead, lost=lost)
 
 
 def _end_session(request: HttpRequest, viewer: User) -> HttpResponse:
@@ -214,12 +237,27 @@ def _end_others(request: HttpRequest, viewer: User) -> HttpResponse:
         sessions.end_others(viewer, viewer, keep=request)
         return _("All your other sessions are ended.")
 
-    return deed(request, do)
+    others = [each for each in listed_sessions(viewer, request) if not each["current"]]
+    title = _("End all your other sessions")
+    return question(request, do, title=title, button=_("End all others"), lost_title=SIGNED_OUT, lost=named(others))
+
+
+def named(listed: list[dict[str, Any]]) -> list[str]:
+    """The sessions as people know them: their browsers and addresses."""
+    return [f"{each['browser']}, {each['row'].address}" for each in listed]
+
+
+def _one(model: Any, viewer: User, request: HttpRequest) -> Any:
+    """The viewer's own one that is asked about by its id; as absent what is another's."""
+    found = model.objects.filter(user=viewer, pk=_id(request.POST) or _id(request.GET)).first()
+    if found is None:
+        raise Http404("There is no such object.")
+    return found
 
 
 def _id(data: Any) -> int:
     text = data.get("id", "")
-    return int(text) if text.isdecimal() and len(text) < 19 else 0
+    return int(text) if text.isdecimal() and len(text) < MOST_DIGITS else 0
 
 
 View = Callable[[HttpRequest, User], HttpResponse]
@@ -231,12 +269,12 @@ DIALOGS: dict[str, View] = {
     "security-key-remove": _remove_security_key,
     "token": _token,
     "ssh-key": _ssh_key,
+    "ssh-key-remove": _remove_ssh_key,
+    "token-revoke": _revoke,
+    "sessions-end": _end_others,
 }
 DEEDS: dict[str, View] = {
     "app": _app,
     "app-confirm": _confirm_app,
-    "ssh-key-remove": _remove_ssh_key,
-    "token-revoke": _revoke,
     "session-end": _end_session,
-    "sessions-end": _end_others,
 }

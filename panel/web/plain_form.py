@@ -7,12 +7,13 @@ was done closes it, and the page's live regions are read anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext_lazy as _
 
 from panel.accounts.models import User
 from panel.cluster.redaction import Redaction
@@ -20,6 +21,7 @@ from panel.core.errors import PanelError
 from panel.web.operation_form import style
 from panel.web.rendering import refused, say, viewer_of
 
+LOST = _("This is lost for good:")
 Done = HttpResponse | str
 """What came of a form: an answer of its own, or the sentence that the page then says."""
 
@@ -75,6 +77,21 @@ def dialog(
         return done
     made = {"form": form, "address": request.get_full_path(), "viewer": viewer_of(request), **context}
     return render(request, template, made, status=422 if posted else 200)
+
+
+def question(
+    request: HttpRequest,
+    do: Callable[[], Done],
+    *,
+    lost: Sequence[str] = (),
+    lost_title: Any = LOST,
+    danger: bool = True,
+    **context: Any,
+) -> HttpResponse:
+    """The dialog (GET) of what cannot be taken back and has no form, which names what is `lost`; or its doing (POST)."""
+    form = PlainForm(request.POST if request.method == "POST" else None)
+    told = {"lost": lost, "lost_title": lost_title, "danger": danger, **context}
+    return dialog(request, form, lambda values: do(), template="dialog_question.html", **told)
 
 
 def deed(request: HttpRequest, do: Callable[[], Done]) -> HttpResponse:

@@ -11,10 +11,10 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
-from panel.accounts import second_factor, services, sessions
+from panel.accounts import second_factor, security_keys, services, sessions, totp
 from panel.accounts.limits import LIMITS, limits_of
 from panel.accounts.models import Level, User
 from panel.accounts.selectors import get_user, list_roles, list_users
@@ -24,8 +24,8 @@ from panel.core.errors import AccessDenied
 from panel.vms.models import Vm
 from panel.web import limits, user_forms
 from panel.web.listing import Choices, Column, Filter, Listing, show
-from panel.web.own import listed_sessions
-from panel.web.plain_form import Done, deed, dialog, lead_to, submit
+from panel.web.own import SIGNED_OUT, listed_sessions, named
+from panel.web.plain_form import Done, deed, dialog, lead_to, question, submit
 from panel.web.rendering import found_or_404, need, page, viewer_of
 
 ENABLED, DISABLED = "enabled", "disabled"
@@ -203,7 +203,13 @@ def _disable(request: HttpRequest, viewer: User, user: User) -> HttpResponse:
         services.set_active(viewer, user, False)
         return _("%(name)s is disabled.") % {"name": user.name}
 
-    return deed(request, do)
+    signed_in = named(listed_sessions(user, request))
+    count = user.tokens.count()
+    tokens = ngettext("%(count)s token, which is refused", "%(count)s tokens, which are refused", count)
+    lost = [*signed_in, *([tokens % {"count": count}] if count else [])]
+    title = _("Disable %(name)s") % {"name": user.name}
+    lead = _("%(name)s cannot sign in until the account is enabled again. VMs run on.") % {"name": user.name}
+    return question(request, do, title=title, button=_("Disable"), lead=lead, lost_title=SIGNED_OUT, lost=lost)
 
 
 def _reset(request: HttpRequest, viewer: User, user: User) -> HttpResponse:
@@ -211,7 +217,11 @@ def _reset(request: HttpRequest, viewer: User, user: User) -> HttpResponse:
         second_factor.reset(viewer, user)
         return _("%(name)s signs in by the password alone now.") % {"name": user.name}
 
-    return deed(request, do)
+    keys = [_("the security key %(name)s") % {"name": each.name} for each in security_keys.keys_of(user)]
+    lost = [*([_("the app for codes")] if totp.is_on(user) else []), *keys, _("the recovery codes")]
+    title = _("Reset the second factor of %(name)s") % {"name": user.name}
+    lead = _("The password alone lets them in then, until they set up another one.")
+    return question(request, do, title=title, button=_("Reset"), lead=lead, lost=lost)
 
 
 def _end_session(request: HttpRequest, viewer: User, user: User) -> HttpResponse:
@@ -227,17 +237,20 @@ def _end_sessions(request: HttpRequest, viewer: User, user: User) -> HttpRespons
         sessions.end_others(viewer, user)
         return _("All sessions of %(name)s are ended.") % {"name": user.name}
 
-    return deed(request, do)
+    title = _("End all sessions of %(name)s") % {"name": user.name}
+    lost = named(listed_sessions(user, request))
+    return question(request, do, title=title, button=_("End all sessions"), lost_title=SIGNED_OUT, lost=lost)
 
 
-DIALOGS = {"change": _change, "limits": _limits, "delete": _delete}
-DEEDS = {
-    "enable": _enable,
+DIALOGS = {
+    "change": _change,
+    "limits": _limits,
+    "delete": _delete,
     "disable": _disable,
     "reset-second-factor": _reset,
-    "session-end": _end_session,
     "sessions-end": _end_sessions,
 }
+DEEDS = {"enable": _enable, "session-end": _end_session}
 
 
 @login_required

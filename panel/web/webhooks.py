@@ -12,12 +12,12 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
 from panel.web.listing import Column, Label, Listing, show
 from panel.web.own_forms import LANGUAGES
-from panel.web.plain_form import Done, PlainForm, deed, dialog, lead_to
+from panel.web.plain_form import Done, PlainForm, deed, dialog, lead_to, question
 from panel.web.rendering import found_or_404, page, viewer_of
 from panel.webhooks import services
 from panel.webhooks.models import DeliveryState, Webhook
@@ -164,9 +164,8 @@ def webhook_change(request: HttpRequest, webhook_id: int) -> HttpResponse:
 
 
 @login_required
-@require_POST
 def webhook_delete(request: HttpRequest, webhook_id: int) -> HttpResponse:
-    """Delete one."""
+    """The dialog that deletes one."""
     viewer = viewer_of(request)
     webhook = found_or_404(get_webhook, viewer, webhook_id)
 
@@ -174,7 +173,18 @@ def webhook_delete(request: HttpRequest, webhook_id: int) -> HttpResponse:
         services.delete_webhook(viewer, webhook)
         return lead_to(reverse("webhooks"))
 
-    return deed(request, do)
+    waiting = webhook.deliveries.filter(state=DeliveryState.WAITING).count()
+    kept = webhook.deliveries.count()
+    lost = [
+        _("the address %(url)s with its secret") % {"url": webhook.url},
+        ngettext("%(count)s delivery that is known", "%(count)s deliveries that are known", kept) % {"count": kept},
+    ]
+    if waiting:
+        text = ngettext(
+            "%(count)s event that is not delivered yet", "%(count)s events that are not delivered yet", waiting
+        )
+        lost.append(text % {"count": waiting})
+    return question(request, do, title=_("Delete the webhook"), button=_("Delete"), lost=lost)
 
 
 @login_required

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import QuerySet
 
-from panel.accounts.models import User
+from panel.accounts.models import Token, User
 from panel.core.errors import NotFound
 from panel.webhooks.models import Delivery, Webhook
 
@@ -31,3 +31,8 @@ def get_delivery(viewer: User, webhook_id: int, delivery_id: int) -> Delivery:
     if found is None:
         raise NotFound(object="delivery", id=delivery_id)
     return found
+
+
+def webhooks_of(token: Token) -> list[str]:
+    """The addresses of the webhooks that end with the token."""
+    return list(Webhook.objects.filter(token=token).order_by("url").values_list("url", flat=True))
