@@ -6,10 +6,10 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import List
+from typing import List, Optional
 
 from nodeagent import libvirtd, paths, services
-from nodeagent.errors import AgentError, DeadlinePassed, LibvirtError
+from nodeagent.errors import AgentError, DeadlinePassed, InvalidParams, LibvirtError
 from nodeagent.job import Job
 from nodeagent.run import run
 
@@ -47,6 +47,27 @@ def start(job: Job) -> None:
         if ends.count() >= MOST_ENDS:
             raise _failed(_since(log, before))
         job.wait(0.2)
+
+
+def restart(job: Job) -> Optional[int]:
+    """Have libvirtd running anew, which leaves its guests alone; answers its process id.
+
+    Raises InvalidParams for one that nobody would start again, LibvirtError for one that does not come back.
+    """
+    if services.has_systemd():
+        done = run(["systemctl", "restart", "libvirtd.service"], job, check=False)
+        if done.exit_code:
+            raise _failed(_journal(job) or done.stderr.splitlines())
+        return services.running("libvirtd", job)
+    if not services.is_kept(NAME, job):
+        raise InvalidParams("Nobody keeps libvirtd running on the node: it would stay away.", field="service")
+    before = services.end(NAME, job)
+    until = time.monotonic() + WATCH_SECONDS
+    while (pid := services.pid_of(NAME)) in (None, before):
+        if time.monotonic() > until:
+            raise LibvirtError("libvirtd does not come back.", libvirt_code=0, connection_lost=True)
+        job.wait(0.05)
+    return pid
 
 
 def refuse_ending(job: Job) -> None:

@@ -113,6 +113,13 @@ def stop(name: str, job: Job) -> None:
             _file(name, kind).unlink()
 
 
+def end(name: str, job: Job) -> Optional[int]:
+    """End the service alone, which its keeper then starts again; answers which process it was."""
+    pid = _recorded(name, "pid")
+    _end(pid, job)
+    return pid
+
+
 def restart(name: str, argv: Sequence[str], job: Job) -> None:
     """Have the service running anew, with what its configuration says now."""
     if has_systemd():

@@ -25,6 +25,7 @@ _MODULES = (
     "machine",
     "migration",
     "pools",
+    "restart",
     "seeds",
     "settings",
     "sharing",

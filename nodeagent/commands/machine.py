@@ -151,7 +151,7 @@ def libvirt_ensure(request: node.LibvirtEnsure, job: Job) -> node.Facts:
     look = libvirt_facts.look(job)
     if look.state == OFF:
         libvirt_start.start(job)
-        look = _wait_for_libvirt(job)
+        look = wait_for_libvirt(job)
     if look.state != ANSWERS:
         libvirt_start.refuse_ending(job)
         raise DeadlinePassed(f"libvirt runs on the node, but gave no answer: {look.text}")
@@ -168,7 +168,7 @@ def libvirt_ensure(request: node.LibvirtEnsure, job: Job) -> node.Facts:
     return _facts(min(request.facts_seconds, max(0.0, job.remaining() - ANSWER_MARGIN_SECONDS)), job)
 
 
-def _wait_for_libvirt(job: Job) -> Look:
+def wait_for_libvirt(job: Job) -> Look:
     """How it looks when it answers. One that runs has as long as the request: it looks at each VM's QEMU first.
 
     Raises LibvirtError when none runs by then.

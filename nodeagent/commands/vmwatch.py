@@ -19,8 +19,14 @@ from nodeagent.protocol import Nothing, node
 NAME = "vmwatch-node"
 
 
-def _argv() -> List[str]:
+def argv() -> List[str]:
+    """How vmwatch-node is started."""
     return [sys.executable, str(paths.VMWATCH), "--config", str(paths.VMWATCH_CONF)]
+
+
+def is_configured() -> bool:
+    """Whether the panel has said what vmwatch-node is to do here."""
+    return paths.VMWATCH_CONF.exists()
 
 
 @handles(node.VmwatchConfigure)
@@ -40,7 +46,7 @@ def vmwatch_configure(request: node.VmwatchConfigure, job: Job) -> node.ServiceS
     changed = _write(text)
     pid = services.running(NAME, job)
     if pid is None or _older_than_program(pid):
-        services.restart(NAME, _argv(), job)
+        services.restart(NAME, argv(), job)
     elif changed:
         # It goes on where it is: no event is missed, as it would be while it starts.
         os.kill(pid, signal.SIGHUP)

@@ -142,6 +142,23 @@ class VmwatchStatus(Request[ServiceState]):
     MUTATES = False
 
 
+LIBVIRTD, VMWATCH_NODE = "libvirtd", "vmwatch-node"
+SERVICES = (LIBVIRTD, VMWATCH_NODE)
+"""What can be started anew on a node."""
+
+
+@command
+class ServiceRestart(Request[ServiceState]):
+    """Start one of SERVICES anew and wait until it runs. Guests run on: libvirtd ends and begins without them.
+
+    Another name is refused with `invalid_params`, and so is a libvirtd that nobody keeps running.
+    """
+
+    COMMAND = "service_restart"
+    RESULT = ServiceState
+    service: str
+
+
 @dataclass(frozen=True)
 class Reached:
     """Whether a connection came about; `reason` says why it did not."""

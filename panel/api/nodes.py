@@ -77,7 +77,7 @@ class NodeView(ObjectView):
         permissions.require(viewer, "cluster.manage")
         node = get_node(viewer, object_id)
         changes = policies_of(serializers.NodePoliciesSerializer, request)
-        set_node_policies(node, changes)
+        set_node_policies(node, changes, viewer)
         return Response(serializers.NodePoliciesSerializer(get_node(viewer, object_id)).data)
 
     @describe(registry.get("node.remove"))

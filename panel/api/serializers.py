@@ -69,11 +69,13 @@ class NodeSerializer(serializers.ModelSerializer[Node]):
 
 
 class NodePoliciesSerializer(serializers.ModelSerializer[Node]):
-    """What may be chosen for a node at any time."""
+    """What may be chosen for a node at any time. Its address is changed by `reconnect`, which looks there first."""
+
+    name = serializers.CharField(max_length=63, required=False)
 
     class Meta:
         model = Node
-        fields = ["max_vms"]
+        fields = ["name", "max_vms"]
 
 
 class ImageSerializer(serializers.ModelSerializer[Image]):

@@ -32,9 +32,12 @@ HEED_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class NodeAddress:
-    """How a node is reached. `host_key` is the pinned key ("ssh-ed25519 AAAA..."), empty before it is pinned."""
+    """How a node is reached. `host_key` is the pinned key ("ssh-ed25519 AAAA..."), empty before it is pinned.
 
-    name: str
+    The `name` is for people: a node that is called otherwise by now is reached as before.
+    """
+
+    name: str = field(compare=False)
     address: str
     port: int = 22
     user: str = "root"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,14 +11,18 @@ from django.utils import timezone
 
 from nodeagent.protocol import to_dict
 from nodeagent.protocol.node import Facts
+from panel.accounts import journal
+from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node, NodeState
 from panel.cluster.periodic import check_nodes
 from panel.core import live
-from panel.core.errors import AlreadyExists
+from panel.core.errors import AlreadyExists, InvalidValue
 from panel.core.wording import Text
 from panel.notices.models import Severity
 from panel.notices.services import close_problem, open_problem
 
+NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
+NAME_TAKEN = "Another node has this name."
 SLOW_FACTS = ("libvirt_version", "qemu_version", "copies_running")
 """What libvirt may leave unanswered: it stays as it was known, since no answer is no fact."""
 
@@ -92,9 +97,32 @@ def set_maintenance(node: Node, maintenance: bool) -> None:
         transaction.on_commit(lambda: live.publish("node", {"id": node.pk, "state": node.state}))
 
 
-def set_node_policies(node: Node, changes: Mapping[str, Any]) -> None:
-    """Change policies of the node."""
-    Node.objects.filter(pk=node.pk).update(**changes)
+def set_node_policies(node: Node, changes: Mapping[str, Any], by: User) -> None:
+    """Change the node's name or policies.
+
+    Raises InvalidValue for what is no name, AlreadyExists for another node's.
+    """
+    before = {name: getattr(node, name) for name in changes}
+    if changes.get("name", node.name) != node.name:
+        refuse_name(changes["name"])
+    try:
+        with transaction.atomic():
+            Node.objects.filter(pk=node.pk).update(**changes)
+            was, now = journal.changed(before, changes)
+            if now:
+                journal.record(by, "node.change", "node", node.pk, node.name, before=was, after=now)
+    except IntegrityError as error:
+        # Given to another one at this moment.
+        raise AlreadyExists(NAME_TAKEN, field="name", object="node") from error
+    transaction.on_commit(lambda: live.publish("node", {"id": node.pk, "state": node.state}))
+
+
+def refuse_name(name: str) -> None:
+    """Raise InvalidValue for what is no name of a node, AlreadyExists for another node's."""
+    if not NAME.match(name):
+        raise InvalidValue("The name of a node has a-z, 0-9, dots and hyphens.", field="name")
+    if Node.objects.filter(name=name).exists():
+        raise AlreadyExists(NAME_TAKEN, field="name", object="node")
 
 
 def set_policies(cluster: Cluster, changes: Mapping[str, Any]) -> Cluster:

@@ -446,6 +446,8 @@ def get(address: NodeAddress) -> Session:
     with _sessions_lock:
         if key not in _sessions:
             _sessions[key] = Session(address)
+        # Its name may be another one by now.
+        _sessions[key].address = address
         return _sessions[key]
 
 

@@ -129,8 +129,8 @@ def open_connection(address: NodeAddress, seconds: float = 10.0) -> Connection:
 def _another_key(address: NodeAddress, found: str) -> NodeRefused:
     return NodeRefused(
         Text(
-            "The node “{node}” shows the host key {found}, and {expected} is pinned. If it has a new one (on it, ssh-keygen "
-            "-lf /etc/ssh/ssh_host_ed25519_key.pub prints the same), reconnect it with that as host_key.",
+            "The node “{node}” shows the host key {found}, and {expected} is pinned. If it has a new one (on it, "
+            "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub prints the same), reconnect it with that as host_key.",
             {"node": address.name, "found": found, "expected": keys.fingerprint(address.host_key)},
         ),
         node=address.name,

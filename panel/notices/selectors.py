@@ -9,7 +9,6 @@ from panel.core import permissions
 from panel.core.errors import NotFound
 from panel.notices.models import Problem
 
-
 OPEN = Q(open_key__isnull=False)
 STATES: dict[str, Q] = {
     "open": OPEN,

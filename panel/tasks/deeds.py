@@ -40,6 +40,7 @@ SENTENCES = {
     "flavor.create": "Create flavor {name}",
     "flavor.change": "Change flavor {name}",
     "flavor.delete": "Delete flavor {name}",
+    "node.change": "Change node “{node}”",
     "problem.acknowledge": "Acknowledge the problem “{name}”",
     "problem.unacknowledge": "Take the acknowledgement of the problem “{name}” back",
     "webhook.create": "Create webhook {name}",
@@ -52,7 +53,7 @@ SENTENCES = {
 def worded(entry: JournalEntry) -> Text:
     """What an entry of the journal tells, to be shown to a reader."""
     if (sentence := SENTENCES.get(entry.action)) is not None:
-        return Text(sentence, {"name": entry.object_name})
+        return Text(sentence, {"node" if "{node}" in sentence else "name": entry.object_name})
     operation = registry.find(entry.action)
     action = Text(operation.label if operation is not None else entry.action)
     if entry.object_type == "vm":

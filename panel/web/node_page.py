@@ -7,15 +7,21 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
+from panel import __version__
 from panel.accounts.models import User
 from panel.cluster.models import Node
+from panel.cluster.redaction import Redaction
 from panel.cluster.selectors import get_node
 from panel.cluster.services import set_node_policies
 from panel.core import permissions
+from panel.core.errors import PanelError
 from panel.monitoring.models import NodeWatch
+from panel.monitoring.silence import silent_after
 from panel.notices.selectors import list_problems
 from panel.storage.models import NodePool
 from panel.storage.node_part import LOW_ROOM_BYTES
@@ -24,13 +30,29 @@ from panel.tasks.models import Task
 from panel.tasks.selectors import list_tasks
 from panel.vms.selectors import list_vms
 from panel.web import buttons, meters, nodes
+from panel.web.plain_form import changed
 from panel.web.rendering import found_or_404, need, page, say, viewer_of
 from panel.web.vm_page import open_task
 
 MOST = 200
 """Rows of a list that is only a part of the page."""
 TASKS = 10
-REGIONS = {"head": "_node_head.html", "host": "_node_host.html", "node-vms": "_node_vms.html"}
+RESTARTED = ("libvirtd", "vmwatch-node")
+Status = tuple[str, Any]
+LIBVIRT: dict[str, Status] = {
+    "answers": ("ready", gettext_lazy("answers")),
+    "off": ("failed", gettext_lazy("does not run")),
+    "silent": ("failed", gettext_lazy("gives no answer")),
+    "": ("unknown", gettext_lazy("not known")),
+}
+SPEAKS: Status = ("ready", gettext_lazy("speaks"))
+SILENT: Status = ("silent", gettext_lazy("silent"))
+REGIONS = {
+    "head": "_node_head.html",
+    "host": "_node_host.html",
+    "node-vms": "_node_vms.html",
+    "settings": "_node_settings_card.html",
+}
 
 
 def main_verbs(node: Node) -> tuple[str, ...]:
@@ -60,7 +82,8 @@ def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
         memory=meters.memory(node),
         storages=lambda: [_storage(each) for each in node.pools.all()],
         networks=lambda: sorted(node.networks.all(), key=lambda each: each.network.name),
-        watch=lambda: NodeWatch.objects.filter(node=node).first(),
+        services=lambda: services(viewer, node, task),
+        version=__version__,
         # Of what lists show of a VM, this one has its owner alone.
         vms=lambda: (
             list_vms(viewer).prefetch_related(None).select_related("owner").filter(node=node).order_by("name")[:MOST]
@@ -68,7 +91,14 @@ def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
         unmanaged=lambda: _unmanaged(viewer, node, task),
         tasks=lambda: list_tasks(viewer).filter(object_type="node", object_id=node.pk)[:TASKS],
         settings=nodes.NodeSettings(instance=node) if permissions.allows(viewer, "cluster.manage") else None,
+        reconnect=_reconnect(viewer, node, task),
     )
+
+
+def _reconnect(viewer: User, node: Node, task: Task | None) -> buttons.Button | None:
+    operation = registry.get("node.reconnect")
+    may = permissions.allows_operation(viewer, operation.permission, operation.name)
+    return buttons.of(operation, node, task, label=_("Change")) if may else None
 
 
 def _storage(on_node: NodePool) -> dict[str, Any]:
@@ -98,7 +128,34 @@ def node_settings(request: HttpRequest, node_id: int) -> HttpResponse:
     need(viewer, "cluster.manage")
     node = found_or_404(get_node, viewer, node_id)
     form = nodes.NodeSettings(request.POST, instance=node)
-    if not form.is_valid():
-        return render(request, "_node_settings.html", {"settings": form, "node": node}, status=422)
-    set_node_policies(node, form.cleaned_data)
-    return say(HttpResponse(status=204), _("Saved."))
+    # Its rows are the service's to change: the form has written into this one.
+    kept = found_or_404(get_node, viewer, node_id)
+    if form.is_valid() and _changed(form, kept, viewer):
+        return changed(say(HttpResponse(status=204), _("Saved.")))
+    return render(request, "_node_settings.html", {"settings": form, "node": kept}, status=422)
+
+
+def _changed(form: nodes.NodeSettings, node: Node, viewer: User) -> bool:
+    try:
+        set_node_policies(node, {name: form.cleaned_data[name] for name in form.changed_data}, viewer)
+    except PanelError as error:
+        told = Redaction(viewer).error(error)
+        form.add_error(told.field if told.field in form.fields else None, told.message)
+        return False
+    return True
+
+
+def services(viewer: User, node: Node, task: Task | None) -> list[dict[str, Any]]:
+    """What runs on the node for the panel: how it was seen last, and the button that starts it anew."""
+    operation = registry.get("node.restart-service")
+    may = permissions.allows_operation(viewer, operation.permission, operation.name)
+    watch = NodeWatch.objects.filter(node=node).first()
+    heard = watch.heard_at if watch is not None else None
+    silent = heard is None or timezone.now() - heard > silent_after()
+    libvirt = node.facts.get("libvirt", "")
+    found = [
+        {"name": "libvirtd", "status": LIBVIRT.get(libvirt, LIBVIRT[""]), "at": node.facts_at},
+        {"name": "vmwatch-node", "status": SILENT if silent else SPEAKS, "at": heard},
+    ]
+    buttons_of = {name: buttons.of(operation, node, task, fixed={"service": name}) for name in RESTARTED} if may else {}
+    return [{**each, "button": buttons_of.get(str(each["name"]))} for each in found]

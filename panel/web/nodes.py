@@ -88,10 +88,14 @@ class NodeSettings(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Node
-        fields = ("max_vms",)
-        labels = {"max_vms": _("Most VMs")}
+        fields = ("name", "max_vms")
+        labels = {"name": _("Name"), "max_vms": _("Most VMs")}
         help_texts = {"max_vms": _("Empty: any number.")}
-        widgets = {"max_vms": forms.NumberInput(attrs={"class": "form-control", "min": 0})}
+        error_messages = {"name": {"unique": _("Another node has this name.")}}
+        widgets = {
+            "name": forms.TextInput(attrs={"class": "form-control"}),
+            "max_vms": forms.NumberInput(attrs={"class": "form-control", "min": 0}),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -204,7 +204,9 @@ def _remove_ssh_key(request: HttpRequest, viewer: User) -> HttpResponse:
     title = _("Remove %(name)s") % {"name": key.name}
     lead = _("New VMs do not let it in any more. VMs that let it in still do.")
     lost = [f"{key.name}: {key.public_key[:LONGEST_KEY]}"]
-    return question(request, do, title=title, button=_("Remove"), lead=lead, lost=lost, lost_title=_("This is removed:"))
+    return question(
+        request, do, title=title, button=_("Remove"), lead=lead, lost=lost, lost_title=_("This is removed:")
+    )
 
 
 def _revoke(request: HttpRequest, viewer: User) -> HttpResponse:

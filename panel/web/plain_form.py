@@ -88,7 +88,7 @@ def question(
     danger: bool = True,
     **context: Any,
 ) -> HttpResponse:
-    """The dialog (GET) of what cannot be taken back and has no form, which names what is `lost`; or its doing (POST)."""
+    """The dialog (GET) of what cannot be taken back and has no form, naming what is `lost`; or the deed (POST)."""
     form = PlainForm(request.POST if request.method == "POST" else None)
     told = {"lost": lost, "lost_title": lost_title, "danger": danger, **context}
     return dialog(request, form, lambda values: do(), template="dialog_question.html", **told)

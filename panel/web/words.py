@@ -133,6 +133,7 @@ PARAMETERS: dict[str, Label] = {
     "reason": _("Reason"),
     "renew_curve": _("Make new CURVE keys"),
     "rotate": _("Make a new secret"),
+    "service": _("Service"),
     "size_gib": _("Size"),
     "snapshot": _("Snapshot"),
     "ssh_keys": _("SSH keys"),

@@ -138,6 +138,23 @@ def test_vmwatch_goes_on_with_a_configuration_that_changed(node: Subject) -> Non
     assert not node.call(machine.VmwatchStatus()).running
 
 
+@pytest.mark.covers("service_restart")
+def test_a_service_is_started_anew_and_another_name_is_refused(node: Subject) -> None:
+    put_service(node)
+    for service in ("sshd", "", machine.VMWATCH_NODE):
+        # vmwatch-node is not configured yet.
+        with pytest.raises(NodeError) as caught:
+            node.call(machine.ServiceRestart(service=service))
+        assert (caught.value.data["agent_code"], caught.value.data["field"]) == ("invalid_params", "service")
+    before = node.call(machine.VmwatchConfigure(connect="tcp://10.0.0.1:1515", secret="s3cret", node_id=1))
+    try:
+        after = node.call(machine.ServiceRestart(service=machine.VMWATCH_NODE))
+        assert after.name == before.name and after.running and after.pid != before.pid
+        assert node.call(machine.VmwatchStatus()) == after
+    finally:
+        node.call(machine.VmwatchRemove())
+
+
 def test_vmwatch_is_started_anew_when_its_program_was_put_in_place_since(node: Subject) -> None:
     if not isinstance(node, AgentSubject):
         pytest.skip("the fake has no processes")

@@ -391,6 +391,7 @@ SCENARIOS: dict[str, Scenario] = {
     "node.check": Scenario(ON),
     "node.remove": Scenario(ABSENT, prepare=Subject.join_spare, clean=Subject.remove_spare),
     "node.reconnect": Scenario(ON),
+    "node.restart-service": Scenario(ON, {"service": "vmwatch-node"}),
     "node.forget": Scenario(ABSENT, prepare=Subject.join_spare, clean=Subject.join_and_remove_spare),
     "node.evacuate": Scenario(ON, clean=Subject.open_for_vms),
     "cluster.examine": Scenario(ON),

@@ -150,6 +150,17 @@ def test_a_libvirtd_that_dies_comes_back_and_its_guests_live(
     assert alone.run(["pidof", "libvirtd"]).stdout != before
 
 
+def test_a_libvirtd_that_is_restarted_leaves_its_guests_alone(
+    client: session.Session, alone: Node, running: host.DomainSpec
+) -> None:
+    guests = alone.run(["pgrep", "-f", running.uuid]).stdout
+    before = alone.run(["pidof", "libvirtd"]).stdout.strip()
+    state = client.call(machine.ServiceRestart(service=machine.LIBVIRTD), deadline=60)
+    assert str(state.pid) == alone.run(["pidof", "libvirtd"]).stdout.strip() != before
+    assert client.call(host.HostInfo(uuid=running.uuid)).state == "running"
+    assert alone.run(["pgrep", "-f", running.uuid]).stdout == guests != ""
+
+
 def test_an_agent_that_is_removed_leaves_a_clean_host(client: session.Session, alone: Node) -> None:
     client.call(network.BridgeRemove(name=BRIDGE))
     client.call(storage.PoolRemove(directory(POOL)))

@@ -60,6 +60,8 @@ class Node:
     """Ports elsewhere that it cannot reach, and why."""
     guards: dict[str, list[network.AntiSpoofingFilter]] = field(default_factory=dict)
     rules: dict[str, network.AntiSpoofingFilter] = field(default_factory=dict)
+    restarted: list[str] = field(default_factory=list)
+    """Services that were started anew, in their order."""
     uploads: dict[str, bytes] = field(default_factory=dict)
     serials: dict[str, socket.socket] = field(default_factory=dict)
     """The guest's end of each serial port that was opened, by the domain's UUID."""

@@ -11,6 +11,7 @@ from panel.cluster.fake.bridges import Bridges
 from panel.cluster.fake.state import STATES_ON, AgentRefusal
 from panel.cluster.fake.volumes import Volumes
 
+FIRST_PID = 4711
 FACTS_SECONDS = 15.0
 """As long as the agent waits for what libvirt says of QEMU."""
 
@@ -66,11 +67,28 @@ class Machine(Bridges, Volumes):
         if not (request.connect.isprintable() and request.secret.isprintable()):
             raise AgentRefusal("invalid_params", "A value has a character that it cannot hold.", field="connect")
         self.vmwatch = request
-        return machine.ServiceState("vmwatch-node", True, 4711)
+        return machine.ServiceState("vmwatch-node", True, self._watch_pid)
 
     def _vmwatch_status(self, request: machine.VmwatchStatus, _report: Report | None) -> machine.ServiceState:
         running = self.vmwatch is not None
-        return machine.ServiceState("vmwatch-node", running, 4711 if running else None)
+        return machine.ServiceState("vmwatch-node", running, self._watch_pid if running else None)
+
+    @property
+    def _watch_pid(self) -> int:
+        return FIRST_PID + self.restarted.count(machine.VMWATCH_NODE)
+
+    def _service_restart(self, request: machine.ServiceRestart, _report: Report | None) -> machine.ServiceState:
+        if request.service not in machine.SERVICES:
+            raise AgentRefusal("invalid_params", f"There is no service “{request.service}”.", field="service")
+        if request.service == machine.VMWATCH_NODE and self.vmwatch is None:
+            raise AgentRefusal("invalid_params", "vmwatch-node is not configured on the node.", field="service")
+        self.restarted.append(request.service)
+        if request.service == machine.LIBVIRTD:
+            if self.libvirt == "silent":
+                raise AgentRefusal("deadline", "libvirt runs on the node, but gave no answer: libvirt is silent.")
+            self.libvirt = "answers"
+            return machine.ServiceState(request.service, True, FIRST_PID)
+        return machine.ServiceState(request.service, True, self._watch_pid)
 
     def _port_probe(self, request: machine.PortProbe, _report: Report | None) -> machine.Reached:
         reason = self.unreached.get(request.port, "")

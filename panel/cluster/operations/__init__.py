@@ -7,5 +7,16 @@ from panel.cluster.operations.host_key import ReadHostKey
 from panel.cluster.operations.maintenance import EndMaintenance, MaintainNode
 from panel.cluster.operations.reconnect import ReconnectNode
 from panel.cluster.operations.remove import RemoveNode
+from panel.cluster.operations.services import RestartService
 
-ALL = (ReadHostKey, AddNode, CheckNode, ReconnectNode, RemoveNode, ForgetNode, MaintainNode, EndMaintenance)
+ALL = (
+    ReadHostKey,
+    AddNode,
+    CheckNode,
+    ReconnectNode,
+    RemoveNode,
+    ForgetNode,
+    MaintainNode,
+    EndMaintenance,
+    RestartService,
+)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -33,7 +32,6 @@ from panel.notices.models import Severity
 from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Step
 
-NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
 SYSTEMS = ("debian", "centos", "almalinux", "rocky", "rhel", "ol")
 SLOW_SHELL_SECONDS = 2.0
 PACKAGES_SECONDS = 1800.0
@@ -62,7 +60,7 @@ class AddNodeParams(WayInParams):
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
-        if not NAME.match(value):
+        if not services.NAME.match(value):
             raise ValueError("use a-z, 0-9, dots and hyphens")
         return value
 
@@ -309,7 +307,7 @@ class AddNode(Operation[AddNodeParams]):
     def check(self, ctx: Any, viewer: User) -> None:
         """Refuse a name or an address that another node has."""
         if Node.objects.filter(name=ctx.params.name).exists():
-            raise AlreadyExists("Another node has this name.", field="name", object="node")
+            raise AlreadyExists(services.NAME_TAKEN, field="name", object="node")
         if Node.objects.filter(address=ctx.params.address, ssh_port=ctx.params.ssh_port).exists():
             raise AlreadyExists("Another node has this address.", field="address", object="node")
         if ctx.params.host_key and not ctx.params.host_key.startswith("SHA256:"):

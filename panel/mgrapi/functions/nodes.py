@@ -107,7 +107,7 @@ def edit(viewer: User, call: Call) -> Answer:
         return Form({"elid": node.pk, **_row(node)})
     most = call.number("maxvmcount")
     if most is not None:
-        set_node_policies(node, {"max_vms": most if 0 < most < NO_LIMIT else None})
+        set_node_policies(node, {"max_vms": most if 0 < most < NO_LIMIT else None}, viewer)
     return Done()
 
 

@@ -165,6 +165,7 @@ OPERATIONS = {
     "node.maintain": "cluster.manage",
     "node.reconnect": "cluster.manage",
     "node.remove": "cluster.manage",
+    "node.restart-service": "cluster.manage",
     "vm.add-disk": "vms.devices",
     "vm.add-interface": "vms.devices",
     "vm.adopt": "vms.configure",
@@ -227,6 +228,7 @@ FIELDS = {
     "image": "small",
     "cidr": "10.203.0.0/24",
     "subnet": "10.77.0.0/24",
+    "service": "libvirtd",
 }
 """A value for each parameter that an operation requires, so that a call gets as far as its object."""
 BODIES: dict[str, dict[str, Any]] = {

@@ -44,7 +44,11 @@ def test_a_host_is_asked_for_its_keys_and_one_that_shows_another_is_refused(api:
     assert read.result == {**where, "keys": [{"kind": "ssh-ed25519", "fingerprint": found}]}
     given = {**where, "name": "rack1", "password": PASSWORD, "host_key": "SHA256:another"}
     refused = asked(api, "nodes", **given)
-    assert (refused.status, refused.error["code"], refused.error["field"]) == (Status.FAILED, "node_refused", "host_key")
+    assert (refused.status, refused.error["code"], refused.error["field"]) == (
+        Status.FAILED,
+        "node_refused",
+        "host_key",
+    )
     assert found in refused.error["message"] and not Node.objects.exists()
 
 

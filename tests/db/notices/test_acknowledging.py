@@ -80,7 +80,9 @@ def test_what_ended_is_found_with_begin_and_end_for_a_while(api: APIClient, admi
     refused = api.post(f"/api/v1/problems/{problem.pk}/acknowledge", {}, format="json")
     assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
     client = signed_in(admin)
-    assert "The disk is full." in text(client, "/problems/ended") and "The disk is full." not in text(client, "/problems")
+    assert "The disk is full." in text(client, "/problems/ended") and "The disk is full." not in text(
+        client, "/problems"
+    )
     long_ago = timezone.now() - timedelta(days=settings.CONFIG.problem_days + 1)
     Problem.objects.filter(pk=problem.pk).update(closed_at=long_ago)
     purge()

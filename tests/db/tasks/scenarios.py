@@ -73,7 +73,7 @@ def _start(admin: User, node: Node) -> Callable[[], Task]:
 
 
 def _on_node(name: str) -> Callable[[User, Node], Callable[[], Task]]:
-    return lambda admin, node: lambda: registry.get(name).submit(admin, {}, object_id=node.pk)
+    return lambda admin, node: lambda: registry.get(name).submit(admin, RAW.get(name, {}), object_id=node.pk)
 
 
 def ask_install(admin: User) -> Task:
@@ -243,6 +243,7 @@ RAW: dict[str, dict[str, Any]] = {
     "vm.clone": {"name": "web2", "password": "another horse"},
     "vm.rescue": {"image": "small", "password": "another horse"},
     "node.accept-storage": {"pool": "local"},
+    "node.restart-service": {"service": "libvirtd"},
     "vm.take-over": {
         "domain": "0a3c1de5-77aa-4d2e-9c11-2f4a5b6c7d8e",
         "owner": "admin",
@@ -369,6 +370,7 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.migrate": _migrate,
     "vm.take-over": _import,
     "node.check": _on_node("node.check"),
+    "node.restart-service": _on_node("node.restart-service"),
     "node.accept-storage": _accept_storage,
     "node.maintain": _on_node("node.maintain"),
     "node.end-maintenance": _end_maintenance,

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from nodeagent.protocol import host
 from panel.accounts.models import JournalEntry, Level, User
 from panel.cluster import fake
 from panel.cluster.models import Cluster, Node, NodeState
@@ -192,11 +193,69 @@ def test_a_node_says_what_it_has_and_what_cannot_be_made_on_it(admin: User, node
         assert region.startswith(f'<div id="{name}"')
 
 
+def test_a_service_of_a_node_is_restarted_from_its_page(admin: User, node: Node) -> None:
+    Node.objects.filter(pk=node.pk).update(facts={**node.facts, "libvirt": "silent"})
+    NodeWatch.objects.create(node=node, heard_at=timezone.now())
+    client = signed_in(admin)
+    page = text(client, f"/nodes/{node.pk}")
+    shown = {
+        name: page.partition(f'data-service="{name}"')[2].partition("</li>")[0] for name in ("libvirtd", "vmwatch-node")
+    }
+    assert "gives no answer" in shown["libvirtd"] and "speaks" in shown["vmwatch-node"]
+    address = f"/nodes/{node.pk}/do/restart-service?service=libvirtd"
+    assert address in shown["libvirtd"] and "restart-service?service=vmwatch-node" in shown["vmwatch-node"]
+    assert 'value="libvirtd"' in text(client, address)
+    memory = fake.node(node.pk)
+    spec = host.DomainSpec("0a3c1de5-77aa-4d2e-9c11-2f4a5b6c7d8e", "shop", 128, 1, "qemu", [], [])
+    memory.domains[spec.uuid] = fake.FakeDomain(spec, "running")
+    assert post(client, address, service="libvirtd", dialog=1).status_code == 204
+    done = run_task(Task.objects.get(operation="node.restart-service"))
+    assert (done.status, done.result) == (Status.DONE, {"guests": 1, "ended": []})
+    assert memory.restarted == ["libvirtd"]
+    assert "restart-service" not in text(
+        signed_in(User.objects.create_user("x", "x", level=Level.READONLY)), f"/nodes/{node.pk}"
+    )
+
+
+def test_a_node_is_called_otherwise(admin: User, node: Node) -> None:
+    make_node("fake2")
+    client = signed_in(admin)
+    for name, said in (("Rack 1", "a-z"), ("fake2", "Another node has this name."), ("", "required")):
+        answer = post(client, f"/nodes/{node.pk}/settings", name=name, max_vms="")
+        assert (answer.status_code, said in answer.content.decode()) == (422, True), name
+    assert post(client, f"/nodes/{node.pk}/settings", name="rack1", max_vms="").status_code == 204
+    assert Node.objects.get(pk=node.pk).name == "rack1"
+    entry = JournalEntry.objects.get(action="node.change")
+    assert (entry.before, entry.after, entry.object_name) == ({"name": "fake1"}, {"name": "rack1"}, "fake1")
+
+
+def _most_vms() -> int | None:
+    return Node.objects.get(name="fake1").max_vms
+
+
 CHANGES: tuple[tuple[str, dict[str, Any], int, Callable[[], Any], Any], ...] = (
-    ("/nodes/{node}/settings", {"max_vms": "7"}, 204, lambda: Node.objects.get(name="fake1").max_vms, 7),
-    ("/nodes/{node}/settings", {"max_vms": "-1"}, 422, lambda: Node.objects.get(name="fake1").max_vms, None),
-    ("/nodes/{node}/settings", {"max_vms": ""}, 204, lambda: Node.objects.get(name="fake1").max_vms, None),
-    ("/nodes/4711/settings", {"max_vms": "7"}, 404, lambda: Node.objects.get(name="fake1").max_vms, None),
+    (
+        "/nodes/{node}/settings",
+        {"name": "fake1", "max_vms": "7"},
+        204,
+        _most_vms,
+        7,
+    ),
+    (
+        "/nodes/{node}/settings",
+        {"name": "fake1", "max_vms": "-1"},
+        422,
+        _most_vms,
+        None,
+    ),
+    (
+        "/nodes/{node}/settings",
+        {"name": "fake1", "max_vms": ""},
+        204,
+        _most_vms,
+        None,
+    ),
+    ("/nodes/4711/settings", {"max_vms": "7"}, 404, _most_vms, None),
     (
         "/cluster",
         {"memory_overselling_percent": 150, "disk_overselling_percent": 200, "check_vm_status": "on"},
@@ -240,7 +299,10 @@ def test_settings_are_changed_by_those_who_may(
 def test_a_host_s_key_is_shown_and_confirmed_before_a_node_is_asked_for(admin: User, user: User) -> None:
     client, where = signed_in(admin), {"address": "rack1.example.com", "ssh_port": 2222}
     make_node("fake9", ssh_port=2222)
-    for change, said in (({"address": ""}, "required"), ({"address": "fake9.invalid"}, "Another node has this address.")):
+    for change, said in (
+        ({"address": ""}, "required"),
+        ({"address": "fake9.invalid"}, "Another node has this address."),
+    ):
         answer = post(client, "/nodes/new", **{**where, **change})
         assert (answer.status_code, said in answer.content.decode()) == (422, True), change
     assert not Task.objects.exists()

@@ -1,4 +1,4 @@
-"""What cannot be taken back is asked in a dialog that names what is lost; done once that is posted, by who may alone."""
+"""What cannot be taken back is asked in a dialog that names what is lost, and done once that is posted."""
 
 from __future__ import annotations
 
