@@ -6,6 +6,7 @@ The file holds one NAME=VALUE a line, `#` begins a comment. It is found by VMPAN
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from panel.core.errors import ConfigError
 from panel.core.wording import Text
 from panel.options import OPTIONS
 
+log = logging.getLogger(__name__)
 DEFAULT_PATH = "/etc/vmpanel/vmpanel.conf"
 OPEN_PASSWORDS = (
     "{place}: LdapUri: passwords would go to the directory unencrypted: use ldaps:// or LdapStartTls=yes, or allow it "
@@ -91,11 +93,31 @@ class Config:
     ldap_roles: str
     debug: bool
 
-    def __init__(self, values: dict[str, Any]) -> None:
+    def __init__(self, values: dict[str, Any], origin: str = "") -> None:
+        self.origin = origin
+        self.named = frozenset(values)
+        """The options that the file has."""
+        self.read_at: tuple[int, int] | None = None
         for option in OPTIONS:
             setattr(self, option.attribute, values.get(option.name, option.default))
         self.var_dir = Path(self.var_dir)
         self.log_dir = Path(self.log_dir)
+
+    def refresh(self) -> None:
+        """Take what the file says by now of the options that need no restart. A file that is wrong changes nothing."""
+        if not self.origin or (state := _state_of(Path(self.origin))) == self.read_at:
+            return
+        # Once for each change, also where it cannot be read.
+        self.read_at = state
+        try:
+            now = load(self.origin)
+        except (ConfigError, OSError, UnicodeDecodeError) as error:
+            log.warning("the configuration stays as it was: %s", error)
+            return
+        for option in OPTIONS:
+            if not option.restart:
+                setattr(self, option.attribute, getattr(now, option.attribute))
+                self.named = (self.named - {option.name}) | (now.named & {option.name})
 
     @property
     def own_host(self) -> str:
@@ -147,7 +169,7 @@ def parse(text: str, origin: str = "configuration") -> Config:
         except ValueError as error:
             said = {"place": f"{origin}:{number}", "name": name, "error": Text(str(error))}
             raise ConfigError(Text("{place}: {name}: {error}.", said), option=name) from error
-    config = Config(values)
+    config = Config(values, origin)
     _refuse_open_passwords(config, origin)
     return config
 
@@ -181,8 +203,19 @@ def load(path: str | None = None) -> Config:
     Raises ConfigError.
     """
     where = Path(path or os.environ.get("VMPANEL_CONF", DEFAULT_PATH))
+    read_at = _state_of(where)
     try:
         text = where.read_text(encoding="utf-8")
     except FileNotFoundError:
         text = ""
-    return parse(text, str(where))
+    config = parse(text, str(where))
+    config.read_at = read_at
+    return config
+
+
+def _state_of(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

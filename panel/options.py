@@ -20,6 +20,7 @@ class Option:
     help: str
     parse: Callable[[str], Any] = str
     restart: bool = True
+    """Whether a change waits for the next start; without, processes take it over when they begin something anew."""
     secret: bool = False
     """Its blanks count: all that follows the `=` is the value, of `NAME = VALUE` all behind one blank."""
 

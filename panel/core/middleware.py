@@ -19,6 +19,7 @@ class RequestIdMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        settings.CONFIG.refresh()
         token = request_id.bind(request.headers.get("X-Request-Id"))
         try:
             response = self.get_response(request)

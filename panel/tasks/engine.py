@@ -138,6 +138,7 @@ def run(task_id: int, owner: str, observer: Observer | None = None) -> Task | No
 
     Answers the task as left, None when it was not to be run or was lost to another worker.
     """
+    settings.CONFIG.refresh()
     task = claim(task_id, owner)
     if task is None:
         return None

@@ -58,6 +58,7 @@ GROUPS: tuple[tuple[Label, tuple[Entry, ...]], ...] = (
             Entry("networks", _("Networks"), "diagram-3", "cluster.view", all_seen=True),
             Entry("health", _("Health"), "heart-pulse", "cluster.view", all_seen=True),
             Entry("cluster-settings", _("Cluster settings"), "gear", "cluster.manage", all_seen=True),
+            Entry("options", _("Options"), "sliders", "settings.manage", all_seen=True),
         ),
     ),
     (

@@ -50,7 +50,7 @@ BEFORE_SIGN_IN = {"login": "nobody", "login-code": "half"}
 """Pages of those who are not signed in yet, and who they are."""
 ADMINISTRATORS = {
     "nodes", "node-new", "node", "storages", "storage-new", "problems", "problems-ended", "users", "user-new", "user",
-    "roles", "role-new", "role", "vm-settings", "cluster-settings",
+    "roles", "role-new", "role", "vm-settings", "cluster-settings", "options",
     "networks", "network", "network-new", "health",
 }  # fmt: skip
 """Pages that customers do not have."""
