@@ -68,6 +68,7 @@ class AddForm(OperationForm):
 
     def __init__(self, *args: Any, keys: list[dict[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.keys = keys
         self.fields["host_key"] = forms.ChoiceField(choices=[(each["fingerprint"], each["kind"]) for each in keys])
         self.fields["host_key"].initial = keys[0]["fingerprint"]
         style(self.fields["confirmed"])
@@ -78,11 +79,10 @@ class AddForm(OperationForm):
         return {name: value for name, value in super().raw.items() if name != "confirmed"}
 
     @property
-    def offered(self) -> list[dict[str, Any]]:
+    def offered(self) -> list[dict[str, str | bool]]:
         """The host's keys to choose from."""
-        chosen, field = self["host_key"].value(), self.fields["host_key"]
-        assert isinstance(field, forms.ChoiceField)
-        return [{"fingerprint": name, "kind": kind, "on": name == chosen} for name, kind in field.choices]
+        chosen = self["host_key"].value()
+        return [{**each, "on": each["fingerprint"] == chosen} for each in self.keys]
 
 
 def _reading(viewer: User, number: str) -> Task:

@@ -53,11 +53,15 @@ def options_page(request: HttpRequest) -> HttpResponse:
         request,
         "options.html",
         regions={"options": "_options.html"},
-        groups=[(title, [row for row in rows if row["option"].name.startswith(tuple(names.split()))]) for title, names in GROUPS],
+        groups=[(title, [row for row in rows if _is_of(row["option"], names)]) for title, names in GROUPS],
         origin=in_force.origin,
         wrong=wrong,
         waiting=[row for row in rows if row["waits"]],
     )
+
+
+def _is_of(option: Option, names: str) -> bool:
+    return option.name.startswith(tuple(names.split()))
 
 
 def row_of(option: Option, in_force: Config, in_file: Config) -> dict[str, Any]:

@@ -75,7 +75,9 @@ def dialog(
     posted = request.method == "POST"
     if posted and (done := submit(request, form, do)) is not None:
         return done
-    made = {"form": form, "address": request.get_full_path(), "viewer": viewer_of(request), **context}
+    viewer = viewer_of(request)
+    both = {"viewer": viewer, "redaction": Redaction(viewer)}
+    made = {"form": form, "address": request.get_full_path(), **both, **context}
     return render(request, template, made, status=422 if posted else 200)
 
 
