@@ -99,6 +99,14 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
         ]
 
 
+class ImageValuesSerializer(serializers.ModelSerializer[Image]):
+    """What may be changed of an image."""
+
+    class Meta:
+        model = Image
+        fields = ["title", "min_memory_mib", "min_disk_gib"]
+
+
 class IsoSerializer(serializers.ModelSerializer[Iso]):
     """An ISO image. `owner` is null for one that is there for all."""
 

@@ -19,6 +19,22 @@ def list_flavors(viewer: User) -> QuerySet[Flavor]:
     return Flavor.objects.all()
 
 
+def get_image(viewer: User, image_id: int) -> Image:
+    """One OS image; raises NotFound."""
+    image = list_images(viewer).filter(pk=image_id).first()
+    if image is None:
+        raise NotFound(object="image", id=image_id)
+    return image
+
+
+def get_flavor(viewer: User, flavor_id: int) -> Flavor:
+    """One flavor; raises NotFound."""
+    flavor = list_flavors(viewer).filter(pk=flavor_id).first()
+    if flavor is None:
+        raise NotFound(object="flavor", id=flavor_id)
+    return flavor
+
+
 def list_isos(viewer: User) -> QuerySet[Iso]:
     """The ISO images of all, and the viewer's own; administrators see everybody's."""
     isos = Iso.objects.select_related("owner")

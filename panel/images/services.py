@@ -22,6 +22,7 @@ from panel.core.validation import Params, parse
 from panel.core.wording import Text
 from panel.images.models import Customization, Flavor, Image, Iso
 
+GIB = 1024**3
 FLAVORS = (
     ("tiny", "Tiny", 128, 1, 1),
     ("small", "Small", 1024, 1, 10),
@@ -168,3 +169,31 @@ def _save(viewer: User, flavor: Flavor, values: FlavorValues, action: str, befor
     earlier, now = journal.changed(before, after)
     journal.record(viewer, action, "flavor", flavor.pk, flavor.name, before=earlier if before else {}, after=now)
     return flavor
+
+
+class ImageValues(Params):
+    """What may be changed of an image: how people know it, and what a VM of it needs at least."""
+
+    title: str = Field(min_length=1, max_length=128)
+    min_memory_mib: int = Field(ge=64, le=4 * 1024 * 1024)
+    min_disk_gib: int = Field(ge=1, le=64 * 1024)
+
+
+@transaction.atomic
+def change_image(viewer: User, image: Image, raw: Mapping[str, Any]) -> Image:
+    """The image with these values changed; VMs that exist are not touched, and its file stays as it is.
+
+    Raises AccessDenied, or InvalidValue: no disk is smaller than the system that is copied to it.
+    """
+    permissions.require(viewer, "images.manage")
+    before = {name: getattr(image, name) for name in ImageValues.model_fields}
+    values = parse(ImageValues, {**before, **raw})
+    if values.min_disk_gib * GIB < image.virtual_bytes:
+        least = -(-image.virtual_bytes // GIB)
+        raise InvalidValue(Text("The system alone needs a disk of {gib} GiB.", {"gib": least}), field="min_disk_gib")
+    for name, value in values.model_dump().items():
+        setattr(image, name, value)
+    image.save(update_fields=list(ImageValues.model_fields))
+    earlier, now = journal.changed(before, values.model_dump())
+    journal.record(viewer, "image.change", "image", image.pk, image.name, before=earlier, after=now)
+    return image

@@ -43,6 +43,7 @@ SENTENCES = {
     "node.change": "Change node “{node}”",
     "problem.acknowledge": "Acknowledge the problem “{name}”",
     "problem.unacknowledge": "Take the acknowledgement of the problem “{name}” back",
+    "image.change": "Change image {name}",
     "webhook.create": "Create webhook {name}",
     "webhook.change": "Change webhook {name}",
     "webhook.delete": "Delete webhook {name}",

@@ -165,4 +165,4 @@ LISTING = Listing(
 def journal_page(request: HttpRequest) -> HttpResponseBase:
     """The journal, the newest first."""
     permissions.require(viewer_of(request), "journal.own")
-    return show(request, LISTING)
+    return show(request, LISTING, "journal_list.html")

@@ -267,14 +267,14 @@ def _csv(asked: Asked) -> StreamingHttpResponse:
     def lines() -> Iterator[str]:
         yield writer.writerow([str(each.label) for each in columns])
         for each in objects:
-            yield writer.writerow([_plain(column.text(each)) for column in columns if column.text is not None])
+            yield writer.writerow([plain(column.text(each)) for column in columns if column.text is not None])
 
     response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="{asked.listing.name}.csv"'
     return response
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """A value that no spreadsheet takes for a formula (OWASP, “CSV Injection”)."""
     text = "" if value is None else str(value)
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

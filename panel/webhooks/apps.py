@@ -14,5 +14,5 @@ class WebhooksConfig(AppConfig):
         from panel.tasks import worker
         from panel.webhooks.periodic import collect_and_send
 
-        kinds.register(kinds.Kind("webhook", "webhooks", "webhook"))
+        kinds.register(kinds.Kind("webhook", "webhooks", "webhook", topic_right="account.view", owned=True))
         worker.on_sweep(collect_and_send)

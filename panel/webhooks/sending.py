@@ -28,7 +28,7 @@ from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
-from panel.core import secretbox
+from panel.core import live, secretbox
 from panel.core.addresses import in_ranges
 from panel.core.wording import Text, for_row
 from panel.webhooks.models import Delivery, DeliveryState
@@ -117,7 +117,12 @@ def _settle(delivery: Delivery) -> None:
         delivery.state, delivery.next_try_at, delivery.finished_at = DeliveryState.FAILED, None, now
     else:
         delivery.next_try_at = now + timedelta(seconds=BACKOFF_SECONDS[delivery.attempts - 1])
-    delivery.save(update_fields=["state", "next_try_at", "finished_at", "response_status", "response_text", "error"])
+    delivery.save(
+        update_fields=[
+            "state", "next_try_at", "finished_at", "response_status", "response_text", "error", "error_said"
+        ]
+    )  # fmt: skip
+    live.publish("webhook", {"id": delivery.webhook_id, "owner": delivery.webhook.owner_id})
 
 
 def body_of(delivery: Delivery) -> bytes:

@@ -40,6 +40,10 @@ NO_PAGES = {
     "iso-rename": "is a dialog of a page",
     "iso-delete": "is a dialog of a page",
     "role-delete": "is a dialog of a page",
+    "image-change": "is a dialog of a page",
+    "plan-new": "is a dialog of a page",
+    "plan-change": "is a dialog of a page",
+    "plan-delete": "is a dialog of a page",
     "problem-acknowledge": "is a dialog of a page",
     "problem-unacknowledge": "is posted to",
 }

@@ -252,7 +252,7 @@ def _told(made: SimpleNamespace, vm: Vm) -> None:
     made.problem = open_problem("sample:node", silent, object_type="node", object_id=made.nodes[1].pk)
     lost = NotFound(object="vm", id=vm.name).text
     known = open_problem("sample:vm", lost, severity="warning", object_type="vm", object_id=vm.pk)
-    acknowledge(known, made.admin, "Boris")
+    acknowledge(known, made.admin, "boris")
     Problem.objects.create(key="sample:old", severity="alarm", text=silent.english, closed_at=made.now)
     for user in (made.admin, made.customer):
         made.entry = JournalEntry.objects.create(

@@ -145,7 +145,7 @@ def test_a_service_is_started_anew_and_another_name_is_refused(node: Subject) ->
         # vmwatch-node is not configured yet.
         with pytest.raises(NodeError) as caught:
             node.call(machine.ServiceRestart(service=service))
-        assert (caught.value.data["agent_code"], caught.value.data["field"]) == ("invalid_params", "service")
+        assert code_of(caught.value) == "invalid_params"
     before = node.call(machine.VmwatchConfigure(connect="tcp://10.0.0.1:1515", secret="s3cret", node_id=1))
     try:
         after = node.call(machine.ServiceRestart(service=machine.VMWATCH_NODE))

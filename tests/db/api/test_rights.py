@@ -29,7 +29,7 @@ from panel.api.models import Batch
 from panel.api.urls import urlpatterns
 from panel.cluster.models import Node
 from panel.core import permissions
-from panel.images.models import Image, Iso
+from panel.images.models import Flavor, Image, Iso
 from panel.network.models import Network
 from panel.notices.services import open_problem
 from panel.tasks import registry
@@ -113,12 +113,18 @@ ROUTES = {
     "POST tasks/{task}/retry-undo":       "NADDSDN",
     "POST tasks/{task}/give-up":          "NADDSDN",
     "GET images":                         "NSSSSSN",
+    "GET images/{image}":                 "NSSSSSN",
+    "PATCH images/{image}":               "NDDDSDN",
     "GET isos":                           "NESSSSN",
     "POST isos":                          "NSSDSDN",
     "GET isos/{iso}":                     "NASSSSN",
     "PATCH isos/{iso}":                   "NASDSDN",
     "DELETE isos/{iso}":                  "NASDSDN",
     "GET flavors":                        "NSSSSSN",
+    "POST flavors":                       "NDDDSDN",
+    "GET flavors/{flavor}":               "NSSSSSN",
+    "PATCH flavors/{flavor}":             "NDDDSDN",
+    "DELETE flavors/{flavor}":            "NDDDSDN",
     "GET networks":                       "NSSSSSN",
     "POST networks":                      "NDDDSDN",
     "GET networks/{network}":             "NSSSSSN",
@@ -307,6 +313,8 @@ def world(node: Node, image: Image) -> World:
         "webhook": webhook.pk,
         "batch": Batch.objects.create(user=customer).pk,
         "iso": Iso.objects.create(owner=customer, name="theirs", file_name="isos/none.iso", size_bytes=1).pk,
+        "image": image.pk,
+        "flavor": Flavor.objects.create(name="own", title="Own", memory_mib=64, vcpus=1, disk_gib=1).pk,
         "problem": open_problem("k", "It broke.").pk,
         "delivery": Delivery.objects.create(webhook=webhook, key="k", event="task.done", data={}).pk,
     }
@@ -318,7 +326,8 @@ def world(node: Node, image: Image) -> World:
 
 KINDS = {"vms": "vm", "nodes": "node", "tasks": "task", "pools": "pool", "users": "user", "roles": "role",
          "tokens": "token", "ssh-keys": "ssh_key", "webhooks": "webhook",
-         "batch": "batch", "isos": "iso", "networks": "network", "problems": "problem"}  # fmt: skip
+         "batch": "batch", "isos": "iso", "networks": "network", "problems": "problem", "images": "image",
+         "flavors": "flavor"}  # fmt: skip
 
 
 def routes() -> Iterator[str]:
