@@ -81,7 +81,7 @@ def _note(problem: Problem, by: User, action: str, values: Mapping[str, Any], af
         setattr(found, name, value)
     # When it was last seen stays what it was.
     found.save(update_fields=list(values))
-    journal.record(by, action, "problem", found.pk, found.text, after=after)
+    journal.record(by, action, "problem", found.pk, str(found.pk), after=after)
     told = {"id": found.pk, "open": True, "acknowledged": found.acknowledged_at is not None}
     transaction.on_commit(lambda: live.publish("problem", told))
     return found

@@ -253,7 +253,8 @@ def _told(made: SimpleNamespace, vm: Vm) -> None:
     lost = NotFound(object="vm", id=vm.name).text
     known = open_problem("sample:vm", lost, severity="warning", object_type="vm", object_id=vm.pk)
     acknowledge(known, made.admin, "boris")
-    Problem.objects.create(key="sample:old", severity="alarm", text=silent.english, closed_at=made.now)
+    english, said = for_row(silent)
+    Problem.objects.create(key="sample:old", severity="alarm", text=english, said=said, closed_at=made.now)
     for user in (made.admin, made.customer):
         made.entry = JournalEntry.objects.create(
             user_id=user.pk, user_name=user.name, action="vm.configure", object_type="vm", object_id=vm.pk,

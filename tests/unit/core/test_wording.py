@@ -172,7 +172,9 @@ def said_of_options() -> Iterator[str]:
             yield ast.literal_eval(call.args[0])
 
 
-ACTION = re.compile(r"(flavor|iso|role|session|ssh_key|token|user|webhook)\.(?!name$|newkey$|html$)[a-z_]+")
+ACTION = re.compile(
+    r"(flavor|image|iso|node|problem|role|session|ssh_key|token|user|webhook)\.(?!name$|newkey$|html$)[a-z_]+"
+)
 
 
 def test_every_action_of_the_journal_that_is_no_operation_has_a_sentence() -> None:
