@@ -151,6 +151,10 @@ class Asked:
             self.known[of.name] = of.choices(self.viewer)
         return self.known[of.name]
 
+    def choices_of(self, name: str) -> Choices:
+        """What the filter of that name offers."""
+        return next((self.choices(each) for each in self.listing.filters if each.name == name), ())
+
     def offers(self, of: Filter, text: str) -> bool:
         """Whether that is one of its choices."""
         return text in [value for value, _label in self.choices(of)]

@@ -16,7 +16,6 @@ from django.utils.translation import gettext
 
 from panel.cluster.redaction import Redaction
 from panel.core import kinds, wording
-from panel.images.models import Image
 from panel.monitoring.statistics.selectors import warnings
 from panel.tasks.models import Task
 from panel.tasks.selectors import open_tasks_of
@@ -34,7 +33,7 @@ class Known:
     """What the rows of a page share, known once for all of them."""
 
     redaction: Redaction
-    images: Mapping[int | None, str]
+    images: Mapping[str, str]
     tasks: Mapping[int, Task]
     words: Mapping[str, str]
     sizes: dict[int, str] = field(default_factory=dict)
@@ -60,7 +59,7 @@ def drawn(asked: Asked, vms: list[Vm], chooses: bool) -> SafeString:
     """The rows; with a box each, where the list can be chosen from."""
     known = Known(
         redaction=Redaction(asked.viewer),
-        images=dict(Image.objects.values_list("pk", "title")) if "image" in asked.shown else {},
+        images=dict(asked.choices_of("image")) if "image" in asked.shown else {},
         tasks=open_tasks_of("vm", [vm.pk for vm in vms]) if "task" in asked.shown else {},
         words={
             "choose": gettext("Choose %(name)s"),
@@ -149,7 +148,7 @@ CELLS: dict[str, Cell] = {
     "name": _name,
     "status": _status,
     "addresses": _addresses,
-    "image": lambda vm, known: known.images.get(vm.image_id, "–"),
+    "image": lambda vm, known: known.images.get(vm.image.name, vm.image.name) if vm.image else "–",
     "vcpus": lambda vm, known: str(had(vm, "vcpus")),
     "memory": lambda vm, known: known.size(had(vm, "memory_mib")),
     "disks": _disks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 
 import pytest
@@ -112,3 +113,6 @@ def test_the_schema_is_made_once_and_is_the_same_for_everybody(
         again = api_as_user.get(f"/api/v1/schema?format={form}")
         assert (again.status_code, again.content) == (200, made.content)
         assert again.headers["Content-Type"] == made.headers["Content-Type"]
+        packed = api_as_user.get(f"/api/v1/schema?format={form}", headers={"accept-encoding": "gzip, br"})
+        assert packed.headers["Content-Encoding"] == "gzip" and "Accept-Encoding" in packed.headers["Vary"]
+        assert gzip.decompress(packed.content) == made.content
