@@ -23,6 +23,7 @@ class ClusterConfig(AppConfig):
                 "node",
                 page="/nodes/{}",
                 find=selectors.find_node,
+                find_all=selectors.find_bare_nodes,
                 search=selectors.search,
                 node_id=lambda node: node.pk,
                 remove="node.remove",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db.models import Q, QuerySet
 
 from panel.accounts.models import User
@@ -33,6 +35,12 @@ def list_nodes(viewer: User) -> QuerySet[Node]:
 def find_node(viewer: User, node_id: int) -> Node | None:
     """One node, None when absent or not for this viewer."""
     return list_nodes(viewer).filter(pk=node_id).first()
+
+
+def find_bare_nodes(viewer: User, node_ids: Sequence[int]) -> QuerySet[Node]:
+    """Those of the nodes that the viewer may see, and nothing of what lists show of them: one query."""
+    nodes = Node.objects.filter(pk__in=node_ids)
+    return nodes if permissions.allows(viewer, "cluster.view") else nodes.none()
 
 
 def search(viewer: User, text: str) -> list[kinds.Found]:

@@ -28,12 +28,18 @@ def first(viewer: User, text: str, about: Collection[tuple[str, int]]) -> list[t
     fits = Q(pk__in=worded_like(problems, text))
     for kind, object_id in about:
         fits |= Q(object_type=kind, object_id=object_id)
-    return [(each, name_of(viewer, each)) for each in problems.filter(fits).order_by("-pk")[: kinds.MOST_FOUND]]
+    found = list(problems.filter(fits).order_by("-pk")[: kinds.MOST_FOUND])
+    called = names(viewer, found)
+    return [(each, called.get((each.object_type, each.object_id), "")) for each in found]
 
 
-def name_of(viewer: User, problem: Problem) -> str:
-    """What the object of the problem is called; "" where it has none, or it is gone."""
-    kind = kinds.find(problem.object_type)
-    if kind is None or problem.object_id is None or (found := kind.find(viewer, problem.object_id)) is None:
-        return ""
-    return str(found)
+def names(viewer: User, problems: Collection[Problem]) -> dict[tuple[str, int | None], str]:
+    """What the objects of the problems are called, by kind and id; those that are gone are not among them."""
+    ids: dict[str, set[int]] = {}
+    for each in problems:
+        if each.object_id is not None:
+            ids.setdefault(each.object_type, set()).add(each.object_id)
+    known = {name: kind for name in ids if (kind := kinds.find(name)) is not None}
+    return {
+        (name, found.pk): str(found) for name, kind in known.items() for found in kind.found(viewer, sorted(ids[name]))
+    }

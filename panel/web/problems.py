@@ -21,16 +21,12 @@ from panel.notices import services
 from panel.notices.models import LONGEST_NOTE, Problem
 from panel.notices.selectors import STATES, get_problem, list_problems
 from panel.vms.models import Vm
-from panel.web import words
-from panel.web.listing import Choices, Column, Filter, Listing, show
+from panel.web import problem_search, words
+from panel.web.listing import Choices, Column, Filter, Listing, named, show
 from panel.web.plain_form import Done, PlainForm, deed, dialog
 from panel.web.rendering import found_or_404, need, viewer_of
 
 OBJECT = re.compile(r"([a-z_]{1,32}):([0-9]{1,18})\Z")
-
-
-def _severities(viewer: User) -> Choices:
-    return list(words.SEVERITIES.items())
 
 
 def _states(viewer: User) -> Choices:
@@ -57,15 +53,18 @@ def _of_object(found: QuerySet[Problem], text: str) -> QuerySet[Problem]:
 
 
 def _search(found: QuerySet[Problem], text: str) -> QuerySet[Problem]:
-    """By a part of the sentence, as it was stored, or of the note."""
-    return found.filter(Q(text__icontains=text) | Q(key__icontains=text) | Q(note__icontains=text))
+    """By a part of the sentence, as its reader sees it or as it was stored, or of the note."""
+    stored = Q(text__icontains=text) | Q(key__icontains=text) | Q(note__icontains=text)
+    return found.filter(stored | Q(pk__in=problem_search.worded_like(found, text)))
 
 
 def _prepare(viewer: User, problems: list[Problem]) -> list[dict[str, Any]]:
     may = permissions.allows(viewer, "notices.manage")
+    names = problem_search.names(viewer, problems)
     return [
         {
             "problem": each,
+            "name": names.get((each.object_type, each.object_id), ""),
             "address": kinds.page_of(each.object_type, each.object_id),
             "may": may and each.is_open,
         }
@@ -89,7 +88,7 @@ COLUMNS = (
 )
 ACKNOWLEDGED = Column("acknowledged", gettext_lazy("Acknowledged"), "acknowledged_at", lambda row: row.acknowledged_by)
 FILTERS = (
-    Filter("severity", gettext_lazy("Severity"), _severities, "severity"),
+    Filter("severity", gettext_lazy("Severity"), named(words.SEVERITIES), "severity"),
     Filter("kind", gettext_lazy("Kind of object"), _kinds, "object_type"),
     Filter("object", gettext_lazy("Node or VM"), apply=_of_object, input="search"),
 )

@@ -103,3 +103,10 @@ def test_problems_are_found_in_their_readers_language_with_the_name_of_their_obj
     assert (">web1<" if of_vm else ">fake1<") in found
     assert f'href="/vms/{vm}"' in found if of_vm else f'href="/nodes/{node.pk}"' in found
     assert "disk full" not in _found(signed_in(user), text)
+    # So does the list of problems.
+    rows = signed_in(admin).get("/problems", {"search": text}, secure=True).content.decode().partition("<tbody>")[2]
+    if text.casefold() != "web1":
+        assert (
+            f'href="/{"vms" if of_vm else "nodes"}/{vm if of_vm else node.pk}">{"web1" if of_vm else "fake1"}</a>'
+            in rows
+        )
