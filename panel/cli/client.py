@@ -42,6 +42,14 @@ class Panel:
         """Ask for something; raises Refused."""
         return self._answer(self.http.post(path, json=body, params=params))
 
+    def patch(self, path: str, body: dict[str, Any]) -> Any:
+        """Change something; raises Refused."""
+        return self._answer(self.http.patch(path, json=body))
+
+    def delete(self, path: str) -> Any:
+        """Delete something; raises Refused."""
+        return self._answer(self.http.delete(path))
+
     def classic(self, params: dict[str, str]) -> str:
         """The document that the classic API answers; raises Refused for an answer that is none."""
         response = self.http.post(str(self.http.base_url.join("/vmmgr")), data=params)

@@ -13,7 +13,7 @@ import sys
 import click
 import httpx
 
-from panel.cli import mgrctl, output
+from panel.cli import catalogue, mgrctl, output
 from panel.cli.asking import Group, as_json, panel_of
 from panel.cli.client import Panel, Refused, save_login
 from panel.cli.verbs import EXIT_FAILED, PLURALS, ObjectGroup
@@ -121,8 +121,9 @@ def list_watched(context: click.Context) -> None:
         context.exit(EXIT_FAILED)
 
 
-_problems = cli.commands["problem"]
-assert isinstance(_problems, Group)
+_problems, _flavors, _images = (cli.commands[each] for each in ("problem", "flavor", "image"))
+assert isinstance(_problems, Group) and isinstance(_flavors, Group) and isinstance(_images, Group)
+catalogue.add_to(_flavors, _images)
 
 
 @_problems.command("history")

@@ -25,6 +25,8 @@ from panel.accounts.models import User
 from panel.accounts.tokens import create_token
 from panel.cluster import fake
 from panel.cluster.models import Node
+from panel.images.models import Flavor, Image
+from panel.notices.services import close_problem, open_problem
 from panel.standalone.options import TOP, Options
 from panel.standalone.setup import Layout, make_certificate
 from panel.tasks.models import Status, Task
@@ -222,3 +224,20 @@ def test_manage_py_without_configuration_says_so_in_a_sentence(given: dict[str, 
     where = given.get("VMPANEL_CONF", "/etc/vmpanel/vmpanel.conf")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"There is no configuration {where}" in done.stderr
+
+
+def test_plans_and_problems_are_settled_from_the_command_line(vmpanel: Program, image: Image) -> None:
+    sizes = ("--vcpus", "3", "--memory-mib", "2048", "--disk-gib", "20")
+    assert json.loads(vmpanel("--json", "flavor", "create", "huge", *sizes).stdout)["vcpus"] == 3
+    assert json.loads(vmpanel("--json", "flavor", "change", "huge", "--vcpus", "4").stdout)["vcpus"] == 4
+    assert vmpanel("flavor", "change", "huge", "--vcpus", "0").returncode == 2
+    assert vmpanel("flavor", "delete", "huge").returncode == 0 and not Flavor.objects.filter(name="huge").exists()
+    assert (
+        json.loads(vmpanel("--json", "image", "change", image.name, "--title", "Smaller").stdout)["title"] == "Smaller"
+    )
+    problem = open_problem("k", "It broke.")
+    shown = json.loads(vmpanel("--json", "problem", "acknowledge", str(problem.pk), "--note", "I know").stdout)
+    assert (shown["acknowledged_by"], shown["note"]) == ("admin", "I know")
+    assert vmpanel("problem", "unacknowledge", str(problem.pk)).returncode == 0
+    close_problem("k")
+    assert "It broke." in vmpanel("problem", "history").stdout and "It broke." not in vmpanel("problem", "list").stdout
