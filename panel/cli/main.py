@@ -31,6 +31,7 @@ COLUMNS = {
     "network": ("name", "kind", "subnet", "gateway", "free_addresses"),
     "pool": ("name", "kind", "path", "shared", "volume_format", "on_nodes"),
     "problem": ("id", "severity", "text", "opened_at", "acknowledged_by"),
+    "option": ("name", "value", "default", "source", "restart", "then"),
     "watched node": ("id", "name", "state", "silent", "heard_at", "has_keys"),
 }
 
@@ -150,6 +151,18 @@ def acknowledge_problem(context: click.Context, problem_id: int, note: str) -> N
 def unacknowledge_problem(context: click.Context, problem_id: int) -> None:
     """Have a problem count again."""
     output.show(panel_of(context).post(f"problems/{problem_id}/unacknowledge", {}), (), as_json(context))
+
+
+@cli.group("option", cls=Group)
+def options() -> None:
+    """Options of the panel's vmpanel.conf, which is where they are changed."""
+
+
+@options.command("list")
+@click.pass_context
+def list_options(context: click.Context) -> None:
+    """List them with value, default, source, and what waits for a restart; secrets are not shown."""
+    output.show(panel_of(context).get("options"), COLUMNS["option"], as_json(context))
 
 
 _tasks = cli.commands["task"]

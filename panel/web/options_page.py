@@ -6,7 +6,6 @@ on the page of the cluster's settings.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django.conf import settings
@@ -14,16 +13,11 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from panel import config
-from panel.config import Config
+from panel.cluster.redaction import Redaction
 from panel.core import wording
-from panel.core.errors import ConfigError
-from panel.options import OPTIONS, Option
+from panel.option_list import told
 from panel.web.rendering import need, page, viewer_of
 
-HIDDEN = "••••••"
-PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")
-"""In an address, as redis://:PASSWORD@host."""
 GROUPS: tuple[tuple[Any, str], ...] = (
     (_("The panel"), "VarDir LogDir Listen Certificate AllowedHosts TrustedProxies PublicUrl PanelHere Requests Debug"),
     (_("Database and Redis"), "Database Redis"),
@@ -41,52 +35,20 @@ GROUPS: tuple[tuple[Any, str], ...] = (
 @login_required
 def options_page(request: HttpRequest) -> HttpResponse:
     """All options."""
-    need(viewer_of(request), "settings.manage")
-    in_force: Config = settings.CONFIG
-    wrong = ""
-    try:
-        in_file = config.load(in_force.origin) if in_force.origin else in_force
-    except ConfigError as error:
-        in_file, wrong = in_force, error.text.shown(nodes=True)
-    rows = [row_of(option, in_force, in_file) for option in OPTIONS]
+    viewer = viewer_of(request)
+    need(viewer, "settings.manage")
+    options, wrong = told(settings.CONFIG)
+    rows = [{"told": each, "option": each.option, "help": wording.translated(each.option.help)} for each in options]
     return page(
         request,
         "options.html",
         regions={"options": "_options.html"},
         groups=[(title, [row for row in rows if _is_of(row["option"], names)]) for title, names in GROUPS],
-        origin=in_force.origin,
-        wrong=wrong,
-        waiting=[row for row in rows if row["waits"]],
+        origin=settings.CONFIG.origin,
+        wrong=Redaction(viewer).shown(wrong) if wrong is not None else "",
+        waiting=[each for each in options if each.waits],
     )
 
 
-def _is_of(option: Option, names: str) -> bool:
-    return option.name.startswith(tuple(names.split()))
-
-
-def row_of(option: Option, in_force: Config, in_file: Config) -> dict[str, Any]:
-    """An option as the page shows it."""
-    now, then = getattr(in_force, option.attribute), getattr(in_file, option.attribute)
-    return {
-        "option": option,
-        "help": wording.translated(option.help),
-        "value": worded(option, now),
-        "default": worded(option, option.default),
-        "from_file": option.name in in_force.named,
-        # Paths have another type than their defaults.
-        "waits": str(now) != str(then),
-        "then": worded(option, then),
-    }
-
-
-def worded(option: Option, value: Any) -> Any:
-    """A value as the file would have it; of what is secret only whether there is one."""
-    if option.secret:
-        return HIDDEN if value else ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value))
-    if isinstance(value, dict):
-        return ", ".join(f"{name}:{each}" for name, each in value.items())
-    return PASSWORD.sub(HIDDEN, f"{value:g}" if isinstance(value, float) else str(value))
+def _is_of(option: Any, names: str) -> bool:
+    return bool(option.name.startswith(tuple(names.split())))

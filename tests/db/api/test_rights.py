@@ -139,6 +139,7 @@ ROUTES = {
     "GET problems/{problem}":             "NAASSAN",
     "POST problems/{problem}/acknowledge": "NAADSAN",
     "POST problems/{problem}/unacknowledge": "NAADSAN",
+    "GET options":                        "NDDDDDN",
     "GET operations":                     "NSSSSSN",
     "POST batch":                         "NSSSSSN",
     "GET batch/{batch}":                  "NASAAAN",

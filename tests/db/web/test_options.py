@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from rest_framework.test import APIClient
 
 from panel import config
 from panel.accounts.models import Level, User
@@ -28,7 +29,7 @@ def test_every_option_stands_in_one_group() -> None:
 
 
 def test_an_option_tells_its_value_its_source_and_what_waits(
-    admin: User, tmp_path: Path, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+    admin: User, api: APIClient, tmp_path: Path, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "vmpanel.conf"
     file.write_text(FILE)
@@ -44,6 +45,10 @@ def test_an_option_tells_its_value_its_source_and_what_waits(
     assert "after a restart" in row(page, "RetrySeconds") and "at once" in row(page, "ShutdownSeconds")
     assert "10.0.0.0/8" in row(page, "WebhookNetworks")
     assert "hunter2" not in page and "s3cret" not in page and "••••••" in row(page, "LdapBindPassword")
+    by_rest = {each["name"]: each for each in api.get("/api/v1/options").json()}
+    retry = by_rest["RetrySeconds"]
+    assert (retry["value"], retry["default"], retry["source"], retry["restart"]) == ("17", "300", "file", True)
+    assert by_rest["LdapBindPassword"]["value"] == "••••••" and "s3cret" not in by_rest["RedisUrl"]["value"]
     file.write_text(FILE.replace("17", "18") + "ShutdownSeconds=5\n")
     page = text(client, "/options")
     waiting = page.partition("wait for a restart")[2].partition("</ul>")[0]
