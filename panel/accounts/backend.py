@@ -14,8 +14,12 @@ from panel.accounts import throttling
 from panel.accounts.models import User
 from panel.accounts.throttling import WRONG_ALLOWED as WRONG_ALLOWED
 from panel.core.addresses import counted_as
+from panel.core.rows import Prepared
 
 log = logging.getLogger(__name__)
+
+
+BY_ID = Prepared(lambda user_id: User.objects.select_related("role").filter(pk=user_id), -1)
 
 
 class PasswordBackend(ModelBackend):
@@ -24,6 +28,11 @@ class PasswordBackend(ModelBackend):
     Counted by both, so that a stranger elsewhere cannot lock an administrator out; and by address for all names
     together.
     """
+
+    def get_user(self, user_id: Any) -> User | None:
+        """Whose session it is, with their role; None where they are gone, or not let in. Each page asks for it."""
+        user = BY_ID.first(int(user_id))
+        return user if user is not None and self.user_can_authenticate(user) else None
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any

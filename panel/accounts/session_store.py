@@ -21,9 +21,11 @@ from django.utils import timezone
 from panel.accounts.models import BrowserSession, User
 from panel.core import live
 from panel.core.purging import delete_in_batches
+from panel.core.rows import Prepared
 
 SEEN_EVERY = timedelta(minutes=1)
 """How exactly it is known when a session was last used; a write with every request would be dear."""
+BY_DIGEST = Prepared(lambda known: BrowserSession.objects.filter(pk=known), "a digest")
 
 
 def digest(key: str) -> str:
@@ -68,8 +70,8 @@ class SessionStore(SessionBase):
     def load(self) -> dict[str, Any]:
         """What the session holds; nothing for one that ended."""
         now = timezone.now()
-        row = BrowserSession.objects.filter(pk=digest(self.session_key or ""), expires_at__gt=now).first()
-        if row is None:
+        row = BY_DIGEST.first(digest(self.session_key or ""))
+        if row is None or row.expires_at <= now:
             self._session_key = None
             return {}
         if now - row.last_seen_at > SEEN_EVERY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.urls import reverse
@@ -82,13 +83,18 @@ GROUPS: tuple[tuple[Label, tuple[Entry, ...]], ...] = (
 )
 
 
+@cache
+def _address(route: str) -> str:
+    return reverse(route)
+
+
 def of(viewer: User, route: str) -> list[dict[str, Any]]:
     """The groups with what the viewer has use for; the entry of the page `route` is marked."""
     groups = [
         {
             "label": label,
             "entries": [
-                {"entry": each, "address": reverse(each.route), "current": each.holds(route)}
+                {"entry": each, "address": _address(each.route), "current": each.holds(route)}
                 for each in entries
                 if each.is_for(viewer)
             ],

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 
 from django.utils.functional import Promise
-from django.utils.translation import gettext, pgettext_lazy
+from django.utils.translation import get_language, gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from panel.cluster.models import NodeState
@@ -209,6 +210,11 @@ def took(began: datetime | None, ended: datetime | None) -> str:
 
 def for_scripts() -> dict[str, object]:
     """The few words that scripts say, and the topics that they follow."""
+    return _for_scripts(get_language())
+
+
+@cache
+def _for_scripts(language: str | None) -> dict[str, object]:
     return {
         "failed": str(_("That failed. Try again, and look at the tasks and the problems.")),
         "away": str(_("The panel does not answer. Try again in a moment.")),
