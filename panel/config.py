@@ -70,6 +70,7 @@ class Config:
     first_network: str
     snapshots_per_vm: int
     history_days: int
+    address_history_days: int
     journal_days: int
     task_days: int
     problem_days: int

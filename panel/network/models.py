@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from django.conf import settings
 from django.db import models
 
 from nodeagent.protocol.network import NAT
@@ -147,9 +148,44 @@ class Address(QuickModel):
     network = models.ForeignKey(Network, on_delete=models.PROTECT, related_name="addresses")
     ip = models.GenericIPAddressField()
     allocated_at = models.DateTimeField(auto_now_add=True)
+    reserved = models.BooleanField(default=False, help_text="It stays in use while no interface has it.")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="Of a reserved one: whose VMs may have it; null: nobody's.",
+    )
+    comment = models.CharField(max_length=200, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["network", "ip"], name="one_use_of_an_address")]
 
     def __str__(self) -> str:
         return self.ip
+
+
+class AddressTerm(models.Model):
+    """That a VM's interface had an address from then until then; rows outlive address, interface, VM and owner."""
+
+    ip = models.GenericIPAddressField()
+    network = models.CharField(max_length=64, help_text="What the network was called.")
+    vm_id = models.BigIntegerField()
+    vm_uuid = models.UUIDField()
+    vm_name = models.CharField(max_length=63)
+    mac = models.CharField(max_length=17)
+    owner_id = models.BigIntegerField()
+    owner_name = models.CharField(max_length=64)
+    since = models.DateTimeField()
+    until = models.DateTimeField(null=True, help_text="Null: it has it.")
+
+    class Meta:
+        ordering = ["-since", "-id"]
+        indexes = [
+            models.Index(fields=["ip", "since"], name="terms_of_an_address"),
+            models.Index(fields=["vm_id", "until"], name="terms_of_a_vm"),
+            models.Index(fields=["until"], name="terms_that_ended"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.ip}: {self.vm_name}"

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from panel.accounts.models import User
 from panel.cluster.models import Cluster, Node
 from panel.core import live
 from panel.core.errors import AlreadyExists, CapacityError, InvalidValue, WrongState
@@ -20,7 +21,7 @@ from panel.network.kinds import Kind, get_kind
 from panel.network.models import Address, Network, NetworkState, NodeNetwork, Subnet
 from panel.network.selectors import free_by_version, given_versions, in_range
 from panel.network.subnets import add_subnet, overlap
-from panel.network.users import MOST_NAMED, named
+from panel.network.users import MOST_NAMED, named, users
 
 FIRST_SUBNETS = (
     *(f"10.{number}.0.0/24" for number in (77, 78, 87, 177, 178, 187)),
@@ -35,24 +36,30 @@ NAMED_OF_KIND = 7
 """Letters of a kind's name in the name of a bridge, which has 15 at most."""
 
 
-def allocate(network: Network, wanted: str | None = None) -> list[Address]:
+def allocate(network: Network, wanted: str | None = None, owner: User | None = None) -> list[Address]:
     """Take what an interface in the network has: of each version of its ranges the lowest free address.
 
-    With `wanted` that one is taken instead of its version's. A network without ranges gives none. Must run in a
-    transaction: the network's row is held meanwhile, so two who ask at once get other addresses; the unique constraint
-    stands behind that.
+    With `wanted` that one is taken instead of its version's, also where it is reserved for VMs of `owner`. A network
+    without ranges gives none. Must run in a transaction: the network's row is held meanwhile, so two who ask at once
+    get other addresses; the unique constraint stands behind that.
 
     Raises CapacityError when none of a version is free, WrongState while the network is being removed, and what
     refuse_not_free raises.
     """
     network = _held(network)
     found: dict[int, str] = {}
+    taken: list[Address] = []
     if wanted is not None:
-        refuse_not_free(network, wanted)
+        refuse_not_free(network, wanted, owner=owner)
         found[ipaddress.ip_address(wanted).version] = str(ipaddress.ip_address(wanted))
+        taken = list(network.addresses.filter(ip=str(ipaddress.ip_address(wanted)), reserved=True))
     for version in given_versions(network) - found.keys():
         found[version] = _lowest_free(network, version)
-    return [Address.objects.create(network=network, ip=found[version]) for version in sorted(found)]
+    there = {each.ip: each for each in taken}
+    return [
+        there.get(found[version]) or Address.objects.create(network=network, ip=found[version])
+        for version in sorted(found)
+    ]
 
 
 def _held(network: Network) -> Network:
@@ -87,11 +94,11 @@ def full(network: Network) -> CapacityError:
     return CapacityError(text, field="network", candidates={})
 
 
-def refuse_full(network: Network, wanted: str | None = None) -> None:
+def refuse_full(network: Network, wanted: str | None = None, owner: User | None = None) -> None:
     """Raise what allocate() would, as the network is just now."""
     refuse_removing(network)
     if wanted is not None:
-        refuse_not_free(network, wanted)
+        refuse_not_free(network, wanted, owner=owner)
     elif any(free < 1 for free in free_by_version(network).values()):
         raise full(network)
 
@@ -134,8 +141,11 @@ def _of_its_own(subnet: Subnet) -> set[ipaddress.IPv4Address | ipaddress.IPv6Add
     return gateway | {parsed.network_address} | ({parsed.broadcast_address} if parsed.version == 4 else set())
 
 
-def refuse_not_free(network: Network, ip: str, field: str = "address") -> None:
-    """Raise InvalidValue for what is no address of the network's ranges, AlreadyExists for one in use."""
+def refuse_not_free(network: Network, ip: str, field: str = "address", owner: User | None = None) -> None:
+    """Raise InvalidValue for what is no address of the network's ranges, AlreadyExists for one in use.
+
+    One that is reserved for `owner` is free for his VMs while no interface has it.
+    """
     try:
         wanted = ipaddress.ip_address(ip)
     except ValueError:
@@ -145,15 +155,43 @@ def refuse_not_free(network: Network, ip: str, field: str = "address") -> None:
             Text("{address} is not in the ranges of “{network}”.", {"address": str(wanted), "network": network.name}),
             field=field,
         )
-    if network.addresses.filter(ip=str(wanted)).exists():
+    there = network.addresses.filter(ip=str(wanted)).first()
+    if there is not None and not (there.reserved and owner is not None and is_for(there, owner)):
         raise AlreadyExists(
             Text("The address {address} is in use.", {"address": str(wanted)}), field=field, object="address"
         )
 
 
-def release(address_id: int) -> None:
-    """Make the address free again; released already is success."""
-    Address.objects.filter(pk=address_id).delete()
+def is_for(address: Address, owner: User) -> bool:
+    """Whether a reserved address, which no interface has, may be had by VMs of the owner."""
+    return address.owner_id == owner.pk and not users(address.network, [address])
+
+
+def reserve(network: Network, wanted: str | None, version: int, owner: User | None, comment: str) -> Address:
+    """Take an address that no interface has, and that stays in use until it is released; must run in a transaction.
+
+    Raises what allocate() does.
+    """
+    network = _held(network)
+    if wanted is not None:
+        refuse_not_free(network, wanted)
+    ip = str(ipaddress.ip_address(wanted)) if wanted is not None else _lowest_free(network, version)
+    _tell_pages(network.pk)
+    return Address.objects.create(network=network, ip=ip, reserved=True, owner=owner, comment=comment)
+
+
+def give_up(address: Address) -> None:
+    """Reserve the address no more: it is free where no interface has it."""
+    if users(address.network, [address]):
+        Address.objects.filter(pk=address.pk).update(reserved=False, owner=None, comment="")
+    else:
+        address.delete()
+    _tell_pages(address.network_id)
+
+
+def release(*address_ids: int) -> None:
+    """Make the addresses free again, but for those that are reserved; released already is success."""
+    Address.objects.filter(pk__in=address_ids, reserved=False).delete()
 
 
 def new_mac() -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Max, QuerySet
 from django.utils import timezone
 
+from panel.network.models import AddressTerm
 from panel.vms.models import StatusChange
 
 REPEATED_DAYS = 2
@@ -17,13 +18,25 @@ MOST_BATCHES = 50
 
 
 def purge_history() -> None:
-    """Delete history that is older than HistoryDays, but never a VM's newest change: it says since when it is so."""
+    """Delete history that is older than HistoryDays, but never a VM's newest change: it says since when it is so.
+
+    Who had an address is kept for AddressHistoryDays after he had it.
+    """
     now = timezone.now()
+    _forget_terms(now - timedelta(days=settings.CONFIG.address_history_days))
     _delete(StatusChange.objects.filter(repeated=True, at__lt=now - timedelta(days=REPEATED_DAYS)))
     old = StatusChange.objects.filter(repeated=False, at__lt=now - timedelta(days=settings.CONFIG.history_days))
     newest = StatusChange.objects.filter(repeated=False).values("vm").annotate(newest=Max("at"))
     kept = {(row["vm"], row["newest"]) for row in newest if row["newest"] < now - timedelta(days=1)}
     _delete(old, kept)
+
+
+def _forget_terms(before: datetime) -> None:
+    for _ in range(MOST_BATCHES):
+        gone = list(AddressTerm.objects.filter(until__lt=before).values_list("pk", flat=True)[:BATCH])
+        if not gone:
+            return
+        AddressTerm.objects.filter(pk__in=gone).delete()
 
 
 def _delete(rows: QuerySet[StatusChange], kept: set[tuple[int, object]] | None = None) -> None:

@@ -11,7 +11,7 @@ from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.core import kinds, permissions
 from panel.core.errors import InvalidValue, NotFound
-from panel.network.models import Address
+from panel.network.models import Address, AddressTerm
 from panel.tasks import reservations
 from panel.vms.models import AuxiliaryDisk, Disk, Interface, Purpose, StatusChange, Vm
 
@@ -132,7 +132,19 @@ def promised_mib(node: Node, *, but: Vm | None = None) -> int:
 
 
 def list_addresses(viewer: User) -> QuerySet[Address]:
-    """The addresses in use that the viewer may see, with the VM that has each (`held`): those of one's own VMs."""
+    """The addresses in use that the viewer may see, with the VM that has each (`held`).
+
+    Those of one's own VMs, and those that are reserved for them.
+    """
     permissions.require(viewer, "vms.view")
-    addresses = Address.objects.select_related("network", "held__interface__vm__owner")
-    return addresses if viewer.sees_all else addresses.filter(held__interface__vm__owner=viewer)
+    addresses = Address.objects.select_related("network", "owner", "held__interface__vm__owner")
+    if viewer.sees_all:
+        return addresses
+    return addresses.filter(Q(held__interface__vm__owner=viewer) | Q(held=None, owner=viewer))
+
+
+def list_address_terms(viewer: User) -> QuerySet[AddressTerm]:
+    """Who had which address when: whose VMs they were then."""
+    permissions.require(viewer, "vms.view")
+    found = AddressTerm.objects.all()
+    return found if viewer.sees_all else found.filter(owner_id=viewer.pk)

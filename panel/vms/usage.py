@@ -9,6 +9,7 @@ from django.db.models.functions import Coalesce
 
 from panel.usage import ledger
 from panel.usage.ledger import Shape
+from panel.vms import address_history
 from panel.vms.models import Disk, InterfaceAddress, Vm
 
 VMS_A_QUERY = 500
@@ -24,6 +25,7 @@ def note_shape(vm_id: int, order: str = "") -> None:
     """
     # Held before it is read: of two that change different rows of the VM, the second sees what the first did.
     list(Vm.objects.select_for_update().filter(pk=vm_id).values_list("pk"))
+    address_history.note(vm_id)
     found = shapes(Vm.objects.filter(pk=vm_id))
     if found:
         ledger.append(found[0])

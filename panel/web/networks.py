@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -11,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from nodeagent.protocol.network import NAT
@@ -19,15 +21,17 @@ from panel.cluster.redaction import Redaction
 from panel.core import permissions
 from panel.core.errors import PanelError
 from panel.network.kinds import KINDS, Kind
-from panel.network.models import Address, Network
+from panel.network.models import Address, AddressTerm, Network
 from panel.network.selectors import free_count, list_networks
 from panel.tasks import registry
 from panel.vms.models import Vm
-from panel.vms.selectors import list_addresses
+from panel.vms.selectors import list_address_terms, list_addresses
+from panel.web import buttons
 from panel.web.listing import Choices, Column, Filter, Listing, show
 from panel.web.operation_form import OperationForm, field_of, style
 from panel.web.rendering import need, page, viewer_of
 
+MOST_TERMS = 10_000
 MOST_COUNTED = 10**9
 """Free addresses that are told as a number: of IPv6 there are more than anybody reads."""
 
@@ -136,11 +140,40 @@ def _vm(address: Address) -> Vm | None:
 
 
 def _addresses(viewer: User, addresses: list[Address]) -> list[dict[str, Any]]:
-    return [{"address": each, "vm": _vm(each), "held": getattr(each, "held", None)} for each in addresses]
+    may = permissions.allows(viewer, "cluster.manage")
+    return [
+        {
+            "address": each,
+            "vm": _vm(each),
+            "held": getattr(each, "held", None),
+            "owner": _owner(each),
+            "release": _release(each) if may and each.reserved else None,
+        }
+        for each in addresses
+    ]
+
+
+def _release(address: Address) -> buttons.Button:
+    operation, fixed = registry.get("network.release-address"), {"address": address.ip}
+    return buttons.of(operation, address.network, None, label=str(_("Release")), fixed=fixed, why_not="")
+
+
+def _owner(address: Address) -> str:
+    """Of the VM that has it, else for whom it is reserved."""
+    if (vm := _vm(address)) is not None:
+        return str(vm.owner.name)
+    return str(address.owner.name) if address.owner is not None else ""
+
+
+RESERVED: Choices = (("yes", _("Reserved")), ("no", _("Not reserved")))
 
 
 def _networks(viewer: User) -> Choices:
     return [(name, name) for name in list_networks(viewer).order_by("name").values_list("name", flat=True)]
+
+
+def _is_reserved(found: QuerySet[Address], value: str) -> QuerySet[Address]:
+    return found.filter(reserved=value == "yes")
 
 
 ADDRESSES = Listing(
@@ -154,15 +187,21 @@ ADDRESSES = Listing(
         Column("vm", _("Virtual machine"), text=lambda address: getattr(_vm(address), "name", "")),
         Column("mac", _("MAC address"), text=lambda address: address.held.interface.mac if _vm(address) else ""),
         Column("network", _("Network"), "network__name", lambda address: address.network.name),
-        Column("owner", _("Owner"), text=lambda address: vm.owner.name if (vm := _vm(address)) else ""),
+        Column("owner", _("Owner"), text=_owner),
+        Column("reserved", _("Reserved"), text=lambda address: address.comment or ("yes" if address.reserved else "")),
         Column("since", _("Since"), "allocated_at", lambda address: address.allocated_at.isoformat()),
     ),
-    filters=(Filter("network", _("Network"), _networks, "network__name"),),
+    filters=(
+        Filter("network", _("Network"), _networks, "network__name"),
+        Filter("reserved", _("Reserved"), lambda viewer: RESERVED, apply=_is_reserved),
+    ),
     search=lambda found, text: found.filter(
         Q(ip__startswith=text)
         | Q(held__interface__vm__name__icontains=text)
         | Q(held__interface__vm__owner__name__icontains=text)
         | Q(held__interface__mac__istartswith=text)
+        | Q(owner__name__icontains=text)
+        | Q(comment__icontains=text)
     ),
     prepare=_addresses,
     empty=_("No address is in use."),
@@ -173,4 +212,45 @@ ADDRESSES = Listing(
 def address_list(request: HttpRequest) -> HttpResponseBase:
     """The addresses that are in use, with who has them."""
     need(viewer_of(request), "vms.view")
-    return show(request, ADDRESSES)
+    return show(request, ADDRESSES, "address_list.html")
+
+
+def _at(found: QuerySet[AddressTerm], text: str) -> QuerySet[AddressTerm]:
+    """Those of a moment in the reader's zone."""
+    try:
+        at = timezone.make_aware(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        return found.none()
+    return found.filter(Q(until=None) | Q(until__gt=at), since__lte=at)
+
+
+HISTORY = Listing(
+    name="address-history",
+    title=_("History of addresses"),
+    rows=list_address_terms,
+    row="_address_term_row.html",
+    topics="vm",
+    order="-since",
+    columns=(
+        Column("ip", _("Address"), "ip", lambda term: term.ip),
+        Column("vm", _("Virtual machine"), text=lambda term: term.vm_name),
+        Column("mac", _("MAC address"), text=lambda term: term.mac),
+        Column("network", _("Network"), text=lambda term: term.network),
+        Column("owner", _("Owner"), text=lambda term: term.owner_name),
+        Column("since", _("Since"), "since", lambda term: term.since.isoformat()),
+        Column("until", _("Until"), text=lambda term: term.until.isoformat() if term.until else ""),
+    ),
+    filters=(Filter("at", _("At the time"), apply=_at, input="datetime-local"),),
+    search=lambda found, text: found.filter(
+        Q(ip__startswith=text) | Q(vm_name__icontains=text) | Q(owner_name__icontains=text) | Q(mac__istartswith=text)
+    ),
+    most=MOST_TERMS,
+    empty=_("No VM had an address yet."),
+)
+
+
+@login_required
+def address_history(request: HttpRequest) -> HttpResponseBase:
+    """Who had which address when."""
+    need(viewer_of(request), "vms.view")
+    return show(request, HISTORY)

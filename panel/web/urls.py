@@ -71,6 +71,7 @@ urlpatterns = [
     path("networks/new", networks.network_new, name="network-new"),
     path("networks/<int:network_id>", network_page.network_page, name="network"),
     path("addresses", networks.address_list, name="addresses"),
+    path("addresses/history", networks.address_history, name="address-history"),
     path("images", catalogue.image_list, name="images"),
     path("images/<int:image_id>/change", catalogue.image_change, name="image-change"),
     path("plans", catalogue.plan_list, name="plans"),

@@ -3,6 +3,16 @@
 from panel.network.operations.add import AddNetwork
 from panel.network.operations.change import ChangeNetwork
 from panel.network.operations.remove import RemoveNetwork
+from panel.network.operations.reserve import ReleaseAddress, ReserveAddress
 from panel.network.operations.subnets import AddSubnet, ChangeSubnet, RemoveSubnet
 
-ALL = (AddNetwork, ChangeNetwork, RemoveNetwork, AddSubnet, ChangeSubnet, RemoveSubnet)
+ALL = (
+    AddNetwork,
+    ChangeNetwork,
+    RemoveNetwork,
+    AddSubnet,
+    ChangeSubnet,
+    RemoveSubnet,
+    ReserveAddress,
+    ReleaseAddress,
+)

@@ -204,7 +204,7 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     Disk.objects.create(vm=vm, volume=volume)
     if ctx.iso is not None:
         Installation.objects.create(vm=vm)
-    taken = network_services.allocate(ctx.network, ctx.params.address)
+    taken = network_services.allocate(ctx.network, ctx.params.address, ctx.owner)
     limits = ctx.params.model_dump(include=set(SPEEDS))
     interface = Interface.objects.create(vm=vm, network=ctx.network, mac=network_services.new_mac(), **limits)
     hold(interface, taken)
@@ -364,5 +364,5 @@ class CreateVm(Operation[CreateVmParams]):
             refuse_unfit(ctx, ctx.image)
             refuse_unreached(ctx.network)
         refuse_over_limits(ctx.owner, ctx.resources)
-        network_services.refuse_full(ctx.network, ctx.params.address)
+        network_services.refuse_full(ctx.network, ctx.params.address, ctx.owner)
         ctx.choose_node()

@@ -18,6 +18,7 @@ from panel.network.models import Network
 from panel.network.selectors import given_versions, network_named, network_with
 from panel.tasks.operation import Params, Step
 from panel.tasks.requirements import demand
+from panel.vms import address_history as history
 from panel.vms import addresses, drift
 from panel.vms.context import VmContext
 from panel.vms.devices import DeviceOperation, describe_interface, interface_of, make_live, refuse_no_slot, told, unplug
@@ -80,7 +81,7 @@ def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
         position=last.position + 1 if last else 0,
         attached=False,
     )
-    taken = network_services.allocate(ctx.network, ctx.params.address)
+    taken = network_services.allocate(ctx.network, ctx.params.address, ctx.vm.owner)
     addresses.hold(interface, taken)
     note_shape(ctx.vm.pk)
     return {"interface": interface.pk, "result": {"interface": interface.mac, **addresses.told_of(taken)}}
@@ -139,7 +140,7 @@ class AddInterface(DeviceOperation):
     def check(self, ctx: Any, viewer: User) -> None:
         """An address that is not free, and more interfaces than the VM can, or its owner may have."""
         refuse_over_limits(ctx.vm.owner, Resources(addresses=len(given_versions(ctx.network))))
-        network_services.refuse_full(ctx.network, ctx.params.address)
+        network_services.refuse_full(ctx.network, ctx.params.address, ctx.vm.owner)
         _refuse_no_place(ctx.vm)
 
 
@@ -328,8 +329,11 @@ def _write(pk: int, values: dict[str, Any]) -> Interface:
     """The interface's rows have these values; answers it as it is then."""
     if columns := _columns(values):
         Interface.objects.filter(pk=pk).update(**columns)
-    if ids := _addresses(values):
-        addresses.exchange(Interface.objects.get(pk=pk), ids)
+    if values.keys() & {"addresses", "address_id"}:
+        # None too: in a network that gives none.
+        addresses.exchange(Interface.objects.get(pk=pk), _addresses(values))
+    if values.keys() & {"addresses", "address_id", "mac"}:
+        history.note(Interface.objects.values_list("vm_id", flat=True).get(pk=pk))
     return Interface.objects.select_related("network").with_ips().get(pk=pk)
 
 

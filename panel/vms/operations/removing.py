@@ -11,7 +11,7 @@ from nodeagent.protocol import host, storage
 from panel.cluster.nodes import Agent
 from panel.core.errors import Cancelled, WrongState
 from panel.core.wording import Text
-from panel.network.models import Address
+from panel.network.services import release
 from panel.notices.services import close_problems_of
 from panel.storage.models import Volume
 from panel.usage.models import OrderEnd
@@ -153,7 +153,7 @@ def forget_vm(vm: Vm, order: str = "") -> None:
         vm.delete()
         close_problems_of("vm", vm_id)
         Volume.objects.filter(pk__in=volumes).delete()
-        Address.objects.filter(pk__in=addresses).delete()
+        release(*addresses)
         vm.pk = vm_id
         note_shape(vm_id, order)
         transaction.on_commit(lambda: tell_gone(vm))

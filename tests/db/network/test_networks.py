@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from nodeagent.protocol.network import BridgesRead
@@ -13,14 +15,15 @@ from panel.cluster import fake
 from panel.cluster.models import Node, NodeState
 from panel.core.errors import NodeUnreachable
 from panel.images.models import Image
-from panel.network.models import Address, Network
+from panel.network.models import Address, AddressTerm, Network
 from panel.network.selectors import free_by_version, free_count
 from panel.network.subnets import usual_ranges
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.vms.models import Vm
+from panel.vms.periodic import purge_history
 from panel.vms.spec import guest_network
-from tests.db.conftest import make_node, run_task
+from tests.db.conftest import make_network, make_node, run_task
 from tests.kinds import memory_network_agent, memory_network_panel
 
 assert memory_network_panel.MemoryNetworkKind.name == memory_network_agent.Memory.KIND
@@ -212,3 +215,60 @@ def test_what_is_given_out_of_a_subnet_where_nobody_says_so(
     cidr: str, gateway: str | None, ranges: list[tuple[str, str]]
 ) -> None:
     assert usual_ranges(cidr, gateway) == ranges
+
+
+def test_an_address_is_kept_for_its_owner_until_it_is_released(
+    api: APIClient, user: User, node: Node, image: Image
+) -> None:
+    where = f"/api/v1/networks/{Network.objects.get().pk}"
+    kept = asked(api.post(f"{where}/reserve-address", {"owner": "anna", "comment": "order 17"}, format="json"))
+    assert kept.steps.get().output["result"]["address"] == "10.77.0.10"
+    other = asked(api.post("/api/v1/vms", WEB, format="json"))
+    assert [each.ip for each in Vm.objects.get(pk=other.object_id).interfaces.all()] == ["10.77.0.11"]
+    # By name it goes to VMs of its owner alone, and is still his when he removes the VM.
+    taken = {**WEB, "name": "web2", "address": "10.77.0.10"}
+    assert api.post("/api/v1/vms", taken, format="json").json()["code"] == "already_exists"
+    mine = asked(api.post("/api/v1/vms", {**taken, "owner": "anna"}, format="json"))
+    assert api.post("/api/v1/vms", {**taken, "name": "web3", "owner": "anna"}, format="json").status_code == 409
+    theirs = APIClient()
+    theirs.force_authenticate(user)
+    for present in (True, False):
+        (row,) = theirs.get("/api/v1/ipam/addresses").json()["results"]
+        told = (row["ip"], row["vm_name"], row["owner"], row["reserved"], row["comment"])
+        assert told == ("10.77.0.10", "web2" if present else None, "anna", True, "order 17")
+        if present:
+            asked(api.delete(f"/api/v1/vms/{mine.object_id}", headers={"X-Confirmed": "yes"}))
+    asked(api.post(f"{where}/release-address", {"address": "10.77.0.10"}, format="json"))
+    assert [each.ip for each in Address.objects.all()] == ["10.77.0.11"]
+    assert api.post(f"{where}/release-address", {"address": "10.77.0.11"}, format="json").status_code == 404
+
+
+def test_who_had_an_address_is_known_by_address_and_time(api: APIClient, user: User, node: Node, image: Image) -> None:
+    make_network(node.cluster, "other", "vmbr-b", "10.9.0.0/24", [("10.9.0.10", "10.9.0.20")])
+    network = Network.objects.get(name="private")
+    vm = asked(api.post("/api/v1/vms", WEB, format="json")).object_id
+    first = Vm.objects.get(pk=vm).interfaces.get().mac
+    asked(api.post(f"/api/v1/vms/{vm}/change-owner", {"owner": "anna"}, format="json"))
+    at = timezone.now()
+    change = {"interface": first, "network": "other", "mac": "52:54:00:00:00:99"}
+    asked(api.post(f"/api/v1/vms/{vm}/change-interface", change, format="json"))
+    asked(api.delete(f"/api/v1/vms/{vm}", headers={"X-Confirmed": "yes"}))
+
+    def had(client: APIClient, **query: str) -> list[tuple[str, str, str, bool]]:
+        rows = client.get("/api/v1/ipam/history", query).json()["results"]
+        return [(row["ip"], row["mac"], row["owner"], row["until"] is None) for row in rows]
+
+    assert had(api) == [
+        ("10.9.0.10", "52:54:00:00:00:99", "anna", False),
+        ("10.77.0.10", first, "anna", False),
+        ("10.77.0.10", first, "admin", False),
+    ]
+    assert had(api, ip="10.77.0.10", at=at.isoformat()) == [("10.77.0.10", first, "anna", False)]
+    assert had(api, at=timezone.now().isoformat()) == [] and network.addresses.count() == 0
+    theirs = APIClient()
+    theirs.force_authenticate(user)
+    assert [owner for _ip, _mac, owner, _now in had(theirs)] == ["anna", "anna"]
+    # Long after it nobody knows it any more.
+    AddressTerm.objects.update(until=timezone.now() - timedelta(days=401))
+    purge_history()
+    assert had(api) == []

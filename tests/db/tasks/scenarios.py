@@ -297,6 +297,10 @@ def _on_network(operation: str, **raw: Any) -> Callable[[User, Node], Callable[[
         second = {"cidr": str(first).replace("10.201.", "10.202.")}
         run_task(registry.get("network.add-subnet").submit(admin, second, object_id=network.pk))
         more = {"subnet": second["cidr"]} if "-subnet" in operation and operation != "network.add-subnet" else {}
+        if operation == "network.release-address":
+            raw_address = {"owner": "admin", "comment": "a router"}
+            run_task(registry.get("network.reserve-address").submit(admin, raw_address, object_id=network.pk))
+            more = {"address": network.addresses.get().ip}
         if operation == "network.add-subnet":
             more = {"cidr": str(first).replace("10.201.", "10.203.")}
         return lambda: registry.get(operation).submit(admin, {**raw, **more}, object_id=network.pk)
@@ -383,5 +387,7 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "network.add-subnet": _on_network("network.add-subnet"),
     "network.change-subnet": _on_network("network.change-subnet", nameservers=["1.1.1.1"], ranges=[]),
     "network.remove-subnet": _on_network("network.remove-subnet"),
+    "network.reserve-address": _on_network("network.reserve-address", comment="a router"),
+    "network.release-address": _on_network("network.release-address"),
 }
 """What each operation needs; behind a colon is how another scenario of the same operation differs."""

@@ -203,6 +203,7 @@ def test_a_plan_names_the_steps_and_changes_nothing(
         "network.add-subnet": {"cidr": "10.204.0.0/24"},
         "network.change-subnet": {"subnet": network.subnet, "ranges": []},
         "network.remove-subnet": {"subnet": network.subnet},
+        "network.release-address": {"address": getattr(network.addresses.first(), "ip", "")},
     }
     raw = asked.get(name, DEVICES.get(name, RAW.get(operation.name, {})))
     plan = operation.plan(admin, raw, object_id=object_id)

@@ -1,0 +1,95 @@
+"""Addresses: those in use with who has them, and who had which when. They are reserved by operations on networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from panel.api.lists import ListView, listed
+from panel.api.moments import moment
+from panel.api.operations import viewer_of
+from panel.network.models import Address, AddressTerm
+from panel.vms.selectors import list_address_terms, list_addresses
+
+
+class AddressSerializer(serializers.ModelSerializer[Address]):
+    """An address that is in use: an interface has it, or it is reserved, or both."""
+
+    network = serializers.CharField(source="network.name")
+    vm = serializers.SerializerMethodField()
+    vm_name = serializers.SerializerMethodField()
+    mac = serializers.SerializerMethodField()
+    owner = serializers.SerializerMethodField(help_text="Of the VM that has it, else for whom it is reserved.")
+
+    class Meta:
+        model = Address
+        fields = ["id", "ip", "network", "vm", "vm_name", "mac", "owner", "reserved", "comment", "allocated_at"]
+
+    def get_vm(self, address: Address) -> int | None:
+        """The VM that has it."""
+        return address.held.interface.vm_id if hasattr(address, "held") else None
+
+    def get_vm_name(self, address: Address) -> str | None:
+        """Its name."""
+        return address.held.interface.vm.name if hasattr(address, "held") else None
+
+    def get_mac(self, address: Address) -> str | None:
+        """The interface that has it."""
+        return address.held.interface.mac if hasattr(address, "held") else None
+
+    def get_owner(self, address: Address) -> str | None:
+        """Whose it is."""
+        if hasattr(address, "held"):
+            return str(address.held.interface.vm.owner.name)
+        return address.owner.name if address.owner is not None else None
+
+
+class AddressesView(ListView):
+    """Addresses in use."""
+
+    serializer = AddressSerializer
+    filters = {"ip": "ip", "network": "network__name"}
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """Those that the viewer may see."""
+        return list_addresses(viewer_of(request))
+
+    @listed(AddressSerializer, *filters)
+    def get(self, request: Request) -> Response:
+        """One page of addresses."""
+        return super().get(request)
+
+
+class AddressTermSerializer(serializers.ModelSerializer[AddressTerm]):
+    """That a VM had an address since then, until then (null: it has it), as all was called then."""
+
+    vm = serializers.IntegerField(source="vm_id")
+    owner = serializers.CharField(source="owner_name")
+
+    class Meta:
+        model = AddressTerm
+        fields = ["id", "ip", "network", "vm", "vm_uuid", "vm_name", "mac", "owner", "since", "until"]
+
+
+class AddressHistoryView(ListView):
+    """Who had which address when."""
+
+    serializer = AddressTermSerializer
+    filters = {"ip": "ip", "vm": "vm_id", "mac": "mac"}
+    newest_first = True
+
+    def objects(self, request: Request) -> QuerySet[Any]:
+        """Those of the viewer's VMs, or of all; with `at` those of that time."""
+        found = list_address_terms(viewer_of(request))
+        if (at := moment(request.query_params.get("at"), "at")) is not None:
+            found = found.filter(Q(until=None) | Q(until__gt=at), since__lte=at)
+        return found
+
+    @listed(AddressTermSerializer, *filters, "at")
+    def get(self, request: Request) -> Response:
+        """One page of terms, the newest first."""
+        return super().get(request)
