@@ -22,7 +22,7 @@ HELD = {
 }
 
 
-def note(vm_id: int) -> None:
+def note_terms(vm_id: int) -> None:
     """What is kept says what the VM's rows say. Called in every transaction that changes its addresses, MACs or owner.
 
     A term ends with any change of it, of the VM's name and owner too, and another begins.

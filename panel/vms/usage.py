@@ -25,7 +25,7 @@ def note_shape(vm_id: int, order: str = "") -> None:
     """
     # Held before it is read: of two that change different rows of the VM, the second sees what the first did.
     list(Vm.objects.select_for_update().filter(pk=vm_id).values_list("pk"))
-    address_history.note(vm_id)
+    address_history.note_terms(vm_id)
     found = shapes(Vm.objects.filter(pk=vm_id))
     if found:
         ledger.append(found[0])

@@ -333,7 +333,7 @@ def _write(pk: int, values: dict[str, Any]) -> Interface:
         # None too: in a network that gives none.
         addresses.exchange(Interface.objects.get(pk=pk), _addresses(values))
     if values.keys() & {"addresses", "address_id", "mac"}:
-        history.note(Interface.objects.values_list("vm_id", flat=True).get(pk=pk))
+        history.note_terms(Interface.objects.values_list("vm_id", flat=True).get(pk=pk))
     return Interface.objects.select_related("network").with_ips().get(pk=pk)
 
 

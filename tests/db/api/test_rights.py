@@ -130,8 +130,8 @@ ROUTES = {
     "GET networks/{network}":             "NSSSSSN",
     "DELETE networks/{network}":          "NDDDSDN",
     "GET network-kinds":                  "NDDSSDN",
-    "GET ipam/addresses":                 "NESSSDN",
-    "GET ipam/history":                   "NESSSDN",
+    "GET ipam/addresses":                 "NSSSSDN",
+    "GET ipam/history":                   "NSSSSDN",
     "GET pools":                          "NEESSEN",
     "POST pools":                         "NDDDSDN",
     "GET pools/{pool}":                   "NAASSAN",
@@ -416,8 +416,10 @@ def body_of_operation(world: World, path: str) -> dict[str, Any]:
 def outcome(world: World, route: str, answer: Any) -> str:
     """The answer's letter."""
     assert answer.status_code < 500, (route, answer.content)
-    if answer.status_code == 404 and route.startswith("POST vms/{vm}/") and answer.json().get("object") != "vm":
-        return "S"  # a disk or a snapshot of a VM that is there
+    of = {"POST vms/{vm}/": "vm", "POST networks/{network}/": "network"}
+    kind = next((kind for path, kind in of.items() if route.startswith(path)), None)
+    if answer.status_code == 404 and kind and answer.json().get("object") != kind:
+        return "S"  # a disk or a snapshot of a VM that is there, an address of a network
     known = {401: "N", 403: "D", 404: "A"}
     if answer.status_code in known:
         return known[answer.status_code]
