@@ -180,7 +180,7 @@ def reserve(network: Network, wanted: str | None, version: int, owner: User | No
     return Address.objects.create(network=network, ip=ip, reserved=True, owner=owner, comment=comment)
 
 
-def give_up(address: Address) -> None:
+def end_reservation(address: Address) -> None:
     """Reserve the address no more: it is free where no interface has it."""
     if users(address.network, [address]):
         Address.objects.filter(pk=address.pk).update(reserved=False, owner=None, comment="")

@@ -75,7 +75,7 @@ class ReleaseAddressParams(Params):
 
 def release_address(ctx: NetworkContext[ReleaseAddressParams]) -> None:
     """The address is free, or as long in use as the VM has it that has it now."""
-    services.give_up(reserved_of(ctx.network, ctx.params.address))
+    services.end_reservation(reserved_of(ctx.network, ctx.params.address))
 
 
 def reserved_of(network: Network, ip: str) -> Address:
