@@ -11,7 +11,7 @@ import ipaddress
 import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from nodeagent import memory, nft, paths
+from nodeagent import hostnet, memory, nft, paths
 from nodeagent.errors import InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol.host import InterfaceSpec
@@ -102,7 +102,7 @@ def _recovered(chain: List[Any]) -> Optional[Port]:
     macs = [str(each["right"]) for each in matches if each["op"] == "!=" and _field(each) == ("ether", "saddr")]
     if not macs or not _MAC.match(macs[0]):
         return None
-    own = ("0.0.0.0", "::", _link_local(macs[0]))
+    own = ("0.0.0.0", "::", hostnet.link_local(macs[0]))
     found: Set[str] = set()
     for each in matches:
         if each["op"] == "==" and _field(each) in (("ip", "saddr"), ("ip6", "saddr")):
@@ -160,7 +160,7 @@ def rules(remembered: Dict[str, Dict[str, Port]]) -> str:
 def _chain(name: str, mac: str, addresses: List[str]) -> str:
     four = [each for each in addresses if "." in each]
     # Its own link-local address, of the kind that is made from the MAC address.
-    six = [each for each in addresses if ":" in each] + [_link_local(mac)]
+    six = [each for each in addresses if ":" in each] + [hostnet.link_local(mac)]
     lines = [
         f"ether saddr != {mac} drop",
         # With RARP, QEMU tells switches where a guest is that has just been migrated.
@@ -189,9 +189,3 @@ def _set(values: Sequence[str]) -> str:
 
 def _number(address: str) -> str:
     return f"0x{int(ipaddress.IPv6Address(address)):032x}"
-
-
-def _link_local(mac: str) -> str:
-    parts = [int(part, 16) for part in mac.split(":")]
-    eui = [parts[0] ^ 2, parts[1], parts[2], 0xFF, 0xFE, *parts[3:]]
-    return str(ipaddress.IPv6Address(bytes([0xFE, 0x80, *[0] * 6, *eui])))

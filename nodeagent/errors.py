@@ -106,6 +106,12 @@ class Exists(AgentError):
     code = "exists"
 
 
+class Undone(AgentError):
+    """It was undone already, or would be confirmed by who did it."""
+
+    code = "undone"
+
+
 class NoSuchInterface(AgentError):
     """The host has no network interface of this name; data: name."""
 

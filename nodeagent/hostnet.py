@@ -15,7 +15,9 @@ from nodeagent.protocol.network import HostNetwork
 from nodeagent.run import run
 
 MARK = "vmpanel"
-"""The alias of the interfaces that we make."""
+"""The alias of the interfaces that we make, or its first word."""
+LONGEST_NAME = 16
+"""What the kernel has for an interface's name, with the NUL at its end."""
 SYSCTL = Path("/proc/sys/net")
 LEAST_PREFIX = 8
 """Routes of fewer bits are default routes, whole or in parts."""
@@ -58,8 +60,16 @@ def bridge_mac(name: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
+def link_local(mac: str) -> str:
+    """The link-local address that is made from the MAC address (RFC 4291, appendix A)."""
+    parts = [int(part, 16) for part in mac.split(":")]
+    eui = [parts[0] ^ 2, parts[1], parts[2], 0xFF, 0xFE, *parts[3:]]
+    return str(ipaddress.IPv6Address(bytes([0xFE, 0x80, *[0] * 6, *eui])))
+
+
 def _is_ours(link: Dict[str, Any]) -> bool:
-    return link.get("ifalias") == MARK or link.get("address") == bridge_mac(link["ifname"])
+    alias = str(link.get("ifalias", ""))
+    return alias == MARK or alias.startswith(f"{MARK} ") or link.get("address") == bridge_mac(link["ifname"])
 
 
 def networks(but: Container[str], job: Job) -> List[HostNetwork]:

@@ -220,6 +220,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="nodeagent", description="The agent of vmpanel on a node.")
     parser.add_argument("--restore-network", action="store_true", help="make the remembered bridges again and end")
     parser.add_argument("--serial", action="store_true", help="be a domain's serial port on stdin and stdout")
+    parser.add_argument("--mind-uplink", nargs=3, metavar=("BRIDGE", "TOKEN", "SECONDS"), help="give an uplink back")
     arguments = parser.parse_args()
     # What sshd or a start file makes of PATH is not for us to trust: ip and nft are in sbin.
     os.environ["PATH"] = paths.with_system_folders(os.environ.get("PATH", ""))
@@ -229,6 +230,12 @@ def main() -> int:
 
         # At once: libvirt takes the port back as this process ends.
         os._exit(serial.serve())
+    if arguments.mind_uplink:
+        from nodeagent import uplinks
+
+        bridge, token, seconds = arguments.mind_uplink
+        uplinks.mind(bridge, token, float(seconds))
+        return 0
     if arguments.restore_network:
         from nodeagent import kvm
         from nodeagent.commands.bridges import restore

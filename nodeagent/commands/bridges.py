@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import List, Mapping, Sequence
 
-from nodeagent import anti_spoofing, hostnet, memory, paths
+from nodeagent import anti_spoofing, hostnet, memory, paths, uplinks
 from nodeagent import network as networks
 from nodeagent.commands import handles
-from nodeagent.errors import AgentError, Exists, InUse, InvalidParams
+from nodeagent.errors import AgentError, Exists, InUse, InvalidParams, Undone
 from nodeagent.job import Job
 from nodeagent.protocol import Nothing, from_dict, network, to_dict
 
@@ -32,7 +32,8 @@ def bridge_ensure(request: network.BridgeEnsure, job: Job) -> network.BridgeStat
         _make(driver, job)
         if (before := remembered.get(driver.name)) is not None:
             driver.shed(from_dict(network.BridgeEnsure, before), job)
-        remembered[driver.name] = to_dict(request)
+        # Made again at the node's start, there is nobody to confirm it.
+        remembered[driver.name] = to_dict(replace(request, trial_seconds=0.0))
         return replace(_state(driver, job), overlaps=used, barriers=driver.barriers(job))
 
 
@@ -40,6 +41,15 @@ def _make(driver: networks.Driver, job: Job) -> None:
     driver.make(job)
     if driver.FORWARDS:
         _forward()
+
+
+@handles(network.BridgeConfirm)
+def bridge_confirm(request: network.BridgeConfirm, job: Job) -> Nothing:
+    """Have what was taken in stay so."""
+    with memory.changing(paths.BRIDGES) as remembered:
+        if request.name in remembered and (request.name not in uplinks.taken() or uplinks.confirm(request.name)):
+            return Nothing()
+        raise Undone(f"The network of “{request.name}” is not there for the one who asks to be confirmed.")
 
 
 @handles(network.BridgeRemove)
@@ -103,7 +113,9 @@ def networks_read(request: network.NetworksRead, job: Job) -> network.HostNetwor
     """List what is the host's own."""
     there = hostnet.links(job)
     ours = {name for name, ours in there.items() if ours}
-    return network.HostNetworks(networks=hostnet.networks(ours, job), links=sorted(there.keys() - ours))
+    return network.HostNetworks(
+        networks=hostnet.networks(ours - uplinks.taken(), job), links=sorted(there.keys() - ours)
+    )
 
 
 @handles(network.BridgesRead)
@@ -132,6 +144,8 @@ def restore(job: Job) -> None:
     """
     anti_spoofing.restore(job)
     with memory.changing(paths.BRIDGES) as remembered:
+        for name in uplinks.undo_left(job):
+            remembered.pop(name, None)
         for name, values in remembered.items():
             try:
                 _make(_remembered(values), job)
@@ -167,4 +181,5 @@ def _state(driver: networks.Driver, job: Job, lacks: Sequence[str] = ()) -> netw
         kind=asked.kind,
         options=asked.options,
         further=asked.further,
+        confirm_within=driver.trial_left(),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import ClassVar, Dict, List, Sequence, Set, Tuple
 
-from nodeagent import hostnet, nft
+from nodeagent import hostnet, nft, uplinks
 from nodeagent.errors import Exists, InvalidParams
 from nodeagent.job import Job
 from nodeagent.network.driver import Driver
@@ -68,6 +68,8 @@ class Bridged(Driver):
 
     def remove(self, job: Job) -> None:
         """Bridge and rules are gone; a bridge only if it is ours."""
+        # Not deleted with the host's own addresses, whatever is remembered of its kind.
+        uplinks.leave(self.name, job)
         if self.exists(job):
             run(["ip", "link", "delete", "dev", self.name], job)
         for family in self.FAMILIES:
@@ -78,8 +80,9 @@ class Bridged(Driver):
         return hostnet.links(job).get(self.name, False)
 
     def ports(self, job: Job) -> List[str]:
-        """The interfaces that are joined to it."""
-        return sorted(entry["ifname"] for entry in hostnet.ip(["link", "show", "master", self.name], job))
+        """The interfaces that are joined to it, but for its uplink."""
+        joined = {entry["ifname"] for entry in hostnet.ip(["link", "show", "master", self.name], job)}
+        return sorted(joined - {uplinks.find(self.name, job)})
 
     def lacks(self, job: Job) -> List[str]:
         """That it is not there, or not up, or that rules are not in the kernel as they are meant."""

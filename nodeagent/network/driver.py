@@ -43,6 +43,11 @@ class Driver(abc.ABC):
         """Whether the bridge is the host's own: neither made nor removed, nor anything of it changed."""
         return False
 
+    @property
+    def takes(self) -> str:
+        """The host's interface that is taken into the bridge with its addresses and routes; "" for none."""
+        return ""
+
     def refuse_name(self) -> None:
         """Raise InvalidParams for a name that a network of the kind cannot have; asks nobody."""
         refuse_name(self.name)
@@ -82,6 +87,10 @@ class Driver(abc.ABC):
     @abc.abstractmethod
     def lacks(self, job: Job) -> List[str]:
         """What of it is not there as make() would have it, a word each."""
+
+    def trial_left(self) -> float:
+        """Within how many seconds it must be confirmed, or is gone again (protocol/network.py, BridgeConfirm)."""
+        return 0.0
 
     def barriers(self, job: Job) -> List[str]:
         """Rules of the host's own that keep its guests from getting out."""

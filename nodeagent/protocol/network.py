@@ -32,7 +32,8 @@ class BridgeState:
     remember is told of while the bridge or its rules are there. `lacks` are words for what is not there as it is
     remembered: "bridge", "up", "address", "rules", "forwarding", or what else the kind makes. `overlaps` are sentences
     about what of the host's own has come to lie in its subnets. `barriers` are chains of the host's own that drop
-    what its guests send out. `kept_from` is BridgeEnsure's.
+    what its guests send out. `kept_from` is BridgeEnsure's. Other than 0, `confirm_within` is the
+    seconds in which BridgeConfirm must be asked for, else the network is gone again.
     """
 
     name: str
@@ -49,6 +50,7 @@ class BridgeState:
     kind: str = NAT
     options: Dict[str, str] = field(default_factory=dict)
     further: List[Subnet] = field(default_factory=list)
+    confirm_within: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ class BridgeEnsure(Request[BridgeState]):
     With `kept_from` guests begin nothing with the node itself but DHCP, and DNS and ping at their gateway, nor with
     any of these addresses; what is begun with them, and its answers, pass. None: they reach all.
 
+    A network that takes in an interface by which the host may be reached is there on trial: unless it is confirmed by
+    BridgeConfirm within `trial_seconds`, the host has all as it was, whatever became of the agent. With 0 it is there
+    for good.
+
     Refused with `exists`, nothing being changed, where the host has an interface of this name that the panel
     did not make, or an address or route of its own in the subnet.
     """
@@ -91,10 +97,23 @@ class BridgeEnsure(Request[BridgeState]):
     kind: str = NAT
     options: Dict[str, str] = field(default_factory=dict)
     further: List[Subnet] = field(default_factory=list)
+    trial_seconds: float = 0.0
 
     def every_subnet(self) -> List[Subnet]:
         """All its subnets."""
         return [*([Subnet(self.subnet, self.gateway)] if self.subnet else []), *self.further]
+
+
+@command
+class BridgeConfirm(Request[Nothing]):
+    """What a network took in of the host stays: the panel has reached the host since, over a new connection.
+
+    Not on trial is success. `undone` where it was given back already, and for the agent that took it.
+    """
+
+    COMMAND = "bridge_confirm"
+    RESULT = Nothing
+    name: str
 
 
 @command

@@ -98,6 +98,15 @@ class Agent:
                 take(self.node, answer.counters, sent_at + timedelta(seconds=answer.counters.after))
         return answer
 
+    def call_anew(self, request: Request[R], *, deadline: float = 15.0) -> R:
+        """The same over a connection of its own, which proves that the node can be reached; raises as call() does."""
+        self.ctx.stop_if_asked()
+        own = fake.node(self.node.pk) if self.node.is_fake else session.Session(address_of(self.node))
+        try:
+            return own.call(request, deadline=deadline, fence=self.ctx.fence, heed=self.ctx.stop_if_asked)
+        finally:
+            own.close()
+
     def upload(self, local: Path, remote: str, *, deadline: float) -> None:
         """Put a local file at `remote` on the node; raises as call() does."""
         heed = self.ctx.stop_if_asked

@@ -19,6 +19,7 @@ from panel.doctor import kept, wires
 from panel.doctor.findings import Finding
 from panel.doctor.shared import files_of_others
 from panel.network.models import Network
+from panel.network.node_part import lasting_part
 from panel.storage.models import NodePool, Volume
 from panel.storage.selectors import volumes_at
 from panel.tasks.models import ENDED, Task
@@ -58,7 +59,8 @@ class Wanted:
     """By the pool's name, each file ("volumes/NAME") with what it belongs to."""
     sizes: dict[str, dict[str, Volume]] = field(default_factory=dict)
     """By the pool's name, each volume by its own."""
-    networks: list[Network] = field(default_factory=list)
+    networks: list[tuple[Network, network.BridgeEnsure]] = field(default_factory=list)
+    """Each with what the node is asked for of it."""
     busy: set[str] = field(default_factory=set)
     open_tasks: set[int] = field(default_factory=set)
     elsewhere: dict[str, Vm] = field(default_factory=dict)
@@ -96,7 +98,8 @@ def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
         found.others.add(storages.place(sighting.vm.seed_ref))
     for volume in Volume.objects.filter(disk__vm__uuid__in=found.last_here).select_related("pool"):
         found.others.add(volume.place)
-    found.networks = list(Network.objects.filter(cluster=node.cluster_id))
+    networks = Network.objects.filter(cluster=node.cluster_id).select_related("cluster").prefetch_related("subnets")
+    found.networks = [(each, lasting_part(each, node)) for each in networks]
     auxiliary_disks = Prefetch(
         "auxiliary_disks", AuxiliaryDisk.objects.select_related("image", "vm__pool", "volume__pool")
     )

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from nodeagent.protocol.network import AntiSpoofingFilter, BridgeState
+from nodeagent.protocol.network import AntiSpoofingFilter, BridgeEnsure, BridgeState
 from nodeagent.xml.describe import port_name
 from panel.doctor.findings import Finding
 from panel.network.models import Network
-from panel.network.node_part import lasting_part
 from panel.vms.models import Vm
 
 AGAIN = "node.check"
 """What has networks' bridges made again, and ports filtered as the rows say."""
 
 
-def bridges(node: str, networks: Iterable[Network], seen: Iterable[BridgeState]) -> Iterator[Finding]:
+def bridges(
+    node: str, networks: Iterable[tuple[Network, BridgeEnsure]], seen: Iterable[BridgeState]
+) -> Iterator[Finding]:
     """The networks whose bridge is not there, or otherwise, and what is there of bridges of no network."""
     there = {each.name: each for each in seen}
-    for network in networks:
+    for network, wanted in networks:
         bridge, about = there.pop(network.bridge, None), f"network {network.pk}"
         if bridge is None or not bridge.exists:
             yield Finding("bridge_missing", about, f"{network.bridge} of {network} is not there.", node, AGAIN)
-        elif differences := sorted(_differences(network, bridge)):
+        elif differences := sorted(_differences(network, wanted, bridge)):
             text = f"{network.bridge} of {network} is not as it should be: {', '.join(differences)}."
             yield Finding("bridge_differs", about, text, node, AGAIN)
     for name, bridge in sorted(there.items()):
@@ -30,12 +31,11 @@ def bridges(node: str, networks: Iterable[Network], seen: Iterable[BridgeState])
         yield Finding("bridge_foreign", f"bridge {name}", f"{what} of no network.", node)
 
 
-def _differences(network: Network, bridge: BridgeState) -> Iterator[str]:
+def _differences(network: Network, wanted: BridgeEnsure, bridge: BridgeState) -> Iterator[str]:
     yield from bridge.lacks
     if not bridge.remembered:
         yield "not remembered"
         return
-    wanted = lasting_part(network)
     for name in ("kind", "options", "gateway", "subnet", "further", "nat"):
         if getattr(bridge, name) != getattr(wanted, name):
             yield name

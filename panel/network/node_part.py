@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
 from panel.cluster.parts import Complaint, Part, PartStep, complaining
-from panel.core.errors import CommandFailed, OperationFailed
+from panel.core.errors import CommandFailed, NodeUnreachable, OperationFailed
 from panel.core.wording import Text, joined
 from panel.network.models import Network, NodeNetwork, Subnet
 from panel.network.reach import kept_from
@@ -29,6 +30,9 @@ RANGE_OF_HOST = (
     "cluster's network is set by the option FirstNetwork."
 )
 RANGE_BY_NOW = "The network “{network}” ({ranges}) overlaps what is the host's own by now: {used}."
+TRIAL_SECONDS = 60.0
+"""Within which a node must be reached anew whose interface was taken into a bridge."""
+AGAIN_SECONDS = 0.5
 NOT_HERE = "The node gets no VM of the network “{network}”, which it cannot have: {error}"
 SHUT_IN = (
     "Guests of the network “{network}” do not get out: the host's firewall drops what it would forward for them "
@@ -51,12 +55,27 @@ def prepare(ctx: NodeContext[Any]) -> None:
 def ensure_network(agent: Agent, network: Network) -> protocol.BridgeState:
     """The network is on the agent's node; that it is, or why not, is recorded."""
     try:
-        state = agent.call(bridge_of(network))
+        state = agent.call(bridge_of(network, agent.node))
+        if state.confirm_within:
+            _confirm(agent, state)
     except CommandFailed as error:
         record_state(agent.node, network, str(error.data.get("text") or error.message))
         raise
     record_state(agent.node, network)
     return state
+
+
+def _confirm(agent: Agent, state: protocol.BridgeState) -> None:
+    """What the node took in stays so, since it can be reached anew; raises NodeError where it cannot in time."""
+    until = time.monotonic() + state.confirm_within
+    while True:
+        try:
+            agent.call_anew(protocol.BridgeConfirm(name=state.name))
+            return
+        except NodeUnreachable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(AGAIN_SECONDS)
 
 
 def look(ctx: NodeContext[Any]) -> None:
@@ -138,13 +157,14 @@ def _networks(node: Node) -> list[Network]:
     return list(Network.objects.filter(cluster=node.cluster).select_related("cluster").prefetch_related("subnets"))
 
 
-def bridge_of(network: Network) -> protocol.BridgeEnsure:
-    """The bridge that every node has for the network, with what its guests reach of nodes and panel just now."""
-    return replace(lasting_part(network), kept_from=kept_from(network.cluster))
+def bridge_of(network: Network, node: Node) -> protocol.BridgeEnsure:
+    """The bridge that the node has for the network, with what its guests reach of nodes and panel just now."""
+    trial = TRIAL_SECONDS if network.of_kind.on_trial else 0.0
+    return replace(lasting_part(network, node), kept_from=kept_from(network.cluster), trial_seconds=trial)
 
 
-def lasting_part(network: Network) -> protocol.BridgeEnsure:
-    """What of the network's bridge is the same whatever nodes there are; reads its subnets alone."""
+def lasting_part(network: Network, node: Node) -> protocol.BridgeEnsure:
+    """What of the network's bridge on the node stays, whatever guests reach of others."""
     first, *further = [_on_node(each) for each in network.subnets.all()] or [protocol.Subnet("")]
     return protocol.BridgeEnsure(
         name=network.bridge,
@@ -152,7 +172,7 @@ def lasting_part(network: Network) -> protocol.BridgeEnsure:
         further=further,
         nat=network.of_kind.translated,
         kind=network.kind,
-        options=network.options,
+        options=network.of_kind.on_node(network.options, node),
     )
 
 

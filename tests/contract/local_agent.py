@@ -114,6 +114,8 @@ class LocalAgent(session.Session):
         self.zipapp.write_bytes(agent_package.files()[agent_package.AGENT_PATH])
         (folder / "libvirt.xml").write_text("<node/>")
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.more_environment: dict[str, str] = {}
+        self._namespace: subprocess.Popen[bytes] | None = None
 
     @property
     def root(self) -> Path:
@@ -128,6 +130,7 @@ class LocalAgent(session.Session):
             "VMPANEL_NODE_ROOT": str(self.root),
             "VMPANEL_LIBVIRT_URI": self.uri,
             "HOME": str(self.folder / "home"),
+            **self.more_environment,
         }
 
     def link(self) -> session.Link:
@@ -142,7 +145,9 @@ class LocalAgent(session.Session):
     def start(self, theirs: socket.socket, *arguments: str) -> subprocess.Popen[bytes]:
         """Start an agent that converses over the socket."""
         argv = [PYTHON, str(self.zipapp), *arguments]
-        if self.netns:
+        if self._namespace is not None:
+            argv = ["nsenter", f"--net=/proc/{self._namespace.pid}/ns/net", "--", *argv]
+        elif self.netns:
             argv = ["unshare", "--net", "--", *argv]
         if self.own is not None:
             argv = ["unshare", "--mount", "--", "sh", "-c", OWN, "sh", *map(str, self.own), *argv]
@@ -152,15 +157,25 @@ class LocalAgent(session.Session):
         self.processes.append(process)
         return process
 
+    def hold_namespace(self) -> None:
+        """Keep the agent's network namespace, whatever becomes of it: agents that are started later are in it too."""
+        pid: Any = self.link().hello["pid"]
+        self._namespace = subprocess.Popen(["nsenter", f"--net=/proc/{pid}/ns/net", "--", "sleep", "600"])
+        own = os.readlink("/proc/self/ns/net")
+        until(lambda: self._namespace and os.readlink(f"/proc/{self._namespace.pid}/ns/net") != own)
+
     def run_in_namespace(self, *argv: str) -> str:
         """What a program prints in the agent's network namespace."""
-        pid: Any = self.link().hello["pid"]
+        pid: Any = self._namespace.pid if self._namespace is not None else self.link().hello["pid"]
         inside = ["nsenter", f"--net=/proc/{pid}/ns/net", *argv]
         return subprocess.run(inside, check=True, capture_output=True, text=True).stdout
 
     def stop(self) -> None:
         """End the conversation and see that every agent ends by itself."""
         self.close()
+        if self._namespace is not None:
+            self._namespace.kill()
+            self._namespace.wait()
         for process in self.processes:
             try:
                 process.wait(10)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from nodeagent.protocol import Nothing, network
+from panel.core.errors import NodeUnreachable
 from tests.contract.bridges import far_end, refusal
+from tests.contract.local_agent import until
 from tests.contract.subjects import AgentSubject, FakeSubject, Subject
 
 pytestmark = pytest.mark.netns
 SIX = network.Subnet("2001:db8::/64")
 ISOLATED = network.BridgeEnsure("vmbr-i", subnet="192.0.2.0/24", kind="isolated", further=[SIX], nat=False)
 
+TAKEN = network.BridgeEnsure(
+    "vmbr-b", subnet="203.0.113.0/24", kind="bridge", options={"uplink": "up0"}, further=[SIX], nat=False
+)
 JOINED = network.BridgeEnsure(
     "Br_0.lan", subnet="203.0.113.0/24", kind="bridge", options={"bridge": "Br_0.lan"}, further=[SIX], nat=False
 )
@@ -96,6 +105,196 @@ def test_a_bridge_of_ours_is_no_host_s_own(node: Subject) -> None:
     assert {refusal(node, replace(JOINED, options=each)) for each in wrong} == {"invalid_params"}
     for name in ("", "a b", "x/y", "-x", "sixteen-letters-"):
         assert refusal(node, replace(JOINED, name=name, options={"bridge": name})) == "invalid_params"
+
+
+def give_uplink(node: Subject) -> None:
+    """The host has an interface up0 with all that an administrator, DHCP and routers may have given it."""
+    if isinstance(node, FakeSubject):
+        node.node.host_links.append("up0")
+    elif isinstance(node, AgentSubject):
+        # No address waits to be found free of others, and the far end has none.
+        node.agent.run_in_namespace("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
+        for command in (
+            "link add up0 type veth peer name up1",
+            "link set up1 addrgenmode none",
+            "link set up0 up",
+            "link set up1 up",
+            "address add 203.0.113.5/24 dev up0 valid_lft 3000 preferred_lft 2000",
+            "address add 203.0.113.6/24 dev up0 label up0:1 noprefixroute",
+            "address add 10.9.9.1 peer 10.9.9.2/32 dev up0",
+            "address add 2001:db8::5/64 dev up0 nodad",
+            "route add default via 203.0.113.1 dev up0 metric 100 mtu 1400",
+            "route add 198.51.100.0/24 via 203.0.113.9 dev up0 src 203.0.113.6 table 77",
+            "-6 route add default via fe80::1 dev up0 proto ra expires 3000",
+        ):
+            node.agent.run_in_namespace("ip", *command.split())
+        until(lambda: "tentative" not in node.agent.run_in_namespace("ip", "address", "show", "dev", "up0"))
+
+
+def of_uplink(node: Subject, name: str = "up0") -> list[str]:
+    """What the interface has of addresses and routes, its name left out, and seconds that pass."""
+    if not isinstance(node, AgentSubject):
+        return []
+    shown = node.agent.run_in_namespace
+    parts = [["-o", "address", "show"], *(["-" + each, "route", "show", "table", "all"] for each in "46")]
+    until(lambda: "tentative" not in shown("ip", "address", "show", "dev", name))
+    lines = [line for part in parts for line in shown("ip", *part, "dev", name).splitlines()]
+    kept = [re.sub(r"^\d+: |\b\d{3,4}sec|linkdown|secondary|nodad", "", line.replace(name, "IF")) for line in lines]
+    return sorted(" ".join(each.split()) for each in kept if "multicast" not in each)
+
+
+def test_an_uplink_is_taken_in_with_all_that_it_has_and_given_back(node: Subject) -> None:
+    give_uplink(node)
+    before = of_uplink(node)
+    for _ in range(2):
+        assert node.call(TAKEN) == state_of(TAKEN)
+    assert node.call(network.BridgesRead()).bridges == [state_of(TAKEN)]
+    assert of_uplink(node, "vmbr-b") == before and not [each for each in of_uplink(node) if "inet" in each]
+    if isinstance(node, AgentSubject):
+        networks = {each.network for each in node.call(network.NetworksRead()).networks}
+        assert networks >= {"203.0.113.0/24", "10.9.9.2/32"}, "they are the host's own all the same"
+        # Its DHCP client renews what it has, and its administrator takes the bridge away.
+        node.agent.run_in_namespace("ip", "address", "add", "203.0.113.7/24", "dev", "up0")
+        assert node.call(network.BridgesRead()).bridges[0].lacks == ["uplink"]
+        assert node.call(TAKEN).lacks == []
+        assert any("203.0.113.7" in each for each in of_uplink(node, "vmbr-b"))
+        node.agent.run_in_namespace("ip", "address", "delete", "203.0.113.7/24", "dev", "vmbr-b")
+        node.agent.run_in_namespace("ip", "link", "delete", "vmbr-b")
+        restore(node)
+        assert of_uplink(node, "vmbr-b") == before
+    node.call(network.BridgeRemove("vmbr-b"))
+    assert of_uplink(node) == before
+    assert node.call(network.BridgesRead()).bridges == []
+    assert not isinstance(node, AgentSubject) or not (node.agent.root / "var/lib/vmpanel/uplinks.json").exists()
+
+
+TRIED = replace(TAKEN, trial_seconds=20.0)
+CUT_SHORT = """#!/bin/sh
+case " $* " in *" -batch "*) ;; *) exec {ip} "$@";; esac
+head -n {lines} | {ip} -batch -; rm "$0"; kill -KILL $PPID
+"""
+"""`ip` for an agent that dies by SIGKILL in the middle of the move, once."""
+
+
+def reconnect(node: Subject) -> None:
+    """The panel's next request comes over a new connection, to an agent in the same network namespace."""
+    if isinstance(node, AgentSubject):
+        node.agent.hold_namespace()
+        node.agent.close()
+
+
+@pytest.mark.covers("bridge_confirm")
+def test_what_is_confirmed_over_a_new_connection_stays(node: Subject) -> None:
+    assert refusal(node, network.BridgeConfirm("vmbr-b")) == "undone"
+    give_uplink(node)
+    before = of_uplink(node)
+    assert 0 < node.call(TRIED).confirm_within <= 20
+    assert 0 < node.call(TRIED).confirm_within <= 20, "a step may be repeated"
+    if isinstance(node, AgentSubject):
+        assert refusal(node, network.BridgeConfirm("vmbr-b")) == "undone", "by who took it"
+    reconnect(node)
+    for _ in range(2):
+        node.call(network.BridgeConfirm("vmbr-b"))
+    assert node.call(network.BridgesRead()).bridges == [state_of(TAKEN)]
+    assert node.call(TRIED).confirm_within == 0
+    assert of_uplink(node, "vmbr-b") == before
+    node.call(network.BridgeRemove("vmbr-b"))
+    assert of_uplink(node) == before
+
+
+def test_what_nobody_confirms_is_given_back(node: Subject) -> None:
+    give_uplink(node)
+    before = of_uplink(node)
+    assert node.call(replace(TAKEN, trial_seconds=0.5)).confirm_within > 0
+    if isinstance(node, FakeSubject):
+        node.node.end_trials()
+    until(lambda: not node.call(network.BridgesRead()).bridges)
+    assert of_uplink(node) == before
+    assert refusal(node, network.BridgeConfirm("vmbr-b")) == "undone"
+    assert node.call(TAKEN) == state_of(TAKEN)
+
+
+@pytest.mark.parametrize("lines", [3, 6, 99])
+def test_an_agent_that_is_killed_in_the_middle_leaves_the_host_reachable(node: Subject, lines: int) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no kernel")
+    programs = node.agent.folder / "programs"
+    programs.mkdir()
+    node.agent.more_environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+    node.agent.close()
+    give_uplink(node)
+    node.agent.hold_namespace()
+    before, program = of_uplink(node), programs / "ip"
+    program.write_text(CUT_SHORT.format(lines=lines, ip=shutil.which("ip")))
+    program.chmod(0o755)
+    with pytest.raises(NodeUnreachable):
+        node.call(replace(TAKEN, trial_seconds=1.0))
+    assert not program.exists()
+    until(lambda: not (node.agent.root / "var/lib/vmpanel/uplinks.json").exists())
+    assert of_uplink(node) == before
+    assert node.call(network.BridgesRead()).bridges == []
+
+
+def test_a_move_that_was_under_way_at_the_host_s_end_is_undone_at_its_start(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no kernel")
+    give_uplink(node)
+    before = of_uplink(node)
+    node.call(replace(TAKEN, trial_seconds=60.0))
+    # The host starts anew: its own files give the interface what it has, and nobody minds the move.
+    document = node.agent.root / "var/lib/vmpanel/uplinks.json"
+    records = json.loads(document.read_text())
+    records["vmbr-b"]["boot"] = "another"
+    document.write_text(json.dumps(records))
+    restore(node)
+    assert of_uplink(node) == before
+    assert node.call(network.BridgesRead()).bridges == [] and not document.exists()
+
+
+def test_an_interface_that_cannot_be_taken_in_is_refused_and_nothing_is_touched(node: Subject) -> None:
+    give_uplink(node)
+    assert refusal(node, replace(TAKEN, options={"uplink": "up9"})) == "no_such_interface"
+    if isinstance(node, AgentSubject):
+        for command in (
+            "link add br9 type bridge",
+            "tuntap add tap9 mode tap",
+            "link add up2 type veth peer name up3",
+            "link set up2 master br9",
+            "link add up4 type veth peer name up5",
+            "link set up4 up",
+            "address add 192.0.2.1/24 dev up4",
+            "route add 198.51.100.128/25 nexthop via 192.0.2.8 dev up4 nexthop via 192.0.2.9 dev up4",
+        ):
+            node.agent.run_in_namespace("ip", *command.split())
+        before = host_now(node)
+        codes = {
+            "lo": "unsupported",
+            "br9": "unsupported",
+            "tap9": "unsupported",
+            "up2": "in_use",
+            "up4": "unsupported",
+        }
+        for uplink, code in codes.items():
+            assert refusal(node, replace(TAKEN, options={"uplink": uplink})) == code, uplink
+        assert host_now(node) == before
+    assert node.call(network.BridgesRead()).bridges == []
+
+
+@pytest.mark.parametrize("options", [{}, {"uplink": ""}, {"uplink": "a b"}, {"uplink": "up0", "bridge": "vmbr-b"}])
+def test_a_bridge_has_one_uplink_or_is_the_host_s_own(node: Subject, options: dict[str, str]) -> None:
+    assert refusal(node, replace(TAKEN, options=options)) == "invalid_params"
+
+
+def test_a_bridge_that_nobody_remembers_gives_back_what_its_alias_names(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no kernel")
+    give_uplink(node)
+    before = of_uplink(node)
+    node.call(TAKEN)
+    for name in ("bridges", "uplinks"):
+        (node.agent.root / f"var/lib/vmpanel/{name}.json").unlink()
+    node.call(network.BridgeRemove("vmbr-b"))
+    assert of_uplink(node) == before
 
 
 @pytest.mark.parametrize("asked", [ISOLATED])

@@ -92,7 +92,7 @@ def make_node(name: str = "fake1", **fields: Any) -> Node:
     network = ensure_default_network(cluster)
     from panel.network.node_part import lasting_part
 
-    memory.bridges[network.bridge] = replace(lasting_part(network), kept_from=[])
+    memory.bridges[network.bridge] = replace(lasting_part(network, node), kept_from=[])
     memory.restore_network()
     return node
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from nodeagent.protocol import host, network, storage
 from nodeagent.protocol import node as machine
 from panel.cluster import session
 from panel.cluster.client import NodeAddress
-from panel.core.errors import LibvirtFailure, NodeError
+from panel.core.errors import LibvirtFailure, NodeError, NodeUnreachable
 from panel.web import rfb
 from tests.lab.hosts import Lab, Node
 from tests.refs import directory, ref
@@ -29,11 +30,15 @@ def alone() -> Iterator[Node]:
         yield lab.nodes[0]
 
 
+def address_of(node: Node) -> NodeAddress:
+    """How it is reached."""
+    return NodeAddress(node.name, node.address, node.ssh_port, password=node.root_password)
+
+
 @pytest.fixture(scope="module")
 def client(alone: Node) -> Iterator[session.Session]:
     """A session with the agent on it."""
-    address = NodeAddress(alone.name, alone.address, alone.ssh_port, password=alone.root_password)
-    client = session.Session(address)
+    client = session.Session(address_of(alone))
     client.call(machine.LibvirtEnsure(), deadline=60)
     client.call(storage.PoolEnsure(directory(POOL)))
     client.call(network.BridgeEnsure(name=BRIDGE, gateway="10.99.0.1/24", subnet="10.99.0.0/24"))
@@ -62,6 +67,50 @@ def running(client: session.Session) -> Iterator[host.DomainSpec]:
     client.call(host.HostStop(uuid=vm))
     client.call(host.HostDelete(uuid=vm))
     client.call(storage.VolumeDelete(ref(disk)))
+
+
+UPLINK = network.BridgeEnsure("vmbr-up", kind="bridge", options={"uplink": "eth0"}, nat=False)
+CUT_SHORT = """#!/bin/sh
+case " $* " in *" -batch "*) ;; *) exec /usr/sbin/ip "$@";; esac
+head -n 4 | /usr/sbin/ip -batch -; rm "$0"; kill -KILL $PPID
+"""
+"""`ip` for an agent that dies by SIGKILL in the middle of a move, once."""
+
+
+def addresses(node: Node, name: str) -> list[str]:
+    """What it has of addresses and routes."""
+    commands = ("ip -br address show dev", "ip route show dev", "ip -6 route show dev")
+    lines = [line for each in commands for line in node.run([*each.split(), name], check=False).stdout.splitlines()]
+    return sorted(found for line in lines if (found := (line.partition(" UP ")[2] or line).strip()))
+
+
+def test_the_interface_that_it_is_reached_by_is_taken_into_a_bridge_and_given_back(
+    alone: Node, client: session.Session
+) -> None:
+    before, link = addresses(alone, "eth0"), client.link()
+    assert client.call(replace(UPLINK, trial_seconds=20.0)).confirm_within > 0
+    assert any(alone.address in each for each in addresses(alone, "vmbr-up")) and addresses(alone, "eth0") == []
+    anew = session.Session(address_of(alone))
+    anew.call(network.BridgeConfirm("vmbr-up"))
+    anew.close()
+    assert client.call(UPLINK).lacks == []
+    client.call(network.BridgeRemove("vmbr-up"))
+    wait_until(lambda: addresses(alone, "eth0") == before, "its interface as it was", 10)
+    assert client.link() is link, "the connection lives on"
+
+
+def test_a_node_whose_agent_is_killed_while_its_interface_is_moved_is_reached_again(
+    alone: Node, client: session.Session
+) -> None:
+    before = addresses(alone, "eth0")
+    alone.run(
+        ["sh", "-c", "mkdir -p /usr/local/bin; cat > /usr/local/bin/ip; chmod 755 /usr/local/bin/ip"], input=CUT_SHORT
+    )
+    with pytest.raises(NodeUnreachable):
+        client.call(replace(UPLINK, trial_seconds=2.0))
+    wait_until(lambda: not addresses(alone, "vmbr-up"), "the bridge that is gone again", 15)
+    assert "vmbr-up" not in [each.name for each in client.call(network.BridgesRead()).bridges]
+    assert addresses(alone, "eth0") == before
 
 
 def lets_in(client: session.Session, port: int, password: str) -> bool:

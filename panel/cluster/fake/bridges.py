@@ -45,6 +45,7 @@ class Bridges(Node):
             kind=wanted.kind,
             options=wanted.options,
             further=wanted.further,
+            confirm_within=self.trials.get(name, 0.0),
         )
 
     def _bridge_ensure(self, request: network.BridgeEnsure, _report: Report | None) -> network.BridgeState:
@@ -60,10 +61,15 @@ class Bridges(Node):
                 raise AgentRefusal("no_such_interface", f"The host has no bridge “{request.name}”.")
             self.bridges[request.name] = request
             return self._bridge_state(request.name)
+        if driver.takes and driver.takes not in self.host_links:
+            raise AgentRefusal("no_such_interface", f"The host has no interface “{driver.takes}”.")
         if request.name in (*self.host_links, *self.host_bridges):
             text = f"The host has an interface “{request.name}” of its own, which the panel did not make."
             raise AgentRefusal("exists", text)
-        self.bridges[request.name] = self.links[request.name] = request
+        if driver.takes and request.trial_seconds and request.name not in self.links:
+            self.trials[request.name] = request.trial_seconds
+        remembered = replace(request, trial_seconds=0.0)
+        self.bridges[request.name] = self.links[request.name] = remembered
         barriers = list(self.barriers) if driver.FORWARDS else []
         return replace(self._bridge_state(request.name), overlaps=used, barriers=barriers)
 
@@ -77,9 +83,23 @@ class Bridges(Node):
             refusing(networks.refuse_name, request.name)
         if self._bridge_state(request.name).ports:
             raise AgentRefusal("in_use", "The bridge still has interfaces.")
-        self.bridges.pop(request.name, None)
-        self.links.pop(request.name, None)
+        self._forget_bridge(request.name)
         return Nothing()
+
+    def _bridge_confirm(self, request: network.BridgeConfirm, _report: Report | None) -> Nothing:
+        if request.name not in self.bridges:
+            raise AgentRefusal("undone", f"The network of “{request.name}” is not there to be confirmed.")
+        self.trials.pop(request.name, None)
+        return Nothing()
+
+    def end_trials(self) -> None:
+        """Nobody confirmed in time what is on trial."""
+        for name in list(self.trials):
+            self._forget_bridge(name)
+
+    def _forget_bridge(self, name: str) -> None:
+        for what in (self.bridges, self.links, self.trials):
+            what.pop(name, None)
 
     def _bridges_read(self, request: network.BridgesRead, _report: Report | None) -> network.BridgeList:
         remembered = [each for guards in self.guards.values() for each in guards]

@@ -2,37 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
+from panel.cluster.models import Node
+from panel.core.errors import InvalidValue
 from panel.core.validation import Params
+from panel.network import uplinks
 from panel.network.kinds.kind import Kind, Options, register
-
-INTERFACE = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$"
-"""What interfaces are called (as nodeagent/network/bridge.py has it)."""
 
 
 class BridgeOptions(Params):
-    """Which bridge."""
+    """Which bridge, or of what."""
 
-    bridge: str = Field(
-        pattern=INTERFACE,
+    bridge: str | None = Field(
+        default=None,
+        pattern=uplinks.PATTERN,
         description="A bridge that every node has already, as br0. Guests join it; it is never changed nor removed.",
+    )
+    uplink: uplinks.UplinkField | None = Field(
+        default=None,
+        description="The nodes' own interface or bond, which a bridge takes in with its addresses and routes: "
+        "“eth0”, or by node as in “eth0, node2=eno1”. A node that cannot be reached then has all as it was.",
     )
 
 
 @register
 class BridgeKind(Kind):
-    """A bridge in the nodes' own network."""
+    """A bridge in the nodes' own network: the nodes' own one, or one that takes their interface in."""
 
     name = "bridge"
     label = "Nodes' own network"
     options = BridgeOptions
     everywhere = False
+    on_trial = True
+
+    def checked(self, options: Mapping[str, object]) -> dict[str, str]:
+        """One of both, not both."""
+        found = super().checked(options)
+        if ("bridge" in found) == ("uplink" in found):
+            raise InvalidValue("Say either a bridge that nodes have already, or an uplink of theirs.", field="uplink")
+        return found
 
     def hosts_bridge(self, options: Options) -> str:
         """The one that was chosen."""
-        return options["bridge"]
+        return options.get("bridge", "")
+
+    def on_node(self, options: Options, node: Node) -> dict[str, str]:
+        """With the node's own uplink."""
+        return {**options, "uplink": self.uplink(options, node.name)} if "uplink" in options else dict(options)
+
+    def uplink(self, options: Options, node: str) -> str:
+        """What is taken in on this node."""
+        return uplinks.of_node(options["uplink"], node) if "uplink" in options else ""
 
     def clash(self, options: Options, other: Options) -> str:
-        """A bridge is one network's."""
-        return "bridge" if options["bridge"] == other["bridge"] else ""
+        """A bridge is one network's, and so is an interface that is taken in."""
+        if options.get("bridge") and options["bridge"] == other.get("bridge"):
+            return "bridge"
+        if "uplink" not in options or "uplink" not in other:
+            return ""
+        mine, theirs = uplinks.by_node(options["uplink"]), uplinks.by_node(other["uplink"])
+        nodes = mine.keys() | theirs.keys()
+        return (
+            "uplink" if any(mine.get(each, mine.get("")) == theirs.get(each, theirs.get("")) for each in nodes) else ""
+        )

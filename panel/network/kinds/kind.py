@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, TypeVar
 
+from panel.cluster.models import Node
 from panel.core.validation import Params, parse
 
 Options = Mapping[str, str]
@@ -21,6 +22,8 @@ class Kind:
     """Of which versions of IP its subnets can be."""
     node_is_gateway: ClassVar[bool] = False
     """Whether each node has the subnets' gateways for its own, which then no other interface of a node may overlap."""
+    on_trial: ClassVar[bool] = False
+    """Whether a node that cannot be reached anew after it was made is to have all as it was before."""
     everywhere: ClassVar[bool] = True
     """Whether a host that cannot have it is no node. Else it is a node all the same, and gets no VM of the network."""
     translated: ClassVar[bool] = False
@@ -41,6 +44,10 @@ class Kind:
     def mtu(self, options: Options) -> int:
         """How large packets of its guests are at most, in bytes; 0 for what is usual."""
         return 0
+
+    def on_node(self, options: Options, node: Node) -> dict[str, str]:
+        """The options as this node is told them."""
+        return dict(options)
 
     def uplink(self, options: Options, node: str) -> str:
         """The interface of the node of this name that the network goes out by; "" for none of its own."""

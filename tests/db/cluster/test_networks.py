@@ -161,8 +161,9 @@ class TestReach:
 
     def test_the_doctor_finds_a_node_that_is_open(self, node: Node) -> None:
         network = Network.objects.get()
-        wanted = bridge_of(network)
+        wanted = bridge_of(network, node)
         seen = BridgeState(network.bridge, True, [], wanted.gateway, wanted.subnet, nat=True)
-        [finding] = wires.bridges("fake1", [network], [seen])
+        [finding] = wires.bridges("fake1", [(network, wanted)], [seen])
         assert finding.code == "bridge_differs" and "what guests reach" in finding.text
-        assert list(wires.bridges("fake1", [network], [replace(seen, kept_from=["192.0.2.99"])])) == []
+        kept = replace(seen, kept_from=["192.0.2.99"])
+        assert list(wires.bridges("fake1", [(network, wanted)], [kept])) == []

@@ -177,7 +177,7 @@ def _on_devices(name: str, raw: dict[str, Any]) -> Callable[[User, Node], Callab
             Iso.objects.get_or_create(name=iso, defaults={"title": iso, **fields})
         other = Network.objects.filter(cluster=vm.cluster, name="other").first()
         other = other or make_network(vm.cluster, "other", "vmbr1", "10.78.0.0/24", [("10.78.0.10", "10.78.0.20")])
-        fake.node(node.pk).call(bridge_of(other))
+        fake.node(node.pk).call(bridge_of(other, node))
         for verb, values in (
             ("add-disk", {"size_gib": 2}),
             ("add-interface", {}),

@@ -10,10 +10,11 @@ from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.cluster.selectors import default_cluster
-from panel.core.errors import AlreadyExists, CapacityError, InvalidValue, OperationFailed
+from panel.core.errors import AlreadyExists, CapacityError, InvalidValue, NodeUnreachable, OperationFailed
 from panel.doctor.services import look
 from panel.images.models import Image
-from panel.network.models import Network
+from panel.network.kinds import get_kind
+from panel.network.models import Network, NodeNetwork
 from panel.network.services import allocate_certain
 from panel.network.subnets import add_subnet
 from panel.notices.models import Problem, Severity
@@ -96,6 +97,33 @@ def test_a_node_that_lacks_the_host_s_bridge_is_a_node_and_gets_no_vm_of_the_net
     assert [each.bridge for each in domain.now.interfaces] == ["br0"]
     other = run_task(create.submit(admin, {**raw, "name": "web2", "network": "private", "node": "lacks"}))
     assert (other.status, Vm.objects.get(pk=other.object_id).node) == (Status.DONE, lacks)
+
+
+def test_an_uplink_is_each_node_s_own_and_stays_once_the_node_is_reached_anew(
+    admin: User, memory_network: Network
+) -> None:
+    options = get_kind("bridge").checked({"uplink": "eth0,node2 = eno1"})
+    assert options == {"uplink": "eth0, node2=eno1"}
+    fields = {"kind": "bridge", "options": options}
+    make_network(default_cluster(), "public", "vmbr-b", "192.0.2.0/24", [("192.0.2.10", "192.0.2.99")], **fields)
+    nodes = {make_node(): "eth0", make_node("node2"): "eno1"}
+    for node, uplink in nodes.items():
+        fake.node(node.pk).host_links.append(uplink)
+        # What the node says over the first connection, and then over new ones.
+        fake.node(node.pk).fail("bridge_confirm", NodeUnreachable(node=node.name, reason="not yet"))
+        assert run_task(operation_named("node.check").submit(admin, {}, object_id=node.pk)).status == Status.DONE
+        assert fake.node(node.pk).links["vmbr-b"].options == {"uplink": uplink}
+        assert fake.node(node.pk).trials == {}
+    assert {each.node: each.uplink for each in NodeNetwork.objects.filter(network__name="public")} == nodes
+    assert [each.code for each in look() if "bridge" in each.code] == []
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"bridge": "br0", "uplink": "eth0"}, {"uplink": "a b"}, {"uplink": "eth0, eth1"}, {"bridge": "a/b"}]
+)
+def test_a_bridge_has_one_uplink_a_node(options: dict[str, str]) -> None:
+    with pytest.raises(InvalidValue):
+        get_kind("bridge").checked(options)
 
 
 def test_a_guest_joins_its_bridge(admin: User, node: Node, image: Image) -> None:

@@ -33,12 +33,11 @@ def domains() -> Domains:
 
 def remember(found: Domains) -> None:
     """Have every node's pools, bridges and volumes in memory, and the domains that were found."""
-    bridges = [bridge_of(network) for network in Network.objects.all()]
     for node in Node.objects.filter(is_fake=True):
         memory = fake.node(node.pk)
         memory.memory_mib, memory.capacity_bytes = node.facts["memory_mib"], 2**44
-        for bridge in bridges:
-            memory.call(bridge)
+        for network in Network.objects.all():
+            memory.call(bridge_of(network, node))
     for there in NodePool.objects.select_related("pool"):
         memory = fake.node(there.node_id)
         memory.pools.add(there.pool.name)

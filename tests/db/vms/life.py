@@ -82,7 +82,7 @@ class Place:
         self.call = self.agent.call
         self.call(storage.PoolEnsure(directory(str(pool))))
         self.node = self.make_row()
-        self.call(bridge_of(bridge))
+        self.call(bridge_of(bridge, self.node))
         self.agent.run_in_namespace("ip", "link", "set", "lo", "up")
         self.agent.run_in_namespace("ip", "route", "add", "local", SUBNET, "dev", "lo", "table", "local")
         inside = f"--net=/proc/{self.agent.processes[-1].pid}/ns/net"
