@@ -27,16 +27,11 @@ _PORT = re.compile(r"[A-Za-z0-9_]{1,15}\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
 
-def filter_ports(uuid: str, interfaces: Sequence[InterfaceSpec], job: Job) -> None:
-    """Of this VM, exactly these interfaces' ports are filtered (those that want it).
-
-    Raises InvalidParams before anything is changed.
-    """
-    ensure({uuid: interfaces}, [], job)
-
-
 def ensure(vms: Mapping[str, Sequence[InterfaceSpec]], gone: Sequence[str], job: Job) -> None:
-    """The same of several VMs; the ports `gone` are filtered no more, all others as they were."""
+    """Of these VMs exactly these interfaces' ports are filtered (those that want it), all others as they were.
+
+    The ports `gone` are filtered no more. Raises InvalidParams before anything is changed.
+    """
     wanted = {uuid: _wanted(interfaces) for uuid, interfaces in vms.items()}
     with memory.changing(paths.FILTERS) as remembered:
         if not gone and not any(ports or uuid in remembered for uuid, ports in wanted.items()):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import List, Mapping, Sequence
 
-from nodeagent import anti_spoofing, hostnet, memory, paths, uplinks
+from nodeagent import anti_spoofing, hostnet, memory, paths, ports, uplinks
 from nodeagent import network as networks
 from nodeagent.commands import handles
 from nodeagent.errors import AgentError, Exists, InUse, InvalidParams, Undone
@@ -60,9 +60,9 @@ def bridge_remove(request: network.BridgeRemove, job: Job) -> Nothing:
         if not known:
             networks.refuse_name(request.name)
         for driver in [_remembered(known)] if known else networks.unremembered(request.name, job):
-            ports = driver.ports(job) if driver.exists(job) else []
-            if ports:
-                raise InUse(f"The bridge still has {len(ports)} interfaces.", ports=ports)
+            joined = driver.ports(job) if driver.exists(job) else []
+            if joined:
+                raise InUse(f"The bridge still has {len(joined)} interfaces.", ports=joined)
             driver.remove(job)
         remembered.pop(request.name, None)
         if not any(each.FORWARDS for each in _drivers(remembered)):
@@ -133,7 +133,7 @@ def bridges_read(request: network.BridgesRead, job: Job) -> network.BridgeList:
 @handles(network.FiltersEnsure)
 def guards_ensure(request: network.FiltersEnsure, job: Job) -> Nothing:
     """Filter the ports of several VMs as the panel says."""
-    anti_spoofing.ensure({each.vm: each.interfaces for each in request.guards}, request.gone, job)
+    ports.ensure({each.vm: each.interfaces for each in request.guards}, request.gone, job)
     return Nothing()
 
 

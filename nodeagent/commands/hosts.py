@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
-from nodeagent import anti_spoofing, counters, jobs, libvirtd, paths
+from nodeagent import counters, jobs, libvirtd, paths, ports
 from nodeagent.commands import handles
 from nodeagent.errors import (
     DeadlinePassed,
@@ -130,7 +130,7 @@ def host_create(request: host.HostCreate, job: Job) -> host.HostState:
             if before is None:
                 _have_name(there, spec)
                 described.name = spec.name
-        anti_spoofing.filter_ports(spec.uuid, spec.interfaces, job)
+        ports.have(spec.uuid, spec.interfaces, job)
         domain = conn.defineXML(text_of(described))
         if before is None or before.autostart != spec.autostart:
             domain.setAutostart(int(spec.autostart))
@@ -181,7 +181,7 @@ def host_delete(request: host.HostDelete, job: Job) -> Nothing:
     for file in (memory, Path(f"{memory}.part")):
         with contextlib.suppress(FileNotFoundError):
             file.unlink()
-    anti_spoofing.filter_ports(request.uuid, [], job)
+    ports.have(request.uuid, [], job)
     return Nothing()
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, List, Optional, Set, Tuple
 
-from nodeagent import anti_spoofing, holders, libvirtd
+from nodeagent import holders, libvirtd, ports
 from nodeagent import storage as storages
 from nodeagent.commands import handles
 from nodeagent.commands.hosts import find, persistent, refuse_saved, state_word, text_of
@@ -67,7 +67,7 @@ def host_repair(request: audit.HostRepair, job: Job) -> audit.Configured:
                 if there.isActive():
                     raise InUse("A domain can be given its name back only while it is off.")
                 there.rename(spec.name)
-        anti_spoofing.filter_ports(spec.uuid, spec.interfaces, job)
+        ports.have(spec.uuid, spec.interfaces, job)
         domain = conn.defineXML(text)
         domain.setAutostart(int(spec.autostart))
         return audit.Configured(pending=_pending(domain))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from pathlib import Path
-from typing import List, Optional, Set
+from typing import List, Mapping, Optional, Set
 
 from nodeagent import overrides, paths
 from nodeagent.errors import InvalidParams
 from nodeagent.job import Job
 from nodeagent.network.driver import DRIVERS, Driver, refuse_name, register
-from nodeagent.protocol.network import BridgeEnsure
+from nodeagent.protocol.network import NAT, BridgeEnsure
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -41,6 +41,12 @@ def checked(asked: BridgeEnsure) -> Driver:
     return found
 
 
+def routes(asked: Mapping[str, object]) -> bool:
+    """Whether guests' addresses are routed to the network that is remembered so."""
+    driver = DRIVERS.get(str(asked.get("kind", NAT)))
+    return driver is not None and driver.ROUTES
+
+
 def made(job: Job) -> Set[str]:
     """The names of the bridges of which something is there that only the panel makes."""
     return {name for driver in DRIVERS.values() for name in driver.made(job)}
@@ -51,4 +57,15 @@ def unremembered(name: str, job: Job) -> List[Driver]:
     return [driver(BridgeEnsure(name, kind=kind)) for kind, driver in DRIVERS.items() if name in driver.made(job)]
 
 
-__all__ = ["DRIVERS", "Driver", "checked", "load_own", "made", "of", "refuse_name", "register", "unremembered"]
+__all__ = [
+    "DRIVERS",
+    "Driver",
+    "checked",
+    "load_own",
+    "made",
+    "of",
+    "refuse_name",
+    "register",
+    "routes",
+    "unremembered",
+]

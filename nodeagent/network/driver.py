@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import re
-from typing import ClassVar, Dict, List, Set, Type
+from typing import ClassVar, Dict, List, Sequence, Set, Type
 
 from nodeagent.errors import InvalidParams
 from nodeagent.job import Job
@@ -30,6 +30,11 @@ class Driver(abc.ABC):
     FORWARDS: ClassVar[bool] = False
     """Whether the host must forward packets while it has such a network."""
 
+    ALONE: ClassVar[bool] = False
+    """Whether nothing else of the host's may have addresses in its subnets."""
+    ROUTES: ClassVar[bool] = False
+    """Whether the host routes each guest's addresses to it, by route()."""
+
     def __init__(self, asked: BridgeEnsure) -> None:
         self.asked = asked
 
@@ -47,6 +52,11 @@ class Driver(abc.ABC):
     def takes(self) -> str:
         """The host's interface that is taken into the bridge with its addresses and routes; "" for none."""
         return ""
+
+    @property
+    def needs(self) -> str:
+        """The host's interface without which it cannot be; "" for none."""
+        return self.takes
 
     def refuse_name(self) -> None:
         """Raise InvalidParams for a name that a network of the kind cannot have; asks nobody."""
@@ -87,6 +97,10 @@ class Driver(abc.ABC):
     @abc.abstractmethod
     def lacks(self, job: Job) -> List[str]:
         """What of it is not there as make() would have it, a word each."""
+
+    def route(self, addresses: Sequence[str], left: Sequence[str], job: Job) -> None:
+        """Guests have exactly these addresses on it; `left` are those that they had and have no more."""
+        return
 
     def trial_left(self) -> float:
         """Within how many seconds it must be confirmed, or is gone again (protocol/network.py, BridgeConfirm)."""

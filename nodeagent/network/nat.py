@@ -24,6 +24,7 @@ class Nat(Bridged):
 
     KIND = "nat"
     FORWARDS = True
+    ALONE = True
     FAMILIES = ("inet",)
 
     def refuse(self) -> None:

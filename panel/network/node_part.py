@@ -178,8 +178,8 @@ def lasting_part(network: Network, node: Node) -> protocol.BridgeEnsure:
 
 def _on_node(subnet: Subnet) -> protocol.Subnet:
     """The subnet as nodes know it: with the gateway's address where they are the gateway."""
-    own = subnet.gateway and subnet.network.of_kind.node_is_gateway
-    return protocol.Subnet(subnet.cidr, f"{subnet.gateway}/{subnet.prefix}" if own else "")
+    gateway = subnet.gateway or ""
+    return protocol.Subnet(subnet.cidr, gateway and subnet.network.of_kind.gateway_on_node(gateway, subnet.prefix))
 
 
 def leaves(ctx: NodeContext[Any]) -> list[str]:

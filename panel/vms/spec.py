@@ -228,7 +228,8 @@ def _guest_address(network: Network, ip: str) -> GuestAddress:
     """The address with its subnet's prefix and gateway; one of no subnet is alone."""
     if (subnet := network.subnet_with(ip)) is None:
         return GuestAddress(ip, ipaddress.ip_address(ip).max_prefixlen)
-    return GuestAddress(ip, subnet.prefix, subnet.gateway or "")
+    prefix = subnet.parsed.max_prefixlen if network.of_kind.alone_in_prefix else subnet.prefix
+    return GuestAddress(ip, prefix, subnet.gateway or "")
 
 
 def reached_by(vm: Vm) -> str:

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import pytest
 
-from nodeagent.protocol import Nothing, network
+from nodeagent.protocol import Nothing, host, network
 from panel.core.errors import NodeUnreachable
 from tests.contract.bridges import far_end, refusal
 from tests.contract.local_agent import until
-from tests.contract.subjects import AgentSubject, FakeSubject, Subject
+from tests.contract.subjects import AgentSubject, FakeSubject, Subject, make_spec
 
 pytestmark = pytest.mark.netns
 SIX = network.Subnet("2001:db8::/64")
@@ -22,6 +22,15 @@ ISOLATED = network.BridgeEnsure("vmbr-i", subnet="192.0.2.0/24", kind="isolated"
 
 TAKEN = network.BridgeEnsure(
     "vmbr-b", subnet="203.0.113.0/24", kind="bridge", options={"uplink": "up0"}, further=[SIX], nat=False
+)
+ROUTED = network.BridgeEnsure(
+    "vmbr-r",
+    "169.254.1.1/32",
+    "203.0.113.64/26",
+    kind="routed",
+    options={"uplink": "up0", "proxy": "on"},
+    further=[network.Subnet("2001:db8:1::/64", "fe80::1/64")],
+    nat=False,
 )
 JOINED = network.BridgeEnsure(
     "Br_0.lan", subnet="203.0.113.0/24", kind="bridge", options={"bridge": "Br_0.lan"}, further=[SIX], nat=False
@@ -297,7 +306,70 @@ def test_a_bridge_that_nobody_remembers_gives_back_what_its_alias_names(node: Su
     assert of_uplink(node) == before
 
 
-@pytest.mark.parametrize("asked", [ISOLATED])
+GUEST = ["2001:db8:1::77", "203.0.113.77"]
+
+
+def test_a_routed_network_s_guests_are_reached_from_outside_while_they_are_on_the_node(node: Subject) -> None:
+    assert refusal(node, ROUTED) == "no_such_interface"
+    if not isinstance(node, AgentSubject):
+        node.node.host_links.append("up0")
+        assert node.call(ROUTED) == state_of(ROUTED)
+        return
+    agent = node.agent
+    for name in ("default", "all"):
+        agent.run_in_namespace("sysctl", "-qw", f"net.ipv6.conf.{name}.accept_dad=0")
+    with far_end(node, "up0", "203.0.113.1/24", "2001:db8:1::1/64") as outside, far_end(node, "guest0") as guest:
+        for address in ("203.0.113.5/24", "2001:db8:1::5/64"):
+            agent.run_in_namespace("ip", "address", "add", address, "dev", "up0")
+        before = host_now(node)
+        assert node.call(ROUTED) == state_of(ROUTED)
+        agent.run_in_namespace("ip", "link", "set", "guest0", "master", "vmbr-r")
+        for address, gateway in (("2001:db8:1::77/128", "fe80::1"), ("203.0.113.77/32", "169.254.1.1")):
+            guest.run("ip", "address", "add", address, "dev", "far0")
+            guest.run("ip", "route", "add", "default", "via", gateway, "dev", "far0", "onlink")
+        assert not any(outside.reaches(each) for each in GUEST)
+        spec = make_spec(node.pool)
+        mine = replace(spec.interfaces[0], bridge="vmbr-r", addresses=GUEST)
+        node.call(host.HostCreate(spec=replace(spec, interfaces=[mine])))
+        until(lambda: all(outside.reaches(each) for each in GUEST))
+        assert node.call(network.BridgesRead()).bridges[0].lacks == []
+        for command, lacks in (
+            ("ip route delete 203.0.113.77 dev vmbr-r", ["routes"]),
+            ("ip neighbour delete proxy 203.0.113.77 dev up0", ["proxies"]),
+            ("ip address delete 169.254.1.1/32 dev vmbr-r", ["address", "routes"]),
+            ("sysctl -qw net.ipv6.conf.all.forwarding=0", ["forwarding of IPv6"]),
+        ):
+            agent.run_in_namespace(*command.split())
+            assert node.call(network.BridgesRead()).bridges[0].lacks == lacks
+            assert node.call(ROUTED).lacks == []
+        # One address less, as when it is taken from the interface; then all, as when the VM moved away.
+        less = network.VmFilters(spec.uuid, [replace(mine, addresses=GUEST[:1])])
+        node.call(network.FiltersEnsure(guards=[less]))
+        assert outside.reaches(GUEST[0]) and not outside.reaches(GUEST[1])
+        node.call(host.HostDelete(uuid=spec.uuid))
+        assert not outside.reaches(GUEST[0])
+        agent.run_in_namespace("ip", "link", "set", "guest0", "nomaster")
+        node.call(network.BridgeRemove("vmbr-r"))
+        assert host_now(node) == before
+        assert agent.run_in_namespace("sysctl", "-n", "net.ipv6.conf.all.forwarding") == "0\n"
+        assert agent.run_in_namespace("sysctl", "-n", "net.ipv6.conf.up0.proxy_ndp") == "0\n"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"options": {"proxy": "on"}},
+        {"options": {"proxy": "perhaps", "uplink": "up0"}},
+        {"options": {"uplink": "a b"}},
+        {"gateway": ""},
+        {"gateway": "fe80::1/64"},
+    ],
+)
+def test_a_routed_network_has_gateways_and_an_uplink_to_answer_on(node: Subject, wrong: dict[str, object]) -> None:
+    assert refusal(node, replace(ROUTED, **wrong)) == "invalid_params"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("asked", [ISOLATED, replace(ROUTED, options={})])
 def test_a_network_is_there_made_again_and_removed(node: Subject, asked: network.BridgeEnsure) -> None:
     before = host_now(node) if isinstance(node, AgentSubject) else []
     for _ in range(2):

@@ -51,7 +51,7 @@ class Bridges(Node):
     def _bridge_ensure(self, request: network.BridgeEnsure, _report: Report | None) -> network.BridgeState:
         # What can be asked for of a kind, its driver says; what comes of it is the same for all of them here.
         driver = refusing(networks.checked, request)
-        alone = [ipaddress.ip_network(each.subnet) for each in request.every_subnet() if driver.FORWARDS]
+        alone = [ipaddress.ip_network(each.subnet) for each in request.every_subnet() if driver.ALONE]
         used = [each.how for each in self.host_networks if any(map(_overlap(each.network), alone))]
         if used and request.name not in self.links:
             subnets = ", ".join(map(str, alone))
@@ -61,8 +61,8 @@ class Bridges(Node):
                 raise AgentRefusal("no_such_interface", f"The host has no bridge “{request.name}”.")
             self.bridges[request.name] = request
             return self._bridge_state(request.name)
-        if driver.takes and driver.takes not in self.host_links:
-            raise AgentRefusal("no_such_interface", f"The host has no interface “{driver.takes}”.")
+        if driver.needs and driver.needs not in self.host_links:
+            raise AgentRefusal("no_such_interface", f"The host has no interface “{driver.needs}”.")
         if request.name in (*self.host_links, *self.host_bridges):
             text = f"The host has an interface “{request.name}” of its own, which the panel did not make."
             raise AgentRefusal("exists", text)

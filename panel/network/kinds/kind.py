@@ -26,6 +26,10 @@ class Kind:
     """Whether a node that cannot be reached anew after it was made is to have all as it was before."""
     everywhere: ClassVar[bool] = True
     """Whether a host that cannot have it is no node. Else it is a node all the same, and gets no VM of the network."""
+    gateways: ClassVar[Mapping[int, str]] = {}
+    """By version, what gateway a subnet has for which none is said; with any, it may lie outside of the subnet."""
+    alone_in_prefix: ClassVar[bool] = False
+    """Whether a guest has each address alone (/32, /128), and its subnet is not on its link."""
     translated: ClassVar[bool] = False
     """Whether its guests leave a node with the node's address."""
 
@@ -36,6 +40,10 @@ class Kind:
     def clash(self, options: Options, other: Options) -> str:
         """The name of the option by which two networks of the kind would be one; "" where none does."""
         return ""
+
+    def gateway_on_node(self, gateway: str, prefix: int) -> str:
+        """The gateway as each node has it on the bridge, with its prefix; "" where it is not the node's."""
+        return f"{gateway}/{prefix}" if self.node_is_gateway else ""
 
     def hosts_bridge(self, options: Options) -> str:
         """The hosts' own bridge that guests join, by its name; "" where nodes make one of the network's name."""

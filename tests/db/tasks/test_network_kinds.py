@@ -10,7 +10,7 @@ from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.cluster.selectors import default_cluster
-from panel.core.errors import AlreadyExists, CapacityError, InvalidValue, NodeUnreachable, OperationFailed
+from panel.core.errors import AlreadyExists, CapacityError, InvalidValue, MissingValue, NodeUnreachable, OperationFailed
 from panel.doctor.services import look
 from panel.images.models import Image
 from panel.network.kinds import get_kind
@@ -124,6 +124,29 @@ def test_an_uplink_is_each_node_s_own_and_stays_once_the_node_is_reached_anew(
 def test_a_bridge_has_one_uplink_a_node(options: dict[str, str]) -> None:
     with pytest.raises(InvalidValue):
         get_kind("bridge").checked(options)
+
+
+def test_a_routed_network_s_guest_has_each_address_alone_and_nodes_have_the_gateway(
+    admin: User, memory_network: Network, image: Image
+) -> None:
+    options = get_kind("routed").checked({"uplink": "eth0", "proxy": "on"})
+    network = Network.objects.create(
+        cluster=default_cluster(), name="public", bridge="vmbr-r", kind="routed", options=options
+    )
+    add_subnet(network, "192.0.2.0/28", ranges=[("192.0.2.0", "192.0.2.15")])
+    add_subnet(network, "2001:db8:1::/64")
+    node = make_node()
+    fake.node(node.pk).host_links.append("eth0")
+    assert run_task(operation_named("node.check").submit(admin, {}, object_id=node.pk)).status == Status.DONE
+    there = fake.node(node.pk).links["vmbr-r"]
+    assert [each.gateway for each in there.every_subnet()] == ["169.254.1.1/32", "fe80::1/64"]
+    assert there.options == {"uplink": "eth0", "proxy": "on"}
+    raw = {"name": "web1", "image": "small", "flavor": "small", "password": "correct horse", "network": "public"}
+    vm = Vm.objects.get(pk=run_task(operation_named("vm.create").submit(admin, raw)).object_id)
+    told = guest_network(vm).every_interface()[0].addresses[0]
+    assert (told.prefix, told.gateway) == (32, "169.254.1.1")
+    with pytest.raises(MissingValue):
+        get_kind("routed").checked({"proxy": "on"})
 
 
 def test_a_guest_joins_its_bridge(admin: User, node: Node, image: Image) -> None:
