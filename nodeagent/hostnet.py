@@ -26,7 +26,16 @@ _KINDS = ("unicast", "blackhole", "unreachable", "prohibit", "throw")
 
 def ip(argv: List[str], job: Job) -> List[Dict[str, Any]]:
     """What `ip` shows. Asked by netlink and not read in /sys, which may be another network namespace's."""
-    shown = json.loads(run(["ip", "-j", *argv], job).stdout or "[]")
+    return _shown("ip", argv, job)
+
+
+def bridge(argv: List[str], job: Job) -> List[Dict[str, Any]]:
+    """What `bridge` shows."""
+    return _shown("bridge", argv, job)
+
+
+def _shown(program: str, argv: List[str], job: Job) -> List[Dict[str, Any]]:
+    shown = json.loads(run([program, "-j", *argv], job).stdout or "[]")
     return [entry for entry in shown if entry]
 
 

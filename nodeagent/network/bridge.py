@@ -10,7 +10,7 @@ import re
 from typing import List
 
 from nodeagent import hostnet, uplinks
-from nodeagent.errors import Exists, InUse, InvalidParams, NoSuchInterface
+from nodeagent.errors import InUse, InvalidParams, NoSuchInterface
 from nodeagent.job import Job
 from nodeagent.network.bridged import Bridged
 from nodeagent.network.driver import register
@@ -65,8 +65,7 @@ class Bridge(Bridged):
             if not self.exists(job):
                 raise NoSuchInterface(f"The host has no bridge “{self.name}”.", name=self.name)
             return
-        if hostnet.links(job).get(self.name) is False:
-            raise Exists(f"The host has an interface “{self.name}” of its own, which the panel did not make.")
+        self.refuse_taken(job)
         uplinks.refuse(self.name, self.takes, job)
         if uplinks.find(self.name, job) not in (None, self.takes):
             if self.exists(job) and self.ports(job):

@@ -28,8 +28,7 @@ class Bridged(Driver):
     def make(self, job: Job) -> None:
         """Have the bridge, up."""
         name, there = self.name, hostnet.links(job)
-        if there.get(name) is False:
-            raise Exists(f"The host has an interface “{name}” of its own, which the panel did not make.", name=name)
+        self.refuse_taken(job)
         # The same on every node: a guest that is moved finds its gateway where it remembers it.
         mac = hostnet.bridge_mac(name)
         if name not in there:
@@ -38,6 +37,12 @@ class Bridged(Driver):
         self.furnish(job)
         self._write_rules(job)
         run(["ip", "link", "set", "dev", name, "up"], job)
+
+    def refuse_taken(self, job: Job) -> None:
+        """Raise Exists where the host has an interface of its own of the bridge's name."""
+        if hostnet.links(job).get(self.name) is False:
+            text = f"The host has an interface “{self.name}” of its own, which the panel did not make."
+            raise Exists(text, name=self.name)
 
     def furnish(self, job: Job) -> None:
         """The bridge has what the kind adds, before it is up."""

@@ -25,7 +25,7 @@ def kept_from(cluster: Cluster) -> list[str] | None:
     if cluster.guests_reach_nodes:
         return None
     hosts = {*Node.objects.values_list("address", flat=True), *_panel(cluster)}
-    return sorted({address for host in hosts for address in _addresses(host) if _is_a_way(address)})
+    return sorted({address for host in hosts for address in addresses_of(host) if _is_a_way(address)})
 
 
 def _panel(cluster: Cluster) -> Iterator[str]:
@@ -51,7 +51,7 @@ def _of_machine(cluster: Cluster) -> list[str]:
     return list(cluster.panel_addresses)
 
 
-def _addresses(host: str) -> list[str]:
+def addresses_of(host: str) -> list[str]:
     """What a host's name leads to just now; nothing for one that leads nowhere."""
     with contextlib.suppress(ValueError):
         return [str(ipaddress.ip_address(host))]

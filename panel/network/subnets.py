@@ -175,14 +175,28 @@ def _refuse_used(network: Network, addresses: Sequence[Address], field: str) -> 
 def _gateway(
     network: Network, parsed: ipaddress.IPv4Network | ipaddress.IPv6Network, gateway: str | None
 ) -> str | None:
+    beyond = network.of_kind.gateways
+    if gateway is None and parsed.version in beyond:
+        return beyond[parsed.version]
     if gateway is None:
         if network.of_kind.node_is_gateway:
             text = "Nodes are the gateway of such a network, which has an address of its own."
             raise InvalidValue(text, field="gateway")
         return None
     # What lies outside of it is reached by a route that the kind of the network must know.
-    _inside(parsed, [gateway], "gateway")
+    if parsed.version not in beyond:
+        _inside(parsed, [gateway], "gateway")
+    elif not _is_of(parsed.version, gateway):
+        data = {"address": gateway, "version": parsed.version}
+        raise InvalidValue(Text("{address} is no address of IPv{version}.", data), field="gateway")
     return str(ipaddress.ip_address(gateway))
+
+
+def _is_of(version: int, address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).version == version
+    except ValueError:
+        return False
 
 
 def _nameservers(given: Iterable[str]) -> list[str]:

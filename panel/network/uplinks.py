@@ -37,6 +37,13 @@ def of_node(text: str, node: str) -> str:
     return found.get(node, found.get(FOR_OTHERS, ""))
 
 
+def meet(one: str, other: str) -> bool:
+    """Whether some node would have the same interface by both."""
+    mine, theirs = by_node(one), by_node(other)
+    found = [(mine.get(each, mine.get("")), theirs.get(each, theirs.get(""))) for each in mine.keys() | theirs.keys()]
+    return any(first and first == second for first, second in found)
+
+
 def _checked(text: str) -> str:
     return ", ".join(f"{node}={name}" if node else name for node, name in by_node(text).items())
 

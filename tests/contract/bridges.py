@@ -61,6 +61,7 @@ class FarEnd:
         until(lambda: os.readlink(f"/proc/{self.process.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
         peer = ("peer", "name", "far0", "netns", str(self.process.pid))
         self.agent.run_in_namespace("ip", "link", "add", near, "type", "veth", *peer)
+        self.agent.run_in_namespace("ip", "link", "set", near, "addrgenmode", "none")
         self.agent.run_in_namespace("ip", "link", "set", near, "up")
         self.run("ip", "link", "set", "far0", "up")
 

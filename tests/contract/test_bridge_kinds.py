@@ -11,10 +11,10 @@ from dataclasses import replace
 import pytest
 
 from nodeagent.protocol import Nothing, host, network
-from panel.core.errors import NodeUnreachable
+from panel.core.errors import CommandFailed, NodeUnreachable
 from tests.contract.bridges import far_end, refusal
 from tests.contract.local_agent import until
-from tests.contract.subjects import AgentSubject, FakeSubject, Subject, make_spec
+from tests.contract.subjects import AgentSubject, FakeSubject, Subject, code_of, make_spec
 
 pytestmark = pytest.mark.netns
 SIX = network.Subnet("2001:db8::/64")
@@ -30,6 +30,14 @@ ROUTED = network.BridgeEnsure(
     kind="routed",
     options={"uplink": "up0", "proxy": "on"},
     further=[network.Subnet("2001:db8:1::/64", "fe80::1/64")],
+    nat=False,
+)
+VLAN = network.BridgeEnsure("vmbr-v", kind="vlan", options={"uplink": "up0", "vlan": "77"}, nat=False)
+ACROSS = network.BridgeEnsure(
+    "vmbr-x",
+    subnet="192.0.2.0/24",
+    kind="vxlan",
+    options={"vni": "7777", "local": "10.5.0.1", "peers": "10.5.0.2,10.5.0.3"},
     nat=False,
 )
 JOINED = network.BridgeEnsure(
@@ -304,6 +312,76 @@ def test_a_bridge_that_nobody_remembers_gives_back_what_its_alias_names(node: Su
         (node.agent.root / f"var/lib/vmpanel/{name}.json").unlink()
     node.call(network.BridgeRemove("vmbr-b"))
     assert of_uplink(node) == before
+
+
+def test_guests_of_one_vxlan_reach_each_other_over_the_nodes_network(node: Subject) -> None:
+    if isinstance(node, FakeSubject):
+        assert node.call(ACROSS) == state_of(ACROSS)
+        return
+    assert isinstance(node, AgentSubject)
+    assert refusal(node, ACROSS) == "no_such_interface"
+    with far_end(node, "up0", "10.5.0.2/24") as other, far_end(node, "guest0", "192.0.2.8/24") as guest:
+        node.agent.run_in_namespace("ip", "address", "add", "10.5.0.1/24", "dev", "up0")
+        before = host_now(node)
+        assert node.call(ACROSS) == state_of(ACROSS)
+        node.agent.run_in_namespace("ip", "link", "set", "guest0", "master", "vmbr-x")
+        for command in (
+            "link add vx0 type vxlan id 7777 dstport 4789 local 10.5.0.2 remote 10.5.0.1",
+            "link set vx0 up mtu 1450",
+            "address add 192.0.2.9/24 dev vx0",
+        ):
+            other.run("ip", *command.split())
+        until(lambda: guest.reaches("192.0.2.9"))
+        assert other.reaches("192.0.2.8")
+        assert " mtu 1450 " in node.agent.run_in_namespace("ip", "link", "show", "vmvx7777")
+        for command, lacks in (
+            ("bridge fdb delete 00:00:00:00:00:00 dev vmvx7777 dst 10.5.0.2", ["peers"]),
+            ("ip link set vmvx7777 nomaster", ["carrier"]),
+            ("ip address add 192.0.2.1/24 dev vmbr-x", ["apart"]),
+        ):
+            node.agent.run_in_namespace(*command.split())
+            assert node.call(network.BridgesRead()).bridges[0].lacks == lacks
+            assert node.call(ACROSS).lacks == []
+        fewer = replace(ACROSS, options={**ACROSS.options, "peers": "10.5.0.3"})
+        assert node.call(fewer).lacks == [] and not guest.reaches("192.0.2.99")
+        node.agent.run_in_namespace("ip", "link", "set", "guest0", "nomaster")
+        node.call(network.BridgeRemove("vmbr-x"))
+        assert host_now(node) == before
+
+
+def test_a_kernel_without_vlans_refuses_them_in_one_sentence_and_nothing_is_made(node: Subject) -> None:
+    give_uplink(node)
+    if isinstance(node, FakeSubject):
+        node.node.unable.add("vlan")
+    before = host_now(node) if isinstance(node, AgentSubject) else []
+    try:
+        found = node.call(VLAN)
+    except CommandFailed as error:
+        assert code_of(error) == "unsupported" and "kernel has no" in error.message
+        assert node.call(network.BridgesRead()).bridges == []
+        assert not isinstance(node, AgentSubject) or host_now(node) == before
+        return
+    # A kernel that has them.
+    assert found == state_of(VLAN)
+    assert isinstance(node, AgentSubject)
+    assert "vlan protocol 802.1Q id 77 " in node.agent.run_in_namespace("ip", "-d", "link", "show", "up0.77")
+    node.call(network.BridgeRemove("vmbr-v"))
+    assert host_now(node) == before
+
+
+def test_a_vlan_and_a_vxlan_have_a_number_and_where_they_go(node: Subject) -> None:
+    for asked, name, values in (
+        (VLAN, "vlan", ("", "0", "4095", "five")),
+        (VLAN, "uplink", ("", "a b")),
+        (VLAN, "mtu", ("90", "-")),
+        (VLAN, "vni", ("5",)),
+        (ACROSS, "vni", ("", "0", "16777216")),
+        (ACROSS, "local", ("", "nowhere")),
+        (ACROSS, "peers", ("10.5.0.2,nowhere", "2001:db8::1")),
+    ):
+        for value in values:
+            assert refusal(node, replace(asked, options={**asked.options, name: value})) == "invalid_params"
+    assert node.call(network.BridgesRead()).bridges == []
 
 
 GUEST = ["2001:db8:1::77", "203.0.113.77"]

@@ -54,6 +54,8 @@ class Node:
     """What the host has of networks without the panel, and names of its interfaces, and those of its bridges."""
     host_links: list[str] = field(default_factory=list)
     host_bridges: list[str] = field(default_factory=list)
+    unable: set[str] = field(default_factory=set)
+    """Kinds of networks that its kernel cannot have."""
     trials: dict[str, float] = field(default_factory=dict)
     """Bridges that are not confirmed yet, with the seconds for it."""
     barriers: list[str] = field(default_factory=list)

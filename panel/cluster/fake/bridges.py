@@ -63,6 +63,8 @@ class Bridges(Node):
             return self._bridge_state(request.name)
         if driver.needs and driver.needs not in self.host_links:
             raise AgentRefusal("no_such_interface", f"The host has no interface “{driver.needs}”.")
+        if request.kind in self.unable:
+            raise AgentRefusal("unsupported", f"The node's kernel has no networks of the kind “{request.kind}”.")
         if request.name in (*self.host_links, *self.host_bridges):
             text = f"The host has an interface “{request.name}” of its own, which the panel did not make."
             raise AgentRefusal("exists", text)

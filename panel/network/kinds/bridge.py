@@ -63,8 +63,4 @@ class BridgeKind(Kind):
             return "bridge"
         if "uplink" not in options or "uplink" not in other:
             return ""
-        mine, theirs = uplinks.by_node(options["uplink"]), uplinks.by_node(other["uplink"])
-        nodes = mine.keys() | theirs.keys()
-        return (
-            "uplink" if any(mine.get(each, mine.get("")) == theirs.get(each, theirs.get("")) for each in nodes) else ""
-        )
+        return "uplink" if uplinks.meet(options["uplink"], other["uplink"]) else ""

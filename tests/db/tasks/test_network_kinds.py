@@ -15,6 +15,7 @@ from panel.doctor.services import look
 from panel.images.models import Image
 from panel.network.kinds import get_kind
 from panel.network.models import Network, NodeNetwork
+from panel.network.node_part import bridge_of
 from panel.network.services import allocate_certain
 from panel.network.subnets import add_subnet
 from panel.notices.models import Problem, Severity
@@ -133,7 +134,7 @@ def test_a_routed_network_s_guest_has_each_address_alone_and_nodes_have_the_gate
     network = Network.objects.create(
         cluster=default_cluster(), name="public", bridge="vmbr-r", kind="routed", options=options
     )
-    add_subnet(network, "192.0.2.0/28", ranges=[("192.0.2.0", "192.0.2.15")])
+    add_subnet(network, "192.0.2.0/28", ranges=[("192.0.2.1", "192.0.2.14")])
     add_subnet(network, "2001:db8:1::/64")
     node = make_node()
     fake.node(node.pk).host_links.append("eth0")
@@ -147,6 +148,29 @@ def test_a_routed_network_s_guest_has_each_address_alone_and_nodes_have_the_gate
     assert (told.prefix, told.gateway) == (32, "169.254.1.1")
     with pytest.raises(MissingValue):
         get_kind("routed").checked({"proxy": "on"})
+    with pytest.raises(InvalidValue, match="is no address of IPv4"):
+        add_subnet(network, "198.51.100.0/28", "fe80::1")
+    assert add_subnet(network, "198.51.100.0/28", "172.31.1.1").gateway == "172.31.1.1"
+
+
+def test_each_node_of_a_vxlan_knows_the_others_and_a_vlan_its_own_uplink(admin: User, memory_network: Network) -> None:
+    cluster = default_cluster()
+    vxlan = Network.objects.create(cluster=cluster, name="x", bridge="vmbr-x", kind="vxlan", options={"vni": "7"})
+    options = get_kind("vlan").checked({"uplink": "eth0, node2=eno1", "vlan": 77})
+    vlan = Network.objects.create(cluster=cluster, name="v", bridge="vmbr-v", kind="vlan", options=options)
+    nodes = [make_node(), make_node("node2"), make_node("six")]
+    for node, address in zip(nodes, ("192.0.2.1", "192.0.2.2", "2001:db8::3"), strict=True):
+        Node.objects.filter(pk=node.pk).update(address=address)
+    told = [bridge_of(vxlan, Node.objects.get(pk=node.pk)).options for node in nodes]
+    assert [(each["local"], each["peers"]) for each in told] == [
+        ("192.0.2.1", "192.0.2.2"),
+        ("192.0.2.2", "192.0.2.1"),
+        ("2001:db8::3", ""),
+    ]
+    assert [bridge_of(vlan, node).options["uplink"] for node in nodes[:2]] == ["eth0", "eno1"]
+    clash = get_kind("vlan").clash
+    assert clash(options, {"uplink": "node3=eth0", "vlan": "77"}) == "vlan"
+    assert clash(options, {"uplink": "node2=eth0", "vlan": "77"}) == clash(options, {**options, "vlan": "78"}) == ""
 
 
 def test_a_guest_joins_its_bridge(admin: User, node: Node, image: Image) -> None:
