@@ -62,12 +62,14 @@ def restore(node: Subject) -> None:
 
 
 def host_now(node: AgentSubject) -> list[str]:
-    """All that the host has of interfaces, addresses, routes and rules; not whether a cable has just been seen."""
+    """All that the host has of interfaces, addresses, routes and rules; not what comes by itself, and when it likes."""
     shown = node.agent.run_in_namespace
     brief = [line.split() for each in ("link", "address") for line in shown("ip", "-br", each).splitlines()]
-    links = [" ".join([*words[:1], *(each for each in words[2:] if "<" not in each)]) for words in brief]
-    routes = [shown("ip", family, "route", "show", "table", "all").splitlines() for family in ("-4", "-6")]
-    kept = [line.replace(" linkdown", "").rstrip() for lines in routes for line in lines]
+    links = [
+        " ".join([*words[:1], *(each for each in words[2:] if not each.startswith(("<", "fe80")))]) for words in brief
+    ]
+    routes = [line for each in ("-4", "-6") for line in shown("ip", each, "route", "show", "table", "all").splitlines()]
+    kept = [line.replace(" linkdown", "").rstrip() for line in routes if not re.search("fe80|ff00|anycast", line)]
     return sorted([*links, *kept, *shown("nft", "list", "ruleset").splitlines()])
 
 
