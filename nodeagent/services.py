@@ -138,7 +138,8 @@ def run_at_boot(name: str, argv: Sequence[str], before: str, job: Job) -> None:
     if not has_systemd():
         return
     unit = (
-        f"[Unit]\nDescription={name} of vmpanel\nAfter=nftables.service network.target network-online.target\nBefore={before}\n\n"
+        f"[Unit]\nDescription={name} of vmpanel\n"
+        f"After=nftables.service network.target network-online.target\nBefore={before}\n\n"
         f"[Service]\nType=oneshot\nExecStart={' '.join(argv)}\n\n"
         "[Install]\nWantedBy=multi-user.target\n"
     )
