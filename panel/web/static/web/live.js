@@ -129,5 +129,6 @@ export function follow(viewer) {
     },
   };
   for (const topic of words.topics) handlers[topic] = take;
-  subscribe(viewer, words.topics, handlers);
+  // The page can be used before: to start the worker that listens holds a script up.
+  setTimeout(() => subscribe(viewer, words.topics, handlers));
 }
