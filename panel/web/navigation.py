@@ -69,7 +69,7 @@ GROUPS: tuple[tuple[Label, tuple[Entry, ...]], ...] = (
             Entry("problems", _("Problems"), "exclamation-triangle", "notices.view", also=("problem",), all_seen=True),
             Entry("journal", _("Journal"), "journal-text"),
             Entry("limits", _("Limits and usage"), "speedometer"),
-            Entry("usage", _("Usage"), "receipt", "vms.view"),
+            Entry("usage", _("Usage by month"), "receipt", "vms.view"),
             Entry("webhooks", _("Webhooks"), "broadcast", also=("webhook",)),
         ),
     ),
