@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -160,23 +161,39 @@ class VmHistoryView(ApiView):
         return Response(StatusChangeSerializer(changes, many=True, context={"redaction": Redaction(viewer)}).data)
 
 
+SERIES = extend_schema(
+    parameters=[
+        OpenApiParameter("step", enum=list(selectors.STEPS), description="Length of a row; 10m when absent."),
+        OpenApiParameter("from", OpenApiTypes.DATETIME, description="Begin; a hundred steps ago when absent."),
+        OpenApiParameter("to", OpenApiTypes.DATETIME, description="End; now when absent."),
+    ],
+    responses=VmUsageSerializer(many=True),
+)
+
+
+def _series(request: Request, object_id: int, read: Callable[..., Any]) -> Response:
+    asked = request.query_params
+    since, until = (moment(asked.get(name), name) for name in ("from", "to"))
+    rows = read(viewer_of(request), object_id, asked.get("step", "10m"), since, until)
+    return Response(VmUsageSerializer(rows, many=True).data)
+
+
 class VmStatisticsView(ApiView):
     """What a VM used."""
 
-    @extend_schema(
-        parameters=[
-            OpenApiParameter("step", enum=list(selectors.STEPS), description="Length of a row; 10m when absent."),
-            OpenApiParameter("from", OpenApiTypes.DATETIME, description="Begin; a hundred steps ago when absent."),
-            OpenApiParameter("to", OpenApiTypes.DATETIME, description="End; now when absent."),
-        ],
-        responses=VmUsageSerializer(many=True),
-    )
+    @SERIES
     def get(self, request: Request, object_id: int) -> Response:
         """Rows of a series, the oldest first, at most 2,000."""
-        asked = request.query_params
-        since, until = (moment(asked.get(name), name) for name in ("from", "to"))
-        rows = selectors.usage(viewer_of(request), object_id, asked.get("step", "10m"), since, until)
-        return Response(VmUsageSerializer(rows, many=True).data)
+        return _series(request, object_id, selectors.usage)
+
+
+class NodeStatisticsView(ApiView):
+    """What the VMs of a node used."""
+
+    @SERIES
+    def get(self, request: Request, object_id: int) -> Response:
+        """The sums of the VMs that the node has now, the oldest first, at most 2,000 rows."""
+        return _series(request, object_id, selectors.node_usage)
 
 
 class VmTrafficView(ApiView):

@@ -1,10 +1,32 @@
-"""The words of the charts on a VM's page, which its script draws."""
+"""The charts on the pages of a VM and a node, which a script draws: where their numbers are, and their words."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from django.utils.translation import gettext as _
 
+from panel.monitoring.statistics.selectors import PERIODS, Period
 from panel.web.templatetags.units import UNITS
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the script is told of the charts of one object: where its numbers are, and of how many CPUs."""
+
+    address: str
+    cpus: int
+    of: str = ""
+
+    @property
+    def periods(self) -> tuple[Period, ...]:
+        """What one may choose."""
+        return PERIODS
+
+    @property
+    def words(self) -> dict[str, str | list[str]]:
+        """What the script says."""
+        return words()
 
 
 def words() -> dict[str, str | list[str]]:

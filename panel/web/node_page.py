@@ -29,7 +29,7 @@ from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.selectors import list_tasks
 from panel.vms.selectors import list_vms
-from panel.web import buttons, meters, nodes
+from panel.web import buttons, curves, meters, nodes
 from panel.web.plain_form import changed
 from panel.web.rendering import found_or_404, need, page, say, viewer_of
 from panel.web.vm_page import open_task
@@ -80,6 +80,11 @@ def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
         use=use,
         cpu=meters.cpu(node, use),
         memory=meters.memory(node),
+        statistics=curves.Card(
+            f"/api/v1/nodes/{node.pk}/statistics",
+            int(node.facts.get("cpu_count") or 1),
+            of=_("Of the VMs that it has now"),
+        ),
         storages=lambda: [_storage(each) for each in node.pools.all()],
         networks=lambda: sorted(node.networks.all(), key=lambda each: each.network.name),
         services=lambda: services(viewer, node, task),

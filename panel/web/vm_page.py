@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from panel.accounts.models import User
 from panel.core import kinds, permissions
-from panel.monitoring.statistics.selectors import PERIODS, traffic_of, warnings
+from panel.monitoring.statistics.selectors import traffic_of, warnings
 from panel.notices.selectors import list_problems
 from panel.tasks.models import Task
 from panel.tasks.selectors import list_tasks, open_tasks_of
@@ -133,8 +133,7 @@ def vm_page(look: Look) -> HttpResponse:
         regions={"overview": "_vm_overview.html"},
         copies=vm.sightings.select_related("node") if manages else (),
         traffic=lambda: traffic_of(vm)[:MONTHS],
-        periods=PERIODS,
-        curve_words=curves.words(),
+        statistics=curves.Card(f"/api/v1/vms/{vm.pk}/statistics", vm.vcpus),
         timeline=lambda: timeline.of(vm, start, timezone.now()),
         timeline_start=start,
         snapshots=snapshots.tree(vm),

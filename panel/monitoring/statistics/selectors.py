@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
-from django.db.models import Q
+from django.db.models import Max, Q, QuerySet, Sum
 from django.utils import timezone
 
 from panel.accounts.models import User
+from panel.cluster.selectors import get_node
 from panel.core.errors import InvalidValue
 from panel.core.wording import Text, one_of
 from panel.monitoring.models import RolledUp, Step, VmTraffic, VmUsage
+from panel.monitoring.models.statistics import COUNTERS
 from panel.vms.models import Vm, VmStatus
 from panel.vms.selectors import get_vm
 
@@ -48,7 +51,24 @@ def usage(viewer: User, vm_id: int, step: str, since: datetime | None, until: da
 
     Raises NotFound, or InvalidValue naming the field, also for more than MOST_ROWS rows.
     """
-    vm = get_vm(viewer, vm_id)
+    return list(_rows(get_vm(viewer, vm_id).pk, step, since, until).order_by("at"))
+
+
+def node_usage(
+    viewer: User, node_id: int, step: str, since: datetime | None, until: datetime | None
+) -> list[dict[str, Any]]:
+    """What the VMs that a node has now used together, in rows as usage() has them: those that went away took theirs.
+
+    Raises NotFound, or InvalidValue as usage() does.
+    """
+    here = Vm.objects.filter(node_id=get_node(viewer, node_id).pk).values("pk")
+    rows = _rows(here, step, since, until)
+    sums = {name: Sum(name) for name in ("memory_kib", "rss_kib", *COUNTERS)}
+    return [dict(row) for row in rows.order_by("at").values("at").annotate(seconds=Max("seconds"), **sums)]
+
+
+def _rows(vms: Any, step: str, since: datetime | None, until: datetime | None) -> QuerySet[VmUsage]:
+    """The rows of one VM, or of several."""
     if step not in STEPS:
         raise InvalidValue(one_of("step", STEPS), field="step")
     length = timedelta(seconds=STEPS[step])
@@ -63,8 +83,8 @@ def usage(viewer: User, vm_id: int, step: str, since: datetime | None, until: da
         raise InvalidValue(
             Text("That is more than {most} rows; ask for less, or a longer step.", {"most": MOST_ROWS}), field="from"
         )
-    rows = VmUsage.objects.filter(vm_id=vm.pk, step=STEPS[step], at__gte=begin, at__lt=end)
-    return list(rows.order_by("at"))
+    found = {"vm_id": vms} if isinstance(vms, int) else {"vm_id__in": vms}
+    return VmUsage.objects.filter(**found, step=STEPS[step], at__gte=begin, at__lt=end)
 
 
 def traffic(viewer: User, vm_id: int) -> list[VmTraffic]:

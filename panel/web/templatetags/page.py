@@ -14,10 +14,12 @@ from django.utils.html import conditional_escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from panel.core import wording
+from panel.vms.usage import had
 from panel.web import assets, words
 
 register = template.Library()
 register.simple_tag(assets.address, name="asset")
+register.filter("had", had)
 
 
 @register.simple_tag

@@ -1,4 +1,4 @@
-// Charts of what a VM used, drawn from the statistics API into the card of the VM's page.
+// Charts of what a VM used, or the VMs of a node, drawn from the statistics API into the card of its page.
 
 import { timeMarks, valueMarks } from "./axes.js";
 
@@ -11,13 +11,13 @@ const card = document.getElementById("statistics");
 const curves = card.querySelector(".curves");
 const choice = card.querySelector("select");
 const details = card.querySelector("details");
-const { vm, cpus, zone } = card.dataset;
+const { address, cpus, zone } = card.dataset;
 // What the panel says to its reader, in their language.
 const words = JSON.parse(document.getElementById("curve-words").textContent);
 const lang = document.documentElement.lang;
 const state = { rows: null, since: 0, until: 0, asked: 0, error: "" };
 
-// Each is what a row says, by second (memory: as it is, and none is none that was measured); CPU is of all of the VM's.
+// Each is what a row says, by second (memory: as it is, and none is none that was measured); CPU is of all that there are.
 const CURVES = [
   { title: words.cpu, unit: percent, lines: [[words.used, (row) => row.cpu_ns / 1e7 / cpus]] },
   { title: words.memory, unit: kibibytes, level: true, lines: [[words.used, (row) => row.rss_kib], [words.given, (row) => row.memory_kib]] },
@@ -185,7 +185,7 @@ async function load() {
   let rows = null;
   let error = "";
   try {
-    const answer = await fetch(`/api/v1/vms/${vm}/statistics?${query}`);
+    const answer = await fetch(`${address}?${query}`);
     const body = await answer.json();
     if (answer.ok) rows = body;
     else error = body.detail ?? words.unreadable;
