@@ -408,7 +408,7 @@ def operation_of(name: str) -> str:
 
 EXCLUDED = {
     **{
-        f"network.{verb}": "tests/db has its worker killed at every step, tests/lab/test_networks has it on hosts"
+        f"network.{verb}": "tests/db has its worker killed at every step, tests/lab/test_devices has it on hosts"
         for verb in ("add", "change", "remove", "add-subnet", "change-subnet", "remove-subnet")
     },
     "node.accept-storage": "it needs a node whose storage is gone, where the sweep's VM lives: see tests/db",

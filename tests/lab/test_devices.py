@@ -327,18 +327,20 @@ def test_an_interface_s_limits_are_live_and_stay(guest: Guest) -> None:
     guest.do("change-interface", interface=mac, inbound_kibps=0, outbound_kibps=0)
 
 
-def test_an_interface_moves_to_another_network_and_back(guest: Guest, stack: Stack) -> None:
-    code = """
-from panel.network.models import Network
-from panel.network.subnets import add_subnet
-first = Network.objects.order_by("pk").first()
-net, made = Network.objects.get_or_create(cluster=first.cluster, name="other", bridge="vmbr-nat1")
-if made:
-    add_subnet(net, "10.78.0.0/24", "10.78.0.1", ranges=[("10.78.0.10", "10.78.0.20")])
-"""
-    stack.manage("shell", "-c", code)
-    for node in guest.api.get("nodes").json()["results"]:
-        done(guest.api, guest.api.post(f"nodes/{node['id']}/check", json={}))
+@pytest.fixture
+def other(guest: Guest) -> Iterator[str]:
+    """Another network, which is gone from the nodes when it is removed; answers its path."""
+    raw = {"name": "other", "bridge": "vmbr-nat1", "subnet": "10.78.0.0/24", "ranges": ["10.78.0.10-10.78.0.20"]}
+    task = done(guest.api, guest.api.post("networks", json=raw))
+    path = f"networks/{task['object_id']}"
+    yield path
+    assert "vmbr-nat1" in guest.node.run(["ip", "link"]).stdout
+    done(guest.api, guest.api.delete(path))
+    for what in (["ip", "link"], ["nft", "list", "ruleset"]):
+        assert "vmbr-nat1" not in guest.node.run(what).stdout.replace("_", "-")
+
+
+def test_an_interface_moves_to_another_network_and_back(guest: Guest, other: str) -> None:
     mac = guest.do("add-interface")["interface"]
     port = "tap" + mac.replace(":", "")
     moved = guest.do("change-interface", interface=mac, network="other")
@@ -352,3 +354,14 @@ if made:
     assert "10.78.0.10" not in guest.node.run(["nft", "list", "ruleset"]).stdout
     assert port not in guest.node.run(["ip", "link"]).stdout
     guest.do("remove-interface", interface="52:54:00:aa:00:01")
+
+
+def test_a_guest_has_the_addresses_of_all_its_interfaces(guest: Guest, other: str) -> None:
+    added = guest.do("add-interface", network="other")
+    refused = guest.api.delete(other)
+    assert refused.status_code == 409 and guest.name in refused.json()["detail"]
+    power_cycle(guest)
+    wait_until(guest.answers, "it starts", 120)
+    shown = guest.run("ip", "-4", "addr")
+    assert f"inet {guest.address}/24" in shown and f"inet {added['address']}/24" in shown
+    guest.do("remove-interface", interface=added["interface"])
