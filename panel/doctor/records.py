@@ -85,7 +85,7 @@ def _left_by_tasks() -> Iterator[Finding]:
 
 
 def _left_by_vms() -> Iterator[Finding]:
-    for address in Address.objects.filter(held=None).order_by("pk")[:MOST]:
+    for address in Address.objects.filter(held=None, reserved=False).order_by("pk")[:MOST]:
         yield Finding("address_left", f"address {address.ip}", "In use by nothing.")
     for volume in Volume.objects.filter(disk=None, auxiliary_disk=None).order_by("pk")[:MOST]:
         yield Finding("volume_left", f"volume {volume.uuid}", "No VM has it.")

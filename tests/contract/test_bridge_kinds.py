@@ -120,7 +120,7 @@ def test_a_bridge_of_the_host_s_own_is_joined_and_left_alone(node: Subject) -> N
 def test_a_bridge_of_ours_is_no_host_s_own(node: Subject) -> None:
     node.call(ISOLATED)
     assert refusal(node, replace(JOINED, name="vmbr-x", options={"bridge": "vmbr-x"})) == "no_such_interface"
-    wrong = ({}, {"bridge": "br1"}, {"bridge": "Br_0.lan", "vlan": "1"})
+    wrong: tuple[dict[str, str], ...] = ({}, {"bridge": "br1"}, {"bridge": "Br_0.lan", "vlan": "1"})
     assert {refusal(node, replace(JOINED, options=each)) for each in wrong} == {"invalid_params"}
     for name in ("", "a b", "x/y", "-x", "sixteen-letters-"):
         assert refusal(node, replace(JOINED, name=name, options={"bridge": name})) == "invalid_params"
@@ -233,7 +233,7 @@ def test_what_nobody_confirms_is_given_back(node: Subject) -> None:
     assert node.call(TAKEN) == state_of(TAKEN)
 
 
-@pytest.mark.parametrize("lines", [3, 6, 99])
+@pytest.mark.parametrize("lines", [4, 99])
 def test_an_agent_that_is_killed_in_the_middle_leaves_the_host_reachable(node: Subject, lines: int) -> None:
     if not isinstance(node, AgentSubject):
         pytest.skip("the fake has no kernel")
@@ -299,9 +299,9 @@ def test_an_interface_that_cannot_be_taken_in_is_refused_and_nothing_is_touched(
     assert node.call(network.BridgesRead()).bridges == []
 
 
-@pytest.mark.parametrize("options", [{}, {"uplink": ""}, {"uplink": "a b"}, {"uplink": "up0", "bridge": "vmbr-b"}])
-def test_a_bridge_has_one_uplink_or_is_the_host_s_own(node: Subject, options: dict[str, str]) -> None:
-    assert refusal(node, replace(TAKEN, options=options)) == "invalid_params"
+def test_a_bridge_has_one_uplink_or_is_the_host_s_own(node: Subject) -> None:
+    for options in ({}, {"uplink": ""}, {"uplink": "a b"}, {"uplink": "up0", "bridge": "vmbr-b"}):
+        assert refusal(node, replace(TAKEN, options=options)) == "invalid_params"
 
 
 def test_a_bridge_that_nobody_remembers_gives_back_what_its_alias_names(node: Subject) -> None:
@@ -391,10 +391,11 @@ GUEST = ["2001:db8:1::77", "203.0.113.77"]
 
 def test_a_routed_network_s_guests_are_reached_from_outside_while_they_are_on_the_node(node: Subject) -> None:
     assert refusal(node, ROUTED) == "no_such_interface"
-    if not isinstance(node, AgentSubject):
+    if isinstance(node, FakeSubject):
         node.node.host_links.append("up0")
         assert node.call(ROUTED) == state_of(ROUTED)
         return
+    assert isinstance(node, AgentSubject)
     agent = node.agent
     for name in ("default", "all"):
         agent.run_in_namespace("sysctl", "-qw", f"net.ipv6.conf.{name}.accept_dad=0")
@@ -435,18 +436,11 @@ def test_a_routed_network_s_guests_are_reached_from_outside_while_they_are_on_th
         assert agent.run_in_namespace("sysctl", "-n", "net.ipv6.conf.up0.proxy_ndp") == "0\n"
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"options": {"proxy": "on"}},
-        {"options": {"proxy": "perhaps", "uplink": "up0"}},
-        {"options": {"uplink": "a b"}},
-        {"gateway": ""},
-        {"gateway": "fe80::1/64"},
-    ],
-)
-def test_a_routed_network_has_gateways_and_an_uplink_to_answer_on(node: Subject, wrong: dict[str, object]) -> None:
-    assert refusal(node, replace(ROUTED, **wrong)) == "invalid_params"  # type: ignore[arg-type]
+def test_a_routed_network_has_gateways_and_an_uplink_to_answer_on(node: Subject) -> None:
+    for options in ({"proxy": "on"}, {"proxy": "perhaps", "uplink": "up0"}, {"uplink": "a b"}):
+        assert refusal(node, replace(ROUTED, options=options)) == "invalid_params"
+    for gateway in ("", "fe80::1/64"):
+        assert refusal(node, replace(ROUTED, gateway=gateway)) == "invalid_params"
 
 
 @pytest.mark.parametrize("asked", [ISOLATED, replace(ROUTED, options={})])
@@ -467,17 +461,15 @@ def test_a_network_is_there_made_again_and_removed(node: Subject, asked: network
     assert not isinstance(node, AgentSubject) or host_now(node) == before
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"options": {"vlan": "5"}},
-        {"subnet": "somewhere"},
-        {"gateway": "192.0.2.1/24"},
-        {"further": [network.Subnet("2001:db8::/64", "2001:db8::1/64")]},
-    ],
-)
-def test_an_isolated_network_has_no_options_and_no_gateway_on_the_node(node: Subject, wrong: dict[str, object]) -> None:
-    assert refusal(node, replace(ISOLATED, **wrong)) == "invalid_params"  # type: ignore[arg-type]
+def test_an_isolated_network_has_no_options_and_no_gateway_on_the_node(node: Subject) -> None:
+    six = network.Subnet("2001:db8::/64", "2001:db8::1/64")
+    for wrong in (
+        replace(ISOLATED, options={"vlan": "5"}),
+        replace(ISOLATED, subnet="somewhere"),
+        replace(ISOLATED, gateway="192.0.2.1/24"),
+        replace(ISOLATED, further=[six]),
+    ):
+        assert refusal(node, wrong) == "invalid_params"
     assert node.call(network.BridgesRead()).bridges == []
 
 
