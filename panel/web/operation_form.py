@@ -106,6 +106,16 @@ class OperationForm(forms.Form):
         self.add_error(field if field in self.fields else None, told.message)
 
     @property
+    def settled(self) -> list[tuple[Any, Any]]:
+        """What its place settles of what there is to choose from: the parameters' labels and what is chosen."""
+        told = []
+        for field in self.hidden_fields():
+            names = {str(value): label for value, label in getattr(field.field, "choices", ())}
+            if (chosen := str(field.value())) in names:
+                told.append((field.label, names[chosen]))
+        return told
+
+    @property
     def asks(self) -> bool:
         """Whether there is anything to fill in."""
         return bool(self.visible_fields())

@@ -205,7 +205,8 @@ def test_a_service_of_a_node_is_restarted_from_its_page(admin: User, node: Node)
     assert "gives no answer" in shown["libvirtd"] and "speaks" in shown["vmwatch-node"]
     address = f"/nodes/{node.pk}/do/restart-service?service=libvirtd"
     assert address in shown["libvirtd"] and "restart-service?service=vmwatch-node" in shown["vmwatch-node"]
-    assert 'value="libvirtd"' in text(client, address)
+    dialog = text(client, address)
+    assert 'value="libvirtd"' in dialog and "Service: <b>libvirtd</b>" in dialog
     memory = fake.node(node.pk)
     spec = host.DomainSpec("0a3c1de5-77aa-4d2e-9c11-2f4a5b6c7d8e", "shop", 128, 1, "qemu", [], [])
     memory.domains[spec.uuid] = fake.FakeDomain(spec, "running")

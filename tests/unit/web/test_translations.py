@@ -36,7 +36,7 @@ NAMES = {
     "Esc", "Express", "F1", "F2", "F4", "i440FX", "IP", "IPv4", "IPv6", "ISO", "JavaScript", "KVM", "LDAP", "libvirt",
     "libvirtd", "MAC", "NAT", "PCI", "Python", "Q35", "qcow2", "QEMU", "raw", "Redis", "RescueImage", "RHEL", "SATA",
     "SCSI", "SHA-256", "SHA256", "SSH", "ssh-ed25519", "sudo", "Super", "Tab", "TOTP", "UEFI", "URL", "UTC", "UUID",
-    "virt-customize", "VirtIO", "virtio-scsi", "vmpanel", "vmwatch", "vmwatch-node", "VNC", "web1",
+    "virt-customize", "VirtIO", "virtio-scsi", "VLAN", "vmpanel", "vmwatch", "vmwatch-node", "VNC", "VXLAN", "web1",
 }  # fmt: skip
 """What is called the same in each language."""
 SPOKEN = ("title", "aria-label", "placeholder", "alt", "data-confirm")
