@@ -56,6 +56,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "panel.web.assets.AssetsMiddleware",
     "panel.core.middleware.RequestIdMiddleware",
     "panel.core.middleware.LanguageMiddleware",
     "panel.api.rates.RateLimitMiddleware",

@@ -165,6 +165,7 @@ def server(config: Config, application: Any = "panel.asgi:application") -> Door:
             # Whom to believe about a caller's address is the panel's own option, TrustedProxies.
             proxy_headers=False,
             access_log=False,
+            server_header=False,
             log_level="warning",
             lifespan="off",
             # Open event streams would hold the end up for good.

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import mimetypes
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,29 @@ SHORTLY = "max-age=300"
 COMPRESSED = frozenset({".css", ".js", ".svg", ".json", ".html"})
 IMPORT = re.compile(r'^import (?:[^"\n]* from )?"\./([\w/.-]+\.js)";', re.MULTILINE)
 """How our scripts name each other; those of npm have no modules that a page needs at once."""
+OF_FILES = "default-src 'none'; script-src 'self'; connect-src 'self'"
+OWN_POLICY = (".svg", ".html", "_worker.js")
+"""Ends of names of what a browser may show, or run, by itself; all else has the policy of the page that loads it."""
+
+
+class AssetsMiddleware:
+    """Answers for files before anything else does: they are everybody's, and headers of pages weigh more than many."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        of, _, name = request.path.removeprefix("/assets/").partition("/")
+        if request.method not in ("GET", "HEAD") or not request.path.startswith("/assets/") or of != release():
+            return self.get_response(request)
+        try:
+            response = serve(request, name, of)
+        except Http404:
+            return self.get_response(request)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if name.endswith(OWN_POLICY):
+            response.headers["Content-Security-Policy"] = OF_FILES
+        return response
 
 
 @cache

@@ -16,6 +16,7 @@ from panel.api.operations import TWICE
 from panel.api.urls import urlpatterns
 from panel.core import kinds
 from panel.tasks import registry
+from panel.web import assets
 
 
 def test_a_token_lets_its_user_in_and_no_other_does(user: User) -> None:
@@ -102,6 +103,15 @@ def test_pages_ask_strangers_to_sign_in(path: str, admin: User) -> None:
 def test_files_outside_the_assets_are_not_served() -> None:
     assert Client().get("/assets/../views.py", secure=True).status_code == 404
     assert Client().get("/assets/web/app.css", secure=True).status_code == 200
+    assert Client().get(f"/assets/{assets.release()}/../../views.py", secure=True).status_code == 404
+
+
+def test_a_file_has_few_headers_and_a_policy_only_where_it_stands_alone() -> None:
+    few = {"Content-Type", "Content-Length", "Cache-Control", "Vary", "X-Content-Type-Options", "Content-Disposition"}
+    for name, policy in (("web/app.css", False), ("web/icon.svg", True), ("web/events_worker.js", True)):
+        headers = Client().get(assets.address(name), secure=True).headers
+        assert set(headers) <= few | ({"Content-Security-Policy"} if policy else set())
+        assert ("Content-Security-Policy" in headers) is policy and "immutable" in headers["Cache-Control"]
 
 
 def test_the_schema_is_made_once_and_is_the_same_for_everybody(
