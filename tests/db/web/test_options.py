@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 
 from panel import config
 from panel.accounts.models import Level, User
+from panel.core import wording
 from panel.options import OPTIONS
 from panel.web.options_page import GROUPS
 from tests.db.web.test_cluster_pages import text
@@ -26,6 +27,11 @@ def row(page: str, name: str) -> str:
 def test_every_option_stands_in_one_group() -> None:
     for option in OPTIONS:
         assert sum(option.name.startswith(tuple(names.split())) for _title, names in GROUPS) == 1, option.name
+
+
+def test_every_option_is_explained_in_russian_too() -> None:
+    with wording.read_in("ru"):
+        assert [each.name for each in OPTIONS if wording.translated(each.help) == each.help] == []
 
 
 def test_an_option_tells_its_value_its_source_and_what_waits(
