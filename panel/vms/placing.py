@@ -100,6 +100,13 @@ def _without(networks: Iterable[Network]) -> dict[int, Text]:
     return {node: Text("the network “{network}” cannot be made there", {"network": name}) for node, name in names}
 
 
+def refuse_network(vm: Vm, network: Network) -> None:
+    """Raise CapacityError for a network that cannot be made on the VM's node: an interface would join nothing."""
+    if NodeNetwork.objects.filter(node=vm.node_id, network=network, state=NetworkState.FAILED).exists():
+        text = Text("The network “{network}” cannot be made on the VM's node.", {"network": network.name})
+        raise CapacityError(text, field="network", candidates={})
+
+
 def networks_of(vm: Vm) -> list[Network]:
     """The networks that the VM's interfaces are in."""
     return [each.network for each in vm.interfaces.select_related("network")]

@@ -26,6 +26,7 @@ from panel.vms.limits import Resources, refuse_over_limits, require_within_limit
 from panel.vms.machine import LARGEST_KIBPS
 from panel.vms.models import Interface, Vm
 from panel.vms.operations.guest_network import tell_network, tell_of_less
+from panel.vms.placing import refuse_network
 from panel.vms.requirements import undrifted
 from panel.vms.spec import interface_spec, with_values
 from panel.vms.usage import note_shape
@@ -141,6 +142,7 @@ class AddInterface(DeviceOperation):
         """An address that is not free, and more interfaces than the VM can, or its owner may have."""
         refuse_over_limits(ctx.vm.owner, Resources(addresses=len(given_versions(ctx.network))))
         network_services.refuse_full(ctx.network, ctx.params.address, ctx.vm.owner)
+        refuse_network(ctx.vm, ctx.network)
         _refuse_no_place(ctx.vm)
 
 
@@ -376,6 +378,7 @@ class ChangeInterface(DeviceOperation):
             network = network_named(ctx.vm.cluster, asked.network)
             if network.pk != interface.network_id:
                 network_services.refuse_full(network)
+                refuse_network(ctx.vm, network)
 
 
 def _refuse_no_place(vm: Vm) -> None:

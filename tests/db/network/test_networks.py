@@ -272,3 +272,15 @@ def test_who_had_an_address_is_known_by_address_and_time(api: APIClient, user: U
     AddressTerm.objects.update(until=timezone.now() - timedelta(days=401))
     purge_history()
     assert had(api) == []
+
+
+def test_no_interface_is_made_in_a_network_that_cannot_be_on_the_vm_s_node(
+    api: APIClient, node: Node, image: Image
+) -> None:
+    network = added(api)
+    vm = asked(api.post("/api/v1/vms", WEB, format="json")).object_id
+    network.on_nodes.update(state="failed", error="There is no such interface.")
+    mac = Vm.objects.get(pk=vm).interfaces.get().mac
+    for verb, body in (("add-interface", {}), ("change-interface", {"interface": mac})):
+        answer = api.post(f"/api/v1/vms/{vm}/{verb}", {**body, "network": "public"}, format="json")
+        assert (answer.json()["code"], answer.json()["field"]) == ("no_capacity", "network"), answer.json()
