@@ -45,7 +45,7 @@ GROUPS: tuple[tuple[Label, tuple[Entry, ...]], ...] = (
         (
             Entry("dashboard", _("Dashboard"), "speedometer2"),
             Entry("vms", _("Virtual machines"), "display", "vms.view", also=("vm", "operation-vm")),
-            Entry("addresses", _("Addresses"), "signpost", "vms.view"),
+            Entry("addresses", _("Addresses"), "signpost", "vms.view", also=("address",)),
             Entry("images", _("Images"), "box", "vms.view"),
             Entry("isos", _("ISO images"), "disc", "vms.view"),
             Entry("plans", _("Plans"), "tags", "vms.view"),
@@ -56,7 +56,7 @@ GROUPS: tuple[tuple[Label, tuple[Entry, ...]], ...] = (
         (
             Entry("nodes", _("Nodes"), "hdd-rack", "cluster.view", also=("node",), all_seen=True),
             Entry("storages", _("Storages"), "device-hdd", "cluster.view", also=("storage",), all_seen=True),
-            Entry("networks", _("Networks"), "diagram-3", "cluster.view", all_seen=True),
+            Entry("networks", _("Networks"), "diagram-3", "cluster.view", also=("network",), all_seen=True),
             Entry("health", _("Health"), "heart-pulse", "cluster.view", all_seen=True),
             Entry("cluster-settings", _("Cluster settings"), "gear", "cluster.manage", all_seen=True),
             Entry("options", _("Options"), "sliders", "settings.manage", all_seen=True),

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from django.contrib.auth.hashers import make_password
+from django.db import transaction
 from django.utils import timezone
 
 from panel.accounts import signin_keys
@@ -35,6 +36,7 @@ from panel.tasks.engine import TRYING_AGAIN
 from panel.tasks.models import Status, StepStatus, Task, TaskLog, TaskStep
 from panel.vms.models import Cause, Disk, Interface, InterfaceAddress, Snapshot, StatusChange, Vm, VmStatus
 from panel.vms.unmanaged import UnmanagedDomain
+from panel.vms.usage import note_shape
 from panel.webhooks.models import Delivery, DeliveryState, Webhook
 
 ADMIN, CUSTOMER, CAREFUL = "admin", "anna", "boris"
@@ -179,6 +181,8 @@ def _vm(made: SimpleNamespace, number: int, name: str, status: str, memory_mib: 
     interface = Interface.objects.create(vm=vm, network=made.network, mac=f"52:54:00:aa:00:{number:02x}")
     address = _address(made.network, number)
     InterfaceAddress.objects.create(interface=interface, address=address, primary=4)
+    with transaction.atomic():
+        note_shape(vm.pk)
     return vm
 
 
