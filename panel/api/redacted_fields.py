@@ -50,5 +50,14 @@ class WordedField(serializers.Field[Any, Any, Any, Any]):
         return redaction.shown(value)
 
 
+class ResultField(serializers.JSONField):
+    """A task's result: values that may name nodes, and sentences."""
+
+    def to_representation(self, value: Any) -> Any:
+        """The result, as the viewer may see it."""
+        redaction = redaction_of(self.context)
+        return redaction.result(super().to_representation(value))
+
+
 class RedactedField(_Redacted, serializers.JSONField):
     """Values that may name nodes."""

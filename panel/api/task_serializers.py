@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from panel.api.redacted_fields import RedactedField, WordedField, redaction_of
+from panel.api.redacted_fields import ResultField, WordedField, redaction_of
 from panel.notices.models import Problem
 from panel.tasks.commands import NodeCommand
 from panel.tasks.models import Task, TaskLog, TaskStep
@@ -76,7 +76,7 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
 
     title = WordedField(source="worded_title")
     owner = serializers.CharField(source="owner.name", default=None, allow_null=True)
-    result = RedactedField()
+    result = ResultField()
     error = ErrorField()
 
     class Meta:

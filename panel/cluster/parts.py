@@ -63,7 +63,7 @@ class Part:
     check: Callable[[NodeContext[Any]], Sequence[str | Complaint]]
     look: Callable[[NodeContext[Any]], None] = lambda _ctx: None
     reach: Callable[[], Sequence[tuple[str, int]]] = tuple
-    leaves: Callable[[NodeContext[Any]], Sequence[str]] = lambda ctx: ()
+    leaves: Callable[[NodeContext[Any]], Sequence[Text]] = lambda ctx: ()
     forget: Callable[[NodeContext[Any]], None] = lambda ctx: None
     making: PartStep | None = None
     removing: PartStep | None = None

@@ -87,6 +87,18 @@ class Redaction:
             return [self.data(each) for each in value]
         return self.text(value) if isinstance(value, str) else value
 
+    def result(self, value: Any) -> Any:
+        """A task's result as data(), with its sentences made (`text` of `text_said`, at any depth)."""
+        return self.data(self._sentences(value))
+
+    def _sentences(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._sentences(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        told = self._with(value, "text") if "text_said" in value else value
+        return {name: self._sentences(each) for name, each in told.items()}
+
     def error(self, error: PanelError) -> PanelError:
         """The same error, for the viewer's eyes, in the language that is in force."""
         told = self.stored_error(error.stored())
@@ -120,7 +132,7 @@ class Redaction:
             return event
         told = self._with(event, "title")
         if "result" in event:
-            told["result"] = self.data(event["result"])
+            told["result"] = self.result(event["result"])
         if event.get("error"):
             told["error"] = self.stored_error(event["error"])
         if isinstance(event.get("step"), dict):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from panel.core.wording import Text, for_row
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
     """One thing that is not as it should be: `code` names its kind, `object` what it is about ("vm 3").
 
-    `mend` is the operation that can put it right; empty where only a person can.
+    `text` says it in English, which two looks are compared by, `said` for its reader. `mend` is the operation that can
+    put it right; empty where only a person can.
     """
 
     code: str
@@ -17,10 +21,18 @@ class Finding:
     text: str
     node: str = ""
     mend: str = ""
+    said: Text = field(default=Text(""), compare=False)
 
-    def as_json(self) -> dict[str, str]:
-        """For a task's result and the API."""
-        return asdict(self)
+    def as_json(self) -> dict[str, Any]:
+        """For a task's result: the sentence with what it is made of (Redaction.result)."""
+        text, said = for_row(self.said)
+        told = {"code": self.code, "object": self.object, "text": text, "node": self.node, "mend": self.mend}
+        return told if said is None else {**told, "text_said": said}
+
+
+def finding(code: str, about: str, said: Text, node: str = "", mend: str = "") -> Finding:
+    """A finding of what is said."""
+    return Finding(code, about, said.english, node, mend, said)
 
 
 CODES = {

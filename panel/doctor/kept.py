@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from panel.doctor.findings import Finding
+from panel.core.wording import Text
+from panel.doctor.findings import Finding, finding
 from panel.vms.models import SnapshotState, Vm
 
 
@@ -18,11 +19,12 @@ def snapshots(
         rows, about = {row.on_node: row for row in vm.snapshots.all()}, f"vm {vm.pk}"
         for name, row in rows.items():
             if name not in seen[uuid] and row.state in (SnapshotState.READY, SnapshotState.MISSING):
-                text = f"The snapshot “{row.name}” of {vm} is not there."
-                yield Finding("snapshot_missing", about, text, node, "vm.forget-snapshot")
+                text = Text("The snapshot “{snapshot}” of {vm} is not there.", {"snapshot": row.name, "vm": vm.name})
+                yield finding("snapshot_missing", about, text, node, "vm.forget-snapshot")
         external = {each["name"] for each in vm.unmanaged_snapshots if each["external"]}
         for name in seen[uuid]:
             if name not in rows:
-                text = f"The panel did not take the snapshot “{name}” of {vm}."
+                data = {"snapshot": name, "vm": vm.name}
+                text = Text("The panel did not take the snapshot “{snapshot}” of {vm}.", data)
                 mend = "" if name in external else "vm.adopt-snapshot"
-                yield Finding("snapshot_unmanaged", about, text, node, mend)
+                yield finding("snapshot_unmanaged", about, text, node, mend)

@@ -15,8 +15,9 @@ from panel.cluster.client import Heed, NodeClient
 from panel.cluster.models import Node
 from panel.cluster.nodes import known_pools
 from panel.core.errors import CommandFailed
+from panel.core.wording import Text
 from panel.doctor import kept, wires
-from panel.doctor.findings import Finding
+from panel.doctor.findings import Finding, finding
 from panel.doctor.shared import files_of_others
 from panel.network.models import Network
 from panel.network.node_part import lasting_part
@@ -148,7 +149,8 @@ def compare(node: str, said: Wanted, seen: Reading, readings: Mapping[str, Readi
         yield from _files(node, seen.refs[pool], said, there, used)
         yield from _sizes(node, said, seen.refs[pool], listed)
     for pool, text in seen.unread.items():
-        yield Finding("storage_unread", f"storage {storages.of(seen.refs[pool]).where}", text, node, "node.check")
+        about = f"storage {storages.of(seen.refs[pool]).where}"
+        yield finding("storage_unread", about, Text(text), node, "node.check")
     yield from wires.bridges(node, said.networks, seen.network.bridges)
     yield from wires.filters(node, said.vms, seen.domains.keys(), said.busy, seen.network.guards)
 
@@ -162,8 +164,8 @@ def runs_twice(readings: Mapping[str, Reading]) -> Iterator[Finding]:
                 active.setdefault(uuid, []).append(node)
     for uuid, nodes in active.items():
         if len(nodes) > 1:
-            text = f"It is active on {' and '.join(sorted(nodes))}."
-            yield Finding("runs_twice", f"domain {uuid}", text, mend="vm.settle")
+            text = Text("It is active on these nodes: {nodes}.", {"nodes": ", ".join(sorted(nodes))})
+            yield finding("runs_twice", f"domain {uuid}", text, mend="vm.settle")
 
 
 def _domains(node: str, said: Wanted, seen: Reading, readings: Mapping[str, Reading]) -> Iterator[Finding]:
@@ -175,51 +177,58 @@ def _domains(node: str, said: Wanted, seen: Reading, readings: Mapping[str, Read
             yield _missing(vm, node, readings)
             continue
         if domain.state in ACTIVE and not domain.persistent:
-            text = f"{vm} runs, but is not defined any more: it is gone when it stops."
-            yield Finding("domain_undefined", about, text, node, "vm.repair")
+            text = Text("{vm} runs, but is not defined any more: it is gone when it stops.", {"vm": vm.name})
+            yield finding("domain_undefined", about, text, node, "vm.repair")
         if domain.name != vm.name:
-            yield Finding("domain_name", about, f"The domain of {vm} is called {domain.name}.", node, "vm.repair")
+            text = Text("The domain of {vm} is called {name}.", {"vm": vm.name, "name": domain.name})
+            yield finding("domain_name", about, text, node, "vm.repair")
         if domain.state != vm.status:
-            yield Finding("domain_state", about, f"{vm} is {domain.state}, not {vm.status}.", node)
+            data = {"vm": vm.name, "found": Text(domain.state), "known": Text(vm.status)}
+            yield finding("domain_state", about, Text("{vm} is {found}, not {known}.", data), node)
         elif domain.state == VmStatus.SAVED:
-            text = (
-                f"The memory of {vm} is saved: its next start goes on from there, and until then nothing of it changes."
+            text = Text(
+                "The memory of {vm} is saved: its next start goes on from there, and until then nothing of it changes.",
+                {"vm": vm.name},
             )
-            yield Finding("memory_saved", about, text, node, "vm.start or vm.discard-saved")
+            yield finding("memory_saved", about, text, node, "vm.start or vm.discard-saved")
     for uuid, domain in seen.domains.items():
         if uuid in said.vms or uuid in said.busy:
             continue
         if uuid in said.elsewhere:
             vm = said.elsewhere[uuid]
-            text = f"{vm} belongs to {vm.node}; here it is {domain.state}."
+            data = {"vm": vm.name, "other_node": vm.node.name, "found": Text(domain.state)}
+            text = Text("{vm} belongs to {other_node}; here it is {found}.", data)
             mend = "vm.settle" if domain.state in ACTIVE or uuid in said.last_here else ""
-            yield Finding("domain_elsewhere", f"vm {vm.pk}", text, node, mend)
+            yield finding("domain_elsewhere", f"vm {vm.pk}", text, node, mend)
         else:
-            text = f"No VM has the domain {domain.name}."
-            yield Finding("domain_foreign", f"domain {uuid}", text, node, "vm.take-over")
+            text = Text("No VM has the domain {domain}.", {"domain": domain.name})
+            yield finding("domain_foreign", f"domain {uuid}", text, node, "vm.take-over")
 
 
 def _missing(vm: Vm, node: str, readings: Mapping[str, Reading]) -> Finding:
     """That a VM has no domain on its node; where another node has one, nothing is to be made anew."""
     uuid = str(vm.uuid)
     having = [name for name, reading in sorted(readings.items()) if uuid in reading.domains]
-    text = f"{vm} has no domain{f', but {having[0]} has one of it' if having else ''}."
+    text = Text("{vm} has no domain.", {"vm": vm.name})
+    if having:
+        data = {"vm": vm.name, "other_node": having[0]}
+        text = Text("{vm} has no domain, but {other_node} has one of it.", data)
     mend = "vm.settle" if having or vm.seen_elsewhere else "vm.repair"
-    return Finding("domain_missing", f"vm {vm.pk}", text, node, mend)
+    return finding("domain_missing", f"vm {vm.pk}", text, node, mend)
 
 
 def _nvram(node: str, said: Wanted, seen: Reading) -> Iterator[Finding]:
     """It is kept as long as the VM, whatever firmware that has now."""
     for uuid in seen.nvram:
         if uuid not in said.vms and uuid not in said.busy and uuid not in seen.domains:
-            yield Finding("nvram_foreign", f"nvram {uuid}", "No VM here has this UUID.", node)
+            yield finding("nvram_foreign", f"nvram {uuid}", Text("No VM here has this UUID."), node)
 
 
 def _files(node: str, pool: storage.PoolRef, said: Wanted, there: set[str], used: frozenset[str]) -> Iterator[Finding]:
     expected = said.files.get(pool.name, {})
     for file, owner in sorted(expected.items()):
         if file not in there and PurePosixPath(file).name not in said.busy:
-            yield Finding("file_missing", owner, f"{_place(pool, file)} is not there.", node)
+            yield finding("file_missing", owner, Text("{file} is not there.", {"file": _place(pool, file)}), node)
     for file in sorted(there - expected.keys()):
         folder, _, name = file.partition("/")
         if folder == "images" and not _is_unfinished(name):
@@ -232,7 +241,7 @@ def _files(node: str, pool: storage.PoolRef, said: Wanted, there: set[str], used
         if place.removesuffix(PARTIAL) in said.others or place in used:
             continue
         if name.removesuffix(PARTIAL) not in said.busy:
-            yield Finding("file_foreign", f"file {place}", "It belongs to nothing.", node)
+            yield finding("file_foreign", f"file {place}", Text("It belongs to nothing."), node)
 
 
 def _sizes(node: str, said: Wanted, pool: storage.PoolRef, seen: storage.PoolFiles) -> Iterator[Finding]:
@@ -242,8 +251,9 @@ def _sizes(node: str, said: Wanted, pool: storage.PoolRef, seen: storage.PoolFil
             continue
         found = size.qcow2_bytes if volume.format == "qcow2" else size.file_bytes
         if found != volume.size_bytes:
-            text = f"{volume.place} has {found} bytes, not {volume.size_bytes}."
-            yield Finding("volume_size", said.files[pool.name][f"volumes/{name}"], text, node, "vm.grow-disk")
+            data = {"file": volume.place, "found": found, "known": volume.size_bytes}
+            text = Text("{file} has {found} bytes, not {known}.", data)
+            yield finding("volume_size", said.files[pool.name][f"volumes/{name}"], text, node, "vm.grow-disk")
 
 
 def _is_unfinished(name: str) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 from django.db.models import F, Q
 from django.utils import timezone
 
-from panel.doctor.findings import Finding
+from panel.core.wording import Text
+from panel.doctor.findings import Finding, finding
 from panel.network.models import Address
 from panel.storage.models import Volume
 from panel.tasks import locks
@@ -49,14 +50,17 @@ def _by_hand() -> Iterator[Finding]:
         # The name and being defined are compared with the node itself (nodes.py).
         differs = [each for each in vm.drift if each["field"] not in ("name", "persistent")]
         if differs and vm.pk not in busy:
-            told, ways = drift.told(differs).english, drift.ways(vm.name, differs).english
-            text = f"{vm} is described otherwise on its node: {told}. {ways}"
-            yield Finding("domain_differs", f"vm {vm.pk}", text, mend=_mend(differs))
+            data = {"vm": vm.name, "told": drift.told(differs), "ways": drift.ways(vm.name, differs)}
+            text = Text("{vm} is described otherwise on its node: {told}. {ways}", data)
+            yield finding("domain_differs", f"vm {vm.pk}", text, mend=_mend(differs))
     left = Sighting.objects.filter(accepted=False).exclude(status__in=elsewhere.ACTIVE)
     for sighting in left.select_related("vm__node", "node").order_by("pk")[:MOST]:
         vm = sighting.vm
-        text = f"{vm} ran last on {sighting.node}, and belongs to {vm.node}: its newest data are where it ran last."
-        yield Finding("moved", f"vm {vm.pk}", text, mend="vm.settle")
+        data = {"vm": vm.name, "other_node": sighting.node.name, "source_node": vm.node.name}
+        text = Text(
+            "{vm} ran last on {other_node}, and belongs to {source_node}: its newest data are where it ran last.", data
+        )
+        yield finding("moved", f"vm {vm.pk}", text, mend="vm.settle")
 
 
 def _mend(differs: list[dict[str, Any]]) -> str:
@@ -68,35 +72,36 @@ def _mend(differs: list[dict[str, Any]]) -> str:
 
 def _tasks() -> Iterator[Finding]:
     for task in Task.objects.filter(status=Status.STUCK)[:MOST]:
-        yield Finding("task_stuck", f"task {task.pk}", f"{task.title}: an undo failed.")
+        yield finding("task_stuck", f"task {task.pk}", Text("{task}: an undo failed.", {"task": task.worded_title}))
     since = timezone.now() - ABANDONED
     due = Q(status__in=(Status.QUEUED, Status.RETRYING), next_run_at__lt=since)
     silent = Q(status__in=(Status.RUNNING, Status.UNDOING), lease_until__lt=since)
     for task in Task.objects.filter(due | silent).order_by("pk")[:MOST]:
         if task.status != Status.QUEUED or not locks.blocker(task):
-            yield Finding("task_abandoned", f"task {task.pk}", f"{task.title}: no worker carries it on.")
+            text = Text("{task}: no worker carries it on.", {"task": task.worded_title})
+            yield finding("task_abandoned", f"task {task.pk}", text)
 
 
 def _left_by_tasks() -> Iterator[Finding]:
     for lock in TaskLock.objects.filter(task__status__in=ENDED).order_by("pk")[:MOST]:
-        yield Finding("lock_left", f"{lock.kind} {lock.object_id}", f"Locked by task {lock.task_id}, which has ended.")
+        text = Text("Locked by task {task}, which has ended.", {"task": lock.task_id})
+        yield finding("lock_left", f"{lock.kind} {lock.object_id}", text)
     for secret in TaskSecret.objects.filter(task__status__in=ENDED).order_by("pk")[:MOST]:
-        yield Finding("secret_left", f"task {secret.task_id}", "Its secret was not deleted.")
+        yield finding("secret_left", f"task {secret.task_id}", Text("Its secret was not deleted."))
 
 
 def _left_by_vms() -> Iterator[Finding]:
     for address in Address.objects.filter(held=None, reserved=False).order_by("pk")[:MOST]:
-        yield Finding("address_left", f"address {address.ip}", "In use by nothing.")
+        yield finding("address_left", f"address {address.ip}", Text("In use by nothing."))
     for volume in Volume.objects.filter(disk=None, auxiliary_disk=None).order_by("pk")[:MOST]:
-        yield Finding("volume_left", f"volume {volume.uuid}", "No VM has it.")
+        yield finding("volume_left", f"volume {volume.uuid}", Text("No VM has it."))
     busy = busy_vms()
     for auxiliary_disk in (
         AuxiliaryDisk.objects.exclude(purpose=Purpose.RESCUE).select_related("vm").order_by("pk")[:MOST]
     ):
         if auxiliary_disk.vm_id not in busy:
-            yield Finding(
-                "volume_left", f"vm {auxiliary_disk.vm_id}", f"A system of {auxiliary_disk.vm} that is to be deleted."
-            )
+            text = Text("A system of {vm} that is to be deleted.", {"vm": auxiliary_disk.vm.name})
+            yield finding("volume_left", f"vm {auxiliary_disk.vm_id}", text)
     for disk in (
         Disk.objects.exclude(volume__node=None)
         .exclude(volume__node=F("vm__node"))
@@ -104,20 +109,21 @@ def _left_by_vms() -> Iterator[Finding]:
         .order_by("pk")[:MOST]
     ):
         if disk.vm_id not in busy:
-            yield Finding(
-                "volume_elsewhere", f"vm {disk.vm_id}", f"Disk {disk.target} of {disk.vm} is on another node."
-            )
+            text = Text("Disk {disk} of {vm} is on another node.", {"disk": disk.target, "vm": disk.vm.name})
+            yield finding("volume_elsewhere", f"vm {disk.vm_id}", text)
     for vm in Vm.objects.filter(installed=False).order_by("pk")[:MOST]:
         if vm.pk not in busy:
-            yield Finding("vm_half_made", f"vm {vm.pk}", f"{vm} was never finished.")
+            yield finding("vm_half_made", f"vm {vm.pk}", Text("{vm} was never finished.", {"vm": vm.name}))
 
 
 def _snapshots() -> Iterator[Finding]:
     for row in Snapshot.objects.filter(state=SnapshotState.FAILED).select_related("vm").order_by("pk")[:MOST]:
-        text = f"The snapshot “{row.name}” of {row.vm} was not deleted: {row.reason}"
-        yield Finding("snapshot_left", f"vm {row.vm_id}", text, mend="vm.delete-snapshot")
+        data = {"snapshot": row.name, "vm": row.vm.name, "reason": row.reason}
+        text = Text("The snapshot “{snapshot}” of {vm} was not deleted: {reason}", data)
+        yield finding("snapshot_left", f"vm {row.vm_id}", text, mend="vm.delete-snapshot")
 
 
 def _usage() -> Iterator[Finding]:
     for vm_id in islice(differing(), MOST):
-        yield Finding("usage_differs", f"vm {vm_id}", "The ledger of usage says something else than its rows do.")
+        text = Text("The ledger of usage says something else than its rows do.")
+        yield finding("usage_differs", f"vm {vm_id}", text)

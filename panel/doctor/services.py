@@ -15,7 +15,7 @@ from panel.cluster.nodes import client
 from panel.cluster.session import BAD_ANSWER
 from panel.core.errors import NodeError
 from panel.doctor import nodes, records
-from panel.doctor.findings import Finding
+from panel.doctor.findings import Finding, finding
 
 SECOND_LOOK_SECONDS = 3.0
 """A node tells of a change within a moment; whoever was between two states is through by then."""
@@ -45,7 +45,7 @@ def look(report: Callable[[float, str], None] = lambda fraction, text: None) -> 
             reading = nodes.read(node, client(node), heed)
         except NodeError as error:
             mend = "node.check" if error.data.get("agent_code") == BAD_ANSWER else ""
-            found.add(Finding("node_silent", f"node {node.pk}", error.message, node.name, mend))
+            found.add(finding("node_silent", f"node {node.pk}", error.text, node.name, mend))
             continue
         # Whoever a task is at before or after the look may have been changed by it in between.
         said[node.name] = nodes.wanted(node, busy_before | records.busy_vms(), reading.domains)

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from nodeagent.protocol.network import AntiSpoofingFilter, BridgeEnsure, BridgeState
 from nodeagent.xml.describe import port_name
-from panel.doctor.findings import Finding
+from panel.core.wording import Text
+from panel.doctor.findings import Finding, finding
 from panel.network.models import Network
-from panel.vms.models import Vm
+from panel.vms.models import Interface, Vm
 
 AGAIN = "node.check"
 """What has networks' bridges made again, and ports filtered as the rows say."""
@@ -22,13 +23,20 @@ def bridges(
     for network, wanted in networks:
         bridge, about = there.pop(network.bridge, None), f"network {network.pk}"
         if bridge is None or not bridge.exists:
-            yield Finding("bridge_missing", about, f"{network.bridge} of {network} is not there.", node, AGAIN)
+            text = Text("{bridge} of {network} is not there.", {"bridge": network.bridge, "network": network.name})
+            yield finding("bridge_missing", about, text, node, AGAIN)
         elif differences := sorted(_differences(network, wanted, bridge)):
-            text = f"{network.bridge} of {network} is not as it should be: {', '.join(differences)}."
-            yield Finding("bridge_differs", about, text, node, AGAIN)
+            data = {"bridge": network.bridge, "network": network.name, "differences": ", ".join(differences)}
+            text = Text("{bridge} of {network} is not as it should be: {differences}.", data)
+            yield finding("bridge_differs", about, text, node, AGAIN)
     for name, bridge in sorted(there.items()):
-        what = "The bridge" if bridge.exists else "A bridge's rules" if not bridge.remembered else "What is remembered"
-        yield Finding("bridge_foreign", f"bridge {name}", f"{what} of no network.", node)
+        yield finding("bridge_foreign", f"bridge {name}", _of_no_network(bridge), node)
+
+
+def _of_no_network(bridge: BridgeState) -> Text:
+    if bridge.exists:
+        return Text("The bridge of no network.")
+    return Text("What is remembered of no network.") if bridge.remembered else Text("A bridge's rules of no network.")
 
 
 def _differences(network: Network, wanted: BridgeEnsure, bridge: BridgeState) -> Iterator[str]:
@@ -66,13 +74,23 @@ def filters(
             found, about = there.pop((uuid, port_name(interface.mac)), None), f"vm {vm.pk}"
             wanted = (interface.mac, sorted(interface.ips))
             if found is None or (found.mac, found.addresses) != wanted:
-                having = f"for {found.mac} with {', '.join(found.addresses) or 'no address'}" if found else "not at all"
-                text = f"{interface.mac} of {vm} with {', '.join(interface.ips) or 'no address'} is filtered {having}."
-                yield Finding("guard_missing", about, text, node, AGAIN)
+                yield finding("guard_missing", about, _filtered(interface, vm, found), node, AGAIN)
             elif not found.in_force:
-                text = f"The rules of {interface.mac} of {vm} are not in the kernel as they should be."
-                yield Finding("guard_missing", about, text, node, AGAIN)
+                data = {"mac": interface.mac, "vm": vm.name}
+                text = Text("The rules of {mac} of {vm} are not in the kernel as they should be.", data)
+                yield finding("guard_missing", about, text, node, AGAIN)
     for uuid, port in sorted(there):
         if uuid not in busy:
-            owner = f"domain {uuid}" if uuid else "nothing that is remembered"
-            yield Finding("guard_foreign", f"port {port}", f"It is filtered for {owner}.", node, "" if uuid else AGAIN)
+            text = Text("It is filtered for nothing that is remembered.")
+            if uuid:
+                text = Text("It is filtered for domain {domain}.", {"domain": uuid})
+            yield finding("guard_foreign", f"port {port}", text, node, "" if uuid else AGAIN)
+
+
+def _filtered(interface: Interface, vm: Vm, found: AntiSpoofingFilter | None) -> Text:
+    """How a port is filtered that should be for the interface's MAC and addresses."""
+    data = {"mac": interface.mac, "vm": vm.name, "addresses": ", ".join(interface.ips) or "–"}
+    if found is None:
+        return Text("{mac} of {vm} with the addresses {addresses} is not filtered at all.", data)
+    data |= {"other_mac": found.mac, "others": ", ".join(found.addresses) or "–"}
+    return Text("{mac} of {vm} with the addresses {addresses} is filtered for {other_mac} with {others}.", data)

@@ -62,9 +62,9 @@ def reach() -> list[tuple[str, int]]:
     return [(host, int(port))] if host else []
 
 
-def leaves(ctx: NodeContext[Any]) -> list[str]:
+def leaves(ctx: NodeContext[Any]) -> list[Text]:
     """vmwatch-node, with the secret of this node alone."""
-    return ["the service vmwatch-node; its secret is this node's own, and is not believed any more"]
+    return [Text("the service vmwatch-node; its secret is this node's own, and is not believed any more")]
 
 
 PART = Part(

@@ -182,9 +182,10 @@ def _on_node(subnet: Subnet) -> protocol.Subnet:
     return protocol.Subnet(subnet.cidr, gateway and subnet.network.of_kind.gateway_on_node(gateway, subnet.prefix))
 
 
-def leaves(ctx: NodeContext[Any]) -> list[str]:
+def leaves(ctx: NodeContext[Any]) -> list[Text]:
     """Its bridges."""
-    return [f"the bridge {network.bridge} with the rules of its network" for network in _networks(ctx.node)]
+    text = "the bridge {bridge} with the rules of its network"
+    return [Text(text, {"bridge": network.bridge}) for network in _networks(ctx.node)]
 
 
 PART = Part(

@@ -23,6 +23,7 @@ HINTS: dict[str, Text] = {
     ),
     PoolFault.READ_ONLY: Text("Mount it so that it can be written to."),
 }
+OWN, SHARED = "the storage “{pool}” in {path}", "the shared storage “{pool}” in {path}"
 LOW_ROOM_BYTES = 5 * 1024**3
 
 
@@ -114,9 +115,9 @@ def _pools(node: Node) -> list[Pool]:
     return list(Pool.objects.filter(cluster=node.cluster))
 
 
-def leaves(ctx: NodeContext[Any]) -> list[str]:
+def leaves(ctx: NodeContext[Any]) -> list[Text]:
     """Its storages, whose files stay."""
-    return [f"the {'shared ' if pool.shared else ''}storage “{pool.name}” in {pool.where}" for pool in _pools(ctx.node)]
+    return [Text(SHARED if pool.shared else OWN, {"pool": pool.name, "path": pool.where}) for pool in _pools(ctx.node)]
 
 
 def forget(ctx: NodeContext[Any]) -> None:

@@ -57,12 +57,14 @@ def filter_again(ctx: NodeContext[Any]) -> None:
             )
 
 
-def leaves(ctx: NodeContext[Any]) -> list[str]:
+def leaves(ctx: NodeContext[Any]) -> list[Text]:
     """The domains of its VMs with their disks."""
-    return [
-        f"the domain “{vm.name}” ({vm.uuid}) with its disks{', which starts with the host' if vm.autostart else ''}"
-        for vm in Vm.objects.filter(node=ctx.node).order_by("name")
-    ]
+    found = Vm.objects.filter(node=ctx.node).order_by("name")
+    return [Text(STARTS if vm.autostart else STAYS, {"vm": vm.name, "uuid": str(vm.uuid)}) for vm in found]
+
+
+STAYS = "the domain “{vm}” ({uuid}) with its disks"
+STARTS = "the domain “{vm}” ({uuid}) with its disks, which starts with the host"
 
 
 def forget(ctx: NodeContext[Any]) -> None:

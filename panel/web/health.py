@@ -13,6 +13,7 @@ from django.utils import timezone
 from panel.accounts import journal
 from panel.accounts.models import JournalEntry, User
 from panel.cluster.models import Node
+from panel.cluster.redaction import Redaction
 from panel.core import kinds, permissions
 from panel.monitoring.selectors import Watching, list_watched, watching
 from panel.monitoring.silence import silent_after
@@ -41,7 +42,7 @@ def health(request: HttpRequest) -> HttpResponse:
         watching=seen,
         nodes=[_watched(node, seen) for node in list_watched(viewer).order_by("name")[:MOST_NODES]],
         examined=examined,
-        findings=examined.result.get("findings", [])[:MOST] if examined is not None else (),
+        findings=Redaction(viewer).result(examined.result.get("findings", [])[:MOST]) if examined is not None else (),
         offered=[each for each in (_button(viewer, EXAMINE), _button(viewer, CONFIGURE)) if each is not None],
     )
 

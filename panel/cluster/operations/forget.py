@@ -23,8 +23,8 @@ from panel.tasks.services import give_up
 
 MOST_NAMES = 20
 OURS = (
-    "the panel's key, the line of /root/.ssh/authorized_keys that ends with “vmpanel”",
-    "the panel's programs and files in /usr/lib/vmpanel, /etc/vmpanel, /var/lib/vmpanel and /var/log/vmpanel",
+    Text("the panel's key, the line of /root/.ssh/authorized_keys that ends with “vmpanel”"),
+    Text("the panel's programs and files in /usr/lib/vmpanel, /etc/vmpanel, /var/lib/vmpanel and /var/log/vmpanel"),
 )
 
 VM = "{count} VM"
@@ -77,7 +77,7 @@ def note_leftovers(ctx: ForgetContext) -> dict[str, Any]:
     vms = list(ctx.node.vms.values_list("name", flat=True))
     for each in left:
         ctx.log(Text("May be left on the host: {thing}.", {"thing": each}), "warning")
-    return {"result": {"left": left, "vms": vms}}
+    return {"result": {"left": [each.english for each in left], "vms": vms}}
 
 
 def forget_parts(ctx: ForgetContext) -> None:

@@ -23,7 +23,7 @@ def look(ctx: Context[ExamineParams]) -> dict[str, Any]:
     for each in found[:MOST_TOLD]:
         mend = f", mended by {each.mend}" if each.mend else ""
         place = f"{each.node}: " if each.node else ""
-        told = {"place": place, "object": each.object, "text": each.text, "code": each.code, "mend": mend}
+        told = {"place": place, "object": each.object, "text": each.said, "code": each.code, "mend": mend}
         ctx.log(Text("{place}{object}: {text} ({code}{mend})", told), "warning")
     return {"result": {"findings": [each.as_json() for each in found[:MOST_TOLD]], "count": len(found)}}
 

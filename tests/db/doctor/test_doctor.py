@@ -271,16 +271,10 @@ def test_the_task_tells_what_was_found_and_who_may_not_see_the_cluster_is_refuse
     answer = api.post("/api/v1/cluster/examine")
     assert answer.status_code == 202
     task = run_task(Task.objects.get(pk=answer.json()["task"]["id"]))
-    assert task.result["count"] == 1
-    assert task.result["findings"] == [
-        {
-            "code": "domain_missing",
-            "object": f"vm {vm.pk}",
-            "text": "web1 has no domain.",
-            "node": "fake1",
-            "mend": "vm.repair",
-        }
-    ]
+    told = {"code": "domain_missing", "object": f"vm {vm.pk}", "node": "fake1", "mend": "vm.repair"}
+    for language, text in (("en", "web1 has no domain."), ("ru", "У web1 нет домена.")):
+        shown = api.get(f"/api/v1/tasks/{task.pk}", headers={"Accept-Language": language}).json()["result"]
+        assert shown == {"count": 1, "findings": [{**told, "text": text}]}
     assert api_as_user.post("/api/v1/cluster/examine").status_code == 403
 
 
