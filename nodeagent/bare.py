@@ -71,15 +71,15 @@ def _place(path: Path) -> Dict[str, Any]:
     there = path
     while not os.path.lexists(there):
         there = there.parent
-    room = os.statvfs(there if there.exists() else there.parent)
+    seen = os.statvfs(there if there.exists() else there.parent)
     return {
         "at": str(there),
         "folder": there.is_dir(),
-        "read_only": bool(room.f_flag & os.ST_RDONLY),
+        "read_only": bool(seen.f_flag & os.ST_RDONLY),
         "writable": os.access(there, os.W_OK | os.X_OK),
-        "free_bytes": room.f_bavail * room.f_frsize,
+        "free_bytes": seen.f_bavail * seen.f_frsize,
         # Some file systems (btrfs) count none.
-        "free_files": room.f_favail if room.f_files else None,
+        "free_files": seen.f_favail if seen.f_files else None,
     }
 
 
