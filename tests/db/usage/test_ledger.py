@@ -79,7 +79,14 @@ class Model:
         size = None
         if vm is not None:
             disk_gib = sum(disk.volume.size_gib for disk in vm.disks.all())
-            size = Size(vm.owner_id, vm.vcpus, vm.memory_mib, disk_gib, vm.interfaces.count(), vm.suspended)
+            # What waits for the next start it does not have.
+            has = {
+                "vcpus": vm.vcpus,
+                "memory_mib": vm.memory_mib,
+                **{each["field"]: each["now"] for each in vm.pending},
+            }
+            addresses = vm.interfaces.count()
+            size = Size(vm.owner_id, has["vcpus"], has["memory_mib"], disk_gib, addresses, vm.suspended)
         if self.changes and self.changes[-1][1] == size:
             return
         # Time that went back stands still until it has caught up.
