@@ -11,6 +11,7 @@ from nodeagent.protocol.network import NAT
 from panel.cluster.models import Cluster, Node
 from panel.core.rows import QuickModel
 from panel.network.kinds import KINDS, Kind
+from panel.network.places import PlaceField
 
 
 class Network(models.Model):
@@ -134,6 +135,8 @@ class IpPool(models.Model):
     subnet = models.ForeignKey(Subnet, on_delete=models.CASCADE, related_name="ranges")
     first = models.GenericIPAddressField()
     last = models.GenericIPAddressField()
+    first_place = PlaceField(of="first")
+    last_place = PlaceField(of="last")
 
     class Meta:
         ordering = ["id"]
@@ -147,6 +150,7 @@ class Address(QuickModel):
 
     network = models.ForeignKey(Network, on_delete=models.PROTECT, related_name="addresses")
     ip = models.GenericIPAddressField()
+    place = PlaceField()
     allocated_at = models.DateTimeField(auto_now_add=True)
     reserved = models.BooleanField(default=False, help_text="It stays in use while no interface has it.")
     owner = models.ForeignKey(
@@ -160,6 +164,7 @@ class Address(QuickModel):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["network", "ip"], name="one_use_of_an_address")]
+        indexes = [models.Index(fields=["network", "place"], name="addresses_in_order")]
 
     def __str__(self) -> str:
         return self.ip

@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.core import kinds, permissions
 from panel.core.errors import NotFound
 from panel.network.models import IpPool, Network
+from panel.network.places import place_of
+from panel.network.ranges import OF_NETWORK, free_by_version, size
 
 
 def list_networks(viewer: User) -> QuerySet[Network]:
-    """All networks, each with `used_count` addresses in use."""
-    return Network.objects.prefetch_related("subnets__ranges").annotate(used_count=Count("addresses", distinct=True))
-
-
-def pool_size(pool: IpPool) -> int:
-    """How many addresses the range has."""
-    return int(ipaddress.ip_address(pool.last)) - int(ipaddress.ip_address(pool.first)) + 1
+    """All networks, each with `used_count` addresses in use, of which `used_in_ranges` lie in its ranges."""
+    inside = {f"{OF_NETWORK}__gte": F("first_place"), f"{OF_NETWORK}__lte": F("last_place")}
+    ranges = IpPool.objects.filter(subnet__network=OuterRef("pk"), **inside).order_by().values("subnet__network")
+    return Network.objects.prefetch_related("subnets__ranges").annotate(
+        used_count=Count("addresses", distinct=True),
+        used_in_ranges=Coalesce(Subquery(ranges.annotate(used=Count("pk")).values("used")), 0),
+    )
 
 
 def free_count(network: Network) -> int:
     """How many addresses of the network's ranges are still free."""
-    used = getattr(network, "used_count", None)
+    used: int | None = getattr(network, "used_in_ranges", None)
     if used is None:
-        used = network.addresses.count()
-    return sum(pool_size(pool) for pool in network.ranges) - used
-
-
-def free_by_version(network: Network) -> dict[int, int]:
-    """How many addresses are free of each version of IP that the network has ranges of."""
-    used: Counter[int] = Counter(
-        ipaddress.ip_address(ip).version for ip in network.addresses.values_list("ip", flat=True)
-    )
-    free: Counter[int] = Counter()
-    for subnet in network.subnets.all():
-        for pool in subnet.ranges.all():
-            free[subnet.version] += pool_size(pool)
-    return {version: count - used[version] for version, count in free.items()}
+        return sum(free_by_version(network).values())
+    return sum(map(size, network.ranges)) - used
 
 
 def given_versions(network: Network) -> set[int]:
@@ -71,8 +61,7 @@ def search(viewer: User, text: str) -> list[kinds.Found]:
 
 def in_range(pool: IpPool, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Whether the address is in the range."""
-    first, last = ipaddress.ip_address(pool.first), ipaddress.ip_address(pool.last)
-    return first.version == address.version and int(first) <= int(address) <= int(last)
+    return place_of(pool.first) <= place_of(str(address)) <= place_of(pool.last)
 
 
 def network_with(cluster: Cluster, ip: str) -> Network | None:

@@ -19,7 +19,9 @@ from panel.core.validation import plain_name
 from panel.core.wording import Text
 from panel.network.kinds import Kind, get_kind
 from panel.network.models import Address, Network, NetworkState, NodeNetwork, Subnet
-from panel.network.selectors import free_by_version, given_versions, in_range
+from panel.network.places import ip_at
+from panel.network.ranges import free_by_version, lowest_free
+from panel.network.selectors import given_versions, in_range
 from panel.network.subnets import add_subnet, overlap
 from panel.network.users import MOST_NAMED, named, users
 
@@ -77,14 +79,10 @@ def refuse_removing(network: Network) -> None:
 
 
 def _lowest_free(network: Network, version: int) -> str:
-    used = {int(ipaddress.ip_address(ip)) for ip in network.addresses.values_list("ip", flat=True)}
-    for pool in network.ranges:
-        first, last = ipaddress.ip_address(pool.first), ipaddress.ip_address(pool.last)
-        if first.version == version:
-            # Not a set of all that are free: of IPv6 there are more than any memory holds.
-            free = next((number for number in range(int(first), int(last) + 1) if number not in used), None)
-            if free is not None:
-                return str(type(first)(free))
+    for subnet in network.subnets.all():
+        for pool in subnet.ranges.all() if subnet.version == version else ():
+            if (free := lowest_free(pool, network.pk)) is not None:
+                return ip_at(free)
     raise full(network)
 
 

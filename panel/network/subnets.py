@@ -6,10 +6,12 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from panel.core.errors import AlreadyExists, InvalidValue, WrongState
 from panel.core.wording import Text
 from panel.network.models import Address, IpPool, Network, Subnet
+from panel.network.places import place_of
 from panel.network.selectors import in_range
 from panel.network.users import named
 
@@ -116,7 +118,7 @@ def change_subnet(
     if gateway is not None:
         found = _gateway(network, subnet.parsed, gateway or None)
         if found != subnet.gateway and network.of_kind.node_is_gateway:
-            _refuse_used(network, _in_subnet(subnet), "gateway")
+            _refuse_used(network, used_of(subnet), "gateway")
         subnet.gateway = found
     if nameservers is not None:
         subnet.nameservers = _nameservers(nameservers)
@@ -129,13 +131,13 @@ def change_subnet(
 def remove_subnet(subnet: Subnet) -> None:
     """The network has the subnet no more; raises WrongState naming who uses addresses of it."""
     network = Network.objects.select_for_update().get(pk=subnet.network_id)
-    _refuse_used(network, _in_subnet(subnet), "subnet")
+    _refuse_used(network, used_of(subnet), "subnet")
     subnet.delete()
 
 
 def refuse_used_subnet(subnet: Subnet) -> None:
     """Raise what keeps a subnet from being removed; see remove_subnet()."""
-    _refuse_used(subnet.network, _in_subnet(subnet), "subnet")
+    _refuse_used(subnet.network, used_of(subnet), "subnet")
 
 
 def overlap(one: str, other: str) -> bool:
@@ -147,9 +149,7 @@ def overlap(one: str, other: str) -> bool:
 def _change_ranges(network: Network, subnet: Subnet, wanted: Sequence[Range]) -> None:
     before = list(subnet.ranges.all())
     after = [IpPool(subnet=subnet, first=first, last=last) for first, last in wanted]
-    outside = [
-        address for address in _in_subnet(subnet) if _is_in(before, address.ip) and not _is_in(after, address.ip)
-    ]
+    outside = [address for address in used_of(subnet) if _is_in(before, address.ip) and not _is_in(after, address.ip)]
     _refuse_used(network, outside, "ranges")
     subnet.ranges.all().delete()
     IpPool.objects.bulk_create(after)
@@ -159,14 +159,14 @@ def _is_in(pools: Iterable[IpPool], ip: str) -> bool:
     return any(in_range(pool, ipaddress.ip_address(ip)) for pool in pools)
 
 
-def _in_subnet(subnet: Subnet) -> list[Address]:
+def used_of(subnet: Subnet) -> QuerySet[Address]:
     """The addresses of the subnet that are in use."""
-    there, parsed = Address.objects.filter(network=subnet.network_id), subnet.parsed
-    return [each for each in there if ipaddress.ip_address(each.ip) in parsed]
+    first, last = place_of(str(subnet.parsed[0])), place_of(str(subnet.parsed[-1]))
+    return Address.objects.filter(network=subnet.network_id, place__range=(first, last)).order_by("place")
 
 
-def _refuse_used(network: Network, addresses: Sequence[Address], field: str) -> None:
-    if addresses:
+def _refuse_used(network: Network, used: Iterable[Address], field: str) -> None:
+    if addresses := list(used):
         data = {"count": len(addresses), "users": named(network, addresses)}
         text = Text("{count} addresses of it are in use, by {users}.", data)
         raise WrongState(text, object="network", id=network.pk, state="in use", field=field)

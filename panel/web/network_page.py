@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,9 @@ from panel.accounts.models import User
 from panel.cluster.selectors import list_nodes
 from panel.core import permissions
 from panel.network.models import IpPool, Network, Subnet
-from panel.network.selectors import get_network, in_range, pool_size
+from panel.network.ranges import in_use, size
+from panel.network.selectors import get_network
+from panel.network.subnets import used_of
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.selectors import list_tasks
@@ -73,14 +74,14 @@ def network_page(request: HttpRequest, network_id: int) -> HttpResponse:
 
 
 def _subnets(viewer: User, network: Network, task: Task | None) -> list[Row]:
-    used = [ipaddress.ip_address(ip) for ip in network.addresses.values_list("ip", flat=True)]
     operations = [(registry.get(name), str(label)) for name, label in OF_A_SUBNET.items()]
     may = permissions.allows(viewer, "cluster.manage")
+    used = in_use(IpPool.objects.filter(subnet__network=network))
     return [
         Row(
             subnet,
-            used=sum(each in subnet.parsed for each in used),
-            ranges=_ranges(subnet, used),
+            used=used_of(subnet).count(),
+            ranges=[_range(pool, used.get(pool.pk, 0)) for pool in subnet.ranges.all()],
             actions=[
                 buttons.of(each, network, task, label=label, fixed={"subnet": subnet.cidr})
                 for each, label in operations
@@ -91,13 +92,9 @@ def _subnets(viewer: User, network: Network, task: Task | None) -> list[Row]:
     ]
 
 
-def _ranges(subnet: Subnet, used: Sequence[Ip]) -> list[RangeRow]:
-    found = Counter(pool.pk for each in used for pool in subnet.ranges.all() if in_range(pool, each))
-    rows = []
-    for pool in subnet.ranges.all():
-        free = pool_size(pool) - found[pool.pk]
-        rows.append(RangeRow(pool, found[pool.pk], free if free <= MOST_COUNTED else None))
-    return rows
+def _range(pool: IpPool, used: int) -> RangeRow:
+    free = size(pool) - used
+    return RangeRow(pool, used, free if free <= MOST_COUNTED else None)
 
 
 def _on_nodes(viewer: User, network: Network) -> list[dict[str, Any]]:

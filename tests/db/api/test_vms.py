@@ -98,7 +98,9 @@ def test_a_name_in_use_is_refused(api: APIClient, node: Node, image: Image) -> N
 
 
 def test_no_free_address_is_refused(api: APIClient, node: Node, image: Image) -> None:
-    IpPool.objects.update(last="10.77.0.10")
+    pool = IpPool.objects.get()
+    pool.last = "10.77.0.10"
+    pool.save()
     assert api.post("/api/v1/vms", GOOD).status_code == 202
     answer = api.post("/api/v1/vms", {**GOOD, "name": "web2"})
     assert (answer.status_code, answer.json()["field"]) == (409, "network")

@@ -94,7 +94,9 @@ def _widen(node: Node) -> None:
     NodePool.objects.update(capacity_bytes=2**44, free_bytes=2**44)
     network = Network.objects.get()
     prefix = network.subnet.rpartition(".")[0]
-    IpPool.objects.filter(subnet__network=network).update(first=f"{prefix}.2", last=f"{prefix}.254")
+    for pool in IpPool.objects.filter(subnet__network=network):
+        pool.first, pool.last = f"{prefix}.2", f"{prefix}.254"
+        pool.save()
 
 
 def _steps_of(operation: str) -> list[Step]:
