@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 from nodeagent import libvirtd
 
@@ -27,6 +27,12 @@ def answers(domain: Any) -> bool:
             return False
         raise
     return True
+
+
+def interface_with(domain: Any, mac: str) -> Optional[Dict[str, Any]]:
+    """What the guest agent tells of the guest's interface with this MAC address, None for none; raises libvirtError."""
+    there = ask(domain, "guest-network-get-interfaces", {})
+    return next((each for each in there if str(each.get("hardware-address", "")).lower() == mac.lower()), None)
 
 
 def ask(domain: Any, command: str, arguments: Dict[str, Any], seconds: int = SECONDS) -> Any:

@@ -11,7 +11,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Set
 
-from nodeagent.protocol.storage import GuestInterface
+from nodeagent.protocol.storage import GuestAddress, GuestInterface
 
 EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -101,3 +101,27 @@ def _networkd(interface: GuestInterface, mine: Sequence[Gateway]) -> str:
         f"\n[Route]\nGateway={each.address}\n" + ("GatewayOnLink=yes\n" if each.outside else "") for each in mine
     )
     return match + link + network + routes
+
+
+def ip_commands(
+    interfaces: Sequence[GuestInterface], mac: str, name: str, gone: Sequence[GuestAddress]
+) -> List[List[str]]:
+    """What iproute2 does in a running guest so that its interface has its addresses, and those that are `gone` no more.
+
+    `name` is what the guest calls the interface, and `gone` what it has there of them. Each may be repeated. A default
+    route through a gateway that lies outside goes with the address that it was made for, so it is set again.
+    """
+    found = next(
+        ((each, mine) for each, mine in zip(interfaces, gateways(interfaces)) if each.mac.lower() == mac.lower()), None
+    )
+    interface, mine = found or (GuestInterface(mac, []), [])
+    # Again after the removal: Linux takes the others of a network away with its first one.
+    kept = [["address", "replace", f"{each.address}/{each.prefix}", "dev", name] for each in interface.addresses]
+    removed = [["address", "delete", f"{each.address}/{each.prefix}", "dev", name] for each in gone]
+    routes = []
+    for each in mine:
+        family = f"-{each.version}"
+        if each.outside:
+            routes.append([family, "route", "replace", each.alone, "dev", name, "scope", "link"])
+        routes.append([family, "route", "replace", "default", "via", each.address, "dev", name])
+    return [*kept, *removed, *(kept if removed else []), *routes]

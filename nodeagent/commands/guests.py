@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any, List
 
-from nodeagent import guest_agent, libvirtd
+from nodeagent import guest_agent, guest_network, libvirtd
 from nodeagent.commands import handles
 from nodeagent.commands.hosts import find, refuse_saved, refuse_snapshots, state_of
 from nodeagent.errors import CommandFailed, InUse, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import BadMessage, guest, host
+from nodeagent.protocol.storage import GuestAddress
 
 POLL_SECONDS = 0.25
 
@@ -46,6 +48,34 @@ def guest_configure(request: guest.GuestConfigure, job: Job) -> guest.Configured
         if change.hostname is not None:
             _execute(domain, "hostnamectl", ["set-hostname", change.hostname], job)
     return guest.Configured(answered=True)
+
+
+@handles(guest.GuestAddresses)
+def guest_addresses(request: guest.GuestAddresses, job: Job) -> guest.Configured:
+    """Have the guest's agent change the addresses of an interface, if there is one."""
+    check(guest.GuestChange(network=request.network), "root")
+    _check_gone(request.gone)
+    with libvirtd.translated() as conn:
+        domain = find(conn, request.uuid)
+        if not domain.isActive() or not guest_agent.answers(domain):
+            return guest.Configured(answered=False)
+        there = guest_agent.interface_with(domain, request.mac)
+        if there is None:
+            return guest.Configured(answered=False)
+        has = {each.get("ip-address") for each in there.get("ip-addresses", [])}
+        gone = [each for each in request.gone if each.address in has]
+        interfaces = request.network.every_interface()
+        for arguments in guest_network.ip_commands(interfaces, request.mac, there["name"], gone):
+            _execute(domain, "ip", arguments, job)
+    return guest.Configured(answered=True)
+
+
+def _check_gone(gone: List[GuestAddress]) -> None:
+    for each in gone:
+        try:
+            ipaddress.ip_interface(f"{each.address}/{each.prefix}")
+        except ValueError as error:
+            raise InvalidParams(f"This is not an address: {error}.", field="gone") from error
 
 
 def check(change: guest.GuestChange, login: str) -> None:

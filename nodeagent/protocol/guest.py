@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import List, Optional
 
 from nodeagent.protocol.host import HostState
-from nodeagent.protocol.storage import GuestIdentity, GuestNetwork, VolumeRef, VolumeState, check_identity
+from nodeagent.protocol.storage import GuestAddress, GuestIdentity, GuestNetwork, VolumeRef, VolumeState, check_identity
 from nodeagent.protocol.wire import Nothing, Request, command
 
 
@@ -106,6 +106,22 @@ class GuestConfigure(Request[Configured]):
     uuid: str
     login: str
     change: GuestChange
+
+
+@command
+class GuestAddresses(Request[Configured]):
+    """Have the guest agent of a running guest give the interface its addresses as in `network`, and take `gone` away.
+
+    Until the guest's next start, which reads its seed or its own files. No agent, or one that knows no such interface,
+    and a guest that is off, are answered=false; what the guest refuses is `command_failed`.
+    """
+
+    COMMAND = "guest_addresses"
+    RESULT = Configured
+    uuid: str
+    mac: str
+    network: GuestNetwork
+    gone: List[GuestAddress] = field(default_factory=list)
 
 
 @command

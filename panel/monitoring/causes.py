@@ -23,6 +23,7 @@ QUIET = frozenset(
         *("vm.change-owner", "vm.autostart", "vm.rename", "vm.configure", "vm.configure-guest", "vm.adopt"),
         *("vm.add-disk", "vm.grow-disk", "vm.remove-disk", "vm.change-disk", "vm.mount-iso", "vm.eject-iso"),
         *("vm.add-interface", "vm.remove-interface", "vm.change-interface"),
+        *("vm.add-address", "vm.remove-address"),
     )
 )
 """Operations on a VM after which it runs, or is off, as before."""

@@ -64,6 +64,28 @@ def allocate(network: Network, wanted: str | None = None, owner: User | None = N
     ]
 
 
+def allocate_one(network: Network, wanted: str | None, version: int, owner: User) -> Address:
+    """Take one more address: the named one, also where it is reserved for VMs of `owner`, or the lowest free one.
+
+    Must run in a transaction, and raises what allocate() does.
+    """
+    network = _held(network)
+    if wanted is None:
+        return Address.objects.create(network=network, ip=_lowest_free(network, version))
+    refuse_not_free(network, wanted, owner=owner)
+    ip = str(ipaddress.ip_address(wanted))
+    return network.addresses.filter(ip=ip, reserved=True).first() or Address.objects.create(network=network, ip=ip)
+
+
+def refuse_none_free(network: Network, wanted: str | None, version: int, owner: User) -> None:
+    """Raise what allocate_one() would, as the network is just now."""
+    refuse_removing(network)
+    if wanted is not None:
+        refuse_not_free(network, wanted, owner=owner)
+    elif free_by_version(network).get(version, 0) < 1:
+        raise full(network)
+
+
 def _held(network: Network) -> Network:
     """The network as it is now, held until the transaction ends; raises WrongState while it is being removed."""
     held = Network.objects.select_for_update().prefetch_related("subnets__ranges").get(pk=network.pk)

@@ -47,6 +47,7 @@ DEALS: dict[str, Deal] = {
             *("vm.configure", "vm.configure-guest", "vm.rename", "vm.finish-install"),
             *("vm.add-disk", "vm.grow-disk", "vm.remove-disk", "vm.change-disk", "vm.mount-iso", "vm.eject-iso"),
             *("vm.add-interface", "vm.remove-interface", "vm.change-interface"),
+            *("vm.add-address", "vm.remove-address"),
             *("vm.snapshot", "vm.revert-snapshot", "vm.clone", "vm.migrate", "vm.rescue", "vm.end-rescue"),
         ),
         Deal.REFUSED,

@@ -220,11 +220,11 @@ def guest_network(vm: Vm) -> GuestNetwork:
 def guest_interface(interface: Interface) -> GuestInterface:
     """What a guest is to be told of the interface."""
     network = interface.network
-    addresses = [_guest_address(network, ip) for ip in interface.ips]
+    addresses = [guest_address(network, ip) for ip in interface.ips]
     return GuestInterface(interface.mac, addresses, list(network.nameservers), network.of_kind.mtu(network.options))
 
 
-def _guest_address(network: Network, ip: str) -> GuestAddress:
+def guest_address(network: Network, ip: str) -> GuestAddress:
     """The address with its subnet's prefix and gateway; one of no subnet is alone."""
     if (subnet := network.subnet_with(ip)) is None:
         return GuestAddress(ip, ipaddress.ip_address(ip).max_prefixlen)

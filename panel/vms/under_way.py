@@ -33,6 +33,7 @@ DISKS = frozenset(
 ALL = DISKS | {
     *("vm.stop", "vm.restart", "vm.reset", "vm.resume", "vm.configure"),
     *("vm.add-disk", "vm.mount-iso", "vm.eject-iso", "vm.add-interface", "vm.remove-interface", "vm.change-interface"),
+    *("vm.add-address", "vm.remove-address"),
 }
 """While it is on its way to another node, libvirt lets it be paused or forced off, and no more."""
 HELD_UP = {host.BACKUP: DISKS, host.BLOCK_JOB: DISKS, host.MIGRATION: ALL}

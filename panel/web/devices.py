@@ -32,6 +32,16 @@ class Row:
     limits: list[str] = field(default_factory=list)
     pool: str = ""
     waits: bool = False
+    addresses: list[AddressRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class AddressRow:
+    """An address of an interface; `primary` where it has others of its version."""
+
+    ip: str
+    primary: bool
+    actions: list[Button]
 
 
 @dataclass(frozen=True)
@@ -99,11 +109,26 @@ def _interface(offered: _Buttons, interface: Interface, waiting: set[str]) -> Ro
     directions = ((_("in"), interface.inbound_kibps), (_("out"), interface.outbound_kibps))
     return Row(
         interface,
-        offered.of("change-interface", _("Change"), fixed=fixed)
+        offered.of("add-address", _("Add an address"), fixed=fixed)
+        + offered.of("change-interface", _("Change"), fixed=fixed)
         + offered.of("remove-interface", _("Remove"), fixed=fixed),
         limits=[f"{word} {size(value * BYTES_A_KIB)}/{_('s')}" for word, value in directions if value],
         waits=f"interface {interface.mac}" in waiting,
+        addresses=_addresses(offered, interface.ips),
     )
+
+
+def _addresses(offered: _Buttons, ips: list[str]) -> list[AddressRow]:
+    versions = [":" in ip for ip in ips]
+    return [
+        AddressRow(
+            ip,
+            primary=versions.index(version) == number and versions.count(version) > 1,
+            # The last one goes with the interface.
+            actions=offered.of("remove-address", _("Remove"), fixed={"address": ip}) if len(ips) > 1 else [],
+        )
+        for number, (ip, version) in enumerate(zip(ips, versions, strict=True))
+    ]
 
 
 def _disk_limits(disk: Disk) -> list[str]:

@@ -240,6 +240,19 @@ def test_an_absent_guest_is_not_configured(node: Subject) -> None:
     assert refusal(node, request) == "no_such_domain"
 
 
+@pytest.mark.covers("guest_addresses")
+def test_a_guest_without_an_agent_is_not_told_of_addresses_and_a_wrong_one_is_refused(node: Subject) -> None:
+    spec, mac = create(node), "52:54:00:00:00:01"
+    network = storage.GuestNetwork(mac, "192.0.2.7", 24, "192.0.2.1", further=[storage.GuestAddress("192.0.2.8", 24)])
+    request = guest.GuestAddresses(spec.uuid, mac, network, gone=[storage.GuestAddress("192.0.2.9", 24)])
+    assert not node.call(request).answered
+    node.call(host.HostStart(uuid=spec.uuid))
+    assert not node.call(request).answered
+    wrong = dataclasses.replace(request, gone=[storage.GuestAddress("192.0.2.9;reboot", 24)])
+    assert refusal(node, wrong) == "invalid_params"
+    assert refusal(node, dataclasses.replace(request, uuid=str(uuid.uuid4()))) == "no_such_domain"
+
+
 @pytest.mark.covers("volume_clone")
 def test_a_cloned_volume_is_as_large_as_its_source_and_left_alone_when_asked_for_again(node: Subject) -> None:
     source = make_volume(node)

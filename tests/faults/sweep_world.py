@@ -277,6 +277,10 @@ def _with_interface(subject: Subject) -> Body:
     return {"interface": subject.do("add-interface")["interface"]}
 
 
+def _with_address(subject: Subject) -> Body:
+    return {"address": subject.do("add-address")["address"]}
+
+
 def _another_mac(subject: Subject) -> Body:
     mac = subject.shown()["interfaces"][0]["mac"]
     last = int(mac[-2:], 16) ^ 1
@@ -377,6 +381,8 @@ SCENARIOS: dict[str, Scenario] = {
     "vm.add-interface": Scenario(ON),
     "vm.change-interface": Scenario(ON, prepare=_another_mac),
     "vm.remove-interface": Scenario(ON, prepare=_with_interface),
+    "vm.add-address": Scenario(ON),
+    "vm.remove-address": Scenario(ON, prepare=_with_address),
     "vm.rename": Scenario(OFF, prepare=_another_name),
     "vm.change-owner": Scenario(ON, prepare=_another_owner),
     "vm.reinstall": Scenario(ON, {"password": "another horse"}),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.guest_network import netplan, networkd
+from nodeagent.guest_network import ip_commands, netplan, networkd
 from nodeagent.protocol.storage import GuestAddress, GuestInterface
 
 FILES = Path(__file__).parent / "guest_network"
@@ -63,3 +63,22 @@ def test_a_guest_reads_what_the_file_says(name: str, regenerate: bool) -> None:
 
 def test_every_file_belongs_to_a_case() -> None:
     assert {each.name for each in FILES.iterdir()} == {file for name in INTERFACES for file in texts(name)}
+
+
+@pytest.mark.parametrize(
+    ("name", "gone", "told"),
+    [
+        ("one-address", [], "address replace 192.0.2.5/24 dev ens3\n-4 route replace default via 192.0.2.1 dev ens3"),
+        (
+            "on-link-gateway-of-ipv6",
+            [GuestAddress("2001:db8::9", 128)],
+            "address replace 2001:db8::5/128 dev ens3\naddress delete 2001:db8::9/128 dev ens3\n"
+            "address replace 2001:db8::5/128 dev ens3\n-6 route replace 2001:db8:ffff::1/128 dev ens3 scope link\n"
+            "-6 route replace default via 2001:db8:ffff::1 dev ens3",
+        ),
+        ("mtu-of-a-vlan", [], "address replace 10.9.0.5/24 dev ens3"),
+    ],
+)
+def test_a_running_guest_is_told_by_commands(name: str, gone: list[GuestAddress], told: str) -> None:
+    commands = ip_commands(INTERFACES[name], FIRST.upper(), "ens3", gone)
+    assert "\n".join(map(" ".join, commands)) == told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 
 from nodeagent.protocol import BadMessage, Nothing, guest, host, storage
@@ -49,6 +50,19 @@ class Guests(Hosts, Volumes):
         self._check_change(request.change, request.login)
         domain = self._domain(request.uuid)
         return guest.Configured(answered=domain.state in STATES_ON and domain.has_agent)
+
+    def _guest_addresses(self, request: guest.GuestAddresses, _report: Report | None) -> guest.Configured:
+        self._check_change(guest.GuestChange(network=request.network))
+        for each in request.gone:
+            self._check_address(each)
+        domain = self._domain(request.uuid)
+        return guest.Configured(answered=domain.state in STATES_ON and domain.has_agent)
+
+    def _check_address(self, gone: storage.GuestAddress) -> None:
+        try:
+            ipaddress.ip_interface(f"{gone.address}/{gone.prefix}")
+        except ValueError as error:
+            raise AgentRefusal("invalid_params", f"This is not an address: {error}.", field="gone") from error
 
     def _volume_clone(self, request: guest.VolumeClone, report: Report | None) -> storage.VolumeState:
         self._check_format(request.volume, request.format)

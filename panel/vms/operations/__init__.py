@@ -1,5 +1,6 @@
 """Every operation on a VM, one line each; a new one is added here."""
 
+from panel.vms.operations.addresses import AddAddress, RemoveAddress
 from panel.vms.operations.autostart import AutostartVm
 from panel.vms.operations.change_owner import ChangeOwner
 from panel.vms.operations.clone import CloneVm
@@ -51,6 +52,7 @@ ALL = (
     AdoptVm,
     *(AddDisk, GrowDisk, RemoveDisk, ChangeDisk, MountIso, EjectIso),
     *(AddInterface, RemoveInterface, ChangeInterface),
+    *(AddAddress, RemoveAddress),
     RenameVm,
     ChangeOwner,
     ReinstallVm,

@@ -6,16 +6,17 @@ on. Who is told neither way must be given it by hand, and the task's log says wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from nodeagent.protocol import guest
 from nodeagent.protocol.storage import GuestInterface
-from panel.core.errors import CommandFailed
+from panel.core.errors import CommandFailed, LibvirtFailure
 from panel.core.wording import Text
 from panel.vms.context import VmContext
-from panel.vms.models import Interface, VmStatus
+from panel.vms.models import ON, Interface, VmStatus
 from panel.vms.operations.configure_guest import change_at_rest
-from panel.vms.spec import guest_interface, guest_network, uses_seed
+from panel.vms.spec import guest_address, guest_interface, guest_network, uses_seed
 
 OFF = (VmStatus.SHUT_OFF, VmStatus.CRASHED)
 
@@ -45,6 +46,35 @@ def tell_network(ctx: VmContext[Any], interface: Interface) -> None:
                 {"address": ", ".join(interface.ips), "mac": told.mac},
             )
         )
+
+
+def tell_addresses(ctx: VmContext[Any], interface: Interface, gone: Sequence[str] = ()) -> None:
+    """The guest has the interface's addresses, and not those that are gone: now by its agent, and from its next start.
+
+    Where its agent does not answer it has them from its next start alone, or the log says what it must be told.
+    """
+    vm = ctx.look_again()
+    if not vm.installed or not interface.ips:
+        return
+    if not (vm.status in ON and _told_by_agent(ctx, interface, gone)):
+        tell_network(ctx, interface)
+    elif uses_seed(vm):
+        change_at_rest(ctx, guest.GuestChange(network=guest_network(vm)))
+    else:
+        text = "The guest has its addresses until its next start. {by_hand}"
+        ctx.log(Text(text, {"by_hand": by_hand(guest_interface(interface))}), "warning")
+
+
+def _told_by_agent(ctx: VmContext[Any], interface: Interface, gone: Sequence[str]) -> bool:
+    vm = ctx.vm
+    left = [guest_address(interface.network, ip) for ip in gone]
+    request = guest.GuestAddresses(str(vm.uuid), interface.mac, guest_network(vm), gone=left)
+    try:
+        return ctx.agent.call(request).answered
+    except (CommandFailed, LibvirtFailure) as error:
+        # Its agent runs no programs, or it is a system without iproute2.
+        ctx.log(error.text, "warning")
+        return False
 
 
 def tell_of_less(ctx: VmContext[Any]) -> None:

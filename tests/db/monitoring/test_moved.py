@@ -214,6 +214,7 @@ def test_repair_and_delete_look_on_every_node_before_they_write(admin: User, vm:
 UNSEEN: dict[str, dict[str, object]] = {
     "add-disk": {"size_gib": 1},
     "add-interface": {},
+    "add-address": {},
     "grow-disk": {"disk": "vda", "size_gib": 30},
     "change-disk": {"disk": "vda", "cache": "writeback"},
     "change-interface": {"guarded": False},

@@ -225,7 +225,16 @@ DEVICES: dict[str, dict[str, Any]] = {
     "vm.add-interface": {"network": "other"},
     "vm.remove-interface": {"interface": SECOND_MAC},
     "vm.change-interface": {"interface": SECOND_MAC, "network": "other", "mac": "52:54:00:00:00:03"},
+    "vm.add-address": {"interface": SECOND_MAC},
 }
+
+
+def _remove_address(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    task = run_task(registry.get("vm.add-address").submit(admin, {}, object_id=vm_id))
+    assert task.status == Status.DONE, task.error
+    raw = {"address": task.result["address"]}
+    return lambda: registry.get("vm.remove-address").submit(admin, raw, object_id=vm_id)
 
 
 def _end_rescue(admin: User, node: Node) -> Callable[[], Task]:
@@ -235,6 +244,7 @@ def _end_rescue(admin: User, node: Node) -> Callable[[], Task]:
 
 
 RAW: dict[str, dict[str, Any]] = {
+    "vm.remove-address": {"address": "10.77.0.11"},
     "vm.rename": {"name": "web2"},
     "vm.change-owner": {"owner": "admin"},
     "vm.reinstall": {"password": "another horse"},
@@ -358,6 +368,7 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "vm.finish-install": _finish_install,
     "vm.settle": _settle,
     "vm.rename": _guest_off("vm.rename"),
+    "vm.remove-address": _remove_address,
     "vm.change-owner": _guest("vm.change-owner"),
     "vm.reinstall": _guest("vm.reinstall"),
     "vm.configure-guest": _guest("vm.configure-guest"),

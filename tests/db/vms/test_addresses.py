@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 from rest_framework.test import APIClient
 
-from panel.accounts.models import User
+from nodeagent.protocol.guest import GuestAddresses
+from panel.accounts.models import Limits, User
 from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.core.errors import WrongState
+from panel.core.errors import CommandFailed, WrongState
 from panel.doctor.services import look
 from panel.images.models import Image
-from panel.network.models import Address
+from panel.network.models import Address, AddressTerm, Network
 from panel.tasks import registry
+from panel.tasks.models import Task
 from panel.vms.addresses import hold
 from panel.vms.limits import Resources
 from panel.vms.models import Interface, Vm
@@ -23,6 +25,7 @@ from tests.db.tasks.scenarios import ask_create
 from tests.db.web.test_pages import signed_in
 
 MORE = ("2001:db8::11", "10.77.0.99", "2001:db8::12")
+CREATE = {"name": "web1", "image": "small", "flavor": "small", "password": "correct horse"}
 ALL = ["10.77.0.10", "2001:db8::11", "10.77.0.99", "2001:db8::12"]
 
 
@@ -86,3 +89,81 @@ def test_an_interface_may_have_none(admin: User, api: APIClient, vm: Vm) -> None
 def test_each_version_has_one_primary_address(vm: Vm) -> None:
     held = Interface.objects.get(vm=vm).held_addresses()
     assert [(each.address.ip, each.primary) for each in held] == list(zip(ALL, (4, 6, None, None), strict=True))
+
+
+def do(api: APIClient, vm: Vm, verb: str, **body: object) -> Task:
+    """Ask for it and have it done."""
+    answer = api.post(f"/api/v1/vms/{vm.pk}/{verb}", body, format="json")
+    assert answer.status_code == 202, answer.json()
+    task = run_task(Task.objects.get(pk=answer.json()["task"]["id"]))
+    assert task.status == "done", task.error
+    return task
+
+
+def filtered(vm: Vm) -> list[str]:
+    """What the node lets through of the VM's first interface."""
+    return fake.node(vm.node_id).guards[str(vm.uuid)][0].addresses
+
+
+def test_addresses_come_and_go_while_a_vm_runs(admin: User, node: Node, image: Image, api: APIClient) -> None:
+    raw = {"name": "wire", "kind": "isolated", "subnet": "10.210.0.0/24"}
+    wire = Network.objects.get(pk=run_task(registry.get("network.add").submit(admin, raw)).object_id)
+    subnet = {"cidr": "2001:db8::/64", "gateway": "2001:db8::1", "ranges": ["2001:db8::5-2001:db8::ffff"]}
+    run_task(registry.get("network.add-subnet").submit(admin, subnet, object_id=wire.pk))
+    vm = Vm.objects.get(pk=run_task(registry.get("vm.create").submit(admin, {**CREATE, "network": "wire"})).object_id)
+    memory = fake.node(node.pk)
+    memory.domains[str(vm.uuid)].has_agent = True
+    assert vm.interfaces.get().ips == ["10.210.0.1", "2001:db8::5"]
+
+    task = do(api, vm, "add-address")
+    assert task.result["addresses"] == ["10.210.0.1", "2001:db8::5", "10.210.0.2"]
+    do(api, vm, "add-address", version=6)
+    do(api, vm, "add-address", address="2001:db8::00ff", interface=vm.interfaces.get().mac.upper())
+    every = ["10.210.0.1", "2001:db8::5", "10.210.0.2", "2001:db8::6", "2001:db8::ff"]
+    assert vm.interfaces.get().ips == every and filtered(vm) == sorted(every)
+    asked = [call for call in memory.calls if isinstance(call, GuestAddresses)]
+    assert [each.address for each in asked[-1].network.every_interface()[0].addresses] == every
+    [(instance, told)] = memory.seeds.values()
+    assert [each.address for each in told.every_interface()[0].addresses] == every and instance == str(vm.uuid)
+    assert AddressTerm.objects.filter(vm_id=vm.pk, until=None).count() == shapes(Vm.objects.all())[0].addresses == 5
+
+    # The primary one goes: the other of its version is what the guest is reached by.
+    do(api, vm, "remove-address", address="10.210.0.1")
+    left = ["10.210.0.2", *every[1:2], *every[3:]]
+    assert vm.interfaces.get().ips == left and filtered(vm) == sorted(left)
+    asked = [call for call in memory.calls if isinstance(call, GuestAddresses)]
+    assert [(each.address, each.prefix) for each in asked[-1].gone] == [("10.210.0.1", 24)]
+    [(_, told)] = memory.seeds.values()
+    assert told.address == "10.210.0.2" and not Address.objects.filter(ip="10.210.0.1").exists()
+    assert AddressTerm.objects.get(ip="10.210.0.1").until and not list(look())
+
+
+@pytest.mark.parametrize("agent", [True, False])
+def test_an_address_whose_guest_is_not_told_is_taken_back(api: APIClient, vm: Vm, agent: bool) -> None:
+    memory = fake.node(vm.node_id)
+    memory.domains[str(vm.uuid)].has_agent = agent
+    memory.fail("seed_change", CommandFailed("No room."))
+    answer = api.post(f"/api/v1/vms/{vm.pk}/add-address", {}, format="json")
+    task = run_task(Task.objects.get(pk=answer.json()["task"]["id"]))
+    assert task.status == "failed" and vm.interfaces.get().ips == ALL
+    assert filtered(vm) == sorted(ALL)
+    assert not Address.objects.filter(ip="10.77.0.11").exists()
+
+
+def test_what_cannot_be_added_or_removed_is_refused_at_its_field(
+    admin: User, user: User, api: APIClient, api_as_user: APIClient, vm: Vm
+) -> None:
+    def refused(verb: str, client: APIClient = api, **body: object) -> tuple[int, str | None]:
+        answer = client.post(f"/api/v1/vms/{vm.pk}/{verb}", body, format="json")
+        return answer.status_code, answer.json().get("field")
+
+    assert refused("add-address", api_as_user)[0] == 404
+    assert refused("add-address", address="10.77.0.10") == (409, "address")
+    assert refused("add-address", address="192.0.2.1") == (400, "address")
+    assert refused("add-address", version=6) == (409, "network")
+    assert refused("add-address", interface="52:54:00:00:00:77") == (404, "interface")
+    assert refused("remove-address", address="10.77.0.77") == (404, "address")
+    Limits.objects.update_or_create(user=vm.owner, defaults={"addresses": 4})
+    assert refused("add-address")[0] == 403
+    vm.interfaces.get().held.exclude(address__ip="10.77.0.10").delete()
+    assert refused("remove-address", address="10.77.0.10") == (409, "address")

@@ -29,6 +29,7 @@ MADE = {"name": "web1", "image": "small", "flavor": "tiny", "password": "correct
 LEAVE: dict[str, dict[str, Any]] = {
     "add-disk": {"size_gib": 1},
     "add-interface": {},
+    "add-address": {},
     "change-interface": {"guarded": False},
     "change-disk": {"disk": "vda", "read_iops_sec": 500},
     "mount-iso": {"iso": "installer"},

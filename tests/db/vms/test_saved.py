@@ -33,6 +33,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "vm.mount-iso": {"iso": "installer"},
     "vm.remove-interface": {"interface": "52:54:00:00:00:02"},
     "vm.change-interface": {"interface": "52:54:00:00:00:02"},
+    "vm.remove-address": {"address": "10.77.0.10"},
     "vm.snapshot": {"name": "before"},
     "vm.revert-snapshot": {"snapshot": 1},
     "vm.clone": {"name": "web2"},
