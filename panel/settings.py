@@ -47,6 +47,7 @@ INSTALLED_APPS = [
     "panel.images",
     "panel.usage",
     "panel.vms",
+    "panel.dns",
     "panel.monitoring",
     "panel.doctor",
     "panel.webhooks",

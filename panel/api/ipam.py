@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from panel.api.lists import ListView, listed
 from panel.api.moments import moment
 from panel.api.operations import viewer_of
+from panel.dns.selectors import with_names
 from panel.network.models import Address, AddressTerm
 from panel.vms.selectors import list_address_terms, list_addresses
 
@@ -25,9 +26,29 @@ class AddressSerializer(serializers.ModelSerializer[Address]):
     mac = serializers.SerializerMethodField()
     owner = serializers.SerializerMethodField(help_text="Of the VM that has it, else for whom it is reserved.")
 
+    ptr = serializers.SerializerMethodField(
+        help_text="Its name at a name server of the panel; null: none has its names."
+    )
+    ptr_state = serializers.CharField(
+        default=None, allow_null=True, help_text="Of that: done, waiting, refused, or by hand where it stays another."
+    )
+
     class Meta:
         model = Address
-        fields = ["id", "ip", "network", "vm", "vm_name", "mac", "owner", "reserved", "comment", "allocated_at"]
+        fields = [
+            "id",
+            "ip",
+            "network",
+            "vm",
+            "vm_name",
+            "mac",
+            "owner",
+            "reserved",
+            "comment",
+            "ptr",
+            "ptr_state",
+            "allocated_at",
+        ]
 
     def get_vm(self, address: Address) -> int | None:
         """The VM that has it."""
@@ -40,6 +61,11 @@ class AddressSerializer(serializers.ModelSerializer[Address]):
     def get_mac(self, address: Address) -> str | None:
         """The interface that has it."""
         return address.held.interface.mac if hasattr(address, "held") else None
+
+    def get_ptr(self, address: Address) -> str | None:
+        """Its name."""
+        found: str | None = getattr(address, "ptr", None)
+        return found.removesuffix(".") if found is not None else None
 
     def get_owner(self, address: Address) -> str | None:
         """Whose it is."""
@@ -56,7 +82,7 @@ class AddressesView(ListView):
 
     def objects(self, request: Request) -> QuerySet[Any]:
         """Those that the viewer may see."""
-        return list_addresses(viewer_of(request))
+        return with_names(list_addresses(viewer_of(request)))
 
     @listed(AddressSerializer, *filters)
     def get(self, request: Request) -> Response:

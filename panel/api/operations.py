@@ -130,7 +130,7 @@ class AcceptedSerializer(serializers.Serializer[Any]):
 ACCEPTED = OpenApiResponse(AcceptedSerializer, "The task that carries it out.")
 
 
-TWICE = ("vm.delete", "node.remove", "network.remove")
+TWICE = ("vm.delete", "node.remove", "network.remove", "dns-server.remove")
 """Operations that DELETE of the object asks for too, which is what the schema tells of: one name a call."""
 
 

@@ -31,6 +31,7 @@ COLUMNS = {
     "network": ("name", "kind", "subnet", "gateway", "free_addresses"),
     "pool": ("name", "kind", "path", "shared", "volume_format", "on_nodes"),
     "problem": ("id", "severity", "text", "opened_at", "acknowledged_by"),
+    "dns-server": ("name", "url", "ranges", "domain", "record_count", "late_count", "error"),
     "option": ("name", "value", "default", "source", "restart", "then"),
     "watched node": ("id", "name", "state", "silent", "heard_at", "has_keys"),
 }
@@ -91,11 +92,11 @@ def _add_reading(group: click.Group, kind: str) -> None:
             output.show(panel_of(context).find(PLURALS[kind], target), (), as_json(context))
 
 
-for _kind in ("vm", "node"):
+for _kind in ("vm", "node", "network", "dns-server"):
     _group = ObjectGroup(_kind)
     _add_reading(_group, _kind)
     cli.add_command(_group)
-for _kind in ("task", "image", "iso", "flavor", "network", "pool", "problem"):
+for _kind in ("task", "image", "iso", "flavor", "pool", "problem"):
     _plain = Group(_kind, help=f"{_kind.capitalize()}s.")
     _add_reading(_plain, _kind)
     cli.add_command(_plain)

@@ -22,6 +22,7 @@ PLURALS = {
     "flavor": "flavors",
     "network": "networks",
     "pool": "pools",
+    "dns-server": "dns-servers",
     "problem": "problems",
     "vmwatch": "vmwatch",
     "cluster": "cluster",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.utils import timezone
@@ -22,6 +23,14 @@ HELD = {
 }
 
 
+_tell: list[Callable[[int], object]] = []
+
+
+def tell_of_changes_by(function: Callable[[int], object]) -> None:
+    """Have this called with the VM's id, in the same transaction, when a VM gets or loses an address, or is renamed."""
+    _tell.append(function)
+
+
 def note_terms(vm_id: int) -> None:
     """What is kept says what the VM's rows say. Called in every transaction that changes its addresses, MACs or owner.
 
@@ -40,6 +49,9 @@ def note_terms(vm_id: int) -> None:
     if ended:
         AddressTerm.objects.filter(pk__in=ended).update(until=now)
     AddressTerm.objects.bulk_create([AddressTerm(**_named(row), since=now) for row in sorted(wanted, key=str)])
+    if ended or wanted:
+        for tell in _tell:
+            tell(vm_id)
 
 
 def _named(row: tuple[Any, ...]) -> dict[str, Any]:

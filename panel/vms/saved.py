@@ -37,7 +37,14 @@ DEALS: dict[str, Deal] = {
     **dict.fromkeys(
         (
             *("vm.stop", "vm.force-off", "vm.suspend", "vm.keep-off", "vm.autostart", "vm.change-owner"),
-            *("vm.adopt", "vm.settle", "vm.delete-snapshot", "vm.forget-snapshot", "vm.adopt-snapshot"),
+            *(
+                "vm.adopt",
+                "vm.settle",
+                "vm.set-reverse-name",
+                "vm.delete-snapshot",
+                "vm.forget-snapshot",
+                "vm.adopt-snapshot",
+            ),
         ),
         Deal.KEEPS,
     ),

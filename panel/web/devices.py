@@ -10,12 +10,13 @@ from django.db.models import prefetch_related_objects
 from django.utils.translation import gettext as _
 
 from panel.accounts.models import User
+from panel.dns.selectors import NameTold, names_of
 from panel.images.selectors import isos_for
 from panel.storage.models import Pool
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.vms.models import ON, Disk, DiskBus, Interface, Vm
-from panel.web import buttons
+from panel.web import buttons, dns
 from panel.web.buttons import Button
 from panel.web.templatetags.units import BYTES_A_KIB, size
 
@@ -37,10 +38,14 @@ class Row:
 
 @dataclass(frozen=True)
 class AddressRow:
-    """An address of an interface; `primary` where it has others of its version."""
+    """An address of an interface; `primary` where it has others of its version.
+
+    `ptr` is its name, where a name server of the panel has names of it.
+    """
 
     ip: str
     primary: bool
+    ptr: Mapping[str, Any] | None
     actions: list[Button]
 
 
@@ -79,10 +84,11 @@ def page(viewer: User, vm: Vm, task: Task | None) -> Page:
     has_isos = vm.iso is not None or isos_for(vm.owner).exists()
     disks, interfaces = list(vm.disks.all()), list(vm.interfaces.all())
     prefetch_related_objects(interfaces, "network__subnets")
+    names = names_of(vm)
     mount = offered.of("mount-iso", _("Change") if vm.iso else _("Mount")) if has_isos else []
     return Page(
         disks=[_disk(offered, vm, disk, disk == disks[0], pools, waiting) for disk in disks],
-        interfaces=[_interface(offered, each, waiting) for each in interfaces],
+        interfaces=[_interface(offered, each, waiting, names) for each in interfaces],
         drive=Row(vm.iso, mount + offered.of("eject-iso", _("Eject")), waits=DRIVE in waiting),
         add_disk=offered.of("add-disk", _("Add a disk")),
         add_interface=offered.of("add-interface", _("Add an interface")),
@@ -104,7 +110,7 @@ def _disk(offered: _Buttons, vm: Vm, disk: Disk, first: bool, pools: Mapping[int
     )
 
 
-def _interface(offered: _Buttons, interface: Interface, waiting: set[str]) -> Row:
+def _interface(offered: _Buttons, interface: Interface, waiting: set[str], names: Mapping[str, NameTold]) -> Row:
     fixed = {"interface": interface.mac}
     directions = ((_("in"), interface.inbound_kibps), (_("out"), interface.outbound_kibps))
     return Row(
@@ -114,18 +120,20 @@ def _interface(offered: _Buttons, interface: Interface, waiting: set[str]) -> Ro
         + offered.of("remove-interface", _("Remove"), fixed=fixed),
         limits=[f"{word} {size(value * BYTES_A_KIB)}/{_('s')}" for word, value in directions if value],
         waits=f"interface {interface.mac}" in waiting,
-        addresses=_addresses(offered, interface.ips),
+        addresses=_addresses(offered, interface.ips, names),
     )
 
 
-def _addresses(offered: _Buttons, ips: list[str]) -> list[AddressRow]:
+def _addresses(offered: _Buttons, ips: list[str], names: Mapping[str, NameTold]) -> list[AddressRow]:
     versions = [":" in ip for ip in ips]
     return [
         AddressRow(
             ip,
             primary=versions.index(version) == number and versions.count(version) > 1,
+            ptr=dns.told(names[ip]) if ip in names else None,
+            actions=(offered.of("set-reverse-name", _("Reverse name"), fixed={"address": ip}) if ip in names else [])
             # The last one goes with the interface.
-            actions=offered.of("remove-address", _("Remove"), fixed={"address": ip}) if len(ips) > 1 else [],
+            + (offered.of("remove-address", _("Remove"), fixed={"address": ip}) if len(ips) > 1 else []),
         )
         for number, (ip, version) in enumerate(zip(ips, versions, strict=True))
     ]

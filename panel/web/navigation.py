@@ -57,6 +57,7 @@ GROUPS: tuple[tuple[Label, tuple[Entry, ...]], ...] = (
             Entry("nodes", _("Nodes"), "hdd-rack", "cluster.view", also=("node",), all_seen=True),
             Entry("storages", _("Storages"), "device-hdd", "cluster.view", also=("storage",), all_seen=True),
             Entry("networks", _("Networks"), "diagram-3", "cluster.view", also=("network",), all_seen=True),
+            Entry("dns-servers", _("Name servers"), "globe", "cluster.view", also=("dns-server",), all_seen=True),
             Entry("health", _("Health"), "heart-pulse", "cluster.view", all_seen=True),
             Entry("cluster-settings", _("Cluster settings"), "gear", "cluster.manage", all_seen=True),
             Entry("options", _("Options"), "sliders", "settings.manage", all_seen=True),

@@ -20,13 +20,14 @@ from panel.accounts.models import User
 from panel.cluster.redaction import Redaction
 from panel.core import permissions
 from panel.core.errors import PanelError
+from panel.dns.selectors import name_told, with_names
 from panel.network.kinds import KINDS, Kind
 from panel.network.models import Address, AddressTerm, Network
 from panel.network.selectors import free_count, list_networks
 from panel.tasks import registry
 from panel.vms.models import Vm
 from panel.vms.selectors import list_address_terms, list_addresses
-from panel.web import buttons
+from panel.web import buttons, dns
 from panel.web.listing import Choices, Column, Filter, Listing, show
 from panel.web.operation_form import OperationForm, field_of, style
 from panel.web.rendering import need, page, viewer_of
@@ -148,6 +149,7 @@ def _addresses(viewer: User, addresses: list[Address]) -> list[dict[str, Any]]:
             "held": getattr(each, "held", None),
             "owner": _owner(each),
             "release": _release(each) if may and each.reserved else None,
+            "ptr": dns.told(name) if (name := name_told(each)) is not None else None,
         }
         for each in addresses
     ]
@@ -179,12 +181,13 @@ def _is_reserved(found: QuerySet[Address], value: str) -> QuerySet[Address]:
 ADDRESSES = Listing(
     name="addresses",
     title=_("Addresses"),
-    rows=list_addresses,
+    rows=lambda viewer: with_names(list_addresses(viewer)),
     row="_address_row.html",
     topics="vm",
     columns=(
         Column("ip", _("Address"), "ip", lambda address: address.ip),
         Column("vm", _("Virtual machine"), text=lambda address: getattr(_vm(address), "name", "")),
+        Column("ptr", _("Reverse name"), text=lambda address: (address.ptr or "").removesuffix(".")),
         Column("mac", _("MAC address"), text=lambda address: address.held.interface.mac if _vm(address) else ""),
         Column("network", _("Network"), "network__name", lambda address: address.network.name),
         Column("owner", _("Owner"), text=_owner),

@@ -7,6 +7,7 @@ from typing import Any
 
 from panel.accounts.models import SshKey, User
 from panel.core import permissions
+from panel.dns.selectors import names_of
 from panel.network.models import Network
 from panel.tasks.declaration import Declaration
 from panel.vms.machine import settings_of
@@ -71,12 +72,18 @@ def _subnet(viewer: User, network: Network, fixed: Fixed) -> dict[str, Any]:
     return {"gateway": subnet.gateway or "", "nameservers": subnet.nameservers, "ranges": ranges}
 
 
+def _reverse_name(viewer: User, vm: Vm, fixed: Fixed) -> dict[str, Any]:
+    found = names_of(vm).get(str(fixed.get("address", "")))
+    return {"name": found["name"] if found is not None and found["given"] else ""}
+
+
 PRESENT: dict[str, Callable[[User, Any, Fixed], dict[str, Any]]] = {
     "vm.change-disk": _disk,
     "vm.grow-disk": _disk,
     "vm.change-interface": _interface,
     "vm.configure": _settings,
     "vm.rename": lambda viewer, vm, fixed: {"name": vm.name},
+    "vm.set-reverse-name": _reverse_name,
     "vm.change-owner": lambda viewer, vm, fixed: {"owner": vm.owner.name},
     "vm.create": _keys,
     "vm.clone": _keys,

@@ -55,7 +55,7 @@ BEFORE_SIGN_IN = {"login": "nobody", "login-code": "half"}
 ADMINISTRATORS = {
     "nodes", "node-new", "node", "storages", "storage-new", "problems", "problems-ended", "users", "user-new", "user",
     "roles", "role-new", "role", "vm-settings", "cluster-settings", "options",
-    "networks", "network", "network-new", "health",
+    "networks", "network", "network-new", "health", "dns-servers", "dns-server-new", "dns-server",
 }  # fmt: skip
 """Pages that customers do not have."""
 

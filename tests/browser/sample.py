@@ -22,6 +22,8 @@ from panel.cluster.selectors import default_cluster
 from panel.core import permissions, secretbox
 from panel.core.errors import NodeUnreachable, NotFound
 from panel.core.wording import Text, for_row
+from panel.dns.models import DnsServer, Record, RecordState
+from panel.dns.names import pointer
 from panel.images.models import Flavor, Image, Iso
 from panel.monitoring.models import Step, VmTraffic, VmUsage
 from panel.network.models import Address, Network
@@ -95,6 +97,7 @@ def make() -> None:
     made.vms = [_vm(made, number, *each) for number, each in enumerate(VMS)]
     _of_the_first(made, made.vms[0])
     _tasks(made, made.vms)
+    _names(made)
     _told(made, made.vms[0])
     print("MADE" + json.dumps(_ids(made)))
 
@@ -113,6 +116,8 @@ def _ids(made: SimpleNamespace) -> dict[str, Any]:
         "storage_id": made.pool.pk,
         "plan_id": made.flavor.pk,
         "network_id": made.network.pk,
+        "dns_server_id": made.dns_server.pk,
+        "dns-server_id": made.dns_server.pk,
         "request_id": made.task.request_id,
     }
     return {**ids, "keys": {each.name: _key(each) for each in (made.admin, made.customer)}}
@@ -248,6 +253,23 @@ def _task(made: SimpleNamespace, operation: str, vm: Vm, status: Status, **field
     )
     TaskLog.objects.create(task=task, step=declared.steps[-1].name, text=english, said=line)
     return task
+
+
+def _names(made: SimpleNamespace) -> None:
+    """A name server that answered, with records in each state."""
+    made.dns_server = DnsServer.objects.create(
+        name="ns1", url="https://ns1.example.com:8081", sealed=secretbox.seal({"key": "secret"}),
+        ranges=["10.0.0.0/8", "2001:db8::/48"], domain="vm.example.com", template="{name}.{domain}", forward=True,
+        zone_nameservers=["ns1.example.com"], look_again=False, compare_at=made.now + FOR_EVER, answered_at=made.now,
+    )  # fmt: skip
+    states = (RecordState.DONE, RecordState.WAITING, RecordState.BY_HAND, RecordState.REFUSED)
+    for vm, state in zip(made.vms, states, strict=False):
+        for ip in vm.interfaces.earliest("pk").ips[:1]:
+            zone, name = pointer(ip, "10.0.0.0/8")
+            Record.objects.create(
+                server=made.dns_server, vm_id=vm.pk, ip=ip, zone=zone, name=name, type="PTR", state=state,
+                content=f"{vm.name}.vm.example.com.",
+            )  # fmt: skip
 
 
 def _told(made: SimpleNamespace, vm: Vm) -> None:

@@ -79,7 +79,7 @@ def test_every_route_is_in_the_schema_under_a_name_of_its_own(api: APIClient) ->
     schema = api.get("/api/v1/schema?format=json").json()
     paths = {re.sub(r"<\w+:(\w+)>", r"{\1}", f"/api/v1/{each.pattern}") for each in urlpatterns}
     twice = {f"/api/v1/{each}" for each in ("vms/{object_id}/delete", "nodes/{object_id}/remove")}
-    twice.add("/api/v1/networks/{object_id}/remove")
+    twice |= {f"/api/v1/{each}/{{object_id}}/remove" for each in ("networks", "dns-servers")}
     assert paths - set(schema["paths"]) == {"/api/v1/schema"} | twice
     names = [call["operationId"] for methods in schema["paths"].values() for call in methods.values()]
     assert len(names) == len(set(names))

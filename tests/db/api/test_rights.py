@@ -29,6 +29,7 @@ from panel.api.models import Batch
 from panel.api.urls import urlpatterns
 from panel.cluster.models import Node
 from panel.core import permissions
+from panel.dns.models import DnsServer
 from panel.images.models import Flavor, Image, Iso
 from panel.network.models import Network
 from panel.notices.services import open_problem
@@ -131,6 +132,11 @@ ROUTES = {
     "GET networks/{network}":             "NSSSSSN",
     "DELETE networks/{network}":          "NDDDSDN",
     "GET network-kinds":                  "NDDSSDN",
+    "GET dns-servers":                    "NDDSSDN",
+    "POST dns-servers":                   "NDDDSDN",
+    "GET dns-servers/{dns-server}":       "NAASSAN",
+    "DELETE dns-servers/{dns-server}":    "NDDDSDN",
+    "GET dns-servers/{dns-server}/records": "NAASSAN",
     "GET ipam/addresses":                 "NSSSSDN",
     "GET ipam/history":                   "NSSSSDN",
     "GET pools":                          "NEESSEN",
@@ -159,6 +165,10 @@ ROUTES = {
 # Which right each operation needs; its route and its group's route follow.
 OPERATIONS = {
     "cluster.examine": "cluster.manage",
+    "dns-server.add": "cluster.manage",
+    "dns-server.change": "cluster.manage",
+    "dns-server.compare": "cluster.manage",
+    "dns-server.remove": "cluster.manage",
     "network.add": "cluster.manage",
     "network.add-subnet": "cluster.manage",
     "network.change": "cluster.manage",
@@ -215,6 +225,7 @@ OPERATIONS = {
     "vm.restart": "vms.power",
     "vm.resume": "vms.power",
     "vm.revert-snapshot": "vms.snapshot",
+    "vm.set-reverse-name": "vms.change",
     "vm.settle": "cluster.manage",
     "vm.snapshot": "vms.snapshot",
     "vm.start": "vms.power",
@@ -243,6 +254,9 @@ FIELDS = {
     "cidr": "10.203.0.0/24",
     "subnet": "10.77.0.0/24",
     "service": "libvirtd",
+    "url": "http://127.0.0.1:8081",
+    "api_key": "secret",
+    "ranges": ["192.0.2.0/24"],
 }
 """A value for each parameter that an operation requires, so that a call gets as far as its object."""
 BODIES: dict[str, dict[str, Any]] = {
@@ -268,6 +282,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST webhooks": {"url": "https://billing.example/hook"},
     "PATCH webhooks/{webhook}": {"active": False},
     "POST nodes": {"name": "new", "address": "192.0.2.1"},
+    "POST dns-servers": {"name": "new", "url": "http://127.0.0.1:1", "api_key": "k", "ranges": ["192.0.2.0/24"]},
     "POST networks": {"name": "new", "subnet": "10.204.0.0/24"},
     "POST networks/{network}/change": {"name": "new"},
     "POST networks/{network}/change-subnet": {"subnet": "10.77.0.0/24", "nameservers": []},
@@ -310,6 +325,7 @@ def world(node: Node, image: Image) -> World:
         "node": node.pk,
         "pool": vm.pool_id,
         "network": Network.objects.latest("pk").pk,
+        "dns-server": DnsServer.objects.create(name="ns1", sealed=b"x", compare_at=timezone.now()).pk,
         "task": task.pk,
         "user": customer.pk,
         "role": Role.objects.create(name="role", level=Level.USER, rights=[]).pk,
@@ -335,7 +351,7 @@ def world(node: Node, image: Image) -> World:
 KINDS = {"vms": "vm", "nodes": "node", "tasks": "task", "pools": "pool", "users": "user", "roles": "role",
          "tokens": "token", "ssh-keys": "ssh_key", "webhooks": "webhook",
          "batch": "batch", "isos": "iso", "networks": "network", "problems": "problem", "images": "image",
-         "flavors": "flavor"}  # fmt: skip
+         "flavors": "flavor", "dns-servers": "dns-server"}  # fmt: skip
 
 
 def routes() -> Iterator[str]:
@@ -355,7 +371,9 @@ def routes() -> Iterator[str]:
                 yield f"{method.upper()} {path}"
 
 
-PLACES = {"vm": "vms/{vm}", "node": "nodes/{node}", "network": "networks/{network}"}
+PLACES = {
+    "vm": "vms/{vm}", "node": "nodes/{node}", "network": "networks/{network}", "dns-server": "dns-servers/{dns-server}"
+}  # fmt: skip
 ELSEWHERE = {"vm.take-over": "nodes/{node}/take-over"}
 """Operations whose route names an object of another kind."""
 
@@ -405,9 +423,8 @@ def call(world: World, caller: str, route: str) -> Any:
 def body_of_operation(world: World, path: str) -> dict[str, Any]:
     """What the operation of a path requires."""
     parts = path.split("/")
-    kind = {"vms": "vm", "nodes": "vm" if parts[-1] == "take-over" else "node", "networks": "network"}.get(
-        parts[0], parts[0]
-    )
+    kinds_ = {"vms": "vm", "nodes": "node", "networks": "network", "dns-servers": "dns-server"}
+    kind = "vm" if parts[-1] == "take-over" else kinds_.get(parts[0], parts[0])
     found = [each for each in registry.every() if each.name == f"{kind}.{parts[-1]}"]
     if not found:
         return {}

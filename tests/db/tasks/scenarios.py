@@ -17,13 +17,14 @@ from nodeagent.storage import place
 from panel.accounts.models import User
 from panel.cluster import fake
 from panel.cluster.models import Node
+from panel.dns.models import DnsServer
 from panel.images.models import Image, Iso
 from panel.network.models import Network
 from panel.network.node_part import bridge_of
 from panel.storage.models import Pool
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
-from panel.vms.models import Interface, Sighting, Snapshot, UnmanagedDomain, Vm, VmStatus
+from panel.vms.models import Interface, InterfaceAddress, Sighting, Snapshot, UnmanagedDomain, Vm, VmStatus
 from panel.vms.spec import domain_spec
 from tests.db.conftest import make_network, make_node, run_task
 
@@ -318,6 +319,34 @@ def _on_network(operation: str, **raw: Any) -> Callable[[User, Node], Callable[[
     return prepare
 
 
+DNS: dict[str, Any] = {"api_key": "secret", "url": "http://127.0.0.1:1", "zone_nameservers": ["ns1.example.org"]}
+"""Of a name server; operations do not wait for one."""
+
+
+def _add_dns_server(admin: User, node: Node) -> Callable[[], Task]:
+    number = DnsServer.objects.count()
+    raw = {**DNS, "name": f"ns{number}", "ranges": [f"10.{number}.0.0/16"], "domain": "vm.example.org"}
+    return lambda: registry.get("dns-server.add").submit(admin, raw)
+
+
+def _on_dns_server(name: str, **raw: Any) -> Callable[[User, Node], Callable[[], Task]]:
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        added = run_task(_add_dns_server(admin, node)())
+        return lambda: registry.get(name).submit(admin, raw, object_id=added.object_id)
+
+    return prepare
+
+
+def _reverse_name(admin: User, node: Node) -> Callable[[], Task]:
+    vm_id = _vm(admin)
+    ranges, ip = ["10.77.0.0/16"], InterfaceAddress.objects.filter(interface__vm=vm_id).earliest("pk").address.ip
+    if not DnsServer.objects.filter(ranges=ranges).exists():
+        raw = {**DNS, "name": f"of-{vm_id}", "ranges": ranges, "domain": "vm.example.org"}
+        run_task(registry.get("dns-server.add").submit(admin, raw))
+    body = {"address": ip, "name": "mail.example.org"}
+    return lambda: registry.get("vm.set-reverse-name").submit(admin, body, object_id=vm_id)
+
+
 def _import(admin: User, node: Node) -> Callable[[], Task]:
     """A domain that somebody defined, with a name that no VM can have."""
     raw, memory = _raw_of_stranger(), fake.node(node.pk)
@@ -400,5 +429,10 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "network.remove-subnet": _on_network("network.remove-subnet"),
     "network.reserve-address": _on_network("network.reserve-address", comment="a router"),
     "network.release-address": _on_network("network.release-address"),
+    "dns-server.add": _add_dns_server,
+    "dns-server.change": _on_dns_server("dns-server.change", ttl_seconds=300),
+    "dns-server.compare": _on_dns_server("dns-server.compare"),
+    "dns-server.remove": _on_dns_server("dns-server.remove"),
+    "vm.set-reverse-name": _reverse_name,
 }
 """What each operation needs; behind a colon is how another scenario of the same operation differs."""

@@ -16,16 +16,17 @@ from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.core.errors import OperationFailed
 from panel.core.wording import read_in
+from panel.dns.models import DnsServer
 from panel.doctor.services import look
 from panel.images.models import Image
 from panel.network.models import Network
 from panel.tasks import registry, services
 from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret
 from panel.tasks.operation import Operation, Step
-from panel.vms.models import Snapshot, Vm
+from panel.vms.models import InterfaceAddress, Snapshot, Vm
 from panel.vms.usage import differing
 from tests.db.conftest import run_task
-from tests.db.tasks.scenarios import DEVICES, RAW, SCENARIOS
+from tests.db.tasks.scenarios import DEVICES, DNS, RAW, SCENARIOS
 from tests.db.tasks.strikes import Died, FailAndStrike, Strike, die_and_go_on
 from tests.db.tasks.world import nodes, world
 
@@ -188,6 +189,8 @@ def test_a_plan_names_the_steps_and_changes_nothing(
     vm = Vm.objects.first()
     network = Network.objects.latest("pk")
     objects = {"node": node.pk, "vm": vm.pk if vm else None, "vmwatch": 1, "cluster": 1, "network": network.pk}
+    dns_server, held = DnsServer.objects.last(), InterfaceAddress.objects.first()
+    objects["dns-server"] = dns_server.pk if dns_server else None
     object_id = None if operation.creates else objects[operation.object_type]
     kept = Snapshot.objects.first()
     asked: dict[str, dict[str, Any]] = {
@@ -204,6 +207,9 @@ def test_a_plan_names_the_steps_and_changes_nothing(
         "network.change-subnet": {"subnet": network.subnet, "ranges": []},
         "network.remove-subnet": {"subnet": network.subnet},
         "network.release-address": {"address": getattr(network.addresses.first(), "ip", "")},
+        "dns-server.add": {**DNS, "name": "planned", "ranges": ["192.0.2.0/24"], "template": ""},
+        "dns-server.change": {"ttl_seconds": 600},
+        "vm.set-reverse-name": {"address": held.address.ip if held else "", "name": "web.example.org"},
     }
     raw = asked.get(name, DEVICES.get(name, RAW.get(operation.name, {})))
     plan = operation.plan(admin, raw, object_id=object_id)
