@@ -23,6 +23,7 @@ from vmwatch import jobs, wire
 from vmwatch.config import NODE_CONF, BadConfig, NodeConfig, read_node
 from vmwatch.journal import TOLD_SECONDS, Journal
 from vmwatch.libvirt_events import Watcher
+from vmwatch.links import LinkWatcher
 from vmwatch.logs import log_to
 from vmwatch.memory import give_back_memory
 from vmwatch.outbox import Outbox, Reading
@@ -75,6 +76,15 @@ class Happened(NamedTuple):
     last: Optional[Reading] = None
 
 
+class Links(NamedTuple):
+    """All interfaces of the node, of which something changed."""
+
+    links: List[wire.LinkState]
+
+
+Queued = Union[Happened, Links, List[wire.DomainStatistics], None]
+
+
 class Node:
     """The daemon: libvirt's thread puts events into a queue, the main thread speaks."""
 
@@ -85,9 +95,10 @@ class Node:
         self.journal = Journal(epoch_file.with_name(JOURNAL_NAME))
         self._set_told_seconds()
         # Unlike queue.Queue it may be put to by a signal handler that interrupts its own get().
-        self.events: queue.SimpleQueue[Union[Happened, List[wire.DomainStatistics], None]] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[Queued] = queue.SimpleQueue()
         self.readings = Readings()
         self.collector = Collector(self.config.node_id, self.events.put, self._look, self.config.resync)
+        self.links = LinkWatcher(lambda found: self.events.put(Links(found)))
         self._watcher: Optional[Watcher] = None
         self.over = False
         self.reload = False
@@ -110,6 +121,7 @@ class Node:
             return BAD_CONFIG
         log.info("watching as node %s, for %s", self.config.node_id, self.config.connect)
         self.collector.start(self.config.statistics)
+        self.links.start()
         next_report = 0.0
         while not self.over:
             if self.reload:
@@ -207,6 +219,9 @@ class Node:
                 # Remembered first: what was sent when the process dies may not have left.
                 self.journal.remember(self.epoch, outbox.sequence + 1, domain, at)
                 outbox.put_event(domain, at, counted)
+            elif isinstance(event, Links):
+                # Where the master is away the next full report tells of them.
+                outbox.put(wire.ALIVE, links=event.links)
             elif event is not None and not outbox.put(wire.STATISTICS, statistics=event):
                 log.info("statistics are not sent: the master is away")
                 self._statistics_owed = True
@@ -238,7 +253,11 @@ class Node:
             log.error("libvirt does not answer: %s", error)
             return False
         outbox.put(
-            wire.FULL_REPORT, with_events(domains, self._settle(outbox)), self.journal.recent(), looked_at=looked_at
+            wire.FULL_REPORT,
+            with_events(domains, self._settle(outbox)),
+            self.journal.recent(),
+            looked_at=looked_at,
+            links=self.links.now(),
         )
         if outbox.dropped:
             log.warning("%d events were dropped while the master was away", outbox.dropped)

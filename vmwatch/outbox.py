@@ -115,6 +115,7 @@ class Outbox:
         recent: Optional[List[wire.PastEvent]] = None,
         statistics: Optional[List[wire.DomainStatistics]] = None,
         looked_at: Optional[float] = None,
+        links: Optional[List[wire.LinkState]] = None,
     ) -> bool:
         """Say something that is true now, or was at this time.monotonic(); False when the master is away."""
         self.flush()
@@ -123,7 +124,9 @@ class Outbox:
         self.sequence += 1
         message = self._message(kind, self.sequence, domains or [])
         age = max(0.0, message.clock - looked_at) if looked_at is not None else 0.0
-        return self._send(replace(message, recent=recent or [], statistics=statistics or [], age=age))
+        return self._send(
+            replace(message, recent=recent or [], statistics=statistics or [], links=links or [], age=age)
+        )
 
     def flush(self) -> None:
         """Send what waits, never blocking, and look whether the master is there."""

@@ -45,6 +45,8 @@ LARGEST_MESSAGE = 8 * 1024 * 1024
 """Bytes; a full report of 20,000 domains is about 2 MB."""
 MOST_STATISTICS = 500
 """Domains of one statistics message."""
+MOST_LINKS, MOST_ADDRESSES = 200, 32
+"""Interfaces of one message, and addresses of each."""
 LONGEST_TEXT = 255
 LARGEST_AGE_SECONDS = 30 * 86400.0
 # vars() and not asdict(), which would copy thousands of domains to throw the copies away.
@@ -134,6 +136,35 @@ class DomainStatistics:
 
 
 @dataclass(frozen=True)
+class LinkState:
+    """A network interface of the node; None is what is not known.
+
+    `kind` is “physical” or the kernel's word (bond, bridge, vlan, …). `up` is that it was set up, `carrier` that it can
+    send: a cable is in. `master` is the bridge or bond that it is part of, `parent` what a VLAN is tagged on.
+    Counters count from the interface's making; `carrier_changes` how often the cable came and went.
+    """
+
+    name: str
+    kind: str
+    up: bool
+    carrier: bool
+    mtu: int
+    mac: str = ""
+    speed_mbps: Optional[int] = None
+    master: str = ""
+    parent: str = ""
+    vlan: Optional[int] = None
+    carrier_changes: int = 0
+    addresses: List[str] = field(default_factory=list)
+    rx_bytes: Optional[int] = None
+    tx_bytes: Optional[int] = None
+    rx_errors: Optional[int] = None
+    tx_errors: Optional[int] = None
+    rx_dropped: Optional[int] = None
+    tx_dropped: Optional[int] = None
+
+
+@dataclass(frozen=True)
 class Message:
     """One message. (`epoch`, `sequence`) orders all messages of a node.
 
@@ -145,6 +176,8 @@ class Message:
     agent's readings bear it too: what of both was first is known by it. 0 and empty where a daemon does not say so.
     `age` is how many seconds before that a full report's domains were looked at, or an event's `statistics` were read:
     those of the domain that ended with it, as read last. They are `final` when it did nothing more after that.
+    `links` are all interfaces of the node, in a full report, and in an `alive` when one changed: to who does
+    not know of them it is alive and no more.
     """
 
     node_id: int
@@ -160,6 +193,7 @@ class Message:
     boot: str = ""
     age: float = 0.0
     final: bool = False
+    links: List[LinkState] = field(default_factory=list)
 
 
 OPTIONAL = ("clock", "boot", "age", "final")
@@ -300,6 +334,7 @@ def from_raw(raw: Any) -> Message:
             boot=_text(raw.get("boot", "")),
             age=_age(raw.get("age", 0.0)),
             final=_flag(raw.get("final", False)),
+            links=[_link(each) for each in raw.get("links", ())],
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Refused("malformed", f"not a message: {error}") from error
@@ -307,7 +342,33 @@ def from_raw(raw: Any) -> Message:
         raise Refused("malformed", f"version {message.version}, kind {message.kind!r}")
     if len(message.statistics) > MOST_STATISTICS:
         raise Refused("malformed", f"statistics of {len(message.statistics)} domains in one message")
+    if len(message.links) > MOST_LINKS:
+        raise Refused("malformed", f"{len(message.links)} interfaces in one message")
     return message
+
+
+def _link(raw: Dict[str, Any]) -> LinkState:
+    # First, since it fails with a TypeError for what is no object at all.
+    name = _text(raw["name"])
+    addresses = [_text(each) for each in raw.get("addresses", ())]
+    if len(addresses) > MOST_ADDRESSES:
+        raise ValueError(f"{len(addresses)} addresses of one interface")
+    counted = ("rx_bytes", "tx_bytes", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped")
+    return LinkState(
+        name=name,
+        kind=_text(raw["kind"]),
+        up=_flag(raw["up"]),
+        carrier=_flag(raw["carrier"]),
+        mtu=_integer(raw["mtu"]),
+        mac=_text(raw.get("mac", "")),
+        speed_mbps=_known(raw.get("speed_mbps")),
+        master=_text(raw.get("master", "")),
+        parent=_text(raw.get("parent", "")),
+        vlan=_known(raw.get("vlan")),
+        carrier_changes=_integer(raw.get("carrier_changes", 0)),
+        addresses=addresses,
+        **{name: _known(raw.get(name)) for name in counted},
+    )
 
 
 def _domain(raw: Dict[str, Any]) -> DomainState:

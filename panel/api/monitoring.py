@@ -26,12 +26,12 @@ from panel.api.reading import numbered
 from panel.api.vm_serializers import StatusChangeSerializer
 from panel.cluster.models import Cluster, Node
 from panel.cluster.redaction import Redaction
-from panel.cluster.selectors import default_cluster
+from panel.cluster.selectors import default_cluster, get_node
 from panel.cluster.services import set_policies
 from panel.core import permissions
 from panel.monitoring.models import VmTraffic, VmUsage
 from panel.monitoring.models.statistics import COUNTERS
-from panel.monitoring.selectors import Watching, list_watched, watching
+from panel.monitoring.selectors import Watching, interfaces_of, list_watched, watching
 from panel.monitoring.silence import silent_after
 from panel.monitoring.statistics import selectors
 from panel.vms.selectors import get_vm, history
@@ -81,6 +81,49 @@ class WatchingSerializer(serializers.Serializer[Watching]):
     heard_at = serializers.DateTimeField(allow_null=True, help_text="When it last spoke.")
     encrypted = serializers.BooleanField(help_text="Whether nodes speak to it by CurveZMQ.")
     rotating = serializers.BooleanField(help_text="Whether the previous secret is believed too.")
+
+
+class NodeInterfaceSerializer(serializers.Serializer[Any]):
+    """A network interface of a node. Counters count from when it was made; null is what is not known."""
+
+    name = serializers.CharField()
+    kind = serializers.CharField(help_text="“physical”, or what the kernel calls it: bond, bridge, vlan, …")
+    up = serializers.BooleanField(help_text="Whether it is set up.")
+    carrier = serializers.BooleanField(help_text="Whether it has a link: a cable is in.")
+    mtu = serializers.IntegerField()
+    mac = serializers.CharField()
+    speed_mbps = serializers.IntegerField(allow_null=True)
+    master = serializers.CharField(help_text="The bridge or bond that it is part of; empty: none.")
+    parent = serializers.CharField(  # type: ignore[assignment]
+        help_text="Of a VLAN the interface that it is tagged on."
+    )
+    vlan = serializers.IntegerField(allow_null=True)
+    carrier_changes = serializers.IntegerField(help_text="How often the link came or went since the host's start.")
+    addresses = serializers.ListField(child=serializers.CharField(), help_text="As 192.0.2.2/24.")
+    rx_bytes = serializers.IntegerField(allow_null=True)
+    tx_bytes = serializers.IntegerField(allow_null=True)
+    rx_errors = serializers.IntegerField(allow_null=True)
+    tx_errors = serializers.IntegerField(allow_null=True)
+    rx_dropped = serializers.IntegerField(allow_null=True)
+    tx_dropped = serializers.IntegerField(allow_null=True)
+
+
+class NodeInterfacesSerializer(serializers.Serializer[Any]):
+    """A node's network interfaces, but those of its guests."""
+
+    seen_at = serializers.DateTimeField(allow_null=True, help_text="Of when the counters are; null: never told.")
+    changed_at = serializers.DateTimeField(allow_null=True, help_text="When one was last something else.")
+    interfaces = NodeInterfaceSerializer(many=True)
+
+
+class NodeInterfacesView(ApiView):
+    """The network interfaces of a node."""
+
+    @extend_schema(operation_id="node_interfaces", responses=NodeInterfacesSerializer)
+    def get(self, request: Request, object_id: int) -> Response:
+        """As its vmwatch-node told of them last: at once when one changes, and with each full report."""
+        told = interfaces_of(get_node(viewer_of(request), object_id))
+        return Response(NodeInterfacesSerializer(told).data)
 
 
 class WatchedNodeSerializer(serializers.ModelSerializer[Node]):

@@ -69,6 +69,7 @@ urlpatterns = [
     path("vms/<int:object_id>/history", monitoring.VmHistoryView.as_view()),
     path("vms/<int:object_id>/snapshots", snapshots.VmSnapshotsView.as_view()),
     path("vms/<int:object_id>/statistics", monitoring.VmStatisticsView.as_view()),
+    path("nodes/<int:object_id>/interfaces", monitoring.NodeInterfacesView.as_view()),
     path("nodes/<int:object_id>/statistics", monitoring.NodeStatisticsView.as_view()),
     path("vms/<int:object_id>/traffic", monitoring.VmTrafficView.as_view()),
     path("vms/<int:object_id>/usage", usage.VmBillView.as_view()),

@@ -11,7 +11,7 @@ from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.cluster.selectors import list_nodes
 from panel.monitoring import keys
-from panel.monitoring.models import MasterWatch, WatchKeys
+from panel.monitoring.models import MasterWatch, NodeInterfaces, WatchKeys
 
 
 @dataclass(frozen=True)
@@ -39,3 +39,9 @@ def watching() -> Watching:
 def list_watched(viewer: User) -> QuerySet[Node]:
     """The nodes that the viewer may see, each with what is known of its vmwatch-node (`watch`, which may be absent)."""
     return list_nodes(viewer).select_related("watch").prefetch_related(None)
+
+
+def interfaces_of(node: Node) -> NodeInterfaces:
+    """The node's network interfaces; without any and any time where its vmwatch-node has not told of them yet."""
+    found = NodeInterfaces.objects.filter(node=node).first()
+    return found or NodeInterfaces(node=node, interfaces=[])

@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from panel.cluster.models import Node
-from panel.monitoring import causes, duplicates, happenings, installing, jobs, order, returning, suspending
+from panel.monitoring import causes, duplicates, happenings, installing, interfaces, jobs, order, returning, suspending
 from panel.monitoring.models import MasterWatch, NodeWatch
 from panel.monitoring.statistics import waiting
 from panel.monitoring.statistics.intake import forget_quiet
@@ -157,6 +157,7 @@ class Intake:
         suspending.look_at(vm for of_node in self.vms.values() for vm in of_node.values())
         if happened:
             forget_quiet({vm.pk for vm, _, _ in happened})
+        interfaces.note(self.heard)
         counted = [each for each in self.heard if each.message.statistics]
         waiting.keep((each.message, each.at - timedelta(seconds=each.message.age)) for each in counted)
 

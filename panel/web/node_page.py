@@ -21,6 +21,7 @@ from panel.cluster.services import set_node_policies
 from panel.core import permissions
 from panel.core.errors import PanelError
 from panel.monitoring.models import NodeWatch
+from panel.monitoring.selectors import interfaces_of
 from panel.monitoring.silence import silent_after
 from panel.notices.selectors import list_problems
 from panel.storage.models import NodePool
@@ -87,6 +88,7 @@ def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
         ),
         storages=lambda: [_storage(each) for each in node.pools.all()],
         networks=lambda: sorted(node.networks.all(), key=lambda each: each.network.name),
+        interfaces=lambda: interfaces_of(node),
         services=lambda: services(viewer, node, task),
         version=__version__,
         # Of what lists show of a VM, this one has its owner alone.

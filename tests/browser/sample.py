@@ -25,7 +25,7 @@ from panel.core.wording import Text, for_row
 from panel.dns.models import DnsServer, Record, RecordState
 from panel.dns.names import pointer
 from panel.images.models import Flavor, Image, Iso
-from panel.monitoring.models import Step, VmTraffic, VmUsage
+from panel.monitoring.models import NodeInterfaces, Step, VmTraffic, VmUsage
 from panel.network.models import Address, Network
 from panel.network.services import ensure_default_network, record_state
 from panel.notices.models import Problem
@@ -40,6 +40,7 @@ from panel.vms.models import Cause, Disk, Interface, InterfaceAddress, Snapshot,
 from panel.vms.unmanaged import UnmanagedDomain
 from panel.vms.usage import note_shape
 from panel.webhooks.models import Delivery, DeliveryState, Webhook
+from vmwatch.wire import LinkState
 
 ADMIN, CUSTOMER, CAREFUL = "admin", "anna", "boris"
 """Who looks: an administrator, a customer, and one whose sign-in has a second step."""
@@ -98,6 +99,7 @@ def make() -> None:
     _of_the_first(made, made.vms[0])
     _tasks(made, made.vms)
     _names(made)
+    _interfaces(made)
     _told(made, made.vms[0])
     print("MADE" + json.dumps(_ids(made)))
 
@@ -255,12 +257,29 @@ def _task(made: SimpleNamespace, operation: str, vm: Vm, status: Status, **field
     return task
 
 
+def _interfaces(made: SimpleNamespace) -> None:
+    """What the first node told of its interfaces: one is out that had a cable."""
+    links = [
+        LinkState("eno1", "physical", True, True, 1500, "0c:c4:7a:00:00:01", 10000, "bond0", carrier_changes=2,
+                  rx_bytes=81 * GIB, tx_bytes=90 * GIB, rx_errors=0, tx_errors=0, rx_dropped=12, tx_dropped=0),
+        LinkState("eno2", "physical", True, False, 1500, "0c:c4:7a:00:00:01", None, "bond0", carrier_changes=5),
+        LinkState("bond0", "bond", True, True, 1500, "0c:c4:7a:00:00:01", 10000, addresses=["192.0.2.2/24"]),
+        LinkState("bond0.40", "vlan", True, True, 1500, "0c:c4:7a:00:00:01", 10000, "br40", "bond0", 40),
+        LinkState("br40", "bridge", False, False, 1500, "0c:c4:7a:00:00:01"),
+    ]  # fmt: skip
+    told = [vars(each) for each in links]
+    NodeInterfaces.objects.create(
+        node=made.nodes[0], interfaces=told, were_up=["eno1", "eno2"], changed_at=made.now, seen_at=made.now
+    )
+
+
 def _names(made: SimpleNamespace) -> None:
     """A name server that answered, with records in each state."""
     made.dns_server = DnsServer.objects.create(
         name="ns1", url="https://ns1.example.com:8081", sealed=secretbox.seal({"key": "secret"}),
         ranges=["10.0.0.0/8", "2001:db8::/48"], domain="vm.example.com", template="{name}.{domain}", forward=True,
         zone_nameservers=["ns1.example.com"], look_again=False, compare_at=made.now + FOR_EVER, answered_at=made.now,
+        next_try_at=made.now + FOR_EVER,
     )  # fmt: skip
     states = (RecordState.DONE, RecordState.WAITING, RecordState.BY_HAND, RecordState.REFUSED)
     for vm, state in zip(made.vms, states, strict=False):

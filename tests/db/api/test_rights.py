@@ -100,6 +100,7 @@ ROUTES = {
     "GET usage":                          "NSSSSDN",
     "GET vms/{vm}/drift":                 "NDDSSDN",
     "GET nodes/{node}/foreign":           "NAASSAN",
+    "GET nodes/{node}/interfaces":        "NAASSAN",
     "GET nodes/{node}/statistics":        "NAASSAN",
     "GET cluster":                        "NDDSSDN",
     "PATCH cluster":                      "NDDDSDN",

@@ -28,6 +28,7 @@ def test_every_field_stands_there() -> None:
     assert set(table("One ZeroMQ message")) == names(wire.Message)
     assert set(table("and of each domain:")) == names(wire.DomainState)
     assert set(table("The counters of a domain")) == names(wire.DomainStatistics)
+    assert set(table("Of each network interface, as")) == names(wire.LinkState)
     for cls in (wire.PastEvent, wire.DiskStatistics, wire.InterfaceStatistics):
         assert all(f"`{name}`" in TEXT for name in names(cls))
 

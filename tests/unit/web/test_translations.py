@@ -32,11 +32,12 @@ STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`')
 PROSE = re.compile(r"[A-Z][a-z]+(?:[ ,;:’'·]+[A-Za-z·]+)*[.?!…]?(?: .*)?")
 LATIN = re.compile(r"[A-Za-z][A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
 NAMES = {
-    "AAAA", "Alt", "API", "api-key", "BIOS", "CD-ROM", "cloud-init", "CPU", "CSV", "Ctrl", "CURVE", "db8", "Debian", "Del",
-    "Esc", "Express", "F1", "F2", "F4", "i440FX", "IP", "IPv4", "IPv6", "ISO", "JavaScript", "KVM", "LDAP", "libvirt",
-    "libvirtd", "MAC", "NAT", "PCI", "PowerDNS", "PTR", "Python", "Q35", "qcow2", "QEMU", "raw", "Redis", "RescueImage", "RHEL", "SATA",
-    "SCSI", "SHA-256", "SHA256", "SSH", "ssh-ed25519", "sudo", "Super", "Tab", "TOTP", "UEFI", "URL", "UTC", "UUID",
-    "virt-customize", "VirtIO", "virtio-scsi", "VLAN", "vmpanel", "vmwatch", "vmwatch-node", "VNC", "VXLAN", "web1",
+    "AAAA", "Alt", "API", "api-key", "BIOS", "CD-ROM", "cloud-init", "CPU", "CSV", "Ctrl", "CURVE", "db8", "Debian",
+    "Del", "Esc", "Express", "F1", "F2", "F4", "i440FX", "IP", "IPv4", "IPv6", "ISO", "JavaScript", "KVM", "LDAP",
+    "libvirt", "libvirtd", "MAC", "MTU", "NAT", "PCI", "PowerDNS", "PTR", "Python", "Q35", "qcow2", "QEMU", "raw",
+    "Redis", "RescueImage", "RHEL", "SATA", "SCSI", "SHA-256", "SHA256", "SSH", "ssh-ed25519", "sudo", "Super", "Tab",
+    "TOTP", "UEFI", "URL", "UTC", "UUID", "virt-customize", "VirtIO", "virtio-scsi", "VLAN", "vmpanel", "vmwatch",
+    "vmwatch-node", "VNC", "VXLAN", "web1",
 }  # fmt: skip
 """What is called the same in each language."""
 SPOKEN = ("title", "aria-label", "placeholder", "alt", "data-confirm")
