@@ -11,7 +11,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Set
 
-from nodeagent.protocol.storage import GuestAddress, GuestInterface
+from nodeagent.protocol.identity import GuestAddress, GuestInterface
 
 EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 

@@ -11,7 +11,7 @@ from nodeagent.commands.hosts import find, refuse_saved, refuse_snapshots, state
 from nodeagent.errors import CommandFailed, InUse, InvalidParams
 from nodeagent.job import Job
 from nodeagent.protocol import BadMessage, guest, host
-from nodeagent.protocol.storage import GuestAddress
+from nodeagent.protocol.identity import GuestAddress
 
 POLL_SECONDS = 0.25
 

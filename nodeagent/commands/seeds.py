@@ -18,7 +18,7 @@ from nodeagent.commands import handles
 from nodeagent.commands.guests import check as check_change
 from nodeagent.errors import CommandFailed, InvalidParams
 from nodeagent.job import Job
-from nodeagent.protocol import BadMessage, Nothing, from_dict, guest, storage, to_dict
+from nodeagent.protocol import BadMessage, Nothing, from_dict, guest, identity, storage, to_dict
 from nodeagent.run import run
 from nodeagent.storage.files import SEEDS
 
@@ -27,8 +27,8 @@ INTERFACES = "interfaces.json"
 """The file with what the guest is told of its further interfaces, for whoever reads the seed again."""
 
 
-@handles(storage.SeedCreate)
-def seed_create(request: storage.SeedCreate, job: Job) -> storage.VolumeState:
+@handles(identity.SeedCreate)
+def seed_create(request: identity.SeedCreate, job: Job) -> storage.VolumeState:
     """Make the seed anew."""
     path = _file(request.seed)
     check_guest(request.guest)
@@ -36,17 +36,17 @@ def seed_create(request: storage.SeedCreate, job: Job) -> storage.VolumeState:
     return _make(path, seed_files(request.instance_id, guest), job)
 
 
-def _with_kept(request: storage.SeedCreate, seed: storage.VolumeRef) -> storage.GuestIdentity:
+def _with_kept(request: identity.SeedCreate, seed: storage.VolumeRef) -> identity.GuestIdentity:
     """The identity with the password and keys of the seed that it keeps them from; raises InvalidParams for neither."""
     try:
         _, old = read_seed(iso.read_texts(_file(seed)))
     except (FileNotFoundError, KeyError, ValueError):
         kept = request.guest
     else:
-        kept = storage.keeping(request.guest, old, keys=request.keep_keys)
+        kept = identity.keeping(request.guest, old, keys=request.keep_keys)
     check_guest(kept)
     if not kept.password_hash and not kept.ssh_keys:
-        raise InvalidParams(storage.NOBODY_ENTERS, field="guest")
+        raise InvalidParams(identity.NOBODY_ENTERS, field="guest")
     return kept
 
 
@@ -57,12 +57,12 @@ def seed_change(request: guest.SeedChange, job: Job) -> storage.VolumeState:
     check_change(request.change, "root")
     try:
         files = iso.read_texts(path)
-        instance_id, identity = read_seed(files)
+        instance_id, told = read_seed(files)
     except FileNotFoundError as error:
         raise InvalidParams("There is no such seed.", field="seed") from error
     except (iso.NotAnIso, KeyError, ValueError) as error:
         raise InvalidParams("This is not a seed of ours.", field="seed") from error
-    changed = request.change.of(identity)
+    changed = request.change.of(told)
     check_guest(changed)
     # A guest that has not been started since must still hear that other keys go.
     replaced = request.change.ssh_keys is not None or replaces_keys(files)
@@ -111,8 +111,8 @@ def _state(path: Path) -> storage.VolumeState:
     )
 
 
-@handles(storage.SeedDelete)
-def seed_delete(request: storage.SeedDelete, job: Job) -> Nothing:
+@handles(identity.SeedDelete)
+def seed_delete(request: identity.SeedDelete, job: Job) -> Nothing:
     """Remove the seed."""
     path = _file(request.seed)
     holders.refuse_used(path, job)
@@ -121,16 +121,16 @@ def seed_delete(request: storage.SeedDelete, job: Job) -> Nothing:
     return Nothing()
 
 
-def check_guest(guest: storage.GuestIdentity) -> None:
+def check_guest(guest: identity.GuestIdentity) -> None:
     """Refuse an identity that could mean something else where it is written; raises InvalidParams."""
     try:
-        storage.check_identity(guest)
+        identity.check_identity(guest)
     except BadMessage as error:
         raise InvalidParams(str(error), field=error.field) from error
 
 
 def seed_files(
-    instance_id: str, guest: storage.GuestIdentity, *, again: bool = False, replace: bool = False
+    instance_id: str, guest: identity.GuestIdentity, *, again: bool = False, replace: bool = False
 ) -> Dict[str, str]:
     """The seed's files by name.
 
@@ -152,11 +152,11 @@ def seed_files(
     }
 
 
-def read_seed(files: Dict[str, str]) -> Tuple[str, storage.GuestIdentity]:
+def read_seed(files: Dict[str, str]) -> Tuple[str, identity.GuestIdentity]:
     """The instance's id and identity of a seed's files, as seed_files() wrote them; raises KeyError, ValueError."""
     told = dict(line.split("=", 1) for line in files["vmpanel.env"].splitlines())
     user_data = json.loads(files["user-data"][len(USER_DATA) :])
-    identity = storage.GuestIdentity(
+    guest = identity.GuestIdentity(
         hostname=told["HOSTNAME"],
         login=told["LOGIN"],
         address=told["ADDRESS"],
@@ -170,9 +170,9 @@ def read_seed(files: Dict[str, str]) -> Tuple[str, storage.GuestIdentity]:
         keeps_password=user_data["ssh_pwauth"] is None,
         further=[_address(each) for each in told.get("FURTHER", "").split()],
         mtu=int(told.get("MTU", "0")),
-        interfaces=[from_dict(storage.GuestInterface, each) for each in json.loads(files.get(INTERFACES, "[]"))],
+        interfaces=[from_dict(identity.GuestInterface, each) for each in json.loads(files.get(INTERFACES, "[]"))],
     )
-    return json.loads(files["meta-data"])["instance-id"], identity
+    return json.loads(files["meta-data"])["instance-id"], guest
 
 
 def replaces_keys(files: Dict[str, str]) -> bool:
@@ -181,7 +181,7 @@ def replaces_keys(files: Dict[str, str]) -> bool:
     return any(file["path"].endswith("/.ssh/authorized_keys") for file in written)
 
 
-def _all_keys(guest: storage.GuestIdentity) -> Dict[str, str]:
+def _all_keys(guest: identity.GuestIdentity) -> Dict[str, str]:
     home = "/root" if guest.login == "root" else f"/home/{guest.login}"
     return {
         "path": f"{home}/.ssh/authorized_keys",
@@ -191,7 +191,7 @@ def _all_keys(guest: storage.GuestIdentity) -> Dict[str, str]:
     }
 
 
-def _user_data(guest: storage.GuestIdentity) -> Dict[str, Any]:
+def _user_data(guest: identity.GuestIdentity) -> Dict[str, Any]:
     user: Dict[str, Any] = {"name": guest.login, "ssh_authorized_keys": list(guest.ssh_keys)}
     if guest.login != "root":
         user.update(sudo="ALL=(ALL) NOPASSWD:ALL", shell="/bin/bash")
@@ -218,13 +218,13 @@ def _user_data(guest: storage.GuestIdentity) -> Dict[str, Any]:
     return data
 
 
-def _address(text: str) -> storage.GuestAddress:
+def _address(text: str) -> identity.GuestAddress:
     """What _env() wrote of a further address; raises ValueError."""
     address, prefix, gateway = text.split("/")
-    return storage.GuestAddress(address, int(prefix), gateway)
+    return identity.GuestAddress(address, int(prefix), gateway)
 
 
-def _env(guest: storage.GuestIdentity) -> str:
+def _env(guest: identity.GuestIdentity) -> str:
     further = " ".join(f"{each.address}/{each.prefix}/{each.gateway}" for each in guest.further)
     values = {
         "HOSTNAME": guest.hostname,
@@ -242,7 +242,7 @@ def _env(guest: storage.GuestIdentity) -> str:
     return "".join(lines + [f"INTERFACE={_line(each)}\n" for each in guest.interfaces])
 
 
-def _line(told: storage.GuestInterface) -> str:
+def _line(told: identity.GuestInterface) -> str:
     return " ".join([told.mac, *(f"{each.address}/{each.prefix}" for each in told.addresses)])
 
 

@@ -18,7 +18,7 @@ from nodeagent.commands.seeds import check_guest
 from nodeagent.errors import InvalidParams
 from nodeagent.job import Job
 from nodeagent.probe import kvm_works
-from nodeagent.protocol import Nothing, guest, storage
+from nodeagent.protocol import Nothing, guest, identity, storage
 from nodeagent.run import run
 from nodeagent.storage.driver import image_info
 
@@ -95,8 +95,8 @@ def volume_delete(request: storage.VolumeDelete, job: Job) -> Nothing:
     return Nothing()
 
 
-@handles(storage.VolumeCustomize)
-def volume_customize(request: storage.VolumeCustomize, job: Job) -> Nothing:
+@handles(identity.VolumeCustomize)
+def volume_customize(request: identity.VolumeCustomize, job: Job) -> Nothing:
     """Write the guest's identity into its file system; secrets go by files that only root reads."""
     image = _to_change(request.volume, request.format)
     guest = request.guest
@@ -202,7 +202,7 @@ def _emulation() -> Dict[str, str]:
     return {} if kvm_works(8.0) else {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}
 
 
-def _guest_files(guest: storage.GuestIdentity) -> Iterator[Tuple[str, str, str]]:
+def _guest_files(guest: identity.GuestIdentity) -> Iterator[Tuple[str, str, str]]:
     yield "login", "/root/.vmpanel-login", guest.login
     if guest.password_hash:
         # virt-customize takes plain passwords only, so the hash goes in by a file that chpasswd reads.
@@ -211,7 +211,7 @@ def _guest_files(guest: storage.GuestIdentity) -> Iterator[Tuple[str, str, str]]
         yield name, f"/etc/systemd/network/10-vmpanel{name[len(NETWORKD) :]}.network", text
 
 
-def _networkd(interfaces: Sequence[storage.GuestInterface]) -> Iterator[Tuple[str, str]]:
+def _networkd(interfaces: Sequence[identity.GuestInterface]) -> Iterator[Tuple[str, str]]:
     for number, text in enumerate(guest_network.networkd(interfaces)):
         yield f"{NETWORKD}-{number}" if number else NETWORKD, text
 

@@ -4,7 +4,20 @@ The only part of the agent that the panel imports. One request class a command; 
 describes the lines on the wire.
 """
 
-from nodeagent.protocol import audit, devices, guest, host, migration, network, node, settings, snapshot, storage, words
+from nodeagent.protocol import (
+    audit,
+    devices,
+    guest,
+    host,
+    identity,
+    migration,
+    network,
+    node,
+    settings,
+    snapshot,
+    storage,
+    words,
+)
 from nodeagent.protocol.wire import (
     LONGEST_ANSWER,
     PROTOCOL_VERSION,
@@ -30,6 +43,7 @@ __all__ = [
     "from_dict",
     "guest",
     "host",
+    "identity",
     "migration",
     "network",
     "node",

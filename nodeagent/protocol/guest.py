@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import List, Optional
 
 from nodeagent.protocol.host import HostState
-from nodeagent.protocol.storage import GuestAddress, GuestIdentity, GuestNetwork, VolumeRef, VolumeState, check_identity
+from nodeagent.protocol.identity import GuestAddress, GuestIdentity, GuestNetwork, check_identity
+from nodeagent.protocol.storage import VolumeRef, VolumeState
 from nodeagent.protocol.wire import Nothing, Request, command
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import prefetch_related_objects
 from django.urls import URLPattern, path
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -70,6 +71,7 @@ def submit(operation: Declaration[Any], request: Request, object_id: int | None 
 def accepted(task: Task, viewer: User) -> Response:
     """202, the task, what its reservation made, and where to follow it."""
     redaction = Redaction(viewer)
+    prefetch_related_objects([task], "steps")
     body: dict[str, Any] = {"task": TaskDetailSerializer(task, context={"redaction": redaction}).data}
     for step in task.steps.all():
         body.update(redaction.data(step.output.get("result", {})))

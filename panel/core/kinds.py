@@ -55,7 +55,7 @@ class Kind:
     owned: bool = False
     lock_order: int | None = None
     refuse: Callable[[str, Any], None] = lambda operation, obj: None
-    refuse_at_turn: Callable[[str, Any], None] = lambda operation, ctx: None
+    refuse_at_turn: Callable[[str, Any, Any], None] = lambda operation, ctx, obj: None
     warning: Callable[[str, Any], str] = lambda operation, obj: ""
     gather: Callable[[Sequence[Any]], None] = lambda objects: None
 

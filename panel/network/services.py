@@ -261,6 +261,7 @@ def _free_bridge(cluster: Cluster, kind: str) -> str:
     return next(each for each in names if each not in taken)
 
 
+@transaction.atomic
 def change_network(network: Network, *, name: str, options: Mapping[str, str]) -> None:
     """Record another name and other options, checked before."""
     Network.objects.filter(pk=network.pk).update(name=name, options=dict(options))

@@ -142,9 +142,9 @@ class Declaration(ABC, Generic[P]):
         """refuse_state() when the task's turn comes: the object may have changed while it waited."""
         if self.creates:
             return
-        kinds.get(self.object_type).refuse_at_turn(self.name, ctx)
         # One that is gone is the steps' matter.
         if (obj := ctx.find_object()) is not None:
+            kinds.get(self.object_type).refuse_at_turn(self.name, ctx, obj)
             demand(obj, *(each.again for each in self.requires))
 
     def warning_about(self, obj: Any) -> str:

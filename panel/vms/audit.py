@@ -25,7 +25,7 @@ from panel.vms import drift, missing, services
 from panel.vms.models import ON, UnmanagedDomain, Vm
 from panel.vms.snapshot_audit import record, record_all
 from panel.vms.spec import domain_spec, rows_spec
-from panel.vms.usage import note_shape
+from panel.vms.usage import note_size
 
 AUDIT_SECONDS = 120.0
 Ask = Callable[[audit.HostsAudit], audit.Audit]
@@ -99,7 +99,7 @@ def _record_one(pk: int, spec: DomainSpec, found: audit.Differing | None, *, hel
         changed = (vm.drift, vm.pending) != (differs, pending)
         Vm.objects.filter(pk=pk).update(drift=differs, pending=pending, drift_seen_at=timezone.now())
         if vm.pending != pending:
-            note_shape(pk)
+            note_size(pk)
         _report(vm, differs)
         if changed:
             transaction.on_commit(lambda: services.tell_changed(pk))

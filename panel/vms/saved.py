@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from nodeagent.protocol import host
-from panel.core.errors import NodeError, WrongState
+from panel.core.errors import WrongState
 from panel.core.wording import Text
 from panel.vms.context import VmContext
 from panel.vms.models import Vm, VmStatus
@@ -66,26 +66,21 @@ WAY_OUT = "Its memory is saved on its node: start it, which goes on from there, 
 LOST = "What its guest had in memory and not on its disks is lost, as in a power cut."
 
 
+def refuses(operation: str) -> bool:
+    """Whether the operation is refused while the VM has a saved memory."""
+    return DEALS.get(operation, Deal.REFUSED) == Deal.REFUSED
+
+
 def refuse_saved(operation: str, vm: Vm) -> None:
     """Raise WrongState where the operation would change what the VM's saved memory knows."""
-    if vm.status == VmStatus.SAVED and DEALS.get(operation, Deal.REFUSED) == Deal.REFUSED:
+    if vm.status == VmStatus.SAVED and refuses(operation):
         raise WrongState(WAY_OUT, object="vm", id=vm.pk, state=vm.status, field="id")
 
 
-def refuse_at_turn(operation: str, ctx: VmContext[Any]) -> None:
-    """Raise WrongState as refuse_saved() does, by the VM's row and by what its node has now.
-
-    A node that does not answer is the first step's matter: that one is tried again.
-    """
-    if DEALS.get(operation, Deal.REFUSED) != Deal.REFUSED or (vm := ctx.find_vm()) is None:
-        return
-    refuse_saved(operation, vm)
-    try:
-        state = ctx.agent.call(host.HostInfo(uuid=str(vm.uuid))).state
-    except NodeError:
-        return
-    if state == VmStatus.SAVED:
-        ctx.read_state(host.HostInfo(uuid=str(vm.uuid)))
+def refuse_found(operation: str, ctx: VmContext[Any], found: host.HostState) -> None:
+    """Raise WrongState as refuse_saved() does by what the VM's node has now, which is recorded then."""
+    if found.state == VmStatus.SAVED and refuses(operation):
+        ctx.read_state(host.HostInfo(uuid=str(ctx.vm.uuid)))
         refuse_saved(operation, ctx.look_again())
 
 

@@ -19,7 +19,7 @@ from panel.tasks.models import Task
 from panel.vms.limits import Resources, require_within_limits
 from panel.vms.models import Cause, Vm
 from panel.vms.status import Observation, StatusLog, tell_gone, tell_pages
-from panel.vms.usage import note_shape
+from panel.vms.usage import note_shape, note_size
 
 
 def record_task_reading(
@@ -46,7 +46,7 @@ def record_pending(vm_id: int, pending: Sequence[Difference]) -> list[dict[str, 
     found = [{"field": each.field, "now": each.now, "then": each.then} for each in pending]
     with transaction.atomic():
         Vm.objects.filter(pk=vm_id).update(pending=found)
-        note_shape(vm_id)
+        note_size(vm_id)
     tell_changed(vm_id)
     return found
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from nodeagent.protocol.host import DiskSpec, DomainSpec, InterfaceSpec
+from nodeagent.protocol.identity import GuestAddress, GuestIdentity, GuestInterface, GuestNetwork
 from nodeagent.protocol.settings import MachineSettings
-from nodeagent.protocol.storage import GuestAddress, GuestIdentity, GuestInterface, GuestNetwork, VolumeRef
+from nodeagent.protocol.storage import VolumeRef
 from panel.core.errors import WrongState
 from panel.core.wording import Text
 from panel.images.models import Customization, Image

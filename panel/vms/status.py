@@ -20,7 +20,7 @@ from panel.core import live, request_id
 from panel.tasks import locks, queue
 from panel.vms import missing
 from panel.vms.models import Cause, StatusChange, Vm, VmStatus
-from panel.vms.usage import note_shape, waits
+from panel.vms.usage import note_size, waits
 
 TICK = timedelta(microseconds=1)
 ROWS_A_QUERY = 1000
@@ -129,7 +129,7 @@ class StatusLog:
             Vm.objects.filter(pk__in=off).update(pending=[])
             for vm in self._changed.values():
                 if vm.pk in off and waits(vm):
-                    note_shape(vm.pk)
+                    note_size(vm.pk)
         StatusChange.objects.bulk_create(self._rows, batch_size=ROWS_A_QUERY)
         for vm, seen in self._late:
             _insert_late(vm, seen)

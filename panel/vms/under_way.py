@@ -86,17 +86,23 @@ def _ended() -> QuerySet[Task]:
     return Task.objects.filter(object_type="vm", finished_at__gte=since, operation__in=MAKE_JOBS)
 
 
-def refuse_at_turn(operation: str, ctx: VmContext[Any]) -> None:
-    """Raise WrongState for what the VM's node has of it now."""
-    saved.refuse_at_turn(operation, ctx)
-    if operation not in ALL or (vm := ctx.find_vm()) is None or vm.status == VmStatus.SHUT_OFF:
+def refuse_at_turn(operation: str, ctx: VmContext[Any], vm: Vm) -> None:
+    """Raise WrongState for what the VM's row and its node, which is asked once, have of it now.
+
+    A node that does not answer is the first step's matter: that one is tried again.
+    """
+    saved.refuse_saved(operation, vm)
+    heeds_job = operation in ALL and vm.status != VmStatus.SHUT_OFF
+    if not heeds_job and not saved.refuses(operation):
         return
+    ctx.vm = vm
     try:
         found = ctx.agent.call(host.HostInfo(uuid=str(vm.uuid)))
     except NodeError:
-        # It is the first step's matter, which is tried again.
         return
-    _refuse(operation, vm, found.job)
+    saved.refuse_found(operation, ctx, found)
+    if heeds_job:
+        _refuse(operation, vm, found.job)
 
 
 def _refuse(operation: str, vm: Vm, job: str) -> None:

@@ -23,9 +23,14 @@ def note_shape(vm_id: int, order: str = "") -> None:
     Called in every transaction that changes one of them, when it has; where nothing has changed nothing
     is added. The doctor finds what was forgotten.
     """
+    note_size(vm_id, order)
+    address_history.note_terms(vm_id)
+
+
+def note_size(vm_id: int, order: str = "") -> None:
+    """note_shape() where neither an address, the VM's name nor its owner can have changed."""
     # Held before it is read: of two that change different rows of the VM, the second sees what the first did.
     list(Vm.objects.select_for_update().filter(pk=vm_id).values_list("pk"))
-    address_history.note_terms(vm_id)
     found = shapes(Vm.objects.filter(pk=vm_id))
     if found:
         ledger.append(found[0])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.protocol import Nothing, devices, guest, host, migration, storage
+from nodeagent.protocol import Nothing, devices, guest, host, identity, migration, storage
 from nodeagent.protocol import node as machine
 from nodeagent.storage import place
 from panel.core.errors import LibvirtFailure, NodeError
@@ -47,11 +47,11 @@ def make_seed(node: Subject) -> str:
     """A seed in the node's pool."""
     node.call(storage.PoolEnsure(pool=directory(node.pool)))
     path = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
-    node.call(storage.SeedCreate(seed=ref(path), instance_id="i-1", guest=GUEST))
+    node.call(identity.SeedCreate(seed=ref(path), instance_id="i-1", guest=GUEST))
     return path
 
 
-def told(node: Subject, path: str) -> tuple[str, storage.GuestIdentity]:
+def told(node: Subject, path: str) -> tuple[str, identity.GuestIdentity]:
     """What a seed says."""
     if isinstance(node, AgentSubject):
         from nodeagent import iso
@@ -123,8 +123,8 @@ def test_another_network_is_told_and_all_else_stays(node: Subject) -> None:
 def test_a_new_seed_keeps_the_password_and_keys_of_another_where_none_are_given(node: Subject) -> None:
     old, path = make_seed(node), f"{node.pool}/seeds/{uuid.uuid4()}.iso"
 
-    def made(asked: storage.GuestIdentity, *, keep_keys: bool = True) -> storage.GuestIdentity:
-        node.call(storage.SeedCreate(ref(path), "i-2", asked, keep_from=ref(old), keep_keys=keep_keys))
+    def made(asked: identity.GuestIdentity, *, keep_keys: bool = True) -> identity.GuestIdentity:
+        node.call(identity.SeedCreate(ref(path), "i-2", asked, keep_from=ref(old), keep_keys=keep_keys))
         return told(node, path)[1]
 
     nothing = dataclasses.replace(GUEST, hostname="new", password_hash="", ssh_keys=[])
@@ -141,9 +141,9 @@ def test_a_new_seed_that_would_let_nobody_in_is_not_made(node: Subject) -> None:
     path = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
     nothing = dataclasses.replace(GUEST, password_hash="", ssh_keys=[])
     gone = f"{node.pool}/seeds/{uuid.uuid4()}.iso"
-    assert refusal(node, storage.SeedCreate(ref(path), "i-2", nothing, keep_from=ref(gone))) == "invalid_params"
+    assert refusal(node, identity.SeedCreate(ref(path), "i-2", nothing, keep_from=ref(gone))) == "invalid_params"
     assert (
-        refusal(node, storage.SeedCreate(ref(path), "i-2", nothing, keep_from=ref(f"{node.pool}/volumes/x")))
+        refusal(node, identity.SeedCreate(ref(path), "i-2", nothing, keep_from=ref(f"{node.pool}/volumes/x")))
         == "invalid_params"
     )
     assert node.call(storage.PoolList(pool=directory(node.pool))).files["seeds"] == []
@@ -243,12 +243,12 @@ def test_an_absent_guest_is_not_configured(node: Subject) -> None:
 @pytest.mark.covers("guest_addresses")
 def test_a_guest_without_an_agent_is_not_told_of_addresses_and_a_wrong_one_is_refused(node: Subject) -> None:
     spec, mac = create(node), "52:54:00:00:00:01"
-    network = storage.GuestNetwork(mac, "192.0.2.7", 24, "192.0.2.1", further=[storage.GuestAddress("192.0.2.8", 24)])
-    request = guest.GuestAddresses(spec.uuid, mac, network, gone=[storage.GuestAddress("192.0.2.9", 24)])
+    network = identity.GuestNetwork(mac, "192.0.2.7", 24, "192.0.2.1", further=[identity.GuestAddress("192.0.2.8", 24)])
+    request = guest.GuestAddresses(spec.uuid, mac, network, gone=[identity.GuestAddress("192.0.2.9", 24)])
     assert not node.call(request).answered
     node.call(host.HostStart(uuid=spec.uuid))
     assert not node.call(request).answered
-    wrong = dataclasses.replace(request, gone=[storage.GuestAddress("192.0.2.9;reboot", 24)])
+    wrong = dataclasses.replace(request, gone=[identity.GuestAddress("192.0.2.9;reboot", 24)])
     assert refusal(node, wrong) == "invalid_params"
     assert refusal(node, dataclasses.replace(request, uuid=str(uuid.uuid4()))) == "no_such_domain"
 
@@ -325,7 +325,7 @@ def test_volumes_are_of_the_formats_that_we_know(node: Subject, kind: str) -> No
         guest.DisksCopy(spec.uuid, [guest.DiskCopy(ref(f"{node.pool}/volumes/b"), ref(path), kind)]),
         storage.VolumeInfo(ref(path), format=kind),
         storage.VolumeGrow(ref(path), 16 * MIB, format=kind),
-        storage.VolumeCustomize(ref(path), GUEST, format=kind),
+        identity.VolumeCustomize(ref(path), GUEST, format=kind),
         devices.DiskGrow(spec.uuid, ref(path), 16 * MIB, format=kind),
         migration.VolumeClose(1, ref(path), format=kind),
     ):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nodeagent.protocol import Request, devices, guest, migration, storage
+from nodeagent.protocol import Request, devices, guest, identity, migration, storage
 from panel.core.errors import NodeError
 from tests.contract.subjects import MIB, AgentSubject, Subject, code_of, make_image, put_image, upload
 from tests.contract.test_storage import GUEST, files, refusal, volume
@@ -45,9 +45,9 @@ EVERY_TOUCH: list[Callable[[Subject], Request[Any]]] = [
     lambda node: storage.VolumeGrow(volume=ref(volume(node)), size_bytes=2 * MIB),
     lambda node: storage.VolumeInfo(volume=ref(volume(node))),
     lambda node: storage.VolumeDelete(volume=ref(volume(node))),
-    lambda node: storage.VolumeCustomize(volume=ref(volume(node)), guest=GUEST),
-    lambda node: storage.SeedCreate(ref(f"{node.pool}/seeds/s.iso"), "i-1", GUEST),
-    lambda node: storage.SeedDelete(ref(f"{node.pool}/seeds/s.iso")),
+    lambda node: identity.VolumeCustomize(volume=ref(volume(node)), guest=GUEST),
+    lambda node: identity.SeedCreate(ref(f"{node.pool}/seeds/s.iso"), "i-1", GUEST),
+    lambda node: identity.SeedDelete(ref(f"{node.pool}/seeds/s.iso")),
     lambda node: guest.SeedChange(ref(f"{node.pool}/seeds/s.iso"), guest.GuestChange(hostname="b")),
     lambda node: guest.SeedRestore(ref(f"{node.pool}/seeds/s.iso"), "i-1", GUEST),
     lambda node: guest.VolumeClone(ref(volume(node, "w.qcow2")), ref(volume(node))),
@@ -140,12 +140,12 @@ def test_a_pool_that_is_mounted_read_only_says_so_and_absent_files_are_deleted_f
         storage.PoolEnsure(pool=directory(node.pool), begin=False),
         storage.ImageStatus(store=directory(node.pool), sha256=sha256),
         storage.VolumeCreate(volume=ref(volume(node, "w.qcow2")), size_bytes=MIB),
-        storage.SeedCreate(ref(f"{node.pool}/seeds/s.iso"), "i-1", GUEST),
+        identity.SeedCreate(ref(f"{node.pool}/seeds/s.iso"), "i-1", GUEST),
         storage.VolumeDelete(volume=ref(volume(node))),
     ):
         assert refusal(node, refused) == "read_only"
     node.call(storage.VolumeDelete(volume=ref(volume(node, "w.qcow2"))))
-    node.call(storage.SeedDelete(ref(f"{node.pool}/seeds/s.iso")))
+    node.call(identity.SeedDelete(ref(f"{node.pool}/seeds/s.iso")))
     node.call(storage.UploadDelete(store=directory(node.pool), sha256=sha256, task=1))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from nodeagent.protocol import Nothing, Request, devices, host, storage
+from nodeagent.protocol import Nothing, Request, devices, host, identity, storage
 from nodeagent.storage import place
 from panel.core.errors import CommandFailed, NodeError, NodeRefused
 from tests.contract.subjects import (
@@ -24,7 +26,7 @@ from tests.contract.subjects import (
 )
 from tests.refs import directory, ref
 
-GUEST = storage.GuestIdentity(
+GUEST = identity.GuestIdentity(
     hostname="vm-1",
     login="admin",
     address="10.77.0.5",
@@ -268,6 +270,27 @@ def test_an_empty_volume_is_made_once(node: Subject) -> None:
     assert refusal(node, dataclasses.replace(create, size_bytes=8 * MIB)) == "exists"
 
 
+@pytest.mark.parametrize(("kind", "size_bytes"), [("qcow2", 5 * MIB), ("raw", 3 * MIB + 100)])
+def test_a_volume_is_read_as_qemu_img_reads_it(node: Subject, kind: str, size_bytes: int) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no files")
+    node.call(storage.VolumeCreate(volume=ref(volume(node)), size_bytes=5 * MIB, format=kind))
+    if kind == "raw":
+        os.truncate(volume(node), size_bytes)
+    program = ["qemu-img", "info", "-f", kind, "--output=json", volume(node)]
+    told = json.loads(subprocess.run(program, check=True, capture_output=True).stdout)
+    state = node.call(storage.VolumeInfo(volume=ref(volume(node)), format=kind))
+    assert state == storage.VolumeState(True, kind, told["virtual-size"], told["actual-size"])
+
+
+def test_what_is_no_volume_of_its_format_is_not_read_as_one(node: Subject) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no files")
+    Path(volume(node)).write_text("this is no qcow2")
+    with pytest.raises(NodeError, match="qemu-img"):
+        node.call(storage.VolumeInfo(volume=ref(volume(node)), format="qcow2"))
+
+
 def test_a_volume_has_a_format_that_we_know(node: Subject) -> None:
     create = storage.VolumeCreate(volume=ref(volume(node)), size_bytes=MIB, format="vmdk")
     assert refusal(node, create) == "invalid_params"
@@ -294,9 +317,9 @@ def test_a_path_outside_of_the_pool_is_refused(node: Subject, path: str) -> None
         storage.VolumeInfo(volume=ref(where)),
         storage.VolumeDelete(volume=ref(where)),
         storage.VolumeGrow(volume=ref(where), size_bytes=MIB),
-        storage.SeedCreate(seed=ref(where), instance_id="i", guest=GUEST),
-        storage.SeedDelete(seed=ref(where)),
-        storage.VolumeCustomize(volume=ref(where), guest=GUEST),
+        identity.SeedCreate(seed=ref(where), instance_id="i", guest=GUEST),
+        identity.SeedDelete(seed=ref(where)),
+        identity.VolumeCustomize(volume=ref(where), guest=GUEST),
     ):
         assert refusal(node, request) == "invalid_params"
 
@@ -325,11 +348,11 @@ def test_qemu_passes_through_a_pool_whatever_the_agents_umask_made_of_it(node: S
 def test_a_seed_is_there_until_it_is_deleted(node: Subject) -> None:
     path = f"{node.pool}/seeds/vm.iso"
     for _ in range(2):
-        state = node.call(storage.SeedCreate(seed=ref(path), instance_id="i-1", guest=GUEST))
+        state = node.call(identity.SeedCreate(seed=ref(path), instance_id="i-1", guest=GUEST))
         assert (state.exists, state.format) == (True, "raw")
         assert files(node)["seeds"] == ["vm.iso"]
     for _ in range(2):
-        assert node.call(storage.SeedDelete(seed=ref(path))) == Nothing()
+        assert node.call(identity.SeedDelete(seed=ref(path))) == Nothing()
     assert files(node)["seeds"] == []
 
 
@@ -351,14 +374,14 @@ def test_a_seed_is_there_until_it_is_deleted(node: Subject) -> None:
 )
 def test_an_identity_that_could_mean_something_else_is_refused(node: Subject, field: str, value: object) -> None:
     guest = dataclasses.replace(GUEST, **{field: value})  # type: ignore[arg-type]
-    seed = storage.SeedCreate(seed=ref(f"{node.pool}/seeds/vm.iso"), instance_id="i", guest=guest)
+    seed = identity.SeedCreate(seed=ref(f"{node.pool}/seeds/vm.iso"), instance_id="i", guest=guest)
     assert refusal(node, seed) == "invalid_params"
     assert files(node)["seeds"] == []
 
 
 @pytest.mark.covers("volume_customize")
 def test_a_volume_that_is_not_there_is_not_customized(node: Subject) -> None:
-    assert refusal(node, storage.VolumeCustomize(volume=ref(volume(node)), guest=GUEST)) == "invalid_params"
+    assert refusal(node, identity.VolumeCustomize(volume=ref(volume(node)), guest=GUEST)) == "invalid_params"
 
 
 @pytest.mark.parametrize(("name", "fmt", "qcow2_bytes"), [("v.qcow2", "qcow2", 8 * MIB), ("v.raw", "raw", 0)])

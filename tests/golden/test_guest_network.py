@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent.guest_network import ip_commands, netplan, networkd
-from nodeagent.protocol.storage import GuestAddress, GuestInterface
+from nodeagent.protocol.identity import GuestAddress, GuestInterface
 
 FILES = Path(__file__).parent / "guest_network"
 FIRST, SECOND = "52:54:00:12:34:56", "52:54:00:12:34:57"

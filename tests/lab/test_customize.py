@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.protocol import guest, storage
+from nodeagent.protocol import guest, identity, storage
 from panel.standalone.options import TOP
 from tests.contract.local_agent import LocalAgent
 from tests.refs import directory, ref
 
 IMAGE = TOP / "var/images/debian-12.qcow2"
-GUEST = storage.GuestIdentity(
+GUEST = identity.GuestIdentity(
     hostname="custom-1",
     login="admin",
     address="10.77.0.9",
@@ -51,7 +51,7 @@ def test_a_customized_volume_has_the_guest_s_identity_and_nothing_of_the_way_the
     agent.call(storage.PoolEnsure(directory(pool)))
     # The image is only read; what the guest differs in goes to the volume.
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(IMAGE), "-F", "qcow2", disk], check=True)
-    agent.call(storage.VolumeCustomize(ref(disk), guest=GUEST), deadline=400)
+    agent.call(identity.VolumeCustomize(ref(disk), guest=GUEST), deadline=400)
 
     networkd = "/etc/systemd/network/10-vmpanel.network"
     files = read(disk, "/etc/hostname", "/etc/shadow", "/home/admin/.ssh/authorized_keys", "/etc/machine-id", networkd)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from nodeagent.protocol import Fence, Request, network, storage
+from nodeagent.protocol import Fence, Request, identity, network
 from nodeagent.protocol import node as machine
 from panel.cluster.client import Channel, Heed, Pools, Progress, Report
 from panel.cluster.fake.state import GIB, AgentRefusal, FakeDomain, FakeVolume
@@ -31,7 +31,7 @@ class Node:
     domains: dict[str, FakeDomain] = field(default_factory=dict)
     pools: set[str] = field(default_factory=set)
     files: dict[str, FakeVolume] = field(default_factory=dict)
-    seeds: dict[str, tuple[str, storage.GuestIdentity]] = field(default_factory=dict)
+    seeds: dict[str, tuple[str, identity.GuestIdentity]] = field(default_factory=dict)
     """What each seed says, by its place: the instance's id and the identity."""
     marks: dict[str, str] = field(default_factory=dict)
     """Each pool's mark, by its name. A test shares a pool by giving two nodes one `marks`, `signs` and `files`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import replace
 
-from nodeagent.protocol import BadMessage, Nothing, guest, host, storage
+from nodeagent.protocol import BadMessage, Nothing, guest, host, identity, storage
 from panel.cluster.client import Progress, Report
 from panel.cluster.fake.hosts import Hosts
 from panel.cluster.fake.state import STATES_ON, AgentRefusal, FakeVolume
@@ -26,15 +26,15 @@ class Guests(Hosts, Volumes):
         self._check_change(request.change)
         if path not in self.seeds:
             raise AgentRefusal("invalid_params", "There is no such seed.", field="seed")
-        instance_id, identity = self.seeds[path]
-        self.seeds[path] = (request.instance_id or instance_id, request.change.of(identity))
+        instance_id, told = self.seeds[path]
+        self.seeds[path] = (request.instance_id or instance_id, request.change.of(told))
         return self._volume_state(path)
 
     def _seed_restore(self, request: guest.SeedRestore, report: Report | None) -> storage.VolumeState:
         path = self._seed(request.seed)
         if path in self.seeds:
             return self._volume_state(path)
-        created = storage.SeedCreate(request.seed, request.instance_id, request.guest)
+        created = identity.SeedCreate(request.seed, request.instance_id, request.guest)
         return self._seed_create(created, report)
 
     def _volume_reconfigure(self, request: guest.VolumeReconfigure, _report: Report | None) -> Nothing:
@@ -58,7 +58,7 @@ class Guests(Hosts, Volumes):
         domain = self._domain(request.uuid)
         return guest.Configured(answered=domain.state in STATES_ON and domain.has_agent)
 
-    def _check_address(self, gone: storage.GuestAddress) -> None:
+    def _check_address(self, gone: identity.GuestAddress) -> None:
         try:
             ipaddress.ip_interface(f"{gone.address}/{gone.prefix}")
         except ValueError as error:

@@ -12,8 +12,8 @@ from typing import ParamSpec, TypeVar
 
 from nodeagent import storage as storages
 from nodeagent.errors import AgentError
-from nodeagent.protocol import BadMessage, Nothing, host, image, storage
-from nodeagent.protocol.storage import check_identity
+from nodeagent.protocol import BadMessage, Nothing, host, identity, image, storage
+from nodeagent.protocol.identity import check_identity
 from nodeagent.storage import Driver
 from panel.cluster.client import Progress, Report
 from panel.cluster.fake.base import Node
@@ -288,7 +288,7 @@ class Volumes(Node):
         self.files.pop(path, None)
         return Nothing()
 
-    def _volume_customize(self, request: storage.VolumeCustomize, _report: Report | None) -> Nothing:
+    def _volume_customize(self, request: identity.VolumeCustomize, _report: Report | None) -> Nothing:
         self._check_format(request.volume, request.format)
         path = self._place(request.volume)
         self._check_identity(request.guest)
@@ -297,22 +297,22 @@ class Volumes(Node):
         self._refuse_built_upon(path)
         return Nothing()
 
-    def _check_identity(self, guest: storage.GuestIdentity) -> None:
+    def _check_identity(self, guest: identity.GuestIdentity) -> None:
         try:
             check_identity(guest)
         except BadMessage as error:
             raise AgentRefusal("invalid_params", str(error), field=error.field) from error
 
-    def _seed_create(self, request: storage.SeedCreate, _report: Report | None) -> storage.VolumeState:
+    def _seed_create(self, request: identity.SeedCreate, _report: Report | None) -> storage.VolumeState:
         path = self._seed(request.seed)
         self._check_writable(request.seed.pool)
         self._check_identity(request.guest)
         guest = request.guest
         if request.keep_from:
             if (known := self.seeds.get(self._seed(request.keep_from))) is not None:
-                guest = storage.keeping(guest, known[1], keys=request.keep_keys)
+                guest = identity.keeping(guest, known[1], keys=request.keep_keys)
             if not guest.password_hash and not guest.ssh_keys:
-                raise AgentRefusal("invalid_params", storage.NOBODY_ENTERS, field="guest")
+                raise AgentRefusal("invalid_params", identity.NOBODY_ENTERS, field="guest")
         self.files[path] = FakeVolume("raw", 400 * 1024)
         self.seeds[path] = (request.instance_id, guest)
         return self._volume_state(path)
@@ -324,7 +324,7 @@ class Volumes(Node):
             raise AgentRefusal("invalid_params", "This is not a seed.", field="seed")
         return place
 
-    def _seed_delete(self, request: storage.SeedDelete, _report: Report | None) -> Nothing:
+    def _seed_delete(self, request: identity.SeedDelete, _report: Report | None) -> Nothing:
         path = self._seed(request.seed)
         self._refuse_used(path)
         self.files.pop(path, None)

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from pydantic import Field
 
-from nodeagent.protocol import host, network, storage
+from nodeagent.protocol import host, identity, network, storage
 from panel.accounts.models import User
 from panel.cluster.models import Node, NodeState
 from panel.cluster.nodes import Agent
@@ -199,7 +199,7 @@ def _leave_or_delete(ctx: SettleContext, node: Node) -> bool:
     ]
     if seeds and (vm.pool.store_apart or not see_the_same(right, agent, vm.pool)):
         for seed in seeds:
-            agent.call(storage.SeedDelete(seed))
+            agent.call(identity.SeedDelete(seed))
             ctx.log(Text("Its seed on “{other_node}” is deleted.", {"other_node": node.name}))
     if exists or own:
         ctx.log(Text("What “{other_node}” had of the VM is deleted.", {"other_node": node.name}))

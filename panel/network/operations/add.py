@@ -15,8 +15,8 @@ from panel.network import everywhere, services, subnets
 from panel.network.context import NetworkContext
 from panel.network.kinds import get_kind
 from panel.network.models import Network
-from panel.tasks.locks import exclusive
-from panel.tasks.operation import Operation, Params, Step
+from panel.network.operations.recorded import ChangesNetwork, make_on_nodes
+from panel.tasks.operation import Params, Step
 
 BRIDGE = r"^[a-z][a-z0-9-]{0,14}$"
 """As nodes take it (nodeagent/network, NAME)."""
@@ -87,21 +87,13 @@ def forget_network(ctx: NetworkContext[AddNetworkParams]) -> None:
     services.delete_network(int(ctx.task.object_id or 0))
 
 
-def make_on_nodes(ctx: NetworkContext[Any]) -> dict[str, Any]:
-    """Every node that can have the network has it."""
-    return {"result": {"not_on": everywhere.make(ctx)}}
-
-
-class AddNetwork(Operation[AddNetworkParams]):
+class AddNetwork(ChangesNetwork[AddNetworkParams]):
     """Add a network to the cluster: every node has its bridge, and VMs get addresses of its ranges."""
 
     name = "network.add"
     label = "Add network"
-    permission = "cluster.manage"
     params = AddNetworkParams
-    context = NetworkContext
     creates = True
-    locks = (exclusive("network"),)
     steps = (
         Step(
             record_network,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
 from pydantic import Field
 
 from panel.accounts.models import User
 from panel.core.errors import InvalidValue, MissingValue
 from panel.core.wording import Text
-from panel.network import everywhere, services
+from panel.network import services
 from panel.network.context import NetworkContext
-from panel.network.operations.add import make_on_nodes
-from panel.tasks.locks import exclusive
-from panel.tasks.operation import Operation, Params, Step
+from panel.network.operations.recorded import ChangesNetwork, recorded
+from panel.tasks.operation import Params
 
 
 class ChangeNetworkParams(Params):
@@ -43,29 +41,20 @@ def record_change(ctx: NetworkContext[ChangeNetworkParams]) -> dict[str, Any]:
 
 
 def record_change_back(ctx: NetworkContext[ChangeNetworkParams]) -> None:
-    """The network is as it was, on the nodes too."""
+    """The network's record is as it was."""
     network = ctx.find_object()
     if network is not None:
-        with transaction.atomic():
-            services.change_network(network, **ctx.output(record_change)["before"])
-        everywhere.remake(ctx)
+        services.change_network(network, **ctx.output(record_change)["before"])
 
 
-class ChangeNetwork(Operation[ChangeNetworkParams]):
+class ChangeNetwork(ChangesNetwork[ChangeNetworkParams]):
     """Change the network's name, or options of its kind on every node."""
 
     name = "network.change"
     label = "Change"
-    permission = "cluster.manage"
     params = ChangeNetworkParams
-    context = NetworkContext
     asks = True
-    locks = (exclusive("network"),)
-    steps = (
-        Step(record_change, "Record the change", undo=record_change_back, inline=True),
-        # No undo: record_change_back has the nodes as they were.
-        Step(make_on_nodes, "Change it on the nodes", weight=5),
-    )
+    steps = recorded(record_change, "Record the change", record_change_back, "Change it on the nodes")
 
     def initial(self, obj: Any) -> dict[str, Any]:
         """What it is now."""

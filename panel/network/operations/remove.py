@@ -9,8 +9,8 @@ from panel.core.wording import Text
 from panel.network import everywhere, services
 from panel.network.context import NetworkContext
 from panel.network.models import Network
-from panel.tasks.locks import exclusive
-from panel.tasks.operation import Operation, Params, Step
+from panel.network.operations.recorded import ChangesNetwork
+from panel.tasks.operation import Params, Step
 from panel.tasks.requirements import Requirement
 
 
@@ -52,17 +52,14 @@ def delete_record(ctx: NetworkContext[NoParams]) -> None:
     services.delete_network(int(ctx.task.object_id or 0))
 
 
-class RemoveNetwork(Operation[NoParams]):
+class RemoveNetwork(ChangesNetwork[NoParams]):
     """Remove a network that no VM is in: its bridge from every node, its subnets and ranges."""
 
     name = "network.remove"
     label = "Remove"
-    permission = "cluster.manage"
     params = NoParams
-    context = NetworkContext
     dangerous = True
     requires = (UNUSED,)
-    locks = (exclusive("network"),)
     steps = (
         Step(withdraw, "Give out no address of it any more", undo=offer_again, inline=True),
         # No undo: offer_again has it on the nodes again.

@@ -10,12 +10,12 @@ from pydantic import Field
 from panel.accounts.models import User
 from panel.core.errors import MissingValue, NotFound
 from panel.core.wording import Text
-from panel.network import everywhere, subnets
+from panel.network import subnets
 from panel.network.context import NetworkContext
 from panel.network.models import IpPool, Network, Subnet
-from panel.network.operations.add import RangesField, SubnetParams, make_on_nodes, subnet_values
-from panel.tasks.locks import exclusive
-from panel.tasks.operation import Operation, Params, Step
+from panel.network.operations.add import RangesField, SubnetParams, subnet_values
+from panel.network.operations.recorded import ChangesNetwork, recorded
+from panel.tasks.operation import Params
 
 
 class AddSubnetParams(SubnetParams):
@@ -55,27 +55,19 @@ def record_subnet(ctx: NetworkContext[AddSubnetParams]) -> dict[str, Any]:
 
 
 def forget_subnet(ctx: NetworkContext[AddSubnetParams]) -> None:
-    """It does not have it, on the nodes neither."""
+    """It does not have it."""
     found = Subnet.objects.filter(pk=ctx.output(record_subnet)["subnet"]).first()
     if found is not None:
         subnets.remove_subnet(found)
-        everywhere.remake(ctx)
 
 
-class AddSubnet(Operation[AddSubnetParams]):
+class AddSubnet(ChangesNetwork[AddSubnetParams]):
     """Add a subnet to the network, and the ranges of it that addresses are given out of."""
 
     name = "network.add-subnet"
     label = "Add subnet"
-    permission = "cluster.manage"
     params = AddSubnetParams
-    context = NetworkContext
-    locks = (exclusive("network"),)
-    steps = (
-        Step(record_subnet, "Record the subnet", undo=forget_subnet, inline=True),
-        # No undo: forget_subnet has the nodes as they were.
-        Step(make_on_nodes, "Tell the nodes", weight=5),
-    )
+    steps = recorded(record_subnet, "Record the subnet", forget_subnet)
 
     def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
@@ -98,29 +90,21 @@ def record_change(ctx: NetworkContext[ChangeSubnetParams]) -> dict[str, Any]:
 
 
 def record_change_back(ctx: NetworkContext[ChangeSubnetParams]) -> None:
-    """The subnet is as it was, on the nodes too."""
+    """The subnet is as it was."""
     before = ctx.output(record_change)["before"]
     found = Subnet.objects.filter(network=ctx.task.object_id, cidr=before["cidr"]).first()
     if found is not None:
         _write(found, before)
-        everywhere.remake(ctx)
 
 
-class ChangeSubnet(Operation[ChangeSubnetParams]):
+class ChangeSubnet(ChangesNetwork[ChangeSubnetParams]):
     """Change the gateway, name servers or ranges of a subnet. Guests that were told of the others keep them."""
 
     name = "network.change-subnet"
     label = "Change subnet"
-    permission = "cluster.manage"
     params = ChangeSubnetParams
-    context = NetworkContext
     placed = True
-    locks = (exclusive("network"),)
-    steps = (
-        Step(record_change, "Record the change", undo=record_change_back, inline=True),
-        # No undo: record_change_back has the nodes as they were.
-        Step(make_on_nodes, "Tell the nodes", weight=5),
-    )
+    steps = recorded(record_change, "Record the change", record_change_back)
 
     def title(self, ctx: Any) -> Text:
         """The task's title, for people."""
@@ -142,30 +126,22 @@ def record_removal(ctx: NetworkContext[NamedSubnetParams]) -> dict[str, Any]:
 
 
 def record_removal_back(ctx: NetworkContext[NamedSubnetParams]) -> None:
-    """It has it as before, on the nodes too."""
+    """It has it as before."""
     network = ctx.find_object()
     before = ctx.output(record_removal)["before"]
     if network is not None and not network.subnets.filter(cidr=before["cidr"]).exists():
         _write(Subnet(network=network, cidr=before["cidr"], version=before["version"]), before)
-        everywhere.remake(ctx)
 
 
-class RemoveSubnet(Operation[NamedSubnetParams]):
+class RemoveSubnet(ChangesNetwork[NamedSubnetParams]):
     """Remove a subnet of which no address is in use, with its ranges."""
 
     name = "network.remove-subnet"
     label = "Remove subnet"
-    permission = "cluster.manage"
     params = NamedSubnetParams
-    context = NetworkContext
     placed = True
     dangerous = True
-    locks = (exclusive("network"),)
-    steps = (
-        Step(record_removal, "Forget the subnet", undo=record_removal_back, inline=True),
-        # No undo: record_removal_back has the nodes as they were.
-        Step(make_on_nodes, "Tell the nodes", weight=5),
-    )
+    steps = recorded(record_removal, "Forget the subnet", record_removal_back)
 
     def title(self, ctx: Any) -> Text:
         """The task's title, for people."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 
-from nodeagent.protocol import host, storage
+from nodeagent.protocol import host, identity, storage
 from panel.accounts.models import SshKey
 from panel.core.errors import InvalidValue, MissingValue
 from panel.core.wording import Text
@@ -94,7 +94,7 @@ def delete_files(ctx: VmContext[Any], auxiliary_disk: AuxiliaryDisk) -> None:
     volume = auxiliary_disk.volume
     ctx.agent.call(storage.VolumeDelete(volume.ref))
     # A system that has no cloud-init has no seed: absent is success.
-    ctx.agent.call(storage.SeedDelete(auxiliary_disk.seed_ref))
+    ctx.agent.call(identity.SeedDelete(auxiliary_disk.seed_ref))
 
 
 def shut_down(ctx: VmContext[Any]) -> None:
@@ -145,7 +145,7 @@ def check_image(vm: Vm, image: Image, *, disk_gib: int, params: AccessParams) ->
         raise MissingValue("This image needs a password or an ssh key.", field="password")
     has_keys = SshKey.objects.filter(user=vm.owner).exists()
     if not keeps_access(vm) and not (params.password or params.ssh_keys or has_keys):
-        raise MissingValue(storage.NOBODY_ENTERS, field="password")
+        raise MissingValue(identity.NOBODY_ENTERS, field="password")
     refuse_no_capacity(vm, image, disk_gib)
 
 

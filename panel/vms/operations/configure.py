@@ -37,7 +37,7 @@ from panel.vms.requirements import NOT_ELSEWHERE, NOT_IN_RESCUE, NOT_MISSING, un
 from panel.vms.selectors import promised_mib
 from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates
 from panel.vms.spec import domain_spec, due, rows_spec, with_values
-from panel.vms.usage import had, note_shape
+from panel.vms.usage import had, note_size
 
 NO_DISK, NO_STORAGE = 0, StorageSpace(0, 0)
 
@@ -128,7 +128,7 @@ def write_settings(ctx: ConfigureVmContext) -> dict[str, Any]:
     before = settings_of(ctx.vm)
     changes = ctx.changes
     Vm.objects.filter(pk=ctx.vm.pk).update(**changes, pending=_not_had_yet(ctx.vm, changes))
-    note_shape(ctx.vm.pk)
+    note_size(ctx.vm.pk)
     transaction.on_commit(lambda: services.tell_changed(ctx.vm.pk))
     # Of all that is asked for: what equals an earlier wish is this one's too if that one is taken back (hand_on).
     asked = {"before": {name: before[name] for name in ctx.asked}, "result": {"changes": changes}}
@@ -169,7 +169,7 @@ def restore_settings(ctx: ConfigureVmContext) -> None:
             # What waited for the next start was what is taken back.
             pending = [each for each in vm.pending if each["now"] != getattr(vm, each["field"], None)]
             Vm.objects.filter(pk=vm.pk).update(pending=pending)
-            note_shape(vm.pk)
+            note_size(vm.pk)
         services.tell_changed(ctx.vm.pk)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from passlib.hash import sha512_crypt
 from pydantic import Field, SecretStr, field_validator
 
-from nodeagent.protocol import host, storage, words
+from nodeagent.protocol import host, identity, storage, words
 from nodeagent.protocol.storage import VolumeRef
 from panel.accounts.models import SshKey
 from panel.core.errors import OperationFailed
@@ -209,16 +209,16 @@ def customize_guest(ctx: DeployContext[Any]) -> None:
     )
     if image.customization == Customization.CLOUD_INIT:
         keep_keys = not ctx.params.ssh_keys
-        ctx.agent.call(storage.SeedCreate(target.seed, target.instance_id, guest, ctx.kept_seed, keep_keys=keep_keys))
+        ctx.agent.call(identity.SeedCreate(target.seed, target.instance_id, guest, ctx.kept_seed, keep_keys=keep_keys))
         return
     volume = target.volume
-    ctx.agent.call(storage.VolumeCustomize(volume.ref, guest, format=volume.format), deadline=600.0)
+    ctx.agent.call(identity.VolumeCustomize(volume.ref, guest, format=volume.format), deadline=600.0)
 
 
 def delete_seed(ctx: DeployContext[Any]) -> None:
     """The seed is not on the node."""
     if (target := ctx.find_target()) is not None:
-        ctx.agent.call(storage.SeedDelete(target.seed))
+        ctx.agent.call(identity.SeedDelete(target.seed))
 
 
 def start_domain(ctx: VmContext[Any]) -> None:

@@ -38,7 +38,7 @@ from panel.vms.operations.removing import refuse_used
 from panel.vms.placing import hold_promises, refuse_no_storage
 from panel.vms.requirements import NO_SNAPSHOTS, undrifted
 from panel.vms.spec import disk_spec, with_values
-from panel.vms.usage import note_shape
+from panel.vms.usage import note_size
 
 LIMITS = ("read_bytes_sec", "write_bytes_sec", "read_iops_sec", "write_iops_sec")
 CREATE_SECONDS = 600.0
@@ -102,7 +102,7 @@ def reserve_disk(ctx: AddDiskContext) -> dict[str, Any]:
         position=last.position + 1 if last else 0,
         attached=False,
     )
-    note_shape(vm.pk)
+    note_size(vm.pk)
     return {"disk": disk.pk, "result": {"disk": disk.target}}
 
 
@@ -187,21 +187,17 @@ class GrowDiskParams(Params):
 def reserve_growth(ctx: VmContext[GrowDiskParams]) -> None:
     """Owner and storage have room for it, and from now on the disk counts as what it will be."""
     hold_promises(ctx.vm.cluster_id)
-    refuse_no_growth(ctx)
-    require_within_limits(ctx.vm.owner, growth(ctx))
-    ctx.reserve("disk", disk_of(ctx.vm, ctx.params.disk).pk, size_gib=ctx.params.size_gib)
+    disk = disk_of(ctx.vm, ctx.params.disk)
+    more_gib = refuse_no_growth(ctx, disk.volume)
+    require_within_limits(ctx.vm.owner, Resources(disk_gib=more_gib))
+    ctx.reserve("disk", disk.pk, size_gib=ctx.params.size_gib)
 
 
-def refuse_no_growth(ctx: VmContext[GrowDiskParams]) -> None:
-    """Raise CapacityError where the storage cannot take the disk as it shall be."""
-    volume = disk_of(ctx.vm, ctx.params.disk).volume
-    more = ctx.params.size_gib - volume.size_gib
-    refuse_no_storage(ctx.vm.node, volume.pool, more, field="size_gib", but=volume)
-
-
-def growth(ctx: VmContext[GrowDiskParams]) -> Resources:
-    """What the disk takes more of its owner's limits."""
-    return Resources(disk_gib=ctx.params.size_gib - disk_of(ctx.vm, ctx.params.disk).volume.size_gib)
+def refuse_no_growth(ctx: VmContext[GrowDiskParams], volume: Volume) -> int:
+    """Raise CapacityError where the storage cannot take the volume as it shall be; answers how many GiB more it is."""
+    more_gib = ctx.params.size_gib - volume.size_gib
+    refuse_no_storage(ctx.vm.node, volume.pool, more_gib, field="size_gib", but=volume)
+    return more_gib
 
 
 def grow_volume(ctx: VmContext[GrowDiskParams]) -> None:
@@ -219,7 +215,7 @@ def grow_volume(ctx: VmContext[GrowDiskParams]) -> None:
     )
     with transaction.atomic():
         Volume.objects.filter(pk=volume.pk, size_gib__lt=ctx.params.size_gib).update(size_gib=ctx.params.size_gib)
-        note_shape(ctx.vm.pk)
+        note_size(ctx.vm.pk)
 
 
 class GrowDisk(DeviceOperation):
@@ -252,8 +248,7 @@ class GrowDisk(DeviceOperation):
         if Can.GROW_LIVE not in volume.can and ctx.vm.status in ON:
             still_on = "A disk in this storage cannot grow while the VM runs: shut it down first."
             raise WrongState(still_on, object="vm", id=ctx.vm.pk, state=ctx.vm.status, field="disk")
-        refuse_no_growth(ctx)
-        refuse_over_limits(ctx.vm.owner, growth(ctx))
+        refuse_over_limits(ctx.vm.owner, Resources(disk_gib=refuse_no_growth(ctx, volume)))
 
 
 class RemoveDiskParams(Params):
@@ -407,4 +402,4 @@ def _forget(disk: Disk) -> None:
     with transaction.atomic():
         disk.delete()
         disk.volume.delete()
-        note_shape(disk.vm_id)
+        note_size(disk.vm_id)

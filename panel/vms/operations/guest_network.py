@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nodeagent.protocol import guest
-from nodeagent.protocol.storage import GuestInterface
+from nodeagent.protocol.identity import GuestInterface
 from panel.core.errors import CommandFailed, LibvirtFailure
 from panel.core.wording import Text
 from panel.vms.context import VmContext

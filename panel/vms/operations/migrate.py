@@ -17,7 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 from pydantic import Field
 
-from nodeagent.protocol import host, migration, storage
+from nodeagent.protocol import host, identity, migration, storage
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
@@ -200,7 +200,7 @@ def copy_seed(ctx: MigrateContext) -> None:
         seed = ctx.vm.seed_ref
         state = ctx.at(ctx.source).call(storage.VolumeInfo(seed, "raw"))
         if state.exists:
-            ctx.at(ctx.target).call(storage.SeedDelete(seed))
+            ctx.at(ctx.target).call(identity.SeedDelete(seed))
             _send(ctx, seed, "raw", state.virtual_bytes)
 
 
@@ -215,7 +215,7 @@ def delete_leftovers(ctx: MigrateContext) -> None:
 
 def _clear_seed(ctx: MigrateContext, node: Node) -> None:
     if ctx.copies_seed:
-        ctx.at(node).call(storage.SeedDelete(ctx.vm.seed_ref))
+        ctx.at(node).call(identity.SeedDelete(ctx.vm.seed_ref))
 
 
 def move_guest(ctx: MigrateContext) -> dict[str, Any]:

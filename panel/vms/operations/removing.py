@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 
 from nodeagent import storage as storages
-from nodeagent.protocol import host, storage
+from nodeagent.protocol import host, identity, storage
 from panel.cluster.nodes import Agent
 from panel.core.errors import Cancelled, WrongState
 from panel.core.wording import Text
@@ -120,7 +120,7 @@ def delete_seeds(ctx: VmContext[Any]) -> None:
             vm.seed_ref,
             *[auxiliary_disk.seed_ref for auxiliary_disk in vm.auxiliary_disks.select_related("vm__pool")],
         ]:
-            ctx.agent.call(storage.SeedDelete(seed))
+            ctx.agent.call(identity.SeedDelete(seed))
 
 
 def release_records(ctx: VmContext[Any]) -> None:

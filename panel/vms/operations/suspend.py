@@ -23,7 +23,7 @@ from panel.vms.operations.autostart import set_autostart
 from panel.vms.operations.power import NoParams, ShutdownParams, power_on, shut_down
 from panel.vms.requirements import NOT_ELSEWHERE, NOT_MISSING, SUSPENDED, requirement, status_in
 from panel.vms.status import tell_pages
-from panel.vms.usage import note_shape
+from panel.vms.usage import note_size
 
 
 def shall_run(vm: Vm) -> bool:
@@ -44,7 +44,7 @@ def record_suspension(ctx: VmContext[SuspendParams]) -> None:
         vm.suspended_at = vm.suspended_at or timezone.now()
         vm.suspension_reason = ctx.params.reason or vm.suspension_reason
         vm.save(update_fields=["suspended_at", "suspension_reason"])
-        note_shape(vm.pk)
+        note_size(vm.pk)
         transaction.on_commit(lambda: tell_pages([vm]))
 
 
@@ -54,7 +54,7 @@ def end_suspension(ctx: VmContext[Any]) -> None:
         vm = Vm.objects.select_for_update().get(pk=ctx.vm.pk)
         vm.suspended_at, vm.suspension_reason = None, ""
         vm.save(update_fields=["suspended_at", "suspension_reason"])
-        note_shape(vm.pk)
+        note_size(vm.pk)
         transaction.on_commit(lambda: tell_pages([vm]))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from nodeagent.protocol.storage import GuestIdentity
+from nodeagent.protocol.identity import GuestIdentity
 from nodeagent.storage import place
 from panel.accounts.models import SshKey, User
 from panel.cluster import fake

@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 from nodeagent.commands.seeds import read_seed, replaces_keys, seed_files
-from nodeagent.protocol.storage import GuestAddress, GuestIdentity, GuestInterface
+from nodeagent.protocol.identity import GuestAddress, GuestIdentity, GuestInterface
 
 GUEST = GuestIdentity(
     hostname="vm-1.example.org",
