@@ -74,14 +74,21 @@ def refuses(operation: str) -> bool:
 def refuse_saved(operation: str, vm: Vm) -> None:
     """Raise WrongState where the operation would change what the VM's saved memory knows."""
     if vm.status == VmStatus.SAVED and refuses(operation):
-        raise WrongState(WAY_OUT, object="vm", id=vm.pk, state=vm.status, field="id")
+        raise _refused(vm)
 
 
-def refuse_found(operation: str, ctx: VmContext[Any], found: host.HostState) -> None:
-    """Raise WrongState as refuse_saved() does by what the VM's node has now, which is recorded then."""
-    if found.state == VmStatus.SAVED and refuses(operation):
-        ctx.read_state(host.HostInfo(uuid=str(ctx.vm.uuid)))
-        refuse_saved(operation, ctx.look_again())
+def refuse_found(operation: str, ctx: VmContext[Any], vm: Vm, found: host.HostState) -> None:
+    """Raise WrongState as refuse_saved() does by what the VM's node has now; of the task's own VM it is recorded."""
+    if found.state != VmStatus.SAVED or not refuses(operation):
+        return
+    if vm.pk != ctx.task.object_id:
+        raise _refused(vm)
+    ctx.read_state(host.HostInfo(uuid=str(vm.uuid)))
+    refuse_saved(operation, ctx.look_again())
+
+
+def _refused(vm: Vm) -> WrongState:
+    return WrongState(WAY_OUT, object="vm", id=vm.pk, state=VmStatus.SAVED, field="id")
 
 
 def warning_of(operation: str, vm: Vm) -> str:

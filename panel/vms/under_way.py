@@ -16,6 +16,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from nodeagent.protocol import host
+from panel.cluster.nodes import Agent
 from panel.core.errors import NodeError, WrongState
 from panel.tasks.models import Task
 from panel.vms import saved
@@ -87,7 +88,7 @@ def _ended() -> QuerySet[Task]:
 
 
 def refuse_at_turn(operation: str, ctx: VmContext[Any], vm: Vm) -> None:
-    """Raise WrongState for what the VM's row and its node, which is asked once, have of it now.
+    """Raise WrongState for what the row of the VM that is asked about and its node, asked once, have of it now.
 
     A node that does not answer is the first step's matter: that one is tried again.
     """
@@ -95,12 +96,13 @@ def refuse_at_turn(operation: str, ctx: VmContext[Any], vm: Vm) -> None:
     heeds_job = operation in ALL and vm.status != VmStatus.SHUT_OFF
     if not heeds_job and not saved.refuses(operation):
         return
-    ctx.vm = vm
+    if vm.pk == ctx.task.object_id:
+        ctx.vm = vm
     try:
-        found = ctx.agent.call(host.HostInfo(uuid=str(vm.uuid)))
+        found = Agent(vm.node, ctx).call(host.HostInfo(uuid=str(vm.uuid)))
     except NodeError:
         return
-    saved.refuse_found(operation, ctx, found)
+    saved.refuse_found(operation, ctx, vm, found)
     if heeds_job:
         _refuse(operation, vm, found.job)
 

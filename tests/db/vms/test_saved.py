@@ -104,6 +104,20 @@ def test_the_node_is_asked_too_since_the_panel_may_not_know_yet(running: Vm, adm
     assert running.memory_mib != 256
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["told", "asked of the node"])
+def test_a_clone_of_one_that_was_saved_while_it_waited_is_refused_and_gone(
+    running: Vm, admin: User, told: bool
+) -> None:
+    waiting = registry.get("vm.clone").submit(admin, {"name": "web2"}, object_id=running.pk)
+    if told:
+        save(running)
+    else:
+        domain(running).state = VmStatus.SAVED
+    ended = run_task(waiting)
+    assert ended.error is not None and ended.error["message"] == saved.WAY_OUT
+    assert not Vm.objects.filter(name="web2").exists()
+
+
 def test_a_start_goes_on_from_it_and_says_so(vm: Vm, admin: User) -> None:
     plan = registry.get("vm.start").plan(admin, {}, object_id=vm.pk)
     assert "saved memory" in str(plan["steps"][-1]["changes"])
