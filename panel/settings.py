@@ -9,9 +9,9 @@ from typing import Any
 from panel import __version__
 from panel.config import load
 from panel.core.certificates import is_self_signed
+from panel.places import MANAGE, SHARED
 
 CONFIG = load()
-BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 def _secret_key(path: Path) -> str:
@@ -81,7 +81,7 @@ APPEND_SLASH = False
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates" / "html"],
+        "DIRS": [SHARED / "templates" / "html"],
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
@@ -190,6 +190,7 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
+CRONTAB_DJANGO_MANAGE_PATH = str(MANAGE)
 CRONJOBS = [
     ("* * * * *", "panel.monitoring.periodic.mark_silent_nodes"),
     ("*/5 * * * *", "panel.cluster.periodic.check_nodes"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from panel.standalone.options import TOP
+from panel.places import MANAGE
 from panel.standalone.private import Unfit
 from panel.standalone.setup import Layout, write_secret
 
@@ -32,8 +32,8 @@ class ApiError(Exception):
 def manage(layout: Layout, *words: str) -> str:
     """What a management command prints; raises Unfit with its last line."""
     environment = {**os.environ, "VMPANEL_CONF": str(layout.conf)}
-    argv = [sys.executable, str(TOP / "manage.py"), *words]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment, cwd=TOP)
+    argv = [sys.executable, str(MANAGE), *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         with (layout.log / "manage.log").open("a", encoding="utf-8") as log:
             log.write(f"{' '.join(words)}\n{done.stderr}\n")

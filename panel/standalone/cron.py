@@ -12,7 +12,7 @@ import time
 from datetime import datetime
 from typing import Any
 
-from panel.standalone.options import TOP
+from panel.places import MANAGE
 
 log = logging.getLogger("cron")
 RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
@@ -67,7 +67,7 @@ def run_forever(jobs: list[tuple[Any, ...]]) -> None:
             if name in running:
                 log.warning("%s still runs, so it is left out this time", job[1])
                 continue
-            running[name] = subprocess.Popen([sys.executable, str(TOP / "manage.py"), "crontab", "run", name])
+            running[name] = subprocess.Popen([sys.executable, str(MANAGE), "crontab", "run", name])
 
 
 def main() -> None:
