@@ -33,6 +33,7 @@ class Config:
     listen_ip: str
     listen_port: int
     listen_also: tuple[int, ...]
+    listen_socket: str
     certificate: str
     certificate_key: str
     allowed_hosts: str

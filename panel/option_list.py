@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,11 @@ HIDDEN = "••••••"
 PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")
 """In an address, as redis://:PASSWORD@host."""
 FILE, DEFAULT = "file", "default"
+WIDTH = 110
+HEAD = """\
+# vmpanel's configuration: NAME=VALUE, one a line; “#” begins a comment. What is named here with its default is as it
+# would be unnamed: take the “#” away and change the value. Mode 0600, or 0640 of the panel's group: it has a password.
+# The page “Options” of the panel, `GET /api/v1/options` and `vmpanel option list` tell what is in force."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,16 @@ def _told(option: Option, in_force: Config, in_file: Config) -> Told:
         waits=str(now) != str(then),
         then=worded(option, then),
     )
+
+
+def documented() -> str:
+    """A vmpanel.conf that changes nothing: every option with its meaning and its default, behind “#”."""
+    parts = [HEAD]
+    for option in OPTIONS:
+        at_once = "" if option.restart else " A change needs no restart."
+        lines = textwrap.wrap(f"{option.help}{at_once}", WIDTH, break_on_hyphens=False, break_long_words=False)
+        parts.append("\n".join([*(f"# {line}" for line in lines), f"#{option.name}={worded(option, option.default)}"]))
+    return "\n\n".join(parts) + "\n"
 
 
 def worded(option: Option, value: Any) -> str:

@@ -37,6 +37,13 @@ OPTIONS: tuple[Option, ...] = (
         "Further ports that the panel listens on (https), as 443, separated by commas.",
         ports,
     ),
+    Option(
+        "ListenSocket",
+        "listen_socket",
+        "",
+        "Unix socket where a proxy of this machine hands requests on, in a folder that only it can pass; empty: none. "
+        "X-Forwarded-For is believed there.",
+    ),
     Option("Certificate", "certificate", "", "TLS certificate file; empty: VarDir/tls/panel.crt."),
     Option("CertificateKey", "certificate_key", "", "TLS key file; empty: VarDir/tls/panel.key."),
     Option(

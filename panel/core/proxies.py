@@ -20,11 +20,14 @@ _told: set[str] = set()
 
 
 def seen_from(scope: dict[str, Any]) -> dict[str, Any]:
-    """The ASGI scope with the caller's own address and scheme, where a trusted proxy hands the request on."""
+    """The ASGI scope with the caller's own address and scheme, where a trusted proxy hands the request on.
+
+    So is whoever reaches the panel's Unix socket (ListenSocket), which has no address.
+    """
     trusted = settings.CONFIG.trusted_proxies
     peer = str((scope.get("client") or ("", 0))[0])
     forwarded = _values(scope, b"x-forwarded-for")
-    if not in_ranges(peer, trusted):
+    if peer and not in_ranges(peer, trusted):
         if forwarded:
             _tell_once(peer)
         return scope

@@ -1,21 +1,25 @@
 """The panel's server: https on ListenPort and the ports of ListenAlso, and for plain http there the way to https.
 
-Each connection's first byte is looked at first: TLS begins with 0x16, a request in the clear with a letter.
+Each connection's first byte is looked at first: TLS begins with 0x16, a request in the clear with a letter. On
+ListenSocket a proxy of this machine speaks plain http. systemd is told that the server is there and goes round.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import re
 import socket
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from panel.config import Config, load
+from vmwatch.alive import EVERY_SECONDS, Alive
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ class Door(uvicorn.Server):
         for each in sockets or []:
             each.setblocking(False)
             self._begin(self._take(each))
+        self._begin(_say_alive())
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -66,7 +71,15 @@ class Door(uvicorn.Server):
                 log.warning("no connection is taken for a moment: %s", error)
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
-                self._begin(self._welcome(connection))
+                local = listener.family == socket.AF_UNIX
+                self._begin(self._let_in(connection) if local else self._welcome(connection))
+
+    async def _let_in(self, connection: socket.socket) -> None:
+        """Of a proxy of this machine."""
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        except OSError:
+            connection.close()
 
     async def _welcome(self, connection: socket.socket) -> None:
         try:
@@ -89,6 +102,13 @@ class Door(uvicorn.Server):
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
         return made
+
+
+async def _say_alive() -> None:
+    alive = Alive()
+    while True:
+        alive()
+        await asyncio.sleep(EVERY_SECONDS)
 
 
 async def _first_byte(connection: socket.socket) -> bytes:
@@ -146,7 +166,26 @@ def listeners(config: Config) -> list[socket.socket]:
             found.append(_listen(config.listen_ip, port))
         except OSError as error:
             log.error("port %s, of ListenAlso, cannot be listened on: %s", port, error)
+    if config.listen_socket:
+        found.append(listen_locally(config.listen_socket))
     return found
+
+
+def listen_locally(path: str) -> socket.socket:
+    """A socket at the path; one that a panel which is gone has left is in nobody's way. Raises OSError."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as old:
+        try:
+            old.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            Path(path).unlink(missing_ok=True)
+        else:
+            raise OSError(errno.EADDRINUSE, "another panel listens there", path)
+    made = socket.socket(socket.AF_UNIX)
+    made.bind(path)
+    # Who may come is said by the folder, which may be another's: the proxy's group.
+    Path(path).chmod(0o666)
+    made.listen(BACKLOG)
+    return made
 
 
 def _listen(address: str, port: int) -> socket.socket:

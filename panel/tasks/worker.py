@@ -25,6 +25,7 @@ from django.db.models.functions import Now, RowNumber
 from panel.celery import app
 from panel.tasks import engine, locks, queue, shares
 from panel.tasks.models import Status, Task
+from vmwatch.alive import Alive
 
 log = logging.getLogger(__name__)
 _stop_sweeping = threading.Event()
@@ -91,7 +92,9 @@ def on_sweep(function: Callable[[], object]) -> None:
 
 
 def _sweep_forever() -> None:
+    alive = Alive()
     while not _stop_sweeping.wait(settings.CONFIG.sweep_seconds):
+        alive()
         try:
             announce_ready()
             for function in _others:

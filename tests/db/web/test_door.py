@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -15,7 +16,7 @@ import pytest
 
 from panel.config import Config, parse
 from panel.core.errors import ConfigError
-from panel.standalone.door import Door, listeners, redirect_for, server
+from panel.standalone.door import Door, listen_locally, listeners, redirect_for, server
 from panel.standalone.options import parse as options
 from panel.standalone.setup import Layout, make_certificate
 
@@ -46,7 +47,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     ports = [each.getsockname()[1] for each in free]
     for each in free:
         each.close()
-    return parse(f"VarDir={var}\nListenIp=127.0.0.1\nListenPort={ports[0]}\nListenAlso={ports[1]}")
+    return parse(
+        f"VarDir={var}\nListenIp=127.0.0.1\nListenPort={ports[0]}\nListenAlso={ports[1]}\nListenSocket={var}/panel.sock"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,21 @@ def test_each_port_answers_https(door: Door, config: Config, trusting: ssl.SSLCo
     for port in (config.listen_port, *config.listen_also):
         answer = httpx.get(f"https://127.0.0.1:{port}/vms", verify=trusting)
         assert (answer.status_code, answer.text) == (200, "https /vms")
+
+
+def test_a_proxy_of_this_machine_speaks_plain_http_on_a_socket(door: Door, config: Config) -> None:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=config.listen_socket)) as proxy:
+        for _ in range(2):
+            answer = proxy.get("http://panel/vms")
+            assert (answer.status_code, answer.text) == (200, "http /vms")
+
+
+def test_a_socket_that_a_panel_left_is_taken_over_and_one_in_use_is_not(door: Door, tmp_path: Path) -> None:
+    left = tmp_path / "panel.sock"
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(left))
+    with contextlib.closing(listen_locally(str(left))), pytest.raises(OSError, match="another panel"):
+        listen_locally(str(left))
 
 
 def test_no_answer_waits_for_an_acknowledgement(
