@@ -72,6 +72,7 @@ class Config:
     snapshots_per_vm: int
     history_days: int
     address_history_days: int
+    address_wait_hours: int
     journal_days: int
     task_days: int
     problem_days: int

@@ -197,6 +197,7 @@ CRONJOBS = [
     ("17 * * * *", "panel.tasks.periodic.purge"),
     ("23 * * * *", "panel.vms.periodic.purge_history"),
     ("29 * * * *", "panel.mgrapi.periodic.purge"),
+    ("13 * * * *", "panel.network.periodic.purge"),
     ("53 * * * *", "panel.images.periodic.purge"),
     ("11 * * * *", "panel.monitoring.periodic.check_master"),
     ("6,36 * * * *", "panel.monitoring.periodic.roll_up_statistics"),

@@ -18,7 +18,7 @@ from panel.vms.selectors import list_address_terms, list_addresses
 
 
 class AddressSerializer(serializers.ModelSerializer[Address]):
-    """An address that is in use: an interface has it, or it is reserved, or both."""
+    """An address that is in use: an interface has it, or it is reserved, or both; or it waits since somebody had it."""
 
     network = serializers.CharField(source="network.name")
     vm = serializers.SerializerMethodField()
@@ -48,6 +48,8 @@ class AddressSerializer(serializers.ModelSerializer[Address]):
             "ptr",
             "ptr_state",
             "allocated_at",
+            "expires_at",
+            "waits_until",
         ]
 
     def get_vm(self, address: Address) -> int | None:

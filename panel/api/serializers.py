@@ -8,9 +8,11 @@ from rest_framework import serializers
 
 from panel.accounts.models import SshKey, User
 from panel.api.reading import Strict
+from panel.api.redacted_fields import NodeNameField
 from panel.cluster.models import Node
 from panel.images.models import Flavor, Image, Iso
-from panel.network.models import IpPool, Network, NodeNetwork, Subnet
+from panel.network.models import ExcludedRange, IpPool, Network, NodeNetwork, Subnet
+from panel.network.ranges import purpose_of, size
 from panel.network.selectors import free_count
 from panel.storage.models import NodePool, Pool
 
@@ -129,8 +131,34 @@ class FlavorSerializer(serializers.ModelSerializer[Flavor]):
 class RangeSerializer(serializers.ModelSerializer[IpPool]):
     """Addresses of a subnet that VMs may get, both ends included."""
 
+    purpose = serializers.SerializerMethodField(help_text="“public” or “private”.")
+    owner = NodeNameField(source="owner.name", allow_null=True, default=None, help_text="Whose VMs alone get them.")
+    node = NodeNameField(source="node.name", allow_null=True, default=None, help_text="On which node alone.")
+    size = serializers.SerializerMethodField()
+    used = serializers.SerializerMethodField()
+
     class Meta:
         model = IpPool
+        fields = ["first", "last", "purpose", "choice", "owner", "node", "flavor", "size", "used"]
+
+    def get_purpose(self, pool: IpPool) -> str:
+        """What its addresses are for."""
+        return purpose_of(pool)
+
+    def get_size(self, pool: IpPool) -> int:
+        """How many addresses can be given out of it, without those that are excluded."""
+        return size(pool)
+
+    def get_used(self, pool: IpPool) -> int:
+        """How many of them are in use."""
+        return int(getattr(pool, "used", 0))
+
+
+class ExcludedRangeSerializer(serializers.ModelSerializer[ExcludedRange]):
+    """Addresses that no VM gets, both ends included."""
+
+    class Meta:
+        model = ExcludedRange
         fields = ["first", "last"]
 
 
@@ -138,11 +166,12 @@ class SubnetSerializer(serializers.ModelSerializer[Subnet]):
     """A range of addresses of a network, of one version of IP."""
 
     ranges = RangeSerializer(many=True)
+    excluded = ExcludedRangeSerializer(many=True)
     nameservers = serializers.ListField(child=serializers.CharField())
 
     class Meta:
         model = Subnet
-        fields = ["version", "cidr", "gateway", "nameservers", "ranges"]
+        fields = ["version", "cidr", "gateway", "nameservers", "ranges", "excluded"]
 
 
 class NetworkSerializer(serializers.ModelSerializer[Network]):

@@ -91,7 +91,7 @@ def _left_by_tasks() -> Iterator[Finding]:
 
 
 def _left_by_vms() -> Iterator[Finding]:
-    for address in Address.objects.filter(held=None, reserved=False).order_by("pk")[:MOST]:
+    for address in Address.objects.filter(held=None, reserved=False, waits_until=None).order_by("pk")[:MOST]:
         yield finding("address_left", f"address {address.ip}", Text("In use by nothing."))
     for volume in Volume.objects.filter(disk=None, auxiliary_disk=None).order_by("pk")[:MOST]:
         yield finding("volume_left", f"volume {volume.uuid}", Text("No VM has it."))

@@ -19,5 +19,5 @@ class NetworkContext(Context[P]):
 
     def find_object(self) -> Network | None:
         """The network, or None when its record is gone."""
-        found = Network.objects.select_related("cluster").prefetch_related("subnets__ranges")
+        found = Network.objects.select_related("cluster").prefetch_related("subnets__ranges", "subnets__excluded")
         return found.filter(pk=self.task.object_id or 0).first()

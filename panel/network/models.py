@@ -129,10 +129,49 @@ class Subnet(models.Model):
         return self.parsed.prefixlen
 
 
+class Purpose(models.TextChoices):
+    """What a range's addresses are for, where that is not seen by them."""
+
+    PUBLIC = "public", "public"
+    PRIVATE = "private", "private"
+
+
+class Choice(models.TextChoices):
+    """Which of the free addresses of a range is given out next."""
+
+    LOWEST = "lowest", "the first"
+    RANDOM = "random", "any"
+
+
 class IpPool(models.Model):
-    """A range of addresses of a subnet that VMs may get, both ends included."""
+    """A range of addresses of a subnet that VMs may get, both ends included; where it has an owner, his VMs alone."""
 
     subnet = models.ForeignKey(Subnet, on_delete=models.CASCADE, related_name="ranges")
+    first = models.GenericIPAddressField()
+    last = models.GenericIPAddressField()
+    first_place = PlaceField(of="first")
+    last_place = PlaceField(of="last")
+    purpose = models.CharField(max_length=16, choices=Purpose.choices, blank=True, help_text="Empty: by its addresses.")
+    choice = models.CharField(max_length=16, choices=Choice.choices, default=Choice.LOWEST)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="+", help_text="Whose VMs get them."
+    )
+    node = models.ForeignKey(
+        Node, null=True, on_delete=models.CASCADE, related_name="+", help_text="On which node VMs get them."
+    )
+    flavor = models.CharField(max_length=64, blank=True, help_text="By which plan VMs are made that get them.")
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+class ExcludedRange(models.Model):
+    """Addresses of a subnet that no VM gets, both ends included, though they lie in its ranges."""
+
+    subnet = models.ForeignKey(Subnet, on_delete=models.CASCADE, related_name="excluded")
     first = models.GenericIPAddressField()
     last = models.GenericIPAddressField()
     first_place = PlaceField(of="first")
@@ -158,9 +197,13 @@ class Address(QuickModel):
         null=True,
         on_delete=models.SET_NULL,
         related_name="+",
-        help_text="Of a reserved one: whose VMs may have it; null: nobody's.",
+        help_text="Of a reserved one, and of one that waits: whose VMs may have it; null: nobody's.",
     )
     comment = models.CharField(max_length=200, blank=True)
+    expires_at = models.DateTimeField(null=True, help_text="When its reservation ends by itself.")
+    waits_until = models.DateTimeField(
+        null=True, db_index=True, help_text="It was given back, and is nobody else's before; null: it does not wait."
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["network", "ip"], name="one_use_of_an_address")]

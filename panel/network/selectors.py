@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Prefetch, Q, QuerySet
 
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
@@ -13,30 +12,27 @@ from panel.core import kinds, permissions
 from panel.core.errors import NotFound
 from panel.network.models import IpPool, Network
 from panel.network.places import place_of
-from panel.network.ranges import OF_NETWORK, free_by_version, size
+from panel.network.ranges import ANYBODY, Taker, in_use, ranges_for, size, with_used
 
 
 def list_networks(viewer: User) -> QuerySet[Network]:
-    """All networks, each with `used_count` addresses in use, of which `used_in_ranges` lie in its ranges."""
-    inside = {f"{OF_NETWORK}__gte": F("first_place"), f"{OF_NETWORK}__lte": F("last_place")}
-    ranges = IpPool.objects.filter(subnet__network=OuterRef("pk"), **inside).order_by().values("subnet__network")
-    return Network.objects.prefetch_related("subnets__ranges").annotate(
-        used_count=Count("addresses", distinct=True),
-        used_in_ranges=Coalesce(Subquery(ranges.annotate(used=Count("pk")).values("used")), 0),
+    """All networks, each with `used_count` addresses in use, and its ranges each with how many of it are `used`."""
+    counted = Prefetch("subnets__ranges", with_used(IpPool.objects.select_related("owner", "node")))
+    return Network.objects.prefetch_related("subnets", counted, "subnets__excluded").annotate(
+        used_count=Count("addresses", distinct=True)
     )
 
 
 def free_count(network: Network) -> int:
     """How many addresses of the network's ranges are still free."""
-    used: int | None = getattr(network, "used_in_ranges", None)
-    if used is None:
-        return sum(free_by_version(network).values())
-    return sum(map(size, network.ranges)) - used
+    counted = {pool.pk: getattr(pool, "used", None) for pool in network.ranges}
+    used = in_use(IpPool.objects.filter(subnet__network=network)) if None in counted.values() else counted
+    return sum(size(pool) - (used[pool.pk] or 0) for pool in network.ranges)
 
 
-def given_versions(network: Network) -> set[int]:
+def given_versions(network: Network, taker: Taker = ANYBODY) -> set[int]:
     """Of which versions of IP an interface in the network gets an address."""
-    return {each.version for each in network.subnets.all() if each.ranges.all()}
+    return {pool.subnet.version for pool in ranges_for(network, taker)}
 
 
 def find_network(viewer: User, network_id: int) -> Network | None:

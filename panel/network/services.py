@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -19,9 +21,9 @@ from panel.core.validation import plain_name
 from panel.core.wording import Text
 from panel.network.kinds import Kind, get_kind
 from panel.network.models import Address, Network, NetworkState, NodeNetwork, Subnet
-from panel.network.places import ip_at
-from panel.network.ranges import free_by_version, lowest_free
-from panel.network.selectors import given_versions, in_range
+from panel.network.places import ip_at, place_of
+from panel.network.ranges import ANYBODY, Taker, free_by_version, free_place, ranges_for, spans, taken
+from panel.network.selectors import given_versions
 from panel.network.subnets import add_subnet, overlap
 from panel.network.users import MOST_NAMED, named, users
 
@@ -38,10 +40,10 @@ NAMED_OF_KIND = 7
 """Letters of a kind's name in the name of a bridge, which has 15 at most."""
 
 
-def allocate(network: Network, wanted: str | None = None, owner: User | None = None) -> list[Address]:
-    """Take what an interface in the network has: of each version of its ranges the lowest free address.
+def allocate(network: Network, wanted: str | None = None, taker: Taker = ANYBODY) -> list[Address]:
+    """Take what an interface in the network has: a free address of each version that it has ranges of for the taker.
 
-    With `wanted` that one is taken instead of its version's, also where it is reserved for VMs of `owner`. A network
+    With `wanted` that one is taken instead of its version's, also where it is reserved for the taker's VMs. A network
     without ranges gives none. Must run in a transaction: the network's row is held meanwhile, so two who ask at once
     get other addresses; the unique constraint stands behind that.
 
@@ -49,48 +51,73 @@ def allocate(network: Network, wanted: str | None = None, owner: User | None = N
     refuse_not_free raises.
     """
     network = _held(network)
-    found: dict[int, str] = {}
-    taken: list[Address] = []
+    found: dict[int, Address] = {}
     if wanted is not None:
-        refuse_not_free(network, wanted, owner=owner)
-        found[ipaddress.ip_address(wanted).version] = str(ipaddress.ip_address(wanted))
-        taken = list(network.addresses.filter(ip=str(ipaddress.ip_address(wanted)), reserved=True))
-    for version in given_versions(network) - found.keys():
-        found[version] = _lowest_free(network, version)
-    there = {each.ip: each for each in taken}
-    return [
-        there.get(found[version]) or Address.objects.create(network=network, ip=found[version])
-        for version in sorted(found)
-    ]
+        refuse_not_free(network, wanted, taker=taker)
+        found[ipaddress.ip_address(wanted).version] = _taken(network, wanted)
+    for version in _versions(network, taker) - found.keys():
+        found[version] = _taken(network, _any_free(network, version, taker))
+    return [found[version] for version in sorted(found)]
 
 
-def allocate_one(network: Network, wanted: str | None, version: int, owner: User) -> Address:
-    """Take one more address: the named one, also where it is reserved for VMs of `owner`, or the lowest free one.
+def _versions(network: Network, taker: Taker) -> set[int]:
+    """Of which versions of IP the taker gets addresses; raises CapacityError where he asks for a purpose in vain."""
+    found = given_versions(network, taker)
+    if taker.purpose and not found:
+        raise full(network)
+    return found
+
+
+def allocate_one(network: Network, wanted: str | None, version: int, taker: Taker) -> Address:
+    """Take one more address: the named one, also where it is reserved for the taker's VMs, or a free one.
 
     Must run in a transaction, and raises what allocate() does.
     """
     network = _held(network)
-    if wanted is None:
-        return Address.objects.create(network=network, ip=_lowest_free(network, version))
-    refuse_not_free(network, wanted, owner=owner)
-    ip = str(ipaddress.ip_address(wanted))
-    return network.addresses.filter(ip=ip, reserved=True).first() or Address.objects.create(network=network, ip=ip)
+    if wanted is not None:
+        refuse_not_free(network, wanted, taker=taker)
+    return _taken(network, wanted or _any_free(network, version, taker))
 
 
-def refuse_none_free(network: Network, wanted: str | None, version: int, owner: User) -> None:
+def _taken(network: Network, ip: str) -> Address:
+    """The address in use; one that was reserved stays so, and one that waited for its owner waits no more."""
+    ip = str(ipaddress.ip_address(ip))
+    there = network.addresses.filter(ip=ip).first()
+    if there is None:
+        return Address.objects.create(network=network, ip=ip)
+    if there.waits_until is not None:
+        there.waits_until, there.owner, there.allocated_at = None, None, timezone.now()
+        there.save()
+    return there
+
+
+def refuse_none_free(network: Network, wanted: str | None, version: int, taker: Taker) -> None:
     """Raise what allocate_one() would, as the network is just now."""
     refuse_removing(network)
     if wanted is not None:
-        refuse_not_free(network, wanted, owner=owner)
-    elif free_by_version(network).get(version, 0) < 1:
+        refuse_not_free(network, wanted, taker=taker)
+    elif free_by_version(network, taker).get(version, 0) < 1:
         raise full(network)
 
 
 def _held(network: Network) -> Network:
-    """The network as it is now, held until the transaction ends; raises WrongState while it is being removed."""
-    held = Network.objects.select_for_update().prefetch_related("subnets__ranges").get(pk=network.pk)
+    """The network as it is now, held until the transaction ends; raises WrongState while it is being removed.
+
+    What waited long enough, or was reserved until now, is free.
+    """
+    found = Network.objects.select_for_update().prefetch_related("subnets__ranges", "subnets__excluded")
+    held = found.get(pk=network.pk)
     refuse_removing(held)
+    let_go(held)
     return held
+
+
+def let_go(network: Network) -> None:
+    """Free the addresses of the network that have waited long enough, and end the reservations that are over."""
+    now = timezone.now()
+    network.addresses.filter(waits_until__lte=now).delete()
+    for each in network.addresses.filter(reserved=True, expires_at__lte=now):
+        end_reservation(each)
 
 
 def refuse_removing(network: Network) -> None:
@@ -100,12 +127,10 @@ def refuse_removing(network: Network) -> None:
         raise WrongState(text, object="network", id=network.pk, state="being removed", field="network")
 
 
-def _lowest_free(network: Network, version: int) -> str:
-    for subnet in network.subnets.all():
-        for pool in subnet.ranges.all() if subnet.version == version else ():
-            if (free := lowest_free(pool, network.pk)) is not None:
-                return ip_at(free)
-    raise full(network)
+def _any_free(network: Network, version: int, taker: Taker) -> str:
+    if (free := free_place(network, version, taker)) is None:
+        raise full(network)
+    return ip_at(free)
 
 
 def full(network: Network) -> CapacityError:
@@ -114,12 +139,12 @@ def full(network: Network) -> CapacityError:
     return CapacityError(text, field="network", candidates={})
 
 
-def refuse_full(network: Network, wanted: str | None = None, owner: User | None = None) -> None:
+def refuse_full(network: Network, wanted: str | None = None, taker: Taker = ANYBODY) -> None:
     """Raise what allocate() would, as the network is just now."""
     refuse_removing(network)
     if wanted is not None:
-        refuse_not_free(network, wanted, owner=owner)
-    elif any(free < 1 for free in free_by_version(network).values()):
+        refuse_not_free(network, wanted, taker=taker)
+    elif _versions(network, taker) and any(free < 1 for free in free_by_version(network, taker).values()):
         raise full(network)
 
 
@@ -128,12 +153,22 @@ def allocate_certain(network: Network, ip: str) -> Address:
 
     Raises InvalidValue for one that no guest can have, AlreadyExists for one in use.
     """
-    refuse_address(_held(network), ip)
-    return Address.objects.create(network=network, ip=ip)
+    held = _held(network)
+    refuse_address(held, ip)
+    return _taken(held, ip)
 
 
 def refuse_address(network: Network, ip: str) -> None:
     """Raise what keeps a guest from having this address of the network; see allocate_certain."""
+    refuse_no_guests(network, ip)
+    if taken().filter(network=network, ip=ip).exists():
+        raise AlreadyExists(
+            Text("The address {address} is in use.", {"address": str(ip)}), field="addresses", object="address"
+        )
+
+
+def refuse_no_guests(network: Network, ip: str) -> None:
+    """Raise InvalidValue for what is no address that a guest of the network could have, in its ranges or not."""
     try:
         subnet = network.subnet_with(ip)
     except ValueError:
@@ -147,10 +182,6 @@ def refuse_address(network: Network, ip: str) -> None:
             ),
             field="addresses",
         )
-    if network.addresses.filter(ip=ip).exists():
-        raise AlreadyExists(
-            Text("The address {address} is in use.", {"address": str(ip)}), field="addresses", object="address"
-        )
 
 
 def _of_its_own(subnet: Subnet) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
@@ -161,57 +192,104 @@ def _of_its_own(subnet: Subnet) -> set[ipaddress.IPv4Address | ipaddress.IPv6Add
     return gateway | {parsed.network_address} | ({parsed.broadcast_address} if parsed.version == 4 else set())
 
 
-def refuse_not_free(network: Network, ip: str, field: str = "address", owner: User | None = None) -> None:
-    """Raise InvalidValue for what is no address of the network's ranges, AlreadyExists for one in use.
+def refuse_not_free(network: Network, ip: str, field: str = "address", taker: Taker = ANYBODY) -> None:
+    """Raise InvalidValue for what is no address of the network's ranges for the taker, AlreadyExists for one in use.
 
-    One that is reserved for `owner` is free for his VMs while no interface has it.
+    One that is reserved for his VMs, or waits since it was his, is free for him while no interface has it.
     """
     try:
         wanted = ipaddress.ip_address(ip)
     except ValueError:
         raise InvalidValue(Text("“{address}” is not an IP address.", {"address": ip}), field=field) from None
-    if not any(in_range(pool, wanted) for pool in network.ranges):
+    there = taken().filter(network=network, ip=str(wanted)).first()
+    if there is not None and is_for(there, taker):
+        return
+    place = place_of(str(wanted))
+    if not any(first <= place <= last for pool in ranges_for(network, taker) for first, last in spans(pool)):
         raise InvalidValue(
             Text("{address} is not in the ranges of “{network}”.", {"address": str(wanted), "network": network.name}),
             field=field,
         )
-    there = network.addresses.filter(ip=str(wanted)).first()
-    if there is not None and not (there.reserved and owner is not None and is_for(there, owner)):
+    if there is not None:
         raise AlreadyExists(
             Text("The address {address} is in use.", {"address": str(wanted)}), field=field, object="address"
         )
 
 
-def is_for(address: Address, owner: User) -> bool:
-    """Whether a reserved address, which no interface has, may be had by VMs of the owner."""
-    return address.owner_id == owner.pk and not users(address.network, [address])
+def is_for(address: Address, taker: Taker) -> bool:
+    """Whether an address that is reserved or waits, and that no interface has, may be had by the taker's VMs."""
+    kept = address.reserved or address.waits_until is not None
+    return (
+        kept
+        and taker.owner_id is not None
+        and address.owner_id == taker.owner_id
+        and not users(address.network, [address])
+    )
 
 
-def reserve(network: Network, wanted: str | None, version: int, owner: User | None, comment: str) -> Address:
+def reserve(
+    network: Network,
+    wanted: str | None,
+    version: int = 4,
+    owner: User | None = None,
+    comment: str = "",
+    *,
+    purpose: str = "",
+    expires_at: datetime | None = None,
+) -> Address:
     """Take an address that no interface has, and that stays in use until it is released; must run in a transaction.
 
     Raises what allocate() does.
     """
     network = _held(network)
+    taker = Taker(owner.pk if owner is not None else None, purpose=purpose)
     if wanted is not None:
-        refuse_not_free(network, wanted)
-    ip = str(ipaddress.ip_address(wanted)) if wanted is not None else _lowest_free(network, version)
+        refuse_not_free(network, wanted, taker=replace(taker, everywhere=True))
+    made = _taken(network, wanted or _any_free(network, version, taker))
+    made.reserved, made.owner, made.comment, made.expires_at = True, owner, comment, expires_at
+    made.save()
     _tell_pages(network.pk)
-    return Address.objects.create(network=network, ip=ip, reserved=True, owner=owner, comment=comment)
+    return made
+
+
+def reserve_all(network: Network, wanted: Sequence[tuple[str, User | None, str]]) -> tuple[int, list[str]]:
+    """Reserve these addresses, each with an owner and a comment; answers how many, and those that were in use already.
+
+    They may lie beside the ranges. Must run in a transaction.
+    """
+    held = _held(network)
+    ips = [ip for ip, _owner, _comment in wanted]
+    there = set(held.addresses.filter(ip__in=ips).values_list("ip", flat=True))
+    made = [
+        Address(network=held, ip=ip, reserved=True, owner=owner, comment=comment)
+        for ip, owner, comment in wanted
+        if ip not in there
+    ]
+    Address.objects.bulk_create(made, batch_size=500)
+    _tell_pages(held.pk)
+    return len(made), [ip for ip in ips if ip in there]
 
 
 def end_reservation(address: Address) -> None:
-    """Reserve the address no more: it is free where no interface has it."""
+    """Reserve the address no more, and let it wait no longer: it is free where no interface has it."""
     if users(address.network, [address]):
-        Address.objects.filter(pk=address.pk).update(reserved=False, owner=None, comment="")
+        Address.objects.filter(pk=address.pk).update(reserved=False, owner=None, comment="", expires_at=None)
     else:
         address.delete()
     _tell_pages(address.network_id)
 
 
-def release(*address_ids: int) -> None:
-    """Make the addresses free again, but for those that are reserved; released already is success."""
-    Address.objects.filter(pk__in=address_ids, reserved=False).delete()
+def release(*address_ids: int, had_by: int | None = None) -> None:
+    """Make the addresses free again, but for those that are reserved; released already is success.
+
+    With `had_by`, the owner whose VM had them, they wait for AddressWaitHours, and are his alone meanwhile.
+    """
+    found = Address.objects.filter(pk__in=address_ids, reserved=False, waits_until=None)
+    hours = settings.CONFIG.address_wait_hours
+    if had_by is None or not hours:
+        found.delete()
+    else:
+        found.update(waits_until=timezone.now() + timedelta(hours=hours), owner=had_by, comment="")
 
 
 def new_mac() -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from panel.core.errors import AlreadyExists, InvalidValue, WrongState
 from panel.core.wording import Text
-from panel.network.models import Address, IpPool, Network, Subnet
+from panel.network.models import Address, ExcludedRange, IpPool, Network, Subnet
 from panel.network.places import place_of
 from panel.network.selectors import in_range
 from panel.network.users import named
@@ -18,6 +19,8 @@ from panel.network.users import named
 Range = tuple[str, str]
 """The first and the last address."""
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+SAID = ("purpose", "choice", "owner_id", "node_id", "flavor")
+"""What is said of a range besides its ends."""
 FIRST_OF_V6 = 0x100
 """Where the usual range of an IPv6 subnet begins: below are routers and what people set by hand."""
 
@@ -68,15 +71,17 @@ def add_subnet(
     *,
     nameservers: Iterable[str] = (),
     ranges: Iterable[Range] | None = (),
+    excluded: Iterable[Range] = (),
 ) -> Subnet:
     """A new subnet of the network; addresses of its ranges are given out, without any (None) all that guests can have.
 
     Raises what prepared() does.
     """
     Network.objects.select_for_update().get(pk=network.pk)
-    subnet, wanted = prepared(network, cidr, gateway, nameservers=nameservers, ranges=ranges)
+    subnet, wanted = prepared(network, cidr, gateway, nameservers=nameservers, ranges=ranges, excluded=excluded)
     subnet.save()
     IpPool.objects.bulk_create([IpPool(subnet=subnet, first=first, last=last) for first, last in wanted])
+    _exclude(subnet, checked_excluded(subnet, excluded))
     return subnet
 
 
@@ -87,6 +92,7 @@ def prepared(
     *,
     nameservers: Iterable[str] = (),
     ranges: Iterable[Range] | None = (),
+    excluded: Iterable[Range] = (),
 ) -> tuple[Subnet, list[Range]]:
     """The subnet that add_subnet() would save, with its ranges; changes nothing.
 
@@ -98,6 +104,7 @@ def prepared(
     gateway = _gateway(network, parsed, gateway)
     subnet = Subnet(network=network, version=parsed.version, cidr=str(parsed), gateway=gateway)
     subnet.nameservers = _nameservers(nameservers)
+    checked_excluded(subnet, excluded)
     return subnet, _checked_ranges(subnet, usual_ranges(str(parsed), gateway) if ranges is None else ranges)
 
 
@@ -108,6 +115,7 @@ def change_subnet(
     gateway: str | None = None,
     nameservers: Iterable[str] | None = None,
     ranges: Iterable[Range] | None = None,
+    excluded: Iterable[Range] | None = None,
 ) -> None:
     """Change what is given of a subnet; "" as the gateway is none.
 
@@ -125,6 +133,8 @@ def change_subnet(
     subnet.save(update_fields=["gateway", "nameservers"])
     if ranges is not None:
         _change_ranges(network, subnet, _checked_ranges(subnet, ranges))
+    if excluded is not None:
+        _exclude(subnet, checked_excluded(subnet, excluded))
 
 
 @transaction.atomic
@@ -148,21 +158,50 @@ def overlap(one: str, other: str) -> bool:
 
 def _change_ranges(network: Network, subnet: Subnet, wanted: Sequence[Range]) -> None:
     before = list(subnet.ranges.all())
-    after = [IpPool(subnet=subnet, first=first, last=last) for first, last in wanted]
+    said = {(each.first, each.last): said_of(each) for each in before}
+    after = [IpPool(subnet=subnet, first=first, last=last, **said.get((first, last), {})) for first, last in wanted]
     outside = [address for address in used_of(subnet) if _is_in(before, address.ip) and not _is_in(after, address.ip)]
     _refuse_used(network, outside, "ranges")
     subnet.ranges.all().delete()
     IpPool.objects.bulk_create(after)
 
 
+def said_of(pool: IpPool) -> dict[str, Any]:
+    """What is said of the range besides its ends, by the names of the columns."""
+    return {name: getattr(pool, name) for name in SAID}
+
+
+def _exclude(subnet: Subnet, excluded: Iterable[Range]) -> None:
+    """Just these addresses of the subnet are given to nobody; who has one keeps it."""
+    subnet.excluded.all().delete()
+    ExcludedRange.objects.bulk_create(
+        [ExcludedRange(subnet=subnet, first=first, last=last) for first, last in excluded]
+    )
+
+
+def checked_excluded(subnet: Subnet, excluded: Iterable[Range]) -> list[Range]:
+    """What is excluded, which lies in the subnet; raises InvalidValue."""
+    return _checked_ranges(subnet, excluded, field="excluded")
+
+
 def _is_in(pools: Iterable[IpPool], ip: str) -> bool:
     return any(in_range(pool, ipaddress.ip_address(ip)) for pool in pools)
 
 
+def used_by_subnet(network: Network) -> dict[int, int]:
+    """How many addresses of each of the network's subnets are in use, by the subnet's key; by one query."""
+    counts = {f"of_{each.pk}": Count("pk", filter=Q(place__range=_places(each))) for each in network.subnets.all()}
+    found = network.addresses.aggregate(**counts) if counts else {}
+    return {int(name.removeprefix("of_")): count for name, count in found.items()}
+
+
+def _places(subnet: Subnet) -> tuple[int, int]:
+    return place_of(str(subnet.parsed[0])), place_of(str(subnet.parsed[-1]))
+
+
 def used_of(subnet: Subnet) -> QuerySet[Address]:
     """The addresses of the subnet that are in use."""
-    first, last = place_of(str(subnet.parsed[0])), place_of(str(subnet.parsed[-1]))
-    return Address.objects.filter(network=subnet.network_id, place__range=(first, last)).order_by("place")
+    return Address.objects.filter(network=subnet.network_id, place__range=_places(subnet)).order_by("place")
 
 
 def _refuse_used(network: Network, used: Iterable[Address], field: str) -> None:
@@ -206,19 +245,19 @@ def _nameservers(given: Iterable[str]) -> list[str]:
         raise InvalidValue(Text("This is no address: {error}.", {"error": str(error)}), field="nameservers") from None
 
 
-def _checked_ranges(subnet: Subnet, ranges: Iterable[Range]) -> list[Range]:
+def _checked_ranges(subnet: Subnet, ranges: Iterable[Range], field: str = "ranges") -> list[Range]:
     """The ranges, which lie in the subnet and not in one another, in their order."""
     found: list[tuple[Ip, Ip]] = []
     for first, last in ranges:
-        _inside(subnet.parsed, [first, last], "ranges")
+        _inside(subnet.parsed, [first, last], field)
         begin, end = ipaddress.ip_address(first), ipaddress.ip_address(last)
         if int(begin) > int(end):
             data = {"first": str(begin), "last": str(end)}
             text = Text("A range ends at its last address: {first} comes after {last}.", data)
-            raise InvalidValue(text, field="ranges")
+            raise InvalidValue(text, field=field)
         if any(int(begin) <= int(other[1]) and int(other[0]) <= int(end) for other in found):
             text = Text("The ranges overlap at {first}.", {"first": str(begin)})
-            raise InvalidValue(text, field="ranges")
+            raise InvalidValue(text, field=field)
         found.append((begin, end))
     return [(str(begin), str(end)) for begin, end in found]
 

@@ -12,7 +12,7 @@ from panel.cluster.models import Cluster, Node
 from panel.cluster.placement import GIB, Candidate, StorageSpace, lacks_storage
 from panel.core.errors import CapacityError
 from panel.core.wording import Text
-from panel.network.models import Network, NetworkState, NodeNetwork
+from panel.network.models import Address, IpPool, Network, NetworkState, NodeNetwork
 from panel.notices.models import Problem, Severity
 from panel.storage.models import NodePool, Pool, Volume
 from panel.vms.limits import growing, shrinking
@@ -110,6 +110,24 @@ def refuse_network(vm: Vm, network: Network) -> None:
 def networks_of(vm: Vm) -> list[Network]:
     """The networks that the VM's interfaces are in."""
     return [each.network for each in vm.interfaces.select_related("network")]
+
+
+def bound_to(vm: Vm) -> Callable[[Node], Text | None]:
+    """Why a node cannot take the VM: an address of its is of a range for VMs on another node alone."""
+    held = list(Address.objects.filter(held__interface__vm=vm).values_list("network_id", "place"))
+    of_nodes = IpPool.objects.filter(node__isnull=False, subnet__network__in={network for network, _place in held})
+    names = {
+        pool.node_id: pool.node.name
+        for pool in of_nodes.select_related("node", "subnet")
+        if any(pool.subnet.network_id == of and pool.first_place <= place <= pool.last_place for of, place in held)
+        if pool.node is not None
+    }
+
+    def unfit(node: Node) -> Text | None:
+        other = next((name for pk, name in names.items() if pk != node.pk), None)
+        return Text("an address of the VM is for “{source_node}” alone", {"source_node": other}) if other else None
+
+    return unfit
 
 
 def candidates(

@@ -14,10 +14,10 @@ from django.utils.translation import gettext_lazy as _
 from panel.accounts.models import User
 from panel.cluster.selectors import list_nodes
 from panel.core import permissions
-from panel.network.models import IpPool, Network, Subnet
-from panel.network.ranges import in_use, size
+from panel.network.models import IpPool, Network, Purpose, Subnet
+from panel.network.ranges import in_use, purpose_of, size
 from panel.network.selectors import get_network
-from panel.network.subnets import used_of
+from panel.network.subnets import used_by_subnet
 from panel.tasks import registry
 from panel.tasks.models import Task
 from panel.tasks.selectors import list_tasks
@@ -50,6 +50,8 @@ class RangeRow:
     range: IpPool
     used: int
     free: int | None
+    purpose: str
+    actions: Sequence[buttons.Button]
 
 
 @login_required
@@ -76,12 +78,12 @@ def network_page(request: HttpRequest, network_id: int) -> HttpResponse:
 def _subnets(viewer: User, network: Network, task: Task | None) -> list[Row]:
     operations = [(registry.get(name), str(label)) for name, label in OF_A_SUBNET.items()]
     may = permissions.allows(viewer, "cluster.manage")
-    used = in_use(IpPool.objects.filter(subnet__network=network))
+    used, of_subnet = in_use(IpPool.objects.filter(subnet__network=network)), used_by_subnet(network)
     return [
         Row(
             subnet,
-            used=used_of(subnet).count(),
-            ranges=[_range(pool, used.get(pool.pk, 0)) for pool in subnet.ranges.all()],
+            used=of_subnet[subnet.pk],
+            ranges=[_range(pool, used.get(pool.pk, 0), network, task, may) for pool in subnet.ranges.all()],
             actions=[
                 buttons.of(each, network, task, label=label, fixed={"subnet": subnet.cidr})
                 for each, label in operations
@@ -92,9 +94,11 @@ def _subnets(viewer: User, network: Network, task: Task | None) -> list[Row]:
     ]
 
 
-def _range(pool: IpPool, used: int) -> RangeRow:
-    free = size(pool) - used
-    return RangeRow(pool, used, free if free <= MOST_COUNTED else None)
+def _range(pool: IpPool, used: int, network: Network, task: Task | None, may: bool) -> RangeRow:
+    free, change = size(pool) - used, registry.get("network.change-range")
+    button = buttons.of(change, network, task, label=str(_("Change range")), fixed={"range": str(pool)})
+    purpose = str(Purpose(purpose_of(pool)).label)
+    return RangeRow(pool, used, free if free <= MOST_COUNTED else None, purpose, [button] if may else [])
 
 
 def _on_nodes(viewer: User, network: Network) -> list[dict[str, Any]]:

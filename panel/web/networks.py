@@ -103,7 +103,9 @@ class NewNetwork(OperationForm):
         for name, info in kind.options.model_fields.items():
             self.fields[name] = field_of(name, info, None)
             style(self.fields[name])
-        self.order_fields(["name", "kind", *self.options, "subnet", "gateway", "ranges", "nameservers", "bridge"])
+        self.order_fields(
+            ["name", "kind", *self.options, "subnet", "gateway", "ranges", "excluded", "nameservers", "bridge"]
+        )
 
     @property
     def raw(self) -> dict[str, Any]:
@@ -148,16 +150,29 @@ def _addresses(viewer: User, addresses: list[Address]) -> list[dict[str, Any]]:
             "vm": _vm(each),
             "held": getattr(each, "held", None),
             "owner": _owner(each),
-            "release": _release(each) if may and each.reserved else None,
             "ptr": dns.told(name) if (name := name_told(each)) is not None else None,
+            "actions": _actions(each) if may else [],
         }
         for each in addresses
     ]
 
 
-def _release(address: Address) -> buttons.Button:
-    operation, fixed = registry.get("network.release-address"), {"address": address.ip}
-    return buttons.of(operation, address.network, None, label=str(_("Release")), fixed=fixed, why_not="")
+def _actions(address: Address) -> list[buttons.Button]:
+    kept = address.reserved or address.waits_until is not None
+    offered = [("change-address", _("Change")), *([("release-address", _("Release"))] if kept else [])]
+    fixed, network = {"address": address.ip}, address.network
+    return [
+        buttons.of(registry.get(f"network.{verb}"), network, None, label=str(label), fixed=fixed, why_not="")
+        for verb, label in offered
+    ]
+
+
+def _state(address: Address) -> str:
+    if address.waits_until is not None:
+        return f"waits until {address.waits_until.isoformat()}"
+    if not address.reserved:
+        return "in use"
+    return f"reserved until {address.expires_at.isoformat()}" if address.expires_at else "reserved"
 
 
 def _owner(address: Address) -> str:
@@ -167,15 +182,16 @@ def _owner(address: Address) -> str:
     return str(address.owner.name) if address.owner is not None else ""
 
 
-RESERVED: Choices = (("yes", _("Reserved")), ("no", _("Not reserved")))
+STATES: Choices = (("held", _("A VM has it")), ("reserved", _("Reserved")), ("waits", _("Waits")))
 
 
 def _networks(viewer: User) -> Choices:
     return [(name, name) for name in list_networks(viewer).order_by("name").values_list("name", flat=True)]
 
 
-def _is_reserved(found: QuerySet[Address], value: str) -> QuerySet[Address]:
-    return found.filter(reserved=value == "yes")
+def _in_state(found: QuerySet[Address], value: str) -> QuerySet[Address]:
+    which = {"held": Q(held__isnull=False), "reserved": Q(reserved=True), "waits": Q(waits_until__isnull=False)}
+    return found.filter(which.get(value, Q()))
 
 
 ADDRESSES = Listing(
@@ -185,18 +201,20 @@ ADDRESSES = Listing(
     row="_address_row.html",
     topics="vm",
     columns=(
-        Column("ip", _("Address"), "ip", lambda address: address.ip),
-        Column("vm", _("Virtual machine"), text=lambda address: getattr(_vm(address), "name", "")),
-        Column("ptr", _("Reverse name"), text=lambda address: (address.ptr or "").removesuffix(".")),
+        Column("ip", _("Address"), "place", lambda address: address.ip, card="card-head"),
+        Column("vm", _("Virtual machine"), text=lambda address: getattr(_vm(address), "name", ""), card="card-side"),
+        Column("ptr", _("Reverse name"), text=lambda address: (address.ptr or "").removesuffix("."), card="card-line"),
         Column("mac", _("MAC address"), text=lambda address: address.held.interface.mac if _vm(address) else ""),
-        Column("network", _("Network"), "network__name", lambda address: address.network.name),
-        Column("owner", _("Owner"), text=_owner),
-        Column("reserved", _("Reserved"), text=lambda address: address.comment or ("yes" if address.reserved else "")),
+        Column("network", _("Network"), "network__name", lambda address: address.network.name, card="card-line"),
+        Column("owner", _("Owner"), text=_owner, card="card-line"),
+        Column("state", _("State"), text=_state, card="card-line"),
+        Column("comment", _("Comment"), "comment", lambda address: address.comment, card="card-line"),
         Column("since", _("Since"), "allocated_at", lambda address: address.allocated_at.isoformat()),
+        Column("actions", _("Actions")),
     ),
     filters=(
         Filter("network", _("Network"), _networks, "network__name"),
-        Filter("reserved", _("Reserved"), lambda viewer: RESERVED, apply=_is_reserved),
+        Filter("state", _("State"), lambda viewer: STATES, apply=_in_state),
     ),
     search=lambda found, text: found.filter(
         Q(ip__startswith=text)

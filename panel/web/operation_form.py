@@ -157,7 +157,8 @@ def _of_kind(
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return _chosen([(each.value, _named(each)) for each in kind], str, none, common)
     if get_origin(kind) is Literal:
-        return _chosen([(each, each) for each in get_args(kind)], str, none, common)
+        values = get_args(kind)
+        return _chosen([(str(each), str(each)) for each in values], type(values[0]), none, common)
     if kind in (int, float):
         least, most = _bounds(info)
         number = forms.IntegerField if kind is int else forms.FloatField

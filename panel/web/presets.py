@@ -69,7 +69,25 @@ def _subnet(viewer: User, network: Network, fixed: Fixed) -> dict[str, Any]:
     if subnet is None:
         return {}
     ranges = [f"{each.first}-{each.last}" for each in subnet.ranges.all()]
-    return {"gateway": subnet.gateway or "", "nameservers": subnet.nameservers, "ranges": ranges}
+    excluded = [f"{each.first}-{each.last}" for each in subnet.excluded.all()]
+    more = {"ranges": ranges, "excluded": excluded}
+    return {"gateway": subnet.gateway or "", "nameservers": subnet.nameservers, **more}
+
+
+def _range(viewer: User, network: Network, fixed: Fixed) -> dict[str, Any]:
+    pool = next((each for each in network.ranges if str(each) == fixed.get("range")), None)
+    if pool is None:
+        return {}
+    owner, node = pool.owner, pool.node
+    said = {"owner": owner.name if owner else "", "node": node.name if node else "", "flavor": pool.flavor}
+    return {"purpose": pool.purpose, "choice": pool.choice, **said}
+
+
+def _address(viewer: User, network: Network, fixed: Fixed) -> dict[str, Any]:
+    address = network.addresses.filter(ip=fixed.get("address", "")).select_related("owner").first()
+    if address is None:
+        return {}
+    return {"comment": address.comment} | ({"owner": address.owner.name} if address.owner is not None else {})
 
 
 def _reverse_name(viewer: User, vm: Vm, fixed: Fixed) -> dict[str, Any]:
@@ -78,6 +96,8 @@ def _reverse_name(viewer: User, vm: Vm, fixed: Fixed) -> dict[str, Any]:
 
 
 PRESENT: dict[str, Callable[[User, Any, Fixed], dict[str, Any]]] = {
+    "network.change-range": _range,
+    "network.change-address": _address,
     "vm.change-disk": _disk,
     "vm.grow-disk": _disk,
     "vm.change-interface": _interface,

@@ -45,6 +45,9 @@ class SubnetParams(Params):
         max_length=100,
         description="What addresses are given out of, as 192.0.2.10-192.0.2.99 or 192.0.2.64/26; left out: all.",
     )
+    excluded: RangesField = Field(
+        default=[], max_length=100, description="What of the ranges no VM gets, written as ranges are."
+    )
 
 
 class AddNetworkParams(SubnetParams):
@@ -79,7 +82,9 @@ def subnet_values(network: Network, cidr: str, asked: SubnetParams) -> dict[str,
     if gateway is None and network.of_kind.node_is_gateway:
         gateway = subnets.usual_gateway(cidr)
     ranges = None if asked.ranges is None else [subnets.parse_range(each) for each in asked.ranges]
-    return {"cidr": cidr, "gateway": gateway, "nameservers": asked.nameservers, "ranges": ranges}
+    excluded = [subnets.parse_range(each) for each in asked.excluded]
+    values = {"gateway": gateway, "nameservers": asked.nameservers, "ranges": ranges, "excluded": excluded}
+    return {"cidr": cidr, **values}
 
 
 def forget_network(ctx: NetworkContext[AddNetworkParams]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Q
+from django.utils import timezone
 from pydantic import Field
 
 from panel.accounts.models import User
@@ -12,8 +15,8 @@ from panel.core.errors import NotFound
 from panel.core.wording import Text
 from panel.network import services
 from panel.network.context import NetworkContext
-from panel.network.models import Address, Network
-from panel.network.selectors import given_versions
+from panel.network.models import Address, Network, Purpose
+from panel.network.ranges import Taker
 from panel.tasks.operation import Operation, Params, Step
 
 
@@ -28,14 +31,41 @@ class ReserveAddressParams(Params):
         default=None, max_length=64, description="Whose VMs may have it, when they ask for it; left out: nobody's."
     )
     comment: str = Field(default="", max_length=200, description="What it is for.")
+    purpose: Purpose | None = Field(
+        default=None, description="“public” or “private”: of ranges for that; left out: of any that are for the owner."
+    )
+    days: int | None = Field(
+        default=None, ge=1, le=3650, description="For how many days, if no VM has it by then; left out: until released."
+    )
+
+
+def _owner(asked: ReserveAddressParams) -> User | None:
+    return user_named(asked.owner) if asked.owner else None
+
+
+def _ends(days: int | None) -> datetime | None:
+    return timezone.now() + timedelta(days=days) if days else None
 
 
 def reserve_address(ctx: NetworkContext[ReserveAddressParams]) -> dict[str, Any]:
     """The address is in use."""
     asked = ctx.params
-    owner = user_named(asked.owner) if asked.owner else None
-    made = services.reserve(ctx.network, asked.address, asked.version, owner, asked.comment)
-    return {"result": {"address": made.ip, "addresses": [made.ip]}}
+    made = services.reserve(
+        ctx.network,
+        asked.address,
+        asked.version,
+        _owner(asked),
+        asked.comment,
+        purpose=asked.purpose or "",
+        expires_at=_ends(asked.days),
+    )
+    result = {"address": made.ip, "addresses": [made.ip], "expires_at": moment(made.expires_at)}
+    return {"result": result}
+
+
+def moment(at: datetime | None) -> str | None:
+    """As results tell it."""
+    return at.isoformat() if at is not None else None
 
 
 class ReserveAddress(Operation[ReserveAddressParams]):
@@ -59,18 +89,15 @@ class ReserveAddress(Operation[ReserveAddressParams]):
         """Refuse one that is not free, and a version that the network gives no address of."""
         network, asked = ctx.network, ctx.params
         services.refuse_removing(network)
-        if asked.owner:
-            user_named(asked.owner)
-        if asked.address is not None:
-            services.refuse_not_free(network, asked.address)
-        elif asked.version not in given_versions(network):
-            raise services.full(network)
+        owner = _owner(asked)
+        taker = Taker(owner.pk if owner else None, purpose=asked.purpose or "", everywhere=asked.address is not None)
+        services.refuse_none_free(network, asked.address, asked.version, taker)
 
 
 class ReleaseAddressParams(Params):
     """Which address."""
 
-    address: str = Field(max_length=45, description="A reserved one of the network.")
+    address: str = Field(max_length=45, description="One of the network that is reserved, or waits.")
 
 
 def release_address(ctx: NetworkContext[ReleaseAddressParams]) -> None:
@@ -79,15 +106,16 @@ def release_address(ctx: NetworkContext[ReleaseAddressParams]) -> None:
 
 
 def reserved_of(network: Network, ip: str) -> Address:
-    """The network's reserved address; raises NotFound."""
-    found = network.addresses.filter(ip=ip, reserved=True).first()
+    """The network's address that is reserved, or waits since somebody had it; raises NotFound."""
+    kept = Q(reserved=True) | Q(waits_until__isnull=False)
+    found = network.addresses.filter(kept, ip=ip).first()
     if found is None:
         raise NotFound(object="address", id=ip, field="address")
     return found
 
 
 class ReleaseAddress(Operation[ReleaseAddressParams]):
-    """Reserve an address no more: it is free, or when the VM that has it now has it no more."""
+    """Reserve an address no more, or let it wait no longer: it is free, or when the VM that has it has it no more."""
 
     name = "network.release-address"
     label = "Release address"

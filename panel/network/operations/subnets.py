@@ -12,7 +12,7 @@ from panel.core.errors import MissingValue, NotFound
 from panel.core.wording import Text
 from panel.network import subnets
 from panel.network.context import NetworkContext
-from panel.network.models import IpPool, Network, Subnet
+from panel.network.models import ExcludedRange, IpPool, Network, Subnet
 from panel.network.operations.add import RangesField, SubnetParams, subnet_values
 from panel.network.operations.recorded import ChangesNetwork, recorded
 from panel.tasks.operation import Params
@@ -37,6 +37,9 @@ class ChangeSubnetParams(NamedSubnetParams):
     nameservers: list[str] | None = Field(default=None, max_length=4, description="All of them.")
     ranges: RangesField | None = Field(
         default=None, max_length=100, description="All of them, as 192.0.2.10-192.0.2.99 or 192.0.2.64/26."
+    )
+    excluded: RangesField | None = Field(
+        default=None, max_length=100, description="All that no VM gets though it lies in a range; who has it keeps it."
     )
 
 
@@ -85,7 +88,8 @@ def record_change(ctx: NetworkContext[ChangeSubnetParams]) -> dict[str, Any]:
     found = subnet_of(ctx.network, asked.subnet)
     before = _values(found)
     ranges = None if asked.ranges is None else [subnets.parse_range(each) for each in asked.ranges]
-    subnets.change_subnet(found, gateway=asked.gateway, nameservers=asked.nameservers, ranges=ranges)
+    excluded = None if asked.excluded is None else [subnets.parse_range(each) for each in asked.excluded]
+    subnets.change_subnet(found, gateway=asked.gateway, nameservers=asked.nameservers, ranges=ranges, excluded=excluded)
     return {"before": before}
 
 
@@ -161,9 +165,10 @@ def _told(ctx: NetworkContext[Any], cidr: str) -> dict[str, str]:
 
 
 def _values(subnet: Subnet) -> dict[str, Any]:
-    ranges = [[each.first, each.last] for each in subnet.ranges.all()]
+    ranges = [{"first": each.first, "last": each.last, **subnets.said_of(each)} for each in subnet.ranges.all()]
+    excluded = [[each.first, each.last] for each in subnet.excluded.all()]
     names = ("cidr", "version", "gateway", "nameservers")
-    return {**{name: getattr(subnet, name) for name in names}, "ranges": ranges}
+    return {**{name: getattr(subnet, name) for name in names}, "ranges": ranges, "excluded": excluded}
 
 
 @transaction.atomic
@@ -172,4 +177,12 @@ def _write(subnet: Subnet, values: dict[str, Any]) -> None:
     subnet.gateway, subnet.nameservers = values["gateway"], values["nameservers"]
     subnet.save()
     subnet.ranges.all().delete()
-    IpPool.objects.bulk_create([IpPool(subnet=subnet, first=first, last=last) for first, last in values["ranges"]])
+    IpPool.objects.bulk_create([IpPool(subnet=subnet, **_said(each)) for each in values["ranges"]])
+    subnet.excluded.all().delete()
+    excluded = [ExcludedRange(subnet=subnet, first=first, last=last) for first, last in values.get("excluded", ())]
+    ExcludedRange.objects.bulk_create(excluded)
+
+
+def _said(kept: dict[str, Any] | list[str]) -> dict[str, Any]:
+    """A range as it was kept; a task of the release before kept its ends alone."""
+    return kept if isinstance(kept, dict) else {"first": kept[0], "last": kept[1]}

@@ -60,7 +60,7 @@ def reserve_address(ctx: VmContext[AddAddressParams]) -> dict[str, Any]:
     note_change(ctx, interface, {})
     had = addresses.ids_of(interface)
     _refuse_many(interface)
-    made = network_services.allocate_one(interface.network, asked.address, asked.version, vm.owner)
+    made = network_services.allocate_one(interface.network, asked.address, asked.version, addresses.taker_of(vm))
     result = {"interface": interface.mac, "address": made.ip, "addresses": [*interface.ips, made.ip]}
     return {**_remembered(interface, had, [*had, made.pk]), "address": made.pk, "result": result}
 
@@ -116,7 +116,8 @@ class AddAddress(DeviceOperation):
         demand(ctx.vm, undrifted(drift.named(f"interface {interface.mac}")))
         refuse_over_limits(ctx.vm.owner, Resources(addresses=1))
         _refuse_many(interface)
-        network_services.refuse_none_free(interface.network, ctx.params.address, ctx.params.version, ctx.vm.owner)
+        taker, asked = addresses.taker_of(ctx.vm), ctx.params
+        network_services.refuse_none_free(interface.network, asked.address, asked.version, taker)
 
 
 class RemoveAddressParams(Params):
@@ -166,7 +167,7 @@ def tell_of_removal(ctx: VmContext[RemoveAddressParams]) -> None:
 
 def free_address(ctx: VmContext[RemoveAddressParams]) -> None:
     """The address is free, unless it is reserved."""
-    network_services.release(ctx.output(note_removal)["address"])
+    network_services.release(ctx.output(note_removal)["address"], had_by=ctx.vm.owner_id)
 
 
 class RemoveAddress(DeviceOperation):

@@ -16,7 +16,7 @@ from panel.tasks import locks
 from panel.tasks.models import Task, TaskLock, TaskStep
 from panel.vms.models import Vm
 from panel.vms.operations.deploying import DeployContext
-from panel.vms.placing import candidates, hold_promises, networks_of, promise_of
+from panel.vms.placing import bound_to, candidates, hold_promises, networks_of, promise_of
 from panel.vms.settings import OF_THE_HOST
 from panel.vms.status import tell_pages
 
@@ -53,7 +53,7 @@ def _move_on(ctx: DeployContext[Any], tried: list[int], error: NodeError) -> boo
     with transaction.atomic():
         hold_promises(vm.cluster_id)
         try:
-            node = choose(candidates(_others(vm, tried), vm.pool, networks_of(vm)), _need(ctx)).node
+            node = choose(candidates(_others(vm, tried), vm.pool, networks_of(vm), bound_to(vm)), _need(ctx)).node
         except CapacityError:
             return False
         locks.hold("node", node.pk)

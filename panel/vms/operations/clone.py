@@ -27,7 +27,7 @@ from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
 from panel.tasks.requirements import Requirement
 from panel.vms import drift, services
-from panel.vms.addresses import hold, refuse_unreached, told_of
+from panel.vms.addresses import hold, refuse_unreached, taker_of, told_of
 from panel.vms.audit import refuse_drift
 from panel.vms.limits import Resources, refuse_over_limits, require_within_limits
 from panel.vms.machine import settings_of
@@ -147,7 +147,9 @@ class CloneContext(DeployContext[CloneParams]):
         """What the new VM takes of its owner's limits."""
         disk_gib = sum(disk.volume.size_gib for disk in self.disks)
         wanted = self.wanted
-        return Resources(1, wanted.memory_mib, wanted.vcpus, disk_gib, len(given_versions(self.network)))
+        return Resources(
+            1, wanted.memory_mib, wanted.vcpus, disk_gib, len(given_versions(self.network, taker_of(self.source)))
+        )
 
     def refuse_no_capacity(self) -> None:
         """Raise CapacityError when the source's node cannot take another such VM."""
@@ -185,7 +187,7 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
         same = {name: getattr(disk, name) for name in DISK_FIELDS}
         Disk.objects.create(vm=vm, volume=volume, **same)
     network = ctx.network
-    taken = network_services.allocate(network)
+    taken = network_services.allocate(network, taker=taker_of(source))
     interface = Interface.objects.create(vm=vm, network=network, mac=network_services.new_mac())
     hold(interface, taken)
     note_shape(vm.pk)
@@ -348,8 +350,8 @@ class CloneVm(Operation[CloneParams]):
         if ctx.asked.get("cpu_mode") in OF_THE_HOST and source.node.accel != "kvm":
             raise emulates()
         services.refuse_taken_name(source.cluster, ctx.params.name)
-        network_services.refuse_full(ctx.network)
+        network_services.refuse_full(ctx.network, taker=taker_of(ctx.source))
         if source.image is not None:
-            refuse_unreached(ctx.network)
+            refuse_unreached(ctx.network, taker_of(source))
         ctx.refuse_no_capacity()
         refuse_over_limits(source.owner, ctx.resources)

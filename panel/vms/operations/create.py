@@ -21,13 +21,14 @@ from panel.images.models import Customization, Flavor, Image, Iso
 from panel.images.selectors import flavor_named, image_named, iso_for
 from panel.network import services as network_services
 from panel.network.models import Network
-from panel.network.selectors import given_versions, network_named, network_with
+from panel.network.ranges import Taker, free_by_version
+from panel.network.selectors import given_versions
 from panel.storage.models import Pool
 from panel.storage.selectors import pool_named
 from panel.storage.services import new_volume
 from panel.tasks.locks import exclusive, shared
 from panel.tasks.operation import Operation, Step
-from panel.vms.addresses import hold, refuse_unreached, told_of
+from panel.vms.addresses import WantedAddress, hold, network_for, refuse_unreached, told_of
 from panel.vms.context import VmContext
 from panel.vms.limits import Resources, refuse_over_limits, require_within_limits
 from panel.vms.machine import LARGEST_KIBPS, SPEEDS
@@ -66,7 +67,7 @@ def check_name(value: str) -> str:
     return value
 
 
-class CreateVmParams(AccessParams, Settings):
+class CreateVmParams(AccessParams, WantedAddress, Settings):
     """What is asked for: an image or ISO image, a size (a flavor, or single values that override it), access.
 
     All that vm.configure changes can be asked for at once.
@@ -121,8 +122,7 @@ class CreateVmContext(DeployContext[CreateVmParams]):
         self.disk_gib = self._size("disk_gib", flavor)
         self.settings = {**asked.asked(), "memory_mib": self.memory_mib, "vcpus": self.vcpus}
         self.wanted = Vm(cluster=self.cluster, image=self.image, **self.settings)
-        by_address = network_with(self.cluster, asked.address) if asked.address and not asked.network else None
-        self.network: Network = by_address or network_named(self.cluster, asked.network)
+        self.network: Network = network_for(self.cluster, asked, self.taker())
         self.pool: Pool = pool_named(self.cluster, asked.pool)
         self.pools = [self.pool] if asked.pool else list(Pool.objects.filter(cluster=self.cluster).order_by("pk"))
 
@@ -141,6 +141,11 @@ class CreateVmContext(DeployContext[CreateVmParams]):
         assert owner is not None
         return owner
 
+    def taker(self, node: Node | None = None) -> Taker:
+        """For whom its addresses are; on a node, when that is chosen."""
+        asked = self.params
+        return Taker(self.owner.pk, node.pk if node else None, asked.flavor or "", asked.purpose or "")
+
     @property
     def disk_bytes(self) -> int:
         """What it takes of the pool to begin with."""
@@ -151,7 +156,16 @@ class CreateVmContext(DeployContext[CreateVmParams]):
     @property
     def resources(self) -> Resources:
         """What the VM takes of its owner's limits."""
-        return Resources(1, self.memory_mib, self.vcpus, self.disk_gib, len(given_versions(self.network)))
+        return Resources(1, self.memory_mib, self.vcpus, self.disk_gib, len(given_versions(self.network, self.taker())))
+
+    def _no_address(self, node: Node) -> Text | None:
+        """Why the VM cannot have an address on the node, for ranges may be a node's; None where it can."""
+        if not any(pool.node_id for pool in self.network.ranges) or self.params.address is not None:
+            return None
+        free = free_by_version(self.network, self.taker(node))
+        if free and all(count > 0 for count in free.values()):
+            return None
+        return Text("no address of the network “{network}” is free there", {"network": self.network.name})
 
     def choose_node(self) -> Choice:
         """The node that takes the VM, and why; `pool` is the first of those that may be with room on one of them.
@@ -170,7 +184,7 @@ class CreateVmContext(DeployContext[CreateVmParams]):
         refusals: list[CapacityError] = []
         for pool in self.pools:
             try:
-                choice = choose(candidates(nodes, pool, [self.network]), need)
+                choice = choose(candidates(nodes, pool, [self.network], self._no_address), need)
             except CapacityError as refusal:
                 refusals.append(refusal)
             else:
@@ -204,7 +218,7 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     Disk.objects.create(vm=vm, volume=volume)
     if ctx.iso is not None:
         Installation.objects.create(vm=vm)
-    taken = network_services.allocate(ctx.network, ctx.params.address, ctx.owner)
+    taken = network_services.allocate(ctx.network, ctx.params.address, ctx.taker(node))
     limits = ctx.params.model_dump(include=set(SPEEDS))
     interface = Interface.objects.create(vm=vm, network=ctx.network, mac=network_services.new_mac(), **limits)
     hold(interface, taken)
@@ -362,7 +376,7 @@ class CreateVm(Operation[CreateVmParams]):
             refuse_access(ctx.params)
         else:
             refuse_unfit(ctx, ctx.image)
-            refuse_unreached(ctx.network)
+            refuse_unreached(ctx.network, ctx.taker())
         refuse_over_limits(ctx.owner, ctx.resources)
-        network_services.refuse_full(ctx.network, ctx.params.address, ctx.owner)
+        network_services.refuse_full(ctx.network, ctx.params.address, ctx.taker())
         ctx.choose_node()

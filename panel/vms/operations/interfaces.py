@@ -15,7 +15,8 @@ from panel.core.errors import AlreadyExists, CapacityError, MissingValue, NotFou
 from panel.core.wording import Text
 from panel.network import services as network_services
 from panel.network.models import Network
-from panel.network.selectors import given_versions, network_named, network_with
+from panel.network.ranges import Taker
+from panel.network.selectors import given_versions, network_named
 from panel.tasks.operation import Params, Step
 from panel.tasks.requirements import demand
 from panel.vms import address_history as history
@@ -36,7 +37,7 @@ MOST_INTERFACES = 8
 """Operations that change an interface which is there."""
 
 
-class AddInterfaceParams(Params):
+class AddInterfaceParams(addresses.WantedAddress):
     """Where the interface shall be."""
 
     network: str | None = Field(default=None, max_length=64, description="Name of a network; none: the first.")
@@ -50,10 +51,13 @@ class AddInterfaceContext(VmContext[AddInterfaceParams]):
 
     @property
     def network(self) -> Network:
-        """The network that was named, or has the address, or the first; raises NotFound."""
-        asked = self.params
-        by_address = network_with(self.vm.cluster, asked.address) if asked.address and not asked.network else None
-        return by_address or network_named(self.vm.cluster, asked.network)
+        """The network that was named, or has the address, or gives such ones, or the first; raises NotFound."""
+        return addresses.network_for(self.vm.cluster, self.params, self.taker)
+
+    @property
+    def taker(self) -> Taker:
+        """For whom its addresses are."""
+        return addresses.taker_of(self.vm, self.params.purpose or "")
 
     def find_interface(self) -> Interface | None:
         """The interface that was reserved, None when it is gone again."""
@@ -70,7 +74,7 @@ class AddInterfaceContext(VmContext[AddInterfaceParams]):
 
 def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     """The interface and its address stand in the database; the domain does not have it yet."""
-    require_within_limits(ctx.vm.owner, Resources(addresses=len(given_versions(ctx.network))))
+    require_within_limits(ctx.vm.owner, Resources(addresses=len(given_versions(ctx.network, ctx.taker))))
     # One at a time: of two who ask at once, the second sees the place that the first has taken.
     Vm.objects.select_for_update().get(pk=ctx.vm.pk)
     _refuse_no_place(ctx.vm)
@@ -82,7 +86,7 @@ def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
         position=last.position + 1 if last else 0,
         attached=False,
     )
-    taken = network_services.allocate(ctx.network, ctx.params.address, ctx.vm.owner)
+    taken = network_services.allocate(ctx.network, ctx.params.address, ctx.taker)
     addresses.hold(interface, taken)
     note_shape(ctx.vm.pk)
     return {"interface": interface.pk, "result": {"interface": interface.mac, **addresses.told_of(taken)}}
@@ -140,8 +144,8 @@ class AddInterface(DeviceOperation):
 
     def check(self, ctx: Any, viewer: User) -> None:
         """An address that is not free, and more interfaces than the VM can, or its owner may have."""
-        refuse_over_limits(ctx.vm.owner, Resources(addresses=len(given_versions(ctx.network))))
-        network_services.refuse_full(ctx.network, ctx.params.address, ctx.vm.owner)
+        refuse_over_limits(ctx.vm.owner, Resources(addresses=len(given_versions(ctx.network, ctx.taker))))
+        network_services.refuse_full(ctx.network, ctx.params.address, ctx.taker)
         refuse_network(ctx.vm, ctx.network)
         _refuse_no_place(ctx.vm)
 
@@ -179,7 +183,7 @@ def tell_of_next_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
 def forget_interface(ctx: VmContext[RemoveInterfaceParams]) -> None:
     """Nothing of the interface stands in the database; its address is free."""
     if (interface := find_named_interface(ctx)) is not None:
-        _forget(interface)
+        _forget(interface, had_by=ctx.vm.owner_id)
 
 
 class RemoveInterface(DeviceOperation):
@@ -234,7 +238,9 @@ def reserve_change(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
     before = note_change(ctx, interface, after)
     if "network_id" in after:
         before |= {"addresses": addresses.ids_of(interface)}
-        after |= {"addresses": [each.pk for each in network_services.allocate(network)]}
+        after |= {
+            "addresses": [each.pk for each in network_services.allocate(network, taker=addresses.taker_of(ctx.vm))]
+        }
     return {"interface": interface.pk, "before": before, "after": after}
 
 
@@ -293,8 +299,7 @@ def _remembered(ctx: VmContext[ChangeInterfaceParams]) -> dict[str, Any]:
 
 def release_old_address(ctx: VmContext[ChangeInterfaceParams]) -> None:
     """The address in the network that was left is free."""
-    for address in _addresses(ctx.output(reserve_change)["before"]):
-        network_services.release(address)
+    network_services.release(*_addresses(ctx.output(reserve_change)["before"]), had_by=ctx.vm.owner_id)
 
 
 def is_there(remembered: dict[str, Any]) -> bool:
@@ -377,7 +382,7 @@ class ChangeInterface(DeviceOperation):
         if asked.network is not None:
             network = network_named(ctx.vm.cluster, asked.network)
             if network.pk != interface.network_id:
-                network_services.refuse_full(network)
+                network_services.refuse_full(network, taker=addresses.taker_of(ctx.vm))
                 refuse_network(ctx.vm, network)
 
 
@@ -396,10 +401,9 @@ def _detach(ctx: VmContext[Any], interface: Interface) -> None:
     describe_interface(ctx, None, interface_spec(interface))
 
 
-def _forget(interface: Interface) -> None:
+def _forget(interface: Interface, had_by: int | None = None) -> None:
     with transaction.atomic():
         held = addresses.ids_of(interface)
         interface.delete()
-        for address in held:
-            network_services.release(address)
+        network_services.release(*held, had_by=had_by)
         note_shape(interface.vm_id)

@@ -19,7 +19,7 @@ from panel.storage.models import Pool, Volume
 from panel.storage.sharing import not_shared, recorded_marks, see_the_same, untrue
 from panel.tasks.requirements import Requirement
 from panel.vms.models import ON, Disk, DiskCache, Vm
-from panel.vms.placing import candidates, gib_by_pool, networks_of, promise_of, storage_space
+from panel.vms.placing import bound_to, candidates, gib_by_pool, networks_of, promise_of, storage_space
 from panel.vms.snapshots import on_node
 
 UNCACHED = (DiskCache.NONE, DiskCache.DIRECTSYNC)
@@ -37,12 +37,13 @@ def choose_target(vm: Vm, name: str | None) -> Choice:
     pools = pools_of(vm)
     marks = recorded_marks(pools)
 
+    bound = bound_to(vm)
     going = [(storage_space(pool), gib * GIB) for pool, gib in gib_by_pool(volumes_of(vm)) if not pool.shared]
 
     def unfit(node: Node) -> Text | None:
         faults = (not_shared(pool, vm.node, node, marks) for pool in pools)
         lacking = (lacks_storage(spaces.get(node.pk), promised_bytes=size) for spaces, size in going)
-        return _unfit(vm, node) or next(filter(None, (*faults, *lacking)), None)
+        return _unfit(vm, node) or bound(node) or next(filter(None, (*faults, *lacking)), None)
 
     # The guest may have written little: whether its disks fit is asked of the node itself.
     return choose(candidates(nodes, vm.pool, networks_of(vm), unfit), Need(promise_of(vm), 0, vm.vcpus))

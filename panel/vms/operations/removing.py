@@ -153,7 +153,8 @@ def forget_vm(vm: Vm, order: str = "") -> None:
         vm.delete()
         close_problems_of("vm", vm_id)
         Volume.objects.filter(pk__in=volumes).delete()
-        release(*addresses)
+        # Whoever had them for an order that failed has not used them.
+        release(*addresses, had_by=None if order else vm.owner_id)
         vm.pk = vm_id
         note_shape(vm_id, order)
         transaction.on_commit(lambda: tell_gone(vm))

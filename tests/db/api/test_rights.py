@@ -173,7 +173,10 @@ OPERATIONS = {
     "network.add": "cluster.manage",
     "network.add-subnet": "cluster.manage",
     "network.change": "cluster.manage",
+    "network.change-address": "cluster.manage",
+    "network.change-range": "cluster.manage",
     "network.change-subnet": "cluster.manage",
+    "network.import-addresses": "cluster.manage",
     "network.release-address": "cluster.manage",
     "network.remove": "cluster.manage",
     "network.remove-subnet": "cluster.manage",
@@ -286,6 +289,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST dns-servers": {"name": "new", "url": "http://127.0.0.1:1", "api_key": "k", "ranges": ["192.0.2.0/24"]},
     "POST networks": {"name": "new", "subnet": "10.204.0.0/24"},
     "POST networks/{network}/change": {"name": "new"},
+    "POST networks/{network}/change-range": {"range": "10.77.0.10-10.77.0.254", "choice": "lowest"},
+    "POST networks/{network}/change-address": {"address": "10.77.0.10", "comment": ""},
+    "POST networks/{network}/import-addresses": {"lines": ["10.77.0.9"]},
     "POST networks/{network}/change-subnet": {"subnet": "10.77.0.0/24", "nameservers": []},
 }
 

@@ -16,7 +16,8 @@ from panel.cluster.models import Node, NodeState
 from panel.core.errors import NodeUnreachable
 from panel.images.models import Image
 from panel.network.models import Address, AddressTerm, Network
-from panel.network.selectors import free_by_version, free_count
+from panel.network.ranges import free_by_version
+from panel.network.selectors import free_count
 from panel.network.subnets import usual_ranges
 from panel.tasks import registry
 from panel.tasks.models import Task
@@ -63,6 +64,9 @@ def test_a_network_is_on_every_node_with_what_is_usual(api: APIClient, node: Nod
     other = make_node("fake2")
     network = added(api, nameservers=["9.9.9.9"])
     shown = api.get(f"/api/v1/networks/{network.pk}").json()
+    (told,) = shown["subnets"][0]["ranges"]
+    shown["subnets"][0]["ranges"] = [{"first": told["first"], "last": told["last"]}]
+    assert (told["size"], told["used"], told["purpose"], told["owner"]) == (253, 0, "private", None)
     assert shown["subnets"] == [
         {
             "version": 4,
@@ -70,6 +74,7 @@ def test_a_network_is_on_every_node_with_what_is_usual(api: APIClient, node: Nod
             "gateway": "10.210.0.1",
             "nameservers": ["9.9.9.9"],
             "ranges": [{"first": "10.210.0.2", "last": "10.210.0.254"}],
+            "excluded": [],
         }
     ]
     assert bridges(node)[network.bridge] == bridges(other)[network.bridge] == ["10.210.0.0/24"]

@@ -308,10 +308,14 @@ def _on_network(operation: str, **raw: Any) -> Callable[[User, Node], Callable[[
         second = {"cidr": str(first).replace("10.201.", "10.202.")}
         run_task(registry.get("network.add-subnet").submit(admin, second, object_id=network.pk))
         more = {"subnet": second["cidr"]} if "-subnet" in operation and operation != "network.add-subnet" else {}
-        if operation == "network.release-address":
+        if operation in ("network.release-address", "network.change-address"):
             raw_address = {"owner": "admin", "comment": "a router"}
             run_task(registry.get("network.reserve-address").submit(admin, raw_address, object_id=network.pk))
             more = {"address": network.addresses.get().ip}
+        if operation == "network.change-range":
+            more = {"range": str(network.ranges[0]), "node": node.name}
+        if operation == "network.import-addresses":
+            more = {"lines": [f"{str(first).replace('.0/24', '.77')}, admin, a router"]}
         if operation == "network.add-subnet":
             more = {"cidr": str(first).replace("10.201.", "10.203.")}
         return lambda: registry.get(operation).submit(admin, {**raw, **more}, object_id=network.pk)
@@ -434,5 +438,8 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "dns-server.compare": _on_dns_server("dns-server.compare"),
     "dns-server.remove": _on_dns_server("dns-server.remove"),
     "vm.set-reverse-name": _reverse_name,
+    "network.change-address": _on_network("network.change-address", comment="a printer"),
+    "network.change-range": _on_network("network.change-range", owner="admin", choice="random", purpose="public"),
+    "network.import-addresses": _on_network("network.import-addresses"),
 }
 """What each operation needs; behind a colon is how another scenario of the same operation differs."""
