@@ -158,12 +158,13 @@ def overlap(one: str, other: str) -> bool:
 
 def _change_ranges(network: Network, subnet: Subnet, wanted: Sequence[Range]) -> None:
     before = list(subnet.ranges.all())
-    said = {(each.first, each.last): said_of(each) for each in before}
-    after = [IpPool(subnet=subnet, first=first, last=last, **said.get((first, last), {})) for first, last in wanted]
+    there = {(each.first, each.last): each for each in before}
+    # One that stays is still what was said of it, under its number.
+    after = [there.get(ends) or IpPool(subnet=subnet, first=ends[0], last=ends[1]) for ends in wanted]
     outside = [address for address in used_of(subnet) if _is_in(before, address.ip) and not _is_in(after, address.ip)]
     _refuse_used(network, outside, "ranges")
-    subnet.ranges.all().delete()
-    IpPool.objects.bulk_create(after)
+    subnet.ranges.exclude(pk__in=[each.pk for each in after if each.pk]).delete()
+    IpPool.objects.bulk_create([each for each in after if not each.pk])
 
 
 def said_of(pool: IpPool) -> dict[str, Any]:

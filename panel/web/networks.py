@@ -152,14 +152,20 @@ def _addresses(viewer: User, addresses: list[Address]) -> list[dict[str, Any]]:
             "owner": _owner(each),
             "ptr": dns.told(name) if (name := name_told(each)) is not None else None,
             "actions": _actions(each) if may else [],
+            "kept": _is_kept(each),
         }
         for each in addresses
     ]
 
 
+def _is_kept(address: Address) -> bool:
+    """Whether it is reserved or waits, so that there is more to say of it than whose it is."""
+    return address.reserved or address.waits_until is not None
+
+
 def _actions(address: Address) -> list[buttons.Button]:
-    kept = address.reserved or address.waits_until is not None
-    offered = [("change-address", _("Change")), *([("release-address", _("Release"))] if kept else [])]
+    release = [("release-address", _("Release"))] if _is_kept(address) else []
+    offered = [("change-address", _("Change")), *release]
     fixed, network = {"address": address.ip}, address.network
     return [
         buttons.of(registry.get(f"network.{verb}"), network, None, label=str(label), fixed=fixed, why_not="")
@@ -209,7 +215,7 @@ ADDRESSES = Listing(
         Column("owner", _("Owner"), text=_owner, card="card-line"),
         Column("state", _("State"), text=_state, card="card-line"),
         Column("comment", _("Comment"), "comment", lambda address: address.comment, card="card-line"),
-        Column("since", _("Since"), "allocated_at", lambda address: address.allocated_at.isoformat()),
+        Column("since", _("Since"), "allocated_at", lambda address: address.allocated_at.isoformat(), usual=False),
         Column("actions", _("Actions")),
     ),
     filters=(

@@ -12,6 +12,7 @@ from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Answer
 from panel.mgrapi.functions import (
     images,
+    ippool,
     network,
     nodes,
     presets,
@@ -40,6 +41,7 @@ FUNCTIONS: dict[str, Function] = {
     **vm_work.FUNCTIONS,
     **vm_parts.FUNCTIONS,
     **network.FUNCTIONS,
+    **ippool.FUNCTIONS,
     **nodes.FUNCTIONS,
     **images.FUNCTIONS,
     **presets.FUNCTIONS,
@@ -59,6 +61,7 @@ ACTING = frozenset(
         "session.newkey",
         "vmwatch.configure",
         "iplist.delete",
+        "ippool.delete",
         "iso.delete",
         "preset.delete",
         "snapshot.delete",

@@ -9,19 +9,21 @@ from dataclasses import asdict, dataclass
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F, QuerySet
 
 from panel.accounts.models import User
 from panel.core import permissions
-from panel.core.errors import InvalidValue, NotFound
+from panel.core.errors import CapacityError, InvalidValue, NotFound
 from panel.core.wording import Text, one_of
 from panel.mgrapi.call import Call
 from panel.mgrapi.documents import Answer, Cell, Done, Form, Rows
 from panel.mgrapi.functions.lists import MOST_ROWS, listed
-from panel.network.models import Network
-from panel.network.selectors import list_networks, network_with
+from panel.network.models import Address, Network
+from panel.network.ranges import purpose_of
+from panel.network.selectors import in_range, list_networks, network_with
 from panel.tasks import registry
-from panel.vms.models import Interface
-from panel.vms.selectors import get_vm, list_interfaces
+from panel.vms.models import Interface, Vm
+from panel.vms.selectors import get_vm, list_addresses
 
 DOMAIN = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?\Z", re.I
@@ -31,7 +33,7 @@ FAMILY_WORDS = {"ipv4": "IPv4", "ipv6": "IPv6"}
 TYPES = ("public", "private", "nat")
 SPECIAL = "special"
 """The family of an address that is named."""
-FILTERS = {"id": "pk", "ip": "held__address__ip", "name": "held__address__ip"}
+FILTERS = {"id": "pk", "ip": "ip", "name": "ip"}
 
 
 def check_domain(call: Call) -> None:
@@ -46,6 +48,7 @@ class Place:
 
     network: str | None
     address: str | None = None
+    purpose: str | None = None
 
 
 def place_of(viewer: User, call: Call) -> Place:
@@ -68,7 +71,13 @@ def place_of(viewer: User, call: Call) -> Place:
     networks = _of_family(list(list_networks(viewer).order_by("pk")[:MOST_ROWS]), family)
     by_address = network_with(networks[0].cluster, address) if networks else None
     network = next((each for each in networks if each == by_address), None) or _of_type(networks, family, kind)
-    return Place(network.name if network else None, address or None)
+    purpose = kind if network is not None and not address and kind in _purposes(network) else None
+    return Place(network.name if network else None, address or None, purpose)
+
+
+def _purposes(network: Network) -> set[str]:
+    """What the network's ranges are for, where that says more than its kind."""
+    return set() if network.of_kind.translated else {purpose_of(pool) for pool in network.ranges}
 
 
 def _of_family(networks: list[Network], family: str) -> list[Network]:
@@ -120,30 +129,49 @@ def types_of(network: Network) -> tuple[str, ...]:
     """What VMmanager would call the network's addresses: `nat` ones are private too."""
     if network.of_kind.translated:
         return ("nat", "private")
+    if purposes := _purposes(network):
+        return tuple(sorted(purposes, reverse=True))
     return ("private",) if all(each.parsed.is_private for each in network.subnets.all()) else ("public",)
 
 
-def _row(interface: Interface) -> Mapping[str, Cell]:
-    subnet = interface.network.subnet_with(interface.ip) if interface.ip else None
+def type_of(network: Network, ip: str) -> str:
+    """What VMmanager would call the address."""
+    if network.of_kind.translated:
+        return "nat"
+    pool = next((each for each in network.ranges if in_range(each, ipaddress.ip_address(ip))), None)
+    if pool is not None:
+        return purpose_of(pool)
+    return "private" if ipaddress.ip_address(ip).is_private else "public"
+
+
+def _row(address: Address) -> Mapping[str, Cell]:
+    interface, subnet = address.held.interface, address.network.subnet_with(address.ip)
     return {
-        "id": interface.pk,
-        "name": interface.ip or "",
-        "ip": interface.ip or "",
+        "id": address.pk,
+        "name": address.ip,
+        "ip": address.ip,
         "domain": interface.vm.name,
         "vm": interface.vm_id,
-        "family": interface.network.name,
-        "iptype": types_of(interface.network)[0],
+        "family": address.network.name,
+        "iptype": type_of(address.network, address.ip),
         "mac": interface.mac,
         "gateway": (subnet.gateway if subnet else None) or "",
         "mask": str(subnet.parsed.netmask) if subnet else "",
     }
 
 
+def _held(viewer: User) -> QuerySet[Address]:
+    """The addresses of VMs that the viewer sees, interface by interface, the primary ones first."""
+    found = list_addresses(viewer).filter(held__isnull=False)
+    order = ("held__interface__vm", "held__interface__position", F("held__primary").asc(nulls_last=True), "pk")
+    return found.prefetch_related("network__subnets__ranges").order_by(*order)
+
+
 def iplist(viewer: User, call: Call) -> Rows:
     """The addresses of the VM `plid` (or `elid`), or of all that the viewer sees."""
-    found = list_interfaces(viewer)
+    found = _held(viewer)
     if name := next((each for each in ("plid", "elid") if call.text(each)), ""):
-        found = found.filter(vm_id=get_vm(viewer, call.id(name)).pk)
+        found = found.filter(held__interface__vm=get_vm(viewer, call.id(name)).pk)
     return listed(call, found, _row, FILTERS)
 
 
@@ -155,41 +183,80 @@ def iplist_edit(viewer: User, call: Call) -> Answer:
     if not call.sok:
         return Form({"plid": vm.pk, "family": "ipv4", "domain": vm.name}, {"family": family_choices(viewer)})
     check_domain(call)
-    asked = asdict(place_of(viewer, call))
-    task = registry.get("vm.add-interface").submit(viewer, asked, object_id=vm.pk)
-    made = task.steps.get(position=0).output["interface"]
-    return Done({"id": made, "elid": made, **became(Interface.objects.get(pk=made))})
+    asked = place_of(viewer, call)
+    task = _added(viewer, vm, asked, 6 if call.text("family").lower() == "ipv6" else 4)
+    made = Address.objects.select_related("network").get(network=task[0], ip=task[1])
+    return Done({"id": made.pk, "elid": made.pk, **became_of(made.network, made.ip)})
+
+
+def _added(viewer: User, vm: Vm, asked: Place, version: int) -> tuple[int, str]:
+    """The network and the address that the VM gets besides: on its interface there, or on a new one."""
+    networks = vm.interfaces.order_by("position")
+    place = network_with(vm.cluster, asked.address) if asked.address and not asked.network else None
+    name = place.name if place is not None else asked.network
+    there = networks.filter(network__name=name).first() if name else networks.first()
+    if there is not None and versions_of(there.network) >= {version}:
+        raw: dict[str, object] = {"interface": there.mac, "version": version, "address": asked.address}
+        task = registry.get("vm.add-address").submit(viewer, raw, object_id=vm.pk)
+        return there.network_id, task.steps.get(position=0).output["result"]["address"]
+    task = registry.get("vm.add-interface").submit(viewer, asdict(asked), object_id=vm.pk)
+    interface = Interface.objects.get(pk=task.steps.get(position=0).output["interface"])
+    if interface.ip is None:
+        raise CapacityError(
+            Text("The network “{network}” gives out no addresses.", {"network": interface.network.name}),
+            field="family",
+            candidates={},
+        )
+    return interface.network_id, interface.ip
+
+
+def versions_of(network: Network) -> set[int]:
+    """Of which versions of IP the network gives out addresses."""
+    return {pool.subnet.version for pool in network.ranges}
 
 
 def became(interface: Interface | None) -> Mapping[str, Cell]:
     """Which address was given, of what kind, and of which network: clients ask for kinds that may not be here."""
-    if interface is None:
-        return {}
-    network = interface.network
-    return {"ip": interface.ip or "", "iptype": types_of(network)[0], "family": network.name}
+    return became_of(interface.network, interface.ip) if interface is not None else {}
+
+
+def became_of(network: Network, ip: str | None) -> Mapping[str, Cell]:
+    """The same of an address."""
+    kind = type_of(network, ip) if ip else types_of(network)[0]
+    return {"ip": ip or "", "iptype": kind, "family": network.name}
 
 
 def _known(viewer: User, call: Call) -> Form:
-    interface = list_interfaces(viewer).filter(pk=call.id()).first()
-    if interface is None:
+    address = _held(viewer).filter(pk=call.id()).first()
+    if address is None:
         raise NotFound(object="ip", id=call.id())
     if call.sok:
         raise InvalidValue("An address cannot be changed; a VM's domain is its name.", field="elid")
-    return Form({"elid": interface.pk, "plid": interface.vm_id, **_row(interface)})
+    return Form({"elid": address.pk, "plid": address.held.interface.vm_id, **_row(address)})
 
 
 def iplist_delete(viewer: User, call: Call) -> Done:
-    """The addresses are free again, and their interfaces gone."""
+    """The addresses are free again, and interfaces gone that have no other."""
     permissions.require(viewer, "vms.devices")
-    there = list_interfaces(viewer).in_bulk(call.ids())
+    there = _held(viewer).in_bulk(call.ids())
     for pk in call.ids():
         if pk not in there:
             raise NotFound(object="ip", id=pk)
     with transaction.atomic():
-        for each in (there[pk] for pk in call.ids()):
-            asked = {"interface": each.mac}
-            registry.get("vm.remove-interface").submit(viewer, asked, object_id=each.vm_id, queue=True)
+        for interface in {each.held.interface for each in there.values()}:
+            _remove(viewer, interface, [pk for pk, each in there.items() if each.held.interface == interface], there)
     return Done()
+
+
+def _remove(viewer: User, interface: Interface, ids: list[int], there: Mapping[int, Address]) -> None:
+    """These addresses of the interface, or all of it."""
+    if len(ids) == interface.held.count():
+        raw = {"interface": interface.mac}
+        registry.get("vm.remove-interface").submit(viewer, raw, object_id=interface.vm_id, queue=True)
+        return
+    for pk in ids:
+        raw = {"address": there[pk].ip}
+        registry.get("vm.remove-address").submit(viewer, raw, object_id=interface.vm_id, queue=True)
 
 
 FUNCTIONS = {"iplist": iplist, "iplist.edit": iplist_edit, "iplist.delete": iplist_delete}

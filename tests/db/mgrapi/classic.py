@@ -19,7 +19,7 @@ from panel.images.models import Image, Iso
 from panel.mgrapi import sessions
 from panel.monitoring.models import Step, VmUsage
 from panel.monitoring.models.statistics import slot
-from panel.network.models import Address, Network
+from panel.network.models import Address, IpPool, Network
 from panel.network.selectors import network_named
 from panel.storage.models import Volume
 from panel.vms.addresses import hold
@@ -37,7 +37,9 @@ NUMBERED = {
     "images_iso": 40,
     "images_flavor": 50,
     "network_network": 60,
-    "vms_interface": 70,
+    "network_address": 70,
+    "network_ippool": 65,
+    "vms_interface": 75,
     "vms_disk": 80,
     "vms_snapshot": 90,
     "vms_vm": 237,
@@ -139,7 +141,8 @@ def make_world(image: Image) -> World:
     volume = Volume.objects.create(pool=vm.pool, node=node, format="qcow2", size_gib=10)
     Disk.objects.create(pk=80, vm=vm, volume=volume)
     network = network_named(vm.cluster, None)
-    address = Address.objects.create(network=network, ip="10.77.0.10")
+    address = Address.objects.create(pk=70, network=network, ip="10.77.0.10")
+    IpPool.objects.filter(subnet__network=network).update(id=65)
     hold(Interface.objects.create(pk=70, vm=vm, network=network, mac="52:54:00:00:00:ed"), [address])
     iso = Iso.objects.create(
         pk=40, name="rescue", title="Rescue system", file_name="r.iso", sha256="b" * 64, size_bytes=2**21

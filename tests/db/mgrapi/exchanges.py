@@ -177,6 +177,13 @@ EXCHANGES: dict[str, tuple[Exchange, ...]] = {
         _as("anna", "One more address", sok="ok", plid="237", family="ipv4", domain="shop.example.com"),
     ),
     "iplist.delete": (_as("anna", "The address is free again", elid="70"), _as("bert", "Another's", elid="70")),
+    "ippool": (_as("admin", "The ranges"), _as("anna", "Not for customers")),
+    "ippool.edit": (
+        _as("admin", "The filled form", elid="65"),
+        _as("admin", "For one user's VMs", sok="ok", elid="65", user="anna", iptype="public"),
+        _as("admin", "One more range", sok="ok", family="private", range="10.77.0.2-10.77.0.9"),
+    ),
+    "ippool.delete": (_as("admin", "Not while VMs have addresses of it", elid="65"),),
     "reportvm": (_as("anna", "Traffic by day", type="day", period="currentmonth", server="237"),),
     "vmhostnode": (_as("admin", "The nodes"), _as("anna", "Not for customers")),
     "vmhostnode.edit": (

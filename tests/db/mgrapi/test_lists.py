@@ -11,7 +11,20 @@ from panel.vms.models import Interface, Snapshot, Vm, VmStatus
 from tests.db.mgrapi.classic import World, doc_of, error_of, rows_of
 from tests.db.monitoring.messages import make_vm
 
-LISTS = ("vm", "vmmini", "iplist", "vmhostnode", "osmgr", "iso", "preset", "user", "volume", "snapshot", "task")
+LISTS = (
+    "vm",
+    "vmmini",
+    "iplist",
+    "ippool",
+    "vmhostnode",
+    "osmgr",
+    "iso",
+    "preset",
+    "user",
+    "volume",
+    "snapshot",
+    "task",
+)
 REPORTS = ("reportvm", "userrights", "vmhostnode.info")
 ABOUT = {
     "reportvm": {"server": "237"},

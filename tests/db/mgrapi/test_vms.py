@@ -36,7 +36,20 @@ NEW = {
     "confirm": "a secret word",
     "vsize": "20000",
 }
-LISTS = ["vm", "vmmini", "iplist", "vmhostnode", "osmgr", "iso", "preset", "task", "user", "snapshot", "volume"]
+LISTS = [
+    "vm",
+    "vmmini",
+    "iplist",
+    "ippool",
+    "vmhostnode",
+    "osmgr",
+    "iso",
+    "preset",
+    "task",
+    "user",
+    "snapshot",
+    "volume",
+]
 MOST_QUERIES = 10
 
 
