@@ -13,6 +13,7 @@ from nodeagent.job import Job
 EVERYBODY = b"\xff" * 6
 ALL_NODES = ipaddress.IPv6Address("ff02::1").packed
 OVERRIDE = 0x20000000
+IPV6 = 0x86DD
 
 
 def announce(interface: str, address: str, job: Job) -> None:
@@ -34,11 +35,16 @@ def _arp(mac: bytes, address: bytes) -> bytes:
 def _advertisement(mac: bytes, address: bytes) -> bytes:
     """RFC 4861, 4.4, with the target's link-layer address."""
     source = ipaddress.IPv6Address(hostnet.link_local(":".join(f"{byte:02x}" for byte in mac))).packed
-    body = struct.pack("!I", OVERRIDE) + address + b"\x02\x01" + mac
-    pseudo = source + ALL_NODES + struct.pack("!II", len(body) + 4, 58)
-    message = struct.pack("!BBH", 136, 0, _checksum(pseudo + struct.pack("!BBH", 136, 0, 0) + body)) + body
-    header = struct.pack("!IHBB", 0x60000000, len(message), 58, 255) + source + ALL_NODES
-    return b"\x33\x33\x00\x00\x00\x01" + mac + struct.pack("!H", 0x86DD) + header + message
+    body = struct.pack("!BBHI", 136, 0, 0, OVERRIDE) + address + b"\x02\x01" + mac
+    return neighbour_frame(mac, source, ALL_NODES, body)
+
+
+def neighbour_frame(mac: bytes, source: bytes, group: bytes, message: bytes) -> bytes:
+    """An Ethernet frame to a multicast group with a message of neighbour discovery, whose checksum is filled in."""
+    pseudo = source + group + struct.pack("!II", len(message), 58)
+    whole = message[:2] + struct.pack("!H", _checksum(pseudo + message)) + message[4:]
+    header = struct.pack("!IHBB", 0x60000000, len(whole), 58, 255) + source + group
+    return b"\x33\x33" + group[12:] + mac + struct.pack("!H", IPV6) + header + whole
 
 
 def _checksum(data: bytes) -> int:

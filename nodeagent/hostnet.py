@@ -39,6 +39,12 @@ def _shown(program: str, argv: List[str], job: Job) -> List[Dict[str, Any]]:
     return [entry for entry in shown if entry]
 
 
+def way_to(address: str, job: Job) -> str:
+    """The interface by which the host sends to the address; "" where it has no way there."""
+    shown = run(["ip", "-j", "route", "get", address], job, check=False)
+    return "" if shown.exit_code else str(json.loads(shown.stdout)[0].get("dev", ""))
+
+
 def sysctl(name: str, value: str = "") -> str:
     """The kernel's setting under net/ ("ipv6/conf/all/forwarding"), set to the value if one is given.
 

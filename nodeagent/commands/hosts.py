@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
-from nodeagent import counters, jobs, libvirtd, paths, ports
+from nodeagent import asking, counters, hostnet, jobs, libvirtd, paths, ports
 from nodeagent.commands import handles
 from nodeagent.errors import (
     DeadlinePassed,
@@ -390,6 +390,8 @@ def guest_wait(request: host.GuestWait, job: Job) -> host.Reached:
         if _answers(request.address, request.port, job):
             return host.Reached(seconds=time.monotonic() - began)
         state = host_info(host.HostInfo(uuid=request.uuid), job)
+        if state.state == "running" and _answers_at_port(state.xml, request.address, job):
+            return host.Reached(seconds=time.monotonic() - began)
         if state.state not in ("running", "paused"):
             raise GuestStopped(
                 f"The guest stopped ({state.state or 'its domain is gone'}) before it answered.", state=state.state
@@ -397,6 +399,14 @@ def guest_wait(request: host.GuestWait, job: Job) -> host.Reached:
         if waited > request.timeout_seconds:
             raise DeadlinePassed(f"The guest did not answer within {request.timeout_seconds:g} s.")
         job.wait(POLL_SECONDS)
+
+
+def _answers_at_port(xml: str, address: str, job: Job) -> bool:
+    """Whether a guest whose network the node is not in has its address up: by no route of the node's it is reached."""
+    interfaces = Domain.parse(xml).interfaces
+    if hostnet.way_to(address, job) in {each.bridge for each in interfaces}:
+        return False
+    return any(asking.answers(each.target_dev, address, job) for each in interfaces if each.target_dev)
 
 
 def _answers(address: str, port: int, job: Job) -> bool:

@@ -295,6 +295,7 @@ class Reached:
 class GuestWait(Request[Reached]):
     """Wait until a TCP connection to the guest succeeds; port 0 means an answer to ARP or ping is enough.
 
+    Where the node is not in the guest's network, it asks at the guest's port whether anybody has the address.
     Ends with `guest_stopped` when the domain stops meanwhile and `deadline` when time is over.
     """
 

@@ -204,6 +204,7 @@ def test_a_volume_is_received_until_it_is_closed(node: Subject) -> None:
     for _ in range(2):
         node.call(opened)
     assert refusal(node, sent) == "invalid_params"
+    assert refusal(node, storage.VolumeDelete(ref(path))) == "in_use"
     for _ in range(2):
         state = node.call(migration.VolumeClose(ticket=TICKET, volume=ref(path)))
         assert (state.exists, state.virtual_bytes) == (True, 1024**2)

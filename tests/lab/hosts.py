@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import ipaddress
 import json
 import os
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -73,6 +74,8 @@ class Node:
     ticks: int = 0
     keeper: int = 0
     keeper_ticks: int = 0
+    at_boot: list[Callable[[Node], None]] = dataclasses.field(default_factory=list)
+    """What gives it further interfaces, whenever it is turned on: its cables, and its own configuration of them."""
 
     @property
     def private_key_path(self) -> Path:
@@ -88,6 +91,11 @@ class Node:
     def link(self) -> str:
         """The end of the node's cable that is in the bridge."""
         return f"vl{self.lab.id}n{self.number}"
+
+    def mac(self, interface: str) -> str:
+        """The MAC address of an interface that the node has at its start: the same at each."""
+        digest = hashlib.sha256(f"{self.netns}{interface}".encode()).digest()
+        return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
     @property
     def folder(self) -> Path:
@@ -106,8 +114,10 @@ class Node:
         return " ".join(words[:2])
 
     def start(self) -> None:
-        """Turn the node on, with the disk tree that it had; raises LabError."""
+        """Turn the node on, with the disk tree that it had and the network of a new start; raises LabError."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.unplug()
+        self.plug()
         description = {
             "name": self.name,
             "address": self.address,
@@ -225,6 +235,22 @@ class Node:
             process.wait()
         self.pid = self.ticks = self.keeper = self.keeper_ticks = 0
 
+    def plug(self) -> None:
+        """The node has the network that its own configuration gives it, and nothing that was made in it later."""
+        run("ip", "netns", "add", self.netns)
+        peer = ("peer", "name", f"{self.link}i", "address", self.mac("eth0"))
+        run("ip", "link", "add", self.link, "type", "veth", *peer)
+        run("ip", "link", "set", f"{self.link}i", "netns", self.netns, "name", "eth0")
+        run("ip", "link", "set", self.link, "master", self.lab.bridge, "up")
+        for words in (
+            ("addr", "add", f"{self.address}/{self.lab.subnet.prefixlen}", "dev", "eth0"),
+            ("link", "set", "eth0", "up"),
+            ("route", "add", "default", "via", self.lab.panel_address),
+        ):
+            run("ip", "-n", self.netns, *words)
+        for each in self.at_boot:
+            each(self)
+
     def unplug(self) -> None:
         """Of a node that is off, nothing is left in this machine's network."""
         run("ip", "link", "del", self.link, check=False)
@@ -338,17 +364,6 @@ class Lab:
         )
         self.nodes.append(node)
         self.save()
-        inside = f"{node.link}i"
-        run("ip", "netns", "add", node.netns)
-        run("ip", "link", "add", node.link, "type", "veth", "peer", "name", inside)
-        run("ip", "link", "set", inside, "netns", node.netns, "name", "eth0")
-        run("ip", "link", "set", node.link, "master", self.bridge, "up")
-        for words in (
-            ("addr", "add", f"{node.address}/{self.subnet.prefixlen}", "dev", "eth0"),
-            ("link", "set", "eth0", "up"),
-            ("route", "add", "default", "via", self.panel_address),
-        ):
-            run("ip", "-n", node.netns, *words)
         node.start()
         return node
 
@@ -396,6 +411,10 @@ class Lab:
             node.stop()
         for node in self.nodes:
             node.unplug()
+        # What was put around the nodes too (provider.py).
+        for each in json.loads(run("ip", "-j", "netns", "list").stdout or "[]"):
+            if each["name"].startswith(f"vmpanel-lab-{self.id}-"):
+                run("ip", "netns", "del", each["name"], check=False)
         run("ip", "link", "del", self.bridge, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):

@@ -71,6 +71,8 @@ class Node:
     """The guest's end of each serial port that was opened, by the domain's UUID."""
     fences: dict[int, int] = field(default_factory=dict)
     tickets: set[int] = field(default_factory=set)
+    volumes_received: dict[int, str] = field(default_factory=dict)
+    """The file that is received for a ticket."""
     lacks: list[str] = field(default_factory=list)
     """Reasons of its own why it takes no VM that is moved."""
     vmwatch: machine.VmwatchConfigure | None = None

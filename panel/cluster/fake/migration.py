@@ -65,6 +65,7 @@ class Migration(Hosts, Volumes):
 
     def _migration_close(self, request: migration.MigrationClose, _report: Report | None) -> Nothing:
         self.tickets.discard(request.ticket)
+        self.volumes_received.pop(request.ticket, None)
         if accepting.get(request.ticket) is self:
             del accepting[request.ticket]
         return Nothing()
@@ -102,6 +103,7 @@ class Migration(Hosts, Volumes):
         path = self._place(request.volume)
         if path not in self.files:
             raise AgentRefusal("invalid_params", "There is no such volume.", field="volume")
+        self.volumes_received[request.ticket] = path
         return Nothing()
 
     def _volume_send(self, request: migration.VolumeSend, report: Report | None) -> Nothing:
@@ -117,6 +119,7 @@ class Migration(Hosts, Volumes):
 
     def _volume_close(self, request: migration.VolumeClose, _report: Report | None) -> storage.VolumeState:
         self._check_format(request.volume, request.format)
+        self.volumes_received.pop(request.ticket, None)
         path = self._place(request.volume)
         return self._volume_state(path, request.format)
 

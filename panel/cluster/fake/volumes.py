@@ -273,6 +273,9 @@ class Volumes(Node):
                 how = f"{'below ' if use.backing else ''}the disk {use.target} of the domain “{use.domain}”"
                 text = f"“{Path(path).name}” is {how}. It is not deleted."
                 raise AgentRefusal("in_use", text, domain=use.domain)
+        if path in self.volumes_received.values():
+            text = f"The process 1 (qemu-nbd) has “{Path(path).name}” open. It is not deleted."
+            raise AgentRefusal("in_use", text)
         if path in self.opened:
             raise AgentRefusal("in_use", f"A guest of another host has “{Path(path).name}” open. It is not deleted.")
 

@@ -17,7 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 from pydantic import Field
 
-from nodeagent.protocol import host, identity, migration, storage
+from nodeagent.protocol import host, identity, migration, network, storage
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
@@ -200,6 +200,7 @@ def copy_seed(ctx: MigrateContext) -> None:
         seed = ctx.vm.seed_ref
         state = ctx.at(ctx.source).call(storage.VolumeInfo(seed, "raw"))
         if state.exists:
+            _end_receiving(ctx, ctx.target)
             ctx.at(ctx.target).call(identity.SeedDelete(seed))
             _send(ctx, seed, "raw", state.virtual_bytes)
 
@@ -300,9 +301,15 @@ def _wake(ctx: MigrateContext, here: host.HostState) -> None:
 def _clear(ctx: MigrateContext, node: Node) -> None:
     """The node has no domain and no volumes of its own of the VM; only for one that the VM does not belong to."""
     agent = ctx.at(node)
+    _end_receiving(ctx, node)
     agent.call(host.HostStop(uuid=ctx.uuid))
     agent.call(host.HostDelete(uuid=ctx.uuid))
     _delete_volumes(ctx, agent)
+
+
+def _end_receiving(ctx: MigrateContext, node: Node) -> None:
+    """Nobody receives there what an attempt before this one did not send whole: it could not be deleted."""
+    ctx.at(node).call(migration.VolumeClose(ticket=ctx.task.pk, volume=ctx.vm.seed_ref, format="raw"))
 
 
 def _delete_volumes(ctx: MigrateContext, agent: Agent) -> None:
@@ -327,8 +334,24 @@ def _make_volumes(ctx: MigrateContext) -> None:
         ctx.at(ctx.target).call(storage.VolumeCreate(volume.ref, size_bytes=size, format=volume.format))
 
 
+def _filter_ports(ctx: MigrateContext) -> None:
+    """The target filters the VM's ports before its guest runs there; no address is routed there yet."""
+    _have_ports(ctx, [replace(each, bridge="") for each in domain_spec(ctx.vm).interfaces])
+
+
+def _route_addresses(ctx: MigrateContext) -> None:
+    """Addresses that nodes route one by one are the target's at once, before anybody looks whether all is well."""
+    if any(each.network.of_kind.alone_in_prefix for each in ctx.vm.interfaces.select_related("network")):
+        _have_ports(ctx, domain_spec(ctx.vm).interfaces)
+
+
+def _have_ports(ctx: MigrateContext, interfaces: list[host.InterfaceSpec]) -> None:
+    ctx.at(ctx.target).call(network.FiltersEnsure(guards=[network.VmFilters(ctx.uuid, interfaces)]))
+
+
 def _move_live(ctx: MigrateContext) -> migration.Moved:
     _make_volumes(ctx)
+    _filter_ports(ctx)
     attached, copied = ctx.vm.disks.filter(attached=True), ctx.copied
     request = migration.MigrationRun(
         ticket=ctx.task.pk,
@@ -339,7 +362,9 @@ def _move_live(ctx: MigrateContext) -> migration.Moved:
         resume=ctx.ran,
         bandwidth_mib=ctx.params.bandwidth_mib,
     )
-    return ctx.at(ctx.source).call(request, deadline=MOVE_SECONDS)
+    moved = ctx.at(ctx.source).call(request, deadline=MOVE_SECONDS)
+    _route_addresses(ctx)
+    return moved
 
 
 def _move_stopped(ctx: MigrateContext) -> migration.Moved:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -18,7 +19,7 @@ from panel.accounts.models import User
 from panel.accounts.system import system_user
 from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.core.errors import NodeUnreachable, WrongState
+from panel.core.errors import CommandFailed, LibvirtFailure, NodeUnreachable, WrongState
 from panel.doctor import services as doctor
 from panel.images.models import Customization, Image
 from panel.monitoring import services
@@ -69,6 +70,41 @@ def test_a_vm_goes_with_its_volumes_in_one_moment(api: APIClient, vm: Vm, node: 
     assert set(Volume.objects.values_list("node", flat=True)) == {other.pk}
     assert not fake.node(node.pk).domains
     assert "fake2: " in "".join(task.log.values_list("text", flat=True))
+
+
+def test_its_ports_are_filtered_before_it_runs_there(
+    api: APIClient, vm: Vm, other: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, filtered = fake.FakeNode._migration_run, []
+
+    def run(source: fake.FakeNode, *asked: Any) -> protocol.Moved:
+        filtered.append([each.vm for each in fake.node(other.pk).rules.values()])
+        return ran(source, *asked)
+
+    monkeypatch.setattr(fake.FakeNode, "_migration_run", run)
+    assert run_task(task_of(ask(api, vm))).status == Status.DONE
+    assert filtered == [[str(vm.uuid)]]
+
+
+def test_a_move_that_is_refused_by_the_guest_s_libvirt_leaves_no_filter(
+    api: APIClient, vm: Vm, node: Node, other: Node
+) -> None:
+    before = fake.node(other.pk).rules
+    error = LibvirtFailure(node=node.name, command="migration_run", text="no", libvirt_code=1)
+    fake.node(node.pk).fail("migration_run", error)
+    assert run_task(task_of(ask(api, vm))).status == Status.FAILED
+    assert fake.node(other.pk).rules == before == {}
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_what_was_not_sent_whole_is_not_left_behind(api: APIClient, vm: Vm, node: Node, other: Node, on: bool) -> None:
+    if not on:
+        run_task(task_of(dict(api.post(f"/api/v1/vms/{vm.pk}/force-off", {}, format="json").json())))
+    before = dict(fake.node(other.pk).files)
+    error = CommandFailed(node=node.name, command="volume_send", agent_code="command_failed", text="no way there")
+    fake.node(node.pk).fail("volume_send", error)
+    assert run_task(task_of(ask(api, vm))).status == Status.FAILED
+    assert fake.node(other.pk).files == before
 
 
 def test_a_plan_names_both_nodes(api: APIClient, vm: Vm, node: Node, other: Node) -> None:
