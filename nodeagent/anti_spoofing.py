@@ -158,11 +158,14 @@ def _chain(name: str, mac: str, addresses: List[str]) -> str:
     six = [each for each in addresses if ":" in each] + [hostnet.link_local(mac)]
     lines = [
         f"ether saddr != {mac} drop",
+        # Into a VLAN, that is: what follows would take what is tagged for what it has inside.
+        "ether type { 0x8100, 0x88a8 } drop",
         # With RARP, QEMU tells switches where a guest is that has just been migrated.
         "ether type 0x8035 accept",
         f"ether type arp arp saddr ether != {mac} drop",
-        # 0.0.0.0 asks whether anybody has an address, before it is taken.
-        f"ether type arp arp saddr ip {_set(['0.0.0.0', *four])} accept",
+        # 0.0.0.0 asks whether anybody has an address, before it is taken: asked for another's, that would not take it.
+        *([f"ether type arp arp saddr ip 0.0.0.0 arp daddr ip {_set(four)} accept"] if four else []),
+        *([f"ether type arp arp saddr ip {_set(four)} accept"] if four else []),
         # A guest is nobody's DHCP server or router.
         "ether type ip udp sport 67 drop",
         "ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept",
@@ -172,7 +175,10 @@ def _chain(name: str, mac: str, addresses: List[str]) -> str:
         # The address that a neighbour advertisement claims stands after eight bytes (RFC 4861, 4.4).
         *[f"icmpv6 type nd-neighbor-advert @th,64,128 {_number(each)} ip6 saddr {_set(six)} accept" for each in six],
         "icmpv6 type nd-neighbor-advert drop",
-        f"ip6 saddr {_set(['::', *six])} accept",
+        f"ip6 saddr {_set(six)} accept",
+        # Without an address it asks for routers, for groups, and whether anybody has one that it will take.
+        "ip6 saddr :: icmpv6 type { mld-listener-report, nd-router-solicit, mld2-listener-report } accept",
+        *[f"ip6 saddr :: icmpv6 type nd-neighbor-solicit @th,64,128 {_number(each)} accept" for each in six],
         "drop",
     ]
     return f" chain {name} {{\n" + "".join(f"  {line}\n" for line in lines) + " }\n"

@@ -62,14 +62,16 @@ def _chains(shown: List[Dict[str, Any]]) -> Chains:
     found: Chains = {}
     for each in shown:
         if "chain" in each:
-            found[each["chain"]["name"]] = [_without_handles(each["chain"])]
+            found[each["chain"]["name"]] = [_comparable(each["chain"])]
         elif "rule" in each:
-            found[each["rule"]["chain"]].append(_without_handles(each["rule"]["expr"]))
+            found[each["rule"]["chain"]].append(_comparable(each["rule"]["expr"]))
     return found
 
 
-def _without_handles(value: Any) -> Any:
-    """The same without the kernel's numbers of things, which differ each time."""
+def _comparable(value: Any) -> Any:
+    """The same without the kernel's numbers of things, which differ each time, and with sets in one order."""
     if isinstance(value, dict):
-        return {name: _without_handles(each) for name, each in value.items() if name != "handle"}
-    return [_without_handles(each) for each in value] if isinstance(value, list) else value
+        kept = {name: _comparable(each) for name, each in value.items() if name != "handle"}
+        # An echo has them as they were written, the kernel by their values.
+        return {name: sorted(each, key=json.dumps) if name == "set" else each for name, each in kept.items()}
+    return [_comparable(each) for each in value] if isinstance(value, list) else value

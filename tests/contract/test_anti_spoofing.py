@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from nodeagent.hostnet import link_local
 from nodeagent.protocol import Nothing, audit, host, network, storage
-from tests.contract.bridges import PORT, damage, guarded
+from tests.contract import frames
+from tests.contract.bridges import ENSURE, PORT, damage, far_end, guarded
 from tests.contract.subjects import AgentSubject, FakeSubject, Subject, make_spec
 
 pytestmark = pytest.mark.netns
@@ -142,3 +144,47 @@ def test_a_broken_record_of_filters_is_a_lost_one(node: Subject) -> None:
     (node.agent.root / "var/lib/vmpanel/guards.json").write_text('{"half')
     node.call(host.HostCreate(spec=first))
     assert rules_of(node) == before
+
+
+NETWORKS = {
+    "isolated": network.BridgeEnsure("vmbr-i", kind="isolated", nat=False),
+    "routed": network.BridgeEnsure(
+        "vmbr-r",
+        "169.254.1.1/32",
+        "192.0.2.0/24",
+        kind="routed",
+        further=[network.Subnet("2001:db8::/64", "fe80::1/64")],
+        nat=False,
+    ),
+    "nat": ENSURE,
+    "vxlan": network.BridgeEnsure("vmbr-x", kind="vxlan", options={"vni": "7", "local": "127.0.0.1"}, nat=False),
+}
+MAC = "52:54:00:12:34:56"
+ADDRESSES = ["192.0.2.9", "192.0.2.10", "2001:db8::9", "2001:db8::10"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["isolated", *(pytest.param(each, marks=pytest.mark.nightly) for each in ("routed", "nat", "vxlan"))]
+)
+def test_a_guest_is_nobody_but_itself(node: Subject, kind: str) -> None:
+    if not isinstance(node, AgentSubject):
+        pytest.skip("the fake has no kernel")
+    node.agent.run_in_namespace("ip", "link", "set", "lo", "up")
+    node.call(NETWORKS[kind])
+    spec, bridge = make_spec(node.pool), NETWORKS[kind].name
+    mine = replace(spec.interfaces[0], mac=MAC, bridge=bridge, guarded=True, addresses=ADDRESSES)
+    node.call(host.HostCreate(spec=replace(spec, interfaces=[mine])))
+    proper, improper = (each(MAC, link_local(MAC), ADDRESSES) for each in (frames.proper, frames.improper))
+    with far_end(node, PORT) as guest, far_end(node, "other0") as other:
+        for each in (PORT, "other0"):
+            node.agent.run_in_namespace("ip", "link", "set", each, "master", bridge)
+        assert [each.in_force for each in guards(node)] == [True]
+        last = frames.Sender(MAC).four(ADDRESSES[0])
+        let_out = frames.heard(other, guest, {**proper, **improper}, last)
+        assert sorted(let_out - proper.keys()) == []
+        assert sorted(proper.keys() - let_out) == []
+        # Without its filter everybody hears all of it, but what no bridge passes on, or holds until it is whole.
+        node.call(network.FiltersEnsure(guards=[network.VmFilters(spec.uuid, [])]))
+        unheard = improper.keys() - frames.heard(other, guest, improper, last)
+        behind = {f"router advertisement {where}" for where in ("behind hop-by-hop options", "in a fragment")}
+        assert unheard <= {"LLDP", *behind}
