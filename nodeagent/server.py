@@ -221,6 +221,7 @@ def main() -> int:
     parser.add_argument("--restore-network", action="store_true", help="make the remembered bridges again and end")
     parser.add_argument("--serial", action="store_true", help="be a domain's serial port on stdin and stdout")
     parser.add_argument("--mind-uplink", nargs=3, metavar=("BRIDGE", "TOKEN", "SECONDS"), help="give an uplink back")
+    parser.add_argument("--mind-link", nargs=3, metavar=("NAME", "TOKEN", "SECONDS"), help="take an interface away")
     arguments = parser.parse_args()
     # What sshd or a start file makes of PATH is not for us to trust: ip and nft are in sbin.
     os.environ["PATH"] = paths.with_system_folders(os.environ.get("PATH", ""))
@@ -235,6 +236,12 @@ def main() -> int:
 
         bridge, token, seconds = arguments.mind_uplink
         uplinks.mind(bridge, token, float(seconds))
+        return 0
+    if arguments.mind_link:
+        from nodeagent import host_links
+
+        name, token, seconds = arguments.mind_link
+        host_links.mind(name, token, float(seconds))
         return 0
     if arguments.restore_network:
         from nodeagent import kvm

@@ -22,6 +22,7 @@ _MODULES = (
     "guests",
     "hosts",
     "images",
+    "links",
     "machine",
     "migration",
     "pools",

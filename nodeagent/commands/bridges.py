@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import List, Mapping, Sequence
 
-from nodeagent import anti_spoofing, hostnet, memory, paths, ports, uplinks
+from nodeagent import anti_spoofing, host_links, hostnet, memory, paths, ports, uplinks
 from nodeagent import network as networks
 from nodeagent.commands import handles
 from nodeagent.errors import AgentError, Exists, InUse, InvalidParams, Undone
@@ -143,6 +143,7 @@ def restore(job: Job) -> None:
     One that cannot be made holds up no other: the panel asks for each besides, and says why it cannot be made.
     """
     anti_spoofing.restore(job)
+    host_links.restore(job)
     with memory.changing(paths.BRIDGES) as remembered:
         for name in uplinks.undo_left(job):
             remembered.pop(name, None)

@@ -100,6 +100,7 @@ class NodeInterfaceSerializer(serializers.Serializer[Any]):
     vlan = serializers.IntegerField(allow_null=True)
     carrier_changes = serializers.IntegerField(help_text="How often the link came or went since the host's start.")
     addresses = serializers.ListField(child=serializers.CharField(), help_text="As 192.0.2.2/24.")
+    by_panel = serializers.BooleanField(help_text="Whether it is a bond or VLAN that the panel made.")
     rx_bytes = serializers.IntegerField(allow_null=True)
     tx_bytes = serializers.IntegerField(allow_null=True)
     rx_errors = serializers.IntegerField(allow_null=True)
@@ -122,8 +123,11 @@ class NodeInterfacesView(ApiView):
     @extend_schema(operation_id="node_interfaces", responses=NodeInterfacesSerializer)
     def get(self, request: Request, object_id: int) -> Response:
         """As its vmwatch-node told of them last: at once when one changes, and with each full report."""
-        told = interfaces_of(get_node(viewer_of(request), object_id))
-        return Response(NodeInterfacesSerializer(told).data)
+        node = get_node(viewer_of(request), object_id)
+        told, ours = interfaces_of(node), set(node.links.values_list("name", flat=True))
+        rows = [{**each, "by_panel": each["name"] in ours} for each in told.interfaces]
+        values = {"seen_at": told.seen_at, "changed_at": told.changed_at, "interfaces": rows}
+        return Response(NodeInterfacesSerializer(values).data)
 
 
 class WatchedNodeSerializer(serializers.ModelSerializer[Node]):

@@ -102,6 +102,32 @@ class NodeNetwork(models.Model):
         return f"{self.network} on {self.node}"
 
 
+class NodeLink(models.Model):
+    """A bond of a node's network cards, or a VLAN on one of its interfaces, that the panel made there."""
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="links")
+    name = models.CharField(max_length=15)
+    kind = models.CharField(max_length=8, choices=[("bond", "Bond"), ("vlan", "VLAN")])
+    settings = models.JSONField(default=dict, help_text="Of a bond `ports` and `mode`, of a VLAN `parent` and `vlan`.")
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["node", "name"], name="one_link_name_a_node")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def ports(self) -> list[str]:
+        """Of a bond what it is made of."""
+        return list(self.settings.get("ports", ()))
+
+    @property
+    def parent(self) -> str:
+        """Of a VLAN what it is tagged on."""
+        return str(self.settings.get("parent", ""))
+
+
 class Subnet(models.Model):
     """A range of addresses of a network, of either version of IP, of which those in its `ranges` are given out."""
 

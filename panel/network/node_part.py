@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,12 +12,14 @@ from panel.cluster.context import NodeContext
 from panel.cluster.models import Node
 from panel.cluster.nodes import Agent
 from panel.cluster.parts import Complaint, Part, PartStep, complaining
-from panel.core.errors import CommandFailed, NodeUnreachable, OperationFailed
+from panel.core.errors import CommandFailed, OperationFailed
 from panel.core.wording import Text, joined
-from panel.network.models import Network, NodeNetwork, Subnet
+from panel.network import node_links
+from panel.network.models import Network, NodeLink, NodeNetwork, Subnet
 from panel.network.reach import kept_from
 from panel.network.services import choose_again, ensure_default_network, record_state
 from panel.network.subnets import overlap
+from panel.network.trials import TRIAL_SECONDS, confirm
 from panel.notices.models import Severity
 
 INTERFACE_OF_HOST = (
@@ -30,9 +31,6 @@ RANGE_OF_HOST = (
     "cluster's network is set by the option FirstNetwork."
 )
 RANGE_BY_NOW = "The network “{network}” ({ranges}) overlaps what is the host's own by now: {used}."
-TRIAL_SECONDS = 60.0
-"""Within which a node must be reached anew whose interface was taken into a bridge."""
-AGAIN_SECONDS = 0.5
 NOT_HERE = "The node gets no VM of the network “{network}”, which it cannot have: {error}"
 SHUT_IN = (
     "Guests of the network “{network}” do not get out: the host's firewall drops what it would forward for them "
@@ -57,25 +55,12 @@ def ensure_network(agent: Agent, network: Network) -> protocol.BridgeState:
     try:
         state = agent.call(bridge_of(network, agent.node))
         if state.confirm_within:
-            _confirm(agent, state)
+            confirm(agent, protocol.BridgeConfirm(name=state.name), state.confirm_within)
     except CommandFailed as error:
         record_state(agent.node, network, str(error.data.get("text") or error.message))
         raise
     record_state(agent.node, network)
     return state
-
-
-def _confirm(agent: Agent, state: protocol.BridgeState) -> None:
-    """What the node took in stays so, since it can be reached anew; raises NodeError where it cannot in time."""
-    until = time.monotonic() + state.confirm_within
-    while True:
-        try:
-            agent.call_anew(protocol.BridgeConfirm(name=state.name))
-            return
-        except NodeUnreachable:
-            if time.monotonic() > until:
-                raise
-            time.sleep(AGAIN_SECONDS)
 
 
 def look(ctx: NodeContext[Any]) -> None:
@@ -121,18 +106,25 @@ def _named(network: Network) -> dict[str, str]:
 
 
 def remove(ctx: NodeContext[Any]) -> None:
-    """No network of the cluster has a bridge on the node."""
+    """No network of the cluster has a bridge on the node, which has no bond or VLAN of the panel's."""
     node = ctx.find_node()
     if node is None:
         return
     for network in _networks(node):
         ctx.agent.call(protocol.BridgeRemove(name=network.bridge))
         NodeNetwork.objects.filter(node=node, network=network).delete()
+    # Those that lie upon others first.
+    for link in NodeLink.objects.filter(node=node).order_by("-kind"):
+        node_links.take(ctx.agent, link)
 
 
 def check(ctx: NodeContext[Any]) -> list[Complaint]:
     """Make bridges and rules that are gone again, and complain of those that cannot be made."""
     complaints: list[Complaint] = []
+    for link in NodeLink.objects.filter(node=ctx.node).order_by("kind"):
+        what = Text("The interface “{interface}” cannot be made", {"interface": link.name})
+        with complaining(complaints, what):
+            node_links.make(ctx.agent, link)
     for network in _networks(ctx.node):
         severity = Severity.ERROR if network.of_kind.everywhere else Severity.WARNING
         with complaining(
@@ -183,9 +175,13 @@ def _on_node(subnet: Subnet) -> protocol.Subnet:
 
 
 def leaves(ctx: NodeContext[Any]) -> list[Text]:
-    """Its bridges."""
+    """Its bridges, and the bonds and VLANs that were made on it."""
     text = "the bridge {bridge} with the rules of its network"
-    return [Text(text, {"bridge": network.bridge}) for network in _networks(ctx.node)]
+    made = NodeLink.objects.filter(node=ctx.node).order_by("kind")
+    return [
+        *(Text(text, {"bridge": network.bridge}) for network in _networks(ctx.node)),
+        *(Text("the interface {interface}", {"interface": link.name}) for link in made),
+    ]
 
 
 PART = Part(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.utils.translation import gettext
+
 from panel.accounts.models import User
 from panel.accounts.selectors import list_users
 from panel.cluster.selectors import list_nodes
@@ -103,9 +105,16 @@ OF_A_NETWORK: dict[str, Callable[[User, Any], Found | None]] = {"subnet": _subne
 OF_A_NEW_NETWORK: dict[str, Callable[[User, Any], Found | None]] = {"kind": _kinds_of_network}
 
 
+def _kinds_of_link(viewer: User, obj: Any) -> Found:
+    return [("bond", gettext("Bond of network cards")), ("vlan", "VLAN")]
+
+
+OF_A_NODE: dict[str, Callable[[User, Any], Found | None]] = {"kind": _kinds_of_link}
+
+
 def of(operation: Declaration[Any], name: str, viewer: User, obj: Any) -> Found | None:
     """The choices for a parameter; None where it is typed."""
-    more = {"vm": (OF_A_VM, {}), "network": (OF_A_NETWORK, OF_A_NEW_NETWORK)}
+    more = {"vm": (OF_A_VM, {}), "node": (OF_A_NODE, {}), "network": (OF_A_NETWORK, OF_A_NEW_NETWORK)}
     of_object, of_new = more.get(operation.object_type, ({}, {}))
     sources = SOURCES | (of_object if obj is not None else of_new)
     source = sources.get(name)

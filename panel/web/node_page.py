@@ -88,7 +88,7 @@ def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
         ),
         storages=lambda: [_storage(each) for each in node.pools.all()],
         networks=lambda: sorted(node.networks.all(), key=lambda each: each.network.name),
-        interfaces=lambda: interfaces_of(node),
+        interfaces=lambda: _interfaces(viewer, node, task),
         services=lambda: services(viewer, node, task),
         version=__version__,
         # Of what lists show of a VM, this one has its owner alone.
@@ -106,6 +106,25 @@ def _reconnect(viewer: User, node: Node, task: Task | None) -> buttons.Button | 
     operation = registry.get("node.reconnect")
     may = permissions.allows_operation(viewer, operation.permission, operation.name)
     return buttons.of(operation, node, task, label=_("Change")) if may else None
+
+
+def _interfaces(viewer: User, node: Node, task: Task | None) -> dict[str, Any]:
+    """The node's interfaces as they were told of, each with the button that removes it where the panel made it."""
+    told = interfaces_of(node)
+    add, remove = registry.get("node.add-link"), registry.get("node.remove-link")
+    may = permissions.allows_operation(viewer, add.permission, add.name)
+    ours = set(node.links.values_list("name", flat=True)) if may else set()
+    label = _("Remove")
+    rows = [
+        {
+            "link": each,
+            "remove": buttons.of(remove, node, task, label=label, fixed={"link": each["name"]})
+            if each["name"] in ours
+            else None,
+        }
+        for each in told.interfaces
+    ]
+    return {"told": told, "rows": rows, "add": buttons.of(add, node, task) if may else None}
 
 
 def _storage(on_node: NodePool) -> dict[str, Any]:

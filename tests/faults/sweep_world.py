@@ -417,6 +417,10 @@ EXCLUDED = {
         f"network.{verb}": "tests/db has its worker killed at every step, tests/lab/test_devices has it on hosts"
         for verb in ("add", "change", "remove", "add-subnet", "change-subnet", "remove-subnet")
     },
+    **{
+        f"node.{verb}": "the kernel of most hosts of tests has neither; tests/db has its worker killed at every step"
+        for verb in ("add-link", "remove-link")
+    },
     "node.accept-storage": "it needs a node whose storage is gone, where the sweep's VM lives: see tests/db",
     "node.add": "tests/faults/test_deployment_faults.py has its worker killed at every step, there and back",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from panel.cluster.fake.devices import Devices
 from panel.cluster.fake.guests import Guests
+from panel.cluster.fake.links import Links
 from panel.cluster.fake.machine import Machine
 from panel.cluster.fake.migration import Migration, accepting
 from panel.cluster.fake.settings import Settings
@@ -18,7 +19,7 @@ from panel.cluster.fake.state import AgentRefusal, FakeDomain, FakeSnapshot, Fak
 __all__ = ["AgentRefusal", "FakeDomain", "FakeNode", "FakeSnapshot", "FakeVolume", "node", "reset"]
 
 
-class FakeNode(Machine, Guests, Settings, Snapshots, Devices, Migration):
+class FakeNode(Machine, Guests, Settings, Snapshots, Devices, Migration, Links):
     """The node. Everything in it may be looked at and changed by a test."""
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from nodeagent.protocol import Fence, Request, identity, network
 from nodeagent.protocol import node as machine
+from nodeagent.protocol.links import LinkEnsure
 from panel.cluster.client import Channel, Heed, Pools, Progress, Report
 from panel.cluster.fake.state import GIB, AgentRefusal, FakeDomain, FakeVolume
 from panel.cluster.session import translate
@@ -54,10 +55,12 @@ class Node:
     """What the host has of networks without the panel, and names of its interfaces, and those of its bridges."""
     host_links: list[str] = field(default_factory=list)
     host_bridges: list[str] = field(default_factory=list)
+    made_links: dict[str, LinkEnsure] = field(default_factory=dict)
+    """Bonds and VLANs that the panel made on it."""
     unable: set[str] = field(default_factory=set)
     """Kinds of networks that its kernel cannot have."""
     trials: dict[str, float] = field(default_factory=dict)
-    """Bridges that are not confirmed yet, with the seconds for it."""
+    """Bridges, bonds and VLANs that are not confirmed yet, with the seconds for it."""
     barriers: list[str] = field(default_factory=list)
     """Chains of its firewall that let no guest out."""
     unreached: dict[int, str] = field(default_factory=dict)

@@ -97,6 +97,8 @@ class Bridges(Node):
     def end_trials(self) -> None:
         """Nobody confirmed in time what is on trial."""
         for name in list(self.trials):
+            if self.made_links.pop(name, None) is not None:
+                self.host_links.remove(name)
             self._forget_bridge(name)
 
     def _forget_bridge(self, name: str) -> None:

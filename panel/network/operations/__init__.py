@@ -3,6 +3,7 @@
 from panel.network.operations.add import AddNetwork
 from panel.network.operations.addresses import ChangeAddress, ImportAddresses
 from panel.network.operations.change import ChangeNetwork
+from panel.network.operations.node_links import AddLink, RemoveLink
 from panel.network.operations.ranges import ChangeRange
 from panel.network.operations.remove import RemoveNetwork
 from panel.network.operations.reserve import ReleaseAddress, ReserveAddress
@@ -20,4 +21,6 @@ ALL = (
     ChangeRange,
     ChangeAddress,
     ImportAddresses,
+    AddLink,
+    RemoveLink,
 )

@@ -183,6 +183,8 @@ OPERATIONS = {
     "cluster.read-host-key": "cluster.manage",
     "network.reserve-address": "cluster.manage",
     "node.accept-storage": "cluster.manage",
+    "node.add-link": "cluster.manage",
+    "node.remove-link": "cluster.manage",
     "node.add": "cluster.manage",
     "node.check": "cluster.manage",
     "node.end-maintenance": "cluster.manage",
@@ -258,6 +260,8 @@ FIELDS = {
     "cidr": "10.203.0.0/24",
     "subnet": "10.77.0.0/24",
     "service": "libvirtd",
+    "kind": "vlan",
+    "link": "bond9",
     "url": "http://127.0.0.1:8081",
     "api_key": "secret",
     "ranges": ["192.0.2.0/24"],
@@ -443,7 +447,7 @@ def body_of_operation(world: World, path: str) -> dict[str, Any]:
 def outcome(world: World, route: str, answer: Any) -> str:
     """The answer's letter."""
     assert answer.status_code < 500, (route, answer.content)
-    of = {"POST vms/{vm}/": "vm", "POST networks/{network}/": "network"}
+    of = {"POST vms/{vm}/": "vm", "POST networks/{network}/": "network", "POST nodes/{node}/remove-link": "node"}
     kind = next((kind for path, kind in of.items() if route.startswith(path)), None)
     if answer.status_code == 404 and kind and answer.json().get("object") != kind:
         return "S"  # a disk or a snapshot of a VM that is there, an address of a network

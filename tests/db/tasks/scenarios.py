@@ -19,7 +19,7 @@ from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.dns.models import DnsServer
 from panel.images.models import Image, Iso
-from panel.network.models import Network
+from panel.network.models import Network, NodeLink
 from panel.network.node_part import bridge_of
 from panel.storage.models import Pool
 from panel.tasks import registry
@@ -323,6 +323,24 @@ def _on_network(operation: str, **raw: Any) -> Callable[[User, Node], Callable[[
     return prepare
 
 
+LINK: dict[str, Any] = {"kind": "bond", "ports": ["eno2", "eno3"]}
+"""A bond of two network cards that the node in memory is given."""
+
+
+def _add_link(admin: User, node: Node) -> Callable[[], Task]:
+    number = len(fake.node(node.pk).host_links)
+    ports = [f"eno{number + 2}", f"eno{number + 3}"]
+    fake.node(node.pk).host_links += ports
+    return lambda: registry.get("node.add-link").submit(admin, {**LINK, "ports": ports}, object_id=node.pk)
+
+
+def _remove_link(admin: User, node: Node) -> Callable[[], Task]:
+    added = run_task(_add_link(admin, node)())
+    assert added.status == Status.DONE, added.error
+    raw = {"link": NodeLink.objects.filter(node=node).latest("pk").name}
+    return lambda: registry.get("node.remove-link").submit(admin, raw, object_id=node.pk)
+
+
 DNS: dict[str, Any] = {"api_key": "secret", "url": "http://127.0.0.1:1", "zone_nameservers": ["ns1.example.org"]}
 """Of a name server; operations do not wait for one."""
 
@@ -433,6 +451,8 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "network.remove-subnet": _on_network("network.remove-subnet"),
     "network.reserve-address": _on_network("network.reserve-address", comment="a router"),
     "network.release-address": _on_network("network.release-address"),
+    "node.add-link": _add_link,
+    "node.remove-link": _remove_link,
     "dns-server.add": _add_dns_server,
     "dns-server.change": _on_dns_server("dns-server.change", ttl_seconds=300),
     "dns-server.compare": _on_dns_server("dns-server.compare"),

@@ -19,7 +19,7 @@ from panel.core.wording import read_in
 from panel.dns.models import DnsServer
 from panel.doctor.services import look
 from panel.images.models import Image
-from panel.network.models import Network
+from panel.network.models import Network, NodeLink
 from panel.tasks import registry, services
 from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret
 from panel.tasks.operation import Operation, Step
@@ -210,6 +210,8 @@ def test_a_plan_names_the_steps_and_changes_nothing(
         "network.change-address": {"address": getattr(network.addresses.first(), "ip", ""), "comment": "a router"},
         "network.import-addresses": {"lines": [str(network.subnet).replace(".0/24", ".77")]},
         "network.release-address": {"address": getattr(network.addresses.first(), "ip", "")},
+        "node.add-link": {"kind": "vlan", "parent": "eno2", "vlan": 40},
+        "node.remove-link": {"link": getattr(NodeLink.objects.last(), "name", "")},
         "dns-server.add": {**DNS, "name": "planned", "ranges": ["192.0.2.0/24"], "template": ""},
         "dns-server.change": {"ttl_seconds": 600},
         "vm.set-reverse-name": {"address": held.address.ip if held else "", "name": "web.example.org"},

@@ -6,7 +6,7 @@ from typing import Any
 
 from panel.cluster import fake
 from panel.cluster.models import Node
-from panel.network.models import Address, IpPool, Network, Subnet
+from panel.network.models import Address, IpPool, Network, NodeLink, Subnet
 from panel.storage.models import Volume
 from panel.tasks.models import Reservation, TaskLock, TaskSecret
 from panel.vms.models import AuxiliaryDisk, Disk, Interface, Snapshot, Vm
@@ -24,6 +24,7 @@ def world() -> dict[str, Any]:
             "files": sorted(path for path in memory.files if "/images/" not in path),
             "bridges": sorted(memory.bridges),
             "links": sorted(memory.links),
+            "made_links": sorted(memory.made_links),
             "guards": {uuid: sorted(each.port for each in guards) for uuid, guards in memory.guards.items()},
             "rules": sorted(memory.rules),
             "nvram": sorted(memory.nvram),
@@ -32,7 +33,20 @@ def world() -> dict[str, Any]:
         }
     counts = {
         model.__name__: model.objects.count()
-        for model in (Vm, Disk, Interface, Volume, Address, Node, Snapshot, AuxiliaryDisk, Network, Subnet, IpPool)
+        for model in (
+            Vm,
+            Disk,
+            Interface,
+            Volume,
+            Address,
+            Node,
+            Snapshot,
+            AuxiliaryDisk,
+            Network,
+            Subnet,
+            IpPool,
+            NodeLink,
+        )
     }
     held = {model.__name__: model.objects.count() for model in (TaskLock, TaskSecret, Reservation)}
     return {"nodes": nodes, "rows": counts, "held": held}
