@@ -5,15 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Q, QuerySet
+from drf_spectacular.utils import extend_schema
+from pydantic import Field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from panel.accounts.selectors import user_named
 from panel.api.lists import ListView, listed
 from panel.api.moments import moment
-from panel.api.operations import viewer_of
+from panel.api.operations import ACCEPTED, SWITCHES, submit, viewer_of
+from panel.api.parameters import ApiView
+from panel.api.reading import body_of
+from panel.cluster.selectors import default_cluster
+from panel.core import permissions
+from panel.core.errors import NotFound
+from panel.core.validation import parse
 from panel.dns.selectors import with_names
-from panel.network.models import Address, AddressTerm
+from panel.network.models import Address, AddressTerm, Network
+from panel.network.operations.reserve import ReserveAddressParams
+from panel.network.ranges import Taker
+from panel.network.selectors import network_named, network_to_give
+from panel.tasks import registry
 from panel.vms.selectors import list_address_terms, list_addresses
 
 
@@ -76,6 +89,12 @@ class AddressSerializer(serializers.ModelSerializer[Address]):
         return address.owner.name if address.owner is not None else None
 
 
+class ReserveAnywhereParams(ReserveAddressParams):
+    """Which address, for whom, and perhaps in which network."""
+
+    network: str | None = Field(default=None, max_length=64, description="Name of a network; none: the first with one.")
+
+
 class AddressesView(ListView):
     """Addresses in use."""
 
@@ -90,6 +109,63 @@ class AddressesView(ListView):
     def get(self, request: Request) -> Response:
         """One page of addresses."""
         return super().get(request)
+
+    @extend_schema(
+        operation_id="ipam_reserve_address",
+        summary="Reserve an address",
+        description="An address that belongs to no VM yet: a named one, or any that is free, of a purpose, in a named "
+        "network or in the first that has one. VMs of its owner ask for it by `address`.",
+        parameters=SWITCHES,
+        request=ReserveAnywhereParams,
+        responses={202: ACCEPTED},
+    )
+    def post(self, request: Request) -> Response:
+        """Reserve an address, in whichever network has one."""
+        operation = registry.get("network.reserve-address")
+        viewer, raw = viewer_of(request), dict(body_of(request))
+        permissions.require(viewer, operation.permission)
+        asked = parse(ReserveAnywhereParams, raw)
+        raw.pop("network", None)
+        return submit(operation, request, _network_of(asked).pk, raw)
+
+
+def _network_of(asked: ReserveAnywhereParams) -> Network:
+    cluster = default_cluster()
+    if asked.network is not None:
+        return network_named(cluster, asked.network)
+    owner = user_named(asked.owner).pk if asked.owner else None
+    taker = Taker(owner, purpose=asked.purpose or "")
+    return network_to_give(cluster, asked.address, asked.version, taker)
+
+
+class AddressView(ApiView):
+    """One address that is in use."""
+
+    @extend_schema(operation_id="ipam_address", summary="One address", responses=AddressSerializer)
+    def get(self, request: Request, object_id: int) -> Response:
+        """The address."""
+        return Response(AddressSerializer(_address(request, object_id)).data)
+
+    @extend_schema(
+        operation_id="ipam_release_address",
+        summary="Release an address",
+        description="Reserve it no more, or have it wait no longer: it is free when no VM has it.",
+        parameters=SWITCHES,
+        request=None,
+        responses={202: ACCEPTED},
+    )
+    def delete(self, request: Request, object_id: int) -> Response:
+        """Reserve the address no more."""
+        found = _address(request, object_id)
+        operation = registry.get("network.release-address")
+        return submit(operation, request, found.network_id, {"address": found.ip})
+
+
+def _address(request: Request, address_id: int) -> Address:
+    found = list_addresses(viewer_of(request)).filter(pk=address_id).first()
+    if found is None:
+        raise NotFound(object="address", id=address_id)
+    return found
 
 
 class AddressTermSerializer(serializers.ModelSerializer[AddressTerm]):

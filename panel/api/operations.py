@@ -46,10 +46,15 @@ def policies_of(serializer: type[serializers.ModelSerializer[Any]], request: Req
     return dict(asked.validated_data)
 
 
-def submit(operation: Declaration[Any], request: Request, object_id: int | None = None) -> Response:
-    """Carry a request to its operation: 202 with the task, or 200 with the plan for `?plan=1`."""
+def submit(
+    operation: Declaration[Any], request: Request, object_id: int | None = None, raw: dict[str, Any] | None = None
+) -> Response:
+    """Carry a request to its operation: 202 with the task, or 200 with the plan for `?plan=1`.
+
+    With `raw` that is asked for in place of the body.
+    """
     viewer = viewer_of(request)
-    raw = body_of(request)
+    raw = body_of(request) if raw is None else raw
     refuse_unconfirmed(request, operation)
     if is_asked(request, "plan"):
         plan, redaction = operation.plan(viewer, raw, object_id=object_id), Redaction(viewer)

@@ -96,6 +96,7 @@ urlpatterns = [
     path("networks", networks.NetworksView.as_view()),
     path("networks/<int:object_id>", networks.NetworkView.as_view()),
     path("ipam/addresses", ipam.AddressesView.as_view()),
+    path("ipam/addresses/<int:object_id>", ipam.AddressView.as_view()),
     path("ipam/history", ipam.AddressHistoryView.as_view()),
     path("dns-servers", dns.DnsServersView.as_view()),
     path("dns-servers/<int:object_id>", dns.DnsServerView.as_view()),

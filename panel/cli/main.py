@@ -13,7 +13,7 @@ import sys
 import click
 import httpx
 
-from panel.cli import catalogue, mgrctl, output
+from panel.cli import addresses, catalogue, mgrctl, output
 from panel.cli.asking import Group, as_json, panel_of
 from panel.cli.client import Panel, Refused, save_login
 from panel.cli.verbs import EXIT_FAILED, PLURALS, ObjectGroup
@@ -101,6 +101,7 @@ for _kind in ("task", "image", "iso", "flavor", "pool", "problem"):
     _add_reading(_plain, _kind)
     cli.add_command(_plain)
 
+cli.add_command(addresses.addresses)
 _vmwatch = ObjectGroup("vmwatch", help="How the panel knows the status of VMs.")
 cli.add_command(_vmwatch)
 cli.add_command(ObjectGroup("cluster", help="What concerns the cluster as a whole."))

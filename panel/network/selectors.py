@@ -9,10 +9,11 @@ from django.db.models import Count, Prefetch, Q, QuerySet
 from panel.accounts.models import User
 from panel.cluster.models import Cluster
 from panel.core import kinds, permissions
-from panel.core.errors import NotFound
+from panel.core.errors import CapacityError, InvalidValue, NotFound
+from panel.core.wording import Text
 from panel.network.models import IpPool, Network
 from panel.network.places import place_of
-from panel.network.ranges import ANYBODY, Taker, in_use, ranges_for, size, with_used
+from panel.network.ranges import ANYBODY, Taker, free_by_version, in_use, ranges_for, size, with_used
 
 
 def list_networks(viewer: User) -> QuerySet[Network]:
@@ -69,6 +70,23 @@ def network_with(cluster: Cluster, ip: str) -> Network | None:
     pools = IpPool.objects.filter(subnet__network__cluster=cluster).select_related("subnet__network")
     ordered = pools.order_by("subnet__network", "subnet", "pk")
     return next((pool.subnet.network for pool in ordered if in_range(pool, address)), None)
+
+
+def network_to_give(cluster: Cluster, address: str | None, version: int, taker: Taker) -> Network:
+    """The first network that has the address in its ranges, or where none is named one that is free for the taker.
+
+    Raises InvalidValue and CapacityError.
+    """
+    if address is not None:
+        if (found := network_with(cluster, address)) is None:
+            text = Text("{address} is not in the ranges of any network.", {"address": address})
+            raise InvalidValue(text, field="address")
+        return found
+    networks = Network.objects.filter(cluster=cluster, removing=False).order_by("pk")
+    for network in networks.prefetch_related("subnets__ranges", "subnets__excluded"):
+        if free_by_version(network, taker).get(version, 0) > 0:
+            return network
+    raise CapacityError(Text("No network has a free address of this kind."), field="network", candidates={})
 
 
 def network_named(cluster: Cluster, name: str | None) -> Network:

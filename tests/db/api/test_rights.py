@@ -31,7 +31,7 @@ from panel.cluster.models import Node
 from panel.core import permissions
 from panel.dns.models import DnsServer
 from panel.images.models import Flavor, Image, Iso
-from panel.network.models import Network
+from panel.network.models import Address, Network
 from panel.notices.services import open_problem
 from panel.tasks import registry
 from panel.tasks.models import Task
@@ -139,6 +139,9 @@ ROUTES = {
     "DELETE dns-servers/{dns-server}":    "NDDDSDN",
     "GET dns-servers/{dns-server}/records": "NAASSAN",
     "GET ipam/addresses":                 "NSSSSDN",
+    "POST ipam/addresses":                "NDDDSDN",
+    "GET ipam/addresses/{address}":       "NASSSDN",
+    "DELETE ipam/addresses/{address}":    "NADDSDN",
     "GET ipam/history":                   "NSSSSDN",
     "GET pools":                          "NEESSEN",
     "POST pools":                         "NDDDSDN",
@@ -336,6 +339,9 @@ def world(node: Node, image: Image) -> World:
         "node": node.pk,
         "pool": vm.pool_id,
         "network": Network.objects.latest("pk").pk,
+        "address": Address.objects.create(
+            network=Network.objects.latest("pk"), ip="10.77.0.99", reserved=True, owner=customer
+        ).pk,
         "dns-server": DnsServer.objects.create(name="ns1", sealed=b"x", compare_at=timezone.now()).pk,
         "task": task.pk,
         "user": customer.pk,
@@ -362,7 +368,7 @@ def world(node: Node, image: Image) -> World:
 KINDS = {"vms": "vm", "nodes": "node", "tasks": "task", "pools": "pool", "users": "user", "roles": "role",
          "tokens": "token", "ssh-keys": "ssh_key", "webhooks": "webhook",
          "batch": "batch", "isos": "iso", "networks": "network", "problems": "problem", "images": "image",
-         "flavors": "flavor", "dns-servers": "dns-server"}  # fmt: skip
+         "flavors": "flavor", "dns-servers": "dns-server", "ipam": "address"}  # fmt: skip
 
 
 def routes() -> Iterator[str]:

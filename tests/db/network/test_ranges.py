@@ -166,3 +166,34 @@ def test_a_list_of_addresses_is_taken_whole_or_refused_by_its_line(
     ):
         answer = api.post(f"/api/v1/networks/{network.pk}/import-addresses", {"lines": lines}, format="json")
         assert answer.status_code == 400 and answer.json()["field"] == "lines" and said in answer.json()["detail"]
+
+
+def test_a_billing_system_gets_an_address_before_there_is_a_vm(
+    admin: User, user: User, image: Image, network: Network, api: APIClient, api_as_user: APIClient
+) -> None:
+    do(admin, network, "change-range", range=SECOND, purpose="public", owner="anna")
+    asked = {"purpose": "public", "owner": "anna", "comment": "order 17", "days": 7}
+    made = api.post("/api/v1/ipam/addresses", asked, format="json")
+    assert made.status_code == 202 and made.json()["address"] == "10.210.0.20", made.json()
+    (row,) = api_as_user.get("/api/v1/ipam/addresses?ip=10.210.0.20").json()["results"]
+    assert (row["comment"], row["vm"], row["network"]) == ("order 17", None, "lan") and row["expires_at"]
+    assert made_vm(admin, user).interfaces.get().ip == "10.210.0.20"
+    for body, told in (
+        ({"purpose": "public"}, (409, "network")),
+        ({"address": "192.0.2.7"}, (400, "address")),
+        ({"network": "none"}, (404, "network")),
+    ):
+        refused = api.post("/api/v1/ipam/addresses", body, format="json")
+        assert (refused.status_code, refused.json()["field"]) == told
+    assert api_as_user.post("/api/v1/ipam/addresses", {}, format="json").status_code == 403
+    assert api_as_user.delete(f"/api/v1/ipam/addresses/{row['id']}").status_code == 403
+    assert api.delete(f"/api/v1/ipam/addresses/{row['id']}").status_code == 202
+    assert not Address.objects.get(ip="10.210.0.20").reserved
+
+
+def made_vm(admin: User, owner: User) -> Vm:
+    """A VM of the owner, in the network and with the address that was reserved for him."""
+    raw = {**WEB, "owner": owner.name, "address": "10.210.0.20"}
+    task = run_task(registry.get("vm.create").submit(admin, raw))
+    assert task.status == "done", task.error
+    return Vm.objects.get(pk=task.object_id)
