@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.core.errors import CapacityError
+from panel.doctor.services import look
 from panel.images.models import Image
 from panel.network.models import Address, Network
 from panel.network.periodic import purge
@@ -22,6 +23,7 @@ from panel.network.ranges import Taker, free_by_version
 from panel.network.services import allocate
 from panel.tasks import registry
 from panel.vms.models import Vm
+from panel.vms.operations.move_checks import choose_target
 from tests.db.conftest import make_node, run_task
 
 WEB = {"name": "web1", "image": "small", "flavor": "small", "password": "correct horse"}
@@ -68,7 +70,10 @@ def test_ranges_are_for_whom_they_are_and_the_narrowest_comes_first(
     assert take(network, Taker(user.pk, purpose="public")) == "10.210.0.21"
     with pytest.raises(CapacityError):
         take(network, Taker(admin.pk, purpose="public"))
-    assert made(admin, node="fake2").interfaces.get().ip == "10.210.0.31"
+    bound = made(admin, node="fake2")
+    assert bound.interfaces.get().ip == "10.210.0.31"
+    with pytest.raises(CapacityError, match="an address of the VM is for “fake2” alone"):
+        choose_target(bound, "fake1")
     assert made(admin, name="web2", node="fake1").interfaces.get().ip == "10.210.0.12"
     assert made(admin, name="web3", owner="anna", purpose="public").interfaces.get().ip == "10.210.0.22"
     task = registry.get("network.change-subnet")
@@ -112,6 +117,7 @@ def test_an_address_that_a_vm_had_waits_and_is_nobody_elses_meanwhile(
     run_task(registry.get("vm.delete").submit(admin, {}, object_id=vm.pk))
     (row,) = api.get("/api/v1/ipam/addresses").json()["results"]
     assert (row["owner"], row["vm"], row["reserved"]) == ("anna", None, False) and row["waits_until"]
+    assert not [each for each in look() if each.code == "address_left"]
     assert made(admin, name="web2").interfaces.get().ip == "10.210.0.11"
     refused = api.post(
         "/api/v1/vms", {**WEB, "name": "web3", "network": "lan", "address": "10.210.0.10"}, format="json"
