@@ -31,9 +31,7 @@ def hold(interface: Interface, addresses: Iterable[Address]) -> None:
 class WantedAddress(Params):
     """Which addresses a new interface shall have, where none is named."""
 
-    purpose: Purpose | None = Field(
-        default=None, description="“public” or “private”: of ranges for that; none: of any that are for the VM."
-    )
+    purpose: Purpose | None = Field(default=None, description="Of ranges for that; none: of any that are for the VM.")
 
 
 class Asked(Protocol):

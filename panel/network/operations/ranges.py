@@ -22,10 +22,8 @@ class ChangeRangeParams(Params):
     """Which range, and what to change of it; what is left out stays, and what is empty is taken away."""
 
     range: str = Field(max_length=100, description="As the network has it, such as 192.0.2.10-192.0.2.99.")
-    purpose: Purpose | Literal[""] | None = Field(
-        default=None, description="“public” or “private”; empty: what its addresses are."
-    )
-    choice: Choice | None = Field(default=None, description="Which free address is given out next: “lowest”, “random”.")
+    purpose: Purpose | Literal[""] | None = Field(default=None, description="Empty: what its addresses are.")
+    choice: Choice | None = Field(default=None, description="Which free address is given out next.")
     owner: str | None = Field(default=None, max_length=64, description="Whose VMs alone get its addresses.")
     node: str | None = Field(default=None, max_length=64, description="On which node alone VMs get its addresses.")
     flavor: str | None = Field(

@@ -32,7 +32,7 @@ class ReserveAddressParams(Params):
     )
     comment: str = Field(default="", max_length=200, description="What it is for.")
     purpose: Purpose | None = Field(
-        default=None, description="“public” or “private”: of ranges for that; left out: of any that are for the owner."
+        default=None, description="Of ranges for that; left out: of any that are for the owner."
     )
     days: int | None = Field(
         default=None, ge=1, le=3650, description="For how many days, if no VM has it by then; left out: until released."
