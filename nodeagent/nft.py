@@ -71,7 +71,9 @@ def _chains(shown: List[Dict[str, Any]]) -> Chains:
 def _comparable(value: Any) -> Any:
     """The same without the kernel's numbers of things, which differ each time, and with sets in one order."""
     if isinstance(value, dict):
-        kept = {name: _comparable(each) for name, each in value.items() if name != "handle"}
+        found = {name: _comparable(each) for name, each in value.items() if name != "handle"}
         # An echo has them as they were written, the kernel by their values.
-        return {name: sorted(each, key=json.dumps) if name == "set" else each for name, each in kept.items()}
+        if isinstance(found.get("set"), list):
+            found["set"] = sorted(found["set"], key=json.dumps)
+        return found
     return [_comparable(each) for each in value] if isinstance(value, list) else value

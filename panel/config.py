@@ -70,6 +70,8 @@ class Config:
     webhook_networks: tuple[str, ...]
     first_network: str
     snapshots_per_vm: int
+    security_groups_of_user: int
+    security_rules_of_group: int
     history_days: int
     address_history_days: int
     address_wait_hours: int

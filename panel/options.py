@@ -180,6 +180,22 @@ OPTIONS: tuple[Option, ...] = (
         "Address range of a new cluster's first network, as 10.77.0.0/24; empty: one that its first node does not use.",
         subnet,
     ),
+    Option(
+        "SecurityGroupsPerUser",
+        "security_groups_of_user",
+        50,
+        "How many security groups an account may have.",
+        int,
+        False,
+    ),
+    Option(
+        "SecurityRulesPerGroup",
+        "security_rules_of_group",
+        50,
+        "How many rules a security group may have.",
+        int,
+        False,
+    ),
     Option("SnapshotsPerVm", "snapshots_per_vm", 10, "How many snapshots a VM may have.", int, False),
     Option("HistoryDays", "history_days", 365, "How long changes of VMs' status are kept.", int, False),
     Option(

@@ -127,7 +127,7 @@ def bridges_read(request: network.BridgesRead, job: Job) -> network.BridgeList:
         left = networks.made(job) - remembered.keys()
         there = {name: any(each.exists(job) for each in networks.unremembered(name, job)) for name in sorted(left)}
     bridges += [network.BridgeState(name, exists, [], remembered=False) for name, exists in there.items()]
-    return network.BridgeList(bridges=bridges, guards=anti_spoofing.read(job))
+    return network.BridgeList(bridges=bridges, guards=anti_spoofing.read(job), ports=ports.read(job))
 
 
 @handles(network.FiltersEnsure)
@@ -137,12 +137,19 @@ def guards_ensure(request: network.FiltersEnsure, job: Job) -> Nothing:
     return Nothing()
 
 
+@handles(network.SecurityUpdate)
+def security_update(request: network.SecurityUpdate, job: Job) -> Nothing:
+    """Have other rules for the ports that are here."""
+    ports.update({each.vm: each.interfaces for each in request.vms}, job)
+    return Nothing()
+
+
 def restore(job: Job) -> None:
-    """Make every remembered bridge and anti-spoofing filter again; called after the node's start.
+    """Make every remembered bridge and filter again; called after the node's start.
 
     One that cannot be made holds up no other: the panel asks for each besides, and says why it cannot be made.
     """
-    anti_spoofing.restore(job)
+    ports.restore(job)
     host_links.restore(job)
     with memory.changing(paths.BRIDGES) as remembered:
         for name in uplinks.undo_left(job):

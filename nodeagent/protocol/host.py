@@ -38,11 +38,38 @@ class DiskSpec:
 
 
 @dataclass(frozen=True)
+class SecurityRule:
+    """What a guest may receive ("in") or send ("out"), seen from the guest.
+
+    `protocol` is "any", "tcp", "udp" or "icmp" (of either version of IP). Ports are those of whoever is asked, from
+    `first` to `last`, 0 for all of them. `peers` are addresses and networks of the others; None: everybody.
+    """
+
+    direction: str
+    protocol: str
+    first: int = 0
+    last: int = 0
+    peers: Optional[List[str]] = None
+
+
+@dataclass(frozen=True)
+class Security:
+    """The security groups of an interface as one: what no rule lets through is dropped, but for answers.
+
+    `revision` says how new the rules are: older ones than those that the node has of the port change nothing there.
+    """
+
+    rules: List[SecurityRule]
+    revision: int = 0
+
+
+@dataclass(frozen=True)
 class InterfaceSpec:
     """A network interface of a domain, joined to a bridge of the node.
 
     `guarded`: the node lets through only frames that bear its MAC and one of its `addresses` as their
-    source. Limits are of what the guest receives and sends, in KiB a second, 0 for none.
+    source. Limits are of what the guest receives and sends, in KiB a second, 0 for none. Without `security` the guest
+    receives and sends what it will; it is no part of the domain, nor of what makes two of these alike.
     """
 
     mac: str
@@ -52,6 +79,7 @@ class InterfaceSpec:
     addresses: List[str] = field(default_factory=list)
     inbound_kibps: int = 0
     outbound_kibps: int = 0
+    security: Optional[Security] = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

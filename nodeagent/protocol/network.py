@@ -68,6 +68,15 @@ class AntiSpoofingFilter:
     in_force: bool = True
 
 
+@dataclass(frozen=True)
+class PortState:
+    """An interface of a VM (a UUID) as the node remembers it; `in_force`: the kernel has the rules of its security."""
+
+    vm: str
+    interface: InterfaceSpec
+    in_force: bool = True
+
+
 @command
 class BridgeEnsure(Request[BridgeState]):
     """Have the bridge of a network of this kind; of “nat” with its gateways' addresses, forwarding and masquerading.
@@ -130,10 +139,11 @@ class BridgeRemove(Request[Nothing]):
 
 @dataclass(frozen=True)
 class BridgeList:
-    """The bridges that the panel made on this node, and the anti-spoofing filters of guests' ports."""
+    """The bridges that the panel made on this node, the anti-spoofing filters of guests' ports, and the ports."""
 
     bridges: List[BridgeState]
     guards: List[AntiSpoofingFilter]
+    ports: List[PortState] = field(default_factory=list)
 
 
 @command
@@ -164,6 +174,15 @@ class FiltersEnsure(Request[Nothing]):
     RESULT = Nothing
     guards: List[VmFilters]
     gone: List[str] = field(default_factory=list)
+
+
+@command
+class SecurityUpdate(Request[Nothing]):
+    """Those of the VMs' ports that the node remembers have this security; what it knows nothing of stays unknown."""
+
+    COMMAND = "security_update"
+    RESULT = Nothing
+    vms: List[VmFilters]
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ class ClusterSerializer(serializers.ModelSerializer[Cluster]):
             "cpu_overselling_percent",
             "disk_overselling_percent",
             "guests_reach_nodes",
+            "unsecured",
         ]
         read_only_fields = ["id", "name", "timezone"]
 

@@ -45,9 +45,23 @@ class InterfaceSerializer(QuickSerializer[Interface]):
         help_text="All of them: the primary one of each version of IP first, IPv4's before IPv6's.",
     )
 
+    security_groups = serializers.ListField(
+        source="group_names", child=serializers.CharField(), read_only=True, help_text="Their names."
+    )
+
     class Meta:
         model = Interface
-        fields = ["mac", "network", "address", "addresses", "attached", "guarded", "inbound_kibps", "outbound_kibps"]
+        fields = [
+            "mac",
+            "network",
+            "address",
+            "addresses",
+            "security_groups",
+            "attached",
+            "guarded",
+            "inbound_kibps",
+            "outbound_kibps",
+        ]
 
 
 class VmSerializer(QuickSerializer[Vm]):

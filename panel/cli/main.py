@@ -29,6 +29,7 @@ COLUMNS = {
     "iso": ("name", "title", "size_bytes"),
     "flavor": ("name", "title", "vcpus", "memory_mib", "disk_gib"),
     "network": ("name", "kind", "subnet", "gateway", "free_addresses"),
+    "security-group": ("id", "name", "owner", "rules", "vms"),
     "pool": ("name", "kind", "path", "shared", "volume_format", "on_nodes"),
     "problem": ("id", "severity", "text", "opened_at", "acknowledged_by"),
     "dns-server": ("name", "url", "ranges", "domain", "record_count", "late_count", "error"),
@@ -82,7 +83,7 @@ def _add_reading(group: click.Group, kind: str) -> None:
         """List them."""
         output.show(panel_of(context).every(PLURALS[kind]), COLUMNS[kind], as_json(context))
 
-    if kind in ("vm", "node", "task"):
+    if kind in ("vm", "node", "task", "security-group"):
 
         @group.command("show")
         @click.argument("target", metavar=kind.upper())
@@ -92,7 +93,7 @@ def _add_reading(group: click.Group, kind: str) -> None:
             output.show(panel_of(context).find(PLURALS[kind], target), (), as_json(context))
 
 
-for _kind in ("vm", "node", "network", "dns-server"):
+for _kind in ("vm", "node", "network", "dns-server", "security-group"):
     _group = ObjectGroup(_kind)
     _add_reading(_group, _kind)
     cli.add_command(_group)

@@ -24,6 +24,7 @@ PLURALS = {
     "pool": "pools",
     "dns-server": "dns-servers",
     "problem": "problems",
+    "security-group": "security-groups",
     "vmwatch": "vmwatch",
     "cluster": "cluster",
 }

@@ -25,6 +25,13 @@ class Virtualization(models.TextChoices):
     QEMU = "qemu", "QEMU (emulation)"
 
 
+class Unsecured(models.TextChoices):
+    """What passes at interfaces of VMs that have no security group."""
+
+    ALLOW = "allow", "Everything"
+    DENY_IN = "deny-in", "What the VM sends, and answers to it"
+
+
 OVERSELLING = (MinValueValidator(50), MaxValueValidator(500))
 DISK_OVERSELLING = (MinValueValidator(50), MaxValueValidator(10000))
 """Disks begin nearly empty: much more of them may be promised than of memory."""
@@ -53,6 +60,12 @@ class Cluster(models.Model):
     )
     guests_reach_nodes = models.BooleanField(
         default=False, help_text="Whether guests reach the nodes' own services, and the addresses of nodes and panel."
+    )
+    unsecured = models.CharField(
+        max_length=16,
+        choices=Unsecured.choices,
+        default=Unsecured.ALLOW,
+        help_text="What passes at interfaces that have no security group.",
     )
     panel_addresses = models.JSONField(default=list, help_text="The panel's machine's own, as it last saw them.")
 

@@ -130,7 +130,7 @@ def set_policies(cluster: Cluster, changes: Mapping[str, Any]) -> Cluster:
     for name, value in changes.items():
         setattr(cluster, name, value)
     cluster.save(update_fields=list(changes))
-    if "guests_reach_nodes" in changes:
+    if changes.keys() & {"guests_reach_nodes", "unsecured"}:
         # A node's rules are made by its check.
         transaction.on_commit(check_nodes)
     return cluster

@@ -68,6 +68,7 @@ CODES = {
     "bridge_differs": "a bridge that is not as its network says",
     "bridge_foreign": "a bridge or its rules that belong to no network",
     "guard_missing": "a VM's port that is not filtered as it should be",
+    "security_differs": "a VM's port that has other rules than its security groups say",
     "guard_foreign": "an anti-spoofing filter of a port that no VM has",
 }
 """Every kind of finding, for people."""

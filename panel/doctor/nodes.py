@@ -25,6 +25,7 @@ from panel.storage.models import NodePool, Volume
 from panel.storage.selectors import volumes_at
 from panel.tasks.models import ENDED, Task
 from panel.vms.models import AuxiliaryDisk, Interface, Purpose, Sighting, Vm, VmStatus
+from panel.vms.security import GROUPS
 from panel.vms.spec import takes_seed, uses_seed
 
 CALL_SECONDS = 60.0
@@ -104,7 +105,8 @@ def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
     auxiliary_disks = Prefetch(
         "auxiliary_disks", AuxiliaryDisk.objects.select_related("image", "vm__pool", "volume__pool")
     )
-    ports = Prefetch("interfaces", Interface.objects.with_ips())
+    interfaces = Interface.objects.select_related("network__cluster").prefetch_related(GROUPS)
+    ports = Prefetch("interfaces", interfaces.with_ips())
     for vm in (
         Vm.objects.filter(node=node)
         .select_related("pool", "image")
@@ -153,6 +155,7 @@ def compare(node: str, said: Wanted, seen: Reading, readings: Mapping[str, Readi
         yield finding("storage_unread", about, Text(text), node, "node.check")
     yield from wires.bridges(node, said.networks, seen.network.bridges)
     yield from wires.filters(node, said.vms, seen.domains.keys(), said.busy, seen.network.guards)
+    yield from wires.secured(node, said.vms, seen.domains.keys(), said.busy, seen.network.ports)
 
 
 def runs_twice(readings: Mapping[str, Reading]) -> Iterator[Finding]:

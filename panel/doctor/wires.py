@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from nodeagent.protocol.network import AntiSpoofingFilter, BridgeEnsure, BridgeState
+from nodeagent.protocol.network import AntiSpoofingFilter, BridgeEnsure, BridgeState, PortState
 from nodeagent.xml.describe import port_name
 from panel.core.wording import Text
 from panel.doctor.findings import Finding, finding
 from panel.network.models import Network
+from panel.vms import security
 from panel.vms.models import Interface, Vm
+from panel.vms.spec import interface_spec
 
 AGAIN = "node.check"
 """What has networks' bridges made again, and ports filtered as the rows say."""
@@ -85,6 +87,20 @@ def filters(
             if uuid:
                 text = Text("It is filtered for domain {domain}.", {"domain": uuid})
             yield finding("guard_foreign", f"port {port}", text, node, "" if uuid else AGAIN)
+
+
+def secured(
+    node: str, vms: Mapping[str, Vm], domains: Collection[str], busy: Collection[str], seen: Iterable[PortState]
+) -> Iterator[Finding]:
+    """The VMs at whose ports other rules are in force than their security groups say."""
+    there = security.by_vm(seen)
+    for uuid, vm in vms.items():
+        ports = there.get(uuid, [])
+        specs = [interface_spec(each) for each in vm.interfaces.all() if each.attached]
+        any_rules = any(each.security for each in (*specs, *(port.interface for port in ports)))
+        if uuid not in busy and uuid in domains and vm.installed and any_rules and security.differs(specs, ports):
+            text = Text("The rules of the security groups of {vm} are not in force.", {"vm": vm.name})
+            yield finding("security_differs", f"vm {vm.pk}", text, node, AGAIN)
 
 
 def _filtered(interface: Interface, vm: Vm, found: AntiSpoofingFilter | None) -> Text:

@@ -263,3 +263,57 @@ class AddressTerm(models.Model):
 
     def __str__(self) -> str:
         return f"{self.ip}: {self.vm_name}"
+
+
+class Direction(models.TextChoices):
+    """Which way a rule is for, as the guest sees it."""
+
+    IN = "in", "in"
+    OUT = "out", "out"
+
+
+class SecurityGroup(models.Model):
+    """Rules of an owner's for interfaces of his VMs: what they receive and send beyond answers."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="security_groups")
+    name = models.CharField(max_length=63)
+    description = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    members = models.CharField(
+        max_length=64, blank=True, help_text="A digest of the addresses that nodes were told are in it."
+    )
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["owner", "name"], name="one_security_group_name_an_owner")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SecurityRule(models.Model):
+    """What one rule of a group lets through; with neither `cidr` nor `peer` it is for everybody."""
+
+    group = models.ForeignKey(SecurityGroup, on_delete=models.CASCADE, related_name="rules")
+    direction = models.CharField(max_length=3, choices=Direction.choices)
+    protocol = models.CharField(max_length=4, help_text="any, tcp, udp or icmp.")
+    first_port = models.PositiveIntegerField(default=0, help_text="0: all ports.")
+    last_port = models.PositiveIntegerField(default=0)
+    cidr = models.CharField(max_length=64, blank=True)
+    peer = models.ForeignKey(
+        SecurityGroup,
+        null=True,
+        on_delete=models.RESTRICT,
+        related_name="named_in",
+        help_text="The group whose interfaces' addresses it is for.",
+    )
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        ports = f"{self.first_port}" + (f"-{self.last_port}" if self.last_port > self.first_port else "")
+        other = self.cidr or (self.peer.name if self.peer is not None else "")
+        way = "from" if self.direction == Direction.IN else "to"
+        words = [self.direction, self.protocol, ports if self.first_port else "", f"{way} {other}" if other else ""]
+        return " ".join(filter(None, words))

@@ -6,15 +6,16 @@ to it, and so is what is filtered of VMs that are elsewhere: they may be on thei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from django.db.models import Prefetch
 
 from nodeagent.protocol.host import InterfaceSpec
-from nodeagent.protocol.network import AntiSpoofingFilter, FiltersEnsure, VmFilters
+from nodeagent.protocol.network import AntiSpoofingFilter, BridgeList, FiltersEnsure, VmFilters
 from nodeagent.xml.describe import port_name
 from panel.cluster.models import Node
 from panel.tasks import locks
+from panel.vms import security
 from panel.vms.models import Interface, Vm
 from panel.vms.spec import interface_spec
 
@@ -22,10 +23,15 @@ Ports = dict[str, tuple[str, list[str]]]
 """MAC and addresses of each filtered port, by its name."""
 
 
-def mending(node: Node, seen: Sequence[AntiSpoofingFilter]) -> tuple[FiltersEnsure, list[str]] | None:
+def mending(node: Node, said: BridgeList) -> tuple[FiltersEnsure, list[str]] | None:
     """What makes the node filter as the rows say, and the VMs whose ports were not; None: it does."""
     interfaces = {vm: _interfaces(vm) for vm in _settled(node)}
-    differing = [vm for vm, each in interfaces.items() if _differs(str(vm.uuid), each, seen)]
+    seen, ports = said.guards, security.by_vm(said.ports)
+    differing = [
+        vm
+        for vm, each in interfaces.items()
+        if _differs(str(vm.uuid), each, seen) or security.differs(each, ports.get(str(vm.uuid), []))
+    ]
     strays = _strays(seen, {name for each in interfaces.values() for name in _ports(each)})
     if not differing and not strays:
         return None
@@ -35,7 +41,10 @@ def mending(node: Node, seen: Sequence[AntiSpoofingFilter]) -> tuple[FiltersEnsu
 
 def _settled(node: Node) -> list[Vm]:
     """The VMs of the node that no task holds."""
-    interfaces = Prefetch("interfaces", Interface.objects.select_related("network").with_ips())
+    interfaces = Prefetch(
+        "interfaces",
+        Interface.objects.select_related("network__cluster").prefetch_related(security.GROUPS).with_ips(),
+    )
     vms = list(Vm.objects.filter(node=node).prefetch_related(interfaces))
     held = locks.holders("vm", [vm.pk for vm in vms])
     return [vm for vm in vms if vm.pk not in held and vm.installed]

@@ -13,11 +13,24 @@ class VmsConfig(AppConfig):
         from panel.cluster import parts
         from panel.core import kinds
         from panel.network import users
-        from panel.tasks import registry
-        from panel.vms import addresses, gathering, operations, saved, selectors, under_way
+        from panel.network.security import find_security_group
+        from panel.tasks import registry, worker
+        from panel.vms import addresses, gathering, operations, saved, security, selectors, under_way
         from panel.vms.node_part import PART
 
+        worker.on_sweep(security.watch_members)
         kinds.register(
+            kinds.Kind(
+                "security-group",
+                "security-groups",
+                "security group",
+                find=find_security_group,
+                owner=lambda group: group.owner,
+                remove="security-group.remove",
+                topic_right="vms.view",
+                owned=True,
+                lock_order=15,
+            ),
             kinds.Kind(
                 "vm",
                 "vms",
@@ -36,7 +49,7 @@ class VmsConfig(AppConfig):
                 refuse_at_turn=under_way.refuse_at_turn,
                 warning=saved.warning_of,
                 gather=gathering.gather,
-            )
+            ),
         )
         registry.register(*operations.ALL)
         parts.register("vms", PART)

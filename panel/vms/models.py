@@ -21,7 +21,7 @@ from panel.cluster.models import Cluster, Node
 from panel.core.rows import QuickModel
 from panel.core.wording import Text
 from panel.images.models import Image, Iso
-from panel.network.models import Address, Network
+from panel.network.models import Address, Network, SecurityGroup
 from panel.storage.models import Pool, Volume
 from panel.vms import happened
 from panel.vms.machine import Machine
@@ -242,6 +242,17 @@ class JoinedIps(models.Func):
         super().__init__("address__ip", OrderByList(models.F("primary").asc(nulls_last=True), models.F("pk")))
 
 
+class JoinedGroups(models.Func):
+    """The names of security groups in one text, in their order; as JoinedIps."""
+
+    function = "GROUP_CONCAT"
+    arg_joiner = " "
+    output_field = models.TextField(null=True)
+
+    def __init__(self) -> None:
+        super().__init__("securitygroup__name", OrderByList(models.F("securitygroup")))
+
+
 class InterfaceSet(models.QuerySet["Interface"]):
     """Interfaces."""
 
@@ -249,6 +260,11 @@ class InterfaceSet(models.QuerySet["Interface"]):
         """Each with its addresses, in the same query."""
         held = InterfaceAddress.objects.filter(interface=models.OuterRef("pk"))
         return self.annotate(joined_ips=models.Subquery(held.values_list(JoinedIps())))
+
+    def with_groups(self) -> InterfaceSet:
+        """Each with the names of its security groups, in the same query."""
+        through = Interface.security_groups.through.objects.filter(interface=models.OuterRef("pk"))
+        return self.annotate(joined_groups=models.Subquery(through.values_list(JoinedGroups())))
 
 
 class Interface(QuickModel):
@@ -262,6 +278,9 @@ class Interface(QuickModel):
     guarded = models.BooleanField(default=True, help_text="Whether the guest can send as nobody but itself.")
     inbound_kibps = models.PositiveIntegerField(default=0)
     outbound_kibps = models.PositiveIntegerField(default=0)
+    security_groups = models.ManyToManyField(
+        SecurityGroup, related_name="interfaces", help_text="None: what the cluster's policy says."
+    )
 
     objects = InterfaceSet.as_manager()
 
@@ -277,6 +296,14 @@ class Interface(QuickModel):
         if "joined_ips" not in self.__dict__:
             return [each.address.ip for each in self.held_addresses()]
         joined: str | None = self.__dict__["joined_ips"]
+        return joined.split(",") if joined else []
+
+    @property
+    def group_names(self) -> list[str]:
+        """The names of its security groups; with_groups() reads them with the row."""
+        if "joined_groups" not in self.__dict__:
+            return [each.name for each in self.security_groups.all()]
+        joined: str | None = self.__dict__["joined_groups"]
         return joined.split(",") if joined else []
 
     @property

@@ -48,7 +48,7 @@ def check(ctx: NodeContext[Any]) -> list[Complaint]:
 
 def filter_again(ctx: NodeContext[Any]) -> None:
     """The node remembers and has the anti-spoofing filters of all its VMs, whatever became of its record of them."""
-    if mend := mending(ctx.node, ctx.agent.call(network.BridgesRead()).guards):
+    if mend := mending(ctx.node, ctx.agent.call(network.BridgesRead())):
         request, names = mend
         ctx.agent.call(request)
         if names:

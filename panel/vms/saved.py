@@ -41,6 +41,7 @@ DEALS: dict[str, Deal] = {
                 "vm.adopt",
                 "vm.settle",
                 "vm.set-reverse-name",
+                "vm.set-security-groups",
                 "vm.delete-snapshot",
                 "vm.forget-snapshot",
                 "vm.adopt-snapshot",

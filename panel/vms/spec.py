@@ -18,6 +18,7 @@ from panel.network.models import Network
 from panel.tasks.models import StepStatus, TaskStep
 from panel.vms.limits import OVER
 from panel.vms.models import AuxiliaryDisk, Disk, Interface, Purpose, Vm
+from panel.vms.security import GROUPS, security_of
 
 M = TypeVar("M", Vm, Disk, Interface)
 
@@ -76,7 +77,10 @@ def _spec(vm: Vm, rescue: AuxiliaryDisk | None) -> DomainSpec:
     own = [disk_spec(disk) for disk in vm.disks.filter(attached=True).select_related("volume__pool")]
     interfaces = [
         interface_spec(interface)
-        for interface in vm.interfaces.filter(attached=True).select_related("network").with_ips()
+        for interface in vm.interfaces.filter(attached=True)
+        .select_related("network__cluster")
+        .prefetch_related(GROUPS)
+        .with_ips()
     ]
     return spec_with(
         vm,
@@ -147,6 +151,7 @@ def interface_spec(interface: Interface) -> InterfaceSpec:
         addresses=interface.ips,
         inbound_kibps=interface.inbound_kibps,
         outbound_kibps=interface.outbound_kibps,
+        security=security_of(interface),
     )
 
 

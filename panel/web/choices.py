@@ -67,6 +67,11 @@ def _interfaces(viewer: User, obj: Any) -> Found:
     return [(each.mac, f"{each.mac} ({each.network.name})") for each in obj.interfaces.all()]
 
 
+def _groups(viewer: User, obj: Any) -> Found:
+    owner = getattr(obj, "owner", viewer)
+    return [(name, name) for name in owner.security_groups.order_by("name").values_list("name", flat=True)[:MOST]]
+
+
 def _snapshots(viewer: User, obj: Any) -> Found:
     return [(str(each.pk), each.name) for each in obj.snapshots.all()]
 
@@ -93,9 +98,11 @@ SOURCES: dict[str, Callable[[User, Any], Found | None]] = {
     "pool": _pools,
     "owner": _owners,
     "boot_order": _orders,
+    "security_groups": _groups,
 }
 OF_A_VM: dict[str, Callable[[User, Any], Found | None]] = {
     "disk": _disks,
+    "groups": _groups,
     "interface": _interfaces,
     "snapshot": _snapshots,
 }

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from panel.cluster.models import Cluster
+from panel.cluster.models import Cluster, Unsecured
 from panel.cluster.selectors import default_cluster
 from panel.cluster.services import set_policies
 from panel.web.rendering import need, page, say, viewer_of
@@ -23,7 +23,7 @@ class ClusterSettings(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Cluster
-        fields = PERCENT + SWITCHES
+        fields = (*PERCENT, *SWITCHES, "unsecured")
         labels = {
             "memory_overselling_percent": gettext_lazy("Memory promised to VMs, of a node's"),
             "cpu_overselling_percent": gettext_lazy("CPUs promised to VMs, of a node's"),
@@ -31,6 +31,7 @@ class ClusterSettings(forms.ModelForm):  # type: ignore[type-arg]
             "guests_reach_nodes": gettext_lazy(
                 "Guests reach the nodes' own services, and the addresses of nodes and panel"
             ),
+            "unsecured": gettext_lazy("What passes at interfaces of VMs that have no security group"),
             "check_vm_status": gettext_lazy(
                 "Warn of running VMs that receive no packet or write nothing to their disks between two statistics"
             ),
@@ -42,6 +43,7 @@ class ClusterSettings(forms.ModelForm):  # type: ignore[type-arg]
                 "Up to 100, each disk's whole size must be free when it is made. A storage may have its own."
             ),
             "guests_reach_nodes": gettext_lazy("Each node takes it over at its next check."),
+            "unsecured": gettext_lazy("Each node takes it over at its next check."),
             "check_vm_status": "",
         }
 
@@ -51,6 +53,9 @@ class ClusterSettings(forms.ModelForm):  # type: ignore[type-arg]
         for name in PERCENT:
             self.fields[name].widget.attrs["class"] = "form-control"
             self.fields[name].unit = "%"  # type: ignore[attr-defined]
+        self.fields["unsecured"].choices = [(value, _(label)) for value, label in Unsecured.choices]  # type: ignore[attr-defined]
+        self.fields["unsecured"].required = False
+        self.fields["unsecured"].widget.attrs["class"] = "form-select"
         for name in SWITCHES:
             self.fields[name].widget.attrs |= {"class": "form-check-input", "role": "switch"}
 
@@ -66,5 +71,6 @@ def cluster_settings(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return render(request, "_cluster_settings.html", {"form": form}, status=422)
     # Nodes are checked for some of them: only what is changed is.
-    set_policies(cluster, {name: form.cleaned_data[name] for name in form.changed_data})
+    chosen = {name: form.cleaned_data[name] for name in form.changed_data}
+    set_policies(cluster, {name: value for name, value in chosen.items() if value != ""})
     return say(HttpResponse(status=204), _("Saved."))

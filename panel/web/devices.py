@@ -83,7 +83,7 @@ def page(viewer: User, vm: Vm, task: Task | None) -> Page:
     pools = dict(Pool.objects.filter(cluster=vm.cluster_id).values_list("pk", "name"))
     has_isos = vm.iso is not None or isos_for(vm.owner).exists()
     disks, interfaces = list(vm.disks.all()), list(vm.interfaces.all())
-    prefetch_related_objects(interfaces, "network__subnets")
+    prefetch_related_objects(interfaces, "network__subnets", "security_groups")
     names = names_of(vm)
     mount = offered.of("mount-iso", _("Change") if vm.iso else _("Mount")) if has_isos else []
     return Page(
@@ -117,6 +117,7 @@ def _interface(offered: _Buttons, interface: Interface, waiting: set[str], names
         interface,
         offered.of("add-address", _("Add an address"), fixed=fixed)
         + offered.of("change-interface", _("Change"), fixed=fixed)
+        + offered.of("set-security-groups", _("Security groups"), fixed=fixed)
         + offered.of("remove-interface", _("Remove"), fixed=fixed),
         limits=[f"{word} {size(value * BYTES_A_KIB)}/{_('s')}" for word, value in directions if value],
         waits=f"interface {interface.mac}" in waiting,

@@ -46,6 +46,7 @@ GROUPS: tuple[tuple[Label, tuple[Entry, ...]], ...] = (
             Entry("dashboard", _("Dashboard"), "speedometer2"),
             Entry("vms", _("Virtual machines"), "display", "vms.view", also=("vm", "operation-vm")),
             Entry("addresses", _("Addresses"), "signpost", "vms.view", also=("address",)),
+            Entry("security-groups", _("Security groups"), "shield-lock", "vms.view", also=("security-group",)),
             Entry("images", _("Images"), "box", "vms.view"),
             Entry("isos", _("ISO images"), "disc", "vms.view"),
             Entry("plans", _("Plans"), "tags", "vms.view"),

@@ -21,6 +21,8 @@ from panel.tasks.declaration import Declaration
 from panel.web import choices, presets, words
 
 Choices = Sequence[tuple[str, Any]]
+SEVERAL = ("groups", "security_groups")
+"""Lists of which several are chosen."""
 LONG_SECRETS = ("key",)
 """Secrets of several lines."""
 
@@ -150,6 +152,8 @@ def _of_kind(
         )
     if kind is bool:
         return forms.BooleanField(**common)
+    if offered is not None and name in SEVERAL:
+        return forms.MultipleChoiceField(choices=offered, widget=forms.SelectMultiple(attrs={"size": 6}), **common)
     if offered is not None and get_origin(kind) is list:
         return _chosen(offered, lambda value: value.split("\n"), none, common)
     if offered is not None:

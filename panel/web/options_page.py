@@ -22,7 +22,7 @@ GROUPS: tuple[tuple[Any, str], ...] = (
     (_("The panel"), "VarDir LogDir Listen Certificate AllowedHosts TrustedProxies PublicUrl PanelHere Requests Debug"),
     (_("Database and Redis"), "Database Redis"),
     (_("Tasks and nodes"), "Worker Lease Retry Undo Sweep NodeConnect FirstNetwork"),
-    (_("Virtual machines"), "Shutdown GuestReachable RescueImage Snapshots"),
+    (_("Virtual machines"), "Shutdown GuestReachable RescueImage Snapshots Security PortForwards"),
     (_("vmwatch"), "Vmwatch"),
     (_("API and accounts"), "RateLimit SignInToken TokensPerUser WebhookNetworks"),
     (_("How long things are kept"), "History AddressHistory Journal TaskDays ProblemDays WebhookDays Statistics"),

@@ -53,6 +53,11 @@ def _interface(viewer: User, vm: Vm, fixed: Fixed) -> dict[str, Any]:
     }
 
 
+def _groups(viewer: User, vm: Vm, fixed: Fixed) -> dict[str, Any]:
+    interface = vm.interfaces.filter(mac=fixed.get("interface", "")).first()
+    return {} if interface is None else {"groups": [each.name for each in interface.security_groups.all()]}
+
+
 def _settings(viewer: User, vm: Vm, fixed: Fixed) -> dict[str, Any]:
     first = vm.interfaces.order_by("position").first()
     speeds = {name: getattr(first, name) for name in ("inbound_kibps", "outbound_kibps")} if first is not None else {}
@@ -102,6 +107,7 @@ PRESENT: dict[str, Callable[[User, Any, Fixed], dict[str, Any]]] = {
     "vm.grow-disk": _disk,
     "vm.change-interface": _interface,
     "vm.configure": _settings,
+    "vm.set-security-groups": _groups,
     "vm.rename": lambda viewer, vm, fixed: {"name": vm.name},
     "vm.set-reverse-name": _reverse_name,
     "vm.change-owner": lambda viewer, vm, fixed: {"owner": vm.owner.name},

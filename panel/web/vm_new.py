@@ -19,7 +19,7 @@ from panel.web.rendering import need, page, viewer_of
 MOST_ISOS = 500
 USUAL_FLAVOR = "small"
 SIZES = ("vcpus", "memory_mib", "disk_gib")
-PLACES = ("network", "address", "purpose", "pool", "node", "owner")
+PLACES = ("network", "address", "purpose", "security_groups", "pool", "node", "owner")
 MORE = (
     "title", "description", "boot_order", "firmware", "machine", "clock", "cpu_mode", "cpu_model", "cpu_weight",
     "cpu_limit_percent", "io_weight", "max_memory_mib", "max_vcpus", "inbound_kibps", "outbound_kibps",

@@ -37,6 +37,7 @@ NO_PAGES = {
     "webhook-change": "is a dialog of a page",
     "webhook-delete": "is a dialog of a page",
     "webhook-retry": "is posted to",
+    "security-group-new": "is a dialog of a page",
     "iso-rename": "is a dialog of a page",
     "iso-delete": "is a dialog of a page",
     "role-delete": "is a dialog of a page",

@@ -27,6 +27,7 @@ from panel.dns.names import pointer
 from panel.images.models import Flavor, Image, Iso
 from panel.monitoring.models import NodeInterfaces, Step, VmTraffic, VmUsage
 from panel.network.models import Address, Network
+from panel.network.security import add_group
 from panel.network.services import ensure_default_network, record_state
 from panel.notices.models import Problem
 from panel.notices.services import acknowledge, open_problem
@@ -97,11 +98,20 @@ def make() -> None:
     _hosts(made)
     made.vms = [_vm(made, number, *each) for number, each in enumerate(VMS)]
     _of_the_first(made, made.vms[0])
+    _security_groups(made)
     _tasks(made, made.vms)
     _names(made)
     _interfaces(made)
     _told(made, made.vms[0])
     print("MADE" + json.dumps(_ids(made)))
+
+
+def _security_groups(made: SimpleNamespace) -> None:
+    office = add_group(made.customer, "office", "Who works for the shop", [])
+    lines = ["in tcp 22 from 192.0.2.0/24", "in tcp 443", "in any from office", "out any"]
+    web = made.security_group = add_group(made.customer, "web", "", lines)
+    for vm, groups in zip(made.vms, ([web, office], [office]), strict=False):
+        vm.interfaces.first().security_groups.set(groups)
 
 
 def _ids(made: SimpleNamespace) -> dict[str, Any]:
@@ -120,6 +130,7 @@ def _ids(made: SimpleNamespace) -> dict[str, Any]:
         "network_id": made.network.pk,
         "dns_server_id": made.dns_server.pk,
         "dns-server_id": made.dns_server.pk,
+        "security-group_id": made.security_group.pk,
         "request_id": made.task.request_id,
     }
     return {**ids, "keys": {each.name: _key(each) for each in (made.admin, made.customer)}}

@@ -421,6 +421,10 @@ EXCLUDED = {
         f"node.{verb}": "the kernel of most hosts of tests has neither; tests/db has its worker killed at every step"
         for verb in ("add-link", "remove-link")
     },
+    **dict.fromkeys(
+        ("security-group.change", "security-group.apply", "security-group.remove", "vm.set-security-groups"),
+        "tests/db has its worker killed at every step, tests/contract has the rules in a kernel",
+    ),
     "node.accept-storage": "it needs a node whose storage is gone, where the sweep's VM lives: see tests/db",
     "node.add": "tests/faults/test_deployment_faults.py has its worker killed at every step, there and back",
 }

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from nodeagent.protocol import Fence, Request, identity, network
 from nodeagent.protocol import node as machine
+from nodeagent.protocol.host import InterfaceSpec
 from nodeagent.protocol.links import LinkEnsure
 from panel.cluster.client import Channel, Heed, Pools, Progress, Report
 from panel.cluster.fake.state import GIB, AgentRefusal, FakeDomain, FakeVolume
@@ -67,6 +68,10 @@ class Node:
     """Ports elsewhere that it cannot reach, and why."""
     guards: dict[str, list[network.AntiSpoofingFilter]] = field(default_factory=dict)
     rules: dict[str, network.AntiSpoofingFilter] = field(default_factory=dict)
+    ports: dict[str, list[InterfaceSpec]] = field(default_factory=dict)
+    """The interfaces that are remembered, by VM."""
+    unsecured: set[str] = field(default_factory=set)
+    """Ports whose security its kernel lacks."""
     restarted: list[str] = field(default_factory=list)
     """Services that were started anew, in their order."""
     uploads: dict[str, bytes] = field(default_factory=dict)

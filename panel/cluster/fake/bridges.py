@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nodeagent import network as networks
+from nodeagent import security_groups
 from nodeagent.protocol import Nothing, network
-from nodeagent.protocol.host import InterfaceSpec
+from nodeagent.protocol.host import InterfaceSpec, Security
 from nodeagent.xml.describe import port_name
 from panel.cluster.client import Report
 from panel.cluster.fake.base import Node
@@ -117,12 +118,34 @@ class Bridges(Node):
                 *(replace(each, in_force=self.rules.get(each.port) == each) for each in remembered),
                 *(network.AntiSpoofingFilter(port) for port in sorted(self.rules.keys() - ports)),
             ],
+            ports=[
+                network.PortState(vm, each, port_name(each.mac) not in self.unsecured)
+                for vm, there in sorted(self.ports.items())
+                for each in there
+            ],
         )
+
+    def _security_update(self, request: network.SecurityUpdate, _report: Report | None) -> Nothing:
+        refusing(security_groups.refuse, {each.vm: each.interfaces for each in request.vms})
+        for vm in request.vms:
+            given = {each.mac: each.security for each in vm.interfaces}
+            there = self.ports.get(vm.vm, [])
+            self._remember_ports(vm.vm, [replace(each, security=given.get(each.mac, each.security)) for each in there])
+        return Nothing()
+
+    def _remember_ports(self, uuid: str, interfaces: Sequence[InterfaceSpec]) -> None:
+        """Rules that were read before those that are there do not replace them."""
+        refusing(security_groups.refuse, {uuid: interfaces})
+        had = {each.mac: each.security for each in self.ports.pop(uuid, [])}
+        self.unsecured.clear()
+        if interfaces:
+            self.ports[uuid] = [replace(each, security=_newer(had.get(each.mac), each.security)) for each in interfaces]
 
     def _guards_ensure(self, request: network.FiltersEnsure, _report: Report | None) -> Nothing:
         left = {port: rule for port, rule in self._left_rules().items() if port not in request.gone}
         for each in request.guards:
             self._remember_filters(each.vm, each.interfaces)
+            self._remember_ports(each.vm, each.interfaces)
         self._write_rules(left)
         return Nothing()
 
@@ -134,6 +157,7 @@ class Bridges(Node):
             self._write_rules(self._left_rules())
 
     def _filter_ports(self, uuid: str, interfaces: Sequence[InterfaceSpec]) -> None:
+        self._remember_ports(uuid, interfaces)
         before, left = self.guards.get(uuid), self._left_rules()
         self._remember_filters(uuid, interfaces)
         if before is not None or uuid in self.guards:
@@ -162,6 +186,11 @@ def _overlap(used: str) -> Callable[[ipaddress.IPv4Network | ipaddress.IPv6Netwo
     """Whether a network has addresses in common with what is used."""
     other = ipaddress.ip_network(used)
     return lambda each: each.version == other.version and each.overlaps(other)
+
+
+def _newer(had: Security | None, said: Security | None) -> Security | None:
+    older = had is not None and said is not None and 0 < said.revision < had.revision
+    return had if older else said
 
 
 def _lacks(there: network.BridgeEnsure | None, wanted: network.BridgeEnsure) -> list[str]:

@@ -22,6 +22,7 @@ from panel.vms.operations.power import ForceOffVm, RestartVm, StartVm, StopVm
 from panel.vms.operations.reinstall import ReinstallVm
 from panel.vms.operations.rename import RenameVm
 from panel.vms.operations.rescue import EndRescue, RescueVm
+from panel.vms.operations.security_groups import AddGroup, ApplyGroup, ChangeGroup, RemoveGroup, SetSecurityGroups
 from panel.vms.operations.settle_drift import AdoptVm, RepairVm
 from panel.vms.operations.snapshots import DeleteSnapshot, RevertSnapshot, TakeSnapshot
 from panel.vms.operations.suspend import KeepOffVm, SuspendVm, UnsuspendVm
@@ -51,8 +52,9 @@ ALL = (
     RepairVm,
     AdoptVm,
     *(AddDisk, GrowDisk, RemoveDisk, ChangeDisk, MountIso, EjectIso),
-    *(AddInterface, RemoveInterface, ChangeInterface),
+    *(AddInterface, RemoveInterface, ChangeInterface, SetSecurityGroups),
     *(AddAddress, RemoveAddress),
+    *(AddGroup, ChangeGroup, RemoveGroup, ApplyGroup),
     RenameVm,
     ChangeOwner,
     ReinstallVm,

@@ -11,6 +11,7 @@ from panel.accounts.selectors import user_named
 from panel.core.errors import InvalidValue, WrongState
 from panel.core.permissions import allows
 from panel.core.wording import Text
+from panel.network.models import SecurityGroup
 from panel.tasks.locks import exclusive
 from panel.tasks.operation import Operation, Params, Step
 from panel.vms import services
@@ -29,6 +30,7 @@ def give_away(ctx: VmContext[ChangeOwnerParams]) -> dict[str, Any]:
     """The VM and the tasks about it are the new owner's."""
     owner = user_named(ctx.params.owner)
     refuse_another_s_iso(ctx.vm, owner)
+    refuse_another_s_groups(ctx.vm, owner)
     services.change_owner(ctx.vm, owner)
     return {"result": {"owner": ctx.params.owner, "before": ctx.vm.owner.name}}
 
@@ -51,6 +53,14 @@ def refuse_another_s_iso(vm: Vm, owner: User) -> None:
             state="with an ISO image of its owner's",
             field="owner",
         )
+
+
+def refuse_another_s_groups(vm: Vm, owner: User) -> None:
+    """Raise WrongState while its interfaces have security groups, which the new owner could neither see nor change."""
+    groups = SecurityGroup.objects.filter(interfaces__vm=vm).exclude(owner=owner).distinct()
+    if names := sorted(groups.values_list("name", flat=True)):
+        text = Text("Its interfaces have security groups of its owner's: {groups}.", {"groups": ", ".join(names)})
+        raise WrongState(text, object="vm", id=vm.pk, state="with security groups of its owner's", field="owner")
 
 
 class ChangeOwner(Operation[ChangeOwnerParams]):
@@ -76,4 +86,5 @@ class ChangeOwner(Operation[ChangeOwnerParams]):
         refuse_owner(owner)
         if owner.pk != ctx.vm.owner_id:
             refuse_another_s_iso(ctx.vm, owner)
+            refuse_another_s_groups(ctx.vm, owner)
             refuse_over_limits(owner, Resources.at_most(ctx.vm))

@@ -190,6 +190,8 @@ def reserve_clone(ctx: CloneContext) -> dict[str, Any]:
     taken = network_services.allocate(network, taker=taker_of(source))
     interface = Interface.objects.create(vm=vm, network=network, mac=network_services.new_mac())
     hold(interface, taken)
+    if vm.owner_id == source.owner_id and (first := source.interfaces.first()) is not None:
+        interface.security_groups.set(first.security_groups.all())
     note_shape(vm.pk)
     ctx.set_object("vm", vm.pk, vm.name)
     transaction.on_commit(lambda: tell_pages([vm]))

@@ -22,6 +22,7 @@ from panel.images.selectors import flavor_named, image_named, iso_for
 from panel.network import services as network_services
 from panel.network.models import Network
 from panel.network.ranges import Taker, free_by_version
+from panel.network.security import groups_named
 from panel.network.selectors import given_versions
 from panel.storage.models import Pool
 from panel.storage.selectors import pool_named
@@ -50,6 +51,7 @@ from panel.vms.operations.deploying import (
 )
 from panel.vms.operations.removing import release_records, undefine_domain
 from panel.vms.placing import candidates, hold_promises, promise_of
+from panel.vms.security import MOST_ON_INTERFACE
 from panel.vms.services import refuse_taken_name, refuse_unfit_owner
 from panel.vms.settings import OF_THE_HOST, Settings, check_settings, emulates, require_rights
 from panel.vms.spec import domain_spec
@@ -87,6 +89,11 @@ class CreateVmParams(AccessParams, WantedAddress, Settings):
     network: str | None = Field(default=None, max_length=64, description="Name of a network; none: the first.")
     address: str | None = Field(
         default=None, max_length=45, description="A free address of the network's ranges; none: the first free one."
+    )
+    security_groups: list[str] = Field(
+        default=[],
+        max_length=MOST_ON_INTERFACE,
+        description="Names of the owner's security groups that its interface has; none: as is usual.",
     )
     inbound_kibps: int = Field(
         default=0, ge=0, le=LARGEST_KIBPS, description="KiB a second that its interface may receive; 0: no limit."
@@ -222,6 +229,7 @@ def reserve_records(ctx: CreateVmContext) -> dict[str, Any]:
     limits = ctx.params.model_dump(include=set(SPEEDS))
     interface = Interface.objects.create(vm=vm, network=ctx.network, mac=network_services.new_mac(), **limits)
     hold(interface, taken)
+    interface.security_groups.set(groups_named(ctx.owner, ctx.params.security_groups, "security_groups"))
     note_shape(vm.pk)
     ctx.set_object("vm", vm.pk, vm.name)
     ctx.set_node(node.pk)
@@ -371,6 +379,7 @@ class CreateVm(Operation[CreateVmParams]):
             # As vm.change-interface has it.
             permissions.require(viewer, "cluster.manage")
         refuse_taken_name(ctx.cluster, ctx.params.name)
+        groups_named(ctx.owner, ctx.params.security_groups, "security_groups")
         check_settings(ctx.wanted, ctx.settings)
         if ctx.image is None:
             refuse_access(ctx.params)

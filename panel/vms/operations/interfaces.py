@@ -16,6 +16,7 @@ from panel.core.wording import Text
 from panel.network import services as network_services
 from panel.network.models import Network
 from panel.network.ranges import Taker
+from panel.network.security import groups_named
 from panel.network.selectors import given_versions, network_named
 from panel.tasks.operation import Params, Step
 from panel.tasks.requirements import demand
@@ -29,6 +30,7 @@ from panel.vms.models import Interface, Vm
 from panel.vms.operations.guest_network import tell_network, tell_of_less
 from panel.vms.placing import refuse_network
 from panel.vms.requirements import undrifted
+from panel.vms.security import MOST_ON_INTERFACE
 from panel.vms.spec import interface_spec, with_values
 from panel.vms.usage import note_shape
 
@@ -43,6 +45,12 @@ class AddInterfaceParams(addresses.WantedAddress):
     network: str | None = Field(default=None, max_length=64, description="Name of a network; none: the first.")
     address: str | None = Field(
         default=None, max_length=45, description="A free address of the network's ranges; none: the first free one."
+    )
+
+    security_groups: list[str] = Field(
+        default=[],
+        max_length=MOST_ON_INTERFACE,
+        description="Names of the owner's security groups that it has; none: as is usual.",
     )
 
 
@@ -88,6 +96,7 @@ def reserve_interface(ctx: AddInterfaceContext) -> dict[str, Any]:
     )
     taken = network_services.allocate(ctx.network, ctx.params.address, ctx.taker)
     addresses.hold(interface, taken)
+    interface.security_groups.set(groups_named(ctx.vm.owner, ctx.params.security_groups, "security_groups"))
     note_shape(ctx.vm.pk)
     return {"interface": interface.pk, "result": {"interface": interface.mac, **addresses.told_of(taken)}}
 
@@ -147,6 +156,7 @@ class AddInterface(DeviceOperation):
         refuse_over_limits(ctx.vm.owner, Resources(addresses=len(given_versions(ctx.network, ctx.taker))))
         network_services.refuse_full(ctx.network, ctx.params.address, ctx.taker)
         refuse_network(ctx.vm, ctx.network)
+        groups_named(ctx.vm.owner, ctx.params.security_groups, "security_groups")
         _refuse_no_place(ctx.vm)
 
 

@@ -31,7 +31,7 @@ from panel.cluster.models import Node
 from panel.core import permissions
 from panel.dns.models import DnsServer
 from panel.images.models import Flavor, Image, Iso
-from panel.network.models import Address, Network
+from panel.network.models import Address, Network, SecurityGroup
 from panel.notices.services import open_problem
 from panel.tasks import registry
 from panel.tasks.models import Task
@@ -132,6 +132,10 @@ ROUTES = {
     "POST networks":                      "NDDDSDN",
     "GET networks/{network}":             "NSSSSSN",
     "DELETE networks/{network}":          "NDDDSDN",
+    "GET security-groups":                "NESSSDN",
+    "POST security-groups":               "NSSDSDN",
+    "GET security-groups/{security_group}": "NASSSDN",
+    "DELETE security-groups/{security_group}": "NASDSDN",
     "GET network-kinds":                  "NDDSSDN",
     "GET dns-servers":                    "NDDSSDN",
     "POST dns-servers":                   "NDDDSDN",
@@ -185,6 +189,11 @@ OPERATIONS = {
     "network.remove-subnet": "cluster.manage",
     "cluster.read-host-key": "cluster.manage",
     "network.reserve-address": "cluster.manage",
+    "security-group.add": "vms.devices",
+    "security-group.apply": "vms.devices",
+    "security-group.change": "vms.devices",
+    "security-group.remove": "vms.devices",
+    "vm.set-security-groups": "vms.devices",
     "node.accept-storage": "cluster.manage",
     "node.add-link": "cluster.manage",
     "node.remove-link": "cluster.manage",
@@ -294,6 +303,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "PATCH webhooks/{webhook}": {"active": False},
     "POST nodes": {"name": "new", "address": "192.0.2.1"},
     "POST dns-servers": {"name": "new", "url": "http://127.0.0.1:1", "api_key": "k", "ranges": ["192.0.2.0/24"]},
+    "POST security-groups": {"name": "new", "rules": ["in tcp 22"]},
+    "POST security-groups/{security_group}/change": {"name": "new"},
     "POST networks": {"name": "new", "subnet": "10.204.0.0/24"},
     "POST networks/{network}/change": {"name": "new"},
     "POST networks/{network}/change-range": {"range": "10.77.0.10-10.77.0.254", "choice": "lowest"},
@@ -343,6 +354,7 @@ def world(node: Node, image: Image) -> World:
             network=Network.objects.latest("pk"), ip="10.77.0.99", reserved=True, owner=customer
         ).pk,
         "dns-server": DnsServer.objects.create(name="ns1", sealed=b"x", compare_at=timezone.now()).pk,
+        "security_group": SecurityGroup.objects.create(owner=customer, name="theirs").pk,
         "task": task.pk,
         "user": customer.pk,
         "role": Role.objects.create(name="role", level=Level.USER, rights=[]).pk,
@@ -368,7 +380,8 @@ def world(node: Node, image: Image) -> World:
 KINDS = {"vms": "vm", "nodes": "node", "tasks": "task", "pools": "pool", "users": "user", "roles": "role",
          "tokens": "token", "ssh-keys": "ssh_key", "webhooks": "webhook",
          "batch": "batch", "isos": "iso", "networks": "network", "problems": "problem", "images": "image",
-         "flavors": "flavor", "dns-servers": "dns-server", "ipam": "address"}  # fmt: skip
+         "flavors": "flavor", "dns-servers": "dns-server", "ipam": "address",
+         "security-groups": "security_group"}  # fmt: skip
 
 
 def routes() -> Iterator[str]:
@@ -389,7 +402,8 @@ def routes() -> Iterator[str]:
 
 
 PLACES = {
-    "vm": "vms/{vm}", "node": "nodes/{node}", "network": "networks/{network}", "dns-server": "dns-servers/{dns-server}"
+    "vm": "vms/{vm}", "node": "nodes/{node}", "network": "networks/{network}",
+    "dns-server": "dns-servers/{dns-server}", "security-group": "security-groups/{security_group}",
 }  # fmt: skip
 ELSEWHERE = {"vm.take-over": "nodes/{node}/take-over"}
 """Operations whose route names an object of another kind."""
@@ -441,6 +455,7 @@ def body_of_operation(world: World, path: str) -> dict[str, Any]:
     """What the operation of a path requires."""
     parts = path.split("/")
     kinds_ = {"vms": "vm", "nodes": "node", "networks": "network", "dns-servers": "dns-server"}
+    kinds_["security-groups"] = "security-group"
     kind = "vm" if parts[-1] == "take-over" else kinds_.get(parts[0], parts[0])
     found = [each for each in registry.every() if each.name == f"{kind}.{parts[-1]}"]
     if not found:

@@ -19,8 +19,9 @@ from panel.cluster import fake
 from panel.cluster.models import Node
 from panel.dns.models import DnsServer
 from panel.images.models import Image, Iso
-from panel.network.models import Network, NodeLink
+from panel.network.models import Network, NodeLink, SecurityGroup
 from panel.network.node_part import bridge_of
+from panel.network.security import add_group
 from panel.storage.models import Pool
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
@@ -369,6 +370,28 @@ def _reverse_name(admin: User, node: Node) -> Callable[[], Task]:
     return lambda: registry.get("vm.set-reverse-name").submit(admin, body, object_id=vm_id)
 
 
+def _on_group(operation: str, **raw: Any) -> Callable[[User, Node], Callable[[], Task]]:
+    """On a security group, which an interface has where that is possible."""
+
+    def prepare(admin: User, node: Node) -> Callable[[], Task]:
+        group = add_group(admin, f"group{SecurityGroup.objects.count()}", "", ["in tcp 22"])
+        if operation != "security-group.remove":
+            Vm.objects.get(pk=_vm(admin)).interfaces.get().security_groups.add(group)
+        return lambda: registry.get(operation).submit(admin, raw, object_id=group.pk)
+
+    return prepare
+
+
+def _set_groups(admin: User, node: Node) -> Callable[[], Task]:
+    """A VM with one of two groups gets the other."""
+    number = SecurityGroup.objects.count()
+    first, second = (add_group(admin, f"{name}{number}", "", ["in tcp 22"]) for name in ("one", "two"))
+    interface = Vm.objects.get(pk=_vm(admin)).interfaces.get()
+    interface.security_groups.add(first)
+    raw = {"interface": interface.mac, "groups": [second.name]}
+    return lambda: registry.get("vm.set-security-groups").submit(admin, raw, object_id=interface.vm_id)
+
+
 def _import(admin: User, node: Node) -> Callable[[], Task]:
     """A domain that somebody defined, with a name that no VM can have."""
     raw, memory = _raw_of_stranger(), fake.node(node.pk)
@@ -443,6 +466,13 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "node.evacuate": _on_node("node.evacuate"),
     "node.remove": _on_node("node.remove"),
     "node.forget": _forget,
+    "security-group.add": lambda admin, node: (
+        lambda: registry.get("security-group.add").submit(admin, {"name": "web", "rules": ["in tcp 80", "out any"]})
+    ),
+    "security-group.change": _on_group("security-group.change", rules=["in tcp 443 from 192.0.2.0/24"]),
+    "security-group.apply": _on_group("security-group.apply"),
+    "security-group.remove": _on_group("security-group.remove"),
+    "vm.set-security-groups": _set_groups,
     "network.add": _add_network,
     "network.change": _on_network("network.change", name="renamed"),
     "network.remove": _on_network("network.remove"),

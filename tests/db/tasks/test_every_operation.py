@@ -19,7 +19,7 @@ from panel.core.wording import read_in
 from panel.dns.models import DnsServer
 from panel.doctor.services import look
 from panel.images.models import Image
-from panel.network.models import Network, NodeLink
+from panel.network.models import Network, NodeLink, SecurityGroup
 from panel.tasks import registry, services
 from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret
 from panel.tasks.operation import Operation, Step
@@ -191,6 +191,8 @@ def test_a_plan_names_the_steps_and_changes_nothing(
     objects = {"node": node.pk, "vm": vm.pk if vm else None, "vmwatch": 1, "cluster": 1, "network": network.pk}
     dns_server, held = DnsServer.objects.last(), InterfaceAddress.objects.first()
     objects["dns-server"] = dns_server.pk if dns_server else None
+    group = SecurityGroup.objects.first()
+    objects["security-group"] = group.pk if group else None
     object_id = None if operation.creates else objects[operation.object_type]
     kept = Snapshot.objects.first()
     asked: dict[str, dict[str, Any]] = {
@@ -201,6 +203,9 @@ def test_a_plan_names_the_steps_and_changes_nothing(
         "node.forget": {"forget_vms": True},
         "vm.forget-snapshot": {"snapshot": kept.pk if kept else 0},
         "vm.adopt-snapshot": {"name": "by_hand"},
+        "security-group.add": {"name": "planned", "rules": ["in icmp"]},
+        "security-group.change": {"name": "planned"},
+        "vm.set-security-groups": {"interface": vm.interfaces.first().mac if vm else "", "groups": []},
         "network.add": {"name": "planned", "subnet": "10.204.0.0/24"},
         "network.change": {"name": "planned"},
         "network.add-subnet": {"cidr": "10.204.0.0/24"},

@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.core import kinds
-from panel.network.models import Network
+from panel.network.models import Network, SecurityGroup
 from panel.storage.models import NodePool
 from panel.tasks import registry
 from panel.tasks.models import Task
@@ -36,6 +36,7 @@ def test_what_destroys_is_refused_to_a_page_that_did_not_ask(
     plural = kind.plural
     assert kind.only is None
     objects = {"vm": vm, "node": node.pk, "network": Network.objects.latest("pk").pk}
+    objects["security-group"] = SecurityGroup.objects.create(owner=admin, name="unused").pk
     object_id = objects[operation.object_type]
     calls = [("POST", f"/api/v1/{plural}/{object_id}/{operation.verb}", {})]
     if operation.object_type == "vm":

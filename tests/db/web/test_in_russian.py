@@ -21,6 +21,7 @@ boris vera Operator laptop billing Start Business start business debian-12 rocky
 bookworm AMD EPYC drivers Drivers rescue Rescue system before-upgrade after-upgrade Before the upgrade timed
 out example com https hooks root English org ns1 vm domain name ip
 bond0 eno1 eno2 LACP ad active-backup balance-xor balance-rr balance-tlb balance-alb
+office web Who works for the shop in any tcp udp from out
 """
 SAID_BY_PEOPLE = frozenset(WORDS.split())
 """Words of the sample, which are the same in each language."""
