@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shlex
 import subprocess
 import uuid
 from pathlib import Path
 
 import pytest
 
+from nodeagent.guest_network import ip_commands
 from nodeagent.protocol import Nothing, devices, guest, host, identity, migration, storage
 from nodeagent.protocol import node as machine
 from nodeagent.storage import place
@@ -407,3 +410,28 @@ def test_what_is_not_there_is_not_copied(node: Subject) -> None:
     request = guest.DisksCopy(spec.uuid, [dataclasses.replace(copy, source=ref(f"{node.pool}/volumes/none.qcow2"))])
     assert refusal(node, request) == "invalid_params"
     assert refusal(node, guest.DisksCopy(str(uuid.uuid4()), [copy])) == "no_such_domain"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
+def test_what_a_running_guest_is_told_changes_its_addresses_and_keeps_its_way_out() -> None:
+    """In a network namespace in place of a guest: Linux takes the others of a network away with the first one of it."""
+    mac, gateways = "52:54:00:12:34:56", ("192.0.2.1", "2001:db8:ffff::1")
+
+    def told(fours: list[str], six: str, gone: list[identity.GuestAddress]) -> list[list[str]]:
+        addresses = [identity.GuestAddress(ip, 24, gateways[0]) for ip in fours]
+        addresses.append(identity.GuestAddress(six, 128, gateways[1]))
+        return ip_commands([identity.GuestInterface(mac, addresses)], mac, "ens3", gone)
+
+    first = told(["192.0.2.5", "192.0.2.6"], "2001:db8::5", [])
+    gone = [identity.GuestAddress("192.0.2.5", 24), identity.GuestAddress("2001:db8::5", 128)]
+    then = told(["192.0.2.6", "192.0.2.7"], "2001:db8::6", gone)
+    link = f"link add ens3 address {mac} type veth peer name far".split()
+    commands = [link, ["link", "set", "ens3", "up"], ["link", "set", "far", "up"], *first, *then, *then[:3]]
+    look = ["-j address show dev ens3", "-j -4 route show default", "-j -6 route show default"]
+    script = "\n".join([*(shlex.join(["ip", *each]) for each in commands), *(f"ip {each}" for each in look)])
+    done = subprocess.run(["unshare", "--net", "sh", "-ec", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    link_of, four, six = [json.loads(line)[0] for line in done.stdout.splitlines() if line.startswith("[")]
+    there = {each["local"] for each in link_of["addr_info"] if each["scope"] == "global"}
+    assert there == {"192.0.2.6", "192.0.2.7", "2001:db8::6"}
+    assert (four["gateway"], six["gateway"]) == gateways
