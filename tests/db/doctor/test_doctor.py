@@ -24,6 +24,7 @@ from panel.doctor import findings, services
 from panel.doctor.services import examine, look
 from panel.images.models import Image
 from panel.network.models import Address, Subnet
+from panel.network.security import add_group
 from panel.storage.models import Volume
 from panel.tasks import registry
 from panel.tasks.models import Status, Task, TaskLock, TaskSecret
@@ -145,6 +146,7 @@ HARM: dict[str, Callable[[Vm], object]] = {
     "bridge_foreign": lambda vm: node_of(vm).links.update({"vmbr-old": BRIDGE}),
     "guard_missing": lambda vm: node_of(vm).rules.clear(),
     "guard_foreign": lambda vm: leave_filter(vm, STRANGER),
+    "security_differs": lambda vm: vm.interfaces.get().security_groups.add(add_group(vm.owner, "closed", "", [])),
 }
 ALSO = {
     "domain_name": {"usage_differs"},
