@@ -7,14 +7,15 @@ with the program, and nft echoes what became of it.
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
-from nodeagent.errors import CommandFailed
+from nodeagent.errors import CommandFailed, Unsupported
 from nodeagent.job import Job
 from nodeagent.run import Finished, run
 
 Chains = Dict[str, List[Any]]
 """By its name each chain: its definition, and its rules in their order."""
+PROBE = "vmpanel_probe"
 _IN_NO_NETWORK = ("unshare", "--net", "--")
 
 
@@ -33,6 +34,14 @@ def tables(family: str, job: Job) -> List[str]:
     """The names of all tables of a family."""
     shown = _parsed(run(["nft", "-j", "list", "tables", family], job))
     return sorted(each["table"]["name"] for each in shown if "table" in each)
+
+
+def refuse_unknown(families: Sequence[str], job: Job) -> None:
+    """Raise Unsupported where the kernel has no filter of one of these families; nothing is changed."""
+    for family in families:
+        asked = run(["nft", "--check", "add", "table", family, PROBE], job, check=False)
+        if "not supported" in asked.stderr:
+            raise Unsupported(f"The node's kernel has no packet filter of the family “{family}” (nf_tables).")
 
 
 def drop(family: str, table: str, job: Job) -> None:

@@ -29,6 +29,7 @@ class Bridged(Driver):
         """Have the bridge, up."""
         name, there = self.name, hostnet.links(job)
         self.refuse_taken(job)
+        self.refuse_unable(job)
         # The same on every node: a guest that is moved finds its gateway where it remembers it.
         mac = hostnet.bridge_mac(name)
         if name not in there:
@@ -37,6 +38,11 @@ class Bridged(Driver):
         self.furnish(job)
         self._write_rules(job)
         run(["ip", "link", "set", "dev", name, "up"], job)
+
+    def refuse_unable(self, job: Job) -> None:
+        """Raise Unsupported, before anything is made, where the kernel cannot have the bridge's rules."""
+        if not self.exists(job):
+            nft.refuse_unknown(self.FAMILIES, job)
 
     def refuse_taken(self, job: Job) -> None:
         """Raise Exists where the host has an interface of its own of the bridge's name."""

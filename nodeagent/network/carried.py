@@ -56,6 +56,7 @@ class Carried(Isolated, abc.ABC):
         """The interface first: what the kernel cannot do leaves nothing behind."""
         there = {each["ifname"]: each for each in hostnet.ip(["link", "show"], job)}
         self.refuse_taken(job)
+        self.refuse_unable(job)
         if self.needs and self.needs not in there:
             raise NoSuchInterface(f"The host has no interface “{self.needs}”.", name=self.needs)
         found = there.get(self.carrier)

@@ -113,12 +113,10 @@ class Node:
         words = self.run(["cat", "/etc/ssh/lab_host_ed25519.pub"]).stdout.split()
         return " ".join(words[:2])
 
-    def start(self) -> None:
-        """Turn the node on, with the disk tree that it had and the network of a new start; raises LabError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.unplug()
-        self.plug()
-        description = {
+    @property
+    def description(self) -> dict[str, Any]:
+        """What node_init.py is told of the node."""
+        return {
             "name": self.name,
             "address": self.address,
             "port": self.ssh_port,
@@ -132,6 +130,12 @@ class Node:
             "shared": str(self.lab.shared),
             "interpreter": sys.base_prefix,
         }
+
+    def start(self) -> None:
+        """Turn the node on, with the disk tree that it had and the network of a new start; raises LabError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.unplug()
+        self.plug()
         command = ["ip", "netns", "exec", self.netns, "unshare", "-m", "-p", "-f", "-u", "--kill-child"]
         with (self.lab.folder / f"{self.name}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -145,7 +149,7 @@ class Node:
         self.lab.save()
         assert process.stdin is not None and process.stdout is not None
         with contextlib.suppress(BrokenPipeError), process.stdin:
-            process.stdin.write(json.dumps(description).encode())
+            process.stdin.write(json.dumps(self.description).encode())
         with process.stdout:
             ready = process.stdout.readline()
         if ready != b"ready\n":
@@ -347,10 +351,17 @@ class Lab:
         ssh_port: int = 22,
         as_debian: bool = False,
         kvm: str = "udev",
+        kernel: str = "",
     ) -> Node:
-        """One more node, on. `as_debian`: its QEMU runs as a user of its own, and root's umask is 077."""
+        """One more node, on. `as_debian`: its QEMU runs as a user of its own, and root's umask is 077.
+
+        `kernel`: "uml" has a kernel of its own (uml.py), else it is this machine's.
+        """
+        from tests.lab.uml import UmlNode
+
         number = number or max((node.number for node in self.nodes), default=0) + 1
-        node = Node(
+        made = UmlNode if kernel == "uml" else Node
+        node = made(
             lab=self,
             number=number,
             name=f"node{number}",

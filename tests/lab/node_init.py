@@ -82,7 +82,7 @@ def make_root_home(home):
             shutil.copy(source, home / name)
 
 
-def enter_root(base, shared, interpreter, kvm):
+def enter_root(base, shared, interpreter, kvm, own_kernel):
     """Make the overlay of this machine's root the root of this mount namespace, with the lab's shared folder in it."""
     call("mount", "--make-rprivate", "/")
     upper, work, root = f"{base}/upper", f"{base}/work", f"{base}/root"
@@ -94,7 +94,12 @@ def enter_root(base, shared, interpreter, kvm):
     call("mount", "-t", "overlay", "-o", f"lowerdir=/,upperdir={upper},workdir={work}", "overlay", root)
     mount("proc", "proc", f"{root}/proc")
     mount("sysfs", "sysfs", f"{root}/sys")
-    call("mount", "--rbind", "/dev", f"{root}/dev")
+    if own_kernel:
+        mount("devtmpfs", "dev", f"{root}/dev")
+        mount("devpts", "devpts", f"{root}/dev/pts", "gid=5,mode=620,ptmxmode=666")
+        mount("tmpfs", "tmpfs", f"{root}/dev/shm", "mode=1777")
+    else:
+        call("mount", "--rbind", "/dev", f"{root}/dev")
     mount("tmpfs", "tmpfs", f"{root}/dev/shm", "mode=1777")
     mount("tmpfs", "tmpfs", f"{root}/run", "mode=755")
     give_kvm(kvm, root)
@@ -185,6 +190,19 @@ def start_libvirt():
         time.sleep(0.1)
 
 
+def begin_own_kernel(network):
+    """What a node with a kernel of its own (uml.py) has: modules, and the network that others are given."""
+    version = os.uname().release
+    Path("/lib/modules").mkdir(exist_ok=True)
+    Path(f"/lib/modules/{version}").symlink_to(f"/usr/lib/uml/modules/{version}")
+    call("depmod", version)
+    # QEMU opens its device, which udev would have made.
+    call("modprobe", "tun")
+    call("ip", "address", "add", network["address"], "dev", "eth0")
+    call("ip", "link", "set", "eth0", "up")
+    call("ip", "route", "add", "default", "via", network["gateway"])
+
+
 def wait_for_port(port):
     """sshd accepts connections."""
     until = time.monotonic() + 20
@@ -218,8 +236,11 @@ def main():
         PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL="C.UTF-8", HOME="/root"
     )
     call("ip", "link", "set", "lo", "up")
-    enter_root(node["folder"], node["shared"], Path(node["interpreter"]), node["kvm"])
+    network = node.get("network")
+    enter_root(node["folder"], node["shared"], Path(node["interpreter"]), node["kvm"], bool(network))
     write_files(node)
+    if network:
+        begin_own_kernel(network)
     starter = os.fork()
     if starter == 0:
         start_services(node)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,28 +27,33 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "taken-in": {
         "kind": "bridge",
         "options": {"uplink": OWN.interface},
-        "v4": {"subnet": "203.0.113.0/24", "gateway": "203.0.113.1", "ranges": ["203.0.113.100-203.0.113.110"]},
-        "v6": {"cidr": "2001:db8:113::/64", "gateway": "2001:db8:113::1"},
+        "first": {"subnet": "203.0.113.0/24", "gateway": "203.0.113.1", "ranges": ["203.0.113.100-203.0.113.110"]},
+        "second": {"cidr": "2001:db8:113::/64", "gateway": "2001:db8:113::1"},
     },
     "host-s-own": {
         "kind": "bridge",
         "options": {"bridge": BRIDGE},
-        "v4": {"subnet": "192.0.2.0/24", "gateway": "192.0.2.1", "ranges": ["192.0.2.100-192.0.2.110"]},
-        "v6": {"cidr": "2001:db8:2::/64", "gateway": "2001:db8:2::1"},
+        "first": {"subnet": "192.0.2.0/24", "gateway": "192.0.2.1", "ranges": ["192.0.2.100-192.0.2.110"]},
+        "second": {"cidr": "2001:db8:2::/64", "gateway": "2001:db8:2::1"},
     },
     "by-route": {
         "kind": "routed",
         "options": {"uplink": BRIDGE, "proxy": "on"},
-        "v4": {"subnet": "192.0.2.128/25"},
-        "v6": {"cidr": "2001:db8:2:0:1::/80"},
+        "first": {"subnet": "192.0.2.128/25"},
+        "second": {"cidr": "2001:db8:2:0:1::/80"},
+    },
+    "six-only": {
+        "kind": "routed",
+        "options": {"uplink": BRIDGE, "proxy": "on"},
+        "first": {"subnet": "2001:db8:2:0:2::/80"},
     },
     "across": {
         "kind": "vxlan",
         "options": {"vni": "77"},
-        "v4": {"subnet": "10.88.0.0/24"},
-        "v6": {"cidr": "fd00:88::/64"},
+        "first": {"subnet": "10.88.0.0/24"},
+        "second": {"cidr": "fd00:88::/64"},
     },
-    "apart": {"kind": "isolated", "v4": {"subnet": "10.99.0.0/24"}, "v6": {"cidr": "fd00:99::/64"}},
+    "apart": {"kind": "isolated", "first": {"subnet": "10.99.0.0/24"}, "second": {"cidr": "fd00:99::/64"}},
 }
 FURTHER = ("across", "apart")
 BOOT_UNIT = ["/usr/bin/python3", "/usr/lib/vmpanel/nodeagent.pyz", "--restore-network"]
@@ -97,11 +102,12 @@ class World:
         if name in self.made:
             return
         of, path = NETWORKS[name], "networks"
-        raw = {"name": name, "kind": of["kind"], "options": of.get("options", {}), **of["v4"]}
+        raw = {"name": name, "kind": of["kind"], "options": of.get("options", {}), **of["first"]}
         task = done(self.api, self.api.post(path, json=raw))
         assert task["result"]["not_on"] == {}
         self.made[name] = path = f"networks/{task['object_id']}"
-        done(self.api, self.api.post(f"{path}/add-subnet", json=of["v6"]))
+        if "second" in of:
+            done(self.api, self.api.post(f"{path}/add-subnet", json=of["second"]))
 
     def remove_networks(self) -> None:
         """Neither the panel nor a node has one of them."""
@@ -115,13 +121,13 @@ class World:
 
 
 class Guest:
-    """A VM of the image “tiny”, asked for."""
+    """A VM, asked for."""
 
-    def __init__(self, world: World, network: str, node: Node) -> None:
+    def __init__(self, world: World, network: str, node: Node, *, image: str = "tiny", flavor: str = "tiny") -> None:
         self.world, self.network, self.node = world, network, node
         self.name = f"{network}-{node.number}"
         raw = {"name": self.name, "network": network, "node": node.name, "ssh_keys": [world.public]}
-        answer = world.api.post("vms", json={**raw, "image": "tiny", "flavor": "tiny"})
+        answer = world.api.post("vms", json={**raw, "image": image, "flavor": flavor})
         self.task, self.path = task_of(answer), f"vms/{answer.json()['vm']}"
 
     def wait(self) -> None:
@@ -165,6 +171,11 @@ class Guest:
         asked = "(nc -w 3 {0} 22 </dev/null 2>/dev/null | grep -q SSH && echo {0}) & "
         there = self.run("".join(asked.format(each) for each in addresses) + "wait").split()
         return [each in there for each in addresses]
+
+    def gets_out(self) -> bool:
+        """Whether the host outside answers it, by each version that it has."""
+        wanted = {OUTSIDE[":" in address] for address in self.addresses}
+        return all(" 0% packet loss" in self.run(f"ping -c 1 -W 3 {each}") for each in wanted)
 
     def do(self, verb: str, **raw: Any) -> dict[str, Any]:
         """The operation's task, which ended well."""
@@ -286,3 +297,48 @@ def has_world(pair: list[Guest]) -> None:
         assert one.reaches(two.addresses) == [one.node is two.node]
     else:
         assert one.reaches(two.addresses) == [True, True]
+
+
+@pytest.fixture
+def debian(world: World) -> Iterator[Callable[[str], Guest]]:
+    """Make a VM of the Debian image in a network; afterwards it is gone."""
+    made = []
+
+    def create(network: str) -> Guest:
+        made.append(Guest(world, network, world.nodes[0], image="debian-12", flavor="small"))
+        made[0].wait()
+        return made[0]
+
+    yield create
+    for each in made:
+        done(world.api, world.api.delete(each.path))
+
+
+@pytest.mark.nightly
+def test_debian_has_addresses_with_gateways_outside_of_them(world: World, debian: Callable[[str], Guest]) -> None:
+    world.have_network("by-route")
+    guest = debian("by-route")
+    guest.is_reached(120)
+    assert guest.gets_out()
+
+
+@pytest.mark.nightly
+def test_debian_has_ipv6_alone(world: World, debian: Callable[[str], Guest]) -> None:
+    world.have_network("six-only")
+    guest = debian("six-only")
+    assert len(guest.addresses) == 1
+    guest.is_reached(120)
+    assert guest.gets_out()
+
+
+@pytest.mark.nightly
+def test_debian_has_two_interfaces(world: World, debian: Callable[[str], Guest]) -> None:
+    for network in ("host-s-own", "across"):
+        world.have_network(network)
+    guest = debian("host-s-own")
+    guest.do("add-interface", network="across")
+    guest.do("restart", timeout_seconds=30)
+    guest.is_reached(120)
+    shown = guest.run("ip -br address")
+    assert all(f"{address}/" in shown for network in ("host-s-own", "across") for address in guest.of(network))
+    assert guest.gets_out()
