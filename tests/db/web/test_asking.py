@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from panel.accounts.models import User
 from panel.cluster.models import Node
 from panel.core import kinds
+from panel.dns.models import DnsServer
 from panel.network.models import Network, SecurityGroup
 from panel.storage.models import NodePool
 from panel.tasks import registry
@@ -36,6 +38,7 @@ def test_what_destroys_is_refused_to_a_page_that_did_not_ask(
     plural = kind.plural
     assert kind.only is None
     objects = {"vm": vm, "node": node.pk, "network": Network.objects.latest("pk").pk}
+    objects["dns-server"] = DnsServer.objects.create(name="unused", sealed=b"x", compare_at=timezone.now()).pk
     objects["security-group"] = SecurityGroup.objects.create(owner=admin, name="unused").pk
     object_id = objects[operation.object_type]
     calls = [("POST", f"/api/v1/{plural}/{object_id}/{operation.verb}", {})]
@@ -94,7 +97,7 @@ def _destroying(client: Client, paths: list[str]) -> Iterator[dict[str, str | No
 def test_every_button_that_destroys_says_what_is_asked(
     admin: User, api: APIClient, vm: int, node: Node, user: User, run_tasks: Callable[[], None]
 ) -> None:
-    for path, body in (("add-disk", {"size_gib": 1}), ("add-interface", {})):
+    for path, body in (("add-disk", {"size_gib": 1}), ("add-interface", {}), ("add-address", {})):
         assert api.post(f"/api/v1/vms/{vm}/{path}", body).status_code == 202
         run_tasks()
     devices = list(_destroying(signed_in(admin), [f"/vms/{vm}/devices", f"/vms/{vm}/guest"]))
