@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -94,6 +95,18 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_tests_own_packages_are_not_among_them() -> None:
     assert {"django", "celery", "kombu", "asgiref"} <= set(asked_for())
     assert not {"pytest", "playwright", "mypy", "hypothesis", "libvirt-python"} & set(asked_for())
+
+
+def test_packages_have_exact_versions_of_all_that_is_asked_for() -> None:
+    lock = (TOP / "packaging" / "python" / "requirements.lock").read_text()
+    locked = dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", lock, flags=re.MULTILINE))
+    assert not set(asked_for()) - set(locked), "run script/lock"
+    config = configparser.ConfigParser()
+    config.read(TOP / "setup.cfg")
+    for line in filter(None, config["options"]["install_requires"].split("\n")):
+        asked = Requirement(line)
+        assert locked[canonicalize_name(asked.name)] in asked.specifier, "run script/lock"
+    assert lock.count("==") <= lock.count("--hash=sha256:")
 
 
 @pytest.fixture(scope="module")
