@@ -108,13 +108,15 @@ class Line:
 def parsed(network: Network, lines: Sequence[str]) -> list[Line]:
     """The lines, each an address of the network that is in use by nobody, or reserved just so.
 
-    Raises InvalidValue that names the line.
+    Empty lines say nothing. Raises InvalidValue that names the line.
     """
     users: dict[str, User | None] = {"": None}
     found, seen = list[Line](), set[str]()
-    for number, row in enumerate(csv.reader(lines, skipinitialspace=True), start=1):
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
         try:
-            line = _line(network, [cell.strip() for cell in row], users)
+            line = _line(network, _cells(text), users)
         except PanelError as error:
             data = {"number": number, "error": error.text}
             raise InvalidValue(Text("Line {number}: {error}", data), field="lines") from error
@@ -126,8 +128,16 @@ def parsed(network: Network, lines: Sequence[str]) -> list[Line]:
     return found
 
 
+def _cells(text: str) -> list[str]:
+    try:
+        (row,) = csv.reader([text], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError):
+        raise InvalidValue(Text("It cannot be read as a line of CSV."), field="lines") from None
+    return [cell.strip() for cell in row]
+
+
 def _line(network: Network, cells: list[str], users: dict[str, User | None]) -> Line:
-    ip, owner, comment = (*cells, "", "")[:3]
+    ip, owner, comment = (*cells, "", "", "")[:3]
     if owner not in users:
         users[owner] = user_named(owner)
     try:

@@ -156,7 +156,7 @@ def test_a_list_of_addresses_is_taken_whole_or_refused_by_its_line(
 ) -> None:
     lines = ['10.210.0.10, anna, "order 17, paid"', "10.210.0.200", "10.210.0.11,,router"]
     assert do(admin, network, "import-addresses", lines=lines) == {"reserved": 3, "left": 0}
-    assert do(admin, network, "import-addresses", lines=["10.210.0.200,anna", "10.210.0.12"]) == {
+    assert do(admin, network, "import-addresses", lines=["10.210.0.200,anna", " ", "10.210.0.12"]) == {
         "reserved": 1,
         "left": 1,
     }
@@ -169,6 +169,9 @@ def test_a_list_of_addresses_is_taken_whole_or_refused_by_its_line(
         (["x"], "Line 1"),
         (["10.210.0.15,nobody"], "Line 1"),
         ([], "lines"),
+        (["", '10.210.0.13,,"open'], "Line 2"),
+        (["10.210.0.13\n10.210.0.14"], "control characters"),
+        ([","], "Line 1"),
     ):
         answer = api.post(f"/api/v1/networks/{network.pk}/import-addresses", {"lines": lines}, format="json")
         assert answer.status_code == 400 and answer.json()["field"] == "lines" and said in answer.json()["detail"]
