@@ -25,7 +25,10 @@ GROUPS: tuple[tuple[Any, str], ...] = (
     (_("Virtual machines"), "Shutdown GuestReachable RescueImage Snapshots Security PortForwards"),
     (_("vmwatch"), "Vmwatch"),
     (_("API and accounts"), "RateLimit SignInToken TokensPerUser WebhookNetworks"),
-    (_("How long things are kept"), "History AddressHistory Journal TaskDays ProblemDays WebhookDays Statistics"),
+    (
+        _("How long things are kept"),
+        "History AddressHistory AddressWait Journal TaskDays ProblemDays WebhookDays Statistics",
+    ),
     (_("Classic API"), "RestrictAuthinfo Classic"),
     (_("Directory (LDAP)"), "Ldap"),
 )
