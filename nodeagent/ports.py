@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Sequence
 
-from nodeagent import anti_spoofing, guest_routes, memory, network, paths, security_groups
+from nodeagent import anti_spoofing, forwards, guest_routes, memory, network, paths, security_groups
 from nodeagent.job import Job
 from nodeagent.protocol import from_dict, to_dict
 from nodeagent.protocol.host import InterfaceSpec
@@ -30,6 +30,8 @@ def have(uuid: str, interfaces: Sequence[InterfaceSpec], job: Job) -> None:
 def ensure(vms: Mapping[str, Sequence[InterfaceSpec]], gone: Sequence[str], job: Job) -> None:
     """The same of several VMs; the ports `gone` are filtered no more."""
     security_groups.refuse(vms)
+    forwards.refuse(vms)
+    forwards.refuse_taken(memory.read(paths.PORTS), vms)
     anti_spoofing.ensure(vms, gone, job)
     _remember(vms, job)
     if not any(network.routes(each) for each in memory.read(paths.BRIDGES).values()):
@@ -41,26 +43,32 @@ def ensure(vms: Mapping[str, Sequence[InterfaceSpec]], gone: Sequence[str], job:
 
 
 def update(vms: Mapping[str, Sequence[InterfaceSpec]], job: Job) -> None:
-    """Of these VMs the ports that are remembered have this security; all else of them stays."""
+    """Of these VMs the ports that are remembered have this security and these forwards; all else of them stays."""
     security_groups.refuse(vms)
+    forwards.refuse(vms)
     with memory.changing(paths.PORTS) as known:
-        before = security_groups.wanted(known)
+        forwards.refuse_taken(known, vms)
+        before, had = security_groups.wanted(known), dict(known)
         for uuid in vms.keys() & known.keys():
-            given = {each.mac: each.security for each in vms[uuid]}
-            there = [from_dict(InterfaceSpec, each) for each in known[uuid]]
-            said = [replace(each, security=given.get(each.mac, each.security)) for each in there]
+            given = {each.mac: each for each in vms[uuid]}
+            said = []
+            for each in (from_dict(InterfaceSpec, values) for values in known[uuid]):
+                other = given.get(each.mac, each)
+                said.append(replace(each, security=other.security, forwards=other.forwards))
             known[uuid] = _newest(known[uuid], said)
         security_groups.write(before, known, job)
+        forwards.write(had, known, job)
 
 
 def _remember(vms: Mapping[str, Sequence[InterfaceSpec]], job: Job) -> None:
     with memory.changing(paths.PORTS) as known:
-        before = security_groups.wanted(known)
+        before, all_before = security_groups.wanted(known), dict(known)
         for uuid, interfaces in vms.items():
             had = known.pop(uuid, [])
             if interfaces:
                 known[uuid] = _newest(had, interfaces)
         security_groups.write(before, known, job)
+        forwards.write(all_before, known, job)
 
 
 def _newest(had: List[Dict[str, Any]], interfaces: Sequence[InterfaceSpec]) -> List[Dict[str, Any]]:
@@ -80,11 +88,16 @@ def restore(job: Job) -> None:
     anti_spoofing.restore(job)
     with memory.changing(paths.PORTS) as known:
         security_groups.write({}, known, job)
+        forwards.write({}, known, job)
 
 
 def read(job: Job) -> List[PortState]:
     """Every port that is remembered."""
     with memory.changing(paths.PORTS) as known:
         unheeded = security_groups.unheeded(known, job)
+        led = forwards.in_force(known, job)
         found = [(uuid, from_dict(InterfaceSpec, each)) for uuid, there in sorted(known.items()) for each in there]
-    return [PortState(uuid, each, port_name(each.mac) not in unheeded) for uuid, each in found]
+    return [
+        PortState(uuid, each, port_name(each.mac) not in unheeded and (led or not each.forwards))
+        for uuid, each in found
+    ]

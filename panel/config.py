@@ -72,6 +72,9 @@ class Config:
     snapshots_per_vm: int
     security_groups_of_user: int
     security_rules_of_group: int
+    port_forwards_of_vm: int
+    port_forwards_first: int
+    port_forwards_last: int
     history_days: int
     address_history_days: int
     address_wait_hours: int

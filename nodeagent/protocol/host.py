@@ -64,12 +64,22 @@ class Security:
 
 
 @dataclass(frozen=True)
+class Forward:
+    """Ports of the node, from `first` to `last`, that lead to the guest's: to `to`, several to the same numbers."""
+
+    protocol: str
+    first: int
+    last: int
+    to: int
+
+
+@dataclass(frozen=True)
 class InterfaceSpec:
     """A network interface of a domain, joined to a bridge of the node.
 
     `guarded`: the node lets through only frames that bear its MAC and one of its `addresses` as their
     source. Limits are of what the guest receives and sends, in KiB a second, 0 for none. Without `security` the guest
-    receives and sends what it will; it is no part of the domain, nor of what makes two of these alike.
+    receives and sends what it will. That and `forwards` are no part of the domain, nor of what makes two alike.
     """
 
     mac: str
@@ -80,6 +90,7 @@ class InterfaceSpec:
     inbound_kibps: int = 0
     outbound_kibps: int = 0
     security: Optional[Security] = field(default=None, compare=False)
+    forwards: List[Forward] = field(default_factory=list, compare=False)
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,10 @@ class FiltersEnsure(Request[Nothing]):
 
 @command
 class SecurityUpdate(Request[Nothing]):
-    """Those of the VMs' ports that the node remembers have this security; what it knows nothing of stays unknown."""
+    """Those of the VMs' ports that the node remembers have this security and forwards; others stay unknown.
+
+    `exists` where a port of the node is another guest's, or a program of the host listens on it; likewise host_create.
+    """
 
     COMMAND = "security_update"
     RESULT = Nothing

@@ -48,6 +48,12 @@ class InterfaceSerializer(QuickSerializer[Interface]):
     security_groups = serializers.ListField(
         source="group_names", child=serializers.CharField(), read_only=True, help_text="Their names."
     )
+    port_forwards = serializers.ListField(
+        source="forwards_told",
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="Ports of its node that lead to it: “tcp 10022 → 22”, or “udp 10100-10110” to the same numbers.",
+    )
 
     class Meta:
         model = Interface
@@ -57,6 +63,7 @@ class InterfaceSerializer(QuickSerializer[Interface]):
             "address",
             "addresses",
             "security_groups",
+            "port_forwards",
             "attached",
             "guarded",
             "inbound_kibps",

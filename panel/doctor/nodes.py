@@ -105,7 +105,7 @@ def wanted(node: Node, busy_vms: set[int], uuids: Iterable[str]) -> Wanted:
     auxiliary_disks = Prefetch(
         "auxiliary_disks", AuxiliaryDisk.objects.select_related("image", "vm__pool", "volume__pool")
     )
-    interfaces = Interface.objects.select_related("network__cluster").prefetch_related(GROUPS)
+    interfaces = Interface.objects.select_related("network__cluster").prefetch_related(GROUPS, "port_forwards")
     ports = Prefetch("interfaces", interfaces.with_ips())
     for vm in (
         Vm.objects.filter(node=node)

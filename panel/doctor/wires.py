@@ -97,7 +97,7 @@ def secured(
     for uuid, vm in vms.items():
         ports = there.get(uuid, [])
         specs = [interface_spec(each) for each in vm.interfaces.all() if each.attached]
-        any_rules = any(each.security for each in (*specs, *(port.interface for port in ports)))
+        any_rules = any(each.security or each.forwards for each in (*specs, *(port.interface for port in ports)))
         if uuid not in busy and uuid in domains and vm.installed and any_rules and security.differs(specs, ports):
             text = Text("The rules of the security groups of {vm} are not in force.", {"vm": vm.name})
             yield finding("security_differs", f"vm {vm.pk}", text, node, AGAIN)

@@ -43,7 +43,9 @@ def _settled(node: Node) -> list[Vm]:
     """The VMs of the node that no task holds."""
     interfaces = Prefetch(
         "interfaces",
-        Interface.objects.select_related("network__cluster").prefetch_related(security.GROUPS).with_ips(),
+        Interface.objects.select_related("network__cluster")
+        .prefetch_related(security.GROUPS, "port_forwards")
+        .with_ips(),
     )
     vms = list(Vm.objects.filter(node=node).prefetch_related(interfaces))
     held = locks.holders("vm", [vm.pk for vm in vms])

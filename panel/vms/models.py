@@ -14,6 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import models
 from django.db.models.expressions import OrderByList
+from django.db.models.functions import Concat
 
 from nodeagent.protocol.host import EMPTY
 from nodeagent.protocol.storage import VolumeRef, file_ref
@@ -253,6 +254,19 @@ class JoinedGroups(models.Func):
         super().__init__("securitygroup__name", OrderByList(models.F("securitygroup")))
 
 
+class JoinedForwards(models.Func):
+    """What leads to an interface in one text, in the order of ports; as JoinedIps."""
+
+    function = "GROUP_CONCAT"
+    arg_joiner = " "
+    output_field = models.TextField(null=True)
+
+    def __init__(self) -> None:
+        space, dash = models.Value(" "), models.Value("-")
+        told = Concat("protocol", space, "port", dash, "last_port", space, "to_port", output_field=models.TextField())
+        super().__init__(told, OrderByList(models.F("port"), models.F("protocol")))
+
+
 class InterfaceSet(models.QuerySet["Interface"]):
     """Interfaces."""
 
@@ -265,6 +279,11 @@ class InterfaceSet(models.QuerySet["Interface"]):
         """Each with the names of its security groups, in the same query."""
         through = Interface.security_groups.through.objects.filter(interface=models.OuterRef("pk"))
         return self.annotate(joined_groups=models.Subquery(through.values_list(JoinedGroups())))
+
+    def with_forwards(self) -> InterfaceSet:
+        """Each with the ports of its node that lead to it, in the same query."""
+        found = PortForward.objects.filter(interface=models.OuterRef("pk")).order_by()
+        return self.annotate(joined_forwards=models.Subquery(found.values_list(JoinedForwards())))
 
 
 class Interface(QuickModel):
@@ -307,6 +326,14 @@ class Interface(QuickModel):
         return joined.split(",") if joined else []
 
     @property
+    def forwards_told(self) -> list[str]:
+        """The ports of its node that lead to it, for people; with_forwards() reads them with the row."""
+        if "joined_forwards" not in self.__dict__:
+            return [str(each) for each in self.port_forwards.all()]
+        joined: str | None = self.__dict__["joined_forwards"]
+        return [_forward_read(each) for each in joined.split(",")] if joined else []
+
+    @property
     def ip(self) -> str | None:
         """The first of them, by which it is named where one alone is; None where it has none."""
         return next(iter(self.ips), None)
@@ -331,6 +358,33 @@ class InterfaceAddress(models.Model):
 
     def __str__(self) -> str:
         return f"{self.address} of {self.interface}"
+
+
+class PortForward(models.Model):
+    """Ports of its node that lead to a VM's interface; several in a row lead to those of the same numbers."""
+
+    interface = models.ForeignKey(Interface, on_delete=models.CASCADE, related_name="port_forwards")
+    protocol = models.CharField(max_length=3, help_text="tcp or udp.")
+    port = models.PositiveIntegerField()
+    last_port = models.PositiveIntegerField()
+    to_port = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["port", "protocol"]
+
+    def __str__(self) -> str:
+        return forward_told(self.protocol, self.port, self.last_port, self.to_port)
+
+
+def _forward_read(joined: str) -> str:
+    protocol, ports, to = joined.split()
+    first, _, last = ports.partition("-")
+    return forward_told(protocol, int(first), int(last), int(to))
+
+
+def forward_told(protocol: str, port: int, last_port: int, to_port: int) -> str:
+    """Ports that lead to others, for people."""
+    return f"{protocol} {port}-{last_port}" if last_port > port else f"{protocol} {port} → {to_port}"
 
 
 class SnapshotState(models.TextChoices):

@@ -42,6 +42,8 @@ DEALS: dict[str, Deal] = {
                 "vm.settle",
                 "vm.set-reverse-name",
                 "vm.set-security-groups",
+                "vm.add-port-forward",
+                "vm.remove-port-forward",
                 "vm.delete-snapshot",
                 "vm.forget-snapshot",
                 "vm.adopt-snapshot",

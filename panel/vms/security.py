@@ -66,7 +66,7 @@ def interfaces_of(group: SecurityGroup) -> QuerySet[Interface]:
     """The interfaces whose rules the group is in, or named in."""
     named = Q(security_groups=group) | Q(security_groups__rules__peer=group)
     found = Interface.objects.filter(pk__in=Interface.objects.filter(named).values("pk"), attached=True)
-    return found.select_related("vm", "network__cluster").prefetch_related(GROUPS).with_ips()
+    return found.select_related("vm", "network__cluster").prefetch_related(GROUPS, "port_forwards").with_ips()
 
 
 def differs(interfaces: Sequence[InterfaceSpec], seen: Iterable[PortState]) -> bool:
@@ -79,7 +79,7 @@ def differs(interfaces: Sequence[InterfaceSpec], seen: Iterable[PortState]) -> b
 
 def _terms(spec: InterfaceSpec) -> tuple[str, ...]:
     rules = spec.security.rules if spec.security is not None else None
-    return (spec.mac.lower(), spec.bridge, repr(sorted(spec.addresses)), repr(rules))
+    return (spec.mac.lower(), spec.bridge, repr(sorted(spec.addresses)), repr(rules), repr(spec.forwards))
 
 
 def by_vm(ports: Iterable[PortState]) -> dict[str, list[PortState]]:

@@ -16,6 +16,7 @@ from panel.core.wording import Text
 from panel.images.models import Customization, Image
 from panel.network.models import Network
 from panel.tasks.models import StepStatus, TaskStep
+from panel.vms.forwarding import on_node
 from panel.vms.limits import OVER
 from panel.vms.models import AuxiliaryDisk, Disk, Interface, Purpose, Vm
 from panel.vms.security import GROUPS, security_of
@@ -79,7 +80,7 @@ def _spec(vm: Vm, rescue: AuxiliaryDisk | None) -> DomainSpec:
         interface_spec(interface)
         for interface in vm.interfaces.filter(attached=True)
         .select_related("network__cluster")
-        .prefetch_related(GROUPS)
+        .prefetch_related(GROUPS, "port_forwards")
         .with_ips()
     ]
     return spec_with(
@@ -152,6 +153,7 @@ def interface_spec(interface: Interface) -> InterfaceSpec:
         inbound_kibps=interface.inbound_kibps,
         outbound_kibps=interface.outbound_kibps,
         security=security_of(interface),
+        forwards=on_node(interface.port_forwards.all()) if interface.network.of_kind.translated else [],
     )
 
 

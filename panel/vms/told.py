@@ -79,7 +79,7 @@ BY_ID = Prepared(lambda vm_id: _every_vm().filter(pk=vm_id), -1)
 
 
 DISKS = Prepared(lambda vms: Disk.objects.filter(vm__in=vms).select_related("volume"), [-1])
-INTERFACES = Prepared(lambda vms: Interface.objects.filter(vm__in=vms).with_ips().with_groups(), [-1])
+INTERFACES = Prepared(lambda vms: Interface.objects.filter(vm__in=vms).with_ips().with_groups().with_forwards(), [-1])
 
 
 def _complete(vms: Sequence[Vm]) -> None:

@@ -15,7 +15,7 @@ from panel.images.selectors import isos_for
 from panel.storage.models import Pool
 from panel.tasks import registry
 from panel.tasks.models import Task
-from panel.vms.models import ON, Disk, DiskBus, Interface, Vm
+from panel.vms.models import ON, Disk, DiskBus, Interface, PortForward, Vm
 from panel.web import buttons, dns
 from panel.web.buttons import Button
 from panel.web.templatetags.units import BYTES_A_KIB, size
@@ -34,6 +34,7 @@ class Row:
     pool: str = ""
     waits: bool = False
     addresses: list[AddressRow] = field(default_factory=list)
+    forwards: list[tuple[PortForward, list[Button]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def page(viewer: User, vm: Vm, task: Task | None) -> Page:
     pools = dict(Pool.objects.filter(cluster=vm.cluster_id).values_list("pk", "name"))
     has_isos = vm.iso is not None or isos_for(vm.owner).exists()
     disks, interfaces = list(vm.disks.all()), list(vm.interfaces.all())
-    prefetch_related_objects(interfaces, "network__subnets", "security_groups")
+    prefetch_related_objects(interfaces, "network__subnets", "security_groups", "port_forwards")
     names = names_of(vm)
     mount = offered.of("mount-iso", _("Change") if vm.iso else _("Mount")) if has_isos else []
     return Page(
@@ -112,16 +113,27 @@ def _disk(offered: _Buttons, vm: Vm, disk: Disk, first: bool, pools: Mapping[int
 
 def _interface(offered: _Buttons, interface: Interface, waiting: set[str], names: Mapping[str, NameTold]) -> Row:
     fixed = {"interface": interface.mac}
+    translated = interface.network.of_kind.translated
     directions = ((_("in"), interface.inbound_kibps), (_("out"), interface.outbound_kibps))
     return Row(
         interface,
         offered.of("add-address", _("Add an address"), fixed=fixed)
         + offered.of("change-interface", _("Change"), fixed=fixed)
         + offered.of("set-security-groups", _("Security groups"), fixed=fixed)
+        + (offered.of("add-port-forward", _("Forward a port"), fixed=fixed) if translated else [])
         + offered.of("remove-interface", _("Remove"), fixed=fixed),
         limits=[f"{word} {size(value * BYTES_A_KIB)}/{_('s')}" for word, value in directions if value],
         waits=f"interface {interface.mac}" in waiting,
         addresses=_addresses(offered, interface.ips, names),
+        forwards=[
+            (
+                each,
+                offered.of(
+                    "remove-port-forward", _("Remove"), fixed={"port": str(each.port), "protocol": each.protocol}
+                ),
+            )
+            for each in interface.port_forwards.all()
+        ],
     )
 
 

@@ -422,7 +422,10 @@ EXCLUDED = {
         for verb in ("add-link", "remove-link")
     },
     **dict.fromkeys(
-        ("security-group.change", "security-group.apply", "security-group.remove", "vm.set-security-groups"),
+        (
+            *("security-group.change", "security-group.apply", "security-group.remove", "vm.set-security-groups"),
+            *("vm.add-port-forward", "vm.remove-port-forward"),
+        ),
         "tests/db has its worker killed at every step, tests/contract has the rules in a kernel",
     ),
     "node.accept-storage": "it needs a node whose storage is gone, where the sweep's VM lives: see tests/db",

@@ -211,10 +211,10 @@ def world(cluster: list[Node], api: httpx.Client, tmp_path_factory: pytest.TempP
 
 
 def of_host(node: Node) -> list[str]:
-    """What a node has of interfaces, addresses and routes."""
+    """What a node has of interfaces, addresses and routes, but for what is ours."""
     shown = [node.run(["ip", *each.split()]).stdout for each in ("-br address", "route", "-6 route")]
     lines = [" ".join(line.split()) for text in shown for line in text.splitlines()]
-    return sorted(line for line in lines if "fe80" not in line and "@" not in line)
+    return sorted(line for line in lines if not any(each in line for each in ("fe80", "@", "vmbr")))
 
 
 def of_network(node: Node) -> list[str]:

@@ -70,6 +70,8 @@ class Node:
     rules: dict[str, network.AntiSpoofingFilter] = field(default_factory=dict)
     ports: dict[str, list[InterfaceSpec]] = field(default_factory=dict)
     """The interfaces that are remembered, by VM."""
+    listening: set[tuple[str, int]] = field(default_factory=set)
+    """Protocols and ports that programs of the host listen on."""
     unsecured: set[str] = field(default_factory=set)
     """Ports whose security its kernel lacks."""
     restarted: list[str] = field(default_factory=list)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from nodeagent import forwards, security_groups
 from nodeagent import network as networks
-from nodeagent import security_groups
-from nodeagent.protocol import Nothing, network
+from nodeagent.protocol import Nothing, network, to_dict
 from nodeagent.protocol.host import InterfaceSpec, Security
 from nodeagent.xml.describe import port_name
 from panel.cluster.client import Report
@@ -126,16 +126,25 @@ class Bridges(Node):
         )
 
     def _security_update(self, request: network.SecurityUpdate, _report: Report | None) -> Nothing:
-        refusing(security_groups.refuse, {each.vm: each.interfaces for each in request.vms})
-        for vm in request.vms:
-            given = {each.mac: each.security for each in vm.interfaces}
-            there = self.ports.get(vm.vm, [])
-            self._remember_ports(vm.vm, [replace(each, security=given.get(each.mac, each.security)) for each in there])
+        asked = {each.vm: each.interfaces for each in request.vms}
+        self._refuse_ports(asked)
+        for vm in asked.keys() & self.ports.keys():
+            given, said = {each.mac: each for each in asked[vm]}, []
+            for each in self.ports[vm]:
+                other = given.get(each.mac, each)
+                said.append(replace(each, security=other.security, forwards=other.forwards))
+            self._remember_ports(vm, said)
         return Nothing()
+
+    def _refuse_ports(self, vms: Mapping[str, Sequence[InterfaceSpec]]) -> None:
+        for refuse in (security_groups.refuse, forwards.refuse):
+            refusing(refuse, vms)
+        known = {uuid: [to_dict(each) for each in there] for uuid, there in self.ports.items()}
+        refusing(lambda asked: forwards.refuse_taken(known, asked, self.listening), vms)
 
     def _remember_ports(self, uuid: str, interfaces: Sequence[InterfaceSpec]) -> None:
         """Rules that were read before those that are there do not replace them."""
-        refusing(security_groups.refuse, {uuid: interfaces})
+        self._refuse_ports({uuid: interfaces})
         had = {each.mac: each.security for each in self.ports.pop(uuid, [])}
         self.unsecured.clear()
         if interfaces:

@@ -18,6 +18,7 @@ from panel.vms.operations.isos import EjectIso, MountIso
 from panel.vms.operations.lost_snapshots import AdoptSnapshot, ForgetSnapshot
 from panel.vms.operations.migrate import MigrateVm
 from panel.vms.operations.pause import PauseVm, ResetVm, ResumeVm
+from panel.vms.operations.port_forwards import AddPortForward, RemovePortForward
 from panel.vms.operations.power import ForceOffVm, RestartVm, StartVm, StopVm
 from panel.vms.operations.reinstall import ReinstallVm
 from panel.vms.operations.rename import RenameVm
@@ -54,6 +55,7 @@ ALL = (
     *(AddDisk, GrowDisk, RemoveDisk, ChangeDisk, MountIso, EjectIso),
     *(AddInterface, RemoveInterface, ChangeInterface, SetSecurityGroups),
     *(AddAddress, RemoveAddress),
+    *(AddPortForward, RemovePortForward),
     *(AddGroup, ChangeGroup, RemoveGroup, ApplyGroup),
     RenameVm,
     ChangeOwner,

@@ -335,8 +335,12 @@ def _make_volumes(ctx: MigrateContext) -> None:
 
 
 def _filter_ports(ctx: MigrateContext) -> None:
-    """The target filters the VM's ports before its guest runs there; no address is routed there yet."""
-    _have_ports(ctx, [replace(each, bridge="") for each in domain_spec(ctx.vm).interfaces])
+    """The target filters the VM's ports before its guest runs there; no address is routed there yet.
+
+    Ports of the target that lead to it are taken: one that a program there listens on ends the move while it can be.
+    """
+    interfaces = domain_spec(ctx.vm).interfaces
+    _have_ports(ctx, [each if each.forwards else replace(each, bridge="") for each in interfaces])
 
 
 def _route_addresses(ctx: MigrateContext) -> None:

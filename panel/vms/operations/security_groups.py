@@ -257,8 +257,8 @@ def record_groups_back(ctx: VmContext[SetGroupsParams]) -> None:
         tell_node(ctx)
 
 
-def tell_node(ctx: VmContext[SetGroupsParams]) -> None:
-    """The VM's node lets through what its interfaces' groups say."""
+def tell_node(ctx: VmContext[Any]) -> None:
+    """The VM's node lets through what its interfaces' groups say, and leads ports to them."""
     vm = ctx.look_again()
     interfaces = vm.interfaces.filter(attached=True).select_related("network__cluster").with_ips()
     ctx.agent.call(

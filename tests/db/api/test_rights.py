@@ -194,6 +194,8 @@ OPERATIONS = {
     "security-group.change": "vms.devices",
     "security-group.remove": "vms.devices",
     "vm.set-security-groups": "vms.devices",
+    "vm.add-port-forward": "vms.devices",
+    "vm.remove-port-forward": "vms.devices",
     "node.accept-storage": "cluster.manage",
     "node.add-link": "cluster.manage",
     "node.remove-link": "cluster.manage",
@@ -259,6 +261,8 @@ NO_VIEW = {"docs", "events"}
 """Routes with tests of their own: a page (tests/db/web), and the stream (test_events.py)."""
 FIELDS = {
     "size_gib": 2,
+    "to_port": 22,
+    "port": 10000,
     "disk": "vda",
     "interface": "52:54:00:00:00:01",
     "owner": "reader",

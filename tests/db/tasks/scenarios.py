@@ -25,6 +25,7 @@ from panel.network.security import add_group
 from panel.storage.models import Pool
 from panel.tasks import registry
 from panel.tasks.models import Status, Task
+from panel.vms import port_forwards
 from panel.vms.models import Interface, InterfaceAddress, Sighting, Snapshot, UnmanagedDomain, Vm, VmStatus
 from panel.vms.spec import domain_spec
 from tests.db.conftest import make_network, make_node, run_task
@@ -392,6 +393,26 @@ def _set_groups(admin: User, node: Node) -> Callable[[], Task]:
     return lambda: registry.get("vm.set-security-groups").submit(admin, raw, object_id=interface.vm_id)
 
 
+def _forward(admin: User, node: Node) -> Callable[[], Task]:
+    """A VM that a port of its node leads to gets another one."""
+    interface = _forwarded(admin)
+    raw = {"to_port": 80, "interface": interface.mac}
+    return lambda: registry.get("vm.add-port-forward").submit(admin, raw, object_id=interface.vm_id)
+
+
+def _forward_no_more(admin: User, node: Node) -> Callable[[], Task]:
+    """A port of its node leads to the VM no more."""
+    interface = _forwarded(admin)
+    raw = {"port": interface.port_forwards.get().port}
+    return lambda: registry.get("vm.remove-port-forward").submit(admin, raw, object_id=interface.vm_id)
+
+
+def _forwarded(admin: User) -> Interface:
+    interface = Vm.objects.get(pk=_vm(admin)).interfaces.get()
+    port_forwards.take(Interface.objects.with_ips().get(pk=interface.pk), "tcp", None, 22, 1)
+    return interface
+
+
 def _import(admin: User, node: Node) -> Callable[[], Task]:
     """A domain that somebody defined, with a name that no VM can have."""
     raw, memory = _raw_of_stranger(), fake.node(node.pk)
@@ -473,6 +494,8 @@ SCENARIOS: dict[str, Callable[[User, Node], Callable[[], Task]]] = {
     "security-group.apply": _on_group("security-group.apply"),
     "security-group.remove": _on_group("security-group.remove"),
     "vm.set-security-groups": _set_groups,
+    "vm.add-port-forward": _forward,
+    "vm.remove-port-forward": _forward_no_more,
     "network.add": _add_network,
     "network.change": _on_network("network.change", name="renamed"),
     "network.remove": _on_network("network.remove"),

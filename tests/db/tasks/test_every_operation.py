@@ -23,7 +23,7 @@ from panel.network.models import Network, NodeLink, SecurityGroup
 from panel.tasks import registry, services
 from panel.tasks.models import Status, StepStatus, Task, TaskLock, TaskSecret
 from panel.tasks.operation import Operation, Step
-from panel.vms.models import InterfaceAddress, Snapshot, Vm
+from panel.vms.models import InterfaceAddress, PortForward, Snapshot, Vm
 from panel.vms.usage import differing
 from tests.db.conftest import run_task
 from tests.db.tasks.scenarios import DEVICES, DNS, RAW, SCENARIOS
@@ -206,6 +206,8 @@ def test_a_plan_names_the_steps_and_changes_nothing(
         "security-group.add": {"name": "planned", "rules": ["in icmp"]},
         "security-group.change": {"name": "planned"},
         "vm.set-security-groups": {"interface": vm.interfaces.first().mac if vm else "", "groups": []},
+        "vm.add-port-forward": {"to_port": 22},
+        "vm.remove-port-forward": {"port": getattr(PortForward.objects.first(), "port", 10000)},
         "network.add": {"name": "planned", "subnet": "10.204.0.0/24"},
         "network.change": {"name": "planned"},
         "network.add-subnet": {"cidr": "10.204.0.0/24"},
